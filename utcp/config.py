@@ -1,0 +1,118 @@
+"""Every knob of a stack, in one frozen value."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """How a stack behaves. Times are in seconds, sizes in octets. Raises ValueError for values that cannot work."""
+
+    # --- opening
+    syn_retries: int = 7
+    """Retransmissions of an active SYN before TimeoutError: with `rto_initial` 1 and `rto_max` 60 that is 183 s, above
+    the 3 minutes that RFC 9293 3.8.3 asks for (MUST-23)."""
+    syn_ack_retries: int = 5
+    """Retransmissions of a SYN-ACK before the half-open connection is dropped (63 s). Linux's number: nobody here waits
+    for it, and what it holds was asked for by an unverified sender."""
+
+    # --- segments and windows
+    mss: int | None = None
+    """Largest payload of one segment, both ways. None: what the path's MTU carries."""
+    send_buffer: int = 1 << 20
+    """Octets that a connection accepts from its application ahead of their acknowledgement (SO_SNDBUF)."""
+    recv_buffer: int = 1 << 20
+    """Octets held for an application that does not read: the largest window offered (SO_RCVBUF)."""
+    nodelay: bool = True
+    """True: small segments leave at once, as asyncio sets TCP_NODELAY. False: Nagle's algorithm (RFC 9293 3.7.4)."""
+    window_scaling: bool = True
+    """Offer window scaling (RFC 7323 2)."""
+    timestamps: bool = True
+    """Offer timestamps, and with them PAWS (RFC 7323 3, 5)."""
+    sack: bool = True
+    """Offer SACK and send SACK blocks for what arrives out of order (RFC 2018)."""
+
+    # --- acknowledging
+    delayed_ack: float = 0.04
+    """How long an ACK may wait for data to ride on; below 0.5 s (RFC 9293 3.8.6.3, MUST-40). 0: never waits."""
+    challenge_ack_interval: float = 0.5
+    """At most one challenge ACK, and one ACK of an unacceptable segment, per connection in this time (RFC 5961 7)."""
+
+    # --- retransmission (RFC 6298)
+    congestion_control: str = "newreno"
+    """The congestion controller, by the name under which `utcp.tcp.congestion` registers it."""
+    rto_initial: float = 1.0
+    """The retransmission timeout before the first round-trip sample."""
+    rto_min: float = 0.2
+    """Its lower bound, Linux's; RFC 6298 2.4 says 1 s and knows that everyone uses less."""
+    rto_max: float = 60.0
+    """Its upper bound, also that of the zero-window probe interval (RFC 6298 2.5: at least 60 s)."""
+    retries: int = 15
+    """R2 of RFC 9293 3.8.3: retransmissions of one octet of data before the connection ends with TimeoutError."""
+    fin_retries: int = 8
+    """R2 once the application has closed: retransmissions of a FIN, or of the data before it, and zero-window probes,
+    before RST is sent and the user gets TimeoutError (102 s at `rto_min`, above the 100 s of SHLD-11)."""
+    user_timeout: float | None = None
+    """Give up when sent data stays unacknowledged for so long (RFC 9293 3.9.1.1), whatever `retries` says."""
+
+    # --- keepalive (RFC 9293 3.8.4)
+    keepalive: bool = False
+    """Probe idle connections (MUST-25: off)."""
+    keepalive_idle: float = 7200.0
+    """Idle time before the first probe (MUST-28: two hours or more by default)."""
+    keepalive_interval: float = 75.0
+    """Time between probes that nobody answers."""
+    keepalive_count: int = 9
+    """Unanswered probes before the connection ends with TimeoutError."""
+
+    # --- closing
+    msl: float = 30.0
+    """Maximum segment lifetime; TIME_WAIT lasts twice that (RFC 9293 3.4.2 says 2 minutes, Linux waits 60 s in all).
+    0 skips TIME_WAIT: it exists to show what goes wrong then."""
+    fin_wait_2_timeout: float = 60.0
+    """How long FIN_WAIT_2 waits for the peer's FIN after a full close. A mere half-close waits for ever."""
+    rfc1337: bool = True
+    """Ignore RST in TIME_WAIT. False: RST ends it, as RFC 9293 3.10.7.4 has it."""
+    time_wait_reuse: bool = True
+    """Let a SYN that is provably newer open a new connection from TIME_WAIT (RFC 6191, MAY-2)."""
+    syn_in_last_ack: Literal["reset", "challenge"] = "reset"
+    """What a SYN gets that meets LAST_ACK: RST, so that its sender fails at once, or RFC 5961's challenge ACK. Either
+    way the connection in LAST_ACK stays."""
+    close_timeout: float = 5.0
+    """How long `Endpoint.aclose()`, and the loop's end, wait for closing connections to deliver."""
+
+    # --- ports (RFC 6056)
+    ephemeral_ports: tuple[int, int] = (49152, 65535)
+    """First and last port handed to active opens that name none (IANA's dynamic range)."""
+
+    def __post_init__(self) -> None:
+        for name in ("rto_initial", "rto_min", "rto_max", "challenge_ack_interval", "close_timeout"):
+            _require(getattr(self, name) > 0, f"{name} must be above 0 seconds, not {getattr(self, name)}")
+        for name in ("keepalive_idle", "keepalive_interval", "fin_wait_2_timeout"):
+            _require(getattr(self, name) > 0, f"{name} must be above 0 seconds, not {getattr(self, name)}")
+        for name in ("syn_retries", "syn_ack_retries", "retries", "fin_retries"):
+            _require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
+        _require(
+            self.keepalive_count >= 2, "keepalive_count must be 2 or more: one lost probe proves nothing (MUST-29)"
+        )
+        _require(self.rto_min <= self.rto_max, f"rto_min ({self.rto_min}) must not exceed rto_max ({self.rto_max})")
+        _require(0 <= self.delayed_ack < 0.5, f"delayed_ack must be in [0, 0.5) seconds, not {self.delayed_ack}")
+        _require(self.msl >= 0, f"msl must be 0 or more seconds, not {self.msl}")
+        _require(
+            self.user_timeout is None or self.user_timeout > 0,
+            f"user_timeout must be above 0 seconds, or None for none, not {self.user_timeout}",
+        )
+        _require(self.mss is None or 64 <= self.mss <= 65495, f"mss must be in 64..65495 octets, not {self.mss}")
+        _require(2048 <= self.send_buffer <= 1 << 30, f"send_buffer must be 2 KiB to 1 GiB, not {self.send_buffer}")
+        _require(2048 <= self.recv_buffer <= 1 << 30, f"recv_buffer must be 2 KiB to 1 GiB, not {self.recv_buffer}")
+        first, last = self.ephemeral_ports
+        _require(1 <= first <= last <= 65535, f"ephemeral_ports must be two of 1..65535 in order, not {(first, last)}")
+        _require(
+            self.syn_in_last_ack in ("reset", "challenge"),
+            f'syn_in_last_ack must be "reset" or "challenge", not {self.syn_in_last_ack!r}',
+        )
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)

@@ -1,0 +1,93 @@
+"""Why a call or a connection failed: one class per cause, each also the OSError subclass that asyncio users catch.
+
+All carry `errno` and a text. A cause that ends a connection reaches everyone who waits for it: `connection_lost(exc)`,
+pending reads, `drain()`, `wait_closed()`.
+"""
+
+import errno
+import os
+
+
+class ConnectionRefused(ConnectionRefusedError):
+    """The peer answered our SYN with RST (RFC 9293 3.10.7.3)."""
+
+    def __init__(self, text: str = os.strerror(errno.ECONNREFUSED)) -> None:
+        super().__init__(errno.ECONNREFUSED, text)
+
+
+class ConnectionReset(ConnectionResetError):
+    """The peer sent RST on a synchronized connection (RFC 9293 3.10.7.4, second check)."""
+
+    def __init__(self, text: str = os.strerror(errno.ECONNRESET)) -> None:
+        super().__init__(errno.ECONNRESET, text)
+
+
+class ConnectionAborted(ConnectionAbortedError):
+    """This side reset the connection: unread data at close, data after close, or a listener that went away."""
+
+    def __init__(self, text: str = os.strerror(errno.ECONNABORTED)) -> None:
+        super().__init__(errno.ECONNABORTED, text)
+
+
+class ConnectionTimedOut(TimeoutError):
+    """The peer stopped answering; the subclasses say during what."""
+
+    def __init__(self, text: str = os.strerror(errno.ETIMEDOUT)) -> None:
+        super().__init__(errno.ETIMEDOUT, text)
+
+
+class SynTimedOut(ConnectionTimedOut):
+    """No answer to any of our SYNs within R2 (RFC 9293 3.8.3)."""
+
+
+class RetransmissionTimedOut(ConnectionTimedOut):
+    """Data stayed unacknowledged through every retransmission: R2 (RFC 9293 3.8.3)."""
+
+
+class FinTimedOut(ConnectionTimedOut):
+    """Our FIN, or data before it, stayed unacknowledged through every retransmission after the close; RST was sent."""
+
+
+class UserTimedOut(ConnectionTimedOut):
+    """Data stayed unacknowledged for `Config.user_timeout` (RFC 9293 3.10.8)."""
+
+
+class KeepaliveTimedOut(ConnectionTimedOut):
+    """The peer answered none of the keepalive probes (RFC 9293 3.8.4)."""
+
+
+class LingerTimedOut(ConnectionTimedOut):
+    """The FIN was not acknowledged within the linger time; RST was sent."""
+
+
+class PathUnreachable(OSError):
+    """The host could not send towards the peer (`errno` says why: ENETUNREACH, EHOSTUNREACH, EACCES, ...)."""
+
+
+class AddressInUse(OSError):
+    """The local port is taken: by a listener, a connection to the same remote, or TIME_WAIT for it.
+
+    `seconds` is how long TIME_WAIT still holds it; None when something else does.
+    """
+
+    def __init__(self, text: str, seconds: float | None = None) -> None:
+        super().__init__(errno.EADDRINUSE, text)
+        self.seconds = seconds
+
+
+class AddressNotAvailable(OSError):
+    """No ephemeral port is left towards this remote (RFC 6056).
+
+    `seconds` is when TIME_WAIT frees the next; None when every port is held by a live connection.
+    """
+
+    def __init__(self, text: str, seconds: float | None = None) -> None:
+        super().__init__(errno.EADDRNOTAVAIL, text)
+        self.seconds = seconds
+
+
+class InvalidState(OSError):
+    """The call makes no sense in the connection's state, as sending after a shutdown (RFC 9293 3.10: "closing")."""
+
+    def __init__(self, text: str, code: int = errno.EPIPE) -> None:
+        super().__init__(code, text)

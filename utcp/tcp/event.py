@@ -1,0 +1,14 @@
+"""What can happen to a connection that its user wants to know, as bits: several happen in one batch."""
+
+from typing import Final
+
+CONNECTED: Final = 1
+"""The handshake is complete."""
+READABLE: Final = 2
+"""Data is there to `read()`."""
+PEER_CLOSED: Final = 4
+"""The peer's FIN arrived; after what is readable there will be no more."""
+WRITABLE: Final = 8
+"""`send()` accepts data again after it accepted less than it was given."""
+ENDED: Final = 16
+"""It is over for the user: `Connection.error` says why, None for a delivered close. Comes once, last."""

@@ -1,0 +1,39 @@
+"""Where a stack tells what it does: for logs, captures, ladders, tests. Without an observer it costs one `is None`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from utcp.tcp.transmit import Buffer, Remote
+from utcp.wire import Segment
+
+if TYPE_CHECKING:
+    from utcp.tcp.connection import Connection
+
+
+class Observer:
+    """Override what you want to see. Called in the middle of protocol processing: look, note, return; call nothing.
+
+    `now` is the stack's time in seconds.
+    """
+
+    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
+        """`connection` moved between two states of `utcp.tcp.state`."""
+
+    def connection_ended(self, connection: Connection, now: float) -> None:
+        """It is over for its user; `connection.error` says why, None for a delivered close. Comes once."""
+
+    def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
+        """A well-formed segment arrived, before anything was done about it."""
+
+    def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
+        """A segment was handed to the link: these buffers, joined, are its bytes."""
+
+    def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
+        """`length` octets of sequence space from `seq` on go out again."""
+
+    def malformed(self, remote: Remote, reason: str, now: float) -> None:
+        """A datagram was dropped because it is no TCP segment."""
+
+    def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
+        """The TIME_WAIT record for these ports is gone: 2 MSL passed, or a newer connection took its place."""

@@ -1,0 +1,170 @@
+"""One TCP segment as a value, and its two directions: `decode` and `encode`."""
+
+from typing import Final
+
+from utcp.wire.header import HEADER, HEADER_LENGTH, flag_names
+from utcp.wire.options import (
+    ALIGNED_TIMESTAMPS,
+    TIMESTAMPS_LENGTH,
+    TIMESTAMPS_STRUCT,
+    MalformedOptions,
+    decode_options,
+    encode_options,
+)
+
+_ONLY_TIMESTAMPS: Final = HEADER_LENGTH + TIMESTAMPS_LENGTH
+
+
+class MalformedSegment(ValueError):
+    """These bytes are not a TCP segment; the text says why. The receiver counts it and drops them."""
+
+
+class Segment:
+    """A segment: header fields under the RFC's names, options (None when absent), payload.
+
+    Not frozen: a frozen dataclass costs three times as much to build, and one is built per segment received.
+    `window` is the raw 16-bit field; the receiver scales it. `checksum` is 0 over UDP, whose own covers the same bytes.
+    """
+
+    __slots__ = (
+        "ack",
+        "checksum",
+        "dst_port",
+        "flags",
+        "mss",
+        "payload",
+        "sack_blocks",
+        "sack_permitted",
+        "seq",
+        "src_port",
+        "ts_ecr",
+        "ts_val",
+        "urgent",
+        "window",
+        "window_scale",
+    )
+
+    def __init__(
+        self,
+        src_port: int,
+        dst_port: int,
+        seq: int,
+        ack: int,
+        flags: int,
+        window: int = 0,
+        payload: bytes = b"",
+        ts_val: int | None = None,
+        ts_ecr: int | None = None,
+        mss: int | None = None,
+        window_scale: int | None = None,
+        sack_permitted: bool = False,
+        sack_blocks: tuple[tuple[int, int], ...] = (),
+        urgent: int = 0,
+        checksum: int = 0,
+    ) -> None:
+        self.src_port = src_port
+        self.dst_port = dst_port
+        self.seq = seq
+        self.ack = ack
+        self.flags = flags
+        self.window = window
+        self.payload = payload
+        self.ts_val = ts_val
+        self.ts_ecr = ts_ecr
+        self.mss = mss
+        self.window_scale = window_scale
+        self.sack_permitted = sack_permitted
+        self.sack_blocks = sack_blocks
+        self.urgent = urgent
+        self.checksum = checksum
+
+    @property
+    def length(self) -> int:
+        """SEG.LEN: octets of sequence space, SYN and FIN counted (RFC 9293 3.4)."""
+        return len(self.payload) + (self.flags >> 1 & 1) + (self.flags & 1)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Segment):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in Segment.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]  # mutable values are not keys
+
+    def __repr__(self) -> str:
+        options = [
+            f"{name}={value}"
+            for name in ("mss", "window_scale", "ts_val", "ts_ecr")
+            if (value := getattr(self, name)) is not None
+        ]
+        if self.sack_permitted:
+            options.append("sack_permitted")
+        if self.sack_blocks:
+            options.append(f"sack={self.sack_blocks}")
+        return (
+            f"<Segment {self.src_port}>{self.dst_port} {flag_names(self.flags)} seq={self.seq} ack={self.ack}"
+            f" win={self.window} len={len(self.payload)}{''.join(' ' + option for option in options)}>"
+        )
+
+
+def decode(data: bytes | memoryview, start: int = 0, end: int | None = None) -> Segment:
+    """The segment that fills `data[start:end]`, its payload copied out (the buffer may be reused afterwards).
+
+    Raises MalformedSegment for anything that is not a whole header with walkable options. Reserved bits are ignored
+    (RFC 9293 3.1); the checksum is returned, not verified: whether one is due depends on the link.
+    """
+    stop = len(data) if end is None else end
+    size = stop - start
+    if size < HEADER_LENGTH:
+        raise MalformedSegment("shorter than a TCP header")
+    src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent = HEADER.unpack_from(data, start)
+    header_length = offset_and_flags >> 10 & 0x3C
+    flags = offset_and_flags & 0xFF
+    if header_length == _ONLY_TIMESTAMPS and size >= _ONLY_TIMESTAMPS:
+        kinds, ts_val, ts_ecr = TIMESTAMPS_STRUCT.unpack_from(data, start + HEADER_LENGTH)
+        if kinds == ALIGNED_TIMESTAMPS:
+            payload = bytes(data[start + _ONLY_TIMESTAMPS : stop]) if size > _ONLY_TIMESTAMPS else b""
+            return Segment(
+                src_port, dst_port, seq, ack, flags, window, payload, ts_val, ts_ecr, urgent=urgent, checksum=checksum
+            )
+    if header_length < HEADER_LENGTH:
+        raise MalformedSegment("data offset below 5 words")
+    if header_length > size:
+        raise MalformedSegment("data offset past the end of the segment")
+    segment = Segment(src_port, dst_port, seq, ack, flags, window, urgent=urgent, checksum=checksum)
+    if header_length < size:
+        segment.payload = bytes(data[start + header_length : stop])
+    if header_length > HEADER_LENGTH:
+        try:
+            options = decode_options(bytes(data[start + HEADER_LENGTH : start + header_length]))
+        except MalformedOptions as error:
+            raise MalformedSegment(str(error)) from None
+        segment.mss = options.mss
+        segment.window_scale = options.window_scale
+        segment.sack_permitted = options.sack_permitted
+        segment.sack_blocks = options.sack_blocks
+        segment.ts_val = options.ts_val
+        segment.ts_ecr = options.ts_ecr
+    return segment
+
+
+def encode(segment: Segment) -> bytes:
+    """The segment's bytes, with the checksum field as given (0 over UDP)."""
+    options = encode_options(
+        segment.mss,
+        segment.window_scale,
+        segment.sack_permitted,
+        segment.ts_val,
+        segment.ts_ecr,
+        segment.sack_blocks,
+    )
+    header = HEADER.pack(
+        segment.src_port,
+        segment.dst_port,
+        segment.seq,
+        segment.ack,
+        (HEADER_LENGTH + len(options)) << 10 | segment.flags,
+        segment.window,
+        segment.checksum,
+        segment.urgent,
+    )
+    return header + options + segment.payload

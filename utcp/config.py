@@ -16,6 +16,10 @@ class Config:
     """Retransmissions of a SYN-ACK before the half-open connection is dropped (63 s). Linux's number: nobody here waits
     for it, and what it holds was asked for by an unverified sender."""
 
+    syn_backlog: int = 4096
+    """Handshakes that a listener has under way at most; further SYNs stay unanswered. Established connections that
+    nobody has accepted yet are bounded by the listener's own `backlog`."""
+
     # --- segments and windows
     mss: int | None = None
     """Largest payload of one segment, both ways. None: what the path's MTU carries."""

@@ -1,4 +1,4 @@
-"""What leaves a stack: datagrams, grouped so that a link sends many with one call."""
+"""What leaves a stack: segments, grouped into trains that a link sends with one call each."""
 
 from collections.abc import Hashable
 from typing import TypeAlias
@@ -33,3 +33,78 @@ class Transmit:
         data = b"".join(self.buffers)
         step = self.segment_size or len(data)
         return [data[start : start + step] for start in range(0, len(data), step)]
+
+
+class Outbox:
+    """Segments on their way out, grouped into trains of equal size for one remote, whatever connection they belong to.
+
+    That is what makes thousands of concurrent closes cheap: their ACKs and FINs have one size and leave together.
+    """
+
+    __slots__ = ("_counts", "_max_bytes", "_max_segments", "_open", "_trains")
+
+    def __init__(self, max_segments: int, max_bytes: int) -> None:
+        self._max_segments = max_segments
+        self._max_bytes = max_bytes
+        self._trains: list[Transmit] = []
+        self._counts: list[int] = []
+        self._open: dict[tuple[Remote, int], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._trains)
+
+    def add(self, remote: Remote, header: bytes, payload: Buffer | None, size: int, after: int = -1) -> int:
+        """Put a segment of `size` octets into a train, not one before train `after`; the train's index.
+
+        A connection passes the index of its previous segment's train, and so its segments leave in order.
+        """
+        key = (remote, size)
+        index = self._open.get(key, -1)
+        if index < 0 or index < after:
+            index = len(self._trains)
+            self._trains.append(Transmit(remote, [header] if payload is None else [header, payload], size, size))
+            self._counts.append(1)
+            self._open[key] = index
+            return index
+        train = self._trains[index]
+        train.buffers.append(header)
+        if payload is not None:
+            train.buffers.append(payload)
+        train.size += size
+        self._counts[index] += 1
+        if self._counts[index] >= self._max_segments or train.size + size > self._max_bytes:
+            del self._open[key]
+        return index
+
+    def take(self) -> list[Transmit]:
+        """All trains, in order; the outbox is empty then."""
+        trains, counts = self._trains, self._counts
+        if not trains:
+            return []
+        self._trains, self._counts = [], []
+        self._open.clear()
+        taken = [trains[0]]
+        count = counts[0]
+        whole = True  # no shorter datagram ends the last train taken
+        for train, number in zip(trains[1:], counts[1:], strict=True):
+            last = taken[-1]
+            step = last.segment_size or 0
+            if (
+                whole
+                and number == 1
+                and train.size < step
+                and train.remote == last.remote
+                and count < self._max_segments
+                and last.size + train.size <= self._max_bytes
+            ):
+                last.buffers += train.buffers
+                last.size += train.size
+                whole = False
+                continue
+            taken.append(train)
+            count = number
+            whole = True
+        for train in taken:
+            if train.size == train.segment_size:
+                train.segment_size = None
+        return taken

@@ -96,7 +96,7 @@ def encode_options(
     """The option list, padded to whole 32-bit words, in the order that other stacks send.
 
     SACK blocks that do not fit into the 40 octets are left out, the last ones first: the first is the most recent
-    (RFC 2018 4). Raises ValueError if what must be there does not fit.
+    (RFC 2018 4). The other options always fit: all of them together take 20 octets.
     """
     parts: list[bytes] = []
     if mss is not None:

@@ -1,0 +1,23 @@
+"""How much may be in flight: controllers behind one interface, chosen by name (`Config.congestion_control`)."""
+
+from collections.abc import Callable
+from typing import Final
+
+from utcp.tcp.congestion.base import CongestionController
+from utcp.tcp.congestion.newreno import NewReno
+
+CONTROLLERS: Final[dict[str, Callable[[int], CongestionController]]] = {"newreno": NewReno}
+"""Controllers by name; each is made with the effective MSS in octets. Add to it to plug in another."""
+
+
+def controller(name: str, mss: int) -> CongestionController:
+    """A new controller of that name. Raises ValueError for a name nobody registered."""
+    try:
+        make = CONTROLLERS[name]
+    except KeyError:
+        known = ", ".join(sorted(CONTROLLERS))
+        raise ValueError(f"congestion_control must be one of {known}, not {name!r}") from None
+    return make(mss)
+
+
+__all__ = ["CONTROLLERS", "CongestionController", "NewReno", "controller"]

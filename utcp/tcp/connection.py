@@ -1,0 +1,887 @@
+"""A connection (the TCB): the user's calls, SEGMENT ARRIVES for states with a TCB, and timeouts.
+
+RFC 9293 3.10.1-3.10.6, 3.10.7.3, 3.10.7.4, 3.10.8. The connection owns the state and coordinates its parts; each part
+owns its variables.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from utcp.config import Config
+from utcp.errors import (
+    ConnectionAborted,
+    ConnectionRefused,
+    ConnectionReset,
+    FinTimedOut,
+    InvalidState,
+    KeepaliveTimedOut,
+    LingerTimedOut,
+    RetransmissionTimedOut,
+    SynTimedOut,
+    UserTimedOut,
+)
+from utcp.tcp import event, state
+from utcp.tcp.congestion import controller
+from utcp.tcp.info import ConnectionInfo
+from utcp.tcp.receive import DELAYED, NOW, ReceiveSide
+from utcp.tcp.recovery import Recovery
+from utcp.tcp.rtt import RttEstimator
+from utcp.tcp.send import SendSide
+from utcp.tcp.state import (
+    CLOSE_WAIT,
+    CLOSED,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    SYN_RCVD,
+    SYN_SENT,
+    TIME_WAIT,
+)
+from utcp.tcp.time_wait import ConnectionKey
+from utcp.tcp.timers import (
+    DELAYED_ACK,
+    KEEPALIVE,
+    LINGER,
+    PERSIST,
+    RETRANSMIT,
+    USER_TIMEOUT,
+    Timers,
+)
+from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
+from utcp.tcp.transmit import Buffer
+from utcp.wire import ACK, FIN, RST, SYN, Segment
+from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
+from utcp.wire.seq import HALF, MASK, diff, lt
+
+if TYPE_CHECKING:
+    from utcp.tcp.listener import Listener
+    from utcp.tcp.stack import Stack
+
+_MIN_SEND_MSS: Final = 64
+"""A peer that offers less would have us send more header than data."""
+
+_TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
+"""RFC 7323 5.5: after 24 days a timestamp proves nothing."""
+
+
+class Connection:
+    """One connection, from the user's side: made by `Stack.connect` and `Listener.accept`.
+
+    `now` is the stack's time in seconds. What happens is told as bits of `utcp.tcp.event` (`take_events`).
+    """
+
+    __slots__ = (
+        "_events",
+        "_path",
+        "closed_by_user",
+        "config",
+        "congestion",
+        "congestion_limited",
+        "context",
+        "ended",
+        "error",
+        "in_output",
+        "keepalive_count",
+        "keepalive_due",
+        "keepalive_idle",
+        "keepalive_interval",
+        "keepalive_probes",
+        "key",
+        "last_heard",
+        "last_sent",
+        "linger",
+        "listener",
+        "local_port",
+        "mss",
+        "next_challenge",
+        "nodelay",
+        "opened_at",
+        "passive",
+        "probe_due",
+        "probes",
+        "ready",
+        "receive_mss",
+        "receive_side",
+        "recovery",
+        "remote",
+        "remote_port",
+        "retransmits",
+        "rtt",
+        "sack",
+        "send_side",
+        "stack",
+        "state",
+        "syn_again",
+        "timers",
+        "timestamps",
+        "total_retransmits",
+        "ts_offset",
+        "user_timeout",
+        "window_scaling",
+    )
+
+    def __init__(
+        self, stack: Stack, key: ConnectionKey, config: Config, iss: int, ts_offset: int, now: float, context: object
+    ) -> None:
+        self.stack = stack
+        self.key = key
+        self.remote, self.remote_port, self.local_port = key
+        self.config = config
+        self.context = context
+        self.state = CLOSED
+        self._path = 0
+        self.passive = False
+        self.listener: Listener | None = None
+        """Set while the connection is passive and not accepted: it has no user yet."""
+        self.opened_at = now
+        self.error: OSError | None = None
+        self.ended = False
+        """Its user has been told that it is over (event ENDED)."""
+        self.closed_by_user = False
+        self.ready = False
+        """It stands in the stack's list of those with something to tell."""
+        self.in_output = False
+        """It stands in the stack's list of those with something to send."""
+        self._events = 0
+        self.send_side = SendSide(iss, config.send_buffer)
+        self.receive_side = ReceiveSide(config.recv_buffer)
+        self.rtt = RttEstimator(config.rto_initial, config.rto_min, config.rto_max)
+        self.receive_mss = stack.receive_mss(self.remote, config)
+        """The MSS that we offer: the largest payload we take in one segment."""
+        self.mss = self.receive_mss
+        """The effective send MSS: payload of a full-sized segment, timestamps already subtracted."""
+        self.congestion = controller(config.congestion_control, self.mss)
+        self.recovery = Recovery(self.send_side, self.congestion)
+        self.timers = Timers()
+        self.ts_offset = ts_offset
+        self.window_scaling = False
+        self.timestamps = False
+        self.sack = False
+        self.syn_again = False
+        """The peer sent its SYN again: so do we."""
+        self.retransmits = 0
+        """Timeouts in a row without progress: what R2 counts (RFC 9293 3.8.3)."""
+        self.total_retransmits = 0
+        self.probes = 0
+        """Window probes since the window closed: their back-off."""
+        self.probe_due = False
+        self.congestion_limited = False
+        """The congestion window held data back at the last flush."""
+        self.last_sent = now
+        self.last_heard = now
+        self.next_challenge = 0.0
+        self.nodelay = config.nodelay
+        self.linger: float | None = None
+        self.user_timeout = config.user_timeout
+        self.keepalive_due = False
+        self.keepalive_probes = 0
+        self.keepalive_idle = config.keepalive_idle
+        self.keepalive_interval = config.keepalive_interval
+        self.keepalive_count = config.keepalive_count
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.local_port} -> {self.remote}:{self.remote_port} {state.NAMES[self.state]}>"
+
+    # ------------------------------------------------------------------ opening
+
+    def open_actively(self, now: float) -> None:
+        """Active OPEN (RFC 9293 3.10.1): a SYN will leave."""
+        self._enter(SYN_SENT, now)
+        self._touch()
+
+    def open_passively(self, syn: Segment, listener: Listener, now: float) -> None:
+        """A SYN reached `listener` (RFC 9293 3.10.7.2): a SYN-ACK will leave. Text and FIN on the SYN are left for the
+        peer to send again."""
+        self.passive = True
+        self.listener = listener
+        listener.half_open.add(self)
+        self._path = state.LISTEN
+        self.state = state.LISTEN
+        self._negotiate(syn, now)
+        self._enter(SYN_RCVD, now)
+        self._touch()
+
+    def accepted(self) -> None:
+        """The listener handed the connection to its user."""
+        self.listener = None
+        if self._events:
+            self.stack.add_ready(self)
+
+    def _negotiate(self, syn: Segment, now: float) -> None:
+        """Take the peer's SYN or SYN-ACK: its ISN, window and options, as far as we offer them too."""
+        send, receive, config = self.send_side, self.receive_side, self.config
+        receive.synchronize(syn.seq)
+        self.sack = config.sack and syn.sack_permitted
+        if config.timestamps and syn.ts_val is not None:
+            self.timestamps = True
+            receive.ts_recent = syn.ts_val
+            receive.ts_recent_at = now
+        if config.window_scaling and syn.window_scale is not None:
+            self.window_scaling = True
+            receive.shift = receive.scale_for_buffer()
+            peer_shift = min(syn.window_scale, MAX_WINDOW_SCALE)
+        else:
+            peer_shift = 0
+        send.open_window(syn.seq, syn.window, peer_shift)
+        offered = self.stack.default_mss if syn.mss is None else max(syn.mss, _MIN_SEND_MSS)
+        self.mss = min(offered, self.receive_mss) - (TIMESTAMPS_LENGTH if self.timestamps else 0)
+        # The controller began with the MSS that we offered; the peer's may be smaller.
+        self.congestion = controller(config.congestion_control, self.mss)
+        self.recovery = Recovery(send, self.congestion)
+
+    def _establish(self, now: float) -> None:
+        if self.total_retransmits:
+            self.congestion.on_syn_lost()
+            if self.rtt.srtt is None:
+                self.rtt.syn_was_lost()
+        if self.config.keepalive:
+            self._start_keepalive(now)
+        if self.state in (SYN_SENT, SYN_RCVD):
+            self._enter(ESTABLISHED, now)
+            if self.send_side.fin_queued:  # the user half-closed before the handshake ended
+                self._enter(FIN_WAIT_1, now)
+        listener = self.listener
+        if listener is not None:
+            listener.half_open.discard(self)
+            listener.queue.append(self)
+            self.stack.counters.passive_opens += 1
+            self.stack.add_ready(listener)
+        self._tell(event.CONNECTED)
+
+    # ------------------------------------------------------------------ the user's calls
+
+    def send(self, data: Buffer, *, force: bool = False) -> int:
+        """SEND (RFC 9293 3.10.2): queue `data`; how many octets were accepted.
+
+        At most `send_space`, unless `force`. When that is less than `data`, the event WRITABLE follows. `data` is kept,
+        not copied: it must not change. Raises InvalidState after `shutdown`, `close` or the end, and nothing is queued.
+        """
+        if self.send_side.fin_queued or self.closed_by_user:
+            raise InvalidState("cannot send after shutdown() or close()")
+        if self.ended or self.state == CLOSED:
+            raise InvalidState("cannot send: the connection has ended")
+        accepted = self.send_side.append(data, force)
+        self._touch()
+        return accepted
+
+    @property
+    def send_space(self) -> int:
+        """Octets that `send` accepts now."""
+        return self.send_side.space
+
+    @property
+    def send_queue(self) -> int:
+        """Payload octets accepted and not acknowledged yet."""
+        return self.send_side.queued - self.send_side.acked
+
+    def read(self, limit: int = -1) -> bytes:
+        """RECEIVE (RFC 9293 3.10.3): up to `limit` octets of the stream, all that is there if negative; `b""` when
+        nothing is. The window opens accordingly."""
+        data = self.receive_side.read(limit)
+        if self.receive_side.ack_due == NOW:
+            self._touch()
+        return data
+
+    @property
+    def readable(self) -> int:
+        """Octets that `read` has."""
+        return self.receive_side.readable
+
+    @property
+    def at_eof(self) -> bool:
+        """The peer has finished and all it sent has been read."""
+        return self.receive_side.fin_reached and not self.receive_side.readable
+
+    def shutdown(self, now: float) -> None:
+        """Half-close: FIN goes out behind what is queued, reading goes on. A second call does nothing.
+
+        Raises InvalidState when the connection has ended.
+        """
+        if self.send_side.fin_queued:
+            return
+        if self.ended or self.state == CLOSED:
+            raise InvalidState("cannot shut down: the connection has ended")
+        self.send_side.fin_queued = True
+        if self.state in (ESTABLISHED, SYN_RCVD):
+            self._enter(FIN_WAIT_1, now)
+        elif self.state == CLOSE_WAIT:
+            self._enter(LAST_ACK, now)
+        self._touch()
+
+    def close(self, now: float) -> None:
+        """CLOSE (RFC 9293 3.10.4), of both directions. The event ENDED follows once the peer has acknowledged our data
+        and FIN, or with the error that prevented it. A second call does nothing.
+
+        Data that nobody read, or that arrives later, is answered with RST (SHLD-3); `error` is then set if something
+        of ours was not acknowledged. In SYN_SENT the connection vanishes (RFC 9293 3.10.4).
+        """
+        if self.closed_by_user:
+            return
+        self.closed_by_user = True
+        if self.ended:
+            return
+        if self.state in (CLOSED, TIME_WAIT):  # both directions were over: the user's word was all that was missing
+            self._end(self.error, now)
+        elif self.state == SYN_SENT:
+            self._finish(None, now)
+        elif self.linger == 0:
+            self._reset_peer(None, now)
+        elif self.receive_side.readable:
+            self._reset_peer(self._undelivered("closed with unread received data"), now, with_ack=True)
+        else:
+            self.shutdown(now)
+            if self.linger is not None:
+                self.timers.set(LINGER, now + self.linger)
+            if self.state == FIN_WAIT_2:
+                self.timers.set(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
+            self._end_if_delivered(now)
+            self._touch()
+
+    def abort(self, now: float) -> None:
+        """ABORT (RFC 9293 3.10.5): RST to the peer, everything queued is dropped, ENDED without error."""
+        self.closed_by_user = True
+        if self.state in (SYN_RCVD, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT):
+            self._reset_peer(None, now)
+        elif self.state in (SYN_SENT, CLOSING, LAST_ACK):
+            self._finish(None, now)
+        else:
+            self._end(None, now)
+
+    def set_keepalive(self, enabled: bool, now: float) -> None:
+        """Probe the peer when the connection is idle (RFC 9293 3.8.4), by `keepalive_idle`, `_interval`, `_count`."""
+        if enabled:
+            self._start_keepalive(now)
+        else:
+            self.timers.stop(KEEPALIVE)
+        self._touch()
+
+    @property
+    def keepalive(self) -> bool:
+        return self.timers.is_set(KEEPALIVE)
+
+    def take_events(self) -> int:
+        """What happened since the last call, as bits of `utcp.tcp.event`."""
+        events = self._events
+        self._events = 0
+        return events
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """The states taken so far, CLOSED or LISTEN first, the present one last."""
+        states = []
+        path = self._path
+        while path:
+            states.append(path & 15)
+            path >>= 4
+        if not self.passive:
+            states.append(CLOSED)
+        return tuple(reversed(states))
+
+    def info(self) -> ConnectionInfo:
+        """The connection's variables now (RFC 9293 3.10.6, STATUS)."""
+        send, receive = self.send_side, self.receive_side
+        return ConnectionInfo(
+            state=state.NAMES[self.state],
+            path=tuple(state.NAMES[number] for number in self.path),
+            local_port=self.local_port,
+            remote_port=self.remote_port,
+            snd_una=send.snd_una,
+            snd_nxt=send.snd_nxt,
+            snd_wnd=send.snd_wnd,
+            rcv_nxt=receive.rcv_nxt,
+            rcv_wnd=receive.window,
+            mss=self.mss,
+            cwnd=self.congestion.cwnd,
+            ssthresh=self.congestion.ssthresh,
+            srtt=self.rtt.srtt,
+            rttvar=self.rtt.rttvar,
+            rto=self.rtt.rto,
+            retransmits=self.total_retransmits,
+            unacknowledged=send.flight_size,
+            unsent=send.unsent,
+            unread=receive.readable,
+            bytes_sent=send.sent,
+            bytes_acked=send.acked,
+            bytes_received=receive.bytes_received,
+            window_scaling=self.window_scaling,
+            timestamps=self.timestamps,
+            sack=self.sack,
+        )
+
+    # ------------------------------------------------------------------ SEGMENT ARRIVES
+
+    def segment_arrives(self, segment: Segment, now: float) -> None:
+        """RFC 9293 3.10.7.3 (SYN_SENT) and 3.10.7.4 (the states after it)."""
+        self.last_heard = now
+        self.keepalive_probes = 0
+        if self.state == SYN_SENT:
+            self._arrives_in_syn_sent(segment, now)
+        elif (
+            self.state != ESTABLISHED
+            or segment.flags & (SYN | FIN | RST | ACK) != ACK
+            or segment.seq != self.receive_side.rcv_nxt
+            or len(segment.payload) > self.receive_side.window
+            or not self._timestamps_plain(segment)
+        ):
+            self._arrives(segment, now)
+        elif self._process_ack(segment, now) and segment.payload:
+            # Header prediction: the next segment in order, or a pure ACK, of an established connection.
+            self._process_text(segment.seq, segment.payload, False, now)
+
+    def _timestamps_plain(self, segment: Segment) -> bool:
+        """The segment's timestamp needs no decision; it is taken where it must be."""
+        if not self.timestamps:
+            return True
+        if segment.ts_val is None or (segment.ts_val - self.receive_side.ts_recent) & MASK >= HALF:
+            return False
+        if self.receive_side.last_ack_sent == segment.seq:
+            self.receive_side.ts_recent = segment.ts_val
+            self.receive_side.ts_recent_at = self.last_heard
+        return True
+
+    def _arrives_in_syn_sent(self, segment: Segment, now: float) -> None:
+        """RFC 9293 3.10.7.3. Text and FIN on a SYN-ACK are left for the peer to send again."""
+        send = self.send_side
+        flags = segment.flags
+        if flags & ACK and segment.ack != send.snd_nxt:  # first: an ACK of anything but our SYN
+            if not flags & RST:
+                self.stack.reset_in_reply(self.remote, segment, now)
+            return
+        if flags & RST:  # second
+            if flags & ACK:
+                self._finish(ConnectionRefused(), now)
+            return
+        if not flags & SYN:  # fifth
+            return
+        self._negotiate(segment, now)
+        if flags & ACK:  # fourth
+            send.acknowledge(segment.ack)
+            self._sample_round_trip(segment, now)
+            self.retransmits = 0
+            self.timers.stop(RETRANSMIT)
+            self.receive_side.ack_due = NOW
+            self._establish(now)
+        else:  # simultaneous open: a SYN-ACK with our SYN's number
+            self._enter(SYN_RCVD, now)
+            self.syn_again = True
+        self._touch()
+
+    def _arrives(self, segment: Segment, now: float) -> None:
+        """RFC 9293 3.10.7.4, check by check."""
+        receive = self.receive_side
+        flags = segment.flags
+        if flags & SYN and not self._process_syn(segment, now):  # fourth, moved forward by RFC 5961 4
+            return
+        if self.timestamps and not flags & RST and not self._paws_accepts(segment, now):
+            return
+        # First: the sequence number.
+        offset = diff(segment.seq, receive.rcv_nxt)
+        length = segment.length - (flags >> 1 & 1)
+        window = receive.window
+        text_fits = True
+        if flags & SYN:
+            offset = 0  # the SYN-ACK of a simultaneous open: its SYN was taken before
+        if window == 0:
+            # MUST-66: at a closed window ACK and RST still count, and so does a FIN, which needs no buffer.
+            acceptable = offset == 0
+            text_fits = not segment.payload
+        elif length == 0:
+            acceptable = 0 <= offset < window
+        else:
+            acceptable = offset < window and offset + length > 0
+        if not acceptable:
+            if not flags & RST:
+                self._answer_unacceptable(length, now)
+            return
+        # Second: RST.
+        if flags & RST:
+            self._process_rst(offset, now)
+            return
+        # Fifth: ACK.
+        if not flags & ACK:
+            return
+        acks_syn = (segment.ack - self.send_side.snd_una - 1) & MASK < self.send_side.flight_size
+        if self.state == SYN_RCVD and not acks_syn:
+            self.stack.reset_in_reply(self.remote, segment, now)
+            return
+        if not self._process_ack(segment, now):
+            return
+        if self.timestamps and segment.ts_val is not None and diff(segment.seq, receive.last_ack_sent) <= 0:
+            receive.ts_recent = segment.ts_val
+            receive.ts_recent_at = now
+        # Seventh and eighth: text and FIN.
+        if not text_fits:
+            receive.ack_due = NOW
+            self._touch()
+        elif length:
+            seq = (segment.seq + (flags >> 1 & 1)) & MASK
+            self._process_text(seq, segment.payload, bool(flags & FIN), now)
+        if self.state == FIN_WAIT_1 and self.send_side.fin_acked:
+            self._enter(FIN_WAIT_2, now)
+            if self.closed_by_user:
+                self.timers.set(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
+
+    def _process_syn(self, segment: Segment, now: float) -> bool:
+        """A SYN on a connection that has seen one; whether the segment is worth reading on."""
+        flags = segment.flags
+        if flags & RST:
+            return True
+        if self.state == SYN_RCVD and segment.seq == self.receive_side.irs:
+            if flags & ACK:
+                return True  # simultaneous open: its ACK is what we wait for
+            self.syn_again = True
+            self._touch()
+            return False
+        if self.state == LAST_ACK and not flags & ACK and self.config.syn_in_last_ack == "reset":
+            # The sender is in SYN_SENT on ports that this connection still holds. RST with the ACK of its SYN refuses
+            # it at once; the connection itself is not touched, and a forged SYN kills nothing.
+            self.stack.reset_in_reply(self.remote, segment, now)
+            return False
+        in_window = (segment.seq - self.receive_side.rcv_nxt) & MASK < self.receive_side.window
+        if self.state == SYN_RCVD and self.passive and in_window:
+            self.vanish(now)  # RFC 9293 3.10.7.4, fourth: back to LISTEN
+            return False
+        self._challenge(now)  # RFC 5961 4.2, whatever the sequence number
+        return False
+
+    def _paws_accepts(self, segment: Segment, now: float) -> bool:
+        """RFC 7323 5.3 R1, 3.2: no segment with an older timestamp, or with none."""
+        receive = self.receive_side
+        if segment.ts_val is None:
+            self.stack.counters.paws_drops += 1
+            return False
+        if lt(segment.ts_val, receive.ts_recent) and now - receive.ts_recent_at < _TS_RECENT_LIFETIME:
+            self.stack.counters.paws_drops += 1
+            self._answer_unacceptable(segment.length, now)
+            return False
+        return True
+
+    def _answer_unacceptable(self, length: int, now: float) -> None:
+        """ACK what cannot be accepted (RFC 9293 3.10.7.4, first check).
+
+        An empty segment may be an ACK like ours: two stacks could answer each other for ever, so those are rationed.
+        Text and FIN are not: their sender waits for this ACK.
+        """
+        if length:
+            self.receive_side.ack_due = NOW
+            self._touch()
+        else:
+            self._challenge(now)
+
+    def _challenge(self, now: float) -> None:
+        """A challenge ACK, at most one per interval (RFC 5961 7)."""
+        if now < self.next_challenge:
+            return
+        self.next_challenge = now + self.config.challenge_ack_interval
+        self.stack.counters.challenge_acks += 1
+        if self.send_side.syn_acked:
+            self.receive_side.ack_due = NOW
+        else:
+            self.syn_again = True
+        self._touch()
+
+    def _process_rst(self, offset: int, now: float) -> None:
+        """RFC 5961 3.2: an RST must hit RCV.NXT exactly; elsewhere in the window it is challenged."""
+        if offset != 0:
+            self._challenge(now)
+        elif self.state == SYN_RCVD and self.passive:
+            self.vanish(now)
+        elif self.state == SYN_RCVD:
+            self._finish(ConnectionRefused(), now)
+        else:
+            self.stack.counters.estab_resets += 1
+            self._finish(ConnectionReset(), now)
+
+    def _process_ack(self, segment: Segment, now: float) -> bool:
+        """Fifth check: ACK and window; whether the segment is worth reading on."""
+        send = self.send_side
+        ack = segment.ack
+        advance = (ack - send.snd_una) & MASK
+        flight_size = send.flight_size
+        if advance > flight_size:
+            if advance < HALF or 0x100000000 - advance > max(send.max_snd_wnd, 1):
+                # Of something never sent (RFC 9293), or older than any window allows (RFC 5961 5, MAY-12).
+                self._challenge(now)
+                return False
+            return True  # an old ACK: its text and FIN count all the same
+        # RFC 7323 2.2: the window of a SYN is not scaled.
+        window = segment.window if segment.flags & SYN else segment.window << send.shift
+        if advance:
+            syn_acked = send.syn_acked
+            acked = send.acknowledge(ack)
+            self._sample_round_trip(segment, now)
+            self.retransmits = 0
+            changed = send.update_window(segment.seq, ack, window)
+            self.recovery.on_ack(acked, self.congestion_limited, now)
+            if send.snd_una == send.snd_nxt:
+                self.timers.stop(RETRANSMIT)
+            else:
+                self.timers.set(RETRANSMIT, now + self.rtt.rto)
+            self.timers.stop(USER_TIMEOUT)
+            if not syn_acked:
+                self._establish(now)
+            self._after_advance(now)
+        else:
+            changed = send.update_window(segment.seq, ack, window)
+            if flight_size and not changed and not segment.payload and not segment.flags & FIN and not send.probe:
+                self.recovery.on_duplicate_ack(now)
+        if changed and send.snd_wnd:
+            self.probes = 0
+            self.timers.stop(PERSIST)
+            if send.probe:  # what the probe carried was refused by the closed window
+                send.end_probe()
+                self.recovery.resend_all()
+        elif not send.snd_wnd and not self.closed_by_user:
+            self.retransmits = 0  # MUST-37, SHLD-17: a peer that answers may keep its window closed
+        if send.pending or self.recovery.pending or send.flight_size:
+            self._touch()
+        return True
+
+    def _sample_round_trip(self, segment: Segment, now: float) -> None:
+        """Measure by the timed segment; after a retransmission by the echoed timestamp, where there is one."""
+        rtt = self.rtt
+        if rtt.finish(segment.ack, now) or not rtt.cancelled or not self.timestamps or not segment.ts_ecr:
+            return
+        elapsed = (self.ts_now(now) - segment.ts_ecr) & MASK
+        if elapsed < HALF:
+            rtt.sample(max(elapsed, 1) / 1000)
+
+    def _after_advance(self, now: float) -> None:
+        """SND.UNA moved: room for the writer; what the ACK of our FIN brings about."""
+        send = self.send_side
+        if send.wanted and send.room_again():
+            self._tell(event.WRITABLE)
+        if not send.fin_acked:
+            return
+        self.timers.stop(LINGER)
+        if self.state == CLOSING:
+            self._enter_time_wait(now)
+        elif self.state == LAST_ACK:
+            self._leave(now)
+        self._end_if_delivered(now)
+
+    def _process_text(self, seq: int, payload: bytes, fin: bool, now: float) -> None:
+        """Seventh and eighth check: text and FIN of an acceptable segment."""
+        receive = self.receive_side
+        if self.state not in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2):
+            return  # the peer's FIN was taken: no text follows it
+        if self.closed_by_user and payload and diff((seq + len(payload)) & MASK, receive.rcv_nxt) > 0:
+            # SHLD-3: the user has closed and cannot read this; the peer learns that it was not read.
+            self._reset_peer(self._undelivered("the peer sent data after close()"), now)
+            return
+        advanced = receive.accept(seq, payload, fin)
+        if advanced and receive.readable:
+            self._tell(event.READABLE)
+        if receive.fin_reached:
+            self._tell(event.PEER_CLOSED)
+            if self.state == ESTABLISHED:
+                self._enter(CLOSE_WAIT, now)
+            elif self.state == FIN_WAIT_1 and not self.send_side.fin_acked:
+                self._enter(CLOSING, now)
+            else:
+                self._enter_time_wait(now)
+        if receive.ack_due == DELAYED and self.config.delayed_ack:
+            if not self.timers.is_set(DELAYED_ACK):
+                self.timers.set(DELAYED_ACK, now + self.config.delayed_ack)
+                self.stack.schedule(self)
+        elif receive.ack_due:
+            receive.ack_due = NOW
+            self._touch()
+
+    # ------------------------------------------------------------------ timeouts
+
+    def handle_timeout(self, now: float) -> None:
+        """Act on every timer that is due (RFC 9293 3.10.8, RFC 6298 5)."""
+        for timer in self.timers.take_expired(now):
+            if self.state == CLOSED:
+                return
+            if timer == RETRANSMIT:
+                self._retransmission_timeout(now)
+            elif timer == PERSIST:
+                if self._exhausted():
+                    self._give_up(now)
+                    return
+                self.retransmits += 1
+                self.probes += 1
+                self.probe_due = True
+            elif timer == DELAYED_ACK:
+                if self.receive_side.ack_due:
+                    self.receive_side.ack_due = NOW
+            elif timer == KEEPALIVE:
+                self._keepalive_timeout(now)
+            elif timer == FIN_WAIT_2_TIMER:
+                self._finish(None, now)
+            elif timer == USER_TIMEOUT:
+                self._reset_peer(UserTimedOut(), now)
+            elif timer == LINGER:
+                self._reset_peer(LingerTimedOut(), now)
+        self._touch()
+
+    def _retransmission_timeout(self, now: float) -> None:
+        if self._exhausted():
+            self._give_up(now)
+            return
+        self.retransmits += 1
+        self.stack.counters.timeouts += 1
+        self.rtt.back_off()
+        self.recovery.on_timeout(self.retransmits == 1, now)
+
+    def _exhausted(self) -> bool:
+        """R2 is reached (RFC 9293 3.8.3)."""
+        config = self.config
+        if self.state == SYN_SENT:
+            limit = config.syn_retries
+        elif self.state == SYN_RCVD:
+            limit = config.syn_ack_retries
+        elif self._orphaned():
+            limit = config.fin_retries
+        else:
+            limit = config.retries
+        return self.retransmits >= limit
+
+    def _orphaned(self) -> bool:
+        """Nobody keeps the connection for its own sake any more: only delivery is left, and it is bounded."""
+        return self.closed_by_user or self.state in (CLOSING, LAST_ACK)
+
+    def _give_up(self, now: float) -> None:
+        if self.state == SYN_SENT:
+            self._finish(SynTimedOut(), now)
+        elif self.state == SYN_RCVD and self.passive:
+            self.vanish(now)
+        elif self.state == SYN_RCVD:
+            self._reset_peer(SynTimedOut(), now)
+        elif self._orphaned():
+            self._reset_peer(FinTimedOut(), now)
+        else:
+            self._reset_peer(RetransmissionTimedOut(), now)
+
+    def _start_keepalive(self, now: float) -> None:
+        self.keepalive_probes = 0
+        self.timers.set(KEEPALIVE, now + self.keepalive_idle)
+
+    def _keepalive_timeout(self, now: float) -> None:
+        """RFC 9293 3.8.4: probe only an idle connection (MUST-26), give up only after several (MUST-29)."""
+        due = self.last_heard + self.keepalive_idle
+        if self.send_side.flight_size or self.send_side.pending or (now < due and not self.keepalive_probes):
+            self.timers.set(KEEPALIVE, max(due, now + self.keepalive_interval))
+        elif self.keepalive_probes >= self.keepalive_count:
+            self._reset_peer(KeepaliveTimedOut(), now)
+        else:
+            self.keepalive_probes += 1
+            self.keepalive_due = True
+            self.timers.set(KEEPALIVE, now + self.keepalive_interval)
+
+    # ------------------------------------------------------------------ endings
+
+    def vanish(self, now: float) -> None:
+        """A half-open passive connection goes; nobody has heard of it, nobody is told."""
+        listener = self.listener
+        if listener is not None:
+            listener.half_open.discard(self)
+            self.listener = None
+        self.ended = True
+        self.stack.counters.attempt_fails += 1
+        self._leave(now)
+
+    def _reset_peer(self, error: OSError | None, now: float, with_ack: bool = False) -> None:
+        """RST to the peer, and the end. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>."""
+        segment = Segment(
+            self.local_port,
+            self.remote_port,
+            self.send_side.snd_nxt,
+            self.receive_side.rcv_nxt if with_ack else 0,
+            RST | ACK if with_ack else RST,
+        )
+        self.stack.counters.estab_resets += 1
+        self.stack.put(self.remote, segment, now)
+        self._finish(error, now)
+
+    def _undelivered(self, reason: str) -> OSError | None:
+        """The error of a reset that we cause: None when all that our user sent was acknowledged."""
+        if not self.send_queue:
+            return None
+        return ConnectionAborted(f"Connection aborted: {reason}, {self.send_queue} octets of ours were unacknowledged")
+
+    def path_failed(self, error: OSError, now: float) -> None:
+        """The host cannot send towards the peer: the end of an open, a soft error for anything later (MUST-56)."""
+        if self.state == SYN_SENT:
+            self._finish(error, now)
+
+    def _finish(self, error: OSError | None, now: float) -> None:
+        """The end, by force or for an error."""
+        if self.state in (SYN_SENT, SYN_RCVD):
+            self.stack.counters.attempt_fails += 1
+        self._leave(now)
+        self._end(error, now)
+
+    def _leave(self, now: float) -> None:
+        """The TCB is gone: nothing arrives here, nothing leaves, no timer runs."""
+        self._enter(CLOSED, now)
+        self.stack.forget(self)
+        self.timers.stop_all()
+        self.send_side.discard()
+
+    def _enter_time_wait(self, now: float) -> None:
+        """From here a record in the stack's table answers for the connection. What was received can still be read."""
+        self._enter(TIME_WAIT, now)
+        self.timers.stop_all()
+        self.send_side.discard()
+        self._end_if_delivered(now)
+        self.stack.enter_time_wait(self, now)
+
+    def skip_time_wait(self, now: float) -> None:
+        """The MSL is 0: nothing keeps the ports."""
+        self._leave(now)
+
+    def _end_if_delivered(self, now: float) -> None:
+        if self.closed_by_user and self.send_side.fin_acked:
+            self._end(None, now)
+
+    def _end(self, error: OSError | None, now: float) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        self.error = error
+        if self.closed_by_user:
+            self.receive_side.discard()
+        self._tell(event.ENDED)
+        observer = self.stack.observer
+        if observer is not None:
+            observer.connection_ended(self, now)
+
+    # ------------------------------------------------------------------ for the other parts
+
+    def ts_now(self, now: float) -> int:
+        """TSval at `now`: milliseconds, offset per connection (RFC 7323 5.4)."""
+        return (int(now * 1000) + self.ts_offset) & MASK
+
+    def note_retransmission(self, seq: int, length: int, now: float) -> None:
+        """`length` octets of sequence space from `seq` on are about to leave again."""
+        self.total_retransmits += 1
+        self.stack.counters.retrans_segs += 1
+        observer = self.stack.observer
+        if observer is not None:
+            observer.retransmitted(self, seq, length, now)
+
+    def _enter(self, new: int, now: float) -> None:
+        before = self.state
+        state.check(before, new)
+        self.state = new
+        self._path = self._path << 4 | new
+        observer = self.stack.observer
+        if observer is not None:
+            observer.state_changed(self, before, new, now)
+
+    def _tell(self, events: int) -> None:
+        self._events |= events
+        if self.listener is None:
+            self.stack.add_ready(self)
+
+    def _touch(self) -> None:
+        """Have the next flush look at this connection."""
+        if not self.in_output:
+            self.in_output = True
+            self.stack.output.append(self)

@@ -1,0 +1,277 @@
+"""What a connection sends when it is asked: SYN, duplicate ACKs, retransmissions, window probes, data, FIN, ACK.
+
+One pass per connection and flush, after everything that arrived has been processed: so one ACK answers a batch
+(RFC 9293 3.10.7.4, MUST-58, MUST-59), and rides on data or FIN where there is any.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from utcp.tcp.receive import NOW
+from utcp.tcp.state import SYN_RCVD, SYN_SENT
+from utcp.tcp.timers import DELAYED_ACK, PERSIST, RETRANSMIT, USER_TIMEOUT
+from utcp.tcp.transmit import Buffer, Outbox
+from utcp.wire import ACK, FIN, HEADER_LENGTH, PSH, SYN, Segment, encode
+from utcp.wire.header import HEADER
+from utcp.wire.options import ALIGNED_TIMESTAMPS, TIMESTAMPS_LENGTH
+from utcp.wire.seq import MASK
+
+if TYPE_CHECKING:
+    from utcp.tcp.connection import Connection
+
+_HEADER_WITH_TIMESTAMPS: Final = Struct("!HHIIHHHHIII")
+_PLAIN_OFFSET: Final = HEADER_LENGTH << 10
+_TIMESTAMPS_OFFSET: Final = (HEADER_LENGTH + TIMESTAMPS_LENGTH) << 10
+
+
+def transmit(connection: Connection, now: float, outbox: Outbox) -> None:
+    """Put everything that `connection` may send at `now` into `outbox`, and set the timers that follow from it."""
+    send = connection.send_side
+    if not send.syn_acked:
+        _send_syn(connection, now, outbox)
+        if connection.state in (SYN_SENT, SYN_RCVD) or send.queued:
+            _set_timers(connection, now)
+            return
+    burst = _Burst(connection, now, outbox)
+    if connection.receive_side.duplicate_acks_due:
+        burst.duplicate_acks()
+    if connection.recovery.pending:
+        burst.retransmissions()
+    if connection.probe_due:
+        burst.window_probe()
+    if send.unsent and not connection.recovery.pending:
+        burst.new_data()
+    if send.fin_queued and not send.fin_sent and not send.unsent and send.usable_window > 0:
+        burst.fin()
+    if connection.receive_side.ack_due == NOW or connection.keepalive_due:
+        burst.pure_ack()
+    _set_timers(connection, now)
+
+
+class _Burst:
+    """One pass over one connection: what all its segments share, and the train that the last one went into."""
+
+    __slots__ = ("_ack", "_connection", "_now", "_outbox", "_train", "_ts_ecr", "_ts_val", "_window")
+
+    def __init__(self, connection: Connection, now: float, outbox: Outbox) -> None:
+        self._connection = connection
+        self._now = now
+        self._outbox = outbox
+        self._train = -1
+        receive = connection.receive_side
+        self._window = receive.offer_window()
+        self._ack = receive.rcv_nxt
+        self._ts_val = connection.ts_now(now)
+        self._ts_ecr = receive.ts_recent
+
+    def duplicate_acks(self) -> None:
+        """One ACK for each segment that arrived out of order, with what is held (RFC 5681 4.2, RFC 2018 4)."""
+        connection = self._connection
+        receive, send = connection.receive_side, connection.send_side
+        ts = connection.timestamps
+        header = encode(
+            Segment(
+                connection.local_port,
+                connection.remote_port,
+                send.snd_nxt,
+                self._ack,
+                ACK,
+                self._window,
+                ts_val=self._ts_val if ts else None,
+                ts_ecr=self._ts_ecr if ts else None,
+                sack_blocks=receive.sack_blocks if connection.sack else (),
+            )
+        )
+        for _ in range(receive.duplicate_acks_due):
+            self._put(header, None, len(header))
+
+    def retransmissions(self) -> None:
+        """The range that is taken to be lost, as far as the congestion window allows; the first segment always."""
+        connection = self._connection
+        send, recovery = connection.send_side, connection.recovery
+        while recovery.pending:
+            seq = recovery.rtx_next
+            lost = (recovery.rtx_end - seq) & MASK
+            offset = send.offset_of(seq)
+            size = min(connection.mss, send.sent - offset, lost)
+            fin = send.fin_sent and offset + size == send.queued and lost > size
+            in_flight = recovery.in_flight
+            if size and in_flight and not recovery.forced and in_flight + size > recovery.window:
+                break
+            connection.rtt.cancel()
+            connection.note_retransmission(seq, size + fin, self._now)
+            self._segment(seq, offset, size, fin)
+            recovery.resent(size + fin)
+
+    def window_probe(self) -> None:
+        """One octet into a closed window (RFC 9293 3.8.6.1), or what fits into one that is too small to be worth it."""
+        connection = self._connection
+        send = connection.send_side
+        connection.probe_due = False
+        if send.probe:  # unanswered so far: the same octet again
+            offset = send.offset_of(send.snd_una)
+            size = send.sent - offset
+            connection.rtt.cancel()
+            connection.note_retransmission(send.snd_una, 1, self._now)
+            self._segment(send.snd_una, offset, size, not size)
+        elif send.pending and not send.flight_size:
+            size = min(send.unsent, max(send.usable_window, 1), connection.mss)
+            probing = send.usable_window <= 0
+            self._first(size, not size, probing)
+
+    def new_data(self) -> None:
+        """Data, with the FIN on its last segment, as far as the windows, silly-window avoidance and Nagle allow.
+
+        RFC 9293 3.8.6.2.1 (MUST-38), 3.7.4.
+        """
+        connection = self._connection
+        send, recovery, mss = connection.send_side, connection.recovery, connection.mss
+        connection.congestion_limited = False
+        if not send.flight_size and self._now - connection.last_sent > connection.rtt.rto:
+            connection.congestion.on_idle()
+        while send.unsent:
+            flight_size = send.flight_size
+            usable = send.snd_wnd - flight_size
+            size = min(send.unsent, mss)
+            if size > usable:
+                if usable <= 0 or usable < send.max_snd_wnd // 2:
+                    return
+                size = usable
+            elif size < mss and flight_size and not connection.nodelay and not send.fin_queued:
+                return
+            in_flight = recovery.in_flight
+            if in_flight and in_flight + size > recovery.window:
+                connection.congestion_limited = True
+                return
+            self._first(size, send.fin_queued and size == send.unsent and size < usable)
+
+    def fin(self) -> None:
+        """FIN by itself: behind all data, but waiting for no congestion window."""
+        self._first(0, True)
+
+    def pure_ack(self) -> None:
+        """An ACK by itself; as a keepalive probe it repeats an octet that the peer has (RFC 9293 3.8.4)."""
+        connection = self._connection
+        seq = connection.send_side.snd_nxt
+        if connection.keepalive_due:
+            connection.keepalive_due = False
+            seq = (seq - 1) & MASK
+        self._header(seq, ACK, None, 0)
+
+    def _first(self, size: int, fin: bool, probe: bool = False) -> None:
+        """`size` octets, and the FIN if `fin`, for the first time; as a window probe if `probe`."""
+        connection = self._connection
+        send = connection.send_side
+        seq, offset = send.snd_nxt, send.sent
+        send.advance(size, fin, probe)
+        connection.rtt.begin(send.snd_nxt, self._now)
+        connection.last_sent = self._now
+        self._segment(seq, offset, size, fin)
+
+    def _segment(self, seq: int, offset: int, size: int, fin: bool) -> None:
+        send = self._connection.send_side
+        flags = ACK | FIN if fin else ACK
+        if not size:
+            self._header(seq, flags, None, 0)
+            return
+        if offset + size == send.queued:  # MUST-61: nothing more is queued
+            flags |= PSH
+        self._header(seq, flags, send.payload(offset, size), size)
+
+    def _header(self, seq: int, flags: int, payload: Buffer | None, size: int) -> None:
+        connection = self._connection
+        if connection.timestamps:
+            header = _HEADER_WITH_TIMESTAMPS.pack(
+                connection.local_port,
+                connection.remote_port,
+                seq,
+                self._ack,
+                _TIMESTAMPS_OFFSET | flags,
+                self._window,
+                0,
+                0,
+                ALIGNED_TIMESTAMPS,
+                self._ts_val,
+                self._ts_ecr,
+            )
+            size += 32
+        else:
+            header = HEADER.pack(
+                connection.local_port,
+                connection.remote_port,
+                seq,
+                self._ack,
+                _PLAIN_OFFSET | flags,
+                self._window,
+                0,
+                0,
+            )
+            size += 20
+        self._put(header, payload, size)
+
+    def _put(self, header: bytes, payload: Buffer | None, size: int) -> None:
+        connection = self._connection
+        receive = connection.receive_side
+        if receive.ack_due:
+            receive.acknowledged()
+            connection.timers.stop(DELAYED_ACK)
+        self._train = self._outbox.add(connection.remote, header, payload, size, self._train)
+        connection.stack.counters.out_segs += 1
+        observer = connection.stack.observer
+        if observer is not None:
+            observer.segment_sent(connection.remote, [header] if payload is None else [header, payload], self._now)
+
+
+def _send_syn(connection: Connection, now: float, outbox: Outbox) -> None:
+    """SYN or SYN-ACK, the first time, after a timeout, or because the peer sent its SYN again."""
+    send, receive, recovery = connection.send_side, connection.receive_side, connection.recovery
+    again = send.snd_nxt != send.iss
+    lost = recovery.pending and recovery.rtx_next == send.iss
+    if again and not lost and not connection.syn_again:
+        return
+    connection.syn_again = False
+    if lost:
+        recovery.resent(1)
+    if again:
+        connection.rtt.cancel()
+        connection.note_retransmission(send.iss, 1, now)
+    else:
+        send.advance_over_syn()
+        connection.rtt.begin(send.snd_nxt, now)
+        connection.last_sent = now
+    opening = connection.state == SYN_SENT
+    scaling = connection.config.window_scaling if opening else connection.window_scaling
+    timestamps = connection.config.timestamps if opening else connection.timestamps
+    segment = Segment(
+        connection.local_port,
+        connection.remote_port,
+        send.iss,
+        0 if opening else receive.rcv_nxt,
+        SYN if opening else SYN | ACK,
+        receive.offer_unscaled_window(),
+        mss=connection.receive_mss,
+        window_scale=receive.scale_for_buffer() if scaling else None,
+        sack_permitted=connection.config.sack if opening else connection.sack,
+        ts_val=connection.ts_now(now) if timestamps else None,
+        ts_ecr=receive.ts_recent if timestamps else None,
+    )
+    receive.acknowledged()
+    connection.stack.put(connection.remote, segment, now)
+
+
+def _set_timers(connection: Connection, now: float) -> None:
+    send, timers = connection.send_side, connection.timers
+    if send.snd_nxt != send.snd_una and not send.probe:
+        if not timers.is_set(RETRANSMIT):
+            timers.set(RETRANSMIT, now + connection.rtt.rto)
+        timers.stop(PERSIST)
+    elif (send.pending or send.probe) and not timers.is_set(PERSIST):
+        timers.set(PERSIST, now + connection.rtt.after(connection.probes))
+    if (
+        connection.user_timeout is not None
+        and not timers.is_set(USER_TIMEOUT)
+        and (send.snd_nxt != send.snd_una or send.pending)
+    ):
+        timers.set(USER_TIMEOUT, now + connection.user_timeout)

@@ -1,0 +1,234 @@
+"""The send side of a connection: SND.*, and the queue in which SYN, data and FIN all occupy sequence space."""
+
+from bisect import bisect_right
+from typing import Final
+
+from utcp.tcp.transmit import Buffer
+from utcp.wire.seq import HALF, MASK
+
+_COPY_BELOW: Final = 4096
+"""Slices shorter than this are cheaper copied than viewed."""
+
+
+class SendSide:
+    """Owns SND.UNA, SND.NXT, the peer's window, and the octets from acknowledged to not yet sent.
+
+    Payload is addressed by its offset in the stream, an integer that does not wrap. SND.NXT only grows: what is sent
+    again is read from the queue again.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_head",
+        "_limit",
+        "_starts",
+        "acked",
+        "fin_queued",
+        "fin_sent",
+        "iss",
+        "max_snd_wnd",
+        "probe",
+        "queued",
+        "sent",
+        "shift",
+        "snd_nxt",
+        "snd_una",
+        "snd_wl1",
+        "snd_wl2",
+        "snd_wnd",
+        "wanted",
+    )
+
+    def __init__(self, iss: int, limit: int) -> None:
+        self._limit = limit
+        self.iss = iss
+        self.snd_una = iss
+        self.snd_nxt = iss
+        self.snd_wnd = 0
+        self.snd_wl1 = 0
+        self.snd_wl2 = 0
+        self.max_snd_wnd = 0
+        """The largest window the peer ever offered (RFC 9293 3.8.6.2.1, RFC 5961 5)."""
+        self.shift = 0
+        """The peer's window scale: what we shift its window field by."""
+        self.acked = 0
+        """Payload octets acknowledged, sent at least once, and accepted from the application."""
+        self.sent = 0
+        self.queued = 0
+        self.fin_queued = False
+        self.fin_sent = False
+        self.probe = False
+        """The only octet in flight is a zero-window probe."""
+        self.wanted = False
+        """The application was refused room and wants to hear when there is some."""
+        self._chunks: list[Buffer] = []
+        self._starts: list[int] = []
+        self._head = 0
+
+    # ------------------------------------------------------------------ what stands where
+
+    @property
+    def syn_acked(self) -> bool:
+        return self.snd_una != self.iss
+
+    @property
+    def fin_acked(self) -> bool:
+        return self.fin_sent and self.snd_una == self.snd_nxt
+
+    @property
+    def flight_size(self) -> int:
+        """Octets of sequence space sent and not acknowledged (RFC 5681 2)."""
+        return (self.snd_nxt - self.snd_una) & MASK
+
+    @property
+    def unsent(self) -> int:
+        """Payload octets that wait to be sent for the first time."""
+        return self.queued - self.sent
+
+    @property
+    def pending(self) -> bool:
+        """Data or FIN wait to be sent for the first time."""
+        return self.queued > self.sent or (self.fin_queued and not self.fin_sent)
+
+    @property
+    def usable_window(self) -> int:
+        """SND.UNA + SND.WND - SND.NXT; negative after the peer shrank its window (MUST-34)."""
+        return self.snd_wnd - self.flight_size
+
+    @property
+    def space(self) -> int:
+        """Octets that `append` accepts."""
+        return max(0, self._limit - (self.queued - self.acked))
+
+    def offset_of(self, seq: int) -> int:
+        """The stream offset of a sequence number at or after SND.UNA (a SYN counts as the octet at offset 0)."""
+        if self.snd_una == self.iss:
+            return 0
+        una = (self.iss + 1 + self.acked) & MASK
+        return self.acked + ((seq - una) & MASK)
+
+    def seq_of(self, offset: int) -> int:
+        """The sequence number of a stream offset."""
+        return (self.iss + 1 + offset) & MASK
+
+    # ------------------------------------------------------------------ the queue
+
+    def append(self, data: Buffer, force: bool) -> int:
+        """Queue as much of `data` as there is room for, all of it if `force`; how much that was. Nothing is copied."""
+        size = len(data)
+        if not force:
+            space = self.space
+            if size > space:
+                self.wanted = True
+                data = memoryview(data)[:space]
+                size = space
+        if size:
+            self._starts.append(self.queued)
+            self._chunks.append(data)
+            self.queued += size
+        return size
+
+    def advance_over_syn(self) -> None:
+        """The SYN leaves for the first time."""
+        self.snd_nxt = (self.iss + 1) & MASK
+
+    def advance(self, size: int, fin: bool, probe: bool) -> None:
+        """`size` more payload octets, and the FIN behind them if `fin`, leave for the first time."""
+        self.probe = probe
+        self.sent += size
+        self.snd_nxt = (self.snd_nxt + size + fin) & MASK
+        if fin:
+            self.fin_sent = True
+
+    def payload(self, offset: int, size: int) -> Buffer:
+        """`size` queued octets from stream `offset` on, as one buffer, copied at most once."""
+        starts = self._starts
+        index = bisect_right(starts, offset, self._head) - 1
+        chunk = self._chunks[index]
+        begin = offset - starts[index]
+        available = len(chunk) - begin
+        if available >= size:
+            if begin == 0 and available == size:
+                return chunk
+            return chunk[begin : begin + size] if size < _COPY_BELOW else memoryview(chunk)[begin : begin + size]
+        pieces = [chunk[begin:]]
+        missing = size - available
+        while missing:
+            index += 1
+            piece = self._chunks[index]
+            if len(piece) > missing:
+                piece = piece[:missing]
+            pieces.append(piece)
+            missing -= len(piece)
+        return b"".join(pieces)
+
+    def discard(self) -> None:
+        """Nothing will be sent any more: let the data go."""
+        self._chunks.clear()
+        self._starts.clear()
+        self._head = 0
+
+    # ------------------------------------------------------------------ acknowledgement
+
+    def acknowledge(self, ack: int) -> int:
+        """Move SND.UNA to `ack`, which lies in (SND.UNA, SND.NXT]; how many payload octets that acknowledges."""
+        octets = (ack - self.snd_una) & MASK
+        if self.snd_una == self.iss:
+            octets -= 1
+        self.snd_una = ack
+        self.probe = False
+        if self.fin_sent and ack == self.snd_nxt:
+            octets -= 1
+        if octets:
+            self.acked += octets
+            self._release()
+        return octets
+
+    def _release(self) -> None:
+        chunks, starts, acked = self._chunks, self._starts, self.acked
+        if acked == self.queued:
+            chunks.clear()
+            starts.clear()
+            self._head = 0
+            return
+        head = self._head
+        while starts[head] + len(chunks[head]) <= acked:
+            chunks[head] = b""
+            head += 1
+        if head >= 64 and head * 2 >= len(chunks):
+            del chunks[:head]
+            del starts[:head]
+            head = 0
+        self._head = head
+
+    def end_probe(self) -> None:
+        """The window is open: what the probe carried is in flight like anything else."""
+        self.probe = False
+
+    def open_window(self, seq: int, window: int, shift: int) -> None:
+        """The window and scale of the peer's SYN, whose own window is not scaled (RFC 7323 2.2)."""
+        self.snd_wl1 = seq
+        self.snd_wl2 = self.iss
+        self.snd_wnd = self.max_snd_wnd = window
+        self.shift = shift
+
+    def update_window(self, seq: int, ack: int, window: int) -> bool:
+        """Take the peer's window if this segment is not older than the one that set it (RFC 9293 3.10.7.4, fifth
+        check); whether it changed."""
+        newer = (self.snd_wl1 - seq) & MASK
+        if not (newer >= HALF or (newer == 0 and (ack - self.snd_wl2) & MASK < HALF)):
+            return False
+        self.snd_wl1 = seq
+        self.snd_wl2 = ack
+        changed = window != self.snd_wnd
+        self.snd_wnd = window
+        if window > self.max_snd_wnd:
+            self.max_snd_wnd = window
+        return changed
+
+    def room_again(self) -> bool:
+        """A third of the buffer is free again, as Linux has it; the wish is then taken as granted."""
+        if self.space * 3 < self._limit:
+            return False
+        self.wanted = False
+        return True

@@ -1,0 +1,407 @@
+"""The stack: finds the connection of each segment, and owns connections, listeners, TIME_WAIT, ports and timers.
+
+Of RFC 9293 it implements OPEN (3.10.1), SEGMENT ARRIVES for CLOSED and LISTEN (3.10.7.1-2) and, because TIME_WAIT has
+no connection any more, for TIME_WAIT.
+"""
+
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+from utcp.config import Config
+from utcp.errors import AddressInUse, AddressNotAvailable, PathUnreachable
+from utcp.tcp.connection import Connection
+from utcp.tcp.counters import Counters
+from utcp.tcp.isn import SequenceNumbers
+from utcp.tcp.listener import Listener
+from utcp.tcp.observer import Observer
+from utcp.tcp.output import transmit
+from utcp.tcp.ports import EphemeralPorts
+from utcp.tcp.state import CLOSED
+from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
+from utcp.tcp.timers import TimerQueue
+from utcp.tcp.transmit import Outbox, Remote, Transmit
+from utcp.wire import ACK, FIN, HEADER_LENGTH, RST, SYN, MalformedSegment, Segment, decode, encode
+from utcp.wire.seq import MASK, gt, lt
+
+_ETHERNET_UDP_PAYLOAD: Final = 1472
+_MAX_MSS: Final = 65495
+_ISN_STEP_OVER_OLD: Final = 65535 + 2
+"""How far above the old SND.NXT a new incarnation begins when its ISN would not be above it by itself."""
+
+
+class Stack:
+    """A TCP without a socket or a clock: datagrams and the time go in, datagrams and the next deadline come out.
+
+    `now` is in seconds and must not go back. `secret`, at least 16 random octets, keys ISNs, timestamps and ports: the
+    same secret and calls give the same bytes. `mtu(remote)` is the largest UDP payload for a remote, i.e. one whole
+    segment. `default_mss` is what a peer takes that sends no MSS option: 536 over IPv4, 1220 over IPv6 (MUST-15).
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        secret: bytes,
+        mtu: Callable[[Remote], int] | None = None,
+        default_mss: int = 536,
+        observer: Observer | None = None,
+        max_train_segments: int = 64,
+        max_train_bytes: int = 65507,
+    ) -> None:
+        if len(secret) < 16:
+            raise ValueError(f"secret must be 16 random octets or more, not {len(secret)}")
+        self.config = config if config is not None else Config()
+        self.default_mss = default_mss
+        self.observer = observer
+        self.counters = Counters()
+        self.connections: dict[ConnectionKey, Connection] = {}
+        """The connections that exist, by (remote, remote port, local port); those in TIME_WAIT are not among them."""
+        self.listeners: dict[int, Listener] = {}
+        self.time_wait = TimeWaitTable(2 * self.config.msl)
+        self.output: list[Connection] = []
+        """The connections that the next flush looks at."""
+        self._outbox = Outbox(max_train_segments, max_train_bytes)
+        self._ready: list[Connection | Listener] = []
+        self._timers = TimerQueue()
+        self._sequence_numbers = SequenceNumbers(secret)
+        self._ports = EphemeralPorts(*self.config.ephemeral_ports, secret)
+        self._mtu = mtu
+
+    # ------------------------------------------------------------------ opening
+
+    def connect(
+        self,
+        remote: Remote,
+        remote_port: int,
+        now: float,
+        *,
+        local_port: int | None = None,
+        context: object = None,
+        config: Config | None = None,
+    ) -> Connection:
+        """Active OPEN (RFC 9293 3.10.1) from `local_port`, or from an ephemeral one (RFC 6056).
+
+        Raises AddressInUse when a connection or TIME_WAIT holds `local_port` towards this remote, AddressNotAvailable
+        when every ephemeral port is so held, and ValueError for a port outside 1..65535.
+        """
+        _check_port(remote_port)
+        self._expire_time_wait(now)
+        if local_port is None:
+            local_port = self._ephemeral_port(remote, remote_port, now)
+        else:
+            _check_port(local_port)
+            self._check_free((remote, remote_port, local_port), now)
+        key = (remote, remote_port, local_port)
+        iss, ts_offset = self._sequence_numbers.initial(remote, remote_port, local_port, now)
+        connection = Connection(self, key, config or self.config, iss, ts_offset, now, context)
+        self.connections[key] = connection
+        self.counters.active_opens += 1
+        connection.open_actively(now)
+        return connection
+
+    def listen(self, local_port: int, now: float, *, backlog: int = 100, context: object = None) -> Listener:
+        """Passive OPEN (RFC 9293 3.10.1); port 0 picks an ephemeral one.
+
+        Raises AddressInUse when the port has a listener (MUST-41), AddressNotAvailable when port 0 finds none free, and
+        ValueError for a bad port or a backlog below 1.
+        """
+        if backlog < 1:
+            raise ValueError(f"backlog must be 1 or more, not {backlog}")
+        if local_port == 0:
+            chosen = self._ports.choose("", 0, self._port_is_used)
+            if chosen is None:
+                raise AddressNotAvailable("every ephemeral port is in use: none is left to listen on")
+            local_port = chosen
+        _check_port(local_port)
+        if local_port in self.listeners:
+            raise AddressInUse(f"port {local_port} is being listened on: close that listener first")
+        listener = Listener(self, local_port, backlog, self.config.syn_backlog, context)
+        self.listeners[local_port] = listener
+        return listener
+
+    def _port_is_used(self, port: int) -> bool:
+        return port in self.listeners or any(key[2] == port for key in self.connections)
+
+    def _ephemeral_port(self, remote: Remote, remote_port: int, now: float) -> int:
+        def taken(port: int) -> bool:
+            key = (remote, remote_port, port)
+            return key in self.connections or key in self.time_wait or port in self.listeners
+
+        port = self._ports.choose(remote, remote_port, taken)
+        if port is not None:
+            return port
+        waits = [self.time_wait.seconds_left((remote, remote_port, port), now) for port in self._ports.all()]
+        seconds = min((wait for wait in waits if wait is not None), default=None)
+        first, last = self.config.ephemeral_ports
+        when = "close one" if seconds is None else f"TIME_WAIT frees one in {seconds:.3f} seconds"
+        raise AddressNotAvailable(
+            f"every ephemeral port ({first} to {last}) is in use towards {remote} port {remote_port}: {when}", seconds
+        )
+
+    def _check_free(self, key: ConnectionKey, now: float) -> None:
+        remote, remote_port, local_port = key
+        if key in self.connections:
+            raise AddressInUse(f"port {local_port} is in use by a connection to {remote} port {remote_port}")
+        seconds = self.time_wait.seconds_left(key, now)
+        if seconds is not None:
+            raise AddressInUse(
+                f"port {local_port} is in TIME_WAIT towards {remote} port {remote_port}"
+                f" for another {seconds:.3f} seconds",
+                seconds,
+            )
+
+    # ------------------------------------------------------------------ datagrams in
+
+    def receive_datagram(
+        self, data: bytes | memoryview, remote: Remote, now: float, segment_size: int | None = None, ecn: int = 0
+    ) -> None:
+        """A datagram from `remote`, or a train of them: equal-sized ones of `segment_size` octets, the last perhaps
+        shorter. Anything that is not a segment is dropped and counted (`counters.in_errs`). Nothing of `data` is kept.
+        """
+        size = len(data)
+        step = segment_size or size or 1
+        start = 0
+        while start < size or start == 0:
+            end = min(start + step, size)
+            self.counters.in_segs += 1
+            try:
+                segment = decode(data, start, end)
+            except MalformedSegment as error:
+                self.counters.in_errs += 1
+                if self.observer is not None:
+                    self.observer.malformed(remote, str(error), now)
+            else:
+                self._segment_arrives(segment, remote, now)
+            start = end
+            if not size:
+                return
+
+    def _segment_arrives(self, segment: Segment, remote: Remote, now: float) -> None:
+        if self.observer is not None:
+            self.observer.segment_received(remote, segment, now)
+        key = (remote, segment.src_port, segment.dst_port)
+        connection = self.connections.get(key)
+        if connection is not None:
+            connection.segment_arrives(segment, now)
+            return
+        record = self.time_wait.get(key)
+        if record is not None:
+            if record.expires > now:
+                self._arrives_in_time_wait(segment, key, record, now)
+                return
+            self._expire_time_wait(now)
+        listener = self.listeners.get(segment.dst_port)
+        if listener is not None:
+            self._arrives_in_listen(segment, key, listener, now)
+        elif not segment.flags & RST:  # RFC 9293 3.10.7.1
+            self.reset_in_reply(remote, segment, now)
+
+    def _arrives_in_listen(self, segment: Segment, key: ConnectionKey, listener: Listener, now: float) -> None:
+        """RFC 9293 3.10.7.2."""
+        flags = segment.flags
+        if flags & RST:
+            return
+        if flags & ACK:
+            self.reset_in_reply(key[0], segment, now)
+        elif flags & SYN and segment.src_port:
+            if listener.full:
+                self.counters.listen_drops += 1
+                return
+            self._open_passively(segment, key, listener, now, None)
+
+    def _open_passively(
+        self, syn: Segment, key: ConnectionKey, listener: Listener, now: float, above: int | None
+    ) -> None:
+        """A new connection for `syn`, its ISN above `above`."""
+        iss, ts_offset = self._sequence_numbers.initial(*key, now)
+        if above is not None and not gt(iss, above):
+            iss = (above + _ISN_STEP_OVER_OLD) & MASK
+        connection = Connection(self, key, self.config, iss, ts_offset, now, None)
+        self.connections[key] = connection
+        connection.open_passively(syn, listener, now)
+
+    def _arrives_in_time_wait(self, segment: Segment, key: ConnectionKey, record: TimeWait, now: float) -> None:
+        """RFC 9293 3.10.7.4 as far as it applies to TIME_WAIT, with RFC 1337, RFC 5961 and RFC 6191."""
+        flags = segment.flags
+        old = record.timestamps and segment.ts_val is not None and lt(segment.ts_val, record.ts_recent)
+        if flags & RST:
+            if not self.config.rfc1337 and segment.seq == record.rcv_nxt:
+                self._end_time_wait(key, now)
+            return
+        if flags & SYN:
+            listener = self.listeners.get(segment.dst_port)
+            if (
+                not flags & ACK
+                and self.config.time_wait_reuse
+                and listener is not None
+                and not listener.full
+                and _is_newer(segment, record)
+            ):
+                self._end_time_wait(key, now)
+                self.counters.time_wait_reuses += 1
+                self._open_passively(segment, key, listener, now, record.snd_nxt)
+                return
+            self.counters.challenge_acks += 1
+        elif not flags & ACK or (not segment.length and segment.seq == record.rcv_nxt and not old):
+            return
+        elif flags & FIN and (segment.seq + segment.length) & MASK == record.rcv_nxt and not old:
+            self.time_wait.restart(key, now)
+        timestamps = record.timestamps
+        self.put(
+            key[0],
+            Segment(
+                segment.dst_port,
+                segment.src_port,
+                record.snd_nxt,
+                record.rcv_nxt,
+                ACK,
+                record.window,
+                ts_val=(int(now * 1000) + record.ts_offset) & MASK if timestamps else None,
+                ts_ecr=record.ts_recent if timestamps else None,
+            ),
+            now,
+        )
+
+    # ------------------------------------------------------------------ datagrams out
+
+    @property
+    def has_output(self) -> bool:
+        """`datagrams_to_send` has something to look at."""
+        return bool(self.output) or len(self._outbox) > 0
+
+    def datagrams_to_send(self, now: float) -> list[Transmit]:
+        """Everything that may go out now, in trains."""
+        output = self.output
+        if output:
+            self.output = []
+            outbox, timers = self._outbox, self._timers
+            for connection in output:
+                connection.in_output = False
+                if connection.state != CLOSED:
+                    transmit(connection, now, outbox)
+                    timers.schedule(connection)
+        return self._outbox.take()
+
+    def put(self, remote: Remote, segment: Segment, now: float) -> None:
+        """Have `segment` leave with the next flush."""
+        data = encode(segment)
+        self.counters.out_segs += 1
+        if segment.flags & RST:
+            self.counters.out_rsts += 1
+        self._outbox.add(remote, data, None, len(data))
+        if self.observer is not None:
+            self.observer.segment_sent(remote, [data], now)
+
+    def reset_in_reply(self, remote: Remote, segment: Segment, now: float) -> None:
+        """The RST that answers an unwelcome segment (RFC 9293 3.10.7.1). The caller makes sure that it is no RST."""
+        if segment.flags & ACK:
+            reset = Segment(segment.dst_port, segment.src_port, segment.ack, 0, RST)
+        else:
+            ack = (segment.seq + segment.length) & MASK
+            reset = Segment(segment.dst_port, segment.src_port, 0, ack, RST | ACK)
+        self.put(remote, reset, now)
+
+    def path_failed(self, remote: Remote, code: int, now: float) -> None:
+        """The link could not send towards `remote`, for the reason `code` (errno): opens under way end with
+        PathUnreachable; for other connections it is a soft error, and retransmission goes on (RFC 9293 3.9.2.2)."""
+        for connection in [found for found in self.connections.values() if found.remote == remote]:
+            connection.path_failed(PathUnreachable(code), now)
+
+    # ------------------------------------------------------------------ users
+
+    def take_ready(self) -> list[Connection | Listener]:
+        """Those to whom something happened since the last call, each once, in the order in which it happened."""
+        ready = self._ready
+        if ready:
+            self._ready = []
+            for item in ready:
+                item.ready = False
+        return ready
+
+    def add_ready(self, item: Connection | Listener) -> None:
+        """`item` has something to tell its user."""
+        if not item.ready:
+            item.ready = True
+            self._ready.append(item)
+
+    # ------------------------------------------------------------------ time
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` is due; None when nothing is waited for."""
+        deadline = self._timers.next()
+        expiry = self.time_wait.next_expiry()
+        if expiry is not None and expiry < deadline:
+            return expiry
+        return None if deadline == inf else deadline
+
+    def handle_timeout(self, now: float) -> None:
+        """Act on everything that is due."""
+        for connection in self._timers.take_expired(now):
+            connection.handle_timeout(now)
+            if connection.state != CLOSED:
+                self._timers.schedule(connection)
+        self._expire_time_wait(now)
+
+    def schedule(self, connection: Connection) -> None:
+        """A timer of `connection` was set outside of a flush."""
+        self._timers.schedule(connection)
+
+    # ------------------------------------------------------------------ for connections and listeners
+
+    def receive_mss(self, remote: Remote, config: Config) -> int:
+        """The MSS to offer towards `remote`: what one datagram holds behind a bare header (RFC 9293 3.7.1, MUST-67)."""
+        mtu = _ETHERNET_UDP_PAYLOAD if self._mtu is None else self._mtu(remote)
+        mss = min(mtu - HEADER_LENGTH, _MAX_MSS)
+        return mss if config.mss is None else min(mss, config.mss)
+
+    def enter_time_wait(self, connection: Connection, now: float) -> None:
+        """A record takes the place of `connection`; with an MSL of 0 nothing does."""
+        self.counters.time_waits += 1
+        if self.time_wait.duration == 0:
+            transmit(connection, now, self._outbox)
+            connection.skip_time_wait(now)
+            return
+        receive = connection.receive_side
+        self.forget(connection)
+        self.time_wait.add(
+            connection.key,
+            now,
+            snd_nxt=connection.send_side.snd_nxt,
+            rcv_nxt=receive.rcv_nxt,
+            window=receive.window_field,
+            timestamps=connection.timestamps,
+            ts_recent=receive.ts_recent,
+            ts_offset=connection.ts_offset,
+        )
+
+    def forget(self, connection: Connection) -> None:
+        """`connection` has no TCB any more."""
+        del self.connections[connection.key]
+        self._timers.remove(connection)
+
+    def forget_listener(self, listener: Listener) -> None:
+        """`listener` stopped listening."""
+        del self.listeners[listener.local_port]
+
+    def _expire_time_wait(self, now: float) -> None:
+        for remote, remote_port, local_port in self.time_wait.take_expired(now):
+            if self.observer is not None:
+                self.observer.time_wait_ended(remote, remote_port, local_port, now)
+
+    def _end_time_wait(self, key: ConnectionKey, now: float) -> None:
+        self.time_wait.remove(key)
+        if self.observer is not None:
+            self.observer.time_wait_ended(*key, now)
+
+
+def _is_newer(syn: Segment, record: TimeWait) -> bool:
+    """A SYN in TIME_WAIT belongs to a new incarnation (RFC 6191 2): its timestamp proves it, or its sequence number."""
+    if record.timestamps and syn.ts_val is not None and syn.ts_val != record.ts_recent:
+        return gt(syn.ts_val, record.ts_recent)
+    return gt(syn.seq, record.rcv_nxt)
+
+
+def _check_port(port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise ValueError(f"a port must be in 1..65535, not {port}")

@@ -37,7 +37,7 @@ def gt(a: int, b: int) -> bool:
 
 def ge(a: int, b: int) -> bool:
     """`a` comes after `b` or is `b`."""
-    return ((a - b) & MASK) <= HALF
+    return ((a - b) & MASK) < HALF
 
 
 def within(seq: int, left: int, size: int) -> bool:

@@ -1,0 +1,117 @@
+"""What a driver needs of whatever carries a stack's datagrams: a UDP socket, or a simulated network."""
+
+from typing import NamedTuple
+
+from utcp.tcp.transmit import Remote, Transmit
+from utcp.udp.path import SocketAddress
+
+
+class Received(NamedTuple):
+    """A datagram, or a train of them: `segment_size` octets each, the last perhaps shorter (None: one datagram).
+
+    `data` is valid until the link's next `receive()`. `ecn` are the two ECN bits of the IP header.
+    """
+
+    data: bytes
+    remote: Remote
+    segment_size: int | None
+    ecn: int
+
+
+class SendError(NamedTuple):
+    """A datagram or train that was not sent and is lost, and why (an `errno` value)."""
+
+    remote: Remote
+    errno: int
+
+
+class LinkCounters:
+    """What passed through a link since it was made. A train is one call and many datagrams; bytes are UDP payload."""
+
+    __slots__ = (
+        "bytes_received",
+        "bytes_sent",
+        "datagrams_dropped",
+        "datagrams_received",
+        "datagrams_sent",
+        "not_unicast",
+        "receive_calls",
+        "receive_errors",
+        "segmentation_refused",
+        "send_calls",
+        "send_errors",
+    )
+
+    def __init__(self) -> None:
+        self.receive_calls = 0  # with those that found nothing
+        self.datagrams_received = 0
+        self.bytes_received = 0
+        self.receive_errors = 0
+        self.not_unicast = 0  # datagrams to a broadcast or multicast address, dropped
+        self.send_calls = 0  # with those that failed
+        self.datagrams_sent = 0
+        self.bytes_sent = 0
+        self.send_errors = 0
+        self.segmentation_refused = 0  # trains that went out as single datagrams instead
+        self.datagrams_dropped = 0  # for want of room in `pending`
+
+
+class Link:
+    """One endpoint's way to its peers, and its clock."""
+
+    counters: LinkCounters
+
+    @property
+    def address(self) -> SocketAddress:
+        """Our own UDP address."""
+        raise NotImplementedError
+
+    def fileno(self) -> int:
+        """The descriptor that an event loop watches."""
+        raise NotImplementedError
+
+    def now(self) -> float:
+        """Seconds on the link's clock, monotonic; the only clock its stack is shown."""
+        raise NotImplementedError
+
+    def receive(self, limit: int = 64) -> list[Received]:
+        """What has arrived, at most `limit` datagrams or trains; empty when nothing has. Never waits."""
+        raise NotImplementedError
+
+    def send(self, transmits: list[Transmit]) -> list[SendError]:
+        """Send in order, never waiting. What finds no room becomes `pending`; what fails is lost and reported."""
+        raise NotImplementedError
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits for room. Until it has gone, ask the stack for no more: its timers do not know."""
+        raise NotImplementedError
+
+    def flush_pending(self) -> list[SendError]:
+        """Go on sending what waited: when the descriptor has become writable."""
+        raise NotImplementedError
+
+    def remote(self, address: SocketAddress) -> Remote:
+        """How the stack names a peer's UDP address. Raises OSError when there is no route to it."""
+        raise NotImplementedError
+
+    def peername(self, remote: Remote) -> SocketAddress:
+        """The peer's UDP address."""
+        raise NotImplementedError
+
+    def sockname(self, remote: Remote) -> SocketAddress:
+        """Our UDP address as that remote sees it (before any NAT)."""
+        raise NotImplementedError
+
+    def mtu(self, remote: Remote) -> int:
+        """The largest payload of one datagram towards `remote`, in octets: a whole TCP segment with its header."""
+        raise NotImplementedError
+
+    @property
+    def receive_capacity(self) -> int:
+        """Octets of full-sized segments that can wait for `receive()` before some are dropped."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give the descriptor back; what is pending is lost. Idempotent."""
+        raise NotImplementedError

@@ -63,6 +63,9 @@ class LingerTimedOut(ConnectionTimedOut):
 class PathUnreachable(OSError):
     """The host could not send towards the peer (`errno` says why: ENETUNREACH, EHOSTUNREACH, EACCES, ...)."""
 
+    def __init__(self, code: int) -> None:
+        super().__init__(code, os.strerror(code))
+
 
 class AddressInUse(OSError):
     """The local port is taken: by a listener, a connection to the same remote, or TIME_WAIT for it.

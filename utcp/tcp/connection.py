@@ -40,7 +40,7 @@ from utcp.tcp.state import (
     SYN_SENT,
     TIME_WAIT,
 )
-from utcp.tcp.time_wait import ConnectionKey
+from utcp.tcp.time_wait import ConnectionKey, TimeWait
 from utcp.tcp.timers import (
     DELAYED_ACK,
     KEEPALIVE,
@@ -81,6 +81,7 @@ class Connection:
         "congestion",
         "congestion_limited",
         "context",
+        "displaced",
         "ended",
         "error",
         "in_output",
@@ -136,6 +137,8 @@ class Connection:
         self.passive = False
         self.listener: Listener | None = None
         """Set while the connection is passive and not accepted: it has no user yet."""
+        self.displaced: TimeWait | None = None
+        """The TIME_WAIT record that this half-open connection took the place of."""
         self.opened_at = now
         self.error: OSError | None = None
         self.ended = False
@@ -198,6 +201,7 @@ class Connection:
         self.passive = True
         self.listener = listener
         listener.half_open.add(self)
+        self.stack.counters.passive_opens += 1
         self._path = state.LISTEN
         self.state = state.LISTEN
         self._negotiate(syn, now)
@@ -221,7 +225,7 @@ class Connection:
             receive.ts_recent_at = now
         if config.window_scaling and syn.window_scale is not None:
             self.window_scaling = True
-            receive.shift = receive.scale_for_buffer()
+            receive.scale_window()
             peer_shift = min(syn.window_scale, MAX_WINDOW_SCALE)
         else:
             peer_shift = 0
@@ -244,10 +248,10 @@ class Connection:
             if self.send_side.fin_queued:  # the user half-closed before the handshake ended
                 self._enter(FIN_WAIT_1, now)
         listener = self.listener
+        self.displaced = None
         if listener is not None:
             listener.half_open.discard(self)
             listener.queue.append(self)
-            self.stack.counters.passive_opens += 1
             self.stack.add_ready(listener)
         self._tell(event.CONNECTED)
 
@@ -334,11 +338,10 @@ class Connection:
         else:
             self.shutdown(now)
             if self.linger is not None:
-                self.timers.set(LINGER, now + self.linger)
+                self._set_timer(LINGER, now + self.linger)
             if self.state == FIN_WAIT_2:
-                self.timers.set(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
+                self._set_timer(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
             self._end_if_delivered(now)
-            self._touch()
 
     def abort(self, now: float) -> None:
         """ABORT (RFC 9293 3.10.5): RST to the peer, everything queued is dropped, ENDED without error."""
@@ -356,7 +359,6 @@ class Connection:
             self._start_keepalive(now)
         else:
             self.timers.stop(KEEPALIVE)
-        self._touch()
 
     @property
     def keepalive(self) -> bool:
@@ -485,8 +487,9 @@ class Connection:
         if flags & SYN:
             offset = 0  # the SYN-ACK of a simultaneous open: its SYN was taken before
         if window == 0:
-            # MUST-66: at a closed window ACK and RST still count, and so does a FIN, which needs no buffer.
-            acceptable = offset == 0
+            # MUST-66: at a closed window ACK and RST still count, and so does a FIN, which needs no buffer. A peer that
+            # probes the window has SND.NXT one octet beyond it: so stand all its ACKs then.
+            acceptable = offset == 0 or (offset == 1 and length == 0)
             text_fits = not segment.payload
         elif length == 0:
             acceptable = 0 <= offset < window
@@ -522,7 +525,7 @@ class Connection:
         if self.state == FIN_WAIT_1 and self.send_side.fin_acked:
             self._enter(FIN_WAIT_2, now)
             if self.closed_by_user:
-                self.timers.set(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
+                self._set_timer(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
 
     def _process_syn(self, segment: Segment, now: float) -> bool:
         """A SYN on a connection that has seen one; whether the segment is worth reading on."""
@@ -577,10 +580,7 @@ class Connection:
             return
         self.next_challenge = now + self.config.challenge_ack_interval
         self.stack.counters.challenge_acks += 1
-        if self.send_side.syn_acked:
-            self.receive_side.ack_due = NOW
-        else:
-            self.syn_again = True
+        self.receive_side.ack_due = NOW
         self._touch()
 
     def _process_rst(self, offset: int, now: float) -> None:
@@ -642,12 +642,11 @@ class Connection:
 
     def _sample_round_trip(self, segment: Segment, now: float) -> None:
         """Measure by the timed segment; after a retransmission by the echoed timestamp, where there is one."""
-        rtt = self.rtt
-        if rtt.finish(segment.ack, now) or not rtt.cancelled or not self.timestamps or not segment.ts_ecr:
+        if self.rtt.finish(segment.ack, now) or not self.timestamps or not segment.ts_ecr:
             return
         elapsed = (self.ts_now(now) - segment.ts_ecr) & MASK
         if elapsed < HALF:
-            rtt.sample(max(elapsed, 1) / 1000)
+            self.rtt.sample_echo(elapsed / 1000, now)
 
     def _after_advance(self, now: float) -> None:
         """SND.UNA moved: room for the writer; what the ACK of our FIN brings about."""
@@ -685,8 +684,7 @@ class Connection:
                 self._enter_time_wait(now)
         if receive.ack_due == DELAYED and self.config.delayed_ack:
             if not self.timers.is_set(DELAYED_ACK):
-                self.timers.set(DELAYED_ACK, now + self.config.delayed_ack)
-                self.stack.schedule(self)
+                self._set_timer(DELAYED_ACK, now + self.config.delayed_ack)
         elif receive.ack_due:
             receive.ack_due = NOW
             self._touch()
@@ -760,7 +758,7 @@ class Connection:
 
     def _start_keepalive(self, now: float) -> None:
         self.keepalive_probes = 0
-        self.timers.set(KEEPALIVE, now + self.keepalive_idle)
+        self._set_timer(KEEPALIVE, now + self.keepalive_idle)
 
     def _keepalive_timeout(self, now: float) -> None:
         """RFC 9293 3.8.4: probe only an idle connection (MUST-26), give up only after several (MUST-29)."""
@@ -785,6 +783,8 @@ class Connection:
         self.ended = True
         self.stack.counters.attempt_fails += 1
         self._leave(now)
+        if self.displaced is not None:  # its SYN was an old duplicate after all (RFC 9293 3.6.1, MAY-2)
+            self.stack.time_wait.add(self.key, self.displaced, now)
 
     def _reset_peer(self, error: OSError | None, now: float, with_ack: bool = False) -> None:
         """RST to the peer, and the end. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>."""
@@ -879,6 +879,11 @@ class Connection:
         self._events |= events
         if self.listener is None:
             self.stack.add_ready(self)
+
+    def _set_timer(self, timer: int, deadline: float) -> None:
+        """Set a timer outside of a flush, which would schedule the connection by itself."""
+        self.timers.set(timer, deadline)
+        self.stack.schedule(self)
 
     def _touch(self) -> None:
         """Have the next flush look at this connection."""

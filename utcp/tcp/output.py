@@ -10,7 +10,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from utcp.tcp.receive import NOW
-from utcp.tcp.state import SYN_RCVD, SYN_SENT
+from utcp.tcp.state import SYN_SENT
 from utcp.tcp.timers import DELAYED_ACK, PERSIST, RETRANSMIT, USER_TIMEOUT
 from utcp.tcp.transmit import Buffer, Outbox
 from utcp.wire import ACK, FIN, HEADER_LENGTH, PSH, SYN, Segment, encode
@@ -30,8 +30,8 @@ def transmit(connection: Connection, now: float, outbox: Outbox) -> None:
     """Put everything that `connection` may send at `now` into `outbox`, and set the timers that follow from it."""
     send = connection.send_side
     if not send.syn_acked:
-        _send_syn(connection, now, outbox)
-        if connection.state in (SYN_SENT, SYN_RCVD) or send.queued:
+        _send_syn(connection, now)
+        if connection.state == SYN_SENT:
             _set_timers(connection, now)
             return
     burst = _Burst(connection, now, outbox)
@@ -41,7 +41,7 @@ def transmit(connection: Connection, now: float, outbox: Outbox) -> None:
         burst.retransmissions()
     if connection.probe_due:
         burst.window_probe()
-    if send.unsent and not connection.recovery.pending:
+    if send.unsent and not connection.recovery.pending and send.syn_acked:
         burst.new_data()
     if send.fin_queued and not send.fin_sent and not send.unsent and send.usable_window > 0:
         burst.fin()
@@ -61,21 +61,28 @@ class _Burst:
         self._outbox = outbox
         self._train = -1
         receive = connection.receive_side
-        self._window = receive.offer_window()
+        self._window = -1  # offered with the first segment only: an edge that nobody is told of must not move
         self._ack = receive.rcv_nxt
         self._ts_val = connection.ts_now(now)
         self._ts_ecr = receive.ts_recent
 
     def duplicate_acks(self) -> None:
-        """One ACK for each segment that arrived out of order, with what is held (RFC 5681 4.2, RFC 2018 4)."""
+        """One ACK for each segment that arrived out of order (RFC 5681 4.2)."""
+        header = self._ack_with_sack()
+        for _ in range(self._connection.receive_side.duplicate_acks_due):
+            self._put(header, None, len(header))
+
+    def _ack_with_sack(self) -> bytes:
+        """An ACK that tells what is held out of order (RFC 2018 4). Data segments do not: there is no room."""
         connection = self._connection
-        receive, send = connection.receive_side, connection.send_side
+        receive = connection.receive_side
+        self._window = receive.offer_window()
         ts = connection.timestamps
-        header = encode(
+        return encode(
             Segment(
                 connection.local_port,
                 connection.remote_port,
-                send.snd_nxt,
+                connection.send_side.snd_nxt,
                 self._ack,
                 ACK,
                 self._window,
@@ -84,8 +91,6 @@ class _Burst:
                 sack_blocks=receive.sack_blocks if connection.sack else (),
             )
         )
-        for _ in range(receive.duplicate_acks_due):
-            self._put(header, None, len(header))
 
     def retransmissions(self) -> None:
         """The range that is taken to be lost, as far as the congestion window allows; the first segment always."""
@@ -100,7 +105,7 @@ class _Burst:
             in_flight = recovery.in_flight
             if size and in_flight and not recovery.forced and in_flight + size > recovery.window:
                 break
-            connection.rtt.cancel()
+            connection.rtt.cancel(self._now)
             connection.note_retransmission(seq, size + fin, self._now)
             self._segment(seq, offset, size, fin)
             recovery.resent(size + fin)
@@ -113,7 +118,7 @@ class _Burst:
         if send.probe:  # unanswered so far: the same octet again
             offset = send.offset_of(send.snd_una)
             size = send.sent - offset
-            connection.rtt.cancel()
+            connection.rtt.cancel(self._now)
             connection.note_retransmission(send.snd_una, 1, self._now)
             self._segment(send.snd_una, offset, size, not size)
         elif send.pending and not send.flight_size:
@@ -157,8 +162,12 @@ class _Burst:
         seq = connection.send_side.snd_nxt
         if connection.keepalive_due:
             connection.keepalive_due = False
-            seq = (seq - 1) & MASK
-        self._header(seq, ACK, None, 0)
+            self._header((seq - 1) & MASK, ACK, None, 0)
+        elif connection.receive_side.sack_blocks:
+            header = self._ack_with_sack()
+            self._put(header, None, len(header))
+        else:
+            self._header(seq, ACK, None, 0)
 
     def _first(self, size: int, fin: bool, probe: bool = False) -> None:
         """`size` octets, and the FIN if `fin`, for the first time; as a window probe if `probe`."""
@@ -182,6 +191,8 @@ class _Burst:
 
     def _header(self, seq: int, flags: int, payload: Buffer | None, size: int) -> None:
         connection = self._connection
+        if self._window < 0:
+            self._window = connection.receive_side.offer_window()
         if connection.timestamps:
             header = _HEADER_WITH_TIMESTAMPS.pack(
                 connection.local_port,
@@ -224,7 +235,7 @@ class _Burst:
             observer.segment_sent(connection.remote, [header] if payload is None else [header, payload], self._now)
 
 
-def _send_syn(connection: Connection, now: float, outbox: Outbox) -> None:
+def _send_syn(connection: Connection, now: float) -> None:
     """SYN or SYN-ACK, the first time, after a timeout, or because the peer sent its SYN again."""
     send, receive, recovery = connection.send_side, connection.receive_side, connection.recovery
     again = send.snd_nxt != send.iss
@@ -235,7 +246,7 @@ def _send_syn(connection: Connection, now: float, outbox: Outbox) -> None:
     if lost:
         recovery.resent(1)
     if again:
-        connection.rtt.cancel()
+        connection.rtt.cancel(now)
         connection.note_retransmission(send.iss, 1, now)
     else:
         send.advance_over_syn()

@@ -93,6 +93,10 @@ class ReceiveSide:
             shift += 1
         return shift
 
+    def scale_window(self) -> None:
+        """Both sides scale: from here on the window field counts in units of ours."""
+        self.shift = self.scale_for_buffer()
+
     # ------------------------------------------------------------------ the window
 
     @property
@@ -105,13 +109,18 @@ class ReceiveSide:
         """The window last offered, as a raw header field."""
         return min(65535, ((self.rcv_adv - self.rcv_nxt) & MASK) + (1 << self.shift) - 1 >> self.shift)
 
+    @property
+    def _room(self) -> int:
+        """What the buffer still holds, as far as the window field can say it."""
+        return min(self._limit - self.readable, 65535 << self.shift)
+
     def offer_window(self) -> int:
         """Move the right edge as far as the buffer and silly-window avoidance allow; the raw field to send.
 
         RFC 9293 3.8.6.2.2 (MUST-39): the edge moves by a segment or half the buffer at least, or stays. It is rounded
         up to the scale's unit: rounding down would move it left as RCV.NXT advances (RFC 7323 2.4).
         """
-        edge = self._limit - self.readable
+        edge = self._room
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
         if edge - offered >= min(self._limit // 2, self.mss):
             offered = edge
@@ -283,8 +292,10 @@ class ReceiveSide:
         """The window has grown so much that the peer should hear of it without being asked (MUST-39)."""
         if self.fin_reached:
             return False
-        grown = self._limit - self.readable - ((self.rcv_adv - self.rcv_nxt) & MASK)
-        return grown >= min(self._limit // 2, 2 * self.mss)
+        offered = (self.rcv_adv - self.rcv_nxt) & MASK
+        grown = self._room - offered
+        segments = 2 if offered >= self.mss else 1  # a sender that cannot send a full segment waits for us
+        return grown >= min(self._limit // 2, segments * self.mss)
 
     def discard(self) -> None:
         """Nobody will read: drop what is held."""

@@ -22,6 +22,7 @@ class RttEstimator:
         "backoff",
         "base_rto",
         "cancelled",
+        "cancelled_at",
         "rttvar",
         "srtt",
         "timing",
@@ -38,6 +39,7 @@ class RttEstimator:
         """A segment that was sent once is being timed."""
         self.cancelled = False
         """A measurement was given up because something was sent again, and no other begun since."""
+        self.cancelled_at = 0.0
         self._timed_seq = 0
         self._timed_at = 0.0
         self._minimum = minimum
@@ -72,10 +74,20 @@ class RttEstimator:
             self._timed_seq = seq
             self._timed_at = now
 
-    def cancel(self) -> None:
+    def cancel(self, now: float) -> None:
         """Something was sent again: an ACK no longer tells which transmission it answers (Karn)."""
         self.timing = False
         self.cancelled = True
+        self.cancelled_at = now
+
+    def sample_echo(self, elapsed: float, now: float) -> None:
+        """The echoed timestamp is `elapsed` seconds old: a measurement in place of one that was given up.
+
+        An echo from before the retransmission answers the first transmission, whose ACK was lost or late: it measures
+        our timeout, not the path.
+        """
+        if self.cancelled and elapsed <= now - self.cancelled_at + _GRANULARITY:
+            self.sample(max(elapsed, _GRANULARITY))
 
     def finish(self, ack: int, now: float) -> bool:
         """`ack` arrived; whether it ended a measurement."""

@@ -208,16 +208,17 @@ class Stack:
             if listener.full:
                 self.counters.listen_drops += 1
                 return
-            self._open_passively(segment, key, listener, now, None)
+            self._open_passively(segment, key, listener, now)
 
     def _open_passively(
-        self, syn: Segment, key: ConnectionKey, listener: Listener, now: float, above: int | None
+        self, syn: Segment, key: ConnectionKey, listener: Listener, now: float, displaced: TimeWait | None = None
     ) -> None:
-        """A new connection for `syn`, its ISN above `above`."""
+        """A new connection for `syn`; its ISN is above all that the incarnation in TIME_WAIT sent, if there is one."""
         iss, ts_offset = self._sequence_numbers.initial(*key, now)
-        if above is not None and not gt(iss, above):
-            iss = (above + _ISN_STEP_OVER_OLD) & MASK
+        if displaced is not None and not gt(iss, displaced.snd_nxt):
+            iss = (displaced.snd_nxt + _ISN_STEP_OVER_OLD) & MASK
         connection = Connection(self, key, self.config, iss, ts_offset, now, None)
+        connection.displaced = displaced
         self.connections[key] = connection
         connection.open_passively(syn, listener, now)
 
@@ -240,13 +241,18 @@ class Stack:
             ):
                 self._end_time_wait(key, now)
                 self.counters.time_wait_reuses += 1
-                self._open_passively(segment, key, listener, now, record.snd_nxt)
+                self._open_passively(segment, key, listener, now, record)
                 return
-            self.counters.challenge_acks += 1
         elif not flags & ACK or (not segment.length and segment.seq == record.rcv_nxt and not old):
             return
-        elif flags & FIN and (segment.seq + segment.length) & MASK == record.rcv_nxt and not old:
-            self.time_wait.restart(key, now)
+        if flags & FIN and (segment.seq + segment.length) & MASK == record.rcv_nxt and not old:
+            ts_recent = record.ts_recent if segment.ts_val is None else segment.ts_val
+            self.time_wait.restart(key, now, ts_recent)
+            record = record._replace(ts_recent=ts_recent)
+        elif self.time_wait.may_answer(key, now, self.config.challenge_ack_interval):
+            self.counters.challenge_acks += 1
+        else:
+            return
         timestamps = record.timestamps
         self.put(
             key[0],
@@ -364,16 +370,17 @@ class Stack:
             return
         receive = connection.receive_side
         self.forget(connection)
-        self.time_wait.add(
-            connection.key,
-            now,
+        record = TimeWait(
+            expires=0.0,
+            next_answer=0.0,
             snd_nxt=connection.send_side.snd_nxt,
             rcv_nxt=receive.rcv_nxt,
-            window=receive.window_field,
-            timestamps=connection.timestamps,
             ts_recent=receive.ts_recent,
             ts_offset=connection.ts_offset,
+            window=receive.window_field,
+            timestamps=connection.timestamps,
         )
+        self.time_wait.add(connection.key, record, now)
 
     def forget(self, connection: Connection) -> None:
         """`connection` has no TCB any more."""

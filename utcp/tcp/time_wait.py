@@ -14,13 +14,14 @@ from utcp.tcp.transmit import Remote
 ConnectionKey: TypeAlias = tuple[Remote, int, int]
 """(remote, remote port, local port)."""
 
-_RECORD: Final = Struct("=dIIIIH?")
+_RECORD: Final = Struct("=ddIIIIH?")
 
 
 class TimeWait(NamedTuple):
     """What is left of a connection: enough to answer for it. `window` is the raw field of its last ACK."""
 
     expires: float
+    next_answer: float
     snd_nxt: int
     rcv_nxt: int
     ts_recent: int
@@ -47,31 +48,26 @@ class TimeWaitTable:
     def __iter__(self) -> Iterator[ConnectionKey]:
         return iter(self._records)
 
-    def add(
-        self,
-        key: ConnectionKey,
-        now: float,
-        *,
-        snd_nxt: int,
-        rcv_nxt: int,
-        window: int,
-        timestamps: bool,
-        ts_recent: int,
-        ts_offset: int,
-    ) -> None:
-        """Reserve `key` for 2 MSL from `now`."""
-        self._records[key] = _RECORD.pack(
-            now + self.duration, snd_nxt, rcv_nxt, ts_recent, ts_offset, window, timestamps
-        )
+    def add(self, key: ConnectionKey, record: TimeWait, now: float) -> None:
+        """Reserve `key` for 2 MSL from `now`, whatever `record.expires` says."""
+        self._records[key] = _RECORD.pack(*record._replace(expires=now + self.duration))
 
     def get(self, key: ConnectionKey) -> TimeWait | None:
         record = self._records.get(key)
         return None if record is None else TimeWait._make(_RECORD.unpack(record))
 
-    def restart(self, key: ConnectionKey, now: float) -> None:
+    def restart(self, key: ConnectionKey, now: float, ts_recent: int) -> None:
         """The peer's FIN came again: its 2 MSL begin anew (RFC 9293 3.10.7.4, eighth check)."""
         record = TimeWait._make(_RECORD.unpack(self._records.pop(key)))
-        self._records[key] = _RECORD.pack(*record._replace(expires=now + self.duration))
+        self.add(key, record._replace(ts_recent=ts_recent), now)
+
+    def may_answer(self, key: ConnectionKey, now: float, interval: float) -> bool:
+        """Whether a segment that proves nothing may get an ACK: one per `interval` seconds (RFC 5961 7)."""
+        record = TimeWait._make(_RECORD.unpack(self._records[key]))
+        if now < record.next_answer:
+            return False
+        self._records[key] = _RECORD.pack(*record._replace(next_answer=now + interval))
+        return True
 
     def remove(self, key: ConnectionKey) -> None:
         del self._records[key]

@@ -1,7 +1,7 @@
-"""A connection (the TCB): the user's calls, SEGMENT ARRIVES for states with a TCB, and timeouts.
+"""A connection (the TCB): the user's calls, timeouts, and every way to end (RFC 9293 3.10.1-3.10.6, 3.10.8).
 
-RFC 9293 3.10.1-3.10.6, 3.10.7.3, 3.10.7.4, 3.10.8. The connection owns the state and coordinates its parts; each part
-owns its variables.
+It owns the state and coordinates its parts; each part owns its variables. What segments do to it stands in
+`arrival.py`, what it sends in `output.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final
 from utcp.config import Config
 from utcp.errors import (
     ConnectionAborted,
-    ConnectionRefused,
-    ConnectionReset,
     FinTimedOut,
     InvalidState,
     KeepaliveTimedOut,
@@ -24,7 +22,7 @@ from utcp.errors import (
 from utcp.tcp import event, state
 from utcp.tcp.congestion import controller
 from utcp.tcp.info import ConnectionInfo
-from utcp.tcp.receive import DELAYED, NOW, ReceiveSide
+from utcp.tcp.receive import NOW, ReceiveSide
 from utcp.tcp.recovery import Recovery
 from utcp.tcp.rtt import RttEstimator
 from utcp.tcp.send import SendSide
@@ -52,9 +50,9 @@ from utcp.tcp.timers import (
 )
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
 from utcp.tcp.transmit import Buffer
-from utcp.wire import ACK, FIN, RST, SYN, Segment
+from utcp.wire import ACK, RST, Segment
 from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
-from utcp.wire.seq import HALF, MASK, diff, lt
+from utcp.wire.seq import MASK
 
 if TYPE_CHECKING:
     from utcp.tcp.listener import Listener
@@ -62,9 +60,6 @@ if TYPE_CHECKING:
 
 _MIN_SEND_MSS: Final = 64
 """A peer that offers less would have us send more header than data."""
-
-_TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
-"""RFC 7323 5.5: after 24 days a timestamp proves nothing."""
 
 
 class Connection:
@@ -192,8 +187,8 @@ class Connection:
 
     def open_actively(self, now: float) -> None:
         """Active OPEN (RFC 9293 3.10.1): a SYN will leave."""
-        self._enter(SYN_SENT, now)
-        self._touch()
+        self.enter(SYN_SENT, now)
+        self.touch()
 
     def open_passively(self, syn: Segment, listener: Listener, now: float) -> None:
         """A SYN reached `listener` (RFC 9293 3.10.7.2): a SYN-ACK will leave. Text and FIN on the SYN are left for the
@@ -204,9 +199,9 @@ class Connection:
         self.stack.counters.passive_opens += 1
         self._path = state.LISTEN
         self.state = state.LISTEN
-        self._negotiate(syn, now)
-        self._enter(SYN_RCVD, now)
-        self._touch()
+        self.negotiate(syn, now)
+        self.enter(SYN_RCVD, now)
+        self.touch()
 
     def accepted(self) -> None:
         """The listener handed the connection to its user."""
@@ -214,15 +209,14 @@ class Connection:
         if self._events:
             self.stack.add_ready(self)
 
-    def _negotiate(self, syn: Segment, now: float) -> None:
+    def negotiate(self, syn: Segment, now: float) -> None:
         """Take the peer's SYN or SYN-ACK: its ISN, window and options, as far as we offer them too."""
         send, receive, config = self.send_side, self.receive_side, self.config
         receive.synchronize(syn.seq)
         self.sack = config.sack and syn.sack_permitted
         if config.timestamps and syn.ts_val is not None:
             self.timestamps = True
-            receive.ts_recent = syn.ts_val
-            receive.ts_recent_at = now
+            receive.take_timestamp(syn.ts_val, now)
         if config.window_scaling and syn.window_scale is not None:
             self.window_scaling = True
             receive.scale_window()
@@ -236,7 +230,7 @@ class Connection:
         self.congestion = controller(config.congestion_control, self.mss)
         self.recovery = Recovery(send, self.congestion)
 
-    def _establish(self, now: float) -> None:
+    def establish(self, now: float) -> None:
         if self.total_retransmits:
             self.congestion.on_syn_lost()
             if self.rtt.srtt is None:
@@ -244,16 +238,16 @@ class Connection:
         if self.config.keepalive:
             self._start_keepalive(now)
         if self.state in (SYN_SENT, SYN_RCVD):
-            self._enter(ESTABLISHED, now)
+            self.enter(ESTABLISHED, now)
             if self.send_side.fin_queued:  # the user half-closed before the handshake ended
-                self._enter(FIN_WAIT_1, now)
+                self.enter(FIN_WAIT_1, now)
         listener = self.listener
         self.displaced = None
         if listener is not None:
             listener.half_open.discard(self)
             listener.queue.append(self)
             self.stack.add_ready(listener)
-        self._tell(event.CONNECTED)
+        self.tell(event.CONNECTED)
 
     # ------------------------------------------------------------------ the user's calls
 
@@ -268,7 +262,7 @@ class Connection:
         if self.ended or self.state == CLOSED:
             raise InvalidState("cannot send: the connection has ended")
         accepted = self.send_side.append(data, force)
-        self._touch()
+        self.touch()
         return accepted
 
     @property
@@ -286,7 +280,7 @@ class Connection:
         nothing is. The window opens accordingly."""
         data = self.receive_side.read(limit)
         if self.receive_side.ack_due == NOW:
-            self._touch()
+            self.touch()
         return data
 
     @property
@@ -310,10 +304,10 @@ class Connection:
             raise InvalidState("cannot shut down: the connection has ended")
         self.send_side.fin_queued = True
         if self.state in (ESTABLISHED, SYN_RCVD):
-            self._enter(FIN_WAIT_1, now)
+            self.enter(FIN_WAIT_1, now)
         elif self.state == CLOSE_WAIT:
-            self._enter(LAST_ACK, now)
-        self._touch()
+            self.enter(LAST_ACK, now)
+        self.touch()
 
     def close(self, now: float) -> None:
         """CLOSE (RFC 9293 3.10.4), of both directions. The event ENDED follows once the peer has acknowledged our data
@@ -330,26 +324,26 @@ class Connection:
         if self.state in (CLOSED, TIME_WAIT):  # both directions were over: the user's word was all that was missing
             self._end(self.error, now)
         elif self.state == SYN_SENT:
-            self._finish(None, now)
+            self.finish(None, now)
         elif self.linger == 0:
-            self._reset_peer(None, now)
+            self.reset_peer(None, now)
         elif self.receive_side.readable:
-            self._reset_peer(self._undelivered("closed with unread received data"), now, with_ack=True)
+            self.reset_peer(self.undelivered("closed with unread received data"), now, with_ack=True)
         else:
             self.shutdown(now)
             if self.linger is not None:
-                self._set_timer(LINGER, now + self.linger)
+                self.set_timer(LINGER, now + self.linger)
             if self.state == FIN_WAIT_2:
-                self._set_timer(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
-            self._end_if_delivered(now)
+                self.set_timer(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
+            self.end_if_delivered(now)
 
     def abort(self, now: float) -> None:
         """ABORT (RFC 9293 3.10.5): RST to the peer, everything queued is dropped, ENDED without error."""
         self.closed_by_user = True
         if self.state in (SYN_RCVD, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT):
-            self._reset_peer(None, now)
+            self.reset_peer(None, now)
         elif self.state in (SYN_SENT, CLOSING, LAST_ACK):
-            self._finish(None, now)
+            self.finish(None, now)
         else:
             self._end(None, now)
 
@@ -413,282 +407,6 @@ class Connection:
             sack=self.sack,
         )
 
-    # ------------------------------------------------------------------ SEGMENT ARRIVES
-
-    def segment_arrives(self, segment: Segment, now: float) -> None:
-        """RFC 9293 3.10.7.3 (SYN_SENT) and 3.10.7.4 (the states after it)."""
-        self.last_heard = now
-        self.keepalive_probes = 0
-        if self.state == SYN_SENT:
-            self._arrives_in_syn_sent(segment, now)
-        elif (
-            self.state != ESTABLISHED
-            or segment.flags & (SYN | FIN | RST | ACK) != ACK
-            or segment.seq != self.receive_side.rcv_nxt
-            or len(segment.payload) > self.receive_side.window
-            or not self._timestamps_plain(segment)
-        ):
-            self._arrives(segment, now)
-        elif self._process_ack(segment, now) and segment.payload:
-            # Header prediction: the next segment in order, or a pure ACK, of an established connection.
-            self._process_text(segment.seq, segment.payload, False, now)
-
-    def _timestamps_plain(self, segment: Segment) -> bool:
-        """The segment's timestamp needs no decision; it is taken where it must be."""
-        if not self.timestamps:
-            return True
-        if segment.ts_val is None or (segment.ts_val - self.receive_side.ts_recent) & MASK >= HALF:
-            return False
-        if self.receive_side.last_ack_sent == segment.seq:
-            self.receive_side.ts_recent = segment.ts_val
-            self.receive_side.ts_recent_at = self.last_heard
-        return True
-
-    def _arrives_in_syn_sent(self, segment: Segment, now: float) -> None:
-        """RFC 9293 3.10.7.3. Text and FIN on a SYN-ACK are left for the peer to send again."""
-        send = self.send_side
-        flags = segment.flags
-        if flags & ACK and segment.ack != send.snd_nxt:  # first: an ACK of anything but our SYN
-            if not flags & RST:
-                self.stack.reset_in_reply(self.remote, segment, now)
-            return
-        if flags & RST:  # second
-            if flags & ACK:
-                self._finish(ConnectionRefused(), now)
-            return
-        if not flags & SYN:  # fifth
-            return
-        self._negotiate(segment, now)
-        if flags & ACK:  # fourth
-            send.acknowledge(segment.ack)
-            self._sample_round_trip(segment, now)
-            self.retransmits = 0
-            self.timers.stop(RETRANSMIT)
-            self.receive_side.ack_due = NOW
-            self._establish(now)
-        else:  # simultaneous open: a SYN-ACK with our SYN's number
-            self._enter(SYN_RCVD, now)
-            self.syn_again = True
-        self._touch()
-
-    def _arrives(self, segment: Segment, now: float) -> None:
-        """RFC 9293 3.10.7.4, check by check."""
-        receive = self.receive_side
-        flags = segment.flags
-        if flags & SYN and not self._process_syn(segment, now):  # fourth, moved forward by RFC 5961 4
-            return
-        if self.timestamps and not flags & RST and not self._paws_accepts(segment, now):
-            return
-        # First: the sequence number.
-        offset = diff(segment.seq, receive.rcv_nxt)
-        length = segment.length - (flags >> 1 & 1)
-        window = receive.window
-        text_fits = True
-        if flags & SYN:
-            offset = 0  # the SYN-ACK of a simultaneous open: its SYN was taken before
-        if window == 0:
-            # MUST-66: at a closed window ACK and RST still count, and so does a FIN, which needs no buffer. A peer that
-            # probes the window has SND.NXT one octet beyond it: so stand all its ACKs then.
-            acceptable = offset == 0 or (offset == 1 and length == 0)
-            text_fits = not segment.payload
-        elif length == 0:
-            acceptable = 0 <= offset < window
-        else:
-            acceptable = offset < window and offset + length > 0
-        if not acceptable:
-            if not flags & RST:
-                self._answer_unacceptable(length, now)
-            return
-        # Second: RST.
-        if flags & RST:
-            self._process_rst(offset, now)
-            return
-        # Fifth: ACK.
-        if not flags & ACK:
-            return
-        acks_syn = (segment.ack - self.send_side.snd_una - 1) & MASK < self.send_side.flight_size
-        if self.state == SYN_RCVD and not acks_syn:
-            self.stack.reset_in_reply(self.remote, segment, now)
-            return
-        if not self._process_ack(segment, now):
-            return
-        if self.timestamps and segment.ts_val is not None and diff(segment.seq, receive.last_ack_sent) <= 0:
-            receive.ts_recent = segment.ts_val
-            receive.ts_recent_at = now
-        # Seventh and eighth: text and FIN.
-        if not text_fits:
-            receive.ack_due = NOW
-            self._touch()
-        elif length:
-            seq = (segment.seq + (flags >> 1 & 1)) & MASK
-            self._process_text(seq, segment.payload, bool(flags & FIN), now)
-        if self.state == FIN_WAIT_1 and self.send_side.fin_acked:
-            self._enter(FIN_WAIT_2, now)
-            if self.closed_by_user:
-                self._set_timer(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
-
-    def _process_syn(self, segment: Segment, now: float) -> bool:
-        """A SYN on a connection that has seen one; whether the segment is worth reading on."""
-        flags = segment.flags
-        if flags & RST:
-            return True
-        if self.state == SYN_RCVD and segment.seq == self.receive_side.irs:
-            if flags & ACK:
-                return True  # simultaneous open: its ACK is what we wait for
-            self.syn_again = True
-            self._touch()
-            return False
-        if self.state == LAST_ACK and not flags & ACK and self.config.syn_in_last_ack == "reset":
-            # The sender is in SYN_SENT on ports that this connection still holds. RST with the ACK of its SYN refuses
-            # it at once; the connection itself is not touched, and a forged SYN kills nothing.
-            self.stack.reset_in_reply(self.remote, segment, now)
-            return False
-        in_window = (segment.seq - self.receive_side.rcv_nxt) & MASK < self.receive_side.window
-        if self.state == SYN_RCVD and self.passive and in_window:
-            self.vanish(now)  # RFC 9293 3.10.7.4, fourth: back to LISTEN
-            return False
-        self._challenge(now)  # RFC 5961 4.2, whatever the sequence number
-        return False
-
-    def _paws_accepts(self, segment: Segment, now: float) -> bool:
-        """RFC 7323 5.3 R1, 3.2: no segment with an older timestamp, or with none."""
-        receive = self.receive_side
-        if segment.ts_val is None:
-            self.stack.counters.paws_drops += 1
-            return False
-        if lt(segment.ts_val, receive.ts_recent) and now - receive.ts_recent_at < _TS_RECENT_LIFETIME:
-            self.stack.counters.paws_drops += 1
-            self._answer_unacceptable(segment.length, now)
-            return False
-        return True
-
-    def _answer_unacceptable(self, length: int, now: float) -> None:
-        """ACK what cannot be accepted (RFC 9293 3.10.7.4, first check).
-
-        An empty segment may be an ACK like ours: two stacks could answer each other for ever, so those are rationed.
-        Text and FIN are not: their sender waits for this ACK.
-        """
-        if length:
-            self.receive_side.ack_due = NOW
-            self._touch()
-        else:
-            self._challenge(now)
-
-    def _challenge(self, now: float) -> None:
-        """A challenge ACK, at most one per interval (RFC 5961 7)."""
-        if now < self.next_challenge:
-            return
-        self.next_challenge = now + self.config.challenge_ack_interval
-        self.stack.counters.challenge_acks += 1
-        self.receive_side.ack_due = NOW
-        self._touch()
-
-    def _process_rst(self, offset: int, now: float) -> None:
-        """RFC 5961 3.2: an RST must hit RCV.NXT exactly; elsewhere in the window it is challenged."""
-        if offset != 0:
-            self._challenge(now)
-        elif self.state == SYN_RCVD and self.passive:
-            self.vanish(now)
-        elif self.state == SYN_RCVD:
-            self._finish(ConnectionRefused(), now)
-        else:
-            self.stack.counters.estab_resets += 1
-            self._finish(ConnectionReset(), now)
-
-    def _process_ack(self, segment: Segment, now: float) -> bool:
-        """Fifth check: ACK and window; whether the segment is worth reading on."""
-        send = self.send_side
-        ack = segment.ack
-        advance = (ack - send.snd_una) & MASK
-        flight_size = send.flight_size
-        if advance > flight_size:
-            if advance < HALF or 0x100000000 - advance > max(send.max_snd_wnd, 1):
-                # Of something never sent (RFC 9293), or older than any window allows (RFC 5961 5, MAY-12).
-                self._challenge(now)
-                return False
-            return True  # an old ACK: its text and FIN count all the same
-        # RFC 7323 2.2: the window of a SYN is not scaled.
-        window = segment.window if segment.flags & SYN else segment.window << send.shift
-        if advance:
-            syn_acked = send.syn_acked
-            acked = send.acknowledge(ack)
-            self._sample_round_trip(segment, now)
-            self.retransmits = 0
-            changed = send.update_window(segment.seq, ack, window)
-            self.recovery.on_ack(acked, self.congestion_limited, now)
-            if send.snd_una == send.snd_nxt:
-                self.timers.stop(RETRANSMIT)
-            else:
-                self.timers.set(RETRANSMIT, now + self.rtt.rto)
-            self.timers.stop(USER_TIMEOUT)
-            if not syn_acked:
-                self._establish(now)
-            self._after_advance(now)
-        else:
-            changed = send.update_window(segment.seq, ack, window)
-            if flight_size and not changed and not segment.payload and not segment.flags & FIN and not send.probe:
-                self.recovery.on_duplicate_ack(now)
-        if changed and send.snd_wnd:
-            self.probes = 0
-            self.timers.stop(PERSIST)
-            if send.probe:  # what the probe carried was refused by the closed window
-                send.end_probe()
-                self.recovery.resend_all()
-        elif not send.snd_wnd and not self.closed_by_user:
-            self.retransmits = 0  # MUST-37, SHLD-17: a peer that answers may keep its window closed
-        if send.pending or self.recovery.pending or send.flight_size:
-            self._touch()
-        return True
-
-    def _sample_round_trip(self, segment: Segment, now: float) -> None:
-        """Measure by the timed segment; after a retransmission by the echoed timestamp, where there is one."""
-        if self.rtt.finish(segment.ack, now) or not self.timestamps or not segment.ts_ecr:
-            return
-        elapsed = (self.ts_now(now) - segment.ts_ecr) & MASK
-        if elapsed < HALF:
-            self.rtt.sample_echo(elapsed / 1000, now)
-
-    def _after_advance(self, now: float) -> None:
-        """SND.UNA moved: room for the writer; what the ACK of our FIN brings about."""
-        send = self.send_side
-        if send.wanted and send.room_again():
-            self._tell(event.WRITABLE)
-        if not send.fin_acked:
-            return
-        self.timers.stop(LINGER)
-        if self.state == CLOSING:
-            self._enter_time_wait(now)
-        elif self.state == LAST_ACK:
-            self._leave(now)
-        self._end_if_delivered(now)
-
-    def _process_text(self, seq: int, payload: bytes, fin: bool, now: float) -> None:
-        """Seventh and eighth check: text and FIN of an acceptable segment."""
-        receive = self.receive_side
-        if self.state not in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2):
-            return  # the peer's FIN was taken: no text follows it
-        if self.closed_by_user and payload and diff((seq + len(payload)) & MASK, receive.rcv_nxt) > 0:
-            # SHLD-3: the user has closed and cannot read this; the peer learns that it was not read.
-            self._reset_peer(self._undelivered("the peer sent data after close()"), now)
-            return
-        advanced = receive.accept(seq, payload, fin)
-        if advanced and receive.readable:
-            self._tell(event.READABLE)
-        if receive.fin_reached:
-            self._tell(event.PEER_CLOSED)
-            if self.state == ESTABLISHED:
-                self._enter(CLOSE_WAIT, now)
-            elif self.state == FIN_WAIT_1 and not self.send_side.fin_acked:
-                self._enter(CLOSING, now)
-            else:
-                self._enter_time_wait(now)
-        if receive.ack_due == DELAYED and self.config.delayed_ack:
-            if not self.timers.is_set(DELAYED_ACK):
-                self._set_timer(DELAYED_ACK, now + self.config.delayed_ack)
-        elif receive.ack_due:
-            receive.ack_due = NOW
-            self._touch()
-
     # ------------------------------------------------------------------ timeouts
 
     def handle_timeout(self, now: float) -> None:
@@ -707,16 +425,16 @@ class Connection:
                 self.probe_due = True
             elif timer == DELAYED_ACK:
                 if self.receive_side.ack_due:
-                    self.receive_side.ack_due = NOW
+                    self.receive_side.owe_ack()
             elif timer == KEEPALIVE:
                 self._keepalive_timeout(now)
             elif timer == FIN_WAIT_2_TIMER:
-                self._finish(None, now)
+                self.finish(None, now)
             elif timer == USER_TIMEOUT:
-                self._reset_peer(UserTimedOut(), now)
+                self.reset_peer(UserTimedOut(), now)
             elif timer == LINGER:
-                self._reset_peer(LingerTimedOut(), now)
-        self._touch()
+                self.reset_peer(LingerTimedOut(), now)
+        self.touch()
 
     def _retransmission_timeout(self, now: float) -> None:
         if self._exhausted():
@@ -746,19 +464,19 @@ class Connection:
 
     def _give_up(self, now: float) -> None:
         if self.state == SYN_SENT:
-            self._finish(SynTimedOut(), now)
+            self.finish(SynTimedOut(), now)
         elif self.state == SYN_RCVD and self.passive:
             self.vanish(now)
         elif self.state == SYN_RCVD:
-            self._reset_peer(SynTimedOut(), now)
+            self.reset_peer(SynTimedOut(), now)
         elif self._orphaned():
-            self._reset_peer(FinTimedOut(), now)
+            self.reset_peer(FinTimedOut(), now)
         else:
-            self._reset_peer(RetransmissionTimedOut(), now)
+            self.reset_peer(RetransmissionTimedOut(), now)
 
     def _start_keepalive(self, now: float) -> None:
         self.keepalive_probes = 0
-        self._set_timer(KEEPALIVE, now + self.keepalive_idle)
+        self.set_timer(KEEPALIVE, now + self.keepalive_idle)
 
     def _keepalive_timeout(self, now: float) -> None:
         """RFC 9293 3.8.4: probe only an idle connection (MUST-26), give up only after several (MUST-29)."""
@@ -766,7 +484,7 @@ class Connection:
         if self.send_side.flight_size or self.send_side.pending or (now < due and not self.keepalive_probes):
             self.timers.set(KEEPALIVE, max(due, now + self.keepalive_interval))
         elif self.keepalive_probes >= self.keepalive_count:
-            self._reset_peer(KeepaliveTimedOut(), now)
+            self.reset_peer(KeepaliveTimedOut(), now)
         else:
             self.keepalive_probes += 1
             self.keepalive_due = True
@@ -782,11 +500,11 @@ class Connection:
             self.listener = None
         self.ended = True
         self.stack.counters.attempt_fails += 1
-        self._leave(now)
+        self.leave(now)
         if self.displaced is not None:  # its SYN was an old duplicate after all (RFC 9293 3.6.1, MAY-2)
             self.stack.time_wait.add(self.key, self.displaced, now)
 
-    def _reset_peer(self, error: OSError | None, now: float, with_ack: bool = False) -> None:
+    def reset_peer(self, error: OSError | None, now: float, with_ack: bool = False) -> None:
         """RST to the peer, and the end. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>."""
         segment = Segment(
             self.local_port,
@@ -797,9 +515,9 @@ class Connection:
         )
         self.stack.counters.estab_resets += 1
         self.stack.put(self.remote, segment, now)
-        self._finish(error, now)
+        self.finish(error, now)
 
-    def _undelivered(self, reason: str) -> OSError | None:
+    def undelivered(self, reason: str) -> OSError | None:
         """The error of a reset that we cause: None when all that our user sent was acknowledged."""
         if not self.send_queue:
             return None
@@ -808,35 +526,35 @@ class Connection:
     def path_failed(self, error: OSError, now: float) -> None:
         """The host cannot send towards the peer: the end of an open, a soft error for anything later (MUST-56)."""
         if self.state == SYN_SENT:
-            self._finish(error, now)
+            self.finish(error, now)
 
-    def _finish(self, error: OSError | None, now: float) -> None:
+    def finish(self, error: OSError | None, now: float) -> None:
         """The end, by force or for an error."""
         if self.state in (SYN_SENT, SYN_RCVD):
             self.stack.counters.attempt_fails += 1
-        self._leave(now)
+        self.leave(now)
         self._end(error, now)
 
-    def _leave(self, now: float) -> None:
+    def leave(self, now: float) -> None:
         """The TCB is gone: nothing arrives here, nothing leaves, no timer runs."""
-        self._enter(CLOSED, now)
+        self.enter(CLOSED, now)
         self.stack.forget(self)
         self.timers.stop_all()
         self.send_side.discard()
 
-    def _enter_time_wait(self, now: float) -> None:
+    def enter_time_wait(self, now: float) -> None:
         """From here a record in the stack's table answers for the connection. What was received can still be read."""
-        self._enter(TIME_WAIT, now)
+        self.enter(TIME_WAIT, now)
         self.timers.stop_all()
         self.send_side.discard()
-        self._end_if_delivered(now)
+        self.end_if_delivered(now)
         self.stack.enter_time_wait(self, now)
 
     def skip_time_wait(self, now: float) -> None:
         """The MSL is 0: nothing keeps the ports."""
-        self._leave(now)
+        self.leave(now)
 
-    def _end_if_delivered(self, now: float) -> None:
+    def end_if_delivered(self, now: float) -> None:
         if self.closed_by_user and self.send_side.fin_acked:
             self._end(None, now)
 
@@ -847,7 +565,7 @@ class Connection:
         self.error = error
         if self.closed_by_user:
             self.receive_side.discard()
-        self._tell(event.ENDED)
+        self.tell(event.ENDED)
         observer = self.stack.observer
         if observer is not None:
             observer.connection_ended(self, now)
@@ -866,7 +584,7 @@ class Connection:
         if observer is not None:
             observer.retransmitted(self, seq, length, now)
 
-    def _enter(self, new: int, now: float) -> None:
+    def enter(self, new: int, now: float) -> None:
         before = self.state
         state.check(before, new)
         self.state = new
@@ -875,17 +593,22 @@ class Connection:
         if observer is not None:
             observer.state_changed(self, before, new, now)
 
-    def _tell(self, events: int) -> None:
+    def tell(self, events: int) -> None:
         self._events |= events
         if self.listener is None:
             self.stack.add_ready(self)
 
-    def _set_timer(self, timer: int, deadline: float) -> None:
+    def set_timer(self, timer: int, deadline: float) -> None:
         """Set a timer outside of a flush, which would schedule the connection by itself."""
         self.timers.set(timer, deadline)
         self.stack.schedule(self)
 
-    def _touch(self) -> None:
+    def ack_now(self) -> None:
+        """Have the next flush send an ACK, by itself if nothing carries it."""
+        self.receive_side.owe_ack()
+        self.touch()
+
+    def touch(self) -> None:
         """Have the next flush look at this connection."""
         if not self.in_output:
             self.in_output = True

@@ -254,6 +254,15 @@ class ReceiveSide:
         """What is held out of order, the most recent first (RFC 2018 4). The FIN's number is never inside."""
         return tuple((run.start, run.end) for run in self._runs[:_SACK_BLOCKS])
 
+    def owe_ack(self) -> None:
+        """The peer is to have an ACK with the next flush."""
+        self.ack_due = NOW
+
+    def take_timestamp(self, ts_val: int, now: float) -> None:
+        """TS.Recent (RFC 7323 4.3): the caller has checked that the segment sets it."""
+        self.ts_recent = ts_val
+        self.ts_recent_at = now
+
     def acknowledged(self) -> None:
         """A segment with our current ACK and window left."""
         self.ack_due = NONE

@@ -10,6 +10,7 @@ from typing import Final
 
 from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable, PathUnreachable
+from utcp.tcp.arrival import segment_arrives
 from utcp.tcp.connection import Connection
 from utcp.tcp.counters import Counters
 from utcp.tcp.isn import SequenceNumbers
@@ -183,7 +184,7 @@ class Stack:
         key = (remote, segment.src_port, segment.dst_port)
         connection = self.connections.get(key)
         if connection is not None:
-            connection.segment_arrives(segment, now)
+            segment_arrives(connection, segment, now)
             return
         record = self.time_wait.get(key)
         if record is not None:

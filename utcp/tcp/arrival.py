@@ -1,0 +1,304 @@
+"""SEGMENT ARRIVES, for connections that have a TCB (RFC 9293 3.10.7.3 and 3.10.7.4).
+
+With RFC 5961's acceptance of RST, SYN and ACK, and RFC 7323's timestamps. CLOSED, LISTEN and TIME_WAIT are the stack's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from utcp.errors import ConnectionRefused, ConnectionReset
+from utcp.tcp import event
+from utcp.tcp.receive import DELAYED
+from utcp.tcp.state import CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RCVD, SYN_SENT
+from utcp.tcp.timers import DELAYED_ACK, LINGER, PERSIST, RETRANSMIT, USER_TIMEOUT
+from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
+from utcp.wire import ACK, FIN, RST, SYN, Segment
+from utcp.wire.seq import HALF, MASK, diff, lt
+
+if TYPE_CHECKING:
+    from utcp.tcp.connection import Connection
+
+_TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
+"""RFC 7323 5.5: after 24 days a timestamp proves nothing."""
+
+
+def segment_arrives(connection: Connection, segment: Segment, now: float) -> None:
+    """RFC 9293 3.10.7.3 (SYN_SENT) and 3.10.7.4 (the states after it)."""
+    connection.last_heard = now
+    connection.keepalive_probes = 0
+    if connection.state == SYN_SENT:
+        _arrives_in_syn_sent(connection, segment, now)
+    elif (
+        connection.state != ESTABLISHED
+        or segment.flags & (SYN | FIN | RST | ACK) != ACK
+        or segment.seq != connection.receive_side.rcv_nxt
+        or len(segment.payload) > connection.receive_side.window
+        or not _timestamps_plain(connection, segment)
+    ):
+        _arrives(connection, segment, now)
+    elif _process_ack(connection, segment, now) and segment.payload:
+        # Header prediction: the next segment in order, or a pure ACK, of an established connection.
+        _process_text(connection, segment.seq, segment.payload, False, now)
+
+
+def _timestamps_plain(connection: Connection, segment: Segment) -> bool:
+    """The segment's timestamp needs no decision; it is taken where it must be."""
+    if not connection.timestamps:
+        return True
+    if segment.ts_val is None or (segment.ts_val - connection.receive_side.ts_recent) & MASK >= HALF:
+        return False
+    if connection.receive_side.last_ack_sent == segment.seq:
+        connection.receive_side.take_timestamp(segment.ts_val, connection.last_heard)
+    return True
+
+
+def _arrives_in_syn_sent(connection: Connection, segment: Segment, now: float) -> None:
+    """RFC 9293 3.10.7.3. Text and FIN on a SYN-ACK are left for the peer to send again."""
+    send = connection.send_side
+    flags = segment.flags
+    if flags & ACK and segment.ack != send.snd_nxt:  # first: an ACK of anything but our SYN
+        if not flags & RST:
+            connection.stack.reset_in_reply(connection.remote, segment, now)
+        return
+    if flags & RST:  # second
+        if flags & ACK:
+            connection.finish(ConnectionRefused(), now)
+        return
+    if not flags & SYN:  # fifth
+        return
+    connection.negotiate(segment, now)
+    if flags & ACK:  # fourth
+        send.acknowledge(segment.ack)
+        _sample_round_trip(connection, segment, now)
+        connection.retransmits = 0
+        connection.timers.stop(RETRANSMIT)
+        connection.receive_side.owe_ack()
+        connection.establish(now)
+    else:  # simultaneous open: a SYN-ACK with our SYN's number
+        connection.enter(SYN_RCVD, now)
+        connection.syn_again = True
+    connection.touch()
+
+
+def _arrives(connection: Connection, segment: Segment, now: float) -> None:
+    """RFC 9293 3.10.7.4, check by check."""
+    receive = connection.receive_side
+    flags = segment.flags
+    if flags & SYN and not _process_syn(connection, segment, now):  # fourth, moved forward by RFC 5961 4
+        return
+    if connection.timestamps and not flags & RST and not _paws_accepts(connection, segment, now):
+        return
+    # First: the sequence number.
+    offset = diff(segment.seq, receive.rcv_nxt)
+    length = segment.length - (flags >> 1 & 1)
+    window = receive.window
+    text_fits = True
+    if flags & SYN:
+        offset = 0  # the SYN-ACK of a simultaneous open: its SYN was taken before
+    if window == 0:
+        # MUST-66: at a closed window ACK and RST still count, and so does a FIN, which needs no buffer. A peer that
+        # probes the window has SND.NXT one octet beyond it: so stand all its ACKs then.
+        acceptable = offset == 0 or (offset == 1 and length == 0)
+        text_fits = not segment.payload
+    elif length == 0:
+        acceptable = 0 <= offset < window
+    else:
+        acceptable = offset < window and offset + length > 0
+    if not acceptable:
+        if not flags & RST:
+            _answer_unacceptable(connection, length, now)
+        return
+    # Second: RST.
+    if flags & RST:
+        _process_rst(connection, offset, now)
+        return
+    # Fifth: ACK.
+    if not flags & ACK:
+        return
+    acks_syn = (segment.ack - connection.send_side.snd_una - 1) & MASK < connection.send_side.flight_size
+    if connection.state == SYN_RCVD and not acks_syn:
+        connection.stack.reset_in_reply(connection.remote, segment, now)
+        return
+    if not _process_ack(connection, segment, now):
+        return
+    if connection.timestamps and segment.ts_val is not None and diff(segment.seq, receive.last_ack_sent) <= 0:
+        receive.take_timestamp(segment.ts_val, now)
+    # Seventh and eighth: text and FIN.
+    if not text_fits:
+        connection.ack_now()
+    elif length:
+        seq = (segment.seq + (flags >> 1 & 1)) & MASK
+        _process_text(connection, seq, segment.payload, bool(flags & FIN), now)
+    if connection.state == FIN_WAIT_1 and connection.send_side.fin_acked:
+        connection.enter(FIN_WAIT_2, now)
+        if connection.closed_by_user:
+            connection.set_timer(FIN_WAIT_2_TIMER, now + connection.config.fin_wait_2_timeout)
+
+
+def _process_syn(connection: Connection, segment: Segment, now: float) -> bool:
+    """A SYN on a connection that has seen one; whether the segment is worth reading on."""
+    flags = segment.flags
+    if flags & RST:
+        return True
+    if connection.state == SYN_RCVD and segment.seq == connection.receive_side.irs:
+        if flags & ACK:
+            return True  # simultaneous open: its ACK is what we wait for
+        connection.syn_again = True
+        connection.touch()
+        return False
+    if connection.state == LAST_ACK and not flags & ACK and connection.config.syn_in_last_ack == "reset":
+        # The sender is in SYN_SENT on ports that this connection still holds. RST with the ACK of its SYN refuses
+        # it at once; the connection itself is not touched, and a forged SYN kills nothing.
+        connection.stack.reset_in_reply(connection.remote, segment, now)
+        return False
+    in_window = (segment.seq - connection.receive_side.rcv_nxt) & MASK < connection.receive_side.window
+    if connection.state == SYN_RCVD and connection.passive and in_window:
+        connection.vanish(now)  # RFC 9293 3.10.7.4, fourth: back to LISTEN
+        return False
+    _challenge(connection, now)  # RFC 5961 4.2, whatever the sequence number
+    return False
+
+
+def _paws_accepts(connection: Connection, segment: Segment, now: float) -> bool:
+    """RFC 7323 5.3 R1, 3.2: no segment with an older timestamp, or with none."""
+    receive = connection.receive_side
+    if segment.ts_val is None:
+        connection.stack.counters.paws_drops += 1
+        return False
+    if lt(segment.ts_val, receive.ts_recent) and now - receive.ts_recent_at < _TS_RECENT_LIFETIME:
+        connection.stack.counters.paws_drops += 1
+        _answer_unacceptable(connection, segment.length, now)
+        return False
+    return True
+
+
+def _answer_unacceptable(connection: Connection, length: int, now: float) -> None:
+    """ACK what cannot be accepted (RFC 9293 3.10.7.4, first check).
+
+    An empty segment may be an ACK like ours: two stacks could answer each other for ever, so those are rationed.
+    Text and FIN are not: their sender waits for this ACK.
+    """
+    if length:
+        connection.ack_now()
+    else:
+        _challenge(connection, now)
+
+
+def _challenge(connection: Connection, now: float) -> None:
+    """A challenge ACK, at most one per interval (RFC 5961 7)."""
+    if now < connection.next_challenge:
+        return
+    connection.next_challenge = now + connection.config.challenge_ack_interval
+    connection.stack.counters.challenge_acks += 1
+    connection.ack_now()
+
+
+def _process_rst(connection: Connection, offset: int, now: float) -> None:
+    """RFC 5961 3.2: an RST must hit RCV.NXT exactly; elsewhere in the window it is challenged."""
+    if offset != 0:
+        _challenge(connection, now)
+    elif connection.state == SYN_RCVD and connection.passive:
+        connection.vanish(now)
+    elif connection.state == SYN_RCVD:
+        connection.finish(ConnectionRefused(), now)
+    else:
+        connection.stack.counters.estab_resets += 1
+        connection.finish(ConnectionReset(), now)
+
+
+def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
+    """Fifth check: ACK and window; whether the segment is worth reading on."""
+    send = connection.send_side
+    ack = segment.ack
+    advance = (ack - send.snd_una) & MASK
+    flight_size = send.flight_size
+    if advance > flight_size:
+        if advance < HALF or 0x100000000 - advance > max(send.max_snd_wnd, 1):
+            # Of something never sent (RFC 9293), or older than any window allows (RFC 5961 5, MAY-12).
+            _challenge(connection, now)
+            return False
+        return True  # an old ACK: its text and FIN count all the same
+    # RFC 7323 2.2: the window of a SYN is not scaled.
+    window = segment.window if segment.flags & SYN else segment.window << send.shift
+    if advance:
+        syn_acked = send.syn_acked
+        acked = send.acknowledge(ack)
+        _sample_round_trip(connection, segment, now)
+        connection.retransmits = 0
+        changed = send.update_window(segment.seq, ack, window)
+        connection.recovery.on_ack(acked, connection.congestion_limited, now)
+        if send.snd_una == send.snd_nxt:
+            connection.timers.stop(RETRANSMIT)
+        else:
+            connection.timers.set(RETRANSMIT, now + connection.rtt.rto)
+        connection.timers.stop(USER_TIMEOUT)
+        if not syn_acked:
+            connection.establish(now)
+        _after_advance(connection, now)
+    else:
+        changed = send.update_window(segment.seq, ack, window)
+        if flight_size and not changed and not segment.payload and not segment.flags & FIN and not send.probe:
+            connection.recovery.on_duplicate_ack(now)
+    if changed and send.snd_wnd:
+        connection.probes = 0
+        connection.timers.stop(PERSIST)
+        if send.probe:  # what the probe carried was refused by the closed window
+            send.end_probe()
+            connection.recovery.resend_all()
+    elif not send.snd_wnd and not connection.closed_by_user:
+        connection.retransmits = 0  # MUST-37, SHLD-17: a peer that answers may keep its window closed
+    if send.pending or connection.recovery.pending or send.flight_size:
+        connection.touch()
+    return True
+
+
+def _sample_round_trip(connection: Connection, segment: Segment, now: float) -> None:
+    """Measure by the timed segment; after a retransmission by the echoed timestamp, where there is one."""
+    if connection.rtt.finish(segment.ack, now) or not connection.timestamps or not segment.ts_ecr:
+        return
+    elapsed = (connection.ts_now(now) - segment.ts_ecr) & MASK
+    if elapsed < HALF:
+        connection.rtt.sample_echo(elapsed / 1000, now)
+
+
+def _after_advance(connection: Connection, now: float) -> None:
+    """SND.UNA moved: room for the writer; what the ACK of our FIN brings about."""
+    send = connection.send_side
+    if send.wanted and send.room_again():
+        connection.tell(event.WRITABLE)
+    if not send.fin_acked:
+        return
+    connection.timers.stop(LINGER)
+    if connection.state == CLOSING:
+        connection.enter_time_wait(now)
+    elif connection.state == LAST_ACK:
+        connection.leave(now)
+    connection.end_if_delivered(now)
+
+
+def _process_text(connection: Connection, seq: int, payload: bytes, fin: bool, now: float) -> None:
+    """Seventh and eighth check: text and FIN of an acceptable segment."""
+    receive = connection.receive_side
+    if connection.state not in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2):
+        return  # the peer's FIN was taken: no text follows it
+    if connection.closed_by_user and payload and diff((seq + len(payload)) & MASK, receive.rcv_nxt) > 0:
+        # SHLD-3: the user has closed and cannot read this; the peer learns that it was not read.
+        connection.reset_peer(connection.undelivered("the peer sent data after close()"), now)
+        return
+    advanced = receive.accept(seq, payload, fin)
+    if advanced and receive.readable:
+        connection.tell(event.READABLE)
+    if receive.fin_reached:
+        connection.tell(event.PEER_CLOSED)
+        if connection.state == ESTABLISHED:
+            connection.enter(CLOSE_WAIT, now)
+        elif connection.state == FIN_WAIT_1 and not connection.send_side.fin_acked:
+            connection.enter(CLOSING, now)
+        else:
+            connection.enter_time_wait(now)
+    if receive.ack_due == DELAYED and connection.config.delayed_ack:
+        if not connection.timers.is_set(DELAYED_ACK):
+            connection.set_timer(DELAYED_ACK, now + connection.config.delayed_ack)
+    elif receive.ack_due:
+        connection.ack_now()

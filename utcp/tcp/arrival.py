@@ -73,6 +73,7 @@ def _arrives_in_syn_sent(connection: Connection, segment: Segment, now: float) -
         _sample_round_trip(connection, segment, now)
         connection.retransmits = 0
         connection.timers.stop(RETRANSMIT)
+        connection.timers.stop(USER_TIMEOUT)
         connection.receive_side.owe_ack()
         connection.establish(now)
     else:  # simultaneous open: a SYN-ACK with our SYN's number

@@ -104,6 +104,7 @@ class _Burst:
             fin = send.fin_sent and offset + size == send.queued and lost > size
             in_flight = recovery.in_flight
             if size and in_flight and not recovery.forced and in_flight + size > recovery.window:
+                connection.congestion_limited = True
                 break
             connection.rtt.cancel(self._now)
             connection.note_retransmission(seq, size + fin, self._now)

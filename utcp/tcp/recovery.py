@@ -14,13 +14,26 @@ class Recovery:
     The range lies within [SND.UNA, SND.NXT). It is not in flight: it is lost, or taken to be.
     """
 
-    __slots__ = ("_congestion", "_dup_acks", "_inflation", "_recover", "_send", "fast", "forced", "rtx_end", "rtx_next")
+    __slots__ = (
+        "_congestion",
+        "_dup_acks",
+        "_inflation",
+        "_limited_from",
+        "_recover",
+        "_send",
+        "fast",
+        "forced",
+        "rtx_end",
+        "rtx_next",
+    )
 
     def __init__(self, send: SendSide, congestion: CongestionController) -> None:
         self._send = send
         self._congestion = congestion
         self._dup_acks = 0
         self._inflation = 0
+        self._limited_from = send.iss
+        """SND.NXT at the first duplicate ACK."""
         self._recover = send.iss
         """RFC 6582: SND.NXT when the last loss was noticed."""
         self.fast = False
@@ -59,11 +72,14 @@ class Recovery:
         """An ACK that moved nothing while something is in flight (RFC 5681 2)."""
         send, mss = self._send, self._congestion.mss
         self._dup_acks += 1
+        if self._dup_acks == 1:
+            self._limited_from = send.snd_nxt
         if self.fast:
             self._inflation += mss
         elif self._dup_acks == 3 and gt(send.snd_una, self._recover) and not self.pending:
             self._recover = send.snd_nxt
-            self._congestion.on_loss(send.flight_size, now)
+            # RFC 5681 3.2 step 2: what limited transmit added does not count.
+            self._congestion.on_loss((self._limited_from - send.snd_una) & MASK, now)
             self._inflation = 3 * mss
             self.fast = True
             self._resend_first()
@@ -111,5 +127,8 @@ class Recovery:
     def _resend_first(self) -> None:
         send = self._send
         self.rtx_next = send.snd_una
-        self.rtx_end = (send.snd_una + min(self._congestion.mss, send.flight_size)) & MASK
+        size = min(self._congestion.mss, send.flight_size)
+        if send.fin_sent and send.flight_size == size + 1:
+            size += 1  # the FIN left on this segment and goes with it again
+        self.rtx_end = (send.snd_una + size) & MASK
         self.forced = True

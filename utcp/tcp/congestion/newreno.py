@@ -1,6 +1,10 @@
 """NewReno: slow start, congestion avoidance, halving (RFC 5681, RFC 6582)."""
 
+from typing import Final
+
 from utcp.tcp.congestion.base import CongestionController
+
+_SLOW_START_LIMIT: Final = 8
 
 
 class NewReno(CongestionController):
@@ -16,9 +20,9 @@ class NewReno(CongestionController):
 
     def on_ack(self, acked: int, now: float) -> None:
         if self.cwnd < self.ssthresh:
-            # Octets, not ACKs, are counted (RFC 3465), without its limit L of two segments an ACK: a receiver that
-            # acknowledges a whole batch at once, as utcp does, would otherwise hold slow start back (Linux: likewise).
-            self.cwnd = min(self.cwnd + acked, max(self.ssthresh, self.cwnd + self.mss))
+            # Octets, not ACKs, are counted (RFC 3465), eight segments an ACK at most (RFC 9406 4.3, for senders that
+            # do not pace): peers that acknowledge a batch at once, as utcp does, would starve on RFC 5681's one.
+            self.cwnd += min(acked, _SLOW_START_LIMIT * self.mss)
             return
         self._acked += acked
         if self._acked >= self.cwnd:

@@ -1,0 +1,41 @@
+"""README.md's Python works as pasted."""
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def snippets() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_the_server_and_the_client_talk() -> None:
+    server_code, client_code = (code.replace("9000", str(port)) for port in [free_udp_port()] for code in snippets())
+    server = subprocess.Popen([sys.executable, "-c", server_code], stderr=subprocess.PIPE, text=True)  # noqa: S603
+    try:
+        # The client may come first: its SYN is sent again until the server is there.
+        client = subprocess.run(  # noqa: S603
+            [sys.executable, "-X", "dev", "-W", "error", "-c", client_code], capture_output=True, text=True, timeout=60
+        )
+        assert client.stdout == "HELLO\nYOU HAVE FINISHED, I HAVE NOT. NOW I HAVE.\n"
+        assert client.stderr == ""
+        assert client.returncode == 0
+        assert server.poll() is None
+    finally:
+        server.terminate()
+        _, complaints = server.communicate(timeout=60)
+    assert complaints == ""
+
+
+def test_each_fits_on_twenty_lines() -> None:
+    assert [len(code.splitlines()) <= 20 for code in snippets()] == [True, True]

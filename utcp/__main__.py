@@ -1,0 +1,7 @@
+"""`python -m utcp`."""
+
+import sys
+
+from utcp.cli import main
+
+sys.exit(main())

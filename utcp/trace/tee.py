@@ -1,0 +1,47 @@
+"""Several observers where the stack takes one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from utcp.tcp.observer import Observer
+from utcp.tcp.transmit import Buffer, Remote
+from utcp.wire import Segment
+
+if TYPE_CHECKING:
+    from utcp.tcp.connection import Connection
+
+
+class Tee(Observer):
+    """Tells each of `observers`, in the order given, everything that it is told."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
+        for observer in self._observers:
+            observer.state_changed(connection, before, after, now)
+
+    def connection_ended(self, connection: Connection, now: float) -> None:
+        for observer in self._observers:
+            observer.connection_ended(connection, now)
+
+    def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
+        for observer in self._observers:
+            observer.segment_received(remote, segment, now)
+
+    def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
+        for observer in self._observers:
+            observer.segment_sent(remote, buffers, now)
+
+    def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
+        for observer in self._observers:
+            observer.retransmitted(connection, seq, length, now)
+
+    def malformed(self, remote: Remote, reason: str, now: float) -> None:
+        for observer in self._observers:
+            observer.malformed(remote, reason, now)
+
+    def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
+        for observer in self._observers:
+            observer.time_wait_ended(remote, remote_port, local_port, now)

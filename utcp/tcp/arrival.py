@@ -95,7 +95,7 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
     length = segment.length - (flags >> 1 & 1)
     window = receive.window
     text_fits = True
-    if flags & SYN:
+    if flags & SYN and not flags & RST:
         offset = 0  # the SYN-ACK of a simultaneous open: its SYN was taken before
     if window == 0:
         # MUST-66: at a closed window ACK and RST still count, and so does a FIN, which needs no buffer. A peer that
@@ -135,6 +135,7 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
         connection.enter(FIN_WAIT_2, now)
         if connection.closed_by_user:
             connection.set_timer(FIN_WAIT_2_TIMER, now + connection.config.fin_wait_2_timeout)
+    connection.end_if_delivered(now)
 
 
 def _process_syn(connection: Connection, segment: Segment, now: float) -> bool:
@@ -143,11 +144,12 @@ def _process_syn(connection: Connection, segment: Segment, now: float) -> bool:
     if flags & RST:
         return True
     if connection.state == SYN_RCVD and segment.seq == connection.receive_side.irs:
-        if flags & ACK:
+        if not flags & ACK:
+            connection.syn_again = True
+            connection.touch()
+            return False
+        if not connection.passive:
             return True  # simultaneous open: its ACK is what we wait for
-        connection.syn_again = True
-        connection.touch()
-        return False
     if connection.state == LAST_ACK and not flags & ACK and connection.config.syn_in_last_ack == "reset":
         # The sender is in SYN_SENT on ports that this connection still holds. RST with the ACK of its SYN refuses
         # it at once; the connection itself is not touched, and a forged SYN kills nothing.
@@ -275,7 +277,6 @@ def _after_advance(connection: Connection, now: float) -> None:
         connection.enter_time_wait(now)
     elif connection.state == LAST_ACK:
         connection.leave(now)
-    connection.end_if_delivered(now)
 
 
 def _process_text(connection: Connection, seq: int, payload: bytes, fin: bool, now: float) -> None:

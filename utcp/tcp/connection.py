@@ -195,7 +195,7 @@ class Connection:
         peer to send again."""
         self.passive = True
         self.listener = listener
-        listener.half_open.add(self)
+        listener.half_open[self] = None
         self.stack.counters.passive_opens += 1
         self._path = state.LISTEN
         self.state = state.LISTEN
@@ -244,7 +244,7 @@ class Connection:
         listener = self.listener
         self.displaced = None
         if listener is not None:
-            listener.half_open.discard(self)
+            listener.half_open.pop(self, None)
             listener.queue.append(self)
             self.stack.add_ready(listener)
         self.tell(event.CONNECTED)
@@ -496,7 +496,7 @@ class Connection:
         """A half-open passive connection goes; nobody has heard of it, nobody is told."""
         listener = self.listener
         if listener is not None:
-            listener.half_open.discard(self)
+            listener.half_open.pop(self, None)
             self.listener = None
         self.ended = True
         self.stack.counters.attempt_fails += 1
@@ -547,7 +547,6 @@ class Connection:
         self.enter(TIME_WAIT, now)
         self.timers.stop_all()
         self.send_side.discard()
-        self.end_if_delivered(now)
         self.stack.enter_time_wait(self, now)
 
     def skip_time_wait(self, now: float) -> None:

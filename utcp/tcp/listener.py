@@ -25,7 +25,7 @@ class Listener:
         self.backlog = backlog
         self.syn_backlog = syn_backlog
         self.context = context
-        self.half_open: set[Connection] = set()
+        self.half_open: dict[Connection, None] = {}  # in order: the same calls give the same bytes
         self.queue: deque[Connection] = deque()
         self.ready = False
         """It stands in the stack's list of those with something to tell."""

@@ -64,7 +64,8 @@ class Outbox:
             index = len(self._trains)
             self._trains.append(Transmit(remote, [header] if payload is None else [header, payload], size, size))
             self._counts.append(1)
-            self._open[key] = index
+            if self._max_segments > 1 and 2 * size <= self._max_bytes:
+                self._open[key] = index
             return index
         train = self._trains[index]
         train.buffers.append(header)

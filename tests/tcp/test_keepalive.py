@@ -1,0 +1,140 @@
+"""Keepalive (RFC 9293 3.8.4)."""
+
+from typing import Any
+
+from tests.tcp.reach import established, fin_wait_2
+from tests.tcp.script import Script
+from utcp.errors import KeepaliveTimedOut
+from utcp.tcp.state import CLOSED, ESTABLISHED, FIN_WAIT_2
+
+KNOBS: dict[str, Any] = {
+    "keepalive": True,
+    "keepalive_idle": 10.0,
+    "keepalive_interval": 2.0,
+    "keepalive_count": 3,
+}
+PROBE = ". 0:0 ack 1"
+"""SEQ = SND.NXT - 1: the peer has that octet, and answers with an ACK."""
+
+
+def alive(**knobs: Any) -> Script:
+    return established(**KNOBS, **knobs)
+
+
+def test_off_by_default() -> None:
+    """MUST-25."""
+    established().silent_for(30 * 86400)
+
+
+def test_default_idle_time_is_two_hours() -> None:
+    """MUST-28."""
+    t = established(keepalive=True)
+    t.sends_at(7200, PROBE)
+
+
+def test_idle_connection_is_probed_without_data() -> None:
+    """SHLD-12."""
+    t = alive()
+    (probe,) = t.sends_at(10, PROBE)
+    assert probe.payload == b""
+
+
+def test_answered_probe_begins_a_new_idle_time() -> None:
+    t = alive()
+    t.sends_at(10, PROBE)
+    t.receives(". 1:1 ack 1")
+    t.sends_at(20, PROBE)
+    t.receives(". 1:1 ack 1")
+    t.sends_at(30, PROBE)
+    assert t.state == ESTABLISHED
+
+
+def test_one_unanswered_probe_is_no_proof() -> None:
+    """MUST-29."""
+    t = alive()
+    t.sends_at(10, PROBE)
+    t.sends_at(12, PROBE)
+    t.receives(". 1:1 ack 1")
+    t.sends_at(22, PROBE)
+    assert t.state == ESTABLISHED
+
+
+def test_unanswered_probes_end_the_connection() -> None:
+    t = alive()
+    for time in (10, 12, 14):
+        t.sends_at(time, PROBE)
+    t.advance(1.9)
+    assert t.state == ESTABLISHED
+    t.drain()
+    t.advance(0.2)
+    t.drain()
+    assert t.state == CLOSED
+    assert isinstance(t.error, KeepaliveTimedOut)
+    assert t.stack.next_timeout() is None
+
+
+def test_what_arrives_puts_the_probe_off() -> None:
+    """MUST-26."""
+    t = alive()
+    t.advance(6)
+    t.receives("P. 1:101 ack 1")
+    t.sends_after(0.04, ". 1:1 ack 101")
+    t.silent_for(9.9)
+    t.sends_at(16, ". 0:0 ack 101")
+
+
+def test_no_probe_while_data_is_outstanding() -> None:
+    """MUST-26: retransmission does that work."""
+    t = alive()
+    t.advance(9.9)
+    t.write(100)
+    t.sends("P. 1:101 ack 1")
+    for segment in _everything_for(t, 60):
+        assert segment.payload
+
+
+def _everything_for(t: Script, seconds: float) -> list[Any]:
+    t.advance(seconds)
+    return t.drain()
+
+
+def test_turned_on_and_off_by_the_user() -> None:
+    """MUST-24."""
+    t = established(**{**KNOBS, "keepalive": False})
+    t.keepalive = True
+    t.connection.set_keepalive(True, t.now)
+    t.sends_at(10, PROBE)
+    t.receives(". 1:1 ack 1")
+    t.connection.set_keepalive(False, t.now)
+    t.silent_for(3600)
+
+
+def test_half_closed_connection_is_probed() -> None:
+    """FIN_WAIT_2 after a mere shutdown has no limit of its own: keepalive finds the dead peer."""
+    t = fin_wait_2(half=True, **KNOBS)
+    for time in (10, 12, 14):
+        t.sends_at(time, ". 1:1 ack 1")
+    assert t.state == FIN_WAIT_2
+    t.advance(2.1)
+    t.drain()
+    assert t.state == CLOSED
+    assert isinstance(t.error, KeepaliveTimedOut)
+
+
+def test_probe_of_the_peer_is_answered() -> None:
+    t = established()
+    t.receives(". 0:0 ack 1")
+    t.sends(". 1:1 ack 1")
+
+
+def test_probe_with_a_garbage_octet_is_answered() -> None:
+    """MAY-6: some stacks send one."""
+    t = established()
+    t.receives(". 0:1 ack 1")
+    t.sends(". 1:1 ack 1")
+    assert t.connection.readable == 0
+
+
+def test_passive_connections_are_probed_too() -> None:
+    t = established(passive=True, **KNOBS)
+    t.sends_at(10, PROBE)

@@ -1,0 +1,165 @@
+"""What an observer is told (utcp.tcp.observer), and what the user is told (utcp.tcp.event)."""
+
+from tests.tcp.pair import Pair
+from tests.tcp.reach import established, syn_rcvd
+from tests.tcp.script import MSS, SECRET, START
+from utcp.config import Config
+from utcp.tcp.connection import Connection
+from utcp.tcp.event import CONNECTED, ENDED, PEER_CLOSED, READABLE
+from utcp.tcp.observer import Observer
+from utcp.tcp.stack import Stack
+from utcp.tcp.state import CLOSED, NAMES, SYN_SENT
+from utcp.tcp.transmit import Buffer, Remote
+from utcp.wire import ACK, FIN, SYN, Segment, decode, encode, flag_names
+
+
+class Notes(Observer):
+    """Everything that is told, as words."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.sent: list[bytes] = []
+
+    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
+        self.words.append(f"{NAMES[before]} -> {NAMES[after]}")
+
+    def connection_ended(self, connection: Connection, now: float) -> None:
+        self.words.append(f"ended: {connection.error}")
+
+    def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
+        self.words.append(f"{remote}: {flag_names(segment.flags)}")
+
+    def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
+        self.sent.append(b"".join(buffers))
+
+    def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
+        self.words.append(f"again: {length}")
+
+    def malformed(self, remote: Remote, reason: str, now: float) -> None:
+        self.words.append(f"{remote}: {reason}")
+
+    def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
+        self.words.append(f"gone: {remote} {remote_port} {local_port}")
+
+
+def test_story_of_a_connection() -> None:
+    notes = Notes()
+    stack = Stack(Config(timestamps=False), secret=SECRET, observer=notes)
+    connection = stack.connect("peer", 80, START, local_port=50000)
+    left: list[bytes] = []
+
+    def flush(now: float) -> Segment:
+        left.extend(datagram for transmit in stack.datagrams_to_send(now) for datagram in transmit.datagrams())
+        return decode(left[-1])
+
+    def arrives(flags: int, seq: int, ack: int, now: float) -> None:
+        stack.receive_datagram(encode(Segment(80, 50000, seq, ack, flags, 1000)), "peer", now)
+
+    syn = flush(START)
+    stack.handle_timeout(START + 1)
+    flush(START + 1)
+    arrives(SYN | ACK, 7, syn.seq + 1, START + 1)
+    flush(START + 1)
+    stack.receive_datagram(b"noise", "peer", START + 1)
+    connection.close(START + 2)
+    fin = flush(START + 2)
+    arrives(FIN | ACK, 8, fin.seq + 1, START + 2)
+    flush(START + 2)
+    stack.handle_timeout(START + 63)
+    told = [
+        "CLOSED -> SYN_SENT",
+        "again: 1",
+        "peer: SYN,ACK",
+        "SYN_SENT -> ESTABLISHED",
+        "peer: shorter than a TCP header",
+        "ESTABLISHED -> FIN_WAIT_1",
+        "peer: FIN,ACK",
+        "FIN_WAIT_1 -> TIME_WAIT",
+        "ended: None",
+        "gone: peer 80 50000",
+    ]
+    assert notes.words[:7] == told[:7]
+    assert sorted(notes.words[7:9]) == sorted(told[7:9])  # one segment causes both
+    assert notes.words[9:] == told[9:]
+    assert notes.sent == left
+
+
+def test_what_was_sent_is_told_with_its_payload() -> None:
+    notes = Notes()
+    p = Pair()
+    p.client.observer = notes
+    near, _ = p.established()
+    near.send(b"x" * 2500)
+    p.run_for(0.1)
+    told = b"".join(decode(data).payload for data in notes.sent)
+    assert told == b"x" * 2500
+
+
+def test_half_open_connections_have_no_user_to_be_told() -> None:
+    t = syn_rcvd()
+    assert t.stack.take_ready() == []
+    t.receives(". 1:1 ack 1")
+    assert t.stack.take_ready() == [t.listener]
+    t.accept()
+    assert t.events & CONNECTED
+
+
+def test_events_before_accept_are_kept_for_the_user() -> None:
+    t = syn_rcvd()
+    t.receives(". 1:1 ack 1", "F. 1:101 ack 1")
+    t.sends(". 1:1 ack 102")
+    connection = t.accept()
+    assert t.events == CONNECTED | READABLE | PEER_CLOSED
+    assert connection in t.stack.take_ready() or t.read() == 100
+
+
+def test_connection_is_ready_once_for_a_batch() -> None:
+    t = established()
+    t.connection.take_events()
+    t.stack.take_ready()
+    t.receives("P. 1:101 ack 1", "P. 101:201 ack 1", "F. 201:201 ack 1")
+    assert t.stack.take_ready() == [t.connection]
+    assert t.stack.take_ready() == []
+    assert t.connection.take_events() == READABLE | PEER_CLOSED
+    assert t.connection.take_events() == 0
+
+
+def test_the_end_is_told_once() -> None:
+    t = established()
+    t.receives("R 1:1")
+    assert t.stack.take_ready() == [t.connection]
+    assert t.connection.take_events() & ENDED
+    t.close()
+    t.abort()
+    t.drain()
+    assert not t.connection.take_events() & ENDED
+
+
+def test_context_is_the_users() -> None:
+    stack = Stack(Config(mss=MSS), secret=SECRET)
+    mine = object()
+    connection = stack.connect("peer", 80, START, context=mine)
+    assert connection.context is mine
+    assert (connection.remote, connection.remote_port) == ("peer", 80)
+    assert connection.state == SYN_SENT
+    listener = stack.listen(81, START, context=mine)
+    assert listener.context is mine
+    connection.abort(START)
+    assert connection.state == CLOSED
+
+
+def test_same_calls_give_the_same_bytes() -> None:
+    """DESIGN 3: no hidden clock, no hidden randomness."""
+
+    def story() -> list[str]:
+        p = Pair()
+        near, far = p.established()
+        near.send(b"x" * 5000)
+        far.send(b"y" * 5000)
+        near.shutdown(p.now)
+        p.run_for(1)
+        far.shutdown(p.now)
+        p.run_for(1)
+        return p.trace
+
+    assert story() == story()

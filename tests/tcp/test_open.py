@@ -1,0 +1,708 @@
+"""Opening: RFC 9293 3.5, 3.10.1, 3.10.7.2-3, and the options negotiated there."""
+
+import pytest
+
+from tests.tcp.pair import Pair, both, lose
+from tests.tcp.reach import established, simultaneous_open, syn_rcvd, syn_sent
+from tests.tcp.script import MSS, Script
+from utcp.errors import AddressInUse, ConnectionRefused, InvalidState, PathUnreachable, SynTimedOut
+from utcp.tcp.event import CONNECTED, ENDED
+from utcp.tcp.state import (
+    CLOSED,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LISTEN,
+    SYN_RCVD,
+    SYN_SENT,
+)
+from utcp.wire import SYN
+
+# --- active
+
+
+def test_active_open() -> None:
+    t = Script()
+    t.connect()
+    t.sends("S 0:0")
+    assert t.state == SYN_SENT
+    t.receives("S. 0:0 ack 1")
+    t.sends(". 1:1 ack 1")
+    assert t.state == ESTABLISHED
+    assert t.events == CONNECTED
+    t.silent_for(3600)
+    assert t.stack.next_timeout() is None  # known defect 40: an idle connection costs nothing
+
+
+def test_handshake_counts_as_one_active_open() -> None:
+    t = established()
+    assert t.stack.counters.active_opens == 1
+    assert t.stack.counters.passive_opens == 0
+
+
+def test_data_written_in_the_same_batch_rides_on_the_ack_of_the_syn() -> None:
+    t = syn_sent()
+    t.receives(f"S. 0:0 ack 1 <mss {MSS}>")
+    t.write(100)
+    t.sends("P. 1:101 ack 1")
+
+
+def test_data_written_in_syn_sent_waits_for_the_handshake() -> None:
+    """RFC 9293 3.10.2, SYN-SENT: queue the data for transmission after entering ESTABLISHED."""
+    t = syn_sent()
+    assert t.write(100) == 100
+    t.silent()
+    t.receives(f"S. 0:0 ack 1 <mss {MSS}>")
+    t.sends("P. 1:101 ack 1")
+
+
+def test_syn_is_retransmitted_with_doubling_timeout_then_syn_timed_out() -> None:
+    """RFC 6298 2.1, 5.5; MUST-23: a SYN is tried for 3 minutes at least."""
+    t = syn_sent()
+    for time in (1, 3, 7, 15, 31, 63, 123):
+        t.sends_at(time, "S 0:0")
+    t.advance(182.9 - t.time)
+    t.silent()
+    assert t.state == SYN_SENT
+    t.silent_for(0.2)
+    assert t.state == CLOSED
+    assert isinstance(t.error, SynTimedOut)
+    assert t.stack.next_timeout() is None
+    assert t.stack.counters.attempt_fails == 1
+
+
+def test_syn_retries_bounds_the_open() -> None:
+    t = syn_sent(syn_retries=2)
+    t.sends_at(1, "S 0:0")
+    t.sends_at(3, "S 0:0")
+    t.silent_for(4.1)
+    assert isinstance(t.error, SynTimedOut)
+
+
+def test_retransmitted_syn_is_the_same_syn() -> None:
+    t = Script()
+    t.connect()
+    (first,) = t.sends("S 0:0")
+    (again,) = t.sends_at(1, "S 0:0")
+    first.ts_val = again.ts_val
+    assert again == first
+
+
+def test_syn_ack_after_a_retransmission_completes_the_open() -> None:
+    t = syn_sent()
+    t.sends_at(1, "S 0:0")
+    t.receives("S. 0:0 ack 1")
+    t.sends(". 1:1 ack 1")
+    t.silent_for(600)
+
+
+def test_rst_with_acceptable_ack_refuses() -> None:
+    """RFC 9293 3.10.7.3, second check."""
+    t = syn_sent()
+    t.receives("R. 0:0 ack 1")
+    t.silent()
+    assert t.state == CLOSED
+    assert isinstance(t.error, ConnectionRefused)
+    assert t.stack.next_timeout() is None
+
+
+@pytest.mark.parametrize("line", ["R 0:0", "R 1:1", "R. 0:0 ack 0", "R. 0:0 ack 2", "R. 0:0 ack -7"])
+def test_rst_without_acceptable_ack_is_ignored(line: str) -> None:
+    t = syn_sent()
+    t.receives(line)
+    t.silent()
+    assert t.state == SYN_SENT
+    t.sends_at(1, "S 0:0")
+
+
+@pytest.mark.parametrize("flags", [".", "S.", "F.", "P."])
+@pytest.mark.parametrize("ack", [0, 2, 7, -1])
+def test_unacceptable_ack_in_syn_sent_gets_rst(flags: str, ack: int) -> None:
+    """RFC 9293 3.10.7.3, first check: SEG.ACK =< ISS or > SND.NXT."""
+    t = syn_sent()
+    t.receives(f"{flags} 0:0 ack {ack}")
+    t.sends(f"R {ack}:{ack}")
+    assert t.state == SYN_SENT
+    t.sends_at(1, "S 0:0")
+
+
+@pytest.mark.parametrize("line", ["F 0:0", "F. 0:0 ack 1", ". 0:0 ack 1", "P. 0:10 ack 1", "- 0:0"])
+def test_anything_without_syn_is_ignored_in_syn_sent(line: str) -> None:
+    """RFC 9293 3.10.7.3, fifth: neither SYN nor RST; and "do not process the FIN" (3.10.7.4)."""
+    t = syn_sent()
+    t.receives(line)
+    t.silent()
+    assert t.state == SYN_SENT
+
+
+def test_close_in_syn_sent_is_silent_and_a_late_syn_ack_gets_rst() -> None:
+    """RFC 9293 3.10.4, SYN-SENT: delete the TCB."""
+    t = syn_sent()
+    t.close()
+    t.silent()
+    assert t.state == CLOSED
+    assert t.error is None
+    assert not t.stack.connections
+    t.receives("S. 0:0 ack 1")
+    t.sends("R 1:1")
+    t.silent_for(600)
+
+
+def test_abort_in_syn_sent_is_silent() -> None:
+    """RFC 9293 3.10.5, SYN-SENT."""
+    t = syn_sent()
+    t.abort()
+    t.silent()
+    assert t.state == CLOSED
+    assert t.error is None
+
+
+def test_path_failure_ends_an_open() -> None:
+    t = syn_sent()
+    t.stack.path_failed("peer", 101, t.now)
+    t.silent()
+    assert t.state == CLOSED
+    assert isinstance(t.error, PathUnreachable)
+    assert t.error.errno == 101
+
+
+def test_path_failure_is_a_soft_error_for_an_established_connection() -> None:
+    """MUST-56."""
+    t = established()
+    t.stack.path_failed("peer", 101, t.now)
+    assert t.state == ESTABLISHED
+    assert not t.ended
+
+
+# --- passive
+
+
+def test_passive_open() -> None:
+    t = Script()
+    t.listen()
+    t.receives("S 0:0")
+    t.sends("S. 0:0 ack 1")
+    assert t.state == SYN_RCVD
+    assert t.listener.accept() is None
+    t.receives(". 1:1 ack 1")
+    t.silent()
+    assert t.state == ESTABLISHED
+    connection = t.accept()
+    assert (connection.remote, connection.remote_port, connection.local_port) == ("peer", 50000, 80)
+    assert t.path == (LISTEN, SYN_RCVD, ESTABLISHED)
+    assert t.stack.counters.passive_opens == 1
+    t.silent_for(3600)
+
+
+def test_the_acks_data_is_there_when_the_connection_is_accepted() -> None:
+    t = syn_rcvd()
+    t.receives("P. 1:101 ack 1")
+    t.accept()
+    assert t.read() == 100
+
+
+def test_syn_ack_acknowledged_by_a_later_segment_when_the_ack_was_lost() -> None:
+    t = syn_rcvd()
+    t.receives(". 101:201 ack 1")
+    t.sends(". 1:1 ack 1")
+    assert t.state == ESTABLISHED
+
+
+def test_fin_with_the_handshakes_ack() -> None:
+    t = syn_rcvd()
+    t.receives("F. 1:1 ack 1")
+    t.sends(". 1:1 ack 2")
+    t.accept()
+    assert t.connection.at_eof
+
+
+def test_syn_ack_is_retransmitted_then_the_half_open_connection_is_dropped() -> None:
+    t = syn_rcvd()
+    for time in (1, 3, 7, 15, 31):
+        t.sends_at(time, "S. 0:0 ack 1")
+    t.advance(33)
+    t.drain()  # a parting RST is allowed
+    assert t.state == CLOSED
+    assert not t.stack.connections
+    assert t.listener.accept() is None
+    assert t.stack.next_timeout() is None
+    t.receives(". 1:1 ack 1")
+    t.sends("R 1:1")
+
+
+def test_retransmitted_syn_gets_the_syn_ack_again() -> None:
+    """One half-open connection, whatever timestamp the second SYN has (known defect 42)."""
+    t = syn_rcvd(options=f"mss {MSS},ts 100")
+    t.advance(0.9)
+    t.receives(f"S 0:0 <mss {MSS},ts 1000>")
+    t.drain()
+    t.advance(0.2)
+    assert t.state == SYN_RCVD
+    assert len(t.stack.connections) == 1
+    t.drain()
+    t.receives(". 1:1 ack 1")
+    t.silent()
+    t.accept()
+    assert t.listener.accept() is None
+
+
+def test_syn_in_syn_rcvd_is_answered_at_once() -> None:
+    """The peer that repeats its SYN has lost our SYN-ACK."""
+    t = syn_rcvd()
+    t.advance(0.6)
+    t.receives(f"S 0:0 <mss {MSS}>")
+    assert any(segment.flags & SYN and segment.seq == t.flow.our_iss for segment in t.drain())
+
+
+def test_rst_in_syn_rcvd_returns_to_listen_and_tells_nobody() -> None:
+    """RFC 9293 3.10.7.4, second check, passive OPEN."""
+    t = syn_rcvd()
+    t.receives("R 1:1")
+    t.silent()
+    assert t.state == CLOSED
+    assert not t.stack.connections
+    assert t.listener.accept() is None
+    assert t.listener not in t.stack.take_ready()
+    t.flow.begin(777)
+    t.receives("S 0:0")
+    t.sends("S. 0:0 ack 1")
+
+
+@pytest.mark.parametrize("line", ["R 0:0", "R -1:-1", "R 70000:70000"])
+def test_rst_outside_the_window_leaves_syn_rcvd(line: str) -> None:
+    t = syn_rcvd()
+    t.receives(line)
+    t.silent()
+    assert t.state == SYN_RCVD
+    t.receives(". 1:1 ack 1")
+    assert t.state == ESTABLISHED
+
+
+@pytest.mark.parametrize("ack", [0, 2, 1000])
+def test_unacceptable_ack_in_syn_rcvd_gets_rst(ack: int) -> None:
+    """RFC 9293 3.10.7.4, fifth check, SYN-RECEIVED."""
+    t = syn_rcvd()
+    t.receives(f". 1:1 ack {ack}")
+    t.sends(f"R {ack}:{ack}")
+    assert t.state == SYN_RCVD
+    t.sends_at(1, "S. 0:0 ack 1")
+
+
+# --- the listener
+
+
+def test_accept_hands_out_in_order_of_establishment() -> None:
+    t = Script()
+    t.listen()
+    flows = [t.flow_to(port, 80) for port in (50001, 50002, 50003)]
+    for flow in flows:
+        flow.receives("S 0:0")
+        flow.sends("S. 0:0 ack 1")
+    for flow in reversed(flows):
+        flow.receives(". 1:1 ack 1")
+        flow.silent()
+    assert [t.accept().remote_port for _ in flows] == [50003, 50002, 50001]
+
+
+def test_listener_is_ready_once_when_there_is_something_to_accept() -> None:
+    t = syn_rcvd()
+    assert t.stack.take_ready() == []
+    t.receives(". 1:1 ack 1", "P. 1:101 ack 1")
+    assert t.stack.take_ready().count(t.listener) == 1
+    assert t.listener not in t.stack.take_ready()
+
+
+def test_full_backlog_leaves_syns_unanswered_until_somebody_accepts() -> None:
+    """The sender tries again; nobody is accepted and then reset."""
+    t = Script()
+    t.listen(backlog=2)
+    for port in (50001, 50002):
+        flow = t.flow_to(port, 80)
+        flow.receives("S 0:0")
+        flow.sends("S. 0:0 ack 1")
+        flow.receives(". 1:1 ack 1")
+        flow.silent()
+    late = t.flow_to(50003, 80)
+    late.receives("S 0:0")
+    late.silent()
+    assert t.stack.counters.listen_drops == 1
+    t.accept()
+    late.receives("S 0:0")
+    late.sends("S. 0:0 ack 1")
+
+
+def test_half_open_connections_are_bounded_and_none_that_was_answered_is_reset() -> None:
+    t = Script(syn_backlog=16)
+    t.listen(backlog=4)
+    answered = []
+    for port in range(10_000, 10_050):
+        flow = t.flow_to(port, 80)
+        flow.receives("S 0:0")
+        if t.drain():
+            answered.append(flow)
+    assert len(answered) == 16
+    assert len(t.stack.connections) == len(answered)
+    for flow in answered:
+        flow.receives(". 1:1 ack 1")
+        flow.silent()
+
+
+def test_closed_listener_forgets_half_open_connections() -> None:
+    t = syn_rcvd()
+    t.listener.close(t.now)
+    t.silent()
+    assert not t.stack.connections
+    assert not t.stack.listeners
+    assert t.stack.next_timeout() is None
+    t.receives(". 1:1 ack 1")
+    t.sends("R 1:1")
+
+
+def test_closed_listener_resets_what_was_not_accepted() -> None:
+    """Known defect 33: nothing leaks."""
+    t = syn_rcvd()
+    t.receives(". 1:1 ack 1")
+    t.silent()
+    t.listener.close(t.now)
+    t.sends("R? 1:1")
+    assert not t.stack.connections
+    assert t.stack.next_timeout() is None
+
+
+def test_closed_listener_leaves_accepted_connections_alone() -> None:
+    t = established(passive=True)
+    t.listener.close(t.now)
+    t.silent()
+    assert t.state == ESTABLISHED
+    t.receives("P. 1:101 ack 1")
+    assert t.read() == 100
+
+
+def test_closed_listener_refuses() -> None:
+    t = Script()
+    t.listen().close(t.now)
+    t.receives("S 0:0")
+    t.sends("R. 0:0 ack 1")
+
+
+def test_two_listeners_on_one_port() -> None:
+    """MUST-41: an error, and the first goes on."""
+    t = Script()
+    t.listen()
+    with pytest.raises(AddressInUse):
+        t.stack.listen(80, t.now)
+    t.receives("S 0:0")
+    t.sends("S. 0:0 ack 1")
+
+
+def test_listening_on_a_port_from_which_a_connection_is_being_opened() -> None:
+    """MUST-42."""
+    t = Script()
+    t.connect(local_port=80)
+    t.sends("S 0:0")
+    t.stack.listen(80, t.now)
+    other = t.flow_to(50001, 80)
+    other.receives("S 0:0")
+    other.sends("S. 0:0 ack 1")
+    assert t.state == SYN_SENT
+
+
+@pytest.mark.parametrize("line", [". 1:1 ack 1", "S. 0:0 ack 1", "F. 1:1 ack 7"])
+def test_ack_at_a_listener_gets_rst(line: str) -> None:
+    """RFC 9293 3.10.7.2, second check."""
+    t = Script()
+    t.listen()
+    t.receives(line)
+    ack = line.rsplit(" ", maxsplit=1)[-1]
+    t.sends(f"R {ack}:{ack}")
+    assert not t.stack.connections
+
+
+@pytest.mark.parametrize("line", ["R 0:0", "R. 0:0 ack 1", "- 0:0", "F 0:0", "SR 0:0"])
+def test_anything_else_at_a_listener_is_ignored(line: str) -> None:
+    """RFC 9293 3.10.7.2, first and fourth."""
+    t = Script()
+    t.listen()
+    t.receives(line)
+    t.silent()
+    assert not t.stack.connections
+
+
+def test_syn_to_a_port_without_listener_is_refused() -> None:
+    """RFC 9293 3.10.7.1: <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>."""
+    t = Script()
+    t.listen(local_port=80)
+    t.flow_to(50000, 81).receives("S 0:0")
+    t.flow_to(50000, 81).sends("R. #0:#0 ack 1")
+
+
+# --- simultaneous open (RFC 9293 3.5, figure 7; MUST-10)
+
+
+def test_simultaneous_open() -> None:
+    t = simultaneous_open()
+    assert t.state == SYN_RCVD
+    t.receives("S. 0:0 ack 1")
+    t.drain()  # an ACK is allowed
+    assert t.state == ESTABLISHED
+    assert t.events == CONNECTED
+    t.silent_for(600)
+
+
+def test_simultaneous_open_completed_by_an_ack() -> None:
+    t = simultaneous_open()
+    t.receives(". 1:1 ack 1")
+    t.silent()
+    assert t.state == ESTABLISHED
+
+
+def test_simultaneous_open_syn_ack_is_retransmitted() -> None:
+    t = simultaneous_open()
+    t.sends_after(1.0, "S. 0:0 ack 1")
+    assert t.state == SYN_RCVD
+
+
+def test_rst_in_syn_rcvd_of_an_active_open_refuses() -> None:
+    """RFC 9293 3.10.7.4, second check: simultaneous open, then refused."""
+    t = simultaneous_open()
+    t.receives("R 1:1")
+    t.silent()
+    assert t.state == CLOSED
+    assert isinstance(t.error, ConnectionRefused)
+
+
+def test_simultaneous_open_of_two_stacks() -> None:
+    p = Pair()
+    near = p.client.connect("server", 80, p.now, local_port=70)
+    far = p.server.connect("client", 70, p.now, local_port=80)
+    p.run(lambda: near.state == far.state == ESTABLISHED)
+    p.run()
+    near.send(b"from here")
+    far.send(b"from there")
+    p.run()
+    assert (near.read(), far.read()) == (b"from there", b"from here")
+
+
+def test_simultaneous_open_with_both_syns_lost() -> None:
+    p = Pair(both(lose("client", SYN), lose("server", SYN)))
+    near = p.client.connect("server", 80, p.now, local_port=70)
+    far = p.server.connect("client", 70, p.now, local_port=80)
+    p.run(lambda: near.state == far.state == ESTABLISHED)
+
+
+# --- closing before the handshake is complete
+
+
+def test_close_in_syn_rcvd_the_ack_of_the_syn_is_not_the_ack_of_the_fin() -> None:
+    """RFC 9293 3.10.4, SYN-RECEIVED; known defect 7."""
+    t = simultaneous_open()
+    t.close()
+    fin = t.drain()  # the FIN may leave now, or after the handshake
+    assert t.state == FIN_WAIT_1
+    t.receives(". 1:1 ack 1")
+    fin += t.drain()
+    assert t.state == FIN_WAIT_1
+    assert not t.ended
+    assert [t.flow.describe(segment, outgoing=True).partition(" win")[0] for segment in fin] == ["F. 1:1 ack 1"]
+    t.receives(". 1:1 ack 2")
+    t.silent()
+    assert t.state == FIN_WAIT_2
+    assert t.error is None
+
+
+def test_abort_in_syn_rcvd_resets() -> None:
+    """RFC 9293 3.10.5, SYN-RECEIVED."""
+    t = simultaneous_open()
+    t.abort()
+    t.sends("R? 1:1")
+    assert t.state == CLOSED
+    assert t.error is None
+
+
+def test_shutdown_before_the_handshake_sends_data_and_fin_after_it() -> None:
+    t = syn_sent()
+    t.write(100)
+    try:
+        t.shutdown()
+    except InvalidState:
+        return  # RFC 9293 3.10.4 lets CLOSE in SYN-SENT end the connection; a half-close may be refused there
+    t.receives(f"S. 0:0 ack 1 <mss {MSS}>")
+    t.sends("F. 1:101 ack 1")
+
+
+# --- options
+
+
+def test_syn_offers_all_options_by_default() -> None:
+    t = Script(mss=None)
+    t.connect()
+    (syn,) = t.sends("S 0:0 <mss 1452,sackOK,ts>")  # 1472 octets of UDP payload, less the header
+    assert syn.window_scale is not None
+    assert syn.window_scale > 0
+    assert syn.ts_ecr == 0
+
+
+def test_mss_offered_is_what_the_path_carries() -> None:
+    """MUST-67; RFC 6691: options are not subtracted from the MSS option."""
+    t = Script(mtu=1232, mss=None)
+    t.connect()
+    t.sends("S 0:0 <mss 1212>")
+
+
+def test_configured_mss_is_offered() -> None:
+    t = Script(mss=700)
+    t.connect()
+    t.sends("S 0:0 <mss 700>")
+
+
+def test_options_turned_off_are_not_offered() -> None:
+    t = Script(window_scaling=False, timestamps=False, sack=False)
+    t.connect()
+    (syn,) = t.sends(f"S 0:0 <mss {MSS},nots>")
+    assert syn.window_scale is None
+    assert not syn.sack_permitted
+
+
+def test_syn_ack_takes_up_what_the_syn_offers() -> None:
+    t = Script()
+    t.listen()
+    t.receives("S 0:0 <mss 1460,wscale 7,sackOK,ts 100>")
+    (syn_ack,) = t.sends(f"S. 0:0 ack 1 <mss {MSS},sackOK,ts *:100>")
+    assert syn_ack.window_scale is not None
+
+
+def test_syn_ack_offers_nothing_that_the_syn_did_not() -> None:
+    """RFC 7323 2.2, 3.2; RFC 2018 2."""
+    t = Script()
+    t.listen()
+    t.receives("S 0:0")
+    (syn_ack,) = t.sends(f"S. 0:0 ack 1 <mss {MSS},nots>")
+    assert syn_ack.window_scale is None
+    assert not syn_ack.sack_permitted
+
+
+@pytest.mark.parametrize("option", ["wscale 7", "sackOK", "ts 100"])
+def test_syn_ack_refuses_what_is_turned_off(option: str) -> None:
+    t = Script(window_scaling=False, timestamps=False, sack=False)
+    t.listen()
+    t.receives(f"S 0:0 <mss 1460,{option}>")
+    (syn_ack,) = t.sends(f"S. 0:0 ack 1 <mss {MSS},nots>")
+    assert syn_ack.window_scale is None
+    assert not syn_ack.sack_permitted
+
+
+def test_mss_option_only_on_syn_segments() -> None:
+    """MUST-65."""
+    t = established()
+    t.write(100)
+    (segment,) = t.sends("P. 1:101 ack 1")
+    assert segment.mss is None
+
+
+def test_options_on_segments_that_are_no_syn_change_nothing() -> None:
+    """MUST-5: accepted, but negotiated at the open alone."""
+    t = established()
+    t.receives(". 1:1 ack 1 <mss 100,wscale 9,sackOK,ts 5:5>")
+    t.write(1000)
+    t.sends("P. 1:1001 ack 1 <nots>")
+
+
+def test_segments_are_as_large_as_the_peer_accepts() -> None:
+    t = established(options="mss 700")
+    t.write(1500)
+    t.sends(". 1:701 ack 1", ". 701:1401 ack 1", "P. 1401:1501 ack 1")
+
+
+def test_without_mss_option_segments_have_536_octets() -> None:
+    """MUST-15."""
+    t = established(options="")
+    t.write(1000)
+    t.sends(". 1:537 ack 1", "P. 537:1001 ack 1")
+
+
+def test_segments_are_no_larger_than_the_path_carries() -> None:
+    """MUST-16."""
+    t = established(options="mss 9000", mss=None, mtu=820)
+    t.write(1000)
+    t.sends(". 1:801 ack 1", "P. 801:1001 ack 1")
+
+
+def test_timestamps_make_room_for_themselves() -> None:
+    """MUST-16; RFC 6691: the sender subtracts the options it adds, NOPs included."""
+    t = established(options="mss 1000,ts 100")
+    t.write(1000)
+    t.sends(". 1:989 ack 1 <ts>", "P. 989:1001 ack 1 <ts>")
+
+
+@pytest.mark.parametrize("mss", [0, 1, 20])
+def test_absurd_mss_neither_hangs_nor_explodes(mss: int) -> None:
+    t = established(options=f"mss {mss},ts 100")
+    t.write(200)
+    segments = t.drain()
+    assert 1 <= len(segments) <= 200
+    assert all(segment.payload for segment in segments)
+
+
+def test_window_in_a_syn_is_never_scaled() -> None:
+    """RFC 7323 2.2."""
+    t = syn_sent()
+    t.receives("S. 0:0 ack 1 win 100 <mss 1000,wscale 7>")
+    t.write(1000)
+    segments = [segment for segment in t.drain() if segment.payload]
+    assert sum(len(segment.payload) for segment in segments) <= 100
+
+
+def test_window_in_the_syn_ack_of_a_simultaneous_open_is_not_scaled_either() -> None:
+    t = syn_sent()
+    t.receives("S 0:0 win 90 <mss 1000,wscale 7>")
+    t.sends("S. 0:0 ack 1")
+    t.receives("S. 0:0 ack 1 win 100 <mss 1000,wscale 7>")
+    t.drain()
+    assert t.info.snd_wnd == 100
+
+
+def test_windows_after_the_syn_are_scaled() -> None:
+    t = established(options="mss 1000,wscale 7,sackOK", window=1 << 20)
+    t.receives(". 1:1 ack 1 win 1048576")
+    assert t.info.snd_wnd == 1 << 20
+
+
+def test_shift_count_above_14_is_used_as_14() -> None:
+    """RFC 7323 2.3."""
+    t = established(options="mss 1000,wscale 15", window=1 << 24)
+    t.receives(". 1:1 ack 1 win 16777216")
+    assert t.info.snd_wnd == 1 << 24
+
+
+def test_without_the_peers_offer_no_window_is_scaled() -> None:
+    t = established(options="mss 1000")
+    t.receives(". 1:1 ack 1 win 5000")
+    assert t.info.snd_wnd == 5000
+    t.receives("P. 1:101 ack 1")
+    (ack,) = t.sends_after(0.04, ". 1:1 ack 101")
+    assert ack.window > 60_000  # of a buffer of 1 MiB, all that the field holds
+
+
+def test_window_scale_alone_in_our_syn_does_not_scale() -> None:
+    """Both SYNs must have the option (RFC 7323 2.2)."""
+    t = established(options="mss 1000,wscale 7", window_scaling=False)
+    t.receives(". 1:1 ack 1 win 5000")
+    assert t.info.snd_wnd == 5000
+
+
+# --- two stacks, and a network that loses
+
+
+@pytest.mark.parametrize("lost", ["syn", "syn-ack"])
+def test_open_survives_the_loss_of_a_handshake_segment(lost: str) -> None:
+    p = Pair(lose("client" if lost == "syn" else "server", SYN))
+    near, far = p.established()
+    assert near.state == far.state == ESTABLISHED
+    assert 1.0 < p.time < 1.1
+
+
+def test_open_survives_the_loss_of_the_handshakes_ack() -> None:
+    p = Pair(lambda packet: () if (packet.sender, packet.count) == ("client", 2) else (0.0,))
+    near, far = p.established()
+    assert near.state == far.state == ESTABLISHED
+    assert not near.take_events() & ENDED

@@ -1,0 +1,113 @@
+"""Imports point one way: wire <- tcp <- udp, testing, trace <- aio <- cli (DESIGN 3)."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import utcp
+
+ROOT = Path(utcp.__file__).parent
+
+# A room imports itself and rooms of a lower rank. What stands directly in utcp/ has a rank too.
+RANKS = {
+    "config": 0,
+    "errors": 0,
+    "wire": 0,
+    "tcp": 1,
+    "udp": 2,
+    "trace": 2,
+    "testing": 3,  # a simulated link stands where a UDP link does, and has its interface from udp
+    "aio": 4,
+    "__init__": 5,
+    "cli": 6,
+    "__main__": 7,
+}
+
+# The sans-IO rooms do without sockets, clocks, event loops, logging, and randomness that they were not handed.
+PURE = {
+    "__future__",
+    "bisect",
+    "collections",
+    "dataclasses",
+    "enum",
+    "functools",
+    "hashlib",
+    "heapq",
+    "itertools",
+    "math",
+    "operator",
+    "struct",
+    "typing",
+}
+
+
+def modules() -> list[Path]:
+    return sorted(ROOT.rglob("*.py"))
+
+
+def room(module: Path) -> str:
+    return module.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(module: Path) -> Iterator[str]:
+    """Full names of everything that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            assert node.module is not None
+            if node.module == "utcp":
+                yield from (f"utcp.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def target(name: str) -> str:
+    """The room that `utcp.x...` names; a public name of the package itself is its __init__."""
+    part = name.removeprefix("utcp").removeprefix(".").partition(".")[0]
+    return part if part in RANKS else "__init__"
+
+
+module_by_module = pytest.mark.parametrize("module", modules(), ids=lambda module: str(module.relative_to(ROOT)))
+
+
+@module_by_module
+def test_arrows(module: Path) -> None:
+    own = room(module)
+    for name in imports(module):
+        if name.partition(".")[0] == "utcp":
+            other = target(name)
+            assert other == own or RANKS[other] < RANKS[own], f"{own} must not import {name}"
+
+
+@module_by_module
+def test_every_module_lives_in_a_room(module: Path) -> None:
+    assert room(module) in RANKS
+
+
+@pytest.mark.parametrize(
+    "module",
+    [module for module in modules() if room(module) in ("wire", "tcp")],
+    ids=lambda module: str(module.relative_to(ROOT)),
+)
+def test_sans_io_rooms_import_only_what_is_pure(module: Path) -> None:
+    foreign = {name.partition(".")[0] for name in imports(module)} - {"utcp"}
+    assert foreign <= PURE
+
+
+def test_config_and_errors_import_nothing_of_ours() -> None:
+    for name in ("config.py", "errors.py"):
+        assert not [imported for imported in imports(ROOT / name) if imported.startswith("utcp")]
+
+
+def test_no_room_has_become_a_warehouse() -> None:
+    """Past about 500 lines one asks what second subject has moved in; past 700 there is no asking."""
+    long = {
+        str(module.relative_to(ROOT)): lines
+        for module in modules()
+        if (lines := len(module.read_text().splitlines())) > 700
+    }
+    assert not long

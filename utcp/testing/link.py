@@ -1,0 +1,144 @@
+"""A utcp link whose datagrams cross the simulated network."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from utcp.tcp.transmit import Remote, Transmit
+from utcp.testing.path import UDP_IP_HEADERS
+from utcp.udp.base import Link, LinkCounters, Received, SendError
+from utcp.udp.path import SocketAddress, UdpPath
+
+if TYPE_CHECKING:
+    from utcp.testing.network import Host
+
+_LOOPBACK_PAYLOAD: Final = 65507
+
+
+class SimulatedLink(Link):
+    """A UDP socket of a simulated host: bound to one of its addresses, or to the wildcard.
+
+    Its remotes are (peer address, our address): a wildcard link answers from the address that was written to.
+    """
+
+    def __init__(self, host: Host, address: SocketAddress, receive_buffer: int) -> None:
+        self.host = host
+        self.counters = LinkCounters()
+        self._address = address
+        self._loop = host.network.loop
+        self._descriptor = self._loop.new_descriptor()
+        self._arrived: deque[Received] = deque()
+        self._waiting = 0  # octets in _arrived
+        self._receive_buffer = receive_buffer
+        self.closed = False
+
+    @property
+    def address(self) -> SocketAddress:
+        return self._address
+
+    @property
+    def ip(self) -> str:
+        """The address it is bound to, "0.0.0.0" for all."""
+        return self._address[0]
+
+    @property
+    def port(self) -> int:
+        return self._address[1]
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def receive(self, limit: int = 64) -> list[Received]:
+        self._check_open()
+        self.counters.receive_calls += 1
+        taken: list[Received] = []
+        while self._arrived and len(taken) < limit:
+            received = self._arrived.popleft()
+            self._waiting -= len(received.data)
+            taken.append(received)
+        if self._arrived:
+            self._loop.readable(self._descriptor)
+        return taken
+
+    def send(self, transmits: list[Transmit]) -> list[SendError]:
+        self._check_open()
+        failed = []
+        for transmit in transmits:
+            self.counters.send_calls += 1
+            peer, local = self._path(transmit.remote)
+            if self.host.network.host_at(self.host, peer[0]) is None:
+                self.counters.send_errors += 1
+                failed.append(SendError(transmit.remote, errno.EHOSTUNREACH))
+                continue
+            for datagram in transmit.datagrams():
+                self.counters.datagrams_sent += 1
+                self.counters.bytes_sent += len(datagram)
+                self.host.network.carry(self.host, (local, self.port), peer, datagram)
+        return failed
+
+    @property
+    def pending(self) -> bool:
+        return False
+
+    def flush_pending(self) -> list[SendError]:
+        return []
+
+    def remote(self, address: SocketAddress) -> Remote:
+        if self.host.network.host_at(self.host, address[0]) is None:
+            raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+        local = self.ip
+        if local == "0.0.0.0":
+            local = address[0] if address[0].startswith("127.") else self.host.address
+        return UdpPath((address[0], address[1]), local)
+
+    def peername(self, remote: Remote) -> SocketAddress:
+        return self._path(remote).peer
+
+    def sockname(self, remote: Remote) -> SocketAddress:
+        return self._path(remote).local, self.port
+
+    def mtu(self, remote: Remote) -> int:
+        peer = self._path(remote).peer
+        if peer[0].startswith("127."):
+            return _LOOPBACK_PAYLOAD
+        return self.host.network.conditions(self.host, peer[0]).mtu - UDP_IP_HEADERS
+
+    @property
+    def receive_capacity(self) -> int:
+        return self._receive_buffer
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._arrived.clear()
+            self.host.unbind(self)
+
+    def arrive(self, source: tuple[str, int], local: str, data: bytes) -> None:
+        """A datagram from `source` to our address `local` is here. A full buffer drops it."""
+        if self.closed:
+            return
+        if self._waiting + len(data) > self._receive_buffer:
+            self.counters.datagrams_dropped += 1
+            return
+        self.counters.datagrams_received += 1
+        self.counters.bytes_received += len(data)
+        self._waiting += len(data)
+        if not self._arrived:
+            self._loop.readable(self._descriptor)
+        self._arrived.append(Received(data, UdpPath(source, local), None, 0))
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise OSError(errno.EBADF, "the simulated link is closed")
+
+    @staticmethod
+    def _path(remote: Remote) -> UdpPath:
+        if not isinstance(remote, UdpPath):
+            raise TypeError(f"{remote!r} is no remote of a simulated link")
+        return remote

@@ -1,0 +1,42 @@
+"""What endpoints take from outside: links, randomness, a place to be found at. A simulation brings its own."""
+
+import secrets
+from typing import Any
+
+from utcp.udp.base import Link
+from utcp.udp.link import UdpLink
+from utcp.udp.path import SocketAddress
+
+_ENDPOINTS = "_utcp_endpoints"
+
+
+class Platform:
+    """The operating system's UDP sockets and random numbers, for what runs on one event loop, `home`."""
+
+    def __init__(self, home: object) -> None:
+        self._home = home
+
+    @staticmethod
+    def of(home: object) -> "Platform":
+        """The loop's own, if it has one (attribute `utcp_platform`: simulated loops do), else the system's."""
+        own: Platform | None = getattr(home, "utcp_platform", None)
+        return Platform(home) if own is None else own
+
+    def bind(self, family: int, address: SocketAddress, *, reuse_port: bool = False) -> Link:
+        """A link bound to `address`. Raises OSError as asyncio words it."""
+        return UdpLink.bind(family, address, reuse_port=reuse_port)
+
+    def secret(self) -> bytes:
+        """16 octets that nobody else knows."""
+        return secrets.token_bytes(16)
+
+    def get_endpoints(self) -> Any:
+        """What `set_endpoints` was given; None before."""
+        return getattr(self._home, _ENDPOINTS, None)
+
+    def set_endpoints(self, endpoints: Any) -> None:
+        """Keep the endpoints of this loop (of this host, in a simulation) for as long as it lives; None: no longer."""
+        if endpoints is not None:
+            setattr(self._home, _ENDPOINTS, endpoints)
+        elif hasattr(self._home, _ENDPOINTS):
+            delattr(self._home, _ENDPOINTS)

@@ -1,0 +1,149 @@
+"""The examples, run as a user runs them: processes of their own, whose output says what the docstrings promise."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import utcp
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+
+
+def start(example: str, *arguments: str) -> subprocess.Popen[str]:
+    # -W error: a connection, task or descriptor left behind is reported on stderr.
+    return subprocess.Popen(  # noqa: S603  # our own command line
+        [sys.executable, "-W", "error", "-u", f"examples/{example}", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit status, stdout, stderr of a process, once it has ended."""
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def run(example: str, *arguments: str) -> str:
+    """What the example prints; it must end well and have nothing to say on stderr."""
+    status, out, err = outcome(start(example, *arguments))
+    assert err == ""
+    assert status == 0
+    return out
+
+
+@contextmanager
+def echo_server() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The echo server on a port of the system's choice, and that port."""
+    process = start("echo_server.py", "--port", "0")
+    try:
+        assert process.stdout is not None
+        listening = re.fullmatch(r"listening on 127\.0\.0\.1 port (\d+)\n", process.stdout.readline())
+        assert listening is not None
+        yield process, listening[1]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_echo_between_two_processes() -> None:
+    with echo_server() as (server, port):
+        assert run("echo_client.py", "--port", port, "one", "two words") == (
+            "said 'one', heard 'one'\nsaid 'two words', heard 'two words'\nclosed\n"
+        )
+        assert run("echo_client.py", "--port", port) == (
+            "said 'hello', heard 'hello'\nsaid 'and goodbye', heard 'and goodbye'\nclosed\n"
+        )
+        server.send_signal(signal.SIGINT)
+        status, out, err = outcome(server)
+    assert err == ""
+    assert status == 0
+    assert re.fullmatch(
+        r"127\.0\.0\.1 port \d+: 14 bytes echoed, closed\n"
+        r"127\.0\.0\.1 port \d+: 18 bytes echoed, closed\n"
+        r"stopped\n",
+        out,
+    )
+
+
+def test_the_echo_server_needs_a_free_port() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        status, out, err = outcome(start("echo_server.py", "--port", str(taken.getsockname()[1])))
+    assert status == 1
+    assert out == ""
+    assert re.fullmatch(r"echo_server: .*address already in use\n", err)
+
+
+async def test_the_echo_client_says_when_it_is_refused() -> None:
+    async with utcp.Endpoint(("127.0.0.1", 0)) as nobody_listens:
+        port = nobody_listens.address[1]
+        status, out, err = await asyncio.to_thread(lambda: outcome(start("echo_client.py", "--port", str(port))))
+    assert status == 1
+    assert out == ""
+    assert re.fullmatch(r"echo_client: \[Errno 111\] .+\n", err)
+    assert str(port) in err
+
+
+def test_the_echo_client_says_when_nobody_answers() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = str(silent.getsockname()[1])
+        status, out, err = outcome(start("echo_client.py", "--port", port))
+    assert status == 1
+    assert out == ""
+    assert err == f"echo_client: no answer from 127.0.0.1 port {port}\n"
+
+
+def test_half_close() -> None:
+    lines = [line.split(maxsplit=2) for line in run("half_close.py").splitlines()]
+    # Whether the server's first line comes before or after it has heard of the FIN is the network's choice.
+    client = [(state, what) for who, state, what in lines if who == "client"]
+    server = [what for who, _, what in lines if who == "server"]
+    assert client == [
+        ("ESTABLISHED", "asks, and sends its FIN"),
+        ("FIN_WAIT_2", "hears 'the first'"),
+        ("FIN_WAIT_2", "hears 'the last'"),
+        ("TIME_WAIT", "sees the server's FIN"),
+    ]
+    assert server == [
+        "is asked 'what else?'",
+        "sees the client's FIN, and has two things left to say",
+        "closes",
+    ]
+    assert ["server", "CLOSE_WAIT", server[1]] in lines
+
+
+def test_many_closes() -> None:
+    # Read as text, the carriage returns of the progress line are line ends.
+    lines = run("many_closes.py", "1200").splitlines()
+    assert lines[:3] == ["500 of 1200 open", "1000 of 1200 open", "1200 of 1200 open"]
+    milliseconds, *states = lines[3].split()
+    assert milliseconds == "ms"
+    rows = [dict(zip(states, map(int, line.split()[1:]), strict=True)) for line in lines[4:]]
+    # State moves at the call: in the first moment every client is in FIN_WAIT_1, and no server has heard of it.
+    assert rows[0]["FIN_WAIT_1"] == 1200
+    assert rows[0]["CLOSE_WAIT"] == rows[0]["LAST_ACK"] == rows[0]["TIME_WAIT"] == 0
+    # TIME_WAIT is the lot of the side that closed first, and of each of its connections.
+    assert rows[-1] == dict.fromkeys(states, 0) | {"TIME_WAIT": 1200}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_stay_short(example: str) -> None:
+    assert len((ROOT / "examples" / example).read_text().splitlines()) < 60

@@ -8,28 +8,35 @@ import errno
 import os
 
 
-class ConnectionRefused(ConnectionRefusedError):
+class _Cause(OSError):
+    """Pickles by its text: the errno goes with the class."""
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.strerror,)
+
+
+class ConnectionRefused(_Cause, ConnectionRefusedError):
     """The peer answered our SYN with RST (RFC 9293 3.10.7.3)."""
 
     def __init__(self, text: str = os.strerror(errno.ECONNREFUSED)) -> None:
         super().__init__(errno.ECONNREFUSED, text)
 
 
-class ConnectionReset(ConnectionResetError):
+class ConnectionReset(_Cause, ConnectionResetError):
     """The peer sent RST on a synchronized connection (RFC 9293 3.10.7.4, second check)."""
 
     def __init__(self, text: str = os.strerror(errno.ECONNRESET)) -> None:
         super().__init__(errno.ECONNRESET, text)
 
 
-class ConnectionAborted(ConnectionAbortedError):
+class ConnectionAborted(_Cause, ConnectionAbortedError):
     """This side reset the connection: unread data at close, data after close, or a listener that went away."""
 
     def __init__(self, text: str = os.strerror(errno.ECONNABORTED)) -> None:
         super().__init__(errno.ECONNABORTED, text)
 
 
-class ConnectionTimedOut(TimeoutError):
+class ConnectionTimedOut(_Cause, TimeoutError):
     """The peer stopped answering; the subclasses say during what."""
 
     def __init__(self, text: str = os.strerror(errno.ETIMEDOUT)) -> None:
@@ -66,6 +73,9 @@ class PathUnreachable(OSError):
     def __init__(self, code: int) -> None:
         super().__init__(code, os.strerror(code))
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.errno,)
+
 
 class AddressInUse(OSError):
     """The local port is taken: by a listener, a connection to the same remote, or TIME_WAIT for it.
@@ -76,6 +86,9 @@ class AddressInUse(OSError):
     def __init__(self, text: str, seconds: float | None = None) -> None:
         super().__init__(errno.EADDRINUSE, text)
         self.seconds = seconds
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.strerror, self.seconds)
 
 
 class AddressNotAvailable(OSError):
@@ -88,9 +101,15 @@ class AddressNotAvailable(OSError):
         super().__init__(errno.EADDRNOTAVAIL, text)
         self.seconds = seconds
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.strerror, self.seconds)
+
 
 class InvalidState(OSError):
     """The call makes no sense in the connection's state, as sending after a shutdown (RFC 9293 3.10: "closing")."""
 
     def __init__(self, text: str, code: int = errno.EPIPE) -> None:
         super().__init__(code, text)
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.strerror, self.errno)

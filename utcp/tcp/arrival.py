@@ -27,30 +27,28 @@ def segment_arrives(connection: Connection, segment: Segment, now: float) -> Non
     """RFC 9293 3.10.7.3 (SYN_SENT) and 3.10.7.4 (the states after it)."""
     connection.last_heard = now
     connection.keepalive_probes = 0
-    if connection.state == SYN_SENT:
+    receive = connection.receive_side
+    state = connection.state
+    if state == SYN_SENT:
         _arrives_in_syn_sent(connection, segment, now)
     elif (
-        connection.state != ESTABLISHED
-        or segment.flags & (SYN | FIN | RST | ACK) != ACK
-        or segment.seq != connection.receive_side.rcv_nxt
-        or len(segment.payload) > connection.receive_side.window
-        or not _timestamps_plain(connection, segment)
+        state == SYN_RCVD
+        or segment.flags & (SYN | RST | ACK) != ACK
+        or segment.seq != receive.rcv_nxt
+        or len(segment.payload) >= receive.window
+        or not _timestamp_is_plain(connection, segment)
     ):
         _arrives(connection, segment, now)
-    elif _process_ack(connection, segment, now) and segment.payload:
-        # Header prediction: the next segment in order, or a pure ACK, of an established connection.
-        _process_text(connection, segment.seq, segment.payload, False, now)
+    else:
+        # Header prediction: what is next in order, or a pure ACK, is acceptable in every synchronized state.
+        _accept(connection, segment, True, now)
 
 
-def _timestamps_plain(connection: Connection, segment: Segment) -> bool:
-    """The segment's timestamp needs no decision; it is taken where it must be."""
-    if not connection.timestamps:
-        return True
-    if segment.ts_val is None or (segment.ts_val - connection.receive_side.ts_recent) & MASK >= HALF:
-        return False
-    if connection.receive_side.last_ack_sent == segment.seq:
-        connection.receive_side.take_timestamp(segment.ts_val, connection.last_heard)
-    return True
+def _timestamp_is_plain(connection: Connection, segment: Segment) -> bool:
+    """The segment's timestamp needs no decision (RFC 7323 5.3 R1)."""
+    return not connection.timestamps or (
+        segment.ts_val is not None and (segment.ts_val - connection.receive_side.ts_recent) & MASK < HALF
+    )
 
 
 def _arrives_in_syn_sent(connection: Connection, segment: Segment, now: float) -> None:
@@ -121,21 +119,27 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
     if connection.state == SYN_RCVD and not acks_syn:
         connection.stack.reset_in_reply(connection.remote, segment, now)
         return
+    _accept(connection, segment, text_fits, now)
+
+
+def _accept(connection: Connection, segment: Segment, text_fits: bool, now: float) -> None:
+    """Fifth to eighth check, for an acceptable segment with ACK and without SYN or RST that matters."""
     if not _process_ack(connection, segment, now):
         return
-    if connection.timestamps and segment.ts_val is not None and diff(segment.seq, receive.last_ack_sent) <= 0:
+    receive = connection.receive_side
+    flags = segment.flags
+    if connection.timestamps and segment.ts_val is not None and (receive.last_ack_sent - segment.seq) & MASK < HALF:
         receive.take_timestamp(segment.ts_val, now)
-    # Seventh and eighth: text and FIN.
     if not text_fits:
         connection.ack_now()
-    elif length:
-        seq = (segment.seq + (flags >> 1 & 1)) & MASK
-        _process_text(connection, seq, segment.payload, bool(flags & FIN), now)
-    if connection.state == FIN_WAIT_1 and connection.send_side.fin_acked:
-        connection.enter(FIN_WAIT_2, now)
-        if connection.closed_by_user:
-            connection.set_timer(FIN_WAIT_2_TIMER, now + connection.config.fin_wait_2_timeout)
-    connection.end_if_delivered(now)
+    elif segment.payload or flags & FIN:
+        _process_text(connection, (segment.seq + (flags >> 1 & 1)) & MASK, segment.payload, bool(flags & FIN), now)
+    if connection.send_side.fin_acked:
+        if connection.state == FIN_WAIT_1:
+            connection.enter(FIN_WAIT_2, now)
+            if connection.closed_by_user:
+                connection.set_timer(FIN_WAIT_2_TIMER, now + connection.config.fin_wait_2_timeout)
+        connection.end_if_delivered(now)
 
 
 def _process_syn(connection: Connection, segment: Segment, now: float) -> bool:

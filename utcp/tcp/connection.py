@@ -226,9 +226,7 @@ class Connection:
         send.open_window(syn.seq, syn.window, peer_shift)
         offered = self.stack.default_mss if syn.mss is None else max(syn.mss, _MIN_SEND_MSS)
         self.mss = min(offered, self.receive_mss) - (TIMESTAMPS_LENGTH if self.timestamps else 0)
-        # The controller began with the MSS that we offered; the peer's may be smaller.
-        self.congestion = controller(config.congestion_control, self.mss)
-        self.recovery = Recovery(send, self.congestion)
+        self.congestion.begin(self.mss)
 
     def establish(self, now: float) -> None:
         if self.total_retransmits:
@@ -502,7 +500,7 @@ class Connection:
         self.stack.counters.attempt_fails += 1
         self.leave(now)
         if self.displaced is not None:  # its SYN was an old duplicate after all (RFC 9293 3.6.1, MAY-2)
-            self.stack.time_wait.add(self.key, self.displaced, now)
+            self.stack.time_wait.restore(self.key, self.displaced, now)
 
     def reset_peer(self, error: OSError | None, now: float, with_ack: bool = False) -> None:
         """RST to the peer, and the end. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>."""

@@ -6,7 +6,6 @@ One pass per connection and flush, after everything that arrived has been proces
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from utcp.tcp.receive import NOW
@@ -14,14 +13,13 @@ from utcp.tcp.state import SYN_SENT
 from utcp.tcp.timers import DELAYED_ACK, PERSIST, RETRANSMIT, USER_TIMEOUT
 from utcp.tcp.transmit import Buffer, Outbox
 from utcp.wire import ACK, FIN, HEADER_LENGTH, PSH, SYN, Segment, encode
-from utcp.wire.header import HEADER
+from utcp.wire.header import HEADER, HEADER_WITH_TIMESTAMPS
 from utcp.wire.options import ALIGNED_TIMESTAMPS, TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
 
 if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
 
-_HEADER_WITH_TIMESTAMPS: Final = Struct("!HHIIHHHHIII")
 _PLAIN_OFFSET: Final = HEADER_LENGTH << 10
 _TIMESTAMPS_OFFSET: Final = (HEADER_LENGTH + TIMESTAMPS_LENGTH) << 10
 
@@ -34,20 +32,86 @@ def transmit(connection: Connection, now: float, outbox: Outbox) -> None:
         if connection.state == SYN_SENT:
             _set_timers(connection, now)
             return
+    receive, recovery = connection.receive_side, connection.recovery
+    if (
+        send.queued == send.sent
+        and recovery.rtx_next == recovery.rtx_end
+        and not connection.probe_due
+        and not connection.keepalive_due
+        and not receive.holding
+        and not receive.duplicate_acks_due
+    ):
+        # Only a FIN or an ACK can be due: most of a connection's life, and nearly all of its end.
+        _bare_fin_or_ack(connection, now, outbox)
+        _set_timers(connection, now)
+        return
     burst = _Burst(connection, now, outbox)
-    if connection.receive_side.duplicate_acks_due:
+    if receive.duplicate_acks_due:
         burst.duplicate_acks()
-    if connection.recovery.pending:
+    if recovery.pending:
         burst.retransmissions()
     if connection.probe_due:
         burst.window_probe()
-    if send.unsent and not connection.recovery.pending and send.syn_acked:
+    if send.unsent and not recovery.pending and send.syn_acked:
         burst.new_data()
     if send.fin_queued and not send.fin_sent and not send.unsent and send.usable_window > 0:
         burst.fin()
-    if connection.receive_side.ack_due == NOW or connection.keepalive_due:
+    if receive.ack_due == NOW or connection.keepalive_due:
         burst.pure_ack()
     _set_timers(connection, now)
+
+
+def _bare_fin_or_ack(connection: Connection, now: float, outbox: Outbox) -> None:
+    """A FIN that may go, else an ACK that is due."""
+    send, receive = connection.send_side, connection.receive_side
+    seq = send.snd_nxt
+    if send.fin_queued and not send.fin_sent and send.usable_window > 0:
+        flags = ACK | FIN
+        send.advance(0, True, False)
+        connection.rtt.begin(send.snd_nxt, now)
+        connection.last_sent = now
+    elif receive.ack_due == NOW:
+        flags = ACK
+    else:
+        return
+    header = _pack(
+        connection, seq, receive.rcv_nxt, flags, receive.offer_window(), connection.ts_now(now), receive.ts_recent
+    )
+    _put(connection, header, None, len(header), now, outbox, -1)
+
+
+def _pack(connection: Connection, seq: int, ack: int, flags: int, window: int, ts_val: int, ts_ecr: int) -> bytes:
+    """A header without options other than timestamps."""
+    if connection.timestamps:
+        return HEADER_WITH_TIMESTAMPS.pack(
+            connection.local_port,
+            connection.remote_port,
+            seq,
+            ack,
+            _TIMESTAMPS_OFFSET | flags,
+            window,
+            0,
+            0,
+            ALIGNED_TIMESTAMPS,
+            ts_val,
+            ts_ecr,
+        )
+    return HEADER.pack(connection.local_port, connection.remote_port, seq, ack, _PLAIN_OFFSET | flags, window, 0, 0)
+
+
+def _put(
+    connection: Connection, header: bytes, payload: Buffer | None, size: int, now: float, outbox: Outbox, after: int
+) -> int:
+    """Put a segment, which carries our ACK, into a train that is not before `after`; the train's index."""
+    receive = connection.receive_side
+    if receive.ack_due:
+        receive.acknowledged()
+        connection.timers.stop(DELAYED_ACK)
+    stack = connection.stack
+    stack.counters.out_segs += 1
+    if stack.observer is not None:
+        stack.observer.segment_sent(connection.remote, [header] if payload is None else [header, payload], now)
+    return outbox.add(connection.remote, header, payload, size, after)
 
 
 class _Burst:
@@ -164,7 +228,7 @@ class _Burst:
         if connection.keepalive_due:
             connection.keepalive_due = False
             self._header((seq - 1) & MASK, ACK, None, 0)
-        elif connection.receive_side.sack_blocks:
+        elif connection.receive_side.holding:
             header = self._ack_with_sack()
             self._put(header, None, len(header))
         else:
@@ -194,46 +258,11 @@ class _Burst:
         connection = self._connection
         if self._window < 0:
             self._window = connection.receive_side.offer_window()
-        if connection.timestamps:
-            header = _HEADER_WITH_TIMESTAMPS.pack(
-                connection.local_port,
-                connection.remote_port,
-                seq,
-                self._ack,
-                _TIMESTAMPS_OFFSET | flags,
-                self._window,
-                0,
-                0,
-                ALIGNED_TIMESTAMPS,
-                self._ts_val,
-                self._ts_ecr,
-            )
-            size += 32
-        else:
-            header = HEADER.pack(
-                connection.local_port,
-                connection.remote_port,
-                seq,
-                self._ack,
-                _PLAIN_OFFSET | flags,
-                self._window,
-                0,
-                0,
-            )
-            size += 20
-        self._put(header, payload, size)
+        header = _pack(connection, seq, self._ack, flags, self._window, self._ts_val, self._ts_ecr)
+        self._put(header, payload, len(header) + size)
 
     def _put(self, header: bytes, payload: Buffer | None, size: int) -> None:
-        connection = self._connection
-        receive = connection.receive_side
-        if receive.ack_due:
-            receive.acknowledged()
-            connection.timers.stop(DELAYED_ACK)
-        self._train = self._outbox.add(connection.remote, header, payload, size, self._train)
-        connection.stack.counters.out_segs += 1
-        observer = connection.stack.observer
-        if observer is not None:
-            observer.segment_sent(connection.remote, [header] if payload is None else [header, payload], self._now)
+        self._train = _put(self._connection, header, payload, size, self._now, self._outbox, self._train)
 
 
 def _send_syn(connection: Connection, now: float) -> None:

@@ -1,8 +1,8 @@
 """The receive side of a connection: RCV.*, reassembly (FIN included), when to acknowledge, the window to offer."""
 
-from collections import deque
 from typing import Final
 
+from utcp.tcp.transmit import Buffer
 from utcp.wire.options import MAX_WINDOW_SCALE
 from utcp.wire.seq import HALF, MASK
 
@@ -72,7 +72,7 @@ class ReceiveSide:
         self.bytes_received = 0
         self.fin_reached = False
         """The peer's FIN and all before it arrived."""
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[Buffer] = []
         self._runs: list[_Run] = []
         self._fin_seq: int | None = None
         self._since_ack = 0
@@ -88,10 +88,7 @@ class ReceiveSide:
 
     def scale_for_buffer(self) -> int:
         """The window scale that lets the whole buffer be offered (RFC 7323 2.2)."""
-        shift = 0
-        while shift < MAX_WINDOW_SCALE and 65535 << shift < self._limit:
-            shift += 1
-        return shift
+        return min(((self._limit - 1) // 65535).bit_length(), MAX_WINDOW_SCALE)
 
     def scale_window(self) -> None:
         """Both sides scale: from here on the window field counts in units of ours."""
@@ -250,6 +247,11 @@ class ReceiveSide:
     # ------------------------------------------------------------------ acknowledging
 
     @property
+    def holding(self) -> bool:
+        """Something arrived out of order and is held."""
+        return bool(self._runs)
+
+    @property
     def sack_blocks(self) -> tuple[tuple[int, int], ...]:
         """What is held out of order, the most recent first (RFC 2018 4). The FIN's number is never inside."""
         return tuple((run.start, run.end) for run in self._runs[:_SACK_BLOCKS])
@@ -276,26 +278,31 @@ class ReceiveSide:
         """Up to `limit` octets of the stream (all that is there, if negative); opens the window accordingly."""
         chunks = self._chunks
         if limit < 0 or limit >= self.readable:
-            if not chunks:
-                return b""
-            data = chunks.popleft() if len(chunks) == 1 else b"".join(chunks)
+            data = b"".join(chunks) if len(chunks) != 1 else bytes(chunks[0])
             chunks.clear()
             self.readable = 0
         else:
-            parts = []
-            wanted = limit
-            while wanted:
-                chunk = chunks.popleft()
-                if len(chunk) > wanted:
-                    chunks.appendleft(chunk[wanted:])
-                    chunk = chunk[:wanted]
-                parts.append(chunk)
-                wanted -= len(chunk)
-            data = b"".join(parts)
+            data = self._read_some(limit)
             self.readable -= limit
         if self._update_is_due():
             self.ack_due = NOW
         return data
+
+    def _read_some(self, size: int) -> bytes:
+        chunks = self._chunks
+        parts: list[Buffer] = []
+        index = 0
+        while size:
+            chunk = chunks[index]
+            if len(chunk) > size:
+                parts.append(chunk[:size])
+                chunks[index] = memoryview(chunk)[size:]
+                break
+            parts.append(chunk)
+            size -= len(chunk)
+            index += 1
+        del chunks[:index]
+        return b"".join(parts)
 
     def _update_is_due(self) -> bool:
         """The window has grown so much that the peer should hear of it without being asked (MUST-39)."""

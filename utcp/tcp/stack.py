@@ -371,17 +371,16 @@ class Stack:
             return
         receive = connection.receive_side
         self.forget(connection)
-        record = TimeWait(
-            expires=0.0,
-            next_answer=0.0,
-            snd_nxt=connection.send_side.snd_nxt,
-            rcv_nxt=receive.rcv_nxt,
-            ts_recent=receive.ts_recent,
-            ts_offset=connection.ts_offset,
-            window=receive.window_field,
-            timestamps=connection.timestamps,
+        self.time_wait.add(
+            connection.key,
+            now,
+            connection.send_side.snd_nxt,
+            receive.rcv_nxt,
+            receive.ts_recent,
+            connection.ts_offset,
+            receive.window_field,
+            connection.timestamps,
         )
-        self.time_wait.add(connection.key, record, now)
 
     def forget(self, connection: Connection) -> None:
         """`connection` has no TCB any more."""

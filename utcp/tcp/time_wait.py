@@ -48,8 +48,24 @@ class TimeWaitTable:
     def __iter__(self) -> Iterator[ConnectionKey]:
         return iter(self._records)
 
-    def add(self, key: ConnectionKey, record: TimeWait, now: float) -> None:
-        """Reserve `key` for 2 MSL from `now`, whatever `record.expires` says."""
+    def add(
+        self,
+        key: ConnectionKey,
+        now: float,
+        snd_nxt: int,
+        rcv_nxt: int,
+        ts_recent: int,
+        ts_offset: int,
+        window: int,
+        timestamps: bool,
+    ) -> None:
+        """Reserve `key` for 2 MSL from `now`."""
+        self._records[key] = _RECORD.pack(
+            now + self.duration, 0.0, snd_nxt, rcv_nxt, ts_recent, ts_offset, window, timestamps
+        )
+
+    def restore(self, key: ConnectionKey, record: TimeWait, now: float) -> None:
+        """Reserve `key` again, for 2 MSL from `now`."""
         self._records[key] = _RECORD.pack(*record._replace(expires=now + self.duration))
 
     def get(self, key: ConnectionKey) -> TimeWait | None:
@@ -59,7 +75,7 @@ class TimeWaitTable:
     def restart(self, key: ConnectionKey, now: float, ts_recent: int) -> None:
         """The peer's FIN came again: its 2 MSL begin anew (RFC 9293 3.10.7.4, eighth check)."""
         record = TimeWait._make(_RECORD.unpack(self._records.pop(key)))
-        self.add(key, record._replace(ts_recent=ts_recent), now)
+        self.restore(key, record._replace(ts_recent=ts_recent), now)
 
     def may_answer(self, key: ConnectionKey, now: float, interval: float) -> bool:
         """Whether a segment that proves nothing may get an ACK: one per `interval` seconds (RFC 5961 7)."""

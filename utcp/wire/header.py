@@ -31,6 +31,9 @@ _NAMES: Final = (
 # four bits of the first octet) with the flags (in the second), window, checksum, urgent pointer.
 HEADER: Final = Struct("!HHIIHHHH")
 
+# The same with timestamps: their kinds and lengths as one word, TSval, TSecr.
+HEADER_WITH_TIMESTAMPS: Final = Struct("!HHIIHHHHIII")
+
 
 def flag_names(flags: int) -> str:
     """`SYN,ACK` for a segment's control bits, as ladders and logs show them; `none` when no bit is set."""

@@ -20,7 +20,6 @@ TIMESTAMPS_LENGTH: Final = 12
 
 # NOP, NOP, kind 8, length 10: the layout that RFC 7323 appendix A recommends and everyone sends.
 ALIGNED_TIMESTAMPS: Final = 0x0101080A
-TIMESTAMPS_STRUCT: Final = Struct("!III")
 _SACK_BLOCK: Final = Struct("!II")
 _TWO_WORDS: Final = Struct("!II")
 

@@ -2,11 +2,10 @@
 
 from typing import Final
 
-from utcp.wire.header import HEADER, HEADER_LENGTH, flag_names
+from utcp.wire.header import HEADER, HEADER_LENGTH, HEADER_WITH_TIMESTAMPS, flag_names
 from utcp.wire.options import (
     ALIGNED_TIMESTAMPS,
     TIMESTAMPS_LENGTH,
-    TIMESTAMPS_STRUCT,
     MalformedOptions,
     decode_options,
     encode_options,
@@ -55,12 +54,12 @@ class Segment:
         payload: bytes = b"",
         ts_val: int | None = None,
         ts_ecr: int | None = None,
+        urgent: int = 0,
+        checksum: int = 0,
         mss: int | None = None,
         window_scale: int | None = None,
         sack_permitted: bool = False,
         sack_blocks: tuple[tuple[int, int], ...] = (),
-        urgent: int = 0,
-        checksum: int = 0,
     ) -> None:
         self.src_port = src_port
         self.dst_port = dst_port
@@ -114,18 +113,31 @@ def decode(data: bytes | memoryview, start: int = 0, end: int | None = None) -> 
     """
     stop = len(data) if end is None else end
     size = stop - start
-    if size < HEADER_LENGTH:
-        raise MalformedSegment("shorter than a TCP header")
-    src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent = HEADER.unpack_from(data, start)
-    header_length = offset_and_flags >> 10 & 0x3C
-    flags = offset_and_flags & 0xFF
-    if header_length == _ONLY_TIMESTAMPS and size >= _ONLY_TIMESTAMPS:
-        kinds, ts_val, ts_ecr = TIMESTAMPS_STRUCT.unpack_from(data, start + HEADER_LENGTH)
-        if kinds == ALIGNED_TIMESTAMPS:
+    if size >= _ONLY_TIMESTAMPS:
+        src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent, kinds, ts_val, ts_ecr = (
+            HEADER_WITH_TIMESTAMPS.unpack_from(data, start)
+        )
+        if kinds == ALIGNED_TIMESTAMPS and offset_and_flags >> 12 == 8:  # what nearly every segment looks like
             payload = bytes(data[start + _ONLY_TIMESTAMPS : stop]) if size > _ONLY_TIMESTAMPS else b""
             return Segment(
-                src_port, dst_port, seq, ack, flags, window, payload, ts_val, ts_ecr, urgent=urgent, checksum=checksum
+                src_port,
+                dst_port,
+                seq,
+                ack,
+                offset_and_flags & 0xFF,
+                window,
+                payload,
+                ts_val,
+                ts_ecr,
+                urgent,
+                checksum,
             )
+    elif size >= HEADER_LENGTH:
+        src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent = HEADER.unpack_from(data, start)
+    else:
+        raise MalformedSegment("shorter than a TCP header")
+    header_length = offset_and_flags >> 10 & 0x3C
+    flags = offset_and_flags & 0xFF
     if header_length < HEADER_LENGTH:
         raise MalformedSegment("data offset below 5 words")
     if header_length > size:

@@ -12,9 +12,13 @@ class CongestionController:
     name = ""
 
     def __init__(self, mss: int) -> None:
+        self.ssthresh = 1 << 30
+        self.begin(mss)
+
+    def begin(self, mss: int) -> None:
+        """The handshake has settled the effective MSS: start from the initial window."""
         self.mss = mss
         self.cwnd = self.initial_window
-        self.ssthresh = 1 << 30
 
     @property
     def initial_window(self) -> int:

@@ -13,7 +13,7 @@ from utcp.tcp.receive import DELAYED
 from utcp.tcp.state import CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RCVD, SYN_SENT
 from utcp.tcp.timers import DELAYED_ACK, LINGER, PERSIST, RETRANSMIT, USER_TIMEOUT
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
-from utcp.wire import ACK, FIN, RST, SYN, Segment
+from utcp.wire import ACK, FIN, RST, SYN, URG, Segment
 from utcp.wire.seq import HALF, MASK, diff, lt
 
 if TYPE_CHECKING:
@@ -130,6 +130,9 @@ def _accept(connection: Connection, segment: Segment, text_fits: bool, now: floa
     flags = segment.flags
     if connection.timestamps and segment.ts_val is not None and (receive.last_ack_sent - segment.seq) & MASK < HALF:
         receive.take_timestamp(segment.ts_val, now)
+    expects_text = connection.state in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2)
+    if flags & URG and expects_text and receive.note_urgent(segment.seq, segment.urgent):  # sixth
+        connection.tell(event.URGENT)
     if not text_fits:
         connection.ack_now()
     elif segment.payload or flags & FIN:

@@ -249,17 +249,22 @@ class Connection:
 
     # ------------------------------------------------------------------ the user's calls
 
-    def send(self, data: Buffer, *, force: bool = False) -> int:
+    def send(self, data: Buffer, *, force: bool = False, urgent: bool = False) -> int:
         """SEND (RFC 9293 3.10.2): queue `data`; how many octets were accepted.
 
         At most `send_space`, unless `force`. When that is less than `data`, the event WRITABLE follows. `data` is kept,
-        not copied: it must not change. Raises InvalidState after `shutdown`, `close` or the end, and nothing is queued.
+        not copied: it must not change. `urgent`: the peer is told that the stream is urgent up to the end of what was
+        accepted (RFC 9293 3.8.5; new applications should not use it, SHLD-13).
+
+        Raises InvalidState after `shutdown`, `close` or the end, and nothing is queued.
         """
         if self.send_side.fin_queued or self.closed_by_user:
             raise InvalidState("cannot send after shutdown() or close()")
         if self.ended or self.state == CLOSED:
             raise InvalidState("cannot send: the connection has ended")
         accepted = self.send_side.append(data, force)
+        if urgent:
+            self.send_side.mark_urgent()
         self.touch()
         return accepted
 
@@ -285,6 +290,11 @@ class Connection:
     def readable(self) -> int:
         """Octets that `read` has."""
         return self.receive_side.readable
+
+    @property
+    def urgent_ahead(self) -> int:
+        """Octets from the next one that `read` gives to the end of the peer's urgent data; 0: none is ahead."""
+        return self.receive_side.urgent_ahead
 
     @property
     def at_eof(self) -> bool:

@@ -10,5 +10,7 @@ PEER_CLOSED: Final = 4
 """The peer's FIN arrived; after what is readable there will be no more."""
 WRITABLE: Final = 8
 """`send()` accepts data again after it accepted less than it was given."""
+URGENT: Final = 32
+"""The peer has announced urgent data, or more of it: `Connection.urgent_ahead` says how far it reaches."""
 ENDED: Final = 16
 """It is over for the user: `Connection.error` says why, None for a delivered close. Comes once, last."""

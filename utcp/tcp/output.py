@@ -12,7 +12,7 @@ from utcp.tcp.receive import NOW
 from utcp.tcp.state import SYN_SENT
 from utcp.tcp.timers import DELAYED_ACK, PERSIST, RETRANSMIT, USER_TIMEOUT
 from utcp.tcp.transmit import Buffer, Outbox
-from utcp.wire import ACK, FIN, HEADER_LENGTH, PSH, SYN, Segment, encode
+from utcp.wire import ACK, FIN, HEADER_LENGTH, PSH, SYN, URG, Segment, encode
 from utcp.wire.header import HEADER, HEADER_WITH_TIMESTAMPS
 from utcp.wire.options import ALIGNED_TIMESTAMPS, TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
@@ -80,7 +80,9 @@ def _bare_fin_or_ack(connection: Connection, now: float, outbox: Outbox) -> None
     _put(connection, header, None, len(header), now, outbox, -1)
 
 
-def _pack(connection: Connection, seq: int, ack: int, flags: int, window: int, ts_val: int, ts_ecr: int) -> bytes:
+def _pack(
+    connection: Connection, seq: int, ack: int, flags: int, window: int, ts_val: int, ts_ecr: int, urgent: int = 0
+) -> bytes:
     """A header without options other than timestamps."""
     if connection.timestamps:
         return HEADER_WITH_TIMESTAMPS.pack(
@@ -91,12 +93,14 @@ def _pack(connection: Connection, seq: int, ack: int, flags: int, window: int, t
             _TIMESTAMPS_OFFSET | flags,
             window,
             0,
-            0,
+            urgent,
             ALIGNED_TIMESTAMPS,
             ts_val,
             ts_ecr,
         )
-    return HEADER.pack(connection.local_port, connection.remote_port, seq, ack, _PLAIN_OFFSET | flags, window, 0, 0)
+    return HEADER.pack(
+        connection.local_port, connection.remote_port, seq, ack, _PLAIN_OFFSET | flags, window, 0, urgent
+    )
 
 
 def _put(
@@ -252,13 +256,17 @@ class _Burst:
             return
         if offset + size == send.queued:  # MUST-61: nothing more is queued
             flags |= PSH
-        self._header(seq, flags, send.payload(offset, size), size)
+        urgent = 0
+        if offset < send.snd_up:  # MUST-62: the pointer stands behind the last urgent octet
+            flags |= URG
+            urgent = min(send.snd_up - offset, 65535)
+        self._header(seq, flags, send.payload(offset, size), size, urgent)
 
-    def _header(self, seq: int, flags: int, payload: Buffer | None, size: int) -> None:
+    def _header(self, seq: int, flags: int, payload: Buffer | None, size: int, urgent: int = 0) -> None:
         connection = self._connection
         if self._window < 0:
             self._window = connection.receive_side.offer_window()
-        header = _pack(connection, seq, self._ack, flags, self._window, self._ts_val, self._ts_ecr)
+        header = _pack(connection, seq, self._ack, flags, self._window, self._ts_val, self._ts_ecr, urgent)
         self._put(header, payload, len(header) + size)
 
     def _put(self, header: bytes, payload: Buffer | None, size: int) -> None:

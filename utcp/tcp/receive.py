@@ -4,7 +4,7 @@ from typing import Final
 
 from utcp.tcp.transmit import Buffer
 from utcp.wire.options import MAX_WINDOW_SCALE
-from utcp.wire.seq import HALF, MASK
+from utcp.wire.seq import HALF, MASK, diff
 
 NONE: Final = 0
 DELAYED: Final = 1
@@ -45,6 +45,7 @@ class ReceiveSide:
         "mss",
         "rcv_adv",
         "rcv_nxt",
+        "rcv_up",
         "readable",
         "shift",
         "ts_recent",
@@ -70,6 +71,8 @@ class ReceiveSide:
         """The largest payload seen: what the peer calls a full-sized segment."""
         self.readable = 0
         self.bytes_received = 0
+        self.rcv_up = 0
+        """RCV.UP as a stream offset: urgent data ends before it. 0: there was none."""
         self.fin_reached = False
         """The peer's FIN and all before it arrived."""
         self._chunks: list[Buffer] = []
@@ -177,6 +180,19 @@ class ReceiveSide:
         if self._runs:
             self.ack_due = NOW  # RFC 5681 4.2: a segment that fills part of a gap is acknowledged at once
         return True
+
+    def note_urgent(self, seq: int, pointer: int) -> bool:
+        """A segment at `seq` has this urgent pointer; whether it reaches further than any before (MUST-32)."""
+        reach = self.bytes_received + diff((seq + pointer) & MASK, self.rcv_nxt)
+        if reach <= max(self.rcv_up, self.bytes_received - self.readable):
+            return False
+        self.rcv_up = reach
+        return True
+
+    @property
+    def urgent_ahead(self) -> int:
+        """Octets from the next one to read to the end of the urgent data; 0 when none is ahead (MUST-33)."""
+        return max(0, self.rcv_up - (self.bytes_received - self.readable))
 
     def _append(self, payload: bytes) -> None:
         size = len(payload)

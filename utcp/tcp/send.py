@@ -33,6 +33,7 @@ class SendSide:
         "shift",
         "snd_nxt",
         "snd_una",
+        "snd_up",
         "snd_wl1",
         "snd_wl2",
         "snd_wnd",
@@ -59,6 +60,8 @@ class SendSide:
         self.fin_sent = False
         self.probe = False
         """The only octet in flight is a zero-window probe."""
+        self.snd_up = 0
+        """SND.UP as a stream offset: urgent data ends before it (RFC 9293 3.8.5). 0: there was none."""
         self.wanted = False
         """The application was refused room and wants to hear when there is some."""
         self._chunks: list[Buffer] = []
@@ -139,6 +142,10 @@ class SendSide:
         self.snd_nxt = (self.snd_nxt + size + fin) & MASK
         if fin:
             self.fin_sent = True
+
+    def mark_urgent(self) -> None:
+        """All that is queued is urgent (RFC 9293 3.10.2)."""
+        self.snd_up = self.queued
 
     def payload(self, offset: int, size: int) -> Buffer:
         """`size` queued octets from stream `offset` on, as one buffer, copied at most once."""

@@ -1,1 +1,53 @@
 """A real TCP (RFC 9293) in user space, over UDP, for asyncio."""
+
+from utcp.aio.connect import create_connection, open_connection
+from utcp.aio.endpoint import Endpoint
+from utcp.aio.listen import create_server, start_server
+from utcp.aio.server import Server
+from utcp.aio.streams import StreamWriter
+from utcp.aio.transport import Transport
+from utcp.config import Config
+from utcp.errors import (
+    AddressInUse,
+    AddressNotAvailable,
+    ConnectionAborted,
+    ConnectionRefused,
+    ConnectionReset,
+    ConnectionTimedOut,
+    FinTimedOut,
+    InvalidState,
+    KeepaliveTimedOut,
+    LingerTimedOut,
+    PathUnreachable,
+    RetransmissionTimedOut,
+    SynTimedOut,
+    UserTimedOut,
+)
+from utcp.tcp.info import ConnectionInfo
+
+__all__ = [
+    "AddressInUse",
+    "AddressNotAvailable",
+    "Config",
+    "ConnectionAborted",
+    "ConnectionInfo",
+    "ConnectionRefused",
+    "ConnectionReset",
+    "ConnectionTimedOut",
+    "Endpoint",
+    "FinTimedOut",
+    "InvalidState",
+    "KeepaliveTimedOut",
+    "LingerTimedOut",
+    "PathUnreachable",
+    "RetransmissionTimedOut",
+    "Server",
+    "StreamWriter",
+    "SynTimedOut",
+    "Transport",
+    "UserTimedOut",
+    "create_connection",
+    "create_server",
+    "open_connection",
+    "start_server",
+]

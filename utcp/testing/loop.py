@@ -1,12 +1,29 @@
 """An asyncio event loop in virtual time: when nothing is ready, its clock jumps to the next event."""
 
+from __future__ import annotations
+
 import asyncio
+import contextvars
+import gc
+import heapq
+import math
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn, TypeVar
 
+from utcp.testing.owner import OrderedWeakSet, OwnedTask, OwnedTimer, Owner, running_owner
+from utcp.udp.platform import Platform
+
 _FIRST_DESCRIPTOR: Final = 1 << 20
 """Simulated descriptors begin above all real ones: mixing them up fails at once."""
+
+_CANCELLATIONS: Final = 1000
+"""How often a task whose owner is gone is cancelled before it counts as one that hangs."""
+
+_COLLECT_EVERY: Final = 20_000
+"""Steps between garbage collections."""
+
+_SHOWN_TASKS: Final = 10
 
 T = TypeVar("T")
 
@@ -22,8 +39,9 @@ class OutOfBounds(RuntimeError):
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs coroutines in virtual time, which begins at 0 and passes only while nothing is ready to run.
 
-    A run is bounded: by `max_time` virtual seconds and `max_steps` turns of the loop. There are no real sockets,
-    threads or subprocesses here; what would need them raises RuntimeError.
+    A run is bounded: by `max_time` virtual seconds and `max_steps` turns of the loop; so is, by as much again, the
+    cleaning up after it. There are no real sockets, threads or subprocesses here; what would need them raises
+    RuntimeError. What happens at the same time happens in the order in which it was asked for.
     """
 
     def __init__(self, *, max_time: float = 86_400.0, max_steps: int = 5_000_000) -> None:
@@ -31,47 +49,135 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.max_time = max_time
         self.max_steps = max_steps
         self.steps = 0
+        self._allowance = 1  # times the bounds: the second is for cleaning up
         self._now = 0.0
-        self._clock_resolution = 1e-9
+        self._clock_resolution = math.ulp(0.0)
         self._selector = _Jump(self)
+        self._asyncgens = OrderedWeakSet()
+        self._tasks: dict[OwnedTask[Any], None] = {}  # not done, in order
+        self._failure: BaseException | None = None
         self._readers: dict[int, asyncio.Handle] = {}
         self._next_descriptor = _FIRST_DESCRIPTOR
         self._resolver: Callable[[str], str] | None = None
+        self._platform: Callable[[], Platform] | None = None
+        self.set_task_factory(self._make_task)  # type: ignore[arg-type]  # typeshed knows one signature of several
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._now
 
-    def run(self, main: Coroutine[Any, Any, T]) -> T:
+    def run(self, main: Coroutine[Any, Any, T], context: contextvars.Context | None = None) -> T:
         """Run `main` to its end, as asyncio.run() does: then other tasks are cancelled, asynchronous generators closed,
         and the loop with them.
 
-        Raises what `main` raises, Stalled when nothing could ever happen again, OutOfBounds beyond the bounds.
+        Raises what `main` raises, Stalled when nothing could ever happen again, OutOfBounds beyond the bounds, and
+        what a plain callback raised, which nobody else would notice.
         """
-        with asyncio.Runner(loop_factory=lambda: self) as runner:
-            return runner.run(main)
+        collecting = gc.isenabled()
+        # Finalizers close what was forgotten. The collector would call them at moments that depend on all that this
+        # process did before; here it runs every so many steps.
+        gc.disable()
+        try:
+            with asyncio.Runner(loop_factory=lambda: self) as runner:
+                try:
+                    return runner.run(main, context=context)
+                finally:
+                    self._allowance = 2
+                    for task in list(self._tasks):  # in order; the runner has them in a set
+                        task.cancel()
+        finally:
+            if collecting:
+                gc.enable()
+
+    def fail(self, error: BaseException) -> None:
+        """Have the run end with `error` as soon as this turn of the loop is over; the first one counts."""
+        if self._failure is None:
+            self._failure = error
 
     # ------------------------------------------------------------------ virtual time
 
     def jump(self, timeout: float | None) -> None:
         """Nothing is ready for `timeout` seconds (None: for ever): let them pass."""
+        if self._failure is not None:
+            error, self._failure = self._failure, None
+            raise error
         self.steps += 1
-        if self.steps > self.max_steps:
-            raise OutOfBounds(f"more than {self.max_steps} steps, at {self._now:.6f} s of virtual time")
+        if self.steps % _COLLECT_EVERY == 0:
+            gc.collect()
+        if self.steps > self._allowance * self.max_steps:
+            raise OutOfBounds(f"more than {self.max_steps} steps, at {self._now:.6f} s of virtual time{self._waiting()}")
         if timeout is None:
-            raise Stalled(f"nothing left to happen at {self._now:.6f} s of virtual time, and something still waits")
+            raise Stalled(
+                f"nothing is left to happen at {self._now:.6f} s of virtual time, and something waits{self._waiting()}"
+            )
         if timeout > 0:
-            # The deadline itself, not now + timeout: no rounding may make a timer early.
-            scheduled = self._scheduled  # type: ignore[attr-defined]
-            self._now = max(self._now, scheduled[0].when()) if scheduled else self._now + timeout
-            if self._now > self.max_time:
-                raise OutOfBounds(f"more than {self.max_time} s of virtual time, after {self.steps} steps")
+            # The deadline itself, not now + timeout, and the smallest resolution: no rounding may make a timer early.
+            self._now = self._scheduled[0].when()
+            self._clock_resolution = math.ulp(self._now)
+            if self._now > self._allowance * self.max_time:
+                raise OutOfBounds(
+                    f"more than {self.max_time} s of virtual time, after {self.steps} steps{self._waiting()}"
+                )
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As asyncio's. The timers of an owner that is gone never fire."""
+        self._check_closed()  # type: ignore[attr-defined]
+        timer = OwnedTimer(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)
+        timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001  # as asyncio's own call_at()
+        owner = timer.owner
+        if owner is not None and owner.gone:
+            timer.cancel()
+        return timer
+
+    def _waiting(self) -> str:
+        """Where the tasks are, for people who look for one that hangs."""
+        tasks = list(self._tasks)
+        lines = [f"\n  {task.get_name()} waits in {_place(task.get_coro())}" for task in tasks[:_SHOWN_TASKS]]
+        if len(tasks) > _SHOWN_TASKS:
+            lines.append(f"\n  and {len(tasks) - _SHOWN_TASKS} more tasks")
+        return "".join(lines)
 
     def _process_events(self, event_list: list[object]) -> None:
         """Nothing comes from outside."""
 
     def _write_to_self(self) -> None:
         """call_soon_threadsafe() has nobody to wake."""
+
+    # ------------------------------------------------------------------ owners
+
+    def end(self, owner: Owner) -> None:
+        """Everything that belongs to `owner` ends: its timers never fire, its tasks are cancelled, again and again
+        while they go on waiting for something."""
+        owner.gone = True
+        for timer in self._scheduled:
+            if timer.owner is owner:
+                timer.cancel()
+        self._cancel(owner, _CANCELLATIONS)
+
+    def _cancel(self, owner: Owner, times: int) -> None:
+        tasks = [task for task in self._tasks if task.owner is owner]
+        for task in tasks:
+            task.cancel()
+        if not tasks:
+            return
+        if times:
+            self.call_soon(self._cancel, owner, times - 1)
+        else:
+            self.fail(RuntimeError(f"{tasks[0]!r} goes on, though it was cancelled {_CANCELLATIONS} times"))
+
+    def _make_task(self, _: object, coroutine: Coroutine[Any, Any, T], **options: Any) -> OwnedTask[T]:
+        task = OwnedTask(coroutine, loop=self, **options)
+        self._tasks[task] = None
+        task.add_done_callback(self._forget)
+        if task.owner is not None and task.owner.gone:
+            task.cancel()
+        return task
+
+    def _forget(self, task: Any) -> None:
+        self._tasks.pop(task, None)
 
     # ------------------------------------------------------------------ simulated descriptors
 
@@ -107,11 +213,20 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise RuntimeError(f"{fd!r} is no simulated descriptor: real sockets do not work in virtual time")
         return fd
 
-    # ------------------------------------------------------------------ names
+    # ------------------------------------------------------------------ the world outside
 
-    def resolve_with(self, resolver: Callable[[str], str]) -> None:
-        """Let `resolver` turn host names into IPv4 addresses; it raises socket.gaierror for those it does not know."""
+    def connect_to(self, resolver: Callable[[str], str], platform: Callable[[], Platform]) -> None:
+        """Give the loop a network: `resolver` turns host names into IPv4 addresses and raises socket.gaierror for those
+        it does not know; `platform` says what utcp's endpoints take from outside, for the code that runs."""
         self._resolver = resolver
+        self._platform = platform
+
+    @property
+    def utcp_platform(self) -> Platform:
+        """utcp asks for it. Raises RuntimeError without a network."""
+        if self._platform is None:
+            raise RuntimeError("this loop has no network: run the code by utcp.testing.Network")
+        return self._platform()
 
     async def getaddrinfo(
         self,
@@ -127,16 +242,41 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise socket.gaierror(socket.EAI_NONAME, "this loop has no network")
         if family not in (0, socket.AF_INET):
             raise socket.gaierror(socket.EAI_FAMILY, "the simulated network has IPv4 only")
-        address = "0.0.0.0" if host is None else self._resolver(host)
+        if host is None:
+            host = "0.0.0.0" if flags & socket.AI_PASSIVE else "127.0.0.1"
+        address = self._resolver(host.decode() if isinstance(host, bytes) else host)
         return [(socket.AF_INET, type or socket.SOCK_STREAM, proto, "", (address, int(port or 0)))]
+
+    async def create_connection(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+        raise RuntimeError("the kernel's TCP has no virtual time: use utcp.create_connection()")
+
+    async def create_server(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+        raise RuntimeError("the kernel's TCP has no virtual time: use utcp.create_server()")
+
+    async def create_datagram_endpoint(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+        raise RuntimeError("the kernel's UDP has no virtual time: only utcp runs over the simulated network")
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> NoReturn:  # type: ignore[override]
         raise RuntimeError("threads have no virtual time: do not use them in a simulation")
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
-        """Report as asyncio does, with the virtual time."""
-        context = {**context, "virtual_time": self._now}
-        super().default_exception_handler(context)
+        """Report as asyncio does, with the virtual time. An error of a plain callback, which asyncio's own loops only
+        log, fails the run: nobody else would notice it."""
+        super().default_exception_handler({**context, "virtual_time": self._now})
+        error = context.get("exception")
+        if "handle" in context and isinstance(error, Exception):
+            self.fail(error)
+
+
+def _place(coroutine: Any) -> str:
+    """The innermost line at which a suspended coroutine waits."""
+    inner = coroutine
+    while getattr(inner, "cr_await", None) is not None and hasattr(inner.cr_await, "cr_frame"):
+        inner = inner.cr_await
+    frame = getattr(inner, "cr_frame", None)
+    if frame is None:
+        return repr(coroutine)
+    return f"{frame.f_code.co_qualname}, {frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 class _Jump:

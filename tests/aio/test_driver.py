@@ -1,0 +1,233 @@
+"""The driver: bounded batches, one flush behind the wakeups, one lazy timer, a link that has no room."""
+
+import asyncio
+import errno
+from collections import deque
+from typing import Any
+
+import pytest
+
+from tests.aio.peers import FAST, Peers, Polite, Recorder, connection_of, turns, until
+from utcp import Config, Endpoint
+from utcp.aio import driver as driver_module
+from utcp.aio.driver import Driver
+from utcp.tcp.transmit import Transmit
+from utcp.udp.base import SendError
+from utcp.udp.link import UdpLink
+
+
+def link_of(endpoint: Endpoint) -> UdpLink:
+    assert isinstance(endpoint.link, UdpLink)
+    return endpoint.link
+
+
+def segments(peers: Peers) -> int:
+    return peers.client.stack.counters.out_segs + peers.server.stack.counters.out_segs
+
+
+async def test_a_hundred_echoes_at_a_time_cost_few_segments_and_system_calls(peers: Peers) -> None:
+    """The applications run before the flush: their data and FIN share segments with the ACKs."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+        writer.close()
+
+    async def ask() -> None:
+        reader, writer = await peers.client.open_connection(peers.host, peers.port)
+        writer.write(b"x" * 64)
+        writer.write_eof()
+        assert await reader.read() == b"x" * 64
+        writer.close()
+        await writer.wait_closed()
+
+    await peers.server.start_server(echo)
+    await ask()
+    before = segments(peers)
+    links = [link_of(peers.client), link_of(peers.server)]
+    calls = sum(link.counters.send_calls + link.counters.receive_calls for link in links)
+    await asyncio.gather(*(ask() for _ in range(100)))
+    # SYN, SYN-ACK, ACK with data and FIN, the same from the other side, ACK.
+    assert segments(peers) - before == 500
+    assert sum(link.counters.send_calls + link.counters.receive_calls for link in links) - calls <= 100
+
+
+async def test_a_bulk_sender_leaves_turns_to_others(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "BATCH", 2)
+    taken: list[int] = []
+    link = link_of(peers.server)
+    receive = link.receive
+
+    def bounded(limit: int) -> Any:
+        received = receive(limit)
+        taken.append(len(received))
+        return received
+
+    monkeypatch.setattr(link, "receive", bounded)
+    transport, client, server = await peers.connect(Recorder)
+    transport.write(b"x" * 3_000_000)
+    transport.close()
+    await until(lambda: server.lost and client.lost)
+    assert len(server.received) == 3_000_000
+    assert max(taken) == 2
+
+
+async def test_one_flush_for_all_that_a_turn_writes(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport, _, server = await peers.connect(Recorder)
+    await turns(5)
+    flushes = 0
+    flush = Driver.flush
+
+    def counted(self: Driver) -> None:
+        nonlocal flushes
+        if self is peers.client.driver:
+            flushes += 1
+        flush(self)
+
+    monkeypatch.setattr(Driver, "flush", counted)
+    for _ in range(100):
+        transport.write(b"x")
+    await turns(1)
+    assert flushes == 1
+    await until(lambda: len(server.received) == 100)
+
+
+async def test_the_timer_is_not_made_anew_for_every_segment(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+
+    def counted(delay: float, callback: Any, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        nonlocal made
+        made += getattr(callback, "__func__", None) is Driver._on_timer
+        return call_later(delay, callback, *args, **options)
+
+    transport, _, server = await peers.connect(Recorder)
+    await turns(5)
+    monkeypatch.setattr(loop, "call_later", counted)
+    for count in range(1, 101):
+        transport.write(b"x")
+        await until(lambda count=count: len(server.received) == count)  # type: ignore[misc]  # a loop variable, bound
+    # Each side's delayed ACK and retransmission: a few in 0.2 s, not one for each of 200 segments.
+    assert made <= 20
+
+
+async def test_no_timer_is_left_when_nothing_is_waited_for(peers: Peers) -> None:
+    transport, client, server = await peers.connect(Recorder)
+    transport.close()
+    await until(lambda: client.lost and server.lost)
+    assert peers.client.driver._timer is not None  # TIME_WAIT
+    await until(lambda: not len(peers.client.stack.time_wait))
+    await until(lambda: peers.client.driver._timer is None and peers.server.driver._timer is None)
+
+
+async def test_the_timer_never_spins(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    delays: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    real = loop.call_later
+
+    def call_later(delay: float, callback: Any) -> asyncio.TimerHandle:
+        delays.append(delay)
+        return real(delay, callback)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    driver = peers.client.driver
+    monkeypatch.setattr(driver.link, "now", lambda: 100.0)
+    for deadline in (99.0, 100.0, 100.0001, 100.0011, 100.5):
+        monkeypatch.setattr(driver.stack, "next_timeout", lambda deadline=deadline: deadline)
+        if driver._timer is not None:
+            driver._timer.cancel()
+        driver._timer = None
+        driver._arm()
+    assert delays == pytest.approx([0.001, 0.001, 0.001, 0.002, 0.5])
+
+
+class Crowded:
+    """Makes a UdpLink's kernel refuse to take more, until `room`."""
+
+    def __init__(self, link: UdpLink, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.link = link
+        self.waiting: deque[Transmit] = deque()
+        self.room = False
+        self.asked = 0
+        self._send = link.send
+        monkeypatch.setattr(link, "send", self.send)
+        monkeypatch.setattr(link, "flush_pending", self.flush_pending)
+        monkeypatch.setattr(UdpLink, "pending", property(lambda each: each is link and bool(self.waiting)))
+
+    def send(self, transmits: list[Transmit]) -> list[SendError]:
+        self.asked += 1
+        self.waiting.extend(transmits)
+        return []
+
+    def flush_pending(self) -> list[SendError]:
+        if self.room:
+            transmits = list(self.waiting)
+            self.waiting.clear()
+            return self._send(transmits)
+        return []
+
+
+async def test_without_room_nothing_more_is_asked_of_the_stack(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport, client, server = await peers.connect(Recorder)
+    await turns(5)
+    crowded = Crowded(link_of(peers.client), monkeypatch)
+    transport.write(b"first")
+    await until(lambda: crowded.asked)
+    transport.write(b" second")
+    await turns(5)
+    assert crowded.asked == 1
+    assert connection_of(transport).info().unsent == len(" second")
+    crowded.room = True
+    await until(lambda: server.received == b"first second")
+    transport.close()
+    await until(lambda: client.lost)
+    assert client.lost == [None]
+
+
+async def test_a_send_error_is_soft_once_connected(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Peers(Config(msl=0.05, rto_initial=0.02, rto_min=0.02)) as peers:
+        transport, client, server = await peers.connect(Recorder)
+        await turns(5)
+        failures: list[int] = []
+
+        def fail(transmits: list[Transmit]) -> list[SendError]:
+            failures.append(len(transmits))
+            return [SendError(transmit.remote, errno.ENETUNREACH) for transmit in transmits]
+
+        monkeypatch.setattr(link_of(peers.client), "send", fail)
+        transport.write(b"data")
+        await until(lambda: failures)
+        monkeypatch.undo()
+        await until(lambda: server.received == b"data")
+        transport.close()
+        await until(lambda: client.lost)
+        assert client.lost == [None]
+
+
+def test_a_keyboard_interrupt_in_a_callback_leaves_the_other_connections_whole() -> None:
+    class Interrupted(Polite):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            raise KeyboardInterrupt
+
+    peers = Peers(FAST)
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(peers.__aenter__())
+        _ = loop.run_until_complete(peers.server.create_server(peers.remember(Interrupted, Polite)))
+        clients = [
+            loop.run_until_complete(peers.client.create_connection(Recorder, peers.host, peers.port)) for _ in range(2)
+        ]
+        loop.run_until_complete(until(lambda: len(peers.accepted) == 2))
+        for transport, _ in clients:
+            transport.write(b"data")
+            transport.write_eof()
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(until(lambda: False))
+        loop.run_until_complete(until(lambda: peers.accepted[1].lost))
+        assert peers.accepted[1].received == b"data"
+        loop.run_until_complete(peers.__aexit__())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()

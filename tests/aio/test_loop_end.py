@@ -1,0 +1,170 @@
+"""The end of the loop, and of the process: no byte is lost, nothing is left, and nothing waits without need."""
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import uvloop
+
+import utcp
+from tests.aio.peers import FAST, Polite, Recorder, started, until
+from utcp import Config, Endpoint
+from utcp.tcp.connection import Connection
+from utcp.udp.path import SocketAddress
+
+MEBIBYTE = 1 << 20
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+SENDER = """
+import asyncio, sys, utcp, uvloop
+
+async def main():
+    reader, writer = await utcp.open_connection("127.0.0.1", int(sys.argv[1]))
+    writer.write(bytes(range(256)) * 4096)
+    {end}
+
+with asyncio.Runner(loop_factory={{"asyncio": None, "uvloop": uvloop.new_event_loop}}[sys.argv[2]]) as runner:
+    runner.run(main())
+"""
+
+ENDS = {
+    "close and wait_closed": "writer.close(); await writer.wait_closed()",
+    "close": "writer.close()",
+    "nothing": "await asyncio.sleep(0); kept.append(writer)",
+    "close and abort": "writer.close(); writer.transport.abort()",
+}
+
+
+@pytest.fixture(params=LOOPS)
+def runner(request: pytest.FixtureRequest) -> Any:
+    with asyncio.Runner(loop_factory=LOOPS[request.param]) as started:
+        yield started
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_process_that_exits_delivers_every_byte(end: str) -> None:
+    loop = "uvloop" if "uvloop" in type(asyncio.get_running_loop()).__module__ else "asyncio"
+    outcome: asyncio.Future[bytes | OSError] = asyncio.get_running_loop().create_future()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            outcome.set_result(await reader.read())
+        except OSError as error:
+            outcome.set_result(error)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await utcp.start_server(take, "127.0.0.1", 0, config=FAST) as server:
+        port = server.sockets[0].getsockname()[1]
+        script = "kept = []\n" + SENDER.format(end=ENDS[end])
+        process = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-W", "error", "-X", "dev", "-c", script, str(port), loop],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert (process.returncode, process.stderr) == (0, "")
+        assert await outcome == bytes(range(256)) * 4096
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+def connections_in_memory() -> int:
+    gc.collect()
+    return sum(isinstance(item, Connection) for item in gc.get_objects())
+
+
+def test_nothing_is_left_of_a_loop(runner: asyncio.Runner) -> None:
+    loop = runner.get_loop()
+    before = descriptors(), connections_in_memory()
+
+    async def main() -> None:
+        server = await utcp.create_server(Polite, "127.0.0.1", 0)
+        name = server.sockets[0].getsockname()
+        for _ in range(10):
+            await utcp.create_connection(Recorder, *name)
+        lingering = await utcp.create_server(Polite, "127.0.0.1", 0)
+        lingering.close()
+        assert descriptors() > before[0]
+
+    runner.run(main())
+    runner.run(loop.shutdown_asyncgens())
+    assert (descriptors(), connections_in_memory()) == before
+    assert not hasattr(loop, "_utcp_endpoints")
+    assert not asyncio.all_tasks(loop)
+
+
+def test_connections_left_open_are_closed_and_told_so(runner: asyncio.Runner) -> None:
+    async def main() -> tuple[Recorder, list[Polite]]:
+        accepted: list[Polite] = []
+
+        def accept() -> Polite:
+            accepted.append(Polite())
+            return accepted[-1]
+
+        server = await utcp.create_server(accept, "127.0.0.1", 0)
+        transport, client = await utcp.create_connection(Recorder, *server.sockets[0].getsockname())
+        transport.write(b"x" * MEBIBYTE)
+        # Both sides are about to close at once, and what then arrives is reset.
+        await until(lambda: accepted and len(accepted[0].received) == MEBIBYTE)
+        return client, accepted
+
+    client, accepted = runner.run(main())
+    runner.close()
+    assert client.lost == [None]
+    assert accepted[0].lost == [None]
+
+
+def test_the_end_does_not_wait_for_time_wait(runner: asyncio.Runner) -> None:
+    async def main() -> None:
+        server = await utcp.create_server(Polite, "127.0.0.1", 0)
+        transport, client = await utcp.create_connection(Recorder, *server.sockets[0].getsockname())
+        transport.close()
+        await until(lambda: client.lost)
+        server.close()
+        shared = [each for each in started() if len(each.stack.time_wait)]
+        assert len(shared) == 1
+        await until(lambda: not any(each.stack.connections for each in shared))
+
+    runner.run(main())
+    began = time.monotonic()
+    runner.close()
+    assert time.monotonic() - began < Config().close_timeout
+
+
+def test_a_second_run_on_the_same_loop_finds_its_endpoints(runner: asyncio.Runner) -> None:
+    async def connect(name: SocketAddress) -> tuple[str, int]:
+        transport, _ = await utcp.create_connection(Recorder, *name)
+        transport.close()
+        address: tuple[str, int] = transport.get_extra_info("udp_sockname")
+        return address
+
+    async def serve() -> utcp.Server:
+        return await utcp.create_server(Polite, "127.0.0.1", 0)
+
+    server = runner.run(serve())
+    name = server.sockets[0].getsockname()
+    assert runner.run(connect(name)) == runner.run(connect(name))
+
+
+def test_an_endpoint_that_was_forgotten_is_closed(runner: asyncio.Runner) -> None:
+    async def main() -> Endpoint:
+        return await Endpoint(("127.0.0.1", 0)).start()
+
+    endpoint = runner.run(main())
+    runner.close()
+    assert endpoint.link.fileno() == -1

@@ -1,0 +1,322 @@
+"""create_server and Server: asyncio's contract of 3.13, on every version."""
+
+import asyncio
+import errno
+import re
+import socket
+from typing import Any
+
+import pytest
+
+import utcp
+from tests.aio.peers import FAST, Peers, Polite, Recorder, started, turns, until
+from utcp import AddressInUse, Config, ConnectionRefused, ConnectionReset, Server
+from utcp.tcp.state import NAMES
+
+
+async def connect(server: Server, factory: type[Recorder] = Recorder) -> tuple[asyncio.Transport, Recorder]:
+    host, port = server.sockets[0].getsockname()[:2]
+    return await utcp.create_connection(factory, host, port, config=FAST)
+
+
+async def test_port_zero_gives_one_number_to_udp_and_utcp() -> None:
+    server = await utcp.create_server(Polite, "127.0.0.1", 0, config=FAST)
+    (listening,) = server.sockets
+    assert listening.family == socket.AF_INET
+    assert listening.type == socket.SOCK_STREAM
+    host, port = listening.getsockname()[:2]
+    assert (host, port > 0) == ("127.0.0.1", True)
+    transport, client = await connect(server)
+    assert transport.get_extra_info("peername") == transport.get_extra_info("udp_peername") == (host, port)
+    transport.close()
+    await until(lambda: client.lost)
+    server.close()
+
+
+async def test_no_host_means_all_interfaces_of_both_families() -> None:
+    for host in (None, ""):
+        server = await utcp.create_server(Polite, host, 0, config=FAST)
+        assert {each.getsockname()[0] for each in server.sockets} == {"0.0.0.0", "::"}
+        for each in server.sockets:
+            local, port = ("127.0.0.1" if each.family == socket.AF_INET else "::1"), each.getsockname()[1]
+            transport, _ = await utcp.create_connection(Recorder, local, port, config=FAST)
+            assert transport.get_extra_info("peername")[0] == local
+            transport.close()
+        server.close()
+
+
+async def test_several_hosts_each_once() -> None:
+    server = await utcp.create_server(Polite, ["127.0.0.1", "::1", "127.0.0.1"], 0, config=FAST)
+    assert [each.getsockname()[0] for each in server.sockets] == ["127.0.0.1", "::1"]
+    server.close()
+
+
+async def test_sock_is_a_bound_udp_socket() -> None:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    server = await utcp.create_server(Polite, sock=sock, config=FAST)
+    assert server.sockets[0].getsockname() == sock.getsockname()
+    server.close()
+    await until(lambda: sock.fileno() == -1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({}, ValueError, "Neither host/port nor sock were specified"),
+        ({"host": "h", "sock": "s"}, ValueError, "host/port and sock can not be specified at the same time"),
+        ({"host": "h", "ssl": True}, TypeError, "ssl argument must be an SSLContext or None"),
+        ({"host": "h", "ssl_handshake_timeout": 1}, ValueError, "ssl_handshake_timeout is only meaningful with ssl"),
+        ({"host": "h", "ssl_shutdown_timeout": 1}, ValueError, "ssl_shutdown_timeout is only meaningful with ssl"),
+    ],
+)
+async def test_arguments_that_do_not_go_together(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=f"^{text}$"):
+        await utcp.create_server(Recorder, **arguments)
+
+
+async def test_a_stream_socket_is_refused() -> None:
+    with socket.socket() as sock, pytest.raises(ValueError, match="A Datagram Socket was expected, got"):
+        await utcp.create_server(Recorder, sock=sock)
+
+
+async def test_a_taken_address_and_a_foreign_one() -> None:
+    server = await utcp.create_server(Polite, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    before = started()
+    text = f"error while attempting to bind on address {address!r}: address already in use"
+    with pytest.raises(OSError, match=f"{re.escape(text)}$") as raised:
+        await utcp.create_server(Polite, ["::1", "127.0.0.1"], address[1])
+    assert raised.value.errno == errno.EADDRINUSE
+    await until(lambda: started() == before)  # all or none
+    with pytest.raises(OSError, match=re.escape("could not bind on any address out of [('192.0.2.1', 0)]")):
+        await utcp.create_server(Polite, "192.0.2.1", 0)
+    server.close()
+
+
+async def test_reuse_port_shares_the_udp_port() -> None:
+    one = await utcp.create_server(Polite, "127.0.0.1", 0, reuse_port=True)
+    two = await utcp.create_server(Polite, "127.0.0.1", one.sockets[0].getsockname()[1], reuse_port=True)
+    assert one.sockets[0].getsockname() == two.sockets[0].getsockname()
+    one.close()
+    two.close()
+
+
+async def test_two_servers_on_one_utcp_port(peers: Peers) -> None:
+    await peers.server.create_server(Polite, 7)
+    with pytest.raises(AddressInUse, match="port 7 is being listened on"):
+        await peers.server.create_server(Polite, 7)
+
+
+async def test_keep_alive(peers: Peers) -> None:
+    server = await utcp.create_server(peers.remember(Polite), "127.0.0.1", 0, keep_alive=True, config=FAST)
+    transport, _ = await connect(server)
+    await until(lambda: peers.accepted)
+    facade = peers.accepted[0].transport.get_extra_info("socket")
+    assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    transport.close()
+    server.close()
+
+
+async def test_start_serving_false_refuses_until_started() -> None:
+    server = await utcp.create_server(Polite, "127.0.0.1", 0, start_serving=False, config=FAST)
+    assert not server.is_serving()
+    with pytest.raises(ConnectionRefused):
+        await connect(server)
+    await server.start_serving()
+    await server.start_serving()
+    assert server.is_serving()
+    transport, _ = await connect(server)
+    transport.close()
+    server.close()
+
+
+async def test_close_stops_listening_and_leaves_connections_alone(peers: Peers) -> None:
+    server = await utcp.create_server(peers.remember(Polite), "127.0.0.1", 0, config=FAST)
+    address = server.sockets[0].getsockname()
+    transport, client = await connect(server)
+    await until(lambda: peers.accepted)
+    server.close()
+    server.close()
+    assert server.sockets == ()
+    assert not server.is_serving()
+    with pytest.raises(RuntimeError, match="is closed"):
+        await server.start_serving()
+    with pytest.raises(ConnectionRefused):
+        await utcp.open_connection(*address, config=FAST)
+    transport.write(b"still here")
+    await until(lambda: peers.accepted[0].received == b"still here")
+    transport.close()
+    await until(lambda: client.lost)
+
+
+async def test_wait_closed_waits_for_the_server_and_its_connections_in_either_order(peers: Peers) -> None:
+    server = await utcp.create_server(peers.remember(Polite), "127.0.0.1", 0, config=FAST)
+    waiting = asyncio.create_task(server.wait_closed())
+    transport, _ = await connect(server)
+    await until(lambda: peers.accepted)
+    await turns(5)
+    assert not waiting.done()
+    server.close()
+    await turns(5)
+    assert not waiting.done()
+    transport.close()
+    await until(lambda: peers.accepted[0].lost)
+    await waiting
+
+    server = await utcp.create_server(Polite, "127.0.0.1", 0, config=FAST)
+    transport, client = await connect(server)
+    transport.close()
+    await until(lambda: client.lost)
+    waiting = asyncio.create_task(server.wait_closed())
+    await turns(5)
+    assert not waiting.done()
+    server.close()
+    await waiting
+
+
+async def test_close_clients_and_abort_clients(peers: Peers) -> None:
+    server = await peers.server.create_server(peers.remember(Recorder))
+    clients = []
+    for _ in range(2):
+        _, client = await peers.client.create_connection(Polite, peers.host, peers.port)
+        clients.append(client)
+    await until(lambda: len(peers.accepted) == 2)
+    server.close_clients()
+    await until(lambda: all(client.lost for client in clients))
+    assert [client.lost for client in clients] == [[None], [None]]
+
+    _, client = await peers.client.create_connection(Polite, peers.host, peers.port)
+    await until(lambda: len(peers.accepted) == 3)
+    server.abort_clients()
+    await until(lambda: client.lost)
+    assert isinstance(client.lost[0], ConnectionReset)
+
+
+async def test_serve_forever() -> None:
+    server = await utcp.create_server(Polite, "127.0.0.1", 0, start_serving=False, config=FAST)
+    assert server.get_loop() is asyncio.get_running_loop()
+    serving = asyncio.create_task(server.serve_forever())
+    await until(server.is_serving)
+    with pytest.raises(RuntimeError, match=r"is already being awaited on serve_forever\(\)$"):
+        await server.serve_forever()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert not server.is_serving()
+    with pytest.raises(RuntimeError, match="is closed"):
+        await server.serve_forever()
+
+
+async def test_closing_cancels_serve_forever() -> None:
+    server = await utcp.create_server(Polite, "127.0.0.1", 0, config=FAST)
+    serving = asyncio.create_task(server.serve_forever())
+    await turns(2)
+    server.close()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+
+async def test_async_with_closes(peers: Peers) -> None:
+    async with await utcp.create_server(peers.remember(Polite), "127.0.0.1", 0, config=FAST) as server:
+        transport, _ = await connect(server)
+        transport.close()
+        await until(lambda: peers.accepted and peers.accepted[0].lost)
+    assert server.sockets == ()
+
+
+async def test_a_factory_that_raises_refuses_that_connection_only(peers: Peers) -> None:
+    contexts: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
+
+    def fail() -> Recorder:
+        raise LookupError("no protocol today")
+
+    await peers.server.create_server(peers.remember(fail, Polite))
+    _, one = await peers.client.create_connection(Recorder, peers.host, peers.port)
+    await until(lambda: one.lost)
+    assert isinstance(one.lost[0], ConnectionReset)
+    assert [context["message"] for context in contexts] == ["Error on transport creation for incoming connection"]
+    transport, two = await peers.client.create_connection(Recorder, peers.host, peers.port)
+    transport.close()
+    await until(lambda: two.lost)
+    assert two.lost == [None]
+
+
+async def test_a_closed_servers_socket_stays_for_time_wait_and_goes_with_it() -> None:
+    before = started()
+    server = await utcp.create_server(Recorder, "127.0.0.1", 0, config=FAST)
+    transport, client = await connect(server, Polite)
+    await until(lambda: server._clients)
+    server.close_clients()
+    await until(lambda: client.lost)
+    server.close()
+    await server.wait_closed()
+    (endpoint,) = (each for each in started() if each.address == transport.get_extra_info("udp_peername"))
+    assert len(endpoint.stack.time_wait) == 1  # it closed first
+    await turns(5)
+    assert endpoint.link.fileno() != -1
+    await until(lambda: endpoint.link.fileno() == -1)
+    assert not len(endpoint.stack.time_wait)
+    assert len(started() - before) == 1  # the shared client
+
+
+async def test_a_peer_whose_handshake_the_closing_cut_short_is_reset() -> None:
+    server = await utcp.create_server(Polite, "127.0.0.1", 0, config=FAST)
+    _, client = await connect(server)  # its ACK is still on the way
+    (endpoint,) = server._endpoints
+    assert [NAMES[each.state] for each in endpoint.stack.connections.values()] == ["SYN_RCVD"]
+    server.close()
+    await server.wait_closed()
+    await until(lambda: client.lost)
+    assert isinstance(client.lost[0], ConnectionReset)
+    await until(lambda: endpoint.link.fileno() == -1)
+
+
+async def test_a_server_can_be_started_again_while_its_predecessors_connections_are_in_time_wait() -> None:
+    config = Config(msl=1000)
+    server = await utcp.create_server(Recorder, "127.0.0.1", 0, config=config)
+    address = server.sockets[0].getsockname()
+    transport, client = await connect(server, Polite)
+    await until(lambda: server._clients)
+    server.close_clients()
+    await until(lambda: client.lost)
+    server.close()
+    await server.wait_closed()
+
+    again = await utcp.create_server(Polite, *address, config=config)
+    transport, client = await utcp.create_connection(Recorder, *address, config=FAST)
+    transport.close()
+    await until(lambda: client.lost)
+    assert client.lost == [None]
+    again.close()
+    await turns(5)
+    with pytest.raises(OSError, match="address already in use"):
+        await utcp.create_server(Polite, *address, config=FAST)  # another configuration is another stack
+
+
+async def test_a_server_that_took_an_endpoint_over_keeps_it(peers: Peers) -> None:
+    server = await utcp.create_server(peers.remember(Recorder), "127.0.0.1", 0, config=FAST)
+    address = server.sockets[0].getsockname()
+    _, client = await connect(server, Polite)
+    await until(lambda: server._clients)
+    server.close_clients()
+    await until(lambda: client.lost)
+    server.close()
+    again = await utcp.create_server(Polite, *address, config=FAST)
+    assert again._endpoints == server._endpoints
+    (endpoint,) = again._endpoints
+    await until(lambda: not len(endpoint.stack.time_wait))
+    await turns(5)
+    transport, client = await connect(again)
+    transport.close()
+    await until(lambda: client.lost)
+    again.close()
+    await until(lambda: endpoint.link.fileno() == -1)
+
+
+async def test_a_server_that_cannot_start_leaves_nothing() -> None:
+    before = started()
+    with pytest.raises(ValueError, match="backlog must be 1 or more"):
+        await utcp.create_server(Polite, "127.0.0.1", 0, backlog=0)
+    await until(lambda: started() == before)

@@ -1,0 +1,115 @@
+"""asyncio's streams over utcp."""
+
+import asyncio
+import socket
+
+import pytest
+
+import utcp
+from tests.aio.peers import FAST, Peers, until
+from utcp import StreamWriter
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_open_connection_and_start_server(host: str) -> None:
+    async with await utcp.start_server(echo, host, 0, config=FAST) as server:
+        name = server.sockets[0].getsockname()
+        reader, writer = await utcp.open_connection(host, name[1], config=FAST)
+        assert writer.get_extra_info("peername") == name
+        assert writer.get_extra_info("sockname")[0] == host
+        writer.write(b"a line\n")
+        assert await reader.readline() == b"a line\n"
+        writer.writelines([b"and ", b"the rest"])
+        await writer.drain()
+        assert writer.can_write_eof()
+        writer.write_eof()
+        assert await reader.read() == b"and the rest"
+        assert not writer.is_closing()
+        writer.close()
+        await writer.wait_closed()
+        assert writer.is_closing()
+
+
+async def test_the_same_on_an_endpoint(peers: Peers) -> None:
+    await peers.server.start_server(echo)
+    reader, writer = await peers.client.open_connection(peers.host, peers.port)
+    writer.write(b"question")
+    writer.write_eof()
+    assert await reader.read() == b"question"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_half_close_lets_the_other_side_go_on(peers: Peers) -> None:
+    async def answer_after_eof(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        question = await reader.read()
+        for word in (b"you ", b"said ", question):
+            writer.write(word)
+            await asyncio.sleep(0.002)
+        writer.close()
+
+    await peers.server.start_server(answer_after_eof)
+    reader, writer = await peers.client.open_connection(peers.host, peers.port)
+    writer.write(b"hello")
+    writer.write_eof()
+    assert await reader.read() == b"you said hello"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_the_limit_is_the_readers(peers: Peers) -> None:
+    async def long_line(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"x" * 1000)
+        writer.close()
+
+    await peers.server.start_server(long_line)
+    reader, writer = await peers.client.open_connection(peers.host, peers.port, limit=100)
+    with pytest.raises(ValueError, match="chunk exceed the limit"):
+        await reader.readline()
+    writer.close()
+    with pytest.raises(ValueError, match="Limit cannot be <= 0"):
+        await utcp.open_connection(peers.host, peers.port, limit=0)
+
+
+async def test_a_server_may_have_a_plain_callback_and_both_sides_get_our_writer(peers: Peers) -> None:
+    accepted: list[asyncio.StreamWriter] = []
+    await peers.server.start_server(lambda _, writer: accepted.append(writer))
+    _, writer = await peers.client.open_connection(peers.host, peers.port)
+    await until(lambda: accepted)
+    assert type(accepted[0]) is type(writer) is StreamWriter
+    writer.close()
+    accepted[0].close()
+    await accepted[0].wait_closed()
+
+
+async def test_a_failing_handler_closes_its_connection_and_is_reported(peers: Peers) -> None:
+    messages: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: messages.append(context["message"]))
+
+    async def fail(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        raise LookupError("no answer today")
+
+    await peers.server.start_server(fail)
+    reader, writer = await peers.client.open_connection(peers.host, peers.port)
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+    assert messages == ["Unhandled exception in client_connected_cb"]
+
+
+async def test_local_addr_and_family(peers: Peers) -> None:
+    await peers.server.start_server(echo)
+    _, writer = await utcp.open_connection(
+        peers.host, peers.port, family=socket.AF_INET, local_addr=("127.0.0.1", 7777), config=FAST
+    )
+    assert writer.get_extra_info("sockname") == ("127.0.0.1", 7777)
+    writer.close()
+    await writer.wait_closed()

@@ -1,0 +1,78 @@
+"""Socket addresses: numeric ones without a thread, names by the loop's resolver."""
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias, cast
+
+from utcp.udp.path import SocketAddress
+
+Host: TypeAlias = str | bytes | None
+Port: TypeAlias = int | str | bytes | None
+
+
+class Resolved(NamedTuple):
+    """An address family and a socket address of it."""
+
+    family: int
+    address: SocketAddress
+
+
+def with_port(address: SocketAddress, port: int) -> SocketAddress:
+    """The same address with another port."""
+    if len(address) == 4:
+        return (address[0], port, address[2], address[3])
+    return (address[0], port)
+
+
+def wildcard(family: int, port: int) -> SocketAddress:
+    """The address that stands for all of ours."""
+    return ("::", port, 0, 0) if family == socket.AF_INET6 else ("0.0.0.0", port)
+
+
+async def resolve(host: Host, port: Port, *, family: int = 0, proto: int = 0, flags: int = 0) -> list[Resolved]:
+    """All addresses of `host`, each once, in the resolver's order. Raises OSError (socket.gaierror) as getaddrinfo."""
+    numeric = _numeric(host, port, family)
+    if numeric is not None:
+        return [numeric]
+    infos = await asyncio.get_running_loop().getaddrinfo(
+        host, port, family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags
+    )
+    if not infos:
+        raise OSError("getaddrinfo() returned empty list")
+    return list(dict.fromkeys(Resolved(info[0], cast("SocketAddress", info[4])) for info in infos))
+
+
+def interleave(addresses: Iterable[Resolved], first_family_count: int) -> list[Resolved]:
+    """Alternate between families, after `first_family_count` - 1 extra ones of the first (RFC 8305 4)."""
+    by_family: dict[int, list[Resolved]] = {}
+    for resolved in addresses:
+        by_family.setdefault(resolved.family, []).append(resolved)
+    families = list(by_family.values())
+    head = families[0][: first_family_count - 1]
+    families[0] = families[0][first_family_count - 1 :]
+    turns = itertools.zip_longest(*families)
+    return head + [resolved for turn in turns for resolved in turn if resolved is not None]
+
+
+def _numeric(host: Host, port: Port, family: int) -> Resolved | None:
+    if host is None:
+        return None
+    if isinstance(host, bytes):
+        host = host.decode("idna")
+    if "%" in host:  # a scope: inet_pton() does not know them
+        return None
+    try:
+        number = int(port or 0)
+    except ValueError:  # the name of a service
+        return None
+    for candidate in (socket.AF_INET, socket.AF_INET6):
+        if family not in (socket.AF_UNSPEC, candidate):
+            continue
+        try:
+            socket.inet_pton(candidate, host)
+        except OSError:
+            continue
+        return Resolved(candidate, (host, number) if candidate == socket.AF_INET else (host, number, 0, 0))
+    return None

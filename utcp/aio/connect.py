@@ -1,0 +1,137 @@
+"""Clients: asyncio's `create_connection` and `open_connection`, over utcp."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl as ssl_module
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from utcp.aio.address import Host, Port, Resolved, resolve, wildcard, with_port
+from utcp.aio.address import interleave as interleave_families
+from utcp.aio.endpoint import DEFAULT_CONFIG, Endpoint
+from utcp.aio.opening import Opening
+from utcp.aio.race import first_to_open
+from utcp.aio.shared import LoopEndpoints
+from utcp.aio.streams import DEFAULT_LIMIT, StreamWriter, open_streams
+from utcp.aio.tls import Tls
+from utcp.config import Config
+from utcp.udp.path import SocketAddress
+from utcp.udp.platform import Platform
+
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+
+
+async def create_connection(
+    protocol_factory: Callable[[], ProtocolT],
+    host: Host = None,
+    port: Port = None,
+    *,
+    ssl: ssl_module.SSLContext | bool | None = None,
+    family: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    sock: socket.socket | None = None,
+    local_addr: tuple[str | None, int] | None = None,
+    server_hostname: str | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+    happy_eyeballs_delay: float | None = None,
+    interleave: int | None = None,
+    all_errors: bool = False,
+    config: Config | None = None,
+) -> tuple[asyncio.Transport, ProtocolT]:
+    """asyncio's `loop.create_connection`, over utcp: to UDP port `port` of `host`, utcp port `port`.
+
+    All connections of a loop with the same `config` and local host leave from one UDP socket; `local_addr` names that
+    host (None: any) and our utcp port (0: an ephemeral one). `sock` is a connected UDP socket that says both addresses;
+    it is closed, and an unconnected one bound to its address takes its place, for this connection alone.
+
+    Raises what asyncio's raises: ConnectionRefusedError, TimeoutError and other OSErrors of connections that failed;
+    AddressInUse when the local port is taken, or in TIME_WAIT, towards that peer; AddressNotAvailable when no ephemeral
+    port is left; ValueError for arguments that do not go together. When cancelled nothing is left of the attempt.
+    """
+    tls = Tls.of_client(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
+    config = DEFAULT_CONFIG if config is None else config
+    if host is None and port is None:
+        if sock is None:
+            raise ValueError("host and port was not specified and no sock specified")
+        return await _connect_socket(sock, config, protocol_factory, tls)
+    if sock is not None:
+        raise ValueError("host/port and sock can not be specified at the same time")
+    remotes = await resolve(host, port, family=family, proto=proto, flags=flags)
+    locals_ = None if local_addr is None else await _resolve_local(local_addr, family, proto, flags)
+    if interleave is None and happy_eyeballs_delay is not None:
+        interleave = 1
+    if interleave:
+        remotes = interleave_families(remotes, interleave)
+    attempts = [partial(_attempt, remote, locals_, config) for remote in remotes]
+    opening = await first_to_open(attempts, happy_eyeballs_delay, all_errors=all_errors)
+    return await opening.hand_over(protocol_factory, tls)
+
+
+async def open_connection(
+    host: Host = None, port: Port = None, *, limit: int = DEFAULT_LIMIT, **options: Any
+) -> tuple[asyncio.StreamReader, StreamWriter]:
+    """asyncio's `open_connection`, over utcp; `options` are those of `create_connection`."""
+    return await open_streams(lambda factory: create_connection(factory, host, port, **options), limit)
+
+
+async def _attempt(remote: Resolved, locals_: Sequence[Resolved] | None, config: Config) -> Opening:
+    family, address = remote
+    if locals_ is None:
+        endpoint = _client_endpoint(family, wildcard(family, 0), config)
+        local_port = None
+    else:
+        endpoint, local_port = _local_endpoint(family, locals_, config)
+    return await Opening.establish(endpoint.driver, address, address[1], local_port)
+
+
+def _client_endpoint(family: int, local: SocketAddress, config: Config) -> Endpoint:
+    """The loop's endpoint for clients on `local` (its port 0). Raises OSError when it cannot be bound."""
+    platform = Platform.of(asyncio.get_running_loop())
+    endpoints = LoopEndpoints.of(platform)
+    endpoint = endpoints.client(local, config)
+    if endpoint is None:
+        endpoint = Endpoint(config=config)
+        endpoint.run(platform.bind(family, local))
+        endpoints.share(local, endpoint)
+    return endpoint
+
+
+def _local_endpoint(family: int, locals_: Sequence[Resolved], config: Config) -> tuple[Endpoint, int | None]:
+    """The first local address of that family which can be bound, and the utcp port that goes with it."""
+    failure: OSError | None = None
+    for local_family, address in locals_:
+        if local_family == family:
+            try:
+                return _client_endpoint(family, with_port(address, 0), config), address[1] or None
+            except OSError as error:
+                failure = error
+    raise failure or OSError(f"no matching local address with {family=} found")
+
+
+async def _resolve_local(local_addr: tuple[str | None, int], family: int, proto: int, flags: int) -> list[Resolved]:
+    host, port = local_addr
+    if host is None:
+        return [Resolved(each, wildcard(each, port)) for each in (socket.AF_INET, socket.AF_INET6)]
+    return await resolve(host, port, family=family, proto=proto, flags=flags)
+
+
+async def _connect_socket(
+    sock: socket.socket, config: Config, protocol_factory: Callable[[], ProtocolT], tls: Tls | None
+) -> tuple[asyncio.Transport, ProtocolT]:
+    if sock.type != socket.SOCK_DGRAM:
+        raise ValueError(f"A Datagram Socket was expected, got {sock!r}")
+    # The link takes no connected socket, and a socket cannot be disconnected from Python.
+    family, local, remote = sock.family, sock.getsockname(), sock.getpeername()
+    sock.close()
+    endpoint = Endpoint(config=config)
+    endpoint.run(Platform.of(asyncio.get_running_loop()).bind(family, local))
+    try:
+        opening = await Opening.establish(endpoint.driver, remote, remote[1], None)
+        return await opening.hand_over(protocol_factory, tls)
+    finally:
+        endpoint.close_when_idle()

@@ -1,0 +1,176 @@
+"""What turns a link and a stack with an event loop: one reader, one timer, one flush for all connections."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from utcp.tcp.connection import Connection
+from utcp.tcp.listener import Listener
+from utcp.tcp.stack import Stack
+from utcp.udp.base import Link, SendError
+
+if TYPE_CHECKING:
+    from utcp.aio.transport import Transport
+
+BATCH: Final = 64
+"""Datagrams, or trains of them, that one wakeup takes in. More wait for the next turn: the loop has other users."""
+
+TIMER_RESOLUTION: Final = 0.001
+"""Seconds. uvloop fires at once what is due in less than half of this, which would spin until the deadline."""
+
+
+class Driver:
+    """Carries datagrams between a link and a stack, and tells the stack's users what happened.
+
+    A user is the `context` of a connection or listener; its `ready(connection_or_listener)` is called when something
+    happened, never in the middle of a batch. What users do about it leaves one loop turn later, by a flush that was put
+    behind their wakeups: so ACKs ride on replies, and the ACK of a FIN carries our own.
+    """
+
+    __slots__ = (
+        "_flushes",
+        "_ready",
+        "_timer",
+        "_timer_due",
+        "_writing",
+        "after_flush",
+        "closed",
+        "link",
+        "loop",
+        "stack",
+        "transports",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, link: Link, stack: Stack) -> None:
+        self.loop = loop
+        self.link = link
+        self.stack = stack
+        self.transports: dict[Transport, None] = {}
+        """Those whose connection_lost() is still to come."""
+        self.after_flush: Callable[[], None] | None = None
+        """Called after each flush: for one who waits until connections are gone."""
+        self.closed = False
+        self._flushes = 0  # scheduled; the last one does the work
+        self._ready: deque[Connection | Listener] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0  # on the link's clock
+        self._writing = False
+        loop.add_reader(link.fileno(), self._readable)
+
+    def schedule_flush(self) -> None:
+        """Send in the next loop turn what a user's call has brought about."""
+        if not self._flushes and not self.closed:
+            self._flushes = 1
+            self.loop.call_soon(self._flush)
+
+    def flush(self) -> None:
+        """Send now."""
+        if self.closed or self.link.pending:
+            return
+        now = self.link.now()
+        transmits = self.stack.datagrams_to_send(now)
+        if transmits:
+            self._fail(self.link.send(transmits), now)
+            self._await_room()
+
+    def close(self) -> None:
+        """Let go of the loop and close the link. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self.after_flush = None
+        # Before the descriptor is closed: a selector would go on with whoever gets its number next.
+        self.loop.remove_reader(self.link.fileno())
+        if self._writing:
+            self.loop.remove_writer(self.link.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.link.close()
+
+    def _readable(self) -> None:
+        stack = self.stack
+        now = self.link.now()
+        for data, remote, segment_size, ecn in self.link.receive(BATCH):
+            stack.receive_datagram(data, remote, now, segment_size, ecn)
+        self._dispatch()
+
+    def _writable(self) -> None:
+        self._fail(self.link.flush_pending(), self.link.now())
+        if not self.link.pending:
+            self._writing = False
+            self.loop.remove_writer(self.link.fileno())
+            self.schedule_flush()
+
+    def _await_room(self) -> None:
+        if self.link.pending:
+            self._writing = True
+            self.loop.add_writer(self.link.fileno(), self._writable)
+
+    def _fail(self, errors: list[SendError], now: float) -> None:
+        if errors:
+            for error in errors:
+                self.stack.path_failed(error.remote, error.errno, now)
+            self.schedule_flush()
+
+    def _dispatch(self) -> None:
+        # This flush stands behind all that the users below wake. One that was asked for earlier in this turn would run
+        # before them, so it leaves the work to this one.
+        self._flushes += 1
+        try:
+            self._tell()
+        finally:
+            self.loop.call_soon(self._flush)
+
+    def _tell(self) -> None:
+        ready = self._ready
+        ready.extend(self.stack.take_ready())
+        while ready:
+            item = ready.popleft()
+            user: Any = item.context
+            if user is not None:
+                user.ready(item)
+
+    def _flush(self) -> None:
+        if self.closed:
+            return
+        if self._flushes > 1:
+            self._flushes -= 1
+            return
+        try:
+            # What users' own calls have ended; and whoever a KeyboardInterrupt from a callback has left untold.
+            self._tell()
+        except BaseException:
+            self.loop.call_soon(self._flush)
+            raise
+        self._flushes = 0
+        self.flush()
+        self._arm()
+        if self.after_flush is not None:
+            self.after_flush()
+
+    def _arm(self) -> None:
+        """See that the timer fires by the stack's next deadline.
+
+        One that is due earlier stays: it will find nothing to do and arm the next. Deadlines mostly move later, with
+        every ACK, and cancelling a timer costs as much as making one. One for the same deadline stays as well: rounding
+        has made it a little later.
+        """
+        deadline = self.stack.next_timeout()
+        if deadline is None or (self._timer is not None and self._timer_due <= deadline + TIMER_RESOLUTION):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        now = self.link.now()
+        delay = max(1, math.ceil((deadline - now) / TIMER_RESOLUTION)) * TIMER_RESOLUTION
+        self._timer_due = now + delay
+        self._timer = self.loop.call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.stack.handle_timeout(self.link.now())
+        self._dispatch()

@@ -1,0 +1,384 @@
+"""An endpoint: one UDP socket, the stack behind it, and the event loop that drives them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl as ssl_module
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, Self, TypeVar
+
+from utcp.aio.address import resolve, wildcard
+from utcp.aio.driver import Driver
+from utcp.aio.opening import Opening
+from utcp.aio.race import first_to_open
+from utcp.aio.server import Acceptor, Server
+from utcp.aio.shared import LoopEndpoints
+from utcp.aio.streams import DEFAULT_LIMIT, ClientConnected, StreamWriter, open_streams, stream_factory
+from utcp.aio.tls import Tls
+from utcp.config import Config
+from utcp.errors import FinTimedOut
+from utcp.tcp.connection import Connection
+from utcp.tcp.listener import Listener
+from utcp.tcp.observer import Observer
+from utcp.tcp.stack import Stack
+from utcp.tcp.state import CLOSED, FIN_WAIT_2, TIME_WAIT
+from utcp.udp.base import Link
+from utcp.udp.link import UdpLink
+from utcp.udp.path import SocketAddress
+from utcp.udp.platform import Platform
+
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+
+DEFAULT_CONFIG: Final = Config()
+
+PEER_FIN_GRACE: Final = 1.0
+"""Seconds that closing an endpoint waits, once all is delivered, for FINs of peers that have not closed yet: when the
+endpoint is gone nobody acknowledges them."""
+
+HALF_OPEN_GRACE: Final = 1.0
+"""Seconds that a closed server's endpoint stays for peers whose handshake was under way: they may think that they are
+connected, and what they send gets RST."""
+
+
+class Endpoint:
+    """One UDP socket, over which any number of connections and servers run, each with utcp ports of its own.
+
+    `local_addr` is the UDP address to bind, host None for the wildcard and port 0 for one that the system picks; None
+    is both. `family` chooses IPv4 (default) or IPv6 where the host does not. `sock` is a bound UDP socket to use
+    instead; it belongs to the endpoint. `observer` sees what the stack does; None logs to structlog if the
+    application has configured that.
+
+    Use it as `async with Endpoint(...) as endpoint:`, or `start()` and `aclose()` it.
+    """
+
+    def __init__(
+        self,
+        local_addr: tuple[str | None, int] | None = None,
+        *,
+        sock: socket.socket | None = None,
+        family: int = 0,
+        config: Config | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        if sock is not None and local_addr is not None:
+            raise ValueError("local_addr and sock can not be specified at the same time")
+        self.config: Final = DEFAULT_CONFIG if config is None else config
+        self._local_addr = local_addr
+        self._sock = sock
+        self._family = family
+        self._observer = observer
+        self._driver: Driver | None = None
+        self._closed: asyncio.Future[None] | None = None
+        self._grace: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        if self._driver is None:
+            return f"<{type(self).__name__} not started>"
+        state = "closed" if self._driver.closed else "open"
+        return f"<{type(self).__name__} {state} {self.address} connections={len(self.stack.connections)}>"
+
+    # --- its life
+
+    async def start(self) -> Self:
+        """Bind the socket and begin to listen to it. Raises OSError when that fails, RuntimeError the second time."""
+        if self._sock is None:
+            host, port = self._local_addr or (None, 0)
+            platform = Platform.of(asyncio.get_running_loop())
+            if host is None:
+                family = self._family or socket.AF_INET
+                self.run(platform.bind(family, wildcard(family, port)))
+                return self
+            family, address = (await resolve(host, port, family=self._family, flags=socket.AI_PASSIVE))[0]
+            self.run(platform.bind(family, address))
+            return self
+        self.run(UdpLink(self._sock))
+        return self
+
+    def run(self, link: Link) -> None:
+        """Begin with this link, on the running loop. `start()` calls it with one on a UDP socket."""
+        if self._driver is not None:
+            link.close()
+            raise RuntimeError("the endpoint has been started already")
+        loop = asyncio.get_running_loop()
+        platform = Platform.of(loop)
+        # A window that the socket's buffer cannot hold would only mean loss.
+        window = max(2048, min(self.config.recv_buffer, link.receive_capacity // 2))
+        stack = Stack(
+            replace(self.config, recv_buffer=window),
+            secret=platform.secret(),
+            mtu=link.mtu,
+            default_mss=1220 if len(link.address) == 4 else 536,  # RFC 9293 3.7.1, MUST-15
+            observer=self._observer if self._observer is not None else _default_observer(),
+        )
+        self._driver = Driver(loop, link, stack)
+        self._siblings = LoopEndpoints.of(platform)
+        self._siblings.add(self)
+
+    async def aclose(self) -> None:
+        """Close every connection, wait until the peers have acknowledged all, and close the socket.
+
+        Whatever is not acknowledged after `Config.close_timeout` is reset, and its connection_lost() gets FinTimedOut.
+        When this returns every transport has had its connection_lost(). Idempotent; cancelling it closes at once.
+        """
+        await self.drain()
+        await self.finish()
+
+    async def drain(self) -> None:
+        """The first part of `aclose()`: the socket stays, and answers. What another `aclose()` has begun is awaited."""
+        driver = self._driver
+        if driver is None or driver.closed:
+            return
+        if self._closed is not None:
+            await asyncio.shield(self._closed)
+            return
+        self._closed = driver.loop.create_future()
+        try:
+            self._close_all(driver)
+            await _until(driver, _delivered, self.config.close_timeout)
+            await _until(driver, _finished, min(PEER_FIN_GRACE, self.config.close_timeout))
+        except BaseException:
+            self._shut(driver)
+            raise
+
+    async def finish(self) -> None:
+        """The second part of `aclose()`: reset what is not delivered, and close the socket."""
+        driver = self._driver
+        if driver is None or driver.closed:
+            return
+        self._shut(driver)
+        # Each lost connection is told in the next turn; TLS above a transport passes that on one turn later.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def vanish(self) -> None:
+        """Let go of everything and tell nobody, as when the machine loses its power. For simulations."""
+        driver = self._driver
+        if driver is not None and not driver.closed:
+            for transport in list(driver.transports):
+                transport.vanish()
+            driver.close()
+
+    def close_when_idle(self) -> None:
+        """Close as soon as no connection and no TIME_WAIT record is left, without waiting for it.
+
+        Until then a new server on the same address takes the endpoint over.
+        """
+        driver = self._driver
+        if driver is None or driver.closed or self._closed is not None:
+            return
+
+        def close_if_idle() -> None:
+            stack = driver.stack
+            if not (driver.transports or stack.connections or len(stack.time_wait) or self._grace):
+                self._shut(driver)
+
+        driver.after_flush = close_if_idle
+        driver.schedule_flush()
+        self._siblings.linger(self)
+
+    def keep_open(self) -> None:
+        """Take close_when_idle() back: there is a new server."""
+        self.driver.after_flush = None
+
+    @staticmethod
+    def _close_all(driver: Driver) -> None:
+        now = driver.link.now()
+        for listener in list(driver.stack.listeners.values()):
+            if isinstance(listener.context, Acceptor):
+                listener.context.server.close()
+            listener.close(now)
+        for connection in list(driver.stack.connections.values()):
+            if isinstance(connection.context, Opening):
+                connection.abort(now)
+        for transport in list(driver.transports):
+            transport.close()
+
+    def _shut(self, driver: Driver) -> None:
+        if driver.closed:
+            return
+        now = driver.link.now()
+        for connection in list(driver.stack.connections.values()):
+            if not _delivered(connection):
+                connection.abort(now)
+        for transport in list(driver.transports):
+            transport.lose(FinTimedOut("The endpoint was closed before the peer had acknowledged everything"))
+        driver.flush()
+        self._end_grace()
+        driver.close()
+        self._siblings.discard(self)
+        if self._closed is not None:
+            self._closed.set_result(None)
+
+    # --- what it is made of
+
+    @property
+    def driver(self) -> Driver:
+        """Raises RuntimeError unless the endpoint is open."""
+        if self._driver is None or self._driver.closed or self._closed is not None:
+            raise RuntimeError(f"{self!r} is not open")
+        return self._driver
+
+    @property
+    def stack(self) -> Stack:
+        """The protocol behind the socket. It outlives `aclose()`, for looking at."""
+        return self._started().stack
+
+    @property
+    def link(self) -> Link:
+        """The socket, and the clock. It outlives `aclose()`, for looking at."""
+        return self._started().link
+
+    @property
+    def address(self) -> SocketAddress:
+        """The UDP address that it is bound to."""
+        return self._started().link.address
+
+    def _started(self) -> Driver:
+        if self._driver is None:
+            raise RuntimeError("the endpoint has not been started")
+        return self._driver
+
+    # --- clients
+
+    async def create_connection(
+        self,
+        protocol_factory: Callable[[], ProtocolT],
+        host: str,
+        port: int,
+        *,
+        udp_port: int | None = None,
+        local_port: int | None = None,
+        ssl: ssl_module.SSLContext | bool | None = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        all_errors: bool = False,
+    ) -> tuple[asyncio.Transport, ProtocolT]:
+        """Connect to utcp port `port` behind UDP port `udp_port` (None: the same number) of `host`.
+
+        `local_port` is our utcp port, None for an ephemeral one. The addresses of `host` are tried in turn. Raises what
+        asyncio's create_connection raises; AddressInUse when `local_port` is taken towards that peer,
+        AddressNotAvailable when no ephemeral port is left.
+        """
+        tls = Tls.of_client(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
+        driver = self.driver
+        udp_port = port if udp_port is None else udp_port
+        addresses = await resolve(host, udp_port, family=socket.AF_INET6 if len(self.address) == 4 else socket.AF_INET)
+        attempts = [partial(Opening.establish, driver, address, port, local_port) for _, address in addresses]
+        opening = await first_to_open(attempts, None, all_errors=all_errors)
+        return await opening.hand_over(protocol_factory, tls)
+
+    async def open_connection(
+        self, host: str, port: int, *, limit: int = DEFAULT_LIMIT, **options: Any
+    ) -> tuple[asyncio.StreamReader, StreamWriter]:
+        """`create_connection` with asyncio's streams; `options` are its."""
+        return await open_streams(lambda factory: self.create_connection(factory, host, port, **options), limit)
+
+    # --- servers
+
+    async def create_server(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        port: int = 0,
+        *,
+        backlog: int = 100,
+        ssl: ssl_module.SSLContext | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        start_serving: bool = True,
+    ) -> Server:
+        """Listen on utcp port `port`; 0 is the number of the UDP port. The endpoint outlives the server.
+
+        Raises AddressInUse when another server has the port.
+        """
+        tls = Tls.of_server(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        loop = self.driver.loop
+        server = Server(loop, [self], [port or self.address[1]], protocol_factory, backlog, tls, owns_endpoints=False)
+        if start_serving:
+            await server.start_serving()
+        return server
+
+    async def start_server(
+        self, client_connected_cb: ClientConnected, port: int = 0, *, limit: int = DEFAULT_LIMIT, **options: Any
+    ) -> Server:
+        """`create_server` with asyncio's streams; `options` are its."""
+        return await self.create_server(stream_factory(client_connected_cb, limit), port, **options)
+
+    # --- what servers call
+
+    def listen(self, port: int, backlog: int, user: object) -> Listener:
+        """Listen on a utcp port; `user.ready(listener)` is called when connections wait. Raises AddressInUse."""
+        driver = self.driver
+        return driver.stack.listen(port, driver.link.now(), backlog=backlog, context=user)
+
+    def stop_listening(self, listener: Listener) -> None:
+        """The counterpart of `listen()`; also once the endpoint is closed."""
+        driver = self._started()
+        if listener.half_open and not driver.closed:
+            self._end_grace()
+            self._grace = driver.loop.call_later(HALF_OPEN_GRACE, self._end_grace)
+        listener.close(driver.link.now())
+        driver.schedule_flush()
+
+    def _end_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+            self._started().schedule_flush()
+
+    def abort(self, connection: Connection) -> None:
+        """Reset a connection that has no user."""
+        driver = self._started()
+        connection.abort(driver.link.now())
+        driver.schedule_flush()
+
+
+def _delivered(connection: Connection) -> bool:
+    """The peer has acknowledged all data and our FIN, or the connection is over."""
+    return connection.state in (FIN_WAIT_2, TIME_WAIT, CLOSED)
+
+
+def _finished(connection: Connection) -> bool:
+    return connection.state in (TIME_WAIT, CLOSED)
+
+
+async def _until(driver: Driver, done: Callable[[Connection], bool], timeout: float) -> None:
+    """Wait until every connection is `done`, but no longer than `timeout` seconds."""
+    waiting = list(driver.stack.connections.values())
+    waiter = driver.loop.create_future()
+
+    def check() -> None:
+        while waiting and done(waiting[-1]):
+            waiting.pop()
+        if not waiting and not waiter.done():
+            waiter.set_result(None)
+
+    # At least one flush: it also tells users what has ended.
+    driver.after_flush = check
+    driver.schedule_flush()
+    try:
+        async with asyncio.timeout(timeout):
+            await waiter
+    except TimeoutError:
+        return
+    finally:
+        driver.after_flush = None
+
+
+def _default_observer() -> Observer | None:
+    # An application that logs by structlog has imported it; utcp does not do it for others.
+    if "structlog" not in sys.modules:
+        return None
+    from utcp.trace import default_observer
+
+    return default_observer()

@@ -1,0 +1,125 @@
+"""Servers: asyncio's `create_server` and `start_server`, over utcp."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import socket
+import ssl as ssl_module
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from utcp.aio.address import Port, Resolved, resolve
+from utcp.aio.endpoint import DEFAULT_CONFIG, Endpoint
+from utcp.aio.server import Server
+from utcp.aio.shared import LoopEndpoints
+from utcp.aio.streams import DEFAULT_LIMIT, ClientConnected, stream_factory
+from utcp.aio.tls import Tls
+from utcp.config import Config
+from utcp.udp.platform import Platform
+
+
+async def create_server(
+    protocol_factory: Callable[[], asyncio.BaseProtocol],
+    host: str | Iterable[str | None] | None = None,
+    port: Port = None,
+    *,
+    family: int = socket.AF_UNSPEC,
+    flags: int = socket.AI_PASSIVE,
+    sock: socket.socket | None = None,
+    backlog: int = 100,
+    ssl: ssl_module.SSLContext | None = None,
+    reuse_address: bool | None = None,
+    reuse_port: bool | None = None,
+    keep_alive: bool | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+    start_serving: bool = True,
+    config: Config | None = None,
+) -> Server:
+    """asyncio's `loop.create_server`, over utcp: binds UDP port `port` and listens on the same utcp port.
+
+    `port` 0: the system picks the UDP port. `host` None: all interfaces. `sock` is a bound UDP socket to use instead.
+    Once the server is closed each socket stays until no connection and no TIME_WAIT record of its is left, or the loop
+    ends; a new server on its address takes it over. `reuse_address` changes nothing: for UDP it would mean to share the
+    port, which is `reuse_port`.
+
+    Raises what asyncio's raises: OSError ("error while attempting to bind on address ..."), ValueError and TypeError
+    for arguments that do not go together.
+    """
+    tls = Tls.of_server(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+    config = DEFAULT_CONFIG if config is None else config
+    if keep_alive:
+        config = replace(config, keepalive=True)
+    if sock is not None:
+        if host is not None or port is not None:
+            raise ValueError("host/port and sock can not be specified at the same time")
+        if sock.type != socket.SOCK_DGRAM:
+            raise ValueError(f"A Datagram Socket was expected, got {sock!r}")
+        endpoint = Endpoint(sock=sock, config=config)
+        await endpoint.start()
+        endpoints = [endpoint]
+    elif host is None and port is None:
+        raise ValueError("Neither host/port nor sock were specified")
+    else:
+        hosts = [host or None] if host is None or isinstance(host, str) else host
+        resolved = await asyncio.gather(*(resolve(each, port, family=family, flags=flags) for each in hosts))
+        endpoints = _bind_all(dict.fromkeys(itertools.chain.from_iterable(resolved)), config, bool(reuse_port))
+    server = Server(
+        asyncio.get_running_loop(),
+        endpoints,
+        [endpoint.address[1] for endpoint in endpoints],
+        protocol_factory,
+        backlog,
+        tls,
+        owns_endpoints=True,
+    )
+    if start_serving:
+        try:
+            await server.start_serving()
+        except BaseException:
+            server.close()
+            raise
+    return server
+
+
+async def start_server(
+    client_connected_cb: ClientConnected,
+    host: str | Iterable[str | None] | None = None,
+    port: Port = None,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    **options: Any,
+) -> Server:
+    """asyncio's `start_server`, over utcp; `options` are those of `create_server`."""
+    return await create_server(stream_factory(client_connected_cb, limit), host, port, **options)
+
+
+def _bind_all(addresses: Iterable[Resolved], config: Config, reuse_port: bool) -> list[Endpoint]:
+    """An endpoint on each address, but for those that this host does not have. All or none."""
+    addresses = list(addresses)
+    endpoints: list[Endpoint] = []
+    platform = Platform.of(asyncio.get_running_loop())
+    siblings = LoopEndpoints.of(platform)
+    try:
+        for family, address in addresses:
+            endpoint = siblings.adopt(address, config)
+            if endpoint is None:
+                try:
+                    link = platform.bind(family, address, reuse_port=reuse_port)
+                except OSError as error:
+                    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                        continue  # the host does without this family
+                    raise
+                endpoint = Endpoint(config=config)
+                endpoint.run(link)
+            endpoints.append(endpoint)
+    except BaseException:
+        for endpoint in endpoints:
+            endpoint.close_when_idle()
+        raise
+    if not endpoints:
+        raise OSError(f"could not bind on any address out of {[address for _, address in addresses]!r}")
+    return endpoints

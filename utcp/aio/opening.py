@@ -1,0 +1,98 @@
+"""An active open while it is under way, and its handing over to a transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from utcp.aio.address import with_port
+from utcp.aio.driver import Driver
+from utcp.aio.tls import Secured, Tls
+from utcp.aio.transport import Transport
+from utcp.errors import ConnectionAborted
+from utcp.tcp.connection import Connection
+from utcp.tcp.event import CONNECTED, ENDED
+from utcp.udp.path import SocketAddress
+
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+
+
+class Opening:
+    """The user of a connection until it has a transport; keeps what happens meanwhile."""
+
+    __slots__ = ("connection", "driver", "events", "waiter")
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.connection: Connection | None = None
+        self.events = 0
+        self.waiter: asyncio.Future[None] = driver.loop.create_future()
+
+    @classmethod
+    async def establish(cls, driver: Driver, address: SocketAddress, port: int, local_port: int | None) -> Opening:
+        """Connect to utcp port `port` at the UDP address `address`.
+
+        Raises the connection's error in asyncio's words ("Connect call failed ..."), AddressInUse or
+        AddressNotAvailable for the local port, OSError when there is no route. When cancelled nothing is left of it.
+        """
+        self = cls(driver)
+        link = driver.link
+        self.connection = driver.stack.connect(
+            link.remote(address), port, link.now(), local_port=local_port, context=self
+        )
+        driver.schedule_flush()
+        try:
+            await self.waiter
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
+        if not self.events & CONNECTED:
+            raise self._failure(with_port(address, port))
+        return self
+
+    def ready(self, connection: Connection) -> None:
+        self.events |= connection.take_events()
+        if self.events & (CONNECTED | ENDED) and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def abandon(self) -> None:
+        """Nobody wants the connection. Before the handshake is complete it vanishes; afterwards RST goes out."""
+        connection = self.connection
+        if connection is None:
+            return
+        self.connection = connection.context = None
+        if not self.events & ENDED:
+            connection.abort(self.driver.link.now())
+            self.driver.schedule_flush()
+
+    def _failure(self, address: SocketAddress) -> OSError:
+        """Why there is no connection, in asyncio's words."""
+        error = None if self.connection is None else self.connection.error
+        self.abandon()
+        if error is None:
+            return ConnectionAborted("The endpoint was closed")
+        error.strerror = f"Connect call failed {address}"
+        error.args = (error.errno, error.strerror)
+        return error
+
+    async def hand_over(
+        self, protocol_factory: Callable[[], ProtocolT], tls: Tls | None
+    ) -> tuple[asyncio.Transport, ProtocolT]:
+        """Give the established connection a transport and a protocol, over TLS if asked; complete its handshake."""
+        connection = self.connection
+        if connection is None:
+            raise ConnectionAborted("The endpoint was closed")
+        try:
+            protocol = protocol_factory()
+            secure = None if tls is None else Secured(self.driver.loop, protocol, tls)
+        except BaseException:
+            self.abandon()
+            raise
+        self.connection = None
+        transport = Transport(self.driver, connection, protocol if secure is None else secure.protocol)
+        transport.start(self.events)
+        if secure is None:
+            return transport, protocol
+        await secure.handshake()
+        return secure.transport, protocol

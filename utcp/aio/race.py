@@ -1,0 +1,86 @@
+"""Trying several addresses: one after another, or overlapping (RFC 8305, "happy eyeballs")."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeAlias
+
+from utcp.aio.opening import Opening
+
+Attempt: TypeAlias = Callable[[], Coroutine[Any, Any, Opening]]
+
+
+async def first_to_open(attempts: Sequence[Attempt], delay: float | None, *, all_errors: bool) -> Opening:
+    """The first of `attempts` that succeeds; nothing is left of the others.
+
+    Each begins when the one before has failed, or after `delay` seconds if not None. When all fail: the error, if they
+    say the same, else OSError("Multiple exceptions: ..."); with `all_errors` an ExceptionGroup.
+    """
+    errors: list[OSError] = []
+    try:
+        if delay is None:
+            for attempt in attempts:
+                try:
+                    return await attempt()
+                except OSError as error:
+                    errors.append(error)
+        else:
+            winner = await _race(attempts, delay, errors)
+            if winner is not None:
+                return winner
+        raise _combined(errors, all_errors)
+    finally:
+        errors.clear()  # their tracebacks hold this frame
+
+
+def _combined(errors: list[OSError], all_errors: bool) -> Exception:
+    if all_errors:
+        return ExceptionGroup("create_connection failed", list(errors))
+    if all(str(error) == str(errors[0]) for error in errors):
+        return errors[0]
+    return OSError("Multiple exceptions: {}".format(", ".join(str(error) for error in errors)))
+
+
+async def _race(attempts: Sequence[Attempt], delay: float, errors: list[OSError]) -> Opening | None:
+    """The winner, None when there is none; `errors` get what the losers raised, in the order in which they failed.
+
+    asyncio.staggered's race is no help: when two attempts succeed in the same loop turn, one is lost and stays open.
+    """
+    waiting = list(reversed(attempts))
+    running: set[asyncio.Task[Opening]] = set()
+    winners: list[Opening] = []
+    try:
+        while not winners and (waiting or running):
+            newest = None
+            if waiting:
+                newest = asyncio.create_task(waiting.pop()())
+                running.add(newest)
+            next_is_due = False
+            while running and not winners and not next_is_due:
+                done, running = await asyncio.wait(
+                    running, timeout=delay if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                next_is_due = newest in done or not done
+                _sort(done, winners, errors)
+    except BaseException:
+        for winner in winners:
+            winner.abandon()
+        raise
+    finally:
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+            _sort((task for task in running if not task.cancelled()), winners, errors)
+    for loser in winners[1:]:
+        loser.abandon()
+    return winners[0] if winners else None
+
+
+def _sort(done: Iterable[asyncio.Task[Opening]], winners: list[Opening], errors: list[OSError]) -> None:
+    for task in done:
+        try:
+            winners.append(task.result())
+        except OSError as error:
+            errors.append(error)

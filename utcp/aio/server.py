@@ -1,0 +1,176 @@
+"""The asyncio server: what listens on one port of one or several endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from utcp.aio.address import with_port
+from utcp.aio.socket_facade import ListeningSocket
+from utcp.aio.tls import Secured, Tls
+from utcp.aio.transport import Transport
+from utcp.tcp.listener import Listener
+
+if TYPE_CHECKING:
+    from utcp.aio.endpoint import Endpoint
+
+
+class Server(asyncio.AbstractServer):
+    """Accepts connections on utcp port `port` of each endpoint. asyncio's Server of 3.13, on every version."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        endpoints: Sequence[Endpoint],
+        ports: Sequence[int],
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        backlog: int,
+        tls: Tls | None,
+        *,
+        owns_endpoints: bool,
+    ) -> None:
+        self._loop = loop
+        self._endpoints = endpoints
+        self._ports = ports
+        self._protocol_factory = protocol_factory
+        self._backlog = backlog
+        self._tls = tls
+        self._owns_endpoints = owns_endpoints
+        self._listeners: list[Listener] = []
+        self._clients: dict[Transport, None] = {}  # in order: simulated runs are reproducible
+        self._sockets: tuple[ListeningSocket, ...] = tuple(
+            ListeningSocket(with_port(endpoint.address, port)) for endpoint, port in zip(endpoints, ports, strict=True)
+        )
+        self._context = contextvars.copy_context()
+        self._closed = False
+        self._serving_forever: asyncio.Future[None] | None = None
+        self._gone: asyncio.Future[None] = loop.create_future()  # closed, and the last client has left
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} sockets={self.sockets!r}>"
+
+    @property
+    def sockets(self) -> tuple[ListeningSocket, ...]:
+        """One for each address listened on; none once closed."""
+        return self._sockets
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def is_serving(self) -> bool:
+        return bool(self._listeners)
+
+    async def start_serving(self) -> None:
+        """Begin to accept; nothing when it does already.
+
+        Raises AddressInUse when another server listens on the same port of the endpoint, RuntimeError once closed.
+        """
+        if self._closed:
+            raise RuntimeError(f"server {self!r} is closed")
+        self.listen()
+
+    async def serve_forever(self) -> None:
+        """Accept until cancelled, then close and wait_closed()."""
+        if self._serving_forever is not None:
+            raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
+        if self._closed:
+            raise RuntimeError(f"server {self!r} is closed")
+        self.listen()
+        self._serving_forever = self._loop.create_future()
+        try:
+            await self._serving_forever
+        except asyncio.CancelledError:
+            self.close()
+            await self.wait_closed()
+            raise
+        finally:
+            self._serving_forever = None
+
+    def close(self) -> None:
+        """Stop accepting. Connections that are open stay."""
+        if self._closed:
+            return
+        self._closed = True
+        self._sockets = ()
+        for endpoint, listener in zip(self._endpoints, self._listeners, strict=False):
+            endpoint.stop_listening(listener)
+        self._listeners = []
+        if self._serving_forever is not None and not self._serving_forever.done():
+            self._serving_forever.cancel()
+        if self._owns_endpoints:
+            for endpoint in self._endpoints:
+                endpoint.close_when_idle()
+        self._wake()
+
+    def close_clients(self) -> None:
+        """Close the connections that were accepted."""
+        for transport in self._clients.copy():
+            transport.close()
+
+    def abort_clients(self) -> None:
+        """Reset the connections that were accepted."""
+        for transport in self._clients.copy():
+            transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the server is closed and the last connection that it accepted is gone, in either order."""
+        await asyncio.shield(self._gone)
+
+    # --- what the endpoint and the transports call
+
+    def listen(self) -> None:
+        if self._listeners:
+            return
+        try:
+            for endpoint, port in zip(self._endpoints, self._ports, strict=True):
+                self._listeners.append(endpoint.listen(port, self._backlog, Acceptor(self, endpoint)))
+        except BaseException:
+            for endpoint, listener in zip(self._endpoints, self._listeners, strict=False):
+                endpoint.stop_listening(listener)
+            self._listeners = []
+            raise
+
+    def accept(self, endpoint: Endpoint, listener: Listener) -> None:
+        """Give every connection that waits a transport and a protocol."""
+        while (connection := listener.accept()) is not None:
+            context = self._context.copy()
+            try:
+                protocol = context.run(self._protocol_factory)
+                if self._tls is not None:
+                    protocol = Secured(self._loop, protocol, self._tls).protocol
+            except BaseException as exc:
+                endpoint.abort(connection)
+                if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+                    raise
+                self._loop.call_exception_handler(
+                    {"message": "Error on transport creation for incoming connection", "exception": exc}
+                )
+                continue
+            transport = Transport(endpoint.driver, connection, protocol, server=self, context=context)
+            transport.start(connection.take_events())
+
+    def attach(self, transport: Transport) -> None:
+        self._clients[transport] = None
+
+    def detach(self, transport: Transport) -> None:
+        self._clients.pop(transport, None)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._closed and not self._clients and not self._gone.done():
+            self._gone.set_result(None)
+
+
+class Acceptor:
+    """The user of a listener: brings a server and one of its endpoints together."""
+
+    __slots__ = ("endpoint", "server")
+
+    def __init__(self, server: Server, endpoint: Endpoint) -> None:
+        self.server = server
+        self.endpoint = endpoint
+
+    def ready(self, listener: Listener) -> None:
+        self.server.accept(self.endpoint, listener)

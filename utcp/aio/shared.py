@@ -1,0 +1,101 @@
+"""The endpoints of an event loop: those that clients share, those that linger, and their closing at the loop's end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+from utcp.config import Config
+from utcp.udp.path import SocketAddress
+from utcp.udp.platform import Platform
+
+if TYPE_CHECKING:
+    from utcp.aio.endpoint import Endpoint
+
+
+class LoopEndpoints:
+    """All started endpoints of one loop.
+
+    Those that nobody else owns (a loop's clients share theirs; a server's outlives the server) are closed here at the
+    loop's end, and so are those that their owner forgot. Both loops' runners offer one hook for that: before they close
+    the loop they finalise its asynchronous generators, so one is kept suspended.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._started: dict[Endpoint, None] = {}  # in order: simulated runs are reproducible
+        self._clients: dict[SocketAddress, list[Endpoint]] = {}
+        self._lingering: dict[SocketAddress, Endpoint] = {}
+        self._guard = self._closed_with_the_loop()
+        try:
+            # The loop learns of the generator by its first step, which runs up to the yield.
+            self._guard.asend(None).send(None)
+        except StopIteration:
+            pass
+
+    @classmethod
+    def of(cls, platform: Platform) -> LoopEndpoints:
+        """Those of the running loop, whose platform this is."""
+        endpoints: LoopEndpoints | None = platform.get_endpoints()
+        if endpoints is None:
+            endpoints = cls(platform)
+            platform.set_endpoints(endpoints)
+        return endpoints
+
+    def add(self, endpoint: Endpoint) -> None:
+        self._started[endpoint] = None
+
+    def discard(self, endpoint: Endpoint) -> None:
+        """It is closed."""
+        self._started.pop(endpoint, None)
+        for clients in self._clients.values():
+            if endpoint in clients:
+                clients.remove(endpoint)
+        if self._lingering.get(endpoint.address) is endpoint:
+            del self._lingering[endpoint.address]
+
+    def client(self, address: SocketAddress, config: Config) -> Endpoint | None:
+        """The endpoint from which clients connect that ask for the local UDP address `address` (its port 0: any); None
+        when there is none yet."""
+        for endpoint in self._clients.get(address, ()):
+            # Identity first: comparing two configurations means comparing their thirty fields.
+            if endpoint.config is config or endpoint.config == config:
+                return endpoint
+        return None
+
+    def share(self, address: SocketAddress, endpoint: Endpoint) -> None:
+        """From now on `client()` finds it."""
+        self._clients.setdefault(address, []).append(endpoint)
+
+    def vanish(self) -> None:
+        """The machine that they were on is gone; see Endpoint.vanish()."""
+        for endpoint in list(self._started):
+            endpoint.vanish()
+        self._started.clear()
+
+    def linger(self, endpoint: Endpoint) -> None:
+        """Its server is closed, and it stays for the connections that are left, TIME_WAIT included."""
+        self._lingering[endpoint.address] = endpoint
+
+    def adopt(self, address: SocketAddress, config: Config) -> Endpoint | None:
+        """A lingering endpoint on `address`, which lingers no longer.
+
+        So a server can be started again on its port while connections of the last one are in TIME_WAIT.
+        """
+        endpoint = self._lingering.get(address)
+        if endpoint is None or endpoint.config != config:
+            return None
+        del self._lingering[address]
+        endpoint.keep_open()
+        return endpoint
+
+    async def _closed_with_the_loop(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self._platform.set_endpoints(None)
+            endpoints = list(self._started)
+            # All stay until the last is done: they may be each other's peers.
+            await asyncio.gather(*(endpoint.drain() for endpoint in endpoints))
+            await asyncio.gather(*(endpoint.finish() for endpoint in endpoints))

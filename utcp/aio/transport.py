@@ -1,0 +1,442 @@
+"""The asyncio transport of one connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import warnings
+from asyncio import constants, transports
+from asyncio.log import logger
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from utcp.aio.address import with_port
+from utcp.aio.driver import Driver
+from utcp.aio.socket_facade import ConnectionSocket
+from utcp.errors import InvalidState
+from utcp.tcp.connection import Connection
+from utcp.tcp.event import ENDED, PEER_CLOSED, READABLE, WRITABLE
+
+if TYPE_CHECKING:
+    from utcp.aio.server import Server
+
+MAX_READ: Final = 256 * 1024
+"""Octets handed to a protocol at once, as asyncio reads from a socket."""
+
+# The mixin is private, but loop.sendfile()'s fallback insists on it.
+_FlowControlMixin: Any = transports._FlowControlMixin  # noqa: SLF001
+
+
+class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # the mixin is Any, see above
+    """One connection as asyncio's transports show it.
+
+    `connection_lost(None)` says that the peer has acknowledged every octet and our FIN; with an exception, why not.
+    The connection has a send buffer of its own (`Config.send_buffer`); `get_write_buffer_size()` counts what that has
+    not accepted yet.
+
+    `get_extra_info()` knows "socket", "peername", "sockname" (host and utcp port), "udp_peername", "udp_sockname", and
+    "utcp": a `ConnectionInfo`, for as long as the transport has its connection.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_buffer",
+        "_buffer_size",
+        "_closing",
+        "_conn_lost",
+        "_connection",
+        "_context",
+        "_driver",
+        "_dropped_writes",
+        "_eof_received",
+        "_eof_written",
+        "_fills_buffers",
+        "_local_port",
+        "_paused",
+        "_protocol",
+        "_remote",
+        "_remote_port",
+        "_server",
+    )
+
+    _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.FALLBACK  # noqa: SLF001  # loop.sendfile() looks for it
+
+    def __init__(
+        self,
+        driver: Driver,
+        connection: Connection,
+        protocol: asyncio.BaseProtocol,
+        *,
+        server: Server | None = None,
+        context: contextvars.Context | None = None,
+    ) -> None:
+        super().__init__(None, driver.loop)  # type: ignore[call-arg]  # the mixin's takes the loop
+        self._driver = driver
+        self._connection: Connection | None = connection
+        self._remote = connection.remote
+        self._remote_port = connection.remote_port
+        self._local_port = connection.local_port
+        self._server = server
+        # The callbacks of a connection share the context in which it was opened, not that of whoever came first on
+        # this endpoint.
+        self._context = contextvars.copy_context() if context is None else context
+        self._buffer: deque[bytes | memoryview] = deque()  # what the connection has not accepted
+        self._buffer_size = 0
+        self._paused = False
+        self._closing = False
+        self._eof_received = False
+        self._eof_written = False
+        self._conn_lost = 0  # 1: connection_lost() was called, or is about to be
+        self._dropped_writes = 0
+        self.set_protocol(protocol)
+        driver.transports[self] = None
+        if server is not None:
+            server.attach(self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._connection is None else "closing" if self._closing else "open"
+        return (
+            f"<{type(self).__name__} {state} sockname={self.get_extra_info('sockname')} "
+            f"peername={self.get_extra_info('peername')} bufsize={self._buffer_size}>"
+        )
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if not self._closing:
+            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+
+    # --- what the endpoint calls
+
+    def start(self, events: int) -> None:
+        """Become the connection's user: connection_made(), then what has arrived already."""
+        self._context.run(self._start, events)
+
+    def ready(self, connection: Connection) -> None:
+        """Something happened to the connection."""
+        self._context.run(self._handle, connection.take_events())
+
+    def vanish(self) -> None:
+        """The machine is gone: nobody is told, and nobody is to complain."""
+        self._closing = True
+        self._conn_lost = 1
+
+    def lose(self, error: OSError) -> None:
+        """The endpoint has given the connection up; connection_lost(error) follows in the next turn."""
+        self._force_close(error)
+
+    def _start(self, events: int) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        connection.context = self
+        try:
+            self._protocol.connection_made(self)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal error: protocol.connection_made() call failed.")
+            return
+        self._handle(events)
+
+    def _handle(self, events: int) -> None:
+        if events & (READABLE | PEER_CLOSED):
+            self._read()
+        if events & WRITABLE and not self._closing:
+            self._feed()
+        if events & ENDED and not self._conn_lost:
+            self._closing = True
+            self._conn_lost = 1
+            self._call_connection_lost(None if self._connection is None else self._connection.error)
+
+    # --- reading
+
+    def is_reading(self) -> bool:
+        return not self._closing and not self._paused
+
+    def pause_reading(self) -> None:
+        """Deliver nothing more for now: the receive buffer fills, and the window offered to the peer closes."""
+        if not self._closing:
+            self._paused = True
+
+    def resume_reading(self) -> None:
+        if self._closing or not self._paused:
+            return
+        self._paused = False
+        connection = self._connection
+        if connection is not None and (connection.readable or connection.at_eof):
+            self._loop.call_soon(self._read, context=self._context)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol: Any = protocol
+        self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
+
+    def _read(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        while not self._paused and not self._closing:
+            if connection.readable:
+                if self._fills_buffers:
+                    self._fill_buffer(connection)
+                else:
+                    try:
+                        self._protocol.data_received(connection.read(MAX_READ))
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as exc:
+                        self._fatal_error(exc, "Fatal error: protocol.data_received() call failed.")
+            elif connection.at_eof and not self._eof_received:
+                self._receive_eof()
+            else:
+                break
+        # What was read may have opened the window.
+        self._driver.schedule_flush()
+
+    def _fill_buffer(self, connection: Connection) -> None:
+        try:
+            view = _writable_view(self._protocol.get_buffer(-1))
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal error: protocol.get_buffer() call failed.")
+            return
+        data = connection.read(len(view))
+        view[: len(data)] = data
+        # A bytearray that is being viewed cannot be resized, and buffer_updated() may want to.
+        view.release()
+        try:
+            self._protocol.buffer_updated(len(data))
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal error: protocol.buffer_updated() call failed.")
+
+    def _receive_eof(self) -> None:
+        self._eof_received = True
+        try:
+            keep_open = self._protocol.eof_received()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal error: protocol.eof_received() call failed.")
+            return
+        if not keep_open:
+            self.close()
+
+    # --- writing
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        if self._eof_written:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if not data:
+            return
+        if self._closing:
+            self._dropped_writes += 1
+            if self._dropped_writes >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
+                logger.warning("socket.send() raised exception.")
+            return
+        if type(data) is not bytes:
+            data = bytes(data)  # the caller may change it afterwards
+        rest: bytes | memoryview = data
+        if not self._buffer:
+            accepted = self._send(data)
+            if accepted == len(data) or self._closing:
+                return
+            if accepted:
+                rest = memoryview(data)[accepted:]
+        self._buffer.append(rest)
+        self._buffer_size += len(rest)
+        self._maybe_pause_protocol()
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        if self._eof_written:
+            raise RuntimeError("Cannot call writelines() after write_eof()")
+        for data in list_of_data:
+            self.write(data)
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """Half-close: FIN follows what was written; reading goes on."""
+        if self._closing or self._eof_written:
+            return
+        self._eof_written = True
+        connection = self._connection
+        if connection is not None and self._feed_all(connection):
+            connection.shutdown(self._driver.link.now())
+            self._driver.schedule_flush()
+
+    def get_write_buffer_size(self) -> int:
+        return self._buffer_size
+
+    def _send(self, data: bytes | memoryview, *, force: bool = False) -> int:
+        """Octets that the connection has accepted; 0 also when it is over, which ends the transport."""
+        connection = self._connection
+        if connection is None:
+            return 0
+        try:
+            accepted = connection.send(data, force=force)
+        except InvalidState as exc:
+            # Reset, or timed out, earlier in this very batch.
+            self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
+            return 0
+        self._driver.schedule_flush()
+        return accepted
+
+    def _feed(self) -> None:
+        """The connection has room again."""
+        buffer = self._buffer
+        while buffer:
+            data = buffer[0]
+            accepted = self._send(data)
+            if self._closing:
+                return
+            self._buffer_size -= accepted
+            if accepted < len(data):
+                buffer[0] = memoryview(data)[accepted:]
+                break
+            buffer.popleft()
+        self._maybe_resume_protocol()
+
+    def _feed_all(self, connection: Connection) -> bool:
+        """Hand everything over, whatever the room: a FIN is to follow. False when the connection is over already."""
+        try:
+            while self._buffer:
+                connection.send(self._buffer.popleft(), force=True)
+        except InvalidState as exc:
+            self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
+            return False
+        self._buffer_size = 0
+        if self._protocol_paused:
+            # Not at once: this is the user's own call.
+            self._loop.call_soon(self._resume_protocol, context=self._context)
+        return True
+
+    def _resume_protocol(self) -> None:
+        if not self._conn_lost:
+            self._maybe_resume_protocol()
+
+    # --- closing
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        """FIN follows what was written. connection_lost() comes when the peer has acknowledged it all.
+
+        Data that was received and not delivered means RST instead (RFC 9293 3.6.1, SHLD-3).
+        """
+        connection = self._connection
+        if self._closing or connection is None or not self._feed_all(connection):
+            return
+        self._closing = True
+        connection.close(self._driver.link.now())
+        self._driver.schedule_flush()
+
+    def abort(self) -> None:
+        """Reset the connection; after close(), stop waiting for it: delivery goes on in the background.
+
+        connection_lost(None) follows in the next turn.
+        """
+        self._force_close(None)
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        connection = self._connection
+        if self._conn_lost or connection is None:
+            return
+        self._conn_lost = 1
+        connection.context = None
+        if not self._closing:
+            self._closing = True
+            connection.abort(self._driver.link.now())
+            self._driver.schedule_flush()
+        self._buffer.clear()
+        self._buffer_size = 0
+        self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
+
+    def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
+        if not isinstance(exc, OSError):
+            self._loop.call_exception_handler(
+                {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
+            )
+        elif self._loop.get_debug():
+            logger.debug("%r: %s", self, message, exc_info=True)
+        self._force_close(exc)
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        try:
+            self._protocol.connection_lost(exc)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._loop.call_exception_handler(
+                {
+                    "message": "Fatal error: protocol.connection_lost() call failed.",
+                    "exception": error,
+                    "transport": self,
+                    "protocol": self._protocol,
+                }
+            )
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Keep nothing alive, and be kept by nothing."""
+        if self._connection is not None:
+            self._connection.context = None
+            self._connection = None
+        self._protocol = None
+        self._buffer.clear()
+        self._buffer_size = 0
+        facade = self._extra.get("socket")
+        if facade is not None:
+            facade.detach()
+        self._driver.transports.pop(self, None)
+        if self._server is not None:
+            self._server.detach(self)
+            self._server = None
+
+    # --- extra info
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        link = self._driver.link
+        match name:
+            case "peername":
+                return with_port(link.peername(self._remote), self._remote_port)
+            case "sockname":
+                return with_port(link.sockname(self._remote), self._local_port)
+            case "udp_peername":
+                return link.peername(self._remote)
+            case "udp_sockname":
+                return link.sockname(self._remote)
+            case "socket":
+                return self._socket()
+            case "utcp":
+                return default if self._connection is None else self._connection.info()
+        return default
+
+    def _socket(self) -> ConnectionSocket:
+        facade: ConnectionSocket | None = self._extra.get("socket")
+        if facade is None:
+            facade = ConnectionSocket(
+                self.get_extra_info("sockname"), self.get_extra_info("peername"), self._connection, self._driver
+            )
+            self._extra["socket"] = facade
+        return facade
+
+
+def _writable_view(buffer: Any) -> memoryview:
+    view = memoryview(buffer).cast("B")
+    if not view:
+        raise RuntimeError("get_buffer() returned an empty buffer")
+    if view.readonly:
+        raise TypeError("get_buffer() returned a read-only buffer")
+    return view

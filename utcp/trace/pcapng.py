@@ -1,0 +1,209 @@
+"""Captures for Wireshark and its like: pcapng files of what one or several stacks sent and received.
+
+    with open("life.pcapng", "wb") as file:
+        observer = CaptureObserver(Capture(file), ("192.0.2.1", 9000))
+        ...  # Endpoint(("192.0.2.1", 9000), observer=observer)
+
+    with open("simulated.pcapng", "wb") as file:
+        write_trace(Capture(file), network.trace, {host.name: host.address for host in network.hosts.values()})
+
+The file format is draft-ietf-opsawg-pcapng: a section header, one interface of raw IP packets, a block per packet.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from struct import Struct
+from typing import BinaryIO, Final, Literal, Protocol, TypeAlias
+
+from utcp.tcp.observer import Observer
+from utcp.tcp.transmit import Buffer, Remote
+from utcp.wire import Segment, encode
+from utcp.wire.checksum import PROTOCOL as TCP
+from utcp.wire.checksum import fill, internet_checksum, pseudo_header
+
+Address: TypeAlias = tuple[str, int]
+"""A numeric IP address, and a UDP port."""
+
+_UDP: Final = 17
+_TTL: Final = 64
+_DONT_FRAGMENT: Final = 0x4000
+
+# Version and header length, TOS, total length, identification, flags and offset, TTL, protocol, checksum, addresses.
+_IPV4: Final = Struct("!BBHHHBBH4s4s")
+# Version, traffic class and flow label; payload length, next header, hop limit, addresses.
+_IPV6: Final = Struct("!IHBB16s16s")
+# Ports, length, checksum; and the part of its pseudo-header that follows the addresses: length, protocol.
+_UDP_HEADER: Final = Struct("!HHHH")
+_UDP_PSEUDO: Final = Struct("!IxxxB")
+
+_SECTION_HEADER: Final = 0x0A0D0D0A
+_INTERFACE: Final = 1
+_ENHANCED_PACKET: Final = 6
+
+_LINKTYPE_RAW: Final = 101
+"""Packets begin with their IP header, whose version field tells IPv4 from IPv6."""
+
+_NANOSECONDS: Final = 9
+"""if_tsresol: times count in units of 10**-9 s."""
+
+_OPTION_COMMENT: Final = 1
+_OPTION_TIME_RESOLUTION: Final = 9
+_MAX_OPTION: Final = 65535
+
+_BLOCK: Final = Struct("!II")
+_BLOCK_END: Final = Struct("!I")
+_OPTION: Final = Struct("!HH")
+_END_OF_OPTIONS: Final = bytes(4)
+# Byte-order magic, version 1.0, section length (-1: until the next section or the end of the file).
+_SECTION: Final = Struct("!IHHq").pack(0x1A2B3C4D, 1, 0, -1)
+# Link type, reserved, snapshot length (0: packets are whole).
+_INTERFACE_BODY: Final = Struct("!HHI").pack(_LINKTYPE_RAW, 0, 0)
+# Interface, time (upper and lower half), octets captured, octets of the packet.
+_PACKET: Final = Struct("!IQII")
+
+
+class Capture:
+    """A capture, written to the binary `file` packet by packet; the caller closes the file.
+
+    `form` says how a segment is shown:
+
+    * `"tcp"`: as bare TCP in IP, its checksum filled in (over UDP it is 0); every tool decodes it without being told
+      to. UDP ports are not shown, so that two endpoints of one host look like one.
+    * `"udp"`: as it crossed the network, TCP in UDP; `tshark -d udp.port==9000,tcp` decodes it.
+
+    A time in the capture is the stack's, later by `epoch_ns` nanoseconds: 0 keeps the times of a simulation (which then
+    seems to begin in 1970), `time.time_ns() - time.monotonic_ns()` gives a real endpoint's their date.
+    """
+
+    def __init__(self, file: BinaryIO, *, form: Literal["tcp", "udp"] = "tcp", epoch_ns: int = 0) -> None:
+        self._file = file
+        self._form = form
+        self._epoch_ns = epoch_ns
+        file.write(_block(_SECTION_HEADER, _SECTION))
+        resolution = _option(_OPTION_TIME_RESOLUTION, bytes((_NANOSECONDS,)))
+        file.write(_block(_INTERFACE, _INTERFACE_BODY + resolution + _END_OF_OPTIONS))
+
+    def packet(self, now: float, source: Address, destination: Address, segment: bytes, comment: str = "") -> None:
+        """`segment` went from `source` to `destination` at `now`, in seconds. Wireshark shows `comment` with it.
+
+        Raises OSError for addresses that are not numeric or not of one family, ValueError for a comment beyond 65,535
+        octets of UTF-8.
+        """
+        octets = segment_packet(source, destination, segment, self._form)
+        time = round(now * 1_000_000_000) + self._epoch_ns
+        body = _PACKET.pack(0, time, len(octets), len(octets)) + _padded(octets)
+        if comment:
+            body += _option(_OPTION_COMMENT, comment.encode()) + _END_OF_OPTIONS
+        self._file.write(_block(_ENHANCED_PACKET, body))
+
+
+class CaptureObserver(Observer):
+    """Captures what one endpoint sends and receives.
+
+    `local` is the endpoint's UDP address; where the kernel is to choose the port, set it before the first segment. On a
+    wildcard address, the one that the peer wrote to is taken in its place. What is received has been decoded before: it
+    is shown as utcp would have sent it, without options that utcp does not know, and datagrams that are no segments are
+    not shown.
+
+    Several observers may share a capture. If they are those of both ends, with `received=False` every segment is shown
+    once, when it was sent, whether it arrived or not.
+    """
+
+    def __init__(self, capture: Capture, local: Address, *, received: bool = True) -> None:
+        self.capture = capture
+        self.local = local
+        self._received = received
+
+    def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
+        local, peer = self._addresses(remote)
+        self.capture.packet(now, local, peer, b"".join(buffers))
+
+    def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
+        if self._received:
+            local, peer = self._addresses(remote)
+            self.capture.packet(now, peer, local, encode(segment))
+
+    def _addresses(self, remote: Remote) -> tuple[Address, Address]:
+        peer = getattr(remote, "peer", remote)  # a link on a wildcard address puts our own address beside the peer's
+        if not isinstance(peer, tuple):
+            raise TypeError(f"a capture needs remotes that are addresses, not {remote!r}")
+        return (getattr(remote, "local", self.local[0]), self.local[1]), (peer[0], peer[1])
+
+
+class TracedPacket(Protocol):
+    """What is needed of `utcp.testing.Packet`."""
+
+    @property
+    def time(self) -> float: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def destination(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def segment(self) -> Segment | None: ...
+
+
+class Traced(Protocol):
+    """What is needed of `utcp.testing.Sent`."""
+
+    @property
+    def packet(self) -> TracedPacket: ...
+    @property
+    def arrivals(self) -> tuple[float, ...]: ...
+
+
+def write_trace(capture: Capture, trace: Iterable[Traced], addresses: Mapping[str, str]) -> None:
+    """Write what a simulated network carried, `network.trace`, each segment when it was sent; comments tell which were
+    lost or doubled. `addresses` are the hosts' by name. Datagrams that are no segments are left out. The trace does not
+    tell UDP ports: a segment's own ports, which are the same on servers, are shown for them.
+    """
+    for sent in trace:
+        packet, segment = sent.packet, sent.packet.segment
+        if segment is not None:
+            source = (addresses[packet.source], segment.src_port)
+            destination = (addresses[packet.destination], segment.dst_port)
+            comment = "" if len(sent.arrivals) == 1 else "delivered twice" if sent.arrivals else "lost"
+            capture.packet(packet.time, source, destination, packet.data, comment)
+
+
+def segment_packet(source: Address, destination: Address, segment: bytes, form: Literal["tcp", "udp"]) -> bytes:
+    """The IP packet that shows `segment`; see Capture for `form`, and for what it raises."""
+    family = socket.AF_INET6 if ":" in source[0] else socket.AF_INET
+    # A link-local IPv6 address carries its scope behind a percent sign: it is no part of the packet.
+    sender, receiver = (socket.inet_pton(family, host.partition("%")[0]) for host, _ in (source, destination))
+    if form == "tcp":
+        return _ip_header(sender, receiver, TCP, len(segment)) + fill(segment, pseudo_header(sender, receiver))
+    size = _UDP_HEADER.size + len(segment)
+    ports = source[1], destination[1]
+    summed = sender + receiver + _UDP_PSEUDO.pack(size, _UDP) + _UDP_HEADER.pack(*ports, size, 0) + segment
+    checksum = internet_checksum(summed) or 0xFFFF  # RFC 768: 0 says that there is none
+    return _ip_header(sender, receiver, _UDP, size) + _UDP_HEADER.pack(*ports, size, checksum) + segment
+
+
+def _ip_header(source: bytes, destination: bytes, protocol: int, size: int) -> bytes:
+    if len(source) == 16:
+        return _IPV6.pack(6 << 28, size, protocol, _TTL, source, destination)
+    fields = (0x45, 0, _IPV4.size + size, 0, _DONT_FRAGMENT, _TTL, protocol)
+    checksum = internet_checksum(_IPV4.pack(*fields, 0, source, destination))
+    return _IPV4.pack(*fields, checksum, source, destination)
+
+
+def _block(kind: int, body: bytes) -> bytes:
+    """A block: its length stands at both ends, so that files can be read backwards."""
+    length = _BLOCK.size + len(body) + _BLOCK_END.size
+    return _BLOCK.pack(kind, length) + body + _BLOCK_END.pack(length)
+
+
+def _option(code: int, value: bytes) -> bytes:
+    if len(value) > _MAX_OPTION:
+        raise ValueError(f"a comment has {len(value)} octets, and room for {_MAX_OPTION}")
+    return _OPTION.pack(code, len(value)) + _padded(value)
+
+
+def _padded(octets: bytes) -> bytes:
+    """`octets`, up to the next multiple of four."""
+    return octets + bytes(-len(octets) % 4)

@@ -1,0 +1,284 @@
+"""`TunLink`: bare TCP in IP over a TUN interface (Linux), to talk to a kernel's TCP and whatever it routes to."""
+
+import errno
+import fcntl
+import os
+import socket
+import time
+from collections import deque
+from struct import pack, unpack_from
+from typing import Final, Self
+
+from utcp.tcp.transmit import Remote, Transmit
+from utcp.udp import ip
+from utcp.udp.base import Link, LinkCounters, Received, SendError
+from utcp.udp.link import MAX_PENDING, PENDING_OVERHEAD
+from utcp.udp.path import SocketAddress
+from utcp.wire.checksum import fill, pseudo_header, verify
+
+DEVICE: Final = "/dev/net/tun"
+
+# From linux/if_tun.h and linux/sockios.h.
+_TUNSETIFF: Final = 0x400454CA
+_IFF_TUN: Final = 0x0001
+_IFF_NO_PI: Final = 0x1000
+_SIOCGIFMTU: Final = 0x8921
+_SIOCGIFTXQLEN: Final = 0x8942
+
+_MAX_NAME: Final = 15
+_MAX_PACKET: Final = 65575  # an IPv6 header and the longest payload without a jumbo option
+_QUEUE: Final = 500  # packets: what Linux gives a new TUN interface
+
+_LATER: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM})
+_MISUSE: Final = frozenset({errno.EBADF, errno.EBADFD})  # closed; its interface is gone
+
+
+class TunCounters(LinkCounters):
+    """What passed through a TunLink: its datagrams are TCP segments, its bytes theirs.
+
+    What was dropped on arrival has one count each; `not_unicast` is an invalid source address (MUST-63).
+    """
+
+    __slots__ = ("bad_checksums", "foreign", "fragments", "malformed", "not_ours")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad_checksums = 0  # TCP's (MUST-3)
+        self.malformed = 0  # no proper IP packet, or its header's checksum is wrong
+        self.fragments = 0
+        self.foreign = 0  # another protocol, or another version of IP than our address is of
+        self.not_ours = 0  # to another address
+
+
+class TunLink(Link):
+    """A link on `address`, an IPv4 or IPv6 host, that writes IP packets to `descriptor` and reads them from it.
+
+    It owns the descriptor from here on and makes it non-blocking. A read must give one packet and a write take one: a
+    TUN interface without packet information (`open_tun`) does that, and so does a SOCK_SEQPACKET socket, behind which
+    anything may lie. `mtu` is the largest packet in octets, `queue` how many can wait to be read.
+
+    A remote is `(host, 0)`, in IPv6 `(host, 0, 0, 0)`: there are no UDP ports. ICMP is not heard. Raises ValueError for
+    an address that no host can have and an MTU below IP's minimum.
+    """
+
+    counters: TunCounters
+
+    def __init__(self, descriptor: int, address: str, *, mtu: int, queue: int = _QUEUE) -> None:
+        self.family: int = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            self._octets = socket.inet_pton(self.family, address)
+        except OSError:
+            raise ValueError(f"a numeric address is needed, not {address!r}") from None
+        if not ip.is_unicast(self._octets):
+            raise ValueError(f"no host can have the address {address}")
+        smallest = 1280 if self.family == socket.AF_INET6 else 68  # RFC 8200 5, RFC 791 3.2
+        if mtu < smallest:
+            raise ValueError(f"mtu must be {smallest} octets or more, not {mtu}")
+        self._address = self._socket_address(self._octets)
+        header = ip.IPV6_HEADER_LENGTH if self.family == socket.AF_INET6 else ip.IPV4_HEADER_LENGTH
+        self._payload = mtu - header
+        self._queue = queue
+        self._pending: deque[tuple[Remote, bytes]] = deque()
+        self._pending_octets = 0
+        self.counters = TunCounters()
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, interface: str, address: str) -> Self:
+        """A link on the TUN interface of that name, which is made if there is none, and goes with the link then.
+
+        `address` is for the kernel a host behind the interface: routed to it, and not the interface's own. What the
+        interface needs (an address, to be up) is not done here. Raises OSError, PermissionError without CAP_NET_ADMIN.
+        """
+        descriptor = open_tun(interface)
+        try:
+            return cls(descriptor, address, mtu=interface_mtu(interface), queue=_interface_queue(interface))
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    @property
+    def address(self) -> SocketAddress:
+        return self._address
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def receive(self, limit: int = 64) -> list[Received]:
+        counters = self.counters
+        received: list[Received] = []
+        for _ in range(limit):
+            counters.receive_calls += 1
+            try:
+                data = os.read(self._descriptor, _MAX_PACKET)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno in _MISUSE:
+                    raise
+                counters.receive_errors += 1
+                continue
+            segment = self._unpack(data)
+            if segment is not None:
+                counters.datagrams_received += 1
+                counters.bytes_received += len(segment.data)
+                received.append(segment)
+        return received
+
+    def send(self, transmits: list[Transmit]) -> list[SendError]:
+        errors: list[SendError] = []
+        for transmit in transmits:
+            destination = socket.inet_pton(self.family, self.peername(transmit.remote)[0])
+            pseudo = pseudo_header(self._octets, destination)
+            for segment in transmit.datagrams():
+                packet = ip.build(self.family, self._octets, destination, transmit.ecn, fill(segment, pseudo))
+                if self._pending:
+                    self._keep(transmit.remote, packet)
+                    continue
+                code = self._write(packet)
+                if code in _LATER:
+                    self._keep(transmit.remote, packet)
+                elif code:
+                    errors.append(SendError(transmit.remote, code))
+                    break  # the rest would fail alike
+        return errors
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._pending)
+
+    def flush_pending(self) -> list[SendError]:
+        errors: list[SendError] = []
+        while self._pending:
+            remote, packet = self._pending[0]
+            code = self._write(packet)
+            if code in _LATER:
+                break
+            if code:
+                errors.append(SendError(remote, code))
+            self._pending.popleft()
+            self._pending_octets -= len(packet) + PENDING_OVERHEAD
+        return errors
+
+    def remote(self, address: SocketAddress) -> Remote:
+        octets = socket.inet_pton(self.family, address[0])
+        if not ip.is_unicast(octets):  # MUST-46
+            raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+        return self._socket_address(octets)
+
+    def peername(self, remote: Remote) -> SocketAddress:
+        if not isinstance(remote, tuple):
+            raise TypeError(f"{remote!r} is no remote of a TUN link")
+        return remote
+
+    def sockname(self, remote: Remote) -> SocketAddress:
+        return self._address
+
+    def mtu(self, remote: Remote) -> int:
+        """What the interface's MTU, when the link was made, leaves for a TCP segment; the same for every remote."""
+        return self._payload
+
+    @property
+    def receive_capacity(self) -> int:
+        return self._queue * self._payload
+
+    def close(self) -> None:
+        self._pending.clear()
+        self._pending_octets = 0
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _socket_address(self, octets: bytes) -> SocketAddress:
+        host = socket.inet_ntop(self.family, octets)
+        return (host, 0, 0, 0) if self.family == socket.AF_INET6 else (host, 0)
+
+    def _unpack(self, data: bytes) -> Received | None:
+        """The segment in a packet; None, counted, when there is none for us."""
+        counters = self.counters
+        try:
+            packet = ip.parse(self.family, data)
+        except ip.MalformedPacket:
+            counters.malformed += 1
+        except ip.FragmentedPacket:
+            counters.fragments += 1
+        except ip.ForeignPacket:
+            counters.foreign += 1
+        else:
+            if packet.destination != self._octets:
+                counters.not_ours += 1
+            elif not ip.is_unicast(packet.source):
+                counters.not_unicast += 1
+            elif not verify(packet.segment, pseudo_header(packet.source, packet.destination)):
+                counters.bad_checksums += 1
+            else:
+                return Received(packet.segment, self._socket_address(packet.source), None, packet.ecn)
+        return None
+
+    def _write(self, packet: bytes) -> int:
+        """Write one packet; 0, or the errno that prevented it."""
+        counters = self.counters
+        counters.send_calls += 1
+        try:
+            os.write(self._descriptor, packet)
+        except OSError as error:
+            if error.errno in _MISUSE:
+                raise
+            code = error.errno or errno.EIO
+            if code not in _LATER:
+                counters.send_errors += 1
+            return code
+        counters.datagrams_sent += 1
+        counters.bytes_sent += len(packet) - (ip.IPV6_HEADER_LENGTH if packet[0] >> 4 == 6 else ip.IPV4_HEADER_LENGTH)
+        return 0
+
+    def _keep(self, remote: Remote, packet: bytes) -> None:
+        if self._pending_octets >= MAX_PENDING:
+            self.counters.datagrams_dropped += 1  # the newest, which retransmission brings again
+            return
+        self._pending.append((remote, packet))
+        self._pending_octets += len(packet) + PENDING_OVERHEAD
+
+
+def open_tun(interface: str) -> int:
+    """A descriptor on the TUN interface `interface`, without packet information; the interface is made if need be.
+
+    Raises ValueError for a name that is empty or longer than 15 octets; OSError as the system does.
+    """
+    request = _interface_request(interface, pack("=H", _IFF_TUN | _IFF_NO_PI))
+    descriptor = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(descriptor, _TUNSETIFF, request)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def interface_mtu(interface: str) -> int:
+    """The largest IP packet that the interface takes, in octets. Raises OSError when there is none of that name."""
+    return _ask_interface(interface, _SIOCGIFMTU)
+
+
+def _interface_queue(interface: str) -> int:
+    """How many packets wait in the interface before some are dropped."""
+    return _ask_interface(interface, _SIOCGIFTXQLEN)
+
+
+def _ask_interface(interface: str, question: int) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        answer = fcntl.ioctl(sock, question, _interface_request(interface, b""))
+    (value,) = unpack_from("=i", answer, 16)
+    return int(value)
+
+
+def _interface_request(interface: str, value: bytes) -> bytes:
+    """`struct ifreq`: a name of up to 15 octets, and what is asked or set."""
+    name = interface.encode()
+    if not 0 < len(name) <= _MAX_NAME:
+        raise ValueError(f"an interface has a name of 1 to {_MAX_NAME} octets, not {interface!r}")
+    return pack("=16s24s", name, value)

@@ -1,9 +1,12 @@
 """What a driver needs of whatever carries a stack's datagrams: a UDP socket, or a simulated network."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.udp.path import SocketAddress
+
+BATCH_OCTETS: Final = 2 << 20
+"""What `Link.receive` takes in at once: some milliseconds of work, in which the event loop serves nobody else."""
 
 
 class Received(NamedTuple):
@@ -60,6 +63,8 @@ class Link:
     """One endpoint's way to its peers, and its clock."""
 
     counters: LinkCounters
+    drained: bool = True
+    """The last `receive()` took all that there was."""
 
     @property
     def address(self) -> SocketAddress:
@@ -74,8 +79,9 @@ class Link:
         """Seconds on the link's clock, monotonic; the only clock its stack is shown."""
         raise NotImplementedError
 
-    def receive(self, limit: int = 64) -> list[Received]:
-        """What has arrived, at most `limit` datagrams or trains; empty when nothing has. Never waits."""
+    def receive(self, limit: int = 512) -> list[Received]:
+        """What has arrived, empty when nothing has. Never waits. It stops at `limit` datagrams or `BATCH_OCTETS`; the
+        train that reaches either is taken whole."""
         raise NotImplementedError
 
     def send(self, transmits: list[Transmit]) -> list[SendError]:

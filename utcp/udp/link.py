@@ -9,7 +9,7 @@ from typing import Final, Self, cast
 
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.udp import sockopt
-from utcp.udp.base import Link, LinkCounters, Received, SendError
+from utcp.udp.base import BATCH_OCTETS, Link, LinkCounters, Received, SendError
 from utcp.udp.path import Route, Routes, SocketAddress, UdpPath
 
 __all__ = ["Link", "LinkCounters", "Received", "SendError", "UdpLink", "UdpPath"]
@@ -108,11 +108,13 @@ class UdpLink(Link):
     def receive_capacity(self) -> int:
         return self._receive_capacity
 
-    def receive(self, limit: int = 64) -> list[Received]:
+    def receive(self, limit: int = 512) -> list[Received]:
         counters = self.counters
         with_messages = self._receives_trains or self._names_local
         received: list[Received] = []
-        for _ in range(limit):
+        datagrams = octets = 0
+        self.drained = False
+        while datagrams < limit and octets < BATCH_OCTETS:
             counters.receive_calls += 1
             control: list[sockopt.ControlMessage] = []
             try:
@@ -124,12 +126,14 @@ class UdpLink(Link):
                 else:
                     data, peer = self._socket.recvfrom(sockopt.RECEIVE_SIZE)
             except BlockingIOError:
+                self.drained = True
                 break
             except OSError as error:
                 if error.errno in _MISUSE:
                     raise
                 # A peer's ICMP error, or want of memory: it concerns one datagram, and is gone once it has been told.
                 counters.receive_errors += 1
+                datagrams += 1
                 continue
             remote: Remote = peer
             segment_size = None
@@ -141,10 +145,14 @@ class UdpLink(Link):
                     remote = UdpPath(peer, local) if local is not None else None
             if remote is None:
                 counters.not_unicast += 1
+                datagrams += 1
                 continue
             size = len(data)
+            count = 1 if segment_size is None else -(-size // segment_size)
+            octets += size
+            datagrams += count
             counters.bytes_received += size
-            counters.datagrams_received += 1 if segment_size is None else -(-size // segment_size)
+            counters.datagrams_received += count
             received.append(Received(data, remote, segment_size, 0))
         return received
 

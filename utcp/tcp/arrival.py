@@ -98,7 +98,7 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
     if window == 0:
         # MUST-66: at a closed window ACK and RST still count, and so does a FIN, which needs no buffer. A peer that
         # probes the window has SND.NXT one octet beyond it: so stand all its ACKs then.
-        acceptable = offset == 0 or (offset == 1 and length == 0)
+        acceptable = offset == 0 or (offset == 1 and length == 0 and flags & (ACK | RST) != 0)
         text_fits = not segment.payload
     elif length == 0:
         acceptable = 0 <= offset < window
@@ -119,6 +119,10 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
     if connection.state == SYN_RCVD and not acks_syn:
         connection.stack.reset_in_reply(connection.remote, segment, now)
         return
+    if flags & SYN:
+        # Simultaneous open. The SYN-ACK that would acknowledge the peer's SYN is lost, or has not left this batch yet
+        # and will not: RFC 9293's first check, to which this SYN is old, answers with an ACK.
+        connection.ack_now()
     _accept(connection, segment, text_fits, now)
 
 

@@ -23,7 +23,7 @@ from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
 from utcp.tcp.timers import TimerQueue
 from utcp.tcp.transmit import Outbox, Remote, Transmit
 from utcp.wire import ACK, FIN, HEADER_LENGTH, RST, SYN, MalformedSegment, Segment, decode, encode
-from utcp.wire.seq import MASK, gt, lt
+from utcp.wire.seq import MASK, diff, ge, gt, lt
 
 _ETHERNET_UDP_PAYLOAD: Final = 1472
 _MAX_MSS: Final = 65495
@@ -226,27 +226,39 @@ class Stack:
     def _arrives_in_time_wait(self, segment: Segment, key: ConnectionKey, record: TimeWait, now: float) -> None:
         """RFC 9293 3.10.7.4 as far as it applies to TIME_WAIT, with RFC 1337, RFC 5961 and RFC 6191."""
         flags = segment.flags
-        old = record.timestamps and segment.ts_val is not None and lt(segment.ts_val, record.ts_recent)
-        if flags & RST:
-            if not self.config.rfc1337 and segment.seq == record.rcv_nxt:
+        offset = diff(segment.seq, record.rcv_nxt)
+        length = segment.length
+        if flags & RST:  # RFC 1337; else RFC 5961 3.2
+            if self.config.rfc1337 or not 0 <= offset < max(record.rcv_wnd, 1):
+                return
+            if offset == 0:
                 self._end_time_wait(key, now)
-            return
-        if flags & SYN:
+                return
+            proves_nothing = True
+        elif flags & SYN:
             listener = self.listeners.get(segment.dst_port)
             if (
                 not flags & ACK
                 and self.config.time_wait_reuse
                 and listener is not None
                 and not listener.full
-                and _is_newer(segment, record)
+                and _is_newer(segment, record, self.config.timestamps)
             ):
                 self._end_time_wait(key, now)
                 self.counters.time_wait_reuses += 1
                 self._open_passively(segment, key, listener, now, record)
                 return
-        elif not flags & ACK or (not segment.length and segment.seq == record.rcv_nxt and not old):
-            return
-        if flags & FIN and (segment.seq + segment.length) & MASK == record.rcv_nxt and not old:
+            proves_nothing = True
+        else:
+            old = record.timestamps and segment.ts_val is not None and lt(segment.ts_val, record.ts_recent)
+            sane = flags & ACK and diff(segment.ack, record.snd_nxt) <= 0
+            in_window = 0 <= offset < max(record.rcv_wnd, 1) or offset < 0 < offset + length
+            if in_window and not old and not flags & ACK:  # fifth check: "if the ACK bit is off, drop the segment"
+                return
+            if offset == 0 and not length and sane and not old:
+                return
+            proves_nothing = not (flags & FIN and sane and offset + length == 0 and not old)
+        if not proves_nothing:  # the peer has not heard our last ACK
             ts_recent = record.ts_recent if segment.ts_val is None else segment.ts_val
             self.time_wait.restart(key, now, ts_recent)
             record = record._replace(ts_recent=ts_recent)
@@ -379,6 +391,7 @@ class Stack:
             receive.ts_recent,
             connection.ts_offset,
             receive.window_field,
+            receive.shift,
             connection.timestamps,
         )
 
@@ -402,11 +415,17 @@ class Stack:
             self.observer.time_wait_ended(*key, now)
 
 
-def _is_newer(syn: Segment, record: TimeWait) -> bool:
-    """A SYN in TIME_WAIT belongs to a new incarnation (RFC 6191 2): its timestamp proves it, or its sequence number."""
+def _is_newer(syn: Segment, record: TimeWait, timestamps: bool) -> bool:
+    """A SYN in TIME_WAIT belongs to a new incarnation (RFC 6191 2): its timestamp proves it, or its sequence number.
+
+    With `timestamps` in the new incarnation and none in the old, segments of the old one will be recognized by having
+    none: any SYN will do.
+    """
+    if timestamps and syn.ts_val is not None and not record.timestamps:
+        return True
     if record.timestamps and syn.ts_val is not None and syn.ts_val != record.ts_recent:
         return gt(syn.ts_val, record.ts_recent)
-    return gt(syn.seq, record.rcv_nxt)
+    return ge(syn.seq, record.rcv_nxt)
 
 
 def _check_port(port: int) -> None:

@@ -14,7 +14,7 @@ from utcp.tcp.transmit import Remote
 ConnectionKey: TypeAlias = tuple[Remote, int, int]
 """(remote, remote port, local port)."""
 
-_RECORD: Final = Struct("=ddIIIIH?")
+_RECORD: Final = Struct("=ddIIIIHB?")
 
 
 class TimeWait(NamedTuple):
@@ -27,7 +27,13 @@ class TimeWait(NamedTuple):
     ts_recent: int
     ts_offset: int
     window: int
+    shift: int
     timestamps: bool
+
+    @property
+    def rcv_wnd(self) -> int:
+        """The window last offered, in octets."""
+        return self.window << self.shift
 
 
 class TimeWaitTable:
@@ -57,11 +63,12 @@ class TimeWaitTable:
         ts_recent: int,
         ts_offset: int,
         window: int,
+        shift: int,
         timestamps: bool,
     ) -> None:
         """Reserve `key` for 2 MSL from `now`."""
         self._records[key] = _RECORD.pack(
-            now + self.duration, 0.0, snd_nxt, rcv_nxt, ts_recent, ts_offset, window, timestamps
+            now + self.duration, 0.0, snd_nxt, rcv_nxt, ts_recent, ts_offset, window, shift, timestamps
         )
 
     def restore(self, key: ConnectionKey, record: TimeWait, now: float) -> None:

@@ -21,7 +21,7 @@ from tests.udp.sockets import (
 from utcp.tcp.transmit import Transmit
 from utcp.udp import path, sockopt
 from utcp.udp.link import UdpLink
-from utcp.udp.path import Routes, UdpPath
+from utcp.udp.path import Route, Routes, UdpPath
 
 
 @both_families
@@ -39,6 +39,7 @@ def test_a_socket_bound_to_one_address_names_a_remote_by_its_socket_address(fami
 
 @needs_local_address
 @pytest.mark.parametrize("offload", [True, False])
+@pytest.mark.rfc9293("MUST-45")
 def test_a_reply_leaves_from_the_address_written_to(offload: bool, keep: Keep) -> None:
     server = keep(UdpLink.bind(socket.AF_INET, WILDCARD[socket.AF_INET], offload=offload))
     client = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
@@ -65,6 +66,7 @@ def test_two_of_our_addresses_are_two_paths(keep: Keep) -> None:
 
 @needs_local_address
 @both_families
+@pytest.mark.rfc9293("MUST-44", "MUST-45")
 def test_between_two_wildcard_sockets_both_sides_name_the_path_alike(family: int, keep: Keep) -> None:
     a = keep(UdpLink.bind(family, WILDCARD[family]))
     b = keep(UdpLink.bind(family, WILDCARD[family]))
@@ -131,6 +133,7 @@ def test_an_ipv6_link_leaves_the_port_to_ipv4(keep: Keep) -> None:
 
 
 @needs_local_address
+@pytest.mark.rfc9293("MUST-57")
 def test_what_was_sent_to_a_broadcast_address_is_dropped(keep: Keep) -> None:
     server = keep(UdpLink.bind(socket.AF_INET, WILDCARD[socket.AF_INET]))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -154,6 +157,7 @@ def test_what_was_sent_to_a_broadcast_address_is_dropped(keep: Keep) -> None:
         (socket.IPPROTO_IPV6, bytes.fromhex("ff02") + bytes(13) + b"\x01" + bytes(4), None),
     ],
 )
+@pytest.mark.rfc9293("MUST-57")
 def test_the_local_address_of_a_datagram(level: int, value: bytes, local: str | None) -> None:
     assert sockopt.read_local_address(level, value) == local
 
@@ -164,11 +168,26 @@ def test_names_are_not_looked_up(keep: Keep) -> None:
         a.remote(("localhost", 9))
 
 
+@pytest.mark.rfc9293("MUST-46")
 def test_an_address_that_cannot_be_reached(keep: Keep) -> None:
     a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
     with pytest.raises(PermissionError):
         a.remote(("255.255.255.255", 9))
     assert a.mtu(("255.255.255.255", 9)) == 1472
+
+
+@pytest.mark.parametrize(
+    ("family", "group"),
+    [(socket.AF_INET, "224.0.0.1"), pytest.param(socket.AF_INET6, "ff02::1", marks=needs_ipv6)],
+    ids=["ipv4", "ipv6"],
+)
+@pytest.mark.rfc9293("MUST-46")
+def test_no_way_to_a_group(family: int, group: str, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the kernel has a route, as for UDP it may."""
+    a = keep(UdpLink.bind(family, LOOPBACK[family]))
+    monkeypatch.setattr(Routes, "_ask", lambda *_: Route(group, 0, LOOPBACK[family][0], 1472))
+    with pytest.raises(OSError, match="unreachable"):
+        a.remote((group, 9))
 
 
 @needs_linux

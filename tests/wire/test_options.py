@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.wire.strategies import u32
+from tests.wire.strategies import segments, u32
 from utcp.wire import ACK, MalformedSegment, Segment, decode, encode
-from utcp.wire.options import MalformedOptions, decode_options
+from utcp.wire.options import END_OF_LIST, NO_OPERATION, MalformedOptions, decode_options
 
 MSS = bytes.fromhex("020405b4")
 
@@ -19,6 +19,7 @@ def with_options(options: bytes) -> bytes:
 
 
 @given(st.integers(9, 255).filter(lambda kind: kind != 8), st.binary(max_size=30))
+@pytest.mark.rfc9293("MUST-6", "MUST-68")
 def test_an_unknown_option_is_skipped_by_its_length(kind: int, body: bytes) -> None:
     options = decode_options(bytes((kind, 2 + len(body))) + body + MSS)
     assert options.mss == 1460
@@ -30,11 +31,13 @@ def test_obsolete_options_are_skipped(kind: int) -> None:
 
 
 @given(st.integers(0, 7))
+@pytest.mark.rfc9293("MUST-4", "MUST-64")
 def test_options_are_read_at_any_alignment(padding: int) -> None:
     options = decode_options(b"\x01" * padding + bytes.fromhex("080a 00000001 00000002 030305") + MSS)
     assert (options.ts_val, options.ts_ecr, options.window_scale, options.mss) == (1, 2, 5, 1460)
 
 
+@pytest.mark.rfc9293("MUST-4")
 def test_nothing_after_the_end_of_the_list_is_read() -> None:
     options = decode_options(b"\x00" + MSS)
     assert options.mss is None
@@ -53,6 +56,7 @@ def test_an_empty_list_has_no_options() -> None:
     ("tail", "reason"),
     [(b"", "without a length"), (b"\x00", "below 2"), (b"\x01", "below 2"), (b"\x28", "past the end")],
 )
+@pytest.mark.rfc9293("MUST-7")
 def test_a_list_that_cannot_be_walked(kind: int, tail: bytes, reason: str) -> None:
     with pytest.raises(MalformedOptions, match=reason):
         decode_options(b"\x01" + bytes((kind,)) + tail)
@@ -95,3 +99,16 @@ def test_two_sack_blocks_fit_beside_every_option_of_a_handshake() -> None:
 def test_sack_blocks_are_read_in_order() -> None:
     option = bytes.fromhex("0512 00000001 00000002 fffffff0 00000010")
     assert decode_options(option).sack_blocks == ((1, 2), (0xFFFFFFF0, 0x10))
+
+
+@given(segments())
+@pytest.mark.rfc9293("MUST-68", "MUST-69")
+def test_what_is_written_can_be_walked_and_has_no_end(segment: Segment) -> None:
+    """Every option but the padding has its length; the padding is NOPs, so that no zeros are due behind an end."""
+    data = encode(segment)
+    options = data[20 : data[12] >> 4 << 2]
+    position = 0
+    while position < len(options):
+        assert options[position] != END_OF_LIST
+        position += 1 if options[position] == NO_OPERATION else options[position + 1]
+    assert position == len(options)

@@ -1,6 +1,7 @@
 """`UdpLink`: one UDP socket, batched both ways, with segmentation offload where the kernel has it."""
 
 import errno
+import os
 import socket
 import time
 from collections import deque
@@ -10,6 +11,7 @@ from typing import Final, Self, cast
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.udp import sockopt
 from utcp.udp.base import BATCH_OCTETS, Link, LinkCounters, Received, SendError
+from utcp.udp.ip import is_unicast
 from utcp.udp.path import Route, Routes, SocketAddress, UdpPath
 
 __all__ = ["Link", "LinkCounters", "Received", "SendError", "UdpLink", "UdpPath"]
@@ -186,6 +188,8 @@ class UdpLink(Link):
 
     def remote(self, address: SocketAddress) -> Remote:
         route = self._route(address, "" if self._wildcard else self._address[0])
+        if not is_unicast(socket.inet_pton(self.family, route.host)):  # MUST-46
+            raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         peer: SocketAddress = (route.host, address[1])
         if self.family == socket.AF_INET6:
             peer = (route.host, address[1], 0, route.scope_id)

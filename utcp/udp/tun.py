@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.udp import ip
-from utcp.udp.base import Link, LinkCounters, Received, SendError
+from utcp.udp.base import BATCH_OCTETS, Link, LinkCounters, Received, SendError
 from utcp.udp.link import MAX_PENDING, PENDING_OVERHEAD
 from utcp.udp.path import SocketAddress
 from utcp.wire.checksum import fill, pseudo_header, verify
@@ -30,7 +30,8 @@ _MAX_PACKET: Final = 65575  # an IPv6 header and the longest payload without a j
 _QUEUE: Final = 500  # packets: what Linux gives a new TUN interface
 
 _LATER: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM})
-_MISUSE: Final = frozenset({errno.EBADF, errno.EBADFD})  # closed; its interface is gone
+# Closed; its interface is gone, which only Linux has a number for.
+_MISUSE: Final = frozenset({errno.EBADF, getattr(errno, "EBADFD", errno.EBADF)})
 
 
 class TunCounters(LinkCounters):
@@ -108,20 +109,26 @@ class TunLink(Link):
     def now(self) -> float:
         return time.monotonic()
 
-    def receive(self, limit: int = 64) -> list[Received]:
+    def receive(self, limit: int = 512) -> list[Received]:
         counters = self.counters
         received: list[Received] = []
-        for _ in range(limit):
+        packets = octets = 0
+        self.drained = False
+        while packets < limit and octets < BATCH_OCTETS:
             counters.receive_calls += 1
             try:
                 data = os.read(self._descriptor, _MAX_PACKET)
             except BlockingIOError:
+                self.drained = True
                 break
             except OSError as error:
                 if error.errno in _MISUSE:
                     raise
                 counters.receive_errors += 1
+                packets += 1
                 continue
+            packets += 1
+            octets += len(data)
             segment = self._unpack(data)
             if segment is not None:
                 counters.datagrams_received += 1

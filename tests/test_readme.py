@@ -1,4 +1,4 @@
-"""README.md's Python works as pasted."""
+"""README.md's Python works as pasted, and that of the tests' own README.md."""
 
 import re
 import socket
@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).parent.parent / "README.md"
 
 
-def snippets() -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+def snippets(readme: Path = README) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", readme.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def free_udp_port() -> int:
@@ -25,7 +27,7 @@ def test_the_server_and_the_client_talk() -> None:
     try:
         # The client may come first: its SYN is sent again until the server is there.
         client = subprocess.run(  # noqa: S603
-            [sys.executable, "-X", "dev", "-W", "error", "-c", client_code], capture_output=True, text=True, timeout=60
+            [sys.executable, "-W", "error", "-c", client_code], capture_output=True, text=True, timeout=60
         )
         assert client.stdout == "HELLO\nYOU HAVE FINISHED, I HAVE NOT. NOW I HAVE.\n"
         assert client.stderr == ""
@@ -39,3 +41,9 @@ def test_the_server_and_the_client_talk() -> None:
 
 def test_each_fits_on_twenty_lines() -> None:
     assert [len(code.splitlines()) <= 20 for code in snippets()] == [True, True]
+
+
+def test_the_packet_traces_pass(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile("\n\n".join(snippets(Path(__file__).with_name("README.md"))))
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)

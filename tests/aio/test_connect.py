@@ -2,9 +2,11 @@
 
 import asyncio
 import errno
+import gc
 import inspect
 import re
 import socket
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -24,6 +26,7 @@ from utcp import (
 )
 from utcp.aio.address import Resolved, interleave
 from utcp.aio.opening import Opening
+from utcp.aio.race import first_to_open
 from utcp.tcp.connection import Connection
 from utcp.udp.base import SendError
 from utcp.udp.link import UdpLink
@@ -91,6 +94,23 @@ async def test_refused(host: str, address: str) -> None:
         with pytest.raises(ConnectionRefused, match=f"^{re.escape(text)}$") as raised:
             await utcp.open_connection(host, port)
         assert raised.value.errno == errno.ECONNREFUSED
+
+
+async def test_a_refused_attempt_is_garbage_without_cycles(peers: Peers) -> None:
+    async def refused() -> weakref.ref[ConnectionRefused]:
+        try:
+            await peers.client.open_connection(peers.host, peers.port)
+        except ConnectionRefused as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert (await refused())() is None
+        assert not any(isinstance(item, Connection) for item in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 async def test_no_answer_times_out() -> None:
@@ -205,20 +225,26 @@ async def test_happy_eyeballs_overtake_a_silent_address(monkeypatch: pytest.Monk
         await until(lambda: client.lost)
 
 
-async def test_happy_eyeballs_keep_one_of_two_that_succeed_at_once(
-    monkeypatch: pytest.MonkeyPatch, peers: Peers
-) -> None:
+async def test_of_two_attempts_that_succeed_in_one_turn_one_is_abandoned(peers: Peers) -> None:
     await peers.server.create_server(peers.remember(Polite))
-    resolve_to(monkeypatch, ("127.0.0.1", peers.port), ("127.0.0.1", peers.port))
-    opening = asyncio.create_task(
-        utcp.create_connection(Recorder, "name", peers.port, happy_eyeballs_delay=0, config=FAST)
-    )
-    transport, client = await opening
-    (shared,) = (endpoint for endpoint in started() if endpoint not in (peers.client, peers.server))
-    await until(lambda: len(shared.stack.connections) == 1)
-    transport.close()
-    await until(lambda: client.lost and not peers.server.stack.connections)
-    assert all(accepted.lost for accepted in peers.accepted)
+    ready = asyncio.Event()
+
+    async def wait_for_the_other() -> Opening:
+        opening = await Opening.establish(peers.client.driver, peers.server.address, peers.port, None)
+        await ready.wait()
+        return opening
+
+    async def succeed() -> Opening:
+        await until(lambda: len(peers.accepted) == 1)
+        opening = await Opening.establish(peers.client.driver, peers.server.address, peers.port, None)
+        ready.set()
+        return opening
+
+    winner = await first_to_open([wait_for_the_other, succeed], 0, all_errors=False)
+    assert len(peers.client.stack.connections) == 1
+    winner.abandon()
+    assert not peers.client.stack.connections
+    await until(lambda: len(peers.accepted) == 2 and all(accepted.lost for accepted in peers.accepted))
 
 
 async def test_cancelling_happy_eyeballs_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

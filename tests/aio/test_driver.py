@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.aio.peers import FAST, Peers, Polite, Recorder, connection_of, turns, until
-from utcp import Config, Endpoint
+from utcp import Config, Endpoint, Transport
 from utcp.aio import driver as driver_module
 from utcp.aio.driver import Driver
 from utcp.tcp.transmit import Transmit
@@ -51,6 +51,32 @@ async def test_a_hundred_echoes_at_a_time_cost_few_segments_and_system_calls(pee
     assert sum(link.counters.send_calls + link.counters.receive_calls for link in links) - calls <= 100
 
 
+async def test_a_flush_that_was_asked_for_before_the_batch_waits_for_those_whom_the_batch_wakes(peers: Peers) -> None:
+    accepted: list[asyncio.StreamWriter] = []
+    await peers.server.start_server(lambda _, writer: accepted.append(writer))
+    reader, writer = await peers.client.open_connection(peers.host, peers.port)
+    await until(lambda: accepted)
+
+    async def close_after_eof() -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    closing = asyncio.create_task(close_after_eof())
+    await turns(5)
+    driver = peers.client.driver
+    driver.loop.remove_reader(driver.link.fileno())
+    accepted[0].close()
+    await turns(5)
+    before = peers.client.stack.counters.out_segs
+    driver.schedule_flush()
+    driver._readable()
+    driver.loop.add_reader(driver.link.fileno(), driver._readable)
+    await closing
+    # ACK and FIN in one.
+    assert peers.client.stack.counters.out_segs == before + 1
+
+
 async def test_a_bulk_sender_leaves_turns_to_others(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "BATCH", 2)
     taken: list[int] = []
@@ -91,7 +117,7 @@ async def test_one_flush_for_all_that_a_turn_writes(peers: Peers, monkeypatch: p
     await until(lambda: len(server.received) == 100)
 
 
-async def test_the_timer_is_not_made_anew_for_every_segment(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_timer_is_not_made_anew_for_every_segment(monkeypatch: pytest.MonkeyPatch) -> None:
     made = 0
     loop = asyncio.get_running_loop()
     call_later = loop.call_later
@@ -101,14 +127,15 @@ async def test_the_timer_is_not_made_anew_for_every_segment(peers: Peers, monkey
         made += getattr(callback, "__func__", None) is Driver._on_timer
         return call_later(delay, callback, *args, **options)
 
-    transport, _, server = await peers.connect(Recorder)
-    await turns(5)
-    monkeypatch.setattr(loop, "call_later", counted)
-    for count in range(1, 101):
-        transport.write(b"x")
-        await until(lambda count=count: len(server.received) == count)  # type: ignore[misc]  # a loop variable, bound
-    # Each side's delayed ACK and retransmission: a few in 0.2 s, not one for each of 200 segments.
-    assert made <= 20
+    async with Peers(Config(msl=0.05, close_timeout=0.5, delayed_ack=0.4)) as peers:
+        transport, _, server = await peers.connect(Recorder)
+        await turns(5)
+        monkeypatch.setattr(loop, "call_later", counted)
+        for count in range(1, 101):
+            transport.write(b"x")
+            await until(lambda count=count: len(server.received) == count)  # type: ignore[misc]  # a loop variable, bound
+        # Each side's delayed ACK and retransmission, every few tenths of a second; not one for each of 150 segments.
+        assert made <= 20
 
 
 async def test_no_timer_is_left_when_nothing_is_waited_for(peers: Peers) -> None:
@@ -185,6 +212,20 @@ async def test_without_room_nothing_more_is_asked_of_the_stack(peers: Peers, mon
     assert client.lost == [None]
 
 
+async def test_closing_without_room_leaves_no_writer(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport, _, _ = await peers.connect(Recorder)
+    await turns(5)
+    crowded = Crowded(link_of(peers.client), monkeypatch)
+    transport.write(b"stuck")
+    await until(lambda: crowded.asked)
+    descriptor = peers.client.link.fileno()
+    await peers.client.aclose()
+    loop = asyncio.get_running_loop()
+    assert not loop.remove_writer(descriptor)
+    assert not loop.remove_reader(descriptor)
+    peers.abort_server()
+
+
 async def test_a_send_error_is_soft_once_connected(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Peers(Config(msl=0.05, rto_initial=0.02, rto_min=0.02)) as peers:
         transport, client, server = await peers.connect(Recorder)
@@ -206,6 +247,13 @@ async def test_a_send_error_is_soft_once_connected(peers: Peers, monkeypatch: py
 
 
 def test_a_keyboard_interrupt_in_a_callback_leaves_the_other_connections_whole() -> None:
+    """From a batch, and from a flush that tells what users' own calls have ended."""
+
+    class Quitting(Recorder):
+        def connection_lost(self, exc: BaseException | None) -> None:
+            super().connection_lost(exc)
+            raise KeyboardInterrupt
+
     class Interrupted(Polite):
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
@@ -217,16 +265,27 @@ def test_a_keyboard_interrupt_in_a_callback_leaves_the_other_connections_whole()
         loop.run_until_complete(peers.__aenter__())
         _ = loop.run_until_complete(peers.server.create_server(peers.remember(Interrupted, Polite)))
         clients = [
-            loop.run_until_complete(peers.client.create_connection(Recorder, peers.host, peers.port)) for _ in range(2)
+            loop.run_until_complete(peers.client.create_connection(kind, peers.host, peers.port))
+            for kind in (Quitting, Recorder)
         ]
         loop.run_until_complete(until(lambda: len(peers.accepted) == 2))
         for transport, _ in clients:
             transport.write(b"data")
-            transport.write_eof()
         with pytest.raises(KeyboardInterrupt):
             loop.run_until_complete(until(lambda: False))
-        loop.run_until_complete(until(lambda: peers.accepted[1].lost))
-        assert peers.accepted[1].received == b"data"
+        loop.run_until_complete(until(lambda: peers.accepted[1].received == b"data"))
+
+        for (transport, _), accepted in zip(clients, peers.accepted, strict=True):
+            assert isinstance(transport, Transport)
+            transport.pause_reading()
+            accepted.transport.write(b"unread")
+            loop.run_until_complete(until(lambda transport=transport: connection_of(transport).readable))  # type: ignore[misc]  # a loop variable, bound
+        for transport, _ in clients:
+            transport.close()
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(until(lambda: False))
+        loop.run_until_complete(turns(3))
+        assert clients[1][1].lost
         loop.run_until_complete(peers.__aexit__())
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:

@@ -64,7 +64,7 @@ async def test_before_and_after() -> None:
 async def test_the_window_never_exceeds_what_the_socket_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UdpLink, "receive_capacity", 100_000)
     async with Endpoint() as endpoint:
-        assert endpoint.stack.config.recv_buffer == 50_000
+        assert endpoint.stack.config.recv_buffer == 100_000
         assert endpoint.config.recv_buffer == Config().recv_buffer
 
 
@@ -112,6 +112,11 @@ async def test_aclose_delivers_what_is_still_queued(peers: Peers) -> None:
     assert len(server.received) == 3_000_000
     assert server.lost == [None]
     assert peers.client.link.fileno() == -1
+
+
+async def test_aclose_waits_for_nothing_when_nothing_is_open() -> None:
+    async with asyncio.timeout(10), Endpoint(config=Config(close_timeout=60)):
+        pass
 
 
 async def test_aclose_gives_up_after_its_bound() -> None:

@@ -1,6 +1,7 @@
 """Back-pressure: a reader that stops closes the TCP window, a writer that is too fast is paused."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,10 @@ async def test_a_paused_reader_closes_the_window_and_pauses_the_writer() -> None
         )
         assert client.calls == ["made", "pause"]
 
+        before = peers.server.stack.counters.out_segs
         server.transport.resume_reading()
+        await turns(3)
+        assert peers.server.stack.counters.out_segs == before + 1  # the window update, without waiting for a probe
         await until(lambda: len(server.received) == TOTAL)
         assert client.calls == ["made", "pause", "resume"]
         assert transport.get_write_buffer_size() == 0
@@ -96,6 +100,24 @@ async def test_closing_hands_over_all_and_lets_the_writer_go_on(half: bool) -> N
         transport.close()
         await until(lambda: client.lost)
         assert client.lost == server.lost == [None]
+
+
+async def test_a_paused_writer_is_not_resumed_after_connection_lost() -> None:
+    contexts: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
+    async with Peers(SMALL) as peers:
+        transport, client, server = await peers.connect(Stopped, Stopped)
+        transport.write(b"x" * TOTAL)
+        server.transport.write(b"unread")
+        await until(lambda: connection_of(transport).readable)
+        # Closing resets; a flush that is due already tells that before the writer would be resumed.
+        asyncio.get_running_loop().call_soon(transport.close)
+        peers.client.driver.schedule_flush()
+        await until(lambda: client.lost)
+        await turns(3)
+        assert client.calls == ["made", "pause", "lost"]
+        assert contexts == []
+        peers.abort_server()
 
 
 async def test_drain_waits_for_a_slow_reader() -> None:

@@ -69,7 +69,7 @@ async def test_a_process_that_exits_delivers_every_byte(end: str) -> None:
         script = "kept = []\n" + SENDER.format(end=ENDS[end])
         process = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-W", "error", "-X", "dev", "-c", script, str(port), loop],
+            [sys.executable, "-W", "error", "-c", script, str(port), loop],
             capture_output=True,
             text=True,
             check=False,

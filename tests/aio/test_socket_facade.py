@@ -31,6 +31,7 @@ async def test_it_looks_like_a_tcp_socket(peers: Peers) -> None:
     assert "ConnectionSocket" in repr(facade)
 
 
+@pytest.mark.rfc9293("MUST-17")
 async def test_nodelay(peers: Peers) -> None:
     facade, connection = await open_socket(peers)
     assert facade.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
@@ -41,6 +42,7 @@ async def test_nodelay(peers: Peers) -> None:
     assert facade.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 4) == struct.pack("i", 1)
 
 
+@pytest.mark.rfc9293("MUST-24", "MUST-27")
 async def test_keepalive(peers: Peers) -> None:
     facade, connection = await open_socket(peers)
     facade.setsockopt(socket.IPPROTO_TCP, TCP_KEEPIDLE, 60)
@@ -97,6 +99,7 @@ async def test_buffer_sizes_can_be_read(peers: Peers) -> None:
         (socket.IPPROTO_TCP, TCP_KEEPIDLE, 0, errno.EINVAL),
         (socket.IPPROTO_TCP, TCP_KEEPIDLE, 32768, errno.EINVAL),
         (socket.IPPROTO_TCP, TCP_KEEPCNT, 128, errno.EINVAL),
+        (socket.IPPROTO_TCP, TCP_KEEPCNT, 1, errno.EINVAL),
         (socket.IPPROTO_TCP, TCP_USER_TIMEOUT, -1, errno.EINVAL),
         (socket.SOL_SOCKET, socket.SO_LINGER, 1, errno.EINVAL),
         (socket.IPPROTO_TCP, socket.TCP_NODELAY, b"\1", errno.EINVAL),

@@ -87,7 +87,13 @@ async def test_callbacks_run_in_the_context_in_which_the_connection_was_opened(p
             self.calls.append(name.get("nobody"))
 
     name.set("server")
-    server = await peers.server.create_server(peers.remember(Named))
+    factories: list[str] = []
+
+    def accept() -> Named:
+        factories.append(name.get("nobody"))
+        return Named()
+
+    server = await peers.server.create_server(peers.remember(accept))
 
     async def open_as(own: str) -> Named:
         name.set(own)
@@ -102,7 +108,7 @@ async def test_callbacks_run_in_the_context_in_which_the_connection_was_opened(p
         accepted.transport.write(b"back")
     await until(lambda: all(client.received for client in clients))
     assert [client.calls[-1] for client in clients] == ["one", "two"]
-    assert [accepted.calls[-1] for accepted in peers.accepted] == ["server", "server"]
+    assert [accepted.calls[-1] for accepted in peers.accepted] == factories == ["server", "server"]
     server.close()
 
 
@@ -201,7 +207,7 @@ class Filler(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.received += self.buffer[:nbytes]
-        self.buffer.extend(b"")  # would raise BufferError were it still viewed
+        self.buffer.append(self.buffer.pop())  # would raise BufferError were it still viewed
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.lost.append(exc)

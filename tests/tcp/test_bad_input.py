@@ -99,6 +99,7 @@ MALFORMED = {
 
 
 @in_every_state
+@pytest.mark.rfc9293("MUST-7")
 def test_malformed_datagrams_change_nothing(reach: Callable[[], Script]) -> None:
     """MUST-7: dropped, counted, never raised."""
     t = reach()
@@ -122,6 +123,7 @@ def test_connection_goes_on_after_a_malformed_datagram(data: bytes) -> None:
     t.sends("F. 1:1 ack 101")
 
 
+@pytest.mark.rfc9293("MUST-6", "MUST-64")
 def test_unknown_options_are_skipped() -> None:
     """MUST-6, MUST-64: at any alignment."""
     t = Script()
@@ -135,6 +137,7 @@ def test_unknown_options_are_skipped() -> None:
     t.sends(". 1:701 ack 1", "P. 701:1001 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-4")
 def test_octets_after_the_end_of_the_option_list_are_ignored() -> None:
     """MUST-69 is the sender's duty."""
     t = Script()

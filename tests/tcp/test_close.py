@@ -50,6 +50,7 @@ def test_active_close() -> None:
     assert t.path == (CLOSED, SYN_SENT, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, TIME_WAIT)
 
 
+@pytest.mark.rfc9293("MUST-12")
 def test_passive_close() -> None:
     t = established(passive=True)
     t.receives("F. 1:1 ack 1")
@@ -574,6 +575,7 @@ def test_rst_in_fin_wait_2() -> None:
 # --- data that nobody will read (SHLD-3, RFC 2525 2.17)
 
 
+@pytest.mark.rfc9293("SHLD-3", "MAY-1")
 def test_data_after_our_full_close_in_fin_wait_2_gets_rst() -> None:
     t = fin_wait_2()
     t.receives("P. 1:101 ack 2")
@@ -581,6 +583,7 @@ def test_data_after_our_full_close_in_fin_wait_2_gets_rst() -> None:
     assert t.state == CLOSED
 
 
+@pytest.mark.rfc9293("SHLD-3", "MAY-1")
 def test_data_after_our_full_close_in_fin_wait_1_gets_rst() -> None:
     t = fin_wait_1()
     t.receives("P. 1:101 ack 1")
@@ -619,6 +622,7 @@ def test_old_data_after_our_full_close_gets_an_ack() -> None:
     assert t.state == FIN_WAIT_1
 
 
+@pytest.mark.rfc9293("SHLD-3")
 def test_close_with_unread_data_resets() -> None:
     t = established()
     t.receives("P. 1:101 ack 1")
@@ -978,6 +982,7 @@ def test_everything_ends(reach: Callable[[], Script]) -> None:
     assert t.stack.next_timeout() is None
 
 
+@pytest.mark.rfc("7323", "3.2-3")
 def test_timestamps_stay_on_all_segments_of_a_close() -> None:
     """RFC 7323 3.2: once negotiated, on every segment but RST."""
     t = established(options="mss 1000,ts 100")

@@ -17,22 +17,31 @@ from utcp.wire.seq import diff
 # --- sending
 
 
+@pytest.mark.rfc9293("SHLD-28", "MUST-61")
 def test_segments_are_as_large_as_can_be_and_the_last_has_psh() -> None:
-    """SHLD-28, MUST-61."""
     t = established()
     t.write(2500)
     segments = t.sends(". 1:1001 ack 1", ". 1001:2001 ack 1", "P. 2001:2501 ack 1")
     assert [segment.flags & PSH for segment in segments] == [0, 0, PSH]
 
 
+@pytest.mark.rfc9293("MAY-16", "SHLD-28")
 def test_small_writes_of_one_batch_are_collected() -> None:
-    """MAY-16."""
     t = established()
     for _ in range(25):
         t.write(100)
     t.sends(". 1:1001 ack 1", ". 1001:2001 ack 1", "P. 2001:2501 ack 1")
 
 
+@pytest.mark.rfc9293("SHLD-27", "MUST-61")
+def test_psh_of_several_writes_becomes_one() -> None:
+    t = established()
+    for _ in range(25):
+        t.write(100)
+    assert [segment.flags & PSH for segment in t.drain()] == [0, 0, PSH]
+
+
+@pytest.mark.rfc9293("MUST-60")
 def test_nodelay_sends_small_segments_at_once() -> None:
     """MUST-17."""
     t = established()
@@ -42,6 +51,7 @@ def test_nodelay_sends_small_segments_at_once() -> None:
     t.sends("P. 101:201 ack 1")
 
 
+@pytest.mark.rfc9293("SHLD-7", "MUST-60")
 def test_nagle_holds_a_small_segment_while_another_is_unacknowledged() -> None:
     """RFC 9293 3.7.4, SHLD-7."""
     t = established(nodelay=False)
@@ -54,6 +64,7 @@ def test_nagle_holds_a_small_segment_while_another_is_unacknowledged() -> None:
     t.sends("P. 101:301 ack 1")
 
 
+@pytest.mark.rfc9293("SHLD-7")
 def test_nagle_lets_full_segments_go() -> None:
     t = established(nodelay=False)
     t.write(100)
@@ -64,6 +75,7 @@ def test_nagle_lets_full_segments_go() -> None:
     t.sends("P. 1101:1601 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-17")
 def test_nagle_turned_off_on_a_live_connection() -> None:
     t = established(nodelay=False)
     t.connection.nodelay = True
@@ -121,8 +133,8 @@ def test_octets_are_counted() -> None:
 # --- acknowledging
 
 
+@pytest.mark.rfc9293("SHLD-18", "MUST-40")
 def test_ack_is_delayed() -> None:
-    """SHLD-18, MUST-40."""
     t = established()
     t.receives("P. 1:101 ack 1")
     t.silent()
@@ -143,6 +155,7 @@ def test_delayed_ack_0_never_waits() -> None:
     t.sends(". 1:1 ack 101")
 
 
+@pytest.mark.rfc9293("MUST-40")
 def test_further_data_does_not_put_the_delayed_ack_off() -> None:
     """MUST-40: it is the first octet whose ACK waits."""
     t = established(delayed_ack=0.1)
@@ -152,8 +165,8 @@ def test_further_data_does_not_put_the_delayed_ack_off() -> None:
     t.sends_at(0.1, ". 1:1 ack 201")
 
 
+@pytest.mark.rfc9293("SHLD-19")
 def test_every_second_full_segment_is_acknowledged_at_once() -> None:
-    """SHLD-19."""
     t = established()
     t.receives(". 1:1001 ack 1")
     t.silent()
@@ -164,8 +177,8 @@ def test_every_second_full_segment_is_acknowledged_at_once() -> None:
     t.sends_after(0.04, ". 1:1 ack 3001")
 
 
+@pytest.mark.rfc9293("MUST-58", "MUST-59")
 def test_one_batch_gets_one_ack() -> None:
-    """MUST-58, MUST-59."""
     t = established()
     t.receives(*(f". {start}:{start + 1000} ack 1" for start in range(1, 10_001, 1000)))
     t.sends(". 1:1 ack 10001")
@@ -190,8 +203,8 @@ def test_pure_acks_are_not_acknowledged() -> None:
 # --- reassembly
 
 
+@pytest.mark.rfc9293("SHLD-31", "MAY-13")
 def test_out_of_order_segment_is_held_and_gets_an_ack_at_once() -> None:
-    """SHLD-31, MAY-13."""
     t = established()
     t.receives(". 1001:2001 ack 1")
     t.sends(". 1:1 ack 1")
@@ -335,6 +348,7 @@ def test_window_closes_as_data_waits_and_opens_as_it_is_read() -> None:
     t.sends(". 1:1 ack 4001 win 4000")
 
 
+@pytest.mark.rfc9293("MUST-39")
 def test_small_reads_do_not_open_a_silly_window() -> None:
     """MUST-39: not before min(half the buffer, one segment)."""
     t = established(recv_buffer=4000)
@@ -348,6 +362,7 @@ def test_small_reads_do_not_open_a_silly_window() -> None:
     assert update.window >= 1000
 
 
+@pytest.mark.rfc9293("MUST-39")
 def test_acks_offer_no_silly_window_either() -> None:
     t = established(recv_buffer=4000)
     t.receives(*(f". {start}:{start + 1000} ack 1" for start in range(1, 4001, 1000)))
@@ -367,6 +382,7 @@ def test_window_probe_into_an_open_window_is_taken() -> None:
     t.sends_after(0.04, ". 1:1 ack 4002")
 
 
+@pytest.mark.rfc("7323", "2.3-1")
 def test_window_is_scaled_when_both_offer_it() -> None:
     t = established(options="mss 1000,wscale 7", recv_buffer=1 << 20)
     t.receives(". 1:1001 ack 1", ". 1001:2001 ack 1")
@@ -375,8 +391,8 @@ def test_window_is_scaled_when_both_offer_it() -> None:
     assert (1 << 20) - 2000 - (1 << t.flow.our_shift) < ack.window << t.flow.our_shift <= 1 << 20
 
 
+@pytest.mark.rfc9293("MUST-1")
 def test_window_offered_is_bounded_by_the_field_without_scaling() -> None:
-    """MUST-1."""
     t = established(recv_buffer=1 << 20)
     t.receives(". 1:1001 ack 1", ". 1001:2001 ack 1")
     t.sends(". 1:1 ack 2001 win 65535")
@@ -384,6 +400,8 @@ def test_window_offered_is_bounded_by_the_field_without_scaling() -> None:
 
 @pytest.mark.parametrize("options", ["mss 1000", "mss 1000,wscale 7", "mss 1000,wscale 14"])
 @pytest.mark.parametrize("recv_buffer", [2048, 70_001, 1 << 20])
+@pytest.mark.rfc9293("SHLD-14")
+@pytest.mark.rfc("7323", "2.4-2", "2.4-3")
 def test_right_edge_never_moves_left(options: str, recv_buffer: int) -> None:
     """SHLD-14; known defect 10. The script looks at every segment that leaves; the reads here are of all sizes."""
     t = established(options=options, recv_buffer=recv_buffer)
@@ -403,6 +421,7 @@ def test_right_edge_never_moves_left(options: str, recv_buffer: int) -> None:
 # --- the window the peer offers
 
 
+@pytest.mark.rfc("7323", "2.4-4")
 def test_no_more_than_the_window_is_sent() -> None:
     t = established(window=2500)
     t.write(10_000)
@@ -412,6 +431,15 @@ def test_no_more_than_the_window_is_sent() -> None:
     assert t.flow.snd_nxt <= 4501
 
 
+@pytest.mark.rfc9293("MUST-1")
+def test_window_above_half_of_its_field_is_not_negative() -> None:
+    t = established(window=65535)
+    assert t.info.snd_wnd == 65535
+    t.write(10_000)
+    assert sum(len(segment.payload) for segment in t.drain()) == 10_000
+
+
+@pytest.mark.rfc9293("MUST-38")
 def test_silly_windows_are_not_filled() -> None:
     """MUST-38: full segments, or half the largest window ever offered, or everything there is."""
     t = established(window=4000)
@@ -425,6 +453,7 @@ def test_silly_windows_are_not_filled() -> None:
     t.sends(". 4001:5001 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-38")
 def test_half_the_largest_window_is_worth_a_segment() -> None:
     """RFC 9293 3.8.6.2.1, condition 3: a peer whose window never takes a full segment gets data all the same."""
     t = established(window=600)
@@ -434,6 +463,7 @@ def test_half_the_largest_window_is_worth_a_segment() -> None:
     t.sends(". 601:901 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-38", "MUST-60")
 def test_silly_window_is_used_in_the_end() -> None:
     """RFC 9293 3.8.6.2.1, condition 4: the override timeout, 0.1 to 1 s."""
     t = established(window=4000)
@@ -466,8 +496,9 @@ def test_old_segment_does_not_change_the_window() -> None:
     assert t.info.snd_wnd == 4000
 
 
+@pytest.mark.rfc9293("MUST-34", "SHLD-15", "SHLD-16")
+@pytest.mark.rfc("7323", "2.4-1")
 def test_peer_that_shrinks_its_window_is_coped_with() -> None:
-    """MUST-34, SHLD-15, SHLD-16."""
     t = established(window=4000)
     t.write(8000)
     t.drain()
@@ -477,6 +508,38 @@ def test_peer_that_shrinks_its_window_is_coped_with() -> None:
     t.sends_at(0.2, ". 1:1001 ack 1")
     t.receives(". 1:1 ack 4001 win 1000")
     t.sends(". 4001:5001 ack 1")
+
+
+@pytest.mark.rfc9293("MAY-7")
+@pytest.mark.rfc("7323", "2.4-5")
+def test_old_data_beyond_a_shrunken_window_is_sent_again() -> None:
+    """What was in the window when it was sent may be taken all the same."""
+    t = established(window=4000)
+    t.write(8000)
+    t.drain()
+    t.receives(". 1:1 ack 1 win 300")
+    t.silent()
+    t.sends_at(0.2, ". 1:1001 ack 1")
+
+
+@pytest.mark.rfc9293("MUST-34", "MUST-35", "SHLD-17")
+@pytest.mark.rfc("7323", "2.4-1")
+def test_data_beyond_a_shrunken_window_does_not_end_the_connection() -> None:
+    """As long as the peer answers; R2 is three retransmissions here."""
+    t = established(window=4000, retries=3)
+    t.write(4000)
+    t.drain()
+    t.receives(". 1:1 ack 2001 win 0")
+    while t.time < 600:
+        t.advance(1)
+        if t.drain():
+            t.receives(". 1:1 ack 2001 win 0")
+            t.drain()
+    assert t.state == ESTABLISHED
+    t.receives(". 1:1 ack 2001 win 2000")
+    t.drain()
+    t.receives(". 1:1 ack 4001 win 2000")
+    assert t.connection.send_queue == 0
 
 
 # --- zero window
@@ -495,6 +558,7 @@ def probe_times(t: Script, count: int, answer: str | None) -> list[float]:
     return times
 
 
+@pytest.mark.rfc9293("MUST-36", "SHLD-29", "SHLD-30")
 def test_zero_window_is_probed_with_doubling_intervals() -> None:
     """MUST-35, MUST-36; SHLD-29: first after one RTO; SHLD-30: exponential."""
     t = established(window=0)
@@ -511,6 +575,7 @@ def test_probes_are_at_most_rto_max_apart() -> None:
     assert max(after - before for before, after in pairwise(times)) == pytest.approx(2.0, abs=0.06)
 
 
+@pytest.mark.rfc9293("MUST-37")
 def test_answered_probes_keep_the_connection_open() -> None:
     """MUST-37: for ever."""
     t = established(window=0, retries=3)
@@ -573,6 +638,7 @@ def test_partial_ack_that_closes_the_window_keeps_the_retransmission_timer() -> 
     assert t.flow.seq(t.drain()[0]) == 1001
 
 
+@pytest.mark.rfc9293("MUST-35", "MUST-36")
 def test_ack_of_everything_with_a_closed_window_starts_probing() -> None:
     t = established(window=1000)
     t.write(2000)
@@ -591,6 +657,19 @@ def test_probe_is_acknowledged_by_a_stack_with_a_closed_window() -> None:
     t.advance(1)
     t.receives(". 2049:2050 ack 1")
     t.sends(". 1:1 ack 2049 win 0")
+
+
+@pytest.mark.rfc9293("MAY-8")
+def test_window_stays_closed_for_as_long_as_nobody_reads() -> None:
+    t = established(recv_buffer=2048)
+    t.receives(". 1:1001 ack 1", ". 1001:2001 ack 1", "P. 2001:2049 ack 1")
+    t.sends(". 1:1 ack 2049 win 0")
+    for _ in range(60):
+        t.silent_for(60)
+        t.receives(". 2049:2050 ack 1")
+        t.sends(". 1:1 ack 2049 win 0")
+    assert t.read() == 2048
+    t.sends(". 1:1 ack 2049 win 2048")
 
 
 def test_acks_behind_a_probe_are_processed_while_our_window_is_closed() -> None:
@@ -624,6 +703,7 @@ def test_both_windows_closed_and_only_one_reader() -> None:
     assert far.readable == 4000
 
 
+@pytest.mark.rfc9293("MUST-66")
 def test_acks_are_processed_while_our_window_is_closed() -> None:
     """RFC 9293 3.10.7.4: "special allowance should be made to accept valid ACKs"; MUST-66."""
     t = established(recv_buffer=2048)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.tcp.reach import established, fin_wait_2
 from tests.tcp.script import Script
 from utcp.errors import KeepaliveTimedOut
@@ -21,19 +23,19 @@ def alive(**knobs: Any) -> Script:
     return established(**KNOBS, **knobs)
 
 
+@pytest.mark.rfc9293("MUST-25")
 def test_off_by_default() -> None:
-    """MUST-25."""
     established().silent_for(30 * 86400)
 
 
+@pytest.mark.rfc9293("MUST-28")
 def test_default_idle_time_is_two_hours() -> None:
-    """MUST-28."""
     t = established(keepalive=True)
     t.sends_at(7200, PROBE)
 
 
+@pytest.mark.rfc9293("MAY-5", "MUST-27", "SHLD-12")
 def test_idle_connection_is_probed_without_data() -> None:
-    """SHLD-12."""
     t = alive()
     (probe,) = t.sends_at(10, PROBE)
     assert probe.payload == b""
@@ -49,8 +51,8 @@ def test_answered_probe_begins_a_new_idle_time() -> None:
     assert t.state == ESTABLISHED
 
 
+@pytest.mark.rfc9293("MUST-29")
 def test_one_unanswered_probe_is_no_proof() -> None:
-    """MUST-29."""
     t = alive()
     t.sends_at(10, PROBE)
     t.sends_at(12, PROBE)
@@ -73,8 +75,8 @@ def test_unanswered_probes_end_the_connection() -> None:
     assert t.stack.next_timeout() is None
 
 
+@pytest.mark.rfc9293("MUST-26")
 def test_what_arrives_puts_the_probe_off() -> None:
-    """MUST-26."""
     t = alive()
     t.advance(6)
     t.receives("P. 1:101 ack 1")
@@ -83,6 +85,7 @@ def test_what_arrives_puts_the_probe_off() -> None:
     t.sends_at(16, ". 0:0 ack 101")
 
 
+@pytest.mark.rfc9293("MUST-26")
 def test_no_probe_while_data_is_outstanding() -> None:
     """MUST-26: retransmission does that work."""
     t = alive()
@@ -98,8 +101,8 @@ def _everything_for(t: Script, seconds: float) -> list[Any]:
     return t.drain()
 
 
+@pytest.mark.rfc9293("MUST-24")
 def test_turned_on_and_off_by_the_user() -> None:
-    """MUST-24."""
     t = established(**{**KNOBS, "keepalive": False})
     t.keepalive = True
     t.connection.set_keepalive(True, t.now)

@@ -29,6 +29,7 @@ def test_data_in_the_syn_counts_in_the_rst() -> None:
     t.sends("R. #0:#0 ack 5101")
 
 
+@pytest.mark.rfc("5961", "4.2-2")
 def test_state_is_kept_and_the_fin_goes_on_being_retransmitted() -> None:
     """A spoofed SYN kills nothing, and delays nothing."""
     t = last_ack()

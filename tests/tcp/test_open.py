@@ -6,7 +6,7 @@ from tests.tcp.pair import Pair, both, lose
 from tests.tcp.reach import established, simultaneous_open, syn_rcvd, syn_sent
 from tests.tcp.script import MSS, Script
 from utcp.errors import AddressInUse, ConnectionRefused, InvalidState, PathUnreachable, SynTimedOut
-from utcp.tcp.event import CONNECTED, ENDED
+from utcp.tcp.event import CONNECTED, ENDED, TROUBLE
 from utcp.tcp.state import (
     CLOSED,
     ESTABLISHED,
@@ -56,6 +56,8 @@ def test_data_written_in_syn_sent_waits_for_the_handshake() -> None:
     t.sends("P. 1:101 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-22")
+@pytest.mark.rfc("6298", "5.5", "5.6")
 def test_syn_is_retransmitted_with_doubling_timeout_then_syn_timed_out() -> None:
     """RFC 6298 2.1, 5.5; MUST-23: a SYN is tried for 3 minutes at least."""
     t = syn_sent()
@@ -77,6 +79,17 @@ def test_syn_retries_bounds_the_open() -> None:
     t.sends_at(3, "S 0:0")
     t.silent_for(4.1)
     assert isinstance(t.error, SynTimedOut)
+
+
+@pytest.mark.rfc9293("MUST-22", "SHLD-9")
+def test_user_hears_of_an_open_in_trouble() -> None:
+    """R1 of RFC 9293 3.8.3: the third retransmission."""
+    t = syn_sent()
+    t.advance(6.9)
+    t.drain()
+    assert not t.events & TROUBLE
+    t.sends_at(7, "S 0:0")
+    assert t.events == TROUBLE
 
 
 def test_retransmitted_syn_is_the_same_syn() -> None:
@@ -167,7 +180,7 @@ def test_path_failure_ends_an_open() -> None:
 
 
 def test_path_failure_is_a_soft_error_for_an_established_connection() -> None:
-    """MUST-56."""
+    """As ICMP's soft errors will have to be (RFC 9293 3.9.2.2, MUST-56)."""
     t = established()
     t.stack.path_failed("peer", 101, t.now)
     assert t.state == ESTABLISHED
@@ -254,6 +267,7 @@ def test_syn_in_syn_rcvd_is_answered_at_once() -> None:
     assert any(segment.flags & SYN and segment.seq == t.flow.our_iss for segment in t.drain())
 
 
+@pytest.mark.rfc9293("MUST-11")
 def test_rst_in_syn_rcvd_returns_to_listen_and_tells_nobody() -> None:
     """RFC 9293 3.10.7.4, second check, passive OPEN."""
     t = syn_rcvd()
@@ -385,6 +399,7 @@ def test_closed_listener_refuses() -> None:
     t.sends("R. 0:0 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-41")
 def test_two_listeners_on_one_port() -> None:
     """MUST-41: an error, and the first goes on."""
     t = Script()
@@ -395,8 +410,8 @@ def test_two_listeners_on_one_port() -> None:
     t.sends("S. 0:0 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-42")
 def test_listening_on_a_port_from_which_a_connection_is_being_opened() -> None:
-    """MUST-42."""
     t = Script()
     t.connect(local_port=80)
     t.sends("S 0:0")
@@ -405,6 +420,15 @@ def test_listening_on_a_port_from_which_a_connection_is_being_opened() -> None:
     other.receives("S 0:0")
     other.sends("S. 0:0 ack 1")
     assert t.state == SYN_SENT
+
+
+@pytest.mark.rfc9293("MUST-41", "MUST-42")
+def test_listening_on_a_port_of_a_simultaneous_open() -> None:
+    t = simultaneous_open()
+    t.stack.listen(50000, t.now)
+    assert t.state == SYN_RCVD
+    t.receives("S. 0:0 ack 1")
+    t.sends(". 1:1 ack 1")
 
 
 @pytest.mark.parametrize("line", [". 1:1 ack 1", "S. 0:0 ack 1", "F. 1:1 ack 7"])
@@ -439,6 +463,7 @@ def test_syn_to_a_port_without_listener_is_refused() -> None:
 # --- simultaneous open (RFC 9293 3.5, figure 7; MUST-10)
 
 
+@pytest.mark.rfc9293("MUST-10")
 def test_simultaneous_open() -> None:
     t = simultaneous_open()
     assert t.state == SYN_RCVD
@@ -449,6 +474,7 @@ def test_simultaneous_open() -> None:
     t.silent_for(600)
 
 
+@pytest.mark.rfc9293("MUST-10")
 def test_simultaneous_open_completed_by_an_ack() -> None:
     t = simultaneous_open()
     t.receives(". 1:1 ack 1")
@@ -462,6 +488,7 @@ def test_simultaneous_open_syn_ack_is_retransmitted() -> None:
     assert t.state == SYN_RCVD
 
 
+@pytest.mark.rfc9293("MUST-11")
 def test_rst_in_syn_rcvd_of_an_active_open_refuses() -> None:
     """RFC 9293 3.10.7.4, second check: simultaneous open, then refused."""
     t = simultaneous_open()
@@ -471,6 +498,7 @@ def test_rst_in_syn_rcvd_of_an_active_open_refuses() -> None:
     assert isinstance(t.error, ConnectionRefused)
 
 
+@pytest.mark.rfc9293("MUST-10")
 def test_simultaneous_open_of_two_stacks() -> None:
     p = Pair()
     near = p.client.connect("server", 80, p.now, local_port=70)
@@ -533,6 +561,8 @@ def test_shutdown_before_the_handshake_sends_data_and_fin_after_it() -> None:
 # --- options
 
 
+@pytest.mark.rfc9293("MUST-14", "SHLD-5", "MAY-3")
+@pytest.mark.rfc("7323", "2.2-1", "3.2-1", "3.2-9")
 def test_syn_offers_all_options_by_default() -> None:
     t = Script(mss=None)
     t.connect()
@@ -542,6 +572,7 @@ def test_syn_offers_all_options_by_default() -> None:
     assert syn.ts_ecr == 0
 
 
+@pytest.mark.rfc9293("MUST-67", "SHLD-5")
 def test_mss_offered_is_what_the_path_carries() -> None:
     """MUST-67; RFC 6691: options are not subtracted from the MSS option."""
     t = Script(mtu=1232, mss=None)
@@ -549,6 +580,7 @@ def test_mss_offered_is_what_the_path_carries() -> None:
     t.sends("S 0:0 <mss 1212>")
 
 
+@pytest.mark.rfc9293("MUST-14")
 def test_configured_mss_is_offered() -> None:
     t = Script(mss=700)
     t.connect()
@@ -563,6 +595,8 @@ def test_options_turned_off_are_not_offered() -> None:
     assert not syn.sack_permitted
 
 
+@pytest.mark.rfc9293("MUST-14")
+@pytest.mark.rfc("7323", "2.2-1", "3.2-1", "3.2-8")
 def test_syn_ack_takes_up_what_the_syn_offers() -> None:
     t = Script()
     t.listen()
@@ -571,6 +605,7 @@ def test_syn_ack_takes_up_what_the_syn_offers() -> None:
     assert syn_ack.window_scale is not None
 
 
+@pytest.mark.rfc("7323", "2.2-1", "3.2-1")
 def test_syn_ack_offers_nothing_that_the_syn_did_not() -> None:
     """RFC 7323 2.2, 3.2; RFC 2018 2."""
     t = Script()
@@ -591,14 +626,16 @@ def test_syn_ack_refuses_what_is_turned_off(option: str) -> None:
     assert not syn_ack.sack_permitted
 
 
+@pytest.mark.rfc9293("MUST-65")
 def test_mss_option_only_on_syn_segments() -> None:
-    """MUST-65."""
     t = established()
     t.write(100)
     (segment,) = t.sends("P. 1:101 ack 1")
     assert segment.mss is None
 
 
+@pytest.mark.rfc9293("MUST-5")
+@pytest.mark.rfc("7323", "2.2-4")
 def test_options_on_segments_that_are_no_syn_change_nothing() -> None:
     """MUST-5: accepted, but negotiated at the open alone."""
     t = established()
@@ -607,26 +644,39 @@ def test_options_on_segments_that_are_no_syn_change_nothing() -> None:
     t.sends("P. 1:1001 ack 1 <nots>")
 
 
+@pytest.mark.rfc9293("MUST-14", "MUST-16")
 def test_segments_are_as_large_as_the_peer_accepts() -> None:
     t = established(options="mss 700")
     t.write(1500)
     t.sends(". 1:701 ack 1", ". 701:1401 ack 1", "P. 1401:1501 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-15")
 def test_without_mss_option_segments_have_536_octets() -> None:
-    """MUST-15."""
     t = established(options="")
     t.write(1000)
     t.sends(". 1:537 ack 1", "P. 537:1001 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-15")
+def test_without_mss_option_segments_over_ipv6_have_1220_octets() -> None:
+    t = Script(mss=None)
+    t.stack.default_mss = 1220
+    t.connect()
+    t.sends("S 0:0")
+    t.receives("S. 0:0 ack 1")
+    t.write(2000)
+    t.sends(". 1:1221 ack 1", "P. 1221:2001 ack 1")
+
+
+@pytest.mark.rfc9293("MUST-16")
 def test_segments_are_no_larger_than_the_path_carries() -> None:
-    """MUST-16."""
     t = established(options="mss 9000", mss=None, mtu=820)
     t.write(1000)
     t.sends(". 1:801 ack 1", "P. 801:1001 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-16")
 def test_timestamps_make_room_for_themselves() -> None:
     """MUST-16; RFC 6691: the sender subtracts the options it adds, NOPs included."""
     t = established(options="mss 1000,ts 100")
@@ -643,6 +693,7 @@ def test_absurd_mss_neither_hangs_nor_explodes(mss: int) -> None:
     assert all(segment.payload for segment in segments)
 
 
+@pytest.mark.rfc("7323", "2.2-3")
 def test_window_in_a_syn_is_never_scaled() -> None:
     """RFC 7323 2.2."""
     t = syn_sent()
@@ -652,6 +703,7 @@ def test_window_in_a_syn_is_never_scaled() -> None:
     assert sum(len(segment.payload) for segment in segments) <= 100
 
 
+@pytest.mark.rfc("7323", "2.2-3")
 def test_window_in_the_syn_ack_of_a_simultaneous_open_is_not_scaled_either() -> None:
     t = syn_sent()
     t.receives("S 0:0 win 90 <mss 1000,wscale 7>")
@@ -661,12 +713,16 @@ def test_window_in_the_syn_ack_of_a_simultaneous_open_is_not_scaled_either() -> 
     assert t.info.snd_wnd == 100
 
 
+@pytest.mark.rfc9293("REC-1")
+@pytest.mark.rfc("7323", "2.3-1")
 def test_windows_after_the_syn_are_scaled() -> None:
     t = established(options="mss 1000,wscale 7,sackOK", window=1 << 20)
     t.receives(". 1:1 ack 1 win 1048576")
     assert t.info.snd_wnd == 1 << 20
 
 
+@pytest.mark.rfc9293("REC-1")
+@pytest.mark.rfc("7323", "2.3-2")
 def test_shift_count_above_14_is_used_as_14() -> None:
     """RFC 7323 2.3."""
     t = established(options="mss 1000,wscale 15", window=1 << 24)
@@ -674,6 +730,7 @@ def test_shift_count_above_14_is_used_as_14() -> None:
     assert t.info.snd_wnd == 1 << 24
 
 
+@pytest.mark.rfc("7323", "2.2-2")
 def test_without_the_peers_offer_no_window_is_scaled() -> None:
     t = established(options="mss 1000")
     t.receives(". 1:1 ack 1 win 5000")
@@ -683,6 +740,7 @@ def test_without_the_peers_offer_no_window_is_scaled() -> None:
     assert ack.window > 60_000  # of a buffer of 1 MiB, all that the field holds
 
 
+@pytest.mark.rfc("7323", "2.2-2")
 def test_window_scale_alone_in_our_syn_does_not_scale() -> None:
     """Both SYNs must have the option (RFC 7323 2.2)."""
     t = established(options="mss 1000,wscale 7", window_scaling=False)

@@ -1,5 +1,7 @@
 """Timestamps: what they echo, and protection against wrapped sequence numbers (RFC 7323)."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.tcp.reach import close_wait, closing, established, fin_wait_1, fin_wait_2, last_ack
@@ -20,6 +22,7 @@ def stamped(ts: int = 1000) -> Script:
 # --- on every segment
 
 
+@pytest.mark.rfc("7323", "3.2-3", "3.2-8")
 def test_every_segment_carries_timestamps() -> None:
     """RFC 7323 3.2."""
     t = stamped()
@@ -29,6 +32,7 @@ def test_every_segment_carries_timestamps() -> None:
     t.sends_after(0.04, ". 101:101 ack 101 <ts *:1005>")
 
 
+@pytest.mark.rfc("7323", "5.4-1")
 def test_our_clock_ticks_at_1_ms_to_1_s() -> None:
     """RFC 7323 5.4."""
     t = stamped()
@@ -41,15 +45,40 @@ def test_our_clock_ticks_at_1_ms_to_1_s() -> None:
     assert 10 <= diff(second.ts_val or 0, first.ts_val or 0) <= 10_000
 
 
+@pytest.mark.parametrize("reach", [stamped, lambda: fin_wait_1(options="mss 1000,ts 1000")])
+@pytest.mark.rfc("7323", "3.2-4")
+def test_our_rst_carries_timestamps(reach: Callable[[], Script]) -> None:
+    t = reach()
+    t.abort()
+    t.sends("R <ts *:1000>")
+
+
+@pytest.mark.rfc("7323", "3.2-10")
+def test_echo_in_a_segment_without_ack_is_ignored() -> None:
+    """RFC 7323 3.2: it would measure a round trip that was none."""
+    t = Script()
+    t.connect()
+    t.sends("S 0:0 <ts 0:0>")
+    t.advance(0.5)
+    syn = t.flow.segment("S 0:0 <mss 1000,ts 700>")
+    syn.ts_ecr = t.flow.first_ts_val
+    t.deliver(t.flow, [syn])
+    t.sends("S. 0:0 ack 1 <ts *:700>")
+    assert t.info.srtt is None
+
+
+@pytest.mark.rfc("7323", "3.2-5", "3.2-6")
 def test_segments_without_timestamps_are_dropped() -> None:
     """RFC 7323 3.2: once negotiated, a segment without them is none of this connection's."""
     t = stamped()
     t.receives("P. 1:101 ack 1 <nots>")
     t.silent()
+    assert t.state == ESTABLISHED
     assert t.connection.readable == 0
     assert t.stack.counters.paws_drops == 1
 
 
+@pytest.mark.rfc("7323", "3.2-7")
 def test_timestamps_that_were_not_negotiated_are_ignored() -> None:
     t = established()
     t.receives("P. 1:101 ack 1 <ts 5000>")
@@ -61,6 +90,7 @@ def test_timestamps_that_were_not_negotiated_are_ignored() -> None:
 # --- TS.Recent (RFC 7323 4.3)
 
 
+@pytest.mark.rfc("7323", "4.3-1", "4.3-2")
 def test_delayed_ack_echoes_the_first_segment_it_covers() -> None:
     """So that the peer measures the delay too."""
     t = stamped()
@@ -70,6 +100,7 @@ def test_delayed_ack_echoes_the_first_segment_it_covers() -> None:
     t.sends_at(0.04, ". 1:1 ack 201 <ts *:2000>")
 
 
+@pytest.mark.rfc("7323", "4.3-1", "4.3-3", "4.3-4")
 def test_segment_behind_a_gap_is_not_echoed() -> None:
     t = stamped()
     t.receives("P. 1:101 ack 1 <ts 2000>")
@@ -92,6 +123,7 @@ def test_syn_in_simultaneous_open_is_echoed() -> None:
 # --- PAWS (RFC 7323 5)
 
 
+@pytest.mark.rfc("7323", "4.3-1", "5.3-1")
 def test_old_timestamp_is_dropped_with_an_ack() -> None:
     """R1; known defect 43: a wrapped old duplicate would pass every other check."""
     t = stamped()
@@ -137,6 +169,7 @@ def test_ack_with_an_old_timestamp_acknowledges_nothing() -> None:
     assert t.connection.send_queue == 100
 
 
+@pytest.mark.rfc("7323", "5.2-1")
 def test_rst_is_not_subject_to_paws() -> None:
     """RFC 7323 5.2: it may come from a peer that lost its clock."""
     t = stamped()
@@ -150,6 +183,17 @@ def test_rst_without_timestamps_is_accepted() -> None:
     assert t.state == CLOSED
 
 
+@pytest.mark.rfc("7323", "5.2-2")
+def test_timestamp_of_a_rst_is_not_taken() -> None:
+    """RFC 7323 5.2."""
+    t = stamped()
+    t.receives("R 100:100 <ts 9000>")
+    t.sends(". 1:1 ack 1 <ts *:1000>")
+    t.receives("P. 1:101 ack 1 <ts 2000>")
+    assert t.read() == 100
+
+
+@pytest.mark.rfc("7323", "5.5-1")
 def test_after_24_days_idle_any_timestamp_is_accepted() -> None:
     """RFC 7323 5.5: by then the peer's clock may have wrapped."""
     t = stamped(ts=5000)
@@ -167,6 +211,7 @@ def test_after_24_days_idle_any_timestamp_is_accepted() -> None:
     [(fin_wait_1, 1), (fin_wait_2, 1), (close_wait, 2), (closing, 2), (last_ack, 2)],
     ids=["FIN_WAIT_1", "FIN_WAIT_2", "CLOSE_WAIT", "CLOSING", "LAST_ACK"],
 )
+@pytest.mark.rfc("7323", "5.3-1")
 def test_paws_protects_every_synchronized_state(reach: type[Script], rcv: int) -> None:
     t = reach(options="mss 1000,ts 900")
     state = t.state

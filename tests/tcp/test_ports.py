@@ -105,9 +105,17 @@ def test_chosen_from_the_range_and_never_twice() -> None:
     assert all(49152 <= port <= 65535 for port in chosen)
 
 
+@pytest.mark.rfc("6056", "3.1-1")
 def test_explicit_port_is_passed_over() -> None:
     t = Script(ephemeral_ports=(50000, 50001))
     t.connect(local_port=50000)
+    assert t.connect(local_port=None).local_port == 50001
+
+
+@pytest.mark.rfc("6056", "3.2-2")
+def test_port_of_a_local_service_is_passed_over() -> None:
+    t = Script(ephemeral_ports=(50000, 50001))
+    t.stack.listen(50000, t.now)
     assert t.connect(local_port=None).local_port == 50001
 
 
@@ -121,6 +129,7 @@ def test_exhaustion_by_live_connections() -> None:
     t.connect(local_port=None, remote_port=81)
 
 
+@pytest.mark.rfc("6056", "3.1-1")
 def test_exhaustion_by_time_wait_says_when_the_next_is_free() -> None:
     t = time_wait(ephemeral_ports=(50000, 50000))
     t.advance(15)
@@ -154,11 +163,13 @@ def test_port_comes_back_when_its_connection_is_gone() -> None:
 # --- what an outsider sees
 
 
+@pytest.mark.rfc("6056", "3.3-1", "3.3.4-1")
 def test_sequence_depends_on_the_secret() -> None:
     assert ports(20) == ports(20)
     assert ports(20) != ports(20, secret=b"another sixteen octets")
 
 
+@pytest.mark.rfc("6056", "3.3-1", "3.3.4-1")
 def test_sequence_depends_on_the_destination() -> None:
     """Who watches the ports used towards itself learns nothing of those used towards others (RFC 6056 3.3.3)."""
     starts = {ports(1, remote=f"peer {number}")[0] for number in range(200)}
@@ -166,6 +177,7 @@ def test_sequence_depends_on_the_destination() -> None:
     assert len({ports(1, remote_port=number)[0] for number in range(1, 201)}) > 180
 
 
+@pytest.mark.rfc("6056", "3.3-1", "3.3.4-1")
 def test_one_hosts_ports_do_not_follow_one_counter() -> None:
     """Alternating destinations: the next port is not the last one plus one (RFC 6056 2.2)."""
     t = Script()

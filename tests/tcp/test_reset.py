@@ -76,6 +76,7 @@ def test_another_remote_is_another_connection() -> None:
 
 
 @in_every_synchronized_state
+@pytest.mark.rfc("5961", "3.2-2")
 def test_rst_at_rcv_nxt_resets(reach: Reach, nxt: int, rcv: int) -> None:
     t = reach()
     t.receives(f"R {rcv}:{rcv}")
@@ -87,6 +88,7 @@ def test_rst_at_rcv_nxt_resets(reach: Reach, nxt: int, rcv: int) -> None:
 
 
 @in_every_synchronized_state
+@pytest.mark.rfc("5961", "3.2-3", "3.2-4")
 def test_rst_elsewhere_in_the_window_gets_a_challenge_ack(reach: Reach, nxt: int, rcv: int) -> None:
     """Known defect 12."""
     t = reach()
@@ -104,6 +106,7 @@ def test_rst_elsewhere_in_the_window_gets_a_challenge_ack(reach: Reach, nxt: int
 
 
 @in_every_synchronized_state
+@pytest.mark.rfc("5961", "3.2-1")
 def test_rst_outside_the_window_is_dropped(reach: Reach, nxt: int, rcv: int) -> None:
     t = reach()
     state = t.state
@@ -133,6 +136,7 @@ def test_rst_with_ack_counts_by_its_sequence_number(reach: Reach, nxt: int, rcv:
     assert t.state == CLOSED
 
 
+@pytest.mark.rfc9293("MUST-12")
 def test_reset_by_peer_is_told() -> None:
     """MUST-12: an abort is told from a close."""
     t = established()
@@ -142,16 +146,16 @@ def test_reset_by_peer_is_told() -> None:
     assert t.stack.counters.estab_resets == 1
 
 
+@pytest.mark.rfc9293("SHLD-2")
 def test_rst_may_carry_data() -> None:
-    """SHLD-2."""
     t = established()
     t.receives("R 1:20")
     t.silent()
     assert t.state == CLOSED
 
 
+@pytest.mark.rfc9293("MUST-66")
 def test_rst_with_a_closed_window() -> None:
-    """MUST-66."""
     t = established(recv_buffer=2048)
     t.receives(". 1:1001 ack 1", ". 1001:2001 ack 1", "P. 2001:2049 ack 1")
     t.sends(". 1:1 ack 2049 win 0")
@@ -182,6 +186,7 @@ def test_after_a_reset_everything_gets_rst() -> None:
 @in_every_synchronized_state
 @pytest.mark.parametrize("offset", [0, 1, -1, 5000, -100_000, 1 << 21])
 @pytest.mark.parametrize("flags", ["S", "S."])
+@pytest.mark.rfc("5961", "4.2-2")
 def test_syn_gets_a_challenge_ack(reach: Reach, nxt: int, rcv: int, offset: int, flags: str) -> None:
     t = reach(syn_in_last_ack="challenge")
     state = t.state
@@ -199,6 +204,7 @@ def test_syn_ack_again_is_acknowledged_again() -> None:
     t.sends(". 1:1 ack 1")
 
 
+@pytest.mark.rfc("5961", "4.2-2")
 def test_syn_with_data_delivers_nothing() -> None:
     t = established()
     t.receives("S. 0:100 ack 1")
@@ -219,6 +225,7 @@ def test_challenged_peer_that_is_new_resets() -> None:
 # --- challenge ACKs are rationed (RFC 5961 7)
 
 
+@pytest.mark.rfc("5961", "7-1")
 def test_two_challenges_in_500_ms_get_one_ack() -> None:
     t = established()
     t.receives("S 5000:5000")
@@ -271,6 +278,8 @@ def test_two_stacks_that_disagree_do_not_answer_each_other_for_ever() -> None:
 # --- acceptable ACKs (RFC 9293 3.10.7.4, fifth check; RFC 5961 5)
 
 
+@pytest.mark.rfc9293("MAY-12")
+@pytest.mark.rfc("5961", "5.2-1", "5.2-2")
 def test_ack_older_than_any_window_is_challenged_and_its_data_dropped() -> None:
     """MAY-12: blind data injection needs a guess of SEG.ACK as well."""
     t = established(window=1000)
@@ -279,12 +288,27 @@ def test_ack_older_than_any_window_is_challenged_and_its_data_dropped() -> None:
     assert t.connection.readable == 0
 
 
+@pytest.mark.rfc9293("MAY-12")
+@pytest.mark.rfc("5961", "5.2-1", "5.2-2")
 def test_data_with_an_ack_of_unsent_data_is_dropped() -> None:
     t = established()
     t.receives("P. 1:101 ack 1000")
     t.sends(". 1:1 ack 1")
     assert t.connection.readable == 0
     assert t.info.snd_una == t.info.snd_nxt
+
+
+@pytest.mark.rfc9293("MAY-12")
+@pytest.mark.rfc("5961", "5.2-1", "5.2-3")
+def test_old_ack_within_the_largest_scaled_window_is_no_attack() -> None:
+    """MAX.SND.WND counts scaled; here it is 1 MiB, long after the peer has closed its window."""
+    t = established(options="mss 1000,wscale 7", window=1 << 20)
+    t.receives(". 1:1 ack 1 win 1048576", ". 1:1 ack 1 win 0")
+    t.receives("P. 1:101 ack -1000000 win 0")
+    assert t.connection.readable == 100
+    t.receives("P. 101:201 ack -1048600 win 0")
+    t.sends(". 1:1 ack 101")
+    assert t.connection.readable == 100
 
 
 def test_ack_of_queued_but_unsent_data() -> None:

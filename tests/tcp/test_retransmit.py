@@ -1,5 +1,6 @@
 """Retransmission: the timer (RFC 6298), fast retransmit and recovery (RFC 5681, 6582, 3042), the congestion window."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from tests.tcp.pair import Pair
 from tests.tcp.reach import established, fin_wait_1, syn_sent
 from tests.tcp.script import MSS, Script
 from utcp.errors import FinTimedOut, RetransmissionTimedOut, UserTimedOut
-from utcp.tcp.event import ENDED
+from utcp.tcp.event import ENDED, TROUBLE
+from utcp.tcp.rtt import RttEstimator
 from utcp.tcp.state import CLOSED, ESTABLISHED, FIN_WAIT_1
 from utcp.wire import FIN, RST
 
@@ -26,6 +28,8 @@ def in_flight(segments: int, **knobs: Any) -> Script:
 # --- RFC 6298: the numbers
 
 
+@pytest.mark.rfc9293("MUST-18")
+@pytest.mark.rfc("6298", "2.2")
 def test_first_sample() -> None:
     """2.2: SRTT = R, RTTVAR = R/2, RTO = SRTT + 4 RTTVAR."""
     t = established(rtt=0.1)
@@ -35,6 +39,8 @@ def test_first_sample() -> None:
     t.sends_at(0.4, "P. 1:101 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-18")
+@pytest.mark.rfc("6298", "2.3", "2.3-a", "3-3")
 def test_second_sample() -> None:
     """2.3: RTTVAR = 3/4 RTTVAR + 1/4 |SRTT - R'|, SRTT = 7/8 SRTT + 1/8 R'."""
     t = established(rtt=0.1)
@@ -48,6 +54,7 @@ def test_second_sample() -> None:
     t.sends_after(0.3625, "P. 101:201 ack 1")
 
 
+@pytest.mark.rfc("6298", "2.1")
 def test_before_the_first_sample_rto_is_1_second() -> None:
     """2.1."""
     t = syn_sent()
@@ -61,11 +68,14 @@ def test_rto_has_a_lower_bound() -> None:
     assert established(rtt=0.001, rto_min=1.0).info.rto == 1.0
 
 
+@pytest.mark.rfc("6298", "2.5")
 def test_rto_has_an_upper_bound() -> None:
     """2.5."""
     assert established(rtt=0.9, rto_max=2.0).info.rto == 2.0
 
 
+@pytest.mark.rfc9293("MUST-19")
+@pytest.mark.rfc("6298", "5.5", "5.6")
 def test_timeout_doubles_rto() -> None:
     """5.5."""
     t = established(rtt=0.1)
@@ -77,6 +87,7 @@ def test_timeout_doubles_rto() -> None:
     assert t.stack.counters.retrans_segs == 5
 
 
+@pytest.mark.rfc("6298", "2.5")
 def test_backed_off_rto_has_an_upper_bound() -> None:
     t = established(rtt=0.1, rto_max=1.0)
     t.write(100)
@@ -85,6 +96,8 @@ def test_backed_off_rto_has_an_upper_bound() -> None:
         t.sends_at(time, "P. 1:101 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-18")
+@pytest.mark.rfc("6298", "3-1")
 def test_karn_a_retransmitted_segment_gives_no_sample_and_keeps_the_back_off() -> None:
     """3, 5 (MUST-18)."""
     t = established(rtt=0.1)
@@ -112,6 +125,8 @@ def test_new_sample_ends_the_back_off() -> None:
     assert t.info.rto == pytest.approx(0.1 + 4 * 0.0375)
 
 
+@pytest.mark.rfc("6298", "3-2")
+@pytest.mark.rfc("7323", "4.1-1")
 def test_timestamps_measure_retransmitted_segments() -> None:
     """RFC 7323 4.1: the echo says which transmission it answers, so Karn's ambiguity is gone."""
     t = established(rtt=0.1, options="mss 1000,ts 100")
@@ -123,6 +138,39 @@ def test_timestamps_measure_retransmitted_segments() -> None:
     assert t.info.rto < 0.35
 
 
+@pytest.mark.rfc("7323", "4.1-1")
+def test_timestamps_of_an_ack_that_moves_nothing_measure_nothing() -> None:
+    """RFC 7323 4.1."""
+    t = established(rtt=0.1, options="mss 1000,ts 100")
+    t.write(100)
+    t.sends("P. 1:101 ack 1 <ts>")
+    t.sends_at(0.4, "P. 1:101 ack 1 <ts>")
+    t.advance(0.1)
+    t.receives(". 1:1 ack 1")
+    assert t.info.srtt == pytest.approx(0.1)
+
+
+@pytest.mark.rfc("7323", "4.2-1")
+def test_many_acks_of_one_round_trip_are_one_measurement() -> None:
+    """RFC 7323 4.2: else ten samples would drive out what was learned before."""
+    t = in_flight(10, rtt=0.1, options="mss 1000")
+    t.advance(0.2)
+    for ack in range(1001, 10_002, 1000):
+        t.receives(f". 1:1 ack {ack}")
+        t.drain()
+    assert (t.info.srtt, t.info.rttvar) == pytest.approx((0.1125, 0.0625))
+
+
+@pytest.mark.rfc("6298", "4-1")
+def test_variance_is_never_less_than_the_clocks_granularity() -> None:
+    """4: RTO = SRTT + G when all measurements are alike."""
+    rtt = RttEstimator(1.0, 0.2, 60.0)
+    for _ in range(200):
+        rtt.sample(0.5)
+    assert rtt.rto == pytest.approx(0.501)
+
+
+@pytest.mark.rfc("6298", "5-1", "5.3")
 def test_ack_of_new_data_restarts_the_timer() -> None:
     """5.3."""
     t = established(rtt=0.1)
@@ -142,6 +190,7 @@ def test_duplicate_ack_does_not_restart_the_timer() -> None:
     t.sends_at(0.4, "P. 1:1001 ack 1")
 
 
+@pytest.mark.rfc("6298", "5.2")
 def test_ack_of_everything_stops_the_timer() -> None:
     """5.2."""
     t = established()
@@ -151,6 +200,7 @@ def test_ack_of_everything_stops_the_timer() -> None:
     t.silent_for(3600)
 
 
+@pytest.mark.rfc("6298", "5.1")
 def test_new_data_does_not_restart_a_running_timer() -> None:
     """5.1."""
     t = established(rtt=0.1)
@@ -174,6 +224,7 @@ def test_after_a_lost_syn_data_begins_with_3_seconds() -> None:
     t.sends_after(3.0, "P. 1:101 ack 1")
 
 
+@pytest.mark.rfc("6298", "5.4")
 def test_only_the_first_segment_is_sent_again() -> None:
     """5.4; the loss window is one segment (RFC 5681 3.1)."""
     t = in_flight(10)
@@ -221,7 +272,7 @@ def test_after_a_timeout_everything_is_sent_again_as_acks_arrive() -> None:
 
 
 def test_retries_is_r2() -> None:
-    """MUST-20; known defect 4."""
+    """The end that MUST-20 wants; known defect 4."""
     t = established(retries=3)
     t.write(100)
     t.sends("P. 1:101 ack 1")
@@ -237,8 +288,8 @@ def test_retries_is_r2() -> None:
     assert not t.stack.connections
 
 
+@pytest.mark.rfc9293("SHLD-11")
 def test_r2_is_100_seconds_at_least_by_default() -> None:
-    """SHLD-11."""
     t = established()
     t.write(100)
     t.advance(100)
@@ -246,6 +297,41 @@ def test_r2_is_100_seconds_at_least_by_default() -> None:
     assert t.state == ESTABLISHED
     t.advance(1800)
     assert t.state == CLOSED
+
+
+@pytest.mark.rfc9293("MUST-21")
+def test_r2_is_set_for_one_connection() -> None:
+    t = Script(retries=3)
+    patient = replace(t.stack.config, retries=5)
+    t.connection = t.stack.connect("peer", 80, t.now, local_port=50000, config=patient)
+    t.flow = t.flow_to(80, 50000)
+    t.sends("S 0:0")
+    t.receives(f"S. 0:0 ack 1 <mss {MSS}>")
+    t.sends(". 1:1 ack 1")
+    t.write(100)
+    t.advance(6.3)
+    assert len(t.drain()) == 1 + 5
+
+
+@pytest.mark.rfc9293("MUST-47", "SHLD-9", "SHLD-10")
+def test_user_hears_of_trouble_at_r1() -> None:
+    """The third retransmission; once, and again only after progress."""
+    t = established()
+    t.connection.take_events()
+    t.write(200)
+    t.advance(1.3)
+    t.drain()
+    assert not t.connection.take_events()
+    t.advance(0.2)
+    assert t.connection.take_events() == TROUBLE
+    t.advance(10)
+    t.drain()
+    assert t.state == ESTABLISHED
+    assert not t.connection.take_events()
+    t.receives(". 1:1 ack 101")
+    t.advance(120)
+    t.drain()
+    assert t.connection.take_events() == TROUBLE
 
 
 def test_progress_counts_anew() -> None:
@@ -323,6 +409,37 @@ def test_user_timeout_runs_from_the_last_progress() -> None:
     assert t.state == ESTABLISHED
     t.advance(1.1)
     assert t.state == CLOSED
+
+
+@pytest.mark.rfc9293("MUST-21")
+def test_user_timeout_may_exceed_what_retries_allow() -> None:
+    """It is R2 then, whatever `retries` says."""
+    t = established(retries=2, user_timeout=50.0)
+    t.write(100)
+    t.advance(49.9)
+    t.drain()
+    assert t.state == ESTABLISHED
+    t.advance(0.2)
+    assert isinstance(t.error, UserTimedOut)
+
+
+@pytest.mark.rfc9293("MUST-21")
+def test_user_timeout_of_a_live_connection() -> None:
+    """RFC 9293 3.8.3: R2 is the application's, up to infinity and down again; it counts from the call."""
+    t = established(user_timeout=5.0)
+    t.write(100)
+    t.advance(4)
+    t.connection.set_user_timeout(100.0)
+    t.advance(99)
+    t.drain()
+    assert t.state == ESTABLISHED
+    t.connection.set_user_timeout(None)
+    t.advance(10)
+    t.drain()
+    assert t.state == ESTABLISHED
+    t.connection.set_user_timeout(1.0)
+    t.advance(1.1)
+    assert isinstance(t.error, UserTimedOut)
 
 
 # --- fast retransmit and recovery
@@ -481,6 +598,7 @@ def test_initial_window_after_lost_syns_is_one_segment() -> None:
     t.sends(". 1:1001 ack 1")
 
 
+@pytest.mark.rfc9293("MUST-19")
 def test_slow_start_doubles_in_a_round_trip() -> None:
     """RFC 5681 3.1 (MUST-19)."""
     t = in_flight(10)
@@ -498,6 +616,7 @@ def test_slow_start_counts_octets_not_acks() -> None:
     assert t.info.cwnd <= 21 * MSS
 
 
+@pytest.mark.rfc9293("MUST-19")
 def test_congestion_avoidance_adds_a_segment_in_a_round_trip() -> None:
     t = in_flight(10)
     t.sends_after(0.2, ". 1:1001 ack 1")

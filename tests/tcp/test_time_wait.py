@@ -21,8 +21,8 @@ def served(**knobs: Any) -> Script:
 # --- duration
 
 
+@pytest.mark.rfc9293("MUST-13")
 def test_lasts_2_msl() -> None:
-    """MUST-13."""
     t = time_wait()
     t.silent_for(59.9)
     assert t.state == TIME_WAIT
@@ -66,6 +66,7 @@ def test_msl_0_skips_it() -> None:
     t.sends("R 2:2")
 
 
+@pytest.mark.rfc9293("MUST-13")
 def test_from_closing() -> None:
     t = closing()
     t.advance(0.1)
@@ -79,6 +80,7 @@ def test_from_closing() -> None:
 # --- what arrives
 
 
+@pytest.mark.rfc9293("MUST-13")
 def test_last_ack_lost_fin_again_gets_the_ack_and_restarts_2_msl() -> None:
     t = time_wait()
     t.advance(30)
@@ -155,6 +157,7 @@ def test_out_of_window_segments_cannot_make_an_ack_storm() -> None:
 
 
 @pytest.mark.parametrize("line", ["R 2:2", "R. 2:2 ack 2", "R 500:500", "R 1:1"])
+@pytest.mark.rfc("1337", "3-F1")
 def test_rst_is_ignored(line: str) -> None:
     """RFC 1337: else an old duplicate could assassinate TIME_WAIT."""
     t = time_wait()
@@ -188,6 +191,7 @@ def test_fin_from_a_retransmission_in_the_other_order_of_closing() -> None:
     t.sends(". 2:2 ack 2")
 
 
+@pytest.mark.rfc("7323", "3.2-3")
 def test_answers_carry_timestamps() -> None:
     """RFC 7323 3.2; the peer would drop an ACK without."""
     t = time_wait(options="mss 1000,ts 500")
@@ -225,6 +229,8 @@ def renewed(t: Script, syn: str, peer_iss: int) -> int:
     return syn_ack.seq
 
 
+@pytest.mark.rfc9293("MAY-2")
+@pytest.mark.rfc("6191", "2-6")
 def test_syn_with_a_newer_sequence_number_opens_a_new_connection() -> None:
     """Known defect 38."""
     t = served()
@@ -240,11 +246,15 @@ def test_syn_just_beyond_the_old_connection_is_newer() -> None:
     renewed(t, "S 3:3", 3)
 
 
+@pytest.mark.rfc9293("SHLD-4")
+@pytest.mark.rfc("6191", "2-1")
 def test_syn_with_a_newer_timestamp_opens_a_new_connection_whatever_its_sequence_number() -> None:
     t = served(options="mss 1000,ts 500")
     renewed(t, "S -100000:-100000 <mss 1000,ts 9000>", -100_000)
 
 
+@pytest.mark.rfc9293("SHLD-4")
+@pytest.mark.rfc("6191", "2-2")
 def test_syn_with_an_equal_timestamp_needs_a_newer_sequence_number() -> None:
     """RFC 6191 2."""
     t = served(options="mss 1000,ts 500")
@@ -256,12 +266,21 @@ def test_syn_with_an_equal_timestamp_needs_a_newer_sequence_number() -> None:
     renewed(t, f"S 5000:5000 <mss 1000,ts {last}>", 5000)
 
 
+@pytest.mark.rfc("6191", "2-3")
 def test_syn_without_timestamps_after_a_connection_with_them_needs_a_newer_sequence_number() -> None:
     """RFC 6191 2."""
     t = served(options="mss 1000,ts 500")
     renewed(t, "S 5000:5000 <mss 1000>", 5000)
 
 
+@pytest.mark.rfc("6191", "2-5")
+def test_syn_with_timestamps_after_a_connection_without_them_is_newer() -> None:
+    """RFC 6191 2: segments of the old incarnation will be known by having none."""
+    t = served()
+    renewed(t, "S -100000:-100000 <mss 1000,ts 5>", -100_000)
+
+
+@pytest.mark.rfc9293("MAY-2")
 def test_isn_is_above_the_old_snd_nxt_even_when_the_clock_has_not_caught_up() -> None:
     """Known defect 21: the old connection sent faster than the ISN clock ticks."""
     t = Script()
@@ -346,6 +365,7 @@ def test_syn_does_not_restart_2_msl() -> None:
     assert t.state == CLOSED
 
 
+@pytest.mark.rfc9293("MAY-2")
 def test_new_incarnation_that_proves_an_old_duplicate_returns_to_time_wait() -> None:
     """MAY-2, second condition: the peer answers our SYN-ACK with RST."""
     t = served()

@@ -15,8 +15,8 @@ def urgent(t, line: str, pointer: int):  # type: ignore[no-untyped-def]  # the h
     t.deliver(t.flow, [segment])
 
 
+@pytest.mark.rfc9293("MUST-30", "MUST-62")
 def test_pointer_stands_behind_the_urgent_octets() -> None:
-    """MUST-30, MUST-62."""
     t = established()
     t.connection.send(stream(1, 101), urgent=True)
     t._flush()
@@ -24,6 +24,7 @@ def test_pointer_stands_behind_the_urgent_octets() -> None:
     assert segment.urgent == 100
 
 
+@pytest.mark.rfc9293("MUST-31", "MUST-62")
 def test_every_segment_before_the_pointer_tells_it_and_none_after() -> None:
     """MUST-31: any length."""
     t = established()
@@ -48,6 +49,7 @@ def test_retransmission_tells_it_again() -> None:
     assert again.urgent == 100
 
 
+@pytest.mark.rfc9293("MUST-31")
 def test_pointer_beyond_the_field_says_as_much_as_it_can() -> None:
     t = established()
     t.connection.send(stream(1, 70_001), urgent=True)
@@ -55,8 +57,8 @@ def test_pointer_beyond_the_field_says_as_much_as_it_can() -> None:
     assert t.drain()[0].urgent == 65535
 
 
+@pytest.mark.rfc9293("MUST-30", "MUST-32", "MUST-33", "MUST-47")
 def test_user_is_told_and_learns_how_much_is_ahead() -> None:
-    """MUST-32, MUST-33."""
     t = established()
     urgent(t, "P. 1:101 ack 1", 50)
     assert t.connection.take_events() & URGENT
@@ -67,6 +69,7 @@ def test_user_is_told_and_learns_how_much_is_ahead() -> None:
     assert t.connection.urgent_ahead == 0
 
 
+@pytest.mark.rfc9293("MUST-32")
 def test_user_is_told_again_only_when_the_pointer_advances() -> None:
     t = established()
     urgent(t, "P. 1:11 ack 1", 200)
@@ -87,8 +90,8 @@ def test_old_pointer_says_nothing() -> None:
     assert not t.connection.take_events() & URGENT
 
 
+@pytest.mark.rfc9293("MUST-66")
 def test_urgent_is_processed_at_a_closed_window() -> None:
-    """MUST-66."""
     t = established(recv_buffer=2048)
     t.receives(". 1:1001 ack 1", ". 1001:2001 ack 1", "P. 2001:2049 ack 1")
     t.drain()

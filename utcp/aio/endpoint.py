@@ -106,7 +106,7 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         platform = Platform.of(loop)
         # A window that the socket's buffer cannot hold would only mean loss.
-        window = max(2048, min(self.config.recv_buffer, link.receive_capacity // 2))
+        window = max(2048, min(self.config.recv_buffer, link.receive_capacity))
         stack = Stack(
             replace(self.config, recv_buffer=window),
             secret=platform.secret(),

@@ -158,7 +158,7 @@ class ConnectionSocket(SocketFacade):
                 milliseconds = _integer(value)
                 if milliseconds < 0:
                     raise _error(errno.EINVAL)
-                connection.user_timeout = milliseconds / 1000 or None
+                connection.set_user_timeout(milliseconds / 1000 or None)
             case (socket.SOL_SOCKET, socket.SO_KEEPALIVE):
                 connection.set_keepalive(bool(_integer(value)), now)
             case (socket.IPPROTO_TCP, _Option.KEEPIDLE | _Option.KEEPINTVL | _Option.KEEPCNT):
@@ -169,7 +169,9 @@ class ConnectionSocket(SocketFacade):
 
     @staticmethod
     def _set_keepalive(connection: Connection, option: int, value: int, now: float) -> None:
-        if not 1 <= value <= (_MAX_KEEPALIVE_COUNT if option == _Option.KEEPCNT else _MAX_KEEPALIVE_TIME):
+        # One lost probe proves nothing (RFC 9293 3.8.4, MUST-29): Linux would take a count of 1, utcp does not.
+        low, high = (2, _MAX_KEEPALIVE_COUNT) if option == _Option.KEEPCNT else (1, _MAX_KEEPALIVE_TIME)
+        if not low <= value <= high:
             raise _error(errno.EINVAL)
         if option == _Option.KEEPIDLE:
             connection.keepalive_idle = float(value)

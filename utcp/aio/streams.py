@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
 from utcp.aio.tls import start_tls
@@ -65,10 +65,20 @@ def stream_factory(client_connected_cb: ClientConnected, limit: int) -> StreamFa
         # asyncio's protocol makes the writer itself. A second one is no way out: the first would close the transport
         # when it is collected.
         writer.__class__ = StreamWriter
-        return client_connected_cb(reader, writer)
+        handling = client_connected_cb(reader, writer)
+        return _closed_when_cancelled(handling, writer) if asyncio.iscoroutine(handling) else handling
 
     def factory() -> asyncio.StreamReaderProtocol:
         reader = asyncio.StreamReader(limit=limit, loop=loop)
         return asyncio.StreamReaderProtocol(reader, connected, loop=loop)
 
     return factory
+
+
+async def _closed_when_cancelled(handling: Coroutine[Any, Any, None], writer: asyncio.StreamWriter) -> None:
+    """As asyncio does from 3.12.3 on. Before, the connection stays open, and Server.wait_closed() waits for ever."""
+    try:
+        await handling
+    except asyncio.CancelledError:
+        writer.close()
+        raise

@@ -32,7 +32,7 @@ def segment_arrives(connection: Connection, segment: Segment, now: float) -> Non
     if state == SYN_SENT:
         _arrives_in_syn_sent(connection, segment, now)
     elif (
-        state == SYN_RCVD
+        not connection.send_side.syn_acked
         or segment.flags & (SYN | RST | ACK) != ACK
         or segment.seq != receive.rcv_nxt
         or len(segment.payload) >= receive.window
@@ -116,7 +116,7 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
     if not flags & ACK:
         return
     acks_syn = (segment.ack - connection.send_side.snd_una - 1) & MASK < connection.send_side.flight_size
-    if connection.state == SYN_RCVD and not acks_syn:
+    if not connection.send_side.syn_acked and not acks_syn:  # SYN_RCVD, and FIN_WAIT_1 entered from there
         connection.stack.reset_in_reply(connection.remote, segment, now)
         return
     if flags & SYN:

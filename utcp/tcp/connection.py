@@ -61,6 +61,9 @@ if TYPE_CHECKING:
 _MIN_SEND_MSS: Final = 64
 """A peer that offers less would have us send more header than data."""
 
+_R1: Final = 3
+"""Retransmissions of one segment after which its user hears of it (RFC 9293 3.8.3, SHLD-10)."""
+
 
 class Connection:
     """One connection, from the user's side: made by `Stack.connect` and `Listener.accept`.
@@ -362,6 +365,12 @@ class Connection:
         else:
             self.timers.stop(KEEPALIVE)
 
+    def set_user_timeout(self, seconds: float | None) -> None:
+        """R2 of this connection (RFC 9293 3.8.3, MUST-21) as a time, counted from now; None: `Config.retries` again."""
+        self.user_timeout = seconds
+        self.timers.stop(USER_TIMEOUT)
+        self.touch()
+
     @property
     def keepalive(self) -> bool:
         return self.timers.is_set(KEEPALIVE)
@@ -439,7 +448,10 @@ class Connection:
             elif timer == FIN_WAIT_2_TIMER:
                 self.finish(None, now)
             elif timer == USER_TIMEOUT:
-                self.reset_peer(UserTimedOut(), now)
+                if self.state == SYN_RCVD and self.passive:  # half open: it has no user yet
+                    self.vanish(now)
+                else:
+                    self.reset_peer(UserTimedOut(), now)
             elif timer == LINGER:
                 self.reset_peer(LingerTimedOut(), now)
         self.touch()
@@ -449,6 +461,8 @@ class Connection:
             self._give_up(now)
             return
         self.retransmits += 1
+        if self.retransmits == _R1:
+            self.tell(event.TROUBLE)
         self.stack.counters.timeouts += 1
         self.rtt.back_off()
         self.recovery.on_timeout(self.retransmits == 1, now)
@@ -462,6 +476,8 @@ class Connection:
             limit = config.syn_ack_retries
         elif self._orphaned():
             limit = config.fin_retries
+        elif self.user_timeout is not None:
+            return False  # R2 is a time: its timer decides
         else:
             limit = config.retries
         return self.retransmits >= limit
@@ -513,15 +529,21 @@ class Connection:
             self.stack.time_wait.restore(self.key, self.displaced, now)
 
     def reset_peer(self, error: OSError | None, now: float, with_ack: bool = False) -> None:
-        """RST to the peer, and the end. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>."""
+        """RST to the peer, and the end. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>. In SYN_SENT there is nobody to tell."""
+        if self.state == SYN_SENT:
+            self.finish(error, now)
+            return
         segment = Segment(
             self.local_port,
             self.remote_port,
             self.send_side.snd_nxt,
             self.receive_side.rcv_nxt if with_ack else 0,
             RST | ACK if with_ack else RST,
+            ts_val=self.ts_now(now) if self.timestamps else None,
+            ts_ecr=self.receive_side.ts_recent if self.timestamps else None,
         )
-        self.stack.counters.estab_resets += 1
+        if self.state != SYN_RCVD:
+            self.stack.counters.estab_resets += 1
         self.stack.put(self.remote, segment, now)
         self.finish(error, now)
 
@@ -540,6 +562,8 @@ class Connection:
         """The end, by force or for an error."""
         if self.state in (SYN_SENT, SYN_RCVD):
             self.stack.counters.attempt_fails += 1
+        if self.listener is not None:
+            self.listener.half_open.pop(self, None)
         self.leave(now)
         self._end(error, now)
 

@@ -12,5 +12,7 @@ WRITABLE: Final = 8
 """`send()` accepts data again after it accepted less than it was given."""
 URGENT: Final = 32
 """The peer has announced urgent data, or more of it: `Connection.urgent_ahead` says how far it reaches."""
+TROUBLE: Final = 64
+"""Retransmissions have reached R1 (RFC 9293 3.8.3): nothing gets through, and the connection goes on trying."""
 ENDED: Final = 16
 """It is over for the user: `Connection.error` says why, None for a delivered close. Comes once, last."""

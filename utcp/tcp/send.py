@@ -37,6 +37,7 @@ class SendSide:
         "snd_wl1",
         "snd_wl2",
         "snd_wnd",
+        "syn_acked",
         "wanted",
     )
 
@@ -44,6 +45,8 @@ class SendSide:
         self._limit = limit
         self.iss = iss
         self.snd_una = iss
+        self.syn_acked = False
+        """A flag, not SND.UNA != ISS: SND.UNA comes by the ISS again, every 4 GiB."""
         self.snd_nxt = iss
         self.snd_wnd = 0
         self.snd_wl1 = 0
@@ -69,10 +72,6 @@ class SendSide:
         self._head = 0
 
     # ------------------------------------------------------------------ what stands where
-
-    @property
-    def syn_acked(self) -> bool:
-        return self.snd_una != self.iss
 
     @property
     def fin_acked(self) -> bool:
@@ -105,7 +104,7 @@ class SendSide:
 
     def offset_of(self, seq: int) -> int:
         """The stream offset of a sequence number at or after SND.UNA (a SYN counts as the octet at offset 0)."""
-        if self.snd_una == self.iss:
+        if not self.syn_acked:
             return 0
         una = (self.iss + 1 + self.acked) & MASK
         return self.acked + ((seq - una) & MASK)
@@ -180,7 +179,8 @@ class SendSide:
     def acknowledge(self, ack: int) -> int:
         """Move SND.UNA to `ack`, which lies in (SND.UNA, SND.NXT]; how many payload octets that acknowledges."""
         octets = (ack - self.snd_una) & MASK
-        if self.snd_una == self.iss:
+        if not self.syn_acked:
+            self.syn_acked = True
             octets -= 1
         self.snd_una = ack
         self.probe = False

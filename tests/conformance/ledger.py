@@ -1,0 +1,239 @@
+"""The ledger: what each RFC asks for, what becomes of it here, and which tests prove it.
+
+A pytest plugin. Marks say what a test proves, by the ids of the tables in `requirements/`:
+
+    @pytest.mark.rfc9293("MUST-13", "MUST-15")
+    @pytest.mark.rfc("5961", "3.2-1")
+
+A run fails when a mark names an id that is in no table, and when a test passes that proves what the table does not
+call done: then the table is out of date. A run of the whole suite (or any with `--ledger`) fails when nothing proves
+what the table calls done. `python -m tests.conformance.ledger` writes the tables in README.md anew.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias
+
+import pytest
+
+REQUIREMENTS: Final = Path(__file__).with_name("requirements")
+README: Final = Path(__file__).with_name("README.md")
+BEGIN: Final = "<!-- ledger: written by python -m tests.conformance.ledger -->\n"
+END: Final = "<!-- end of the ledger -->\n"
+
+DONE: Final = "done"
+STATUSES: Final = (DONE, "deviates", "not applicable", "not yet", "left out")
+COLUMNS: Final = ("id", "level", "section", "requirement", "status", "why")
+
+Key: TypeAlias = tuple[str, str]
+"""The number of an RFC, and the id of a requirement in it."""
+Claims: TypeAlias = Mapping[Key, Iterable[str]]
+"""Node ids of the tests that prove a requirement."""
+
+
+class Requirement(NamedTuple):
+    """One row of a table, in our own words. `level` is as the RFC has it, "text" where it uses none of RFC 2119's."""
+
+    rfc: str
+    id: str
+    level: str
+    section: str
+    text: str
+    status: str
+    why: str
+
+    @property
+    def key(self) -> Key:
+        return self.rfc, self.id
+
+    def __str__(self) -> str:
+        return f"RFC {self.rfc} {self.id}"
+
+
+def read(folder: Path = REQUIREMENTS) -> dict[Key, Requirement]:
+    """The tables, RFC 9293's first. Raises ValueError for one that is not as it must be."""
+    rows: dict[Key, Requirement] = {}
+    for path in sorted(folder.glob("rfc*.tsv"), key=lambda path: (path.stem != "rfc9293", path.stem)):
+        head, *lines = path.read_text().splitlines()
+        if tuple(head.split("\t")) != COLUMNS:
+            raise ValueError(f"{path.name}: the columns must be {COLUMNS}")
+        for line in lines:
+            cells = line.split("\t")
+            if len(cells) != len(COLUMNS):
+                raise ValueError(f"{path.name}: {len(COLUMNS)} cells are needed: {line!r}")
+            row = Requirement(path.stem[3:], *cells)
+            if row.status not in STATUSES:
+                raise ValueError(f"{row}: the status must be one of {STATUSES}, not {row.status!r}")
+            if row.status != DONE and not row.why:
+                raise ValueError(f"{row}: why is it {row.status}?")
+            if row.status == "left out" and row.level != "MAY":
+                raise ValueError(f"{row}: only what an RFC leaves free can be left out")
+            if row.key in rows:
+                raise ValueError(f"{row}: twice")
+            rows[row.key] = row
+    return rows
+
+
+def unknown(rows: Mapping[Key, Requirement], claims: Claims) -> list[str]:
+    """What marks name and no table has."""
+    return [
+        f"{name} proves RFC {key[0]} {key[1]}, which is in no table"
+        for key, names in claims.items()
+        if key not in rows
+        for name in names
+    ]
+
+
+def outdated(rows: Mapping[Key, Requirement], passed: Claims) -> list[str]:
+    """What tests prove although the table does not call it done."""
+    return [
+        f"{rows[key]} is proven by {name}, but called {rows[key].status!r}"
+        for key, names in passed.items()
+        if rows[key].status != DONE
+        for name in names
+    ]
+
+
+def unproven(rows: Mapping[Key, Requirement], passed: Claims) -> list[str]:
+    """What the table calls done although no test proves it."""
+    return [
+        f"{row} is called done, but no test that passed proves it: {row.text}"
+        for row in rows.values()
+        if row.status == DONE and row.key not in passed
+    ]
+
+
+def summary(rows: Mapping[Key, Requirement], claims: Claims) -> str:
+    """One line of counts."""
+    counts = Counter(row.status for row in rows.values())
+    tests = len({name.partition("[")[0] for names in claims.values() for name in names})
+    return f"{len(rows)} requirements: {', '.join(f'{counts[name]} {name}' for name in STATUSES)}; {tests} tests"
+
+
+def render(rows: Mapping[Key, Requirement], claims: Claims) -> str:
+    """The tables as Markdown."""
+    parts = [f"{summary(rows, claims)}.\n"]
+    for rfc in dict.fromkeys(row.rfc for row in rows.values()):
+        table = [row for row in rows.values() if row.rfc == rfc]
+        counts = Counter(row.status for row in table)
+        parts.append(f"\n### RFC {rfc}\n")
+        parts.append(f"\n{', '.join(f'{counts[name]} {name}' for name in STATUSES if counts[name])}.\n")
+        parts.append("\n| id | level | section | requirement | status | tests |\n|---|---|---|---|---|---|\n")
+        for row in table:
+            status = f"{row.status}: {row.why}" if row.why else row.status
+            tests = "<br>".join(sorted({_short(name) for name in claims.get(row.key, ())}))
+            cells = (row.id, row.level, row.section, row.text, status, tests)
+            parts.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |\n")
+    return "".join(parts)
+
+
+def _short(name: str) -> str:
+    """`tests/tcp/test_open.py::test_x[1]` as `tcp/test_open::test_x`."""
+    return name.partition("[")[0].removeprefix("tests/").replace(".py::", "::")
+
+
+def committed() -> str:
+    """The tables as they stand in README.md."""
+    return README.read_text().partition(BEGIN)[2].partition(END)[0]
+
+
+def write(text: str) -> None:
+    """Put the tables into README.md."""
+    before, _, rest = README.read_text().partition(BEGIN)
+    README.write_text(before + BEGIN + text + END + rest.partition(END)[2])
+
+
+class Ledger:
+    """Follows one run of pytest: what its tests claim, and which of them pass."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.rows = read()
+        self.claims: defaultdict[Key, list[str]] = defaultdict(list)
+        self.passed: defaultdict[Key, list[str]] = defaultdict(list)
+        self.whole = _everything_is_asked_for(config)
+        """Every test of the suite is in this run."""
+        self.problems: list[str] = []
+        self._config = config
+        self._of_test: defaultdict[str, list[Key]] = defaultdict(list)
+
+    def pytest_deselected(self) -> None:
+        self.whole = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        for item in session.items:
+            for key in _keys(item):
+                self.claims[key].append(item.nodeid)
+                self._of_test[item.nodeid].append(key)
+        if strangers := unknown(self.rows, self.claims):
+            raise pytest.UsageError("\n".join(strangers))
+        if self._config.getoption("ledger_write"):
+            if not self.whole:
+                raise pytest.UsageError("the tables name all tests: --ledger-write needs the whole suite")
+            write(render(self.rows, self.claims))
+            pytest.exit(f"written: {README}", returncode=0)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            for key in self._of_test[report.nodeid]:
+                self.passed[key].append(report.nodeid)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._config.getoption("collectonly") or self._config.getoption("ledger_write"):
+            return
+        self.problems = outdated(self.rows, self.passed)
+        if self._is_complete(session):
+            self.problems += unproven(self.rows, self.passed)
+        if self.problems and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _is_complete(self, session: pytest.Session) -> bool:
+        """The run was to prove everything, and came to its end."""
+        asked_for: bool = self.whole or self._config.getoption("ledger")
+        return asked_for and not session.shouldstop and not session.shouldfail
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.problems:
+            terminalreporter.section("the ledger is not right", red=True)
+            for problem in self.problems:
+                terminalreporter.write_line(problem)
+        if (self.whole and not self._config.getoption("ledger_write")) or self._config.getoption("ledger"):
+            terminalreporter.write_line(f"ledger: {summary(self.rows, self.claims)}")
+
+
+STASH: Final = pytest.StashKey[Ledger]()
+
+
+def _keys(item: pytest.Item) -> Iterable[Key]:
+    """What a test says that it proves."""
+    for mark in item.iter_markers("rfc9293"):
+        yield from (("9293", name) for name in mark.args)
+    for mark in item.iter_markers("rfc"):
+        number, *names = mark.args
+        yield from ((number, name) for name in names)
+
+
+def _everything_is_asked_for(config: pytest.Config) -> bool:
+    suite = Path(__file__).parents[1]
+    paths = [(config.invocation_params.dir / argument).resolve() for argument in config.args]
+    narrowed = (config.getoption(name, None) for name in ("ignore", "ignore_glob", "lf"))
+    return any(suite.is_relative_to(path) for path in paths) and not any(narrowed)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("ledger", "the ledger of requirements")
+    group.addoption("--ledger", action="store_true", help="every requirement that is done must be proven by this run")
+    group.addoption("--ledger-write", action="store_true", help="write the tables in README.md, and run no test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    ledger = config.stash[STASH] = Ledger(config)
+    config.pluginmanager.register(ledger)
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main(["-q", "--ledger-write"]))

@@ -12,6 +12,7 @@ ROOT = Path(utcp.__file__).parent
 
 # A room imports itself and rooms of a lower rank. What stands directly in utcp/ has a rank too.
 RANKS = {
+    "_lazy": 0,
     "config": 0,
     "errors": 0,
     "wire": 0,

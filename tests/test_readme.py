@@ -1,6 +1,7 @@
 """README.md's Python works as pasted, and that of the tests' own README.md."""
 
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +38,31 @@ def test_the_server_and_the_client_talk() -> None:
         server.terminate()
         _, complaints = server.communicate(timeout=60)
     assert complaints == ""
+
+
+def test_one_interrupt_ends_the_server_though_a_client_is_idle() -> None:
+    port = free_udp_port()
+    server_code = snippets()[0].replace("9000", str(port))
+    idle = f"""
+import asyncio, utcp
+async def main():
+    reader, writer = await utcp.open_connection("127.0.0.1", {port})
+    print("open", flush=True)
+    await reader.read()
+asyncio.run(main())
+"""
+    server = subprocess.Popen([sys.executable, "-c", server_code], stderr=subprocess.PIPE, text=True)  # noqa: S603
+    client = subprocess.Popen([sys.executable, "-c", idle], stdout=subprocess.PIPE, text=True)  # noqa: S603
+    try:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "open\n"
+        server.send_signal(signal.SIGINT)
+        _, complaints = server.communicate(timeout=20)
+        assert complaints.splitlines()[-1] == "KeyboardInterrupt"
+    finally:
+        for process in (server, client):
+            process.kill()
+            process.communicate()
 
 
 def test_each_fits_on_twenty_lines() -> None:

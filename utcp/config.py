@@ -17,8 +17,8 @@ class Config:
     for it, and what it holds was asked for by an unverified sender."""
 
     syn_backlog: int = 4096
-    """Handshakes that a listener has under way at most; further SYNs stay unanswered. Established connections that
-    nobody has accepted yet are bounded by the listener's own `backlog`."""
+    """Handshakes that a listener has under way at most; further SYNs stay unanswered, as they do while the listener's
+    own `backlog` of established connections waits to be accepted. So the two together bound what can wait."""
 
     # --- segments and windows
     mss: int | None = None
@@ -110,6 +110,10 @@ class Config:
         _require(self.mss is None or 64 <= self.mss <= 65495, f"mss must be in 64..65495 octets, not {self.mss}")
         _require(2048 <= self.send_buffer <= 1 << 30, f"send_buffer must be 2 KiB to 1 GiB, not {self.send_buffer}")
         _require(2048 <= self.recv_buffer <= 1 << 30, f"recv_buffer must be 2 KiB to 1 GiB, not {self.recv_buffer}")
+        _require(self.syn_backlog >= 1, f"syn_backlog must be 1 or more, not {self.syn_backlog}")
+        for name in ("send_buffer", "recv_buffer", "keepalive_count", "syn_backlog", "retries", "fin_retries"):
+            _require(isinstance(getattr(self, name), int), f"{name} must be a whole number, not {getattr(self, name)}")
+        _require(len(self.ephemeral_ports) == 2, f"ephemeral_ports must be two ports, not {self.ephemeral_ports}")
         first, last = self.ephemeral_ports
         _require(1 <= first <= last <= 65535, f"ephemeral_ports must be two of 1..65535 in order, not {(first, last)}")
         _require(

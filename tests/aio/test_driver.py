@@ -11,9 +11,11 @@ from tests.aio.peers import FAST, Peers, Polite, Recorder, connection_of, turns,
 from utcp import Config, Endpoint, Transport
 from utcp.aio import driver as driver_module
 from utcp.aio.driver import Driver
-from utcp.tcp.transmit import Transmit
+from utcp.tcp.observer import Observer
+from utcp.tcp.transmit import Remote, Transmit
 from utcp.udp.base import SendError
 from utcp.udp.link import UdpLink
+from utcp.wire import Segment
 
 
 def link_of(endpoint: Endpoint) -> UdpLink:
@@ -290,3 +292,46 @@ def test_a_keyboard_interrupt_in_a_callback_leaves_the_other_connections_whole()
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
+
+
+class Breaks(Observer):
+    """An application's observer with a bug."""
+
+    def __init__(self) -> None:
+        self.once = True
+
+    def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
+        if self.once:
+            self.once = False
+            raise LookupError("the observer's own bug")
+
+
+async def test_what_one_datagram_breaks_does_not_take_the_others_along() -> None:
+    loop = asyncio.get_running_loop()
+    reported: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+        writer.close()
+
+    config = Config(rto_initial=0.2, msl=0.01)
+    async with (
+        Endpoint(("127.0.0.1", 0), config=config, observer=Breaks()) as far,
+        Endpoint(("127.0.0.1", 0), config=config) as near,
+    ):
+        await far.start_server(echo)
+        reader, writer = await near.open_connection("127.0.0.1", far.address[1])
+        writer.write(b"question")
+        writer.write_eof()
+        assert await reader.read() == b"question"
+        writer.close()
+        await writer.wait_closed()
+    (context,) = reported
+    assert isinstance(context["exception"], LookupError)
+    assert "not processed" in context["message"]
+
+
+async def test_a_congestion_control_that_nobody_registered_fails_at_the_start() -> None:
+    with pytest.raises(ValueError, match="congestion_control must be one of"):
+        await Endpoint(config=Config(congestion_control="none")).start()

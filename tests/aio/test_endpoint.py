@@ -286,3 +286,12 @@ async def test_a_lingering_endpoint_is_closed_by_aclose() -> None:
     again = await utcp.create_server(Recorder, *address, config=Config(msl=1000))
     assert again._endpoints != server._endpoints
     again.close()
+
+
+async def test_a_drained_endpoint_can_be_closed() -> None:
+    endpoint = Endpoint()
+    await endpoint.start()
+    await endpoint.drain()
+    async with asyncio.timeout(5):
+        await endpoint.aclose()
+    assert endpoint.link.fileno() == -1

@@ -1008,3 +1008,16 @@ def test_no_fin_is_sent_twice_in_a_lossless_close() -> None:
     near.close(p.now)
     p.run()
     assert fins == {"client": 1, "server": 1}
+
+
+def test_linger_does_not_count_once_the_fin_is_acknowledged() -> None:
+    """The user closes after a half-close that was delivered: nothing is left to wait for."""
+    t = established()
+    t.shutdown()
+    t.sends("F. 1:1 ack 1")
+    t.receives(". 1:1 ack 2")
+    t.connection.linger = 1.0
+    t.close()
+    assert t.ended
+    t.silent_for(30)
+    assert t.state == FIN_WAIT_2

@@ -141,3 +141,23 @@ def test_probe_with_a_garbage_octet_is_answered() -> None:
 def test_passive_connections_are_probed_too() -> None:
     t = established(passive=True, **KNOBS)
     t.sends_at(10, PROBE)
+
+
+def test_turned_on_in_time_wait_it_does_nothing() -> None:
+    """Known defect 34 by a side door: the user may hold a connection whose ports are in TIME_WAIT already."""
+    t = established(keepalive_idle=1.0)
+    t.shutdown()
+    t.sends("F. 1:1 ack 1")
+    t.receives(". 1:1 ack 2", "F. 1:1 ack 2")
+    t.sends(". 2:2 ack 2")
+    t.connection.set_keepalive(True, t.now)
+    assert not t.connection.keepalive
+    t.silent_for(3600)
+    assert t.stack.next_timeout() is None
+
+
+def test_turned_on_after_a_reset_it_leaves_nothing_behind() -> None:
+    t = established()
+    t.receives("R 1:1")
+    t.connection.set_keepalive(True, t.now)
+    assert t.stack.next_timeout() is None

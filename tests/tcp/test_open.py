@@ -764,3 +764,40 @@ def test_open_survives_the_loss_of_the_handshakes_ack() -> None:
     near, far = p.established()
     assert near.state == far.state == ESTABLISHED
     assert not near.take_events() & ENDED
+
+
+def test_user_timeout_of_a_half_open_connection_frees_its_place() -> None:
+    """Else a few abandoned SYNs, or forged ones, would make the listener deaf for good."""
+    t = Script(user_timeout=5.0, syn_backlog=1)
+    listener = t.listen()
+    t.receives(f"S 0:0 <mss {MSS}>")
+    t.sends("S. 0:0 ack 1")
+    t.advance(6.0)
+    t.drain()
+    assert not t.stack.connections
+    assert not listener.half_open
+    assert not listener.full
+
+
+def test_lost_syn_says_nothing_about_the_path_of_data() -> None:
+    """One segment to begin with (RFC 5681 3.1), but slow start from there."""
+    t = syn_sent()
+    t.sends_at(1.0, "S 0:0")
+    t.receives(f"S. 0:0 ack 1 <mss {MSS}>")
+    t.sends(". 1:1 ack 1")
+    assert t.info.cwnd == MSS
+    assert t.info.ssthresh > 1 << 20
+
+
+def test_syn_that_crosses_ours_is_no_loss() -> None:
+    t = simultaneous_open()
+    t.receives("S. 0:0 ack 1")
+    t.drain()
+    assert t.state == ESTABLISHED
+    assert t.info.retransmits == 0
+    assert t.info.cwnd == 10 * MSS
+
+
+def test_congestion_control_that_nobody_registered_fails_at_once() -> None:
+    with pytest.raises(ValueError, match="congestion_control must be one of"):
+        Script(congestion_control="none")

@@ -7,7 +7,7 @@ import socket
 import ssl as ssl_module
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from utcp.aio.address import Host, Port, Resolved, resolve, wildcard, with_port
 from utcp.aio.address import interleave as interleave_families
@@ -20,6 +20,10 @@ from utcp.aio.tls import Tls
 from utcp.config import Config
 from utcp.udp.path import SocketAddress
 from utcp.udp.platform import Platform
+
+HAPPY_EYEBALLS_DELAY: Final = 0.25
+"""Seconds before the next address is tried as well (RFC 8305 8). asyncio's default is to wait for a refusal; a UDP port
+on which nobody listens refuses nothing."""
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -45,6 +49,8 @@ async def create_connection(
 ) -> tuple[asyncio.Transport, ProtocolT]:
     """asyncio's `loop.create_connection`, over utcp: to UDP port `port` of `host`, utcp port `port`.
 
+    Where the host has several addresses they are tried `happy_eyeballs_delay` apart (None: 0.25 s, unlike asyncio).
+
     All connections of a loop with the same `config` and local host leave from one UDP socket; `local_addr` names that
     host (None: any) and our utcp port (0: an ephemeral one). `sock` is a connected UDP socket that says both addresses;
     it is closed, and an unconnected one bound to its address takes its place, for this connection alone.
@@ -63,6 +69,8 @@ async def create_connection(
         raise ValueError("host/port and sock can not be specified at the same time")
     remotes = await resolve(host, port, family=family, proto=proto, flags=flags)
     locals_ = None if local_addr is None else await _resolve_local(local_addr, family, proto, flags)
+    if happy_eyeballs_delay is None and len(remotes) > 1:
+        happy_eyeballs_delay = HAPPY_EYEBALLS_DELAY
     if interleave is None and happy_eyeballs_delay is not None:
         interleave = 1
     if interleave:

@@ -96,13 +96,20 @@ class Driver:
         self.link.close()
 
     def _readable(self) -> None:
-        self._receive(self.link.now())
-        self._dispatch()
+        try:
+            self._receive(self.link.now())
+        finally:
+            self._dispatch()
 
     def _receive(self, now: float) -> None:
         stack = self.stack
         for data, remote, segment_size, ecn in self.link.receive(BATCH):
-            stack.receive_datagram(data, remote, now, segment_size, ecn)
+            try:
+                stack.receive_datagram(data, remote, now, segment_size, ecn)
+            except Exception as exc:  # a bug, or an observer's: it must not take the others' datagrams along
+                self.loop.call_exception_handler(
+                    {"message": f"utcp: a datagram from {remote} was not processed to its end", "exception": exc}
+                )
 
     def _writable(self) -> None:
         self._fail(self.link.flush_pending(), self.link.now())
@@ -180,8 +187,10 @@ class Driver:
         now = self.link.now()
         # A busy loop fires late. What it has not read yet may be the very ACK that a timer waits for: had we read it in
         # time, nothing would have timed out. So timers wait until all has been read, within bounds.
-        self._receive(now)
-        deadline = self.stack.next_timeout()
-        if deadline is not None and (self.link.drained or now - deadline > MAX_LATENESS):
-            self.stack.handle_timeout(now)
-        self._dispatch()
+        try:
+            self._receive(now)
+            deadline = self.stack.next_timeout()
+            if deadline is not None and (self.link.drained or now - deadline > MAX_LATENESS):
+                self.stack.handle_timeout(now)
+        finally:
+            self._dispatch()

@@ -73,6 +73,7 @@ class Endpoint:
         self._observer = observer
         self._driver: Driver | None = None
         self._closed: asyncio.Future[None] | None = None
+        self._drained = False
         self._grace: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -107,13 +108,17 @@ class Endpoint:
         platform = Platform.of(loop)
         # A window that the socket's buffer cannot hold would only mean loss.
         window = max(2048, min(self.config.recv_buffer, link.receive_capacity))
-        stack = Stack(
-            replace(self.config, recv_buffer=window),
-            secret=platform.secret(),
-            mtu=link.mtu,
-            default_mss=1220 if len(link.address) == 4 else 536,  # RFC 9293 3.7.1, MUST-15
-            observer=self._observer if self._observer is not None else _default_observer(),
-        )
+        try:
+            stack = Stack(
+                replace(self.config, recv_buffer=window),
+                secret=platform.secret(),
+                mtu=link.mtu,
+                default_mss=1220 if len(link.address) == 4 else 536,  # RFC 9293 3.7.1, MUST-15
+                observer=self._observer if self._observer is not None else _default_observer(),
+            )
+        except BaseException:
+            link.close()
+            raise
         self._driver = Driver(loop, link, stack)
         self._siblings = LoopEndpoints.of(platform)
         self._siblings.add(self)
@@ -133,13 +138,15 @@ class Endpoint:
         if driver is None or driver.closed:
             return
         if self._closed is not None:
-            await asyncio.shield(self._closed)
+            if not self._drained:
+                await asyncio.shield(self._closed)
             return
         self._closed = driver.loop.create_future()
         try:
             self._close_all(driver)
             await _until(driver, _delivered, self.config.close_timeout)
             await _until(driver, _finished, min(PEER_FIN_GRACE, self.config.close_timeout))
+            self._drained = True
         except BaseException:
             self._shut(driver)
             raise

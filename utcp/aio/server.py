@@ -72,7 +72,7 @@ class Server(asyncio.AbstractServer):
         self.listen()
 
     async def serve_forever(self) -> None:
-        """Accept until cancelled, then close and wait_closed()."""
+        """Accept until cancelled; then close, the clients too, and wait_closed()."""
         if self._serving_forever is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
         if self._closed:
@@ -83,6 +83,9 @@ class Server(asyncio.AbstractServer):
             await self._serving_forever
         except asyncio.CancelledError:
             self.close()
+            # wait_closed() waits for the clients, and nobody else would ask them to leave: without this a cancelled
+            # server with an idle client would never end.
+            self.close_clients()
             await self.wait_closed()
             raise
         finally:

@@ -7,6 +7,7 @@ import contextvars
 import warnings
 from asyncio import constants, transports
 from asyncio.log import logger
+from asyncio.sslproto import SSLProtocol
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +32,8 @@ _FlowControlMixin: Any = transports._FlowControlMixin  # noqa: SLF001
 class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # the mixin is Any, see above
     """One connection as asyncio's transports show it.
 
-    `connection_lost(None)` says that the peer has acknowledged every octet and our FIN; with an exception, why not.
+    `connection_lost(None)` after `close()` says that the peer has acknowledged every octet we sent, and our FIN unless
+    RST took its place (unread data, a linger time of 0, `abort()`); with an exception, why not.
     The connection has a send buffer of its own (`Config.send_buffer`); `get_write_buffer_size()` counts what that has
     not accepted yet.
 
@@ -120,6 +122,10 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         """The machine is gone: nobody is told, and nobody is to complain."""
         self._closing = True
         self._conn_lost = 1
+        if isinstance(self._protocol, SSLProtocol):
+            # What the application has is the transport above, and that would complain when it is collected.
+            above: Any = self._protocol._app_transport  # noqa: SLF001
+            above._closed = True  # noqa: SLF001
 
     def lose(self, error: OSError) -> None:
         """The endpoint has given the connection up; connection_lost(error) follows in the next turn."""

@@ -25,11 +25,8 @@ _TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
 
 def segment_arrives(connection: Connection, segment: Segment, now: float) -> None:
     """RFC 9293 3.10.7.3 (SYN_SENT) and 3.10.7.4 (the states after it)."""
-    connection.last_heard = now
-    connection.keepalive_probes = 0
     receive = connection.receive_side
-    state = connection.state
-    if state == SYN_SENT:
+    if connection.state == SYN_SENT:
         _arrives_in_syn_sent(connection, segment, now)
     elif (
         not connection.send_side.syn_acked
@@ -128,6 +125,8 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
 
 def _accept(connection: Connection, segment: Segment, text_fits: bool, now: float) -> None:
     """Fifth to eighth check, for an acceptable segment with ACK and without SYN or RST that matters."""
+    connection.last_heard = now
+    connection.keepalive_probes = 0
     if not _process_ack(connection, segment, now):
         return
     receive = connection.receive_side

@@ -342,7 +342,7 @@ class Connection:
             self.reset_peer(self.undelivered("closed with unread received data"), now, with_ack=True)
         else:
             self.shutdown(now)
-            if self.linger is not None:
+            if self.linger is not None and not self.send_side.fin_acked:
                 self.set_timer(LINGER, now + self.linger)
             if self.state == FIN_WAIT_2:
                 self.set_timer(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
@@ -359,7 +359,12 @@ class Connection:
             self._end(None, now)
 
     def set_keepalive(self, enabled: bool, now: float) -> None:
-        """Probe the peer when the connection is idle (RFC 9293 3.8.4), by `keepalive_idle`, `_interval`, `_count`."""
+        """Probe the peer when the connection is idle (RFC 9293 3.8.4), by `keepalive_idle`, `_interval`, `_count`.
+
+        Where there is nothing to keep alive any more, in CLOSED and TIME_WAIT, it does nothing.
+        """
+        if self.state in (CLOSED, TIME_WAIT):
+            return
         if enabled:
             self._start_keepalive(now)
         else:
@@ -518,18 +523,15 @@ class Connection:
 
     def vanish(self, now: float) -> None:
         """A half-open passive connection goes; nobody has heard of it, nobody is told."""
-        listener = self.listener
-        if listener is not None:
-            listener.half_open.pop(self, None)
-            self.listener = None
         self.ended = True
         self.stack.counters.attempt_fails += 1
         self.leave(now)
+        self.listener = None
         if self.displaced is not None:  # its SYN was an old duplicate after all (RFC 9293 3.6.1, MAY-2)
             self.stack.time_wait.restore(self.key, self.displaced, now)
 
     def reset_peer(self, error: OSError | None, now: float, with_ack: bool = False) -> None:
-        """RST to the peer, and the end. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>. In SYN_SENT there is nobody to tell."""
+        """RST to the peer, and the end. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>. In SYN_SENT nobody is told."""
         if self.state == SYN_SENT:
             self.finish(error, now)
             return
@@ -562,14 +564,14 @@ class Connection:
         """The end, by force or for an error."""
         if self.state in (SYN_SENT, SYN_RCVD):
             self.stack.counters.attempt_fails += 1
-        if self.listener is not None:
-            self.listener.half_open.pop(self, None)
         self.leave(now)
         self._end(error, now)
 
     def leave(self, now: float) -> None:
         """The TCB is gone: nothing arrives here, nothing leaves, no timer runs."""
         self.enter(CLOSED, now)
+        if self.listener is not None:  # no way to end may leave a half-open connection in its count
+            self.listener.half_open.pop(self, None)
         self.stack.forget(self)
         self.timers.stop_all()
         self.send_side.discard()

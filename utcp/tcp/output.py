@@ -285,7 +285,8 @@ def _send_syn(connection: Connection, now: float) -> None:
         recovery.resent(1)
     if again:
         connection.rtt.cancel(now)
-        connection.note_retransmission(send.iss, 1, now)
+        if lost or connection.passive:  # else it answers a SYN that crossed ours: nothing says that ours was lost
+            connection.note_retransmission(send.iss, 1, now)
     else:
         send.advance_over_syn()
         connection.rtt.begin(send.snd_nxt, now)

@@ -118,8 +118,8 @@ class ReceiveSide:
         """Move the right edge as far as the buffer and silly-window avoidance allow; the raw field to send.
 
         RFC 9293 3.8.6.2.2 (MUST-39): the edge moves by a segment or half the buffer at least, or stays. It is rounded
-        up to the scale's unit: rounding down would move it left as RCV.NXT advances (RFC 7323 2.4). Behind the peer's FIN
-        nothing comes, and the edge stays: a TIME_WAIT record goes on offering it.
+        up to the scale's unit: rounding down would move it left as RCV.NXT advances (RFC 7323 2.4). Behind the peer's
+        FIN nothing comes, and the edge stays: a TIME_WAIT record goes on offering it.
         """
         edge = self._room
         offered = (self.rcv_adv - self.rcv_nxt) & MASK

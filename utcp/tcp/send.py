@@ -109,10 +109,6 @@ class SendSide:
         una = (self.iss + 1 + self.acked) & MASK
         return self.acked + ((seq - una) & MASK)
 
-    def seq_of(self, offset: int) -> int:
-        """The sequence number of a stream offset."""
-        return (self.iss + 1 + offset) & MASK
-
     # ------------------------------------------------------------------ the queue
 
     def append(self, data: Buffer, force: bool) -> int:
@@ -220,10 +216,13 @@ class SendSide:
         self.shift = shift
 
     def update_window(self, seq: int, ack: int, window: int) -> bool:
-        """Take the peer's window if this segment is not older than the one that set it (RFC 9293 3.10.7.4, fifth
-        check); whether it changed."""
-        newer = (self.snd_wl1 - seq) & MASK
-        if not (newer >= HALF or (newer == 0 and (ack - self.snd_wl2) & MASK < HALF)):
+        """Take the peer's window if this segment is not older than the one that set it; whether it changed.
+
+        RFC 9293 3.10.7.4, fifth check, looks at SEG.SEQ first, and so misses the window of a segment that was sent
+        again and acknowledges more: sending would go on beyond the true window. A higher ACK was always sent later.
+        """
+        ahead = (ack - self.snd_wl2) & MASK
+        if ahead >= HALF or (ahead == 0 and (seq - self.snd_wl1) & MASK >= HALF):
             return False
         self.snd_wl1 = seq
         self.snd_wl2 = ack

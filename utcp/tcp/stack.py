@@ -11,6 +11,7 @@ from typing import Final
 from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable, PathUnreachable
 from utcp.tcp.arrival import segment_arrives
+from utcp.tcp.congestion import controller
 from utcp.tcp.connection import Connection
 from utcp.tcp.counters import Counters
 from utcp.tcp.isn import SequenceNumbers
@@ -53,6 +54,9 @@ class Stack:
         if len(secret) < 16:
             raise ValueError(f"secret must be 16 random octets or more, not {len(secret)}")
         self.config = config if config is not None else Config()
+        controller(
+            self.config.congestion_control, 536
+        )  # a name that nobody registered fails here, not at the first SYN
         self.default_mss = default_mss
         self.observer = observer
         self.counters = Counters()
@@ -356,15 +360,19 @@ class Stack:
 
     def handle_timeout(self, now: float) -> None:
         """Act on everything that is due."""
-        for connection in self._timers.take_expired(now):
-            connection.handle_timeout(now)
-            if connection.state != CLOSED:
-                self._timers.schedule(connection)
+        expired = self._timers.take_expired(now)
+        try:
+            for connection in expired:
+                connection.handle_timeout(now)
+        finally:  # an observer that raises must not cost the others their timers
+            for connection in expired:
+                self.schedule(connection)
         self._expire_time_wait(now)
 
     def schedule(self, connection: Connection) -> None:
-        """A timer of `connection` was set outside of a flush."""
-        self._timers.schedule(connection)
+        """A timer of `connection` was set outside of a flush. Only for connections that the stack still has."""
+        if self.connections.get(connection.key) is connection:
+            self._timers.schedule(connection)
 
     # ------------------------------------------------------------------ for connections and listeners
 

@@ -12,12 +12,13 @@ class CongestionController:
     name = ""
 
     def __init__(self, mss: int) -> None:
-        self.ssthresh = 1 << 30
         self.begin(mss)
 
     def begin(self, mss: int) -> None:
-        """The handshake has settled the effective MSS: start from the initial window."""
+        """The handshake has settled the effective MSS: start from the initial window. What a lost SYN brought about
+        says nothing of data: ssthresh is high again."""
         self.mss = mss
+        self.ssthresh = 1 << 30
         self.cwnd = self.initial_window
 
     @property

@@ -10,13 +10,38 @@
 
     net.run(scenario())
 
-pytest finds the fixture `simnet` by itself: a Network with a seed per test, which a failing test tells.
+A scenario also makes trouble: `net.link(..., loss=0.3)` at any time, `partition` and `repair`, `hold` and `release`,
+`crash` and `restart` of a host, `with net.rule(nth(3, lambda segment: segment.flags & FIN)):` for single packets. The
+same seed gives the same bytes at the same times (`net.digest()`), and a program that hangs fails the run.
+
+The application is used as it is, as long as it keeps to asyncio and utcp: the loop's time is virtual, `time.time()` and
+`random` are not. pytest finds the fixture `simnet` by itself: see `utcp.testing.plugin`.
 """
 
-from utcp.testing.link import SimulatedLink
-from utcp.testing.loop import OutOfBounds, Stalled, VirtualLoop
-from utcp.testing.network import DROP, PASS, Host, Network, Packet, Rule, Sent, nth
-from utcp.testing.path import Conditions, Path
+from typing import TYPE_CHECKING
+
+from utcp._lazy import lazy
+
+if TYPE_CHECKING:
+    from utcp.testing.host import Host
+    from utcp.testing.link import SimulatedLink
+    from utcp.testing.loop import OutOfBounds, Stalled, VirtualLoop
+    from utcp.testing.network import Network, Sent
+    from utcp.testing.path import Conditions, Path
+    from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict, nth
+else:
+    # pytest imports this package wherever utcp is installed, for the plugin's sake.
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "utcp.testing.host": ["Host"],
+            "utcp.testing.link": ["SimulatedLink"],
+            "utcp.testing.loop": ["OutOfBounds", "Stalled", "VirtualLoop"],
+            "utcp.testing.network": ["Network", "Sent"],
+            "utcp.testing.path": ["Conditions", "Path"],
+            "utcp.testing.rules": ["DROP", "PASS", "Packet", "Rule", "Verdict", "nth"],
+        },
+    )
 
 __all__ = [
     "DROP",
@@ -31,6 +56,7 @@ __all__ = [
     "Sent",
     "SimulatedLink",
     "Stalled",
+    "Verdict",
     "VirtualLoop",
     "nth",
 ]

@@ -6,12 +6,13 @@ import asyncio
 import contextvars
 import gc
 import heapq
+import itertools
 import math
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn, TypeVar
 
-from utcp.testing.owner import OrderedWeakSet, OwnedTask, OwnedTimer, Owner, running_owner
+from utcp.testing.owner import OrderedWeakSet, OwnedTask, OwnedTimer, Owner
 from utcp.udp.platform import Platform
 
 _FIRST_DESCRIPTOR: Final = 1 << 20
@@ -44,6 +45,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     RuntimeError. What happens at the same time happens in the order in which it was asked for.
     """
 
+    _scheduled: list[OwnedTimer]  # asyncio's heap of timers
+
     def __init__(self, *, max_time: float = 86_400.0, max_steps: int = 5_000_000) -> None:
         super().__init__()
         self.max_time = max_time
@@ -55,12 +58,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._selector = _Jump(self)
         self._asyncgens = OrderedWeakSet()
         self._tasks: dict[OwnedTask[Any], None] = {}  # not done, in order
+        self._task_numbers = itertools.count()
         self._failure: BaseException | None = None
         self._readers: dict[int, asyncio.Handle] = {}
         self._next_descriptor = _FIRST_DESCRIPTOR
         self._resolver: Callable[[str], str] | None = None
         self._platform: Callable[[], Platform] | None = None
-        self.set_task_factory(self._make_task)  # type: ignore[arg-type]  # typeshed knows one signature of several
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -78,19 +81,36 @@ class VirtualLoop(asyncio.BaseEventLoop):
         # process did before; here it runs every so many steps.
         gc.disable()
         try:
-            with asyncio.Runner(loop_factory=lambda: self) as runner:
-                try:
-                    return runner.run(main, context=context)
-                finally:
-                    self._allowance = 2
-                    for task in list(self._tasks):  # in order; the runner has them in a set
-                        task.cancel()
+            return self._run(main, context)
         finally:
             if collecting:
                 gc.enable()
 
+    def _run(self, main: Coroutine[Any, Any, T], context: contextvars.Context | None) -> T:
+        ended_by: BaseException | None = None
+        runner = asyncio.Runner(loop_factory=lambda: self)
+        try:
+            result = runner.run(main, context=context)
+        except BaseException as error:
+            ended_by = error
+            raise
+        finally:
+            self._allowance = 2
+            for task in list(self._tasks):  # in order; the runner has them in a set
+                task.cancel()
+            try:
+                runner.close()
+            except (Stalled, OutOfBounds) as error:
+                if ended_by is None:
+                    raise
+                ended_by.add_note(f"The cleaning up failed, too: {error}")
+        if self._failure is not None:
+            raise self._failure
+        return result
+
     def fail(self, error: BaseException) -> None:
-        """Have the run end with `error` as soon as this turn of the loop is over; the first one counts."""
+        """Have the run end with `error` as soon as this turn of the loop is over. The first one counts, and what ends
+        the run otherwise counts more."""
         if self._failure is None:
             self._failure = error
 
@@ -98,14 +118,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def jump(self, timeout: float | None) -> None:
         """Nothing is ready for `timeout` seconds (None: for ever): let them pass."""
-        if self._failure is not None:
-            error, self._failure = self._failure, None
-            raise error
+        if self._failure is not None and self._allowance == 1:
+            raise self._failure
         self.steps += 1
         if self.steps % _COLLECT_EVERY == 0:
             gc.collect()
         if self.steps > self._allowance * self.max_steps:
-            raise OutOfBounds(f"more than {self.max_steps} steps, at {self._now:.6f} s of virtual time{self._waiting()}")
+            raise OutOfBounds(
+                f"more than {self.max_steps} steps, at {self._now:.6f} s of virtual time{self._waiting()}"
+            )
         if timeout is None:
             raise Stalled(
                 f"nothing is left to happen at {self._now:.6f} s of virtual time, and something waits{self._waiting()}"
@@ -119,7 +140,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                     f"more than {self.max_time} s of virtual time, after {self.steps} steps{self._waiting()}"
                 )
 
-    def call_at(
+    def call_at(  # type: ignore[override]  # typeshed spells *args as a TypeVarTuple
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """As asyncio's. The timers of an owner that is gone never fire."""
@@ -132,10 +153,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
             timer.cancel()
         return timer
 
+    def create_task(  # type: ignore[override]  # typeshed has fewer options than the newest asyncio
+        self, coro: Coroutine[Any, Any, T], **options: Any
+    ) -> OwnedTask[T]:
+        """As asyncio's, without a task factory. The tasks of an owner that is gone are cancelled at once."""
+        self._check_closed()  # type: ignore[attr-defined]
+        task = OwnedTask(coro, next(self._task_numbers), loop=self, **options)
+        self._tasks[task] = None
+        task.add_done_callback(self._forget)
+        if task.owner is not None and task.owner.gone:
+            task.cancel()
+        return task
+
     def _waiting(self) -> str:
         """Where the tasks are, for people who look for one that hangs."""
         tasks = list(self._tasks)
-        lines = [f"\n  {task.get_name()} waits in {_place(task.get_coro())}" for task in tasks[:_SHOWN_TASKS]]
+        lines = [f"\n  {task.get_name()} waits: {_place(task.get_coro())}" for task in tasks[:_SHOWN_TASKS]]
         if len(tasks) > _SHOWN_TASKS:
             lines.append(f"\n  and {len(tasks) - _SHOWN_TASKS} more tasks")
         return "".join(lines)
@@ -168,14 +201,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         else:
             self.fail(RuntimeError(f"{tasks[0]!r} goes on, though it was cancelled {_CANCELLATIONS} times"))
 
-    def _make_task(self, _: object, coroutine: Coroutine[Any, Any, T], **options: Any) -> OwnedTask[T]:
-        task = OwnedTask(coroutine, loop=self, **options)
-        self._tasks[task] = None
-        task.add_done_callback(self._forget)
-        if task.owner is not None and task.owner.gone:
-            task.cancel()
-        return task
-
     def _forget(self, task: Any) -> None:
         self._tasks.pop(task, None)
 
@@ -185,8 +210,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """A number that add_reader() knows."""
         self._next_descriptor += 1
         return self._next_descriptor
-
-    # typeshed spells *args of these as TypeVarTuples, for which mypy takes no plain override.
 
     def add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
         self._readers[self._simulated(fd)] = asyncio.Handle(callback, args, self)
@@ -247,13 +270,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         address = self._resolver(host.decode() if isinstance(host, bytes) else host)
         return [(socket.AF_INET, type or socket.SOCK_STREAM, proto, "", (address, int(port or 0)))]
 
-    async def create_connection(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+    async def create_connection(self, *_: Any, **__: Any) -> NoReturn:
         raise RuntimeError("the kernel's TCP has no virtual time: use utcp.create_connection()")
 
-    async def create_server(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+    async def create_server(self, *_: Any, **__: Any) -> NoReturn:
         raise RuntimeError("the kernel's TCP has no virtual time: use utcp.create_server()")
 
-    async def create_datagram_endpoint(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+    async def create_datagram_endpoint(self, *_: Any, **__: Any) -> NoReturn:
         raise RuntimeError("the kernel's UDP has no virtual time: only utcp runs over the simulated network")
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> NoReturn:  # type: ignore[override]
@@ -269,14 +292,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 def _place(coroutine: Any) -> str:
-    """The innermost line at which a suspended coroutine waits."""
-    inner = coroutine
-    while getattr(inner, "cr_await", None) is not None and hasattr(inner.cr_await, "cr_frame"):
-        inner = inner.cr_await
-    frame = getattr(inner, "cr_frame", None)
-    if frame is None:
-        return repr(coroutine)
-    return f"{frame.f_code.co_qualname}, {frame.f_code.co_filename}:{frame.f_lineno}"
+    """Where a suspended coroutine waits: the coroutines that await each other, the innermost last."""
+    places = []
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        code = frame.f_code
+        places.append(f"{code.co_qualname} ({code.co_filename.rpartition('/')[2]}:{frame.f_lineno})")
+        coroutine = coroutine.cr_await
+    return " > ".join(places) or repr(coroutine)
 
 
 class _Jump:
@@ -288,6 +310,3 @@ class _Jump:
     def select(self, timeout: float | None) -> list[object]:
         self._loop.jump(timeout)
         return []
-
-    def close(self) -> None:
-        """Nothing to give back."""

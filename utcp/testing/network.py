@@ -5,147 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import errno
 import hashlib
 import random
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+import traceback
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from utcp.testing.link import SimulatedLink
+from utcp.testing.host import RECEIVE_BUFFER, Host, is_unnoticed
 from utcp.testing.loop import VirtualLoop
+from utcp.testing.owner import running_owner
 from utcp.testing.path import Conditions, Path
+from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict
 from utcp.udp.path import SocketAddress
 from utcp.udp.platform import Platform
-from utcp.wire import MalformedSegment, Segment, decode
 
 T = TypeVar("T")
 
-RECEIVE_BUFFER: Final = 4 << 20
-"""Octets that a simulated socket holds, unless its host says otherwise."""
-
-_LOOPBACK: Final = Conditions(mtu=65536)
-_EPHEMERAL_UDP: Final = range(32768, 61000)
-
-_current_host: contextvars.ContextVar[Host] = contextvars.ContextVar("utcp_simulated_host")
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """A datagram on its way, as rules see it."""
-
-    number: int
-    """Counts from 0 over the whole network, in the order of sending."""
-    time: float
-    source: str
-    """Names of hosts."""
-    destination: str
-    data: bytes
-
-    @property
-    def segment(self) -> Segment | None:
-        """The TCP segment inside; None when it is none."""
-        try:
-            return decode(self.data)
-        except MalformedSegment:
-            return None
-
-
-PASS: Final = "pass"  # noqa: S105  # a verdict
-DROP: Final = "drop"
-
-Rule = Callable[[Packet], "str | float"]
-"""Decides on a packet: PASS (the path decides), DROP, or the seconds by which it is to be delivered later."""
+_LOOPBACK: Final = Conditions(mtu=65535)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One line of the network's trace: what was sent, and when it will arrive: never, once, or twice."""
+    """One line of the network's trace: what was sent, and when it will arrive: never, once, or twice.
+
+    What `hold` keeps back stands here as if it were not.
+    """
 
     packet: Packet
     arrivals: tuple[float, ...]
-
-
-class Host:
-    """A machine of its own: an address, UDP ports, and the programs that run on it."""
-
-    def __init__(self, network: Network, name: str, address: str, receive_buffer: int) -> None:
-        self.network = network
-        self.name = name
-        self.address = address
-        self.crashed = False
-        self._receive_buffer = receive_buffer
-        self._links: dict[tuple[str, int], SimulatedLink] = {}
-        self._tasks: dict[asyncio.Task[Any], None] = {}
-        self._program: Callable[[], Coroutine[Any, Any, Any]] | None = None
-        self.endpoints: Any = None
-        """For utcp.aio: what belongs to the endpoints of this host."""
-
-    def __repr__(self) -> str:
-        return f"<Host {self.name} {self.address}>"
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start `coroutine` on this host: the utcp calls that it makes use this host's addresses."""
-        context = contextvars.copy_context()
-        context.run(_current_host.set, self)
-        task = self.network.loop.create_task(coroutine, context=context)
-        self._tasks[task] = None
-        task.add_done_callback(lambda done: self._tasks.pop(done, None))
-        return task
-
-    def start(self, program: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
-        """Start `program()` on this host, and again after each `restart`."""
-        self._program = program
-        return self.run(program())
-
-    def crash(self) -> None:
-        """Power off: everything on this host is gone at once, and nothing is sent about it."""
-        self.crashed = True
-        endpoints, self.endpoints = self.endpoints, None
-        if endpoints is not None:
-            endpoints.vanish()
-        for link in list(self._links.values()):
-            link.close()
-        for task in list(self._tasks):
-            task.cancel()
-
-    def restart(self) -> asyncio.Task[Any] | None:
-        """Power on again; the program given to `start` runs anew."""
-        if not self.crashed:
-            self.crash()
-        self.crashed = False
-        return None if self._program is None else self.run(self._program())
-
-    # ------------------------------------------------------------------ sockets
-
-    def bind(self, address: SocketAddress) -> SimulatedLink:
-        """A link bound to one of the host's addresses or to the wildcard; port 0 picks one. Raises OSError."""
-        ip, port = address[0], address[1]
-        if ip not in ("0.0.0.0", self.address) and not ip.startswith("127."):
-            raise OSError(
-                errno.EADDRNOTAVAIL,
-                f"error while attempting to bind on address {(ip, port)}: cannot assign requested address",
-            )
-        if port == 0:
-            port = next(number for number in _EPHEMERAL_UDP if (ip, number) not in self._links)
-        if (ip, port) in self._links:
-            raise OSError(
-                errno.EADDRINUSE, f"error while attempting to bind on address {(ip, port)}: address already in use"
-            )
-        link = SimulatedLink(self, (ip, port), self._receive_buffer)
-        self._links[ip, port] = link
-        return link
-
-    def unbind(self, link: SimulatedLink) -> None:
-        """The link was closed."""
-        self._links.pop((link.ip, link.port), None)
-
-    def receive(self, source: tuple[str, int], address: tuple[str, int], data: bytes) -> None:
-        """A datagram for one of our addresses has arrived. Nobody there: it vanishes."""
-        link = self._links.get(address) or self._links.get(("0.0.0.0", address[1]))
-        if link is not None and not self.crashed:
-            link.arrive(source, address[0], data)
 
 
 class Network:
@@ -165,14 +54,19 @@ class Network:
     ) -> None:
         self.seed = seed
         self.loop = VirtualLoop(max_time=max_time, max_steps=max_steps)
-        self.loop.resolve_with(self._resolve)
-        self.loop.utcp_platform = SimulatedPlatform(self)  # type: ignore[attr-defined]  # utcp.aio looks for it
+        self.loop.connect_to(self._resolve, self._platform)
         self.random = random.Random(f"{seed} network")  # noqa: S311  # reproducible, not secret
+        """For scenarios that want reproducible random numbers."""
         self.hosts: dict[str, Host] = {}
         self.trace: list[Sent] = []
         """Everything that was sent, unless `keep_trace` was turned off."""
         self.keep_trace = True
         self.sent = 0
+        """Packets so far."""
+        self.failed: list[asyncio.Task[Any]] = []
+        """Tasks started by `Host.run()` that failed while nobody awaited them."""
+        self._ran = False
+        self._context = contextvars.Context()  # nobody's: what is under way outlives a crash of its sender
         self._default = conditions if conditions is not None else Conditions()
         self._conditions: dict[tuple[str, str], Conditions] = {}
         self._paths: dict[tuple[str, str], Path] = {}
@@ -182,15 +76,48 @@ class Network:
         self._digest = hashlib.blake2b(digest_size=16)
         self._by_address: dict[str, Host] = {}
         self.main = self.host("main")
-        """The host of code that was started on no other."""
+        """The host of code that was started on no other: the scenario. It cannot crash."""
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run `main` on the host `main`, to its end, in virtual time. Once: the loop is closed afterwards."""
+        """Run `main` on the host `main`, to its end, in virtual time. Once: the loop is closed afterwards.
 
-        async def on_main() -> T:
-            return await self.main.run(main)
+        Then what still runs is cancelled, and all hosts' endpoints are flushed and closed. Raises what VirtualLoop.run
+        raises; an ExceptionGroup of the errors of tasks that `Host.run()` started and nobody awaited; RuntimeError the
+        second time.
+        """
+        if self._ran:
+            main.close()
+            raise RuntimeError("a Network runs once: its loop is closed then")
+        self._ran = True
+        try:
+            result = self.loop.run(main, self.main.context())
+        except BaseException as error:
+            for task, unnoticed in self._unnoticed():
+                lines = "".join(traceback.format_exception(unnoticed))
+                error.add_note(f"Besides, {task.get_name()} failed, and nobody awaited it:\n{lines}")
+            raise
+        errors = [error for _, error in self._unnoticed()]
+        if errors:
+            raise ExceptionGroup("tasks of simulated hosts failed, and nobody awaited them", errors)
+        return result
 
-        return self.loop.run(on_main())
+    def close(self) -> None:
+        """Close the loop of a network that was not run. Idempotent."""
+        self._ran = True
+        self.loop.close()
+
+    def _unnoticed(self) -> list[tuple[asyncio.Task[Any], Exception]]:
+        found = []
+        for task in self.failed:
+            if is_unnoticed(task):
+                error = task.exception()
+                if isinstance(error, Exception):  # others end the loop at once
+                    found.append((task, error))
+        return found
+
+    def _platform(self) -> Platform:
+        owner = running_owner.get()
+        return owner if isinstance(owner, Platform) else self.main.boot
 
     # ------------------------------------------------------------------ what there is
 
@@ -215,6 +142,8 @@ class Network:
         self, source: Host, destination: Host, conditions: Conditions | None = None, **changes: Any
     ) -> None:
         """Set the conditions in one direction."""
+        if source is destination:
+            raise ValueError(f"{source!r} talks to itself over a perfect path of its own")
         pair = (source.name, destination.name)
         base = conditions if conditions is not None else self._conditions.get(pair, self._default)
         self._conditions[pair] = changed = replace(base, **changes)
@@ -255,12 +184,12 @@ class Network:
     # ------------------------------------------------------------------ what can go wrong
 
     def partition(self, a: Host, b: Host) -> None:
-        """Nothing gets through between the two, until `repair`."""
+        """Nothing that is sent between the two gets through, until `repair`."""
         self.partition_oneway(a, b)
         self.partition_oneway(b, a)
 
     def partition_oneway(self, source: Host, destination: Host) -> None:
-        """Nothing gets through in this direction, until `repair`."""
+        """Nothing that is sent in this direction gets through, until `repair`."""
         self._cut[source.name, destination.name] = None
 
     def repair(self, a: Host, b: Host) -> None:
@@ -302,7 +231,7 @@ class Network:
     def carry(self, source: Host, sender: tuple[str, int], address: SocketAddress, data: bytes) -> None:
         """Send a datagram from `sender`, an address of `source`, to `address`."""
         destination = self.host_at(source, address[0])
-        if destination is None:
+        if destination is None:  # the link has said so
             return
         now = self.loop.time()
         packet = Packet(self.sent, now, source.name, destination.name, data)
@@ -314,70 +243,37 @@ class Network:
             held += [(sender, target, data)] * len(arrivals)
         else:
             for arrival in arrivals:
-                self.loop.call_at(arrival, destination.receive, sender, target, data)
+                self.loop.call_at(arrival, destination.receive, sender, target, data, context=self._context)
         self._digest.update(f"{now:.9f} {source.name} {destination.name} {arrivals}".encode() + data)
         if self.keep_trace:
             self.trace.append(Sent(packet, arrivals))
 
     def _arrivals(self, packet: Packet, source: Host, destination: Host) -> list[float]:
-        if (source.name, destination.name) in self._cut or source.crashed:
+        if (source.name, destination.name) in self._cut:
             return []
-        for decide in self._rules:
-            verdict = decide(packet)
-            if verdict == PASS:
-                continue
-            if verdict == DROP:
-                return []
-            return [packet.time + self.path(source, destination).conditions.latency + float(verdict)]
-        return self.path(source, destination).carry(len(packet.data), packet.time)
+        path = self.path(source, destination)
+        verdict = self._verdict(packet)
+        if verdict is PASS:
+            return path.carry(len(packet.data), packet.time)
+        if verdict is DROP:
+            return []
+        return [packet.time + path.conditions.latency + verdict]
+
+    def _verdict(self, packet: Packet) -> Verdict | float:
+        try:
+            for decide in self._rules:
+                verdict = decide(packet)
+                if verdict is PASS:
+                    continue
+                if verdict is DROP or (isinstance(verdict, (int, float)) and verdict >= 0):
+                    return verdict
+                raise TypeError(f"{decide!r} must say PASS, DROP, or 0 or more seconds, not {verdict!r}")  # noqa: TRY301
+        except Exception as error:
+            # The sender would take it for a failure of its own, and go on.
+            self.loop.fail(error)
+            return DROP
+        return PASS
 
     def digest(self) -> str:
         """A hash of everything that was sent so far: times, bytes, fates. Equal digests: the same run."""
         return self._digest.hexdigest()
-
-
-class SimulatedPlatform(Platform):
-    """What utcp.aio takes from a simulation instead of from the operating system."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__(network)
-        self._network = network
-
-    @property
-    def host(self) -> Host:
-        """The host whose code is running."""
-        return _current_host.get(self._network.main)
-
-    def bind(self, family: int, address: SocketAddress, *, reuse_port: bool = False) -> SimulatedLink:
-        """A link of the current host. Raises OSError."""
-        if family != socket.AF_INET:
-            raise OSError(errno.EAFNOSUPPORT, "the simulated network has IPv4 only")
-        if reuse_port:
-            raise OSError(errno.EOPNOTSUPP, "the simulated network has no SO_REUSEPORT")
-        return self.host.bind(address)
-
-    def secret(self) -> bytes:
-        """Reproducible: from the network's seed."""
-        return self._network.random.randbytes(16)
-
-    def get_endpoints(self) -> Any:
-        return self.host.endpoints
-
-    def set_endpoints(self, endpoints: Any) -> None:
-        self.host.endpoints = endpoints
-
-
-def nth(number: int, matches: Callable[[Segment], bool], verdict: str | float = DROP) -> Rule:
-    """A rule for one segment: the `number`th (from 1) that `matches`. `nth(3, lambda s: s.flags & FIN)` drops the third
-    FIN."""
-    seen = 0
-
-    def decide(packet: Packet) -> str | float:
-        nonlocal seen
-        segment = packet.segment
-        if segment is None or not matches(segment):
-            return PASS
-        seen += 1
-        return verdict if seen == number else PASS
-
-    return decide

@@ -23,22 +23,21 @@ running_owner: Final[contextvars.ContextVar[Owner | None]] = contextvars.Context
 
 
 class OwnedTask(asyncio.Task[T]):
-    """A task that knows its owner, and whose place in a set depends on when it was made, not on its address.
+    """A task that knows its owner, and whose place in a set depends on its `number`, not on its address.
 
     asyncio keeps tasks in sets (TaskGroup, wait()): their order decides who is cancelled first, and so what is sent.
     """
 
-    _numbers = itertools.count()
-
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, T],
+        number: int,
         *,
         loop: asyncio.AbstractEventLoop,
         context: contextvars.Context | None = None,
         **options: Any,
     ) -> None:
-        self._number = next(self._numbers)
+        self._number = number  # first: asyncio's constructor asks for the hash
         self.owner = running_owner.get() if context is None else context.get(running_owner)
         super().__init__(coroutine, loop=loop, context=context, **options)
 

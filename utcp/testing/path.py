@@ -1,6 +1,7 @@
 """One direction of a network path: when, and whether, what is sent arrives. Pure: a seed and times in, times out."""
 
 import random
+from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,8 +28,9 @@ class Conditions:
     burst_loss: float = 0.0
     """Share of packets lost during a burst (Gilbert-Elliott model); 0: there are no bursts."""
     burst_start: float = 0.01
-    """How likely each packet is to begin a burst, and to end one."""
+    """How likely each packet outside a burst is to begin one."""
     burst_end: float = 0.25
+    """How likely each packet in a burst is to end it."""
     duplicate: float = 0.0
     reorder: float = 0.0
     """Share of packets held back by `reorder_delay`, so that later ones overtake them."""
@@ -54,12 +56,12 @@ class Conditions:
 class Path:
     """The state of one direction: its random numbers, its queue, its burst."""
 
-    __slots__ = ("_busy_until", "_in_burst", "_last_arrival", "_random", "conditions", "counts")
+    __slots__ = ("_departures", "_in_burst", "_last_arrival", "_random", "conditions", "counts")
 
     def __init__(self, conditions: Conditions, seed: int | str) -> None:
         self.conditions = conditions
         self._random = random.Random(seed)  # noqa: S311  # reproducible, not secret
-        self._busy_until = 0.0
+        self._departures: deque[float] = deque()  # of those that the bandwidth has kept waiting
         self._last_arrival = 0.0
         self._in_burst = False
         self.counts = {"sent": 0, "lost": 0, "queue_full": 0, "corrupted": 0, "too_big": 0, "duplicated": 0}
@@ -75,13 +77,15 @@ class Path:
             return []
         departure = now
         if conditions.bandwidth is not None:
-            transmission = (size + UDP_IP_HEADERS) * 8 / conditions.bandwidth
-            waiting = max(0.0, self._busy_until - now) / transmission
-            if waiting > conditions.queue:
+            departures = self._departures
+            while departures and departures[0] <= now:
+                departures.popleft()
+            if len(departures) > conditions.queue:  # one is being transmitted, the others wait
                 self.counts["queue_full"] += 1
                 return []
-            departure = max(now, self._busy_until) + transmission
-            self._busy_until = departure
+            begin = departures[-1] if departures else now
+            departure = begin + (size + UDP_IP_HEADERS) * 8 / conditions.bandwidth
+            departures.append(departure)
         if conditions.burst_loss:
             self._in_burst = luck[0] >= conditions.burst_end if self._in_burst else luck[0] < conditions.burst_start
         if luck[1] < (conditions.burst_loss if self._in_burst else conditions.loss):

@@ -1,0 +1,1 @@
+"""What mutation testing found untested: changes to the closing paths that no other test noticed."""

@@ -1,0 +1,44 @@
+"""Two stacks, random users, a bad path: what must hold whatever happens.
+
+Reproducible: the same examples and seeds each time. Others, and more of them: `python -m tests.properties.long 20000`,
+or with shrinking `UTCP_EXAMPLES=20000 python -m pytest tests/properties`.
+"""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from tests.properties import seeds
+from tests.properties.machine import FlippedBits, TwoPeers
+
+ASKED = os.environ.get("UTCP_EXAMPLES")
+
+PROFILE = settings(
+    derandomize=ASKED is None,
+    database=None,
+    deadline=None,
+    stateful_step_count=50,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+
+
+@pytest.mark.timeout(0 if ASKED else 300)
+@pytest.mark.parametrize(("machine", "examples"), [(TwoPeers, 1000), (FlippedBits, 500)])
+def test_the_state_machine(machine: type[RuleBasedStateMachine], examples: int) -> None:
+    run_state_machine_as_test(machine, settings=settings(PROFILE, max_examples=int(ASKED or examples)))
+
+
+@pytest.mark.parametrize(("flips", "count"), [(0.0, 5000), (seeds.FLIPS, 2500)], ids=["honest", "flipped"])
+def test_seeds(flips: float, count: int) -> None:
+    """Thousands of short lives, led by seeds alone."""
+    users = packets = 0
+    for seed in range(count):
+        world = seeds.run(seed, flips)
+        users += len(world.users)
+        packets += len(world.trace)
+    # They are lives indeed, and not all the same.
+    assert users > 3 * count
+    assert packets > 20 * count

@@ -1,0 +1,235 @@
+"""The loop in virtual time: how time passes, in what order, and how a run that hangs ends."""
+
+import asyncio
+import gc
+import socket
+import weakref
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from utcp.testing import OutOfBounds, Stalled, VirtualLoop
+
+
+async def sleep_for(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return asyncio.get_running_loop().time()
+
+
+async def turn_for_ever() -> None:
+    while True:  # noqa: ASYNC110  # no event ever comes
+        await asyncio.sleep(0)
+
+
+async def tick_for_ever() -> None:
+    while True:  # noqa: ASYNC110  # no event ever comes
+        await asyncio.sleep(1)
+
+
+def test_a_day_takes_a_handful_of_steps() -> None:
+    loop = VirtualLoop()
+    assert loop.run(sleep_for(86_000)) == 86_000
+    assert loop.steps < 10
+
+
+@pytest.mark.parametrize("begin", [0.1, 1e6, 1e9, 1e12])
+def test_timers_are_never_early_and_never_stuck(begin: float) -> None:
+    """Far from 0 floats are coarse: a clock resolution that suits one time suits no other."""
+    loop = VirtualLoop(max_time=1e13, max_steps=1000)
+    late: list[float] = []
+
+    async def main() -> None:
+        await asyncio.sleep(begin)
+        for _ in range(50):
+            due = loop.time() + 0.1
+            await asyncio.sleep(0.1)
+            late.append(loop.time() - due)
+
+    loop.run(main())
+    assert set(late) == {0.0}
+
+
+def test_what_is_due_at_the_same_time_happens_in_the_order_it_was_asked_for() -> None:
+    loop = VirtualLoop()
+    order: list[int] = []
+
+    async def main() -> None:
+        for number in range(100):
+            loop.call_at(1.0, order.append, number)
+        await asyncio.sleep(2)
+
+    loop.run(main())
+    assert order == list(range(100))
+
+
+def test_tasks_in_a_set_stand_in_the_order_of_their_making() -> None:
+    async def main() -> None:
+        tasks = [asyncio.create_task(asyncio.sleep(1)) for _ in range(8)]
+        done, _ = await asyncio.wait({*reversed(tasks)})
+        first = tasks.index(next(iter(done)))  # a set begins anywhere
+        assert [tasks.index(task) for task in done] == [(first + i) % 8 for i in range(8)]
+
+    VirtualLoop().run(main())
+
+
+def test_waiting_for_what_never_comes_is_an_error_that_says_where() -> None:
+    async def wait_in_vain() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(Stalled, match=r"(?s)at 0\.000000 s.*wait_in_vain.*Event\.wait"):
+        VirtualLoop().run(wait_in_vain())
+
+
+def test_too_much_time_is_an_error() -> None:
+    loop = VirtualLoop(max_time=100)
+    with pytest.raises(OutOfBounds, match=r"(?s)more than 100 s.*tick_for_ever"):
+        loop.run(tick_for_ever())
+    assert loop.is_closed()
+
+
+def test_too_many_steps_are_an_error() -> None:
+    loop = VirtualLoop(max_steps=1000)
+    with pytest.raises(OutOfBounds, match="more than 1000 steps"):
+        loop.run(turn_for_ever())
+
+
+def test_cleaning_up_has_time_of_its_own() -> None:
+    cleaned: list[float] = []
+
+    async def main() -> None:
+        try:
+            await tick_for_ever()
+        finally:
+            await asyncio.sleep(50)
+            cleaned.append(asyncio.get_running_loop().time())
+
+    with pytest.raises(OutOfBounds):
+        VirtualLoop(max_time=100).run(main())
+    assert cleaned == [151.0]
+
+
+def test_what_is_left_is_cancelled_in_order_and_generators_are_closed_in_order() -> None:
+    ended: list[str] = []
+
+    async def wait(name: str) -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            ended.append(name)
+
+    async def number(value: int) -> AsyncIterator[int]:
+        try:
+            yield value
+        finally:
+            await asyncio.sleep(1)
+            ended.append(str(value))
+
+    generators = [number(value) for value in range(8)]
+    tasks: list[asyncio.Task[None]] = []
+
+    async def main() -> None:
+        # In a set, tasks after so many others would begin anywhere.
+        await asyncio.gather(*(asyncio.sleep(0) for _ in range(26)))
+        tasks.extend(asyncio.create_task(wait(name)) for name in "abcdefgh")
+        for generator in generators:
+            await anext(generator)
+
+    VirtualLoop().run(main())
+    assert ended == [*"abcdefgh", *"01234567"]
+
+
+def test_the_garbage_collector_runs_at_moments_that_the_run_decides() -> None:
+    collecting = []
+
+    async def main() -> None:
+        collecting.append(gc.isenabled())
+
+    VirtualLoop().run(main())
+    collecting.append(gc.isenabled())
+    assert collecting == [False, True]
+
+
+def test_garbage_goes_all_the_same() -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    left: list[weakref.ref[Cycle]] = []
+
+    async def main() -> None:
+        left.append(weakref.ref(Cycle()))
+        for _ in range(25_000):
+            await asyncio.sleep(0)
+        left.append(weakref.ref(Cycle()))
+        assert left[0]() is None
+        assert left[1]() is not None
+
+    VirtualLoop().run(main())
+
+
+def test_an_error_in_a_callback_fails_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    loop = VirtualLoop()
+
+    def fail() -> None:
+        raise LookupError("nobody would see this")
+
+    async def main() -> None:
+        loop.call_later(1, fail)
+        await asyncio.sleep(1000)
+
+    with pytest.raises(LookupError, match="nobody would see this"):
+        loop.run(main())
+    assert loop.time() == 1
+    assert "virtual_time: 1" in caplog.text
+
+
+def test_an_error_in_the_last_callback_fails_the_run_too() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        VirtualLoop().run(main())
+
+
+def test_a_handler_of_the_applications_own_is_asked_instead() -> None:
+    loop = VirtualLoop()
+    seen: list[object] = []
+
+    async def main() -> None:
+        loop.set_exception_handler(lambda _, context: seen.append(context["exception"]))
+        loop.call_soon(lambda: 1 / 0)
+        await asyncio.sleep(1)
+
+    loop.run(main())
+    assert [type(error) for error in seen] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda loop: asyncio.open_connection("127.0.0.1", 1),
+        lambda loop: asyncio.start_server(print, "127.0.0.1", 0),
+        lambda loop: loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)),
+        lambda loop: asyncio.to_thread(print),
+    ],
+)
+def test_what_needs_the_real_world_says_so(ask: Callable[[VirtualLoop], Any]) -> None:
+    loop = VirtualLoop()
+
+    async def main() -> None:
+        await ask(loop)
+
+    with pytest.raises(RuntimeError, match="virtual time"):
+        loop.run(main())
+
+
+def test_real_sockets_are_refused() -> None:
+    loop = VirtualLoop()
+
+    async def main() -> None:
+        with socket.socket() as real:
+            loop.add_reader(real.fileno(), print)
+
+    with pytest.raises(RuntimeError, match="no simulated descriptor"):
+        loop.run(main())

@@ -1,0 +1,116 @@
+"""What a path does to packets, knob by knob."""
+
+import itertools
+
+import pytest
+
+from utcp.testing import Conditions, Path
+from utcp.testing.path import UDP_IP_HEADERS
+
+PACKETS = 20_000
+
+
+def share_lost(conditions: Conditions) -> float:
+    path = Path(conditions, seed=1)
+    return sum(not path.carry(100, now=i) for i in range(PACKETS)) / PACKETS
+
+
+def arrivals(path: Path, *, interval: float = 0.001, count: int = 2000) -> list[list[float]]:
+    return [path.carry(100, now=i * interval) for i in range(count)]
+
+
+def test_a_perfect_path_delivers_at_once() -> None:
+    assert Path(Conditions(), seed=1).carry(1000, now=5.0) == [5.0]
+
+
+def test_latency() -> None:
+    assert Path(Conditions(latency=0.25), seed=1).carry(1000, now=5.0) == [5.25]
+
+
+def test_jitter_spreads_arrivals_and_keeps_their_order() -> None:
+    times = [time for times in arrivals(Path(Conditions(latency=0.1, jitter=0.05), seed=1)) for time in times]
+    delays = [time - i * 0.001 for i, time in enumerate(times)]
+    assert times == sorted(times)
+    assert 0.1 <= min(delays) < 0.14 < max(delays) <= 0.15
+
+
+def test_bandwidth_counts_headers() -> None:
+    path = Path(Conditions(bandwidth=8000.0, latency=0.5), seed=1)  # an octet per millisecond
+    size = 1000 - UDP_IP_HEADERS
+    assert [path.carry(size, now=0.0), path.carry(size, now=0.0)] == [[1.5], [2.5]]
+    assert path.carry(size, now=10.0) == [11.5]
+
+
+def test_the_queue_holds_packets_whatever_their_size() -> None:
+    path = Path(Conditions(bandwidth=8000.0, queue=2), seed=1)
+    sizes = (1000 - UDP_IP_HEADERS, 472, 472, 472)
+    assert [path.carry(size, now=0.0) for size in sizes] == [[1.0], [1.5], [2.0], []]
+    assert path.counts["queue_full"] == 1
+    assert path.carry(472, now=1.0) == [2.5]  # one has left
+
+
+def test_random_loss() -> None:
+    assert share_lost(Conditions(loss=0.05)) == pytest.approx(0.05, abs=0.005)
+
+
+def test_bursts_lose_packets_in_a_row() -> None:
+    conditions = Conditions(burst_loss=1.0, burst_start=0.01, burst_end=0.25)
+    path = Path(conditions, seed=1)
+    lost = [not times for times in arrivals(path, count=PACKETS)]
+    share = sum(lost) / PACKETS
+    after_a_loss = sum(b for a, b in itertools.pairwise(lost) if a) / sum(lost)
+    assert share == pytest.approx(0.01 / (0.01 + 0.25), abs=0.01)
+    assert after_a_loss == pytest.approx(0.75, abs=0.03)
+
+
+def test_duplicates_come_later() -> None:
+    twice = [times for times in arrivals(Path(Conditions(latency=0.1, duplicate=0.02), seed=1)) if len(times) == 2]
+    assert len(twice) == pytest.approx(40, abs=15)
+    assert all(first <= second <= first + 0.1 for first, second in twice)
+
+
+def test_reordering_lets_later_packets_overtake() -> None:
+    conditions = Conditions(latency=0.1, reorder=0.1, reorder_delay=0.02)
+    times = [time for times in arrivals(Path(conditions, seed=1)) for time in times]
+    overtaken = sum(any(later < time for later in times[i + 1 : i + 30]) for i, time in enumerate(times))
+    assert overtaken == pytest.approx(200, abs=40)
+
+
+def test_corruption_is_loss_by_checksum() -> None:
+    path = Path(Conditions(corrupt=0.05), seed=1)
+    assert sum(not times for times in arrivals(path)) == path.counts["corrupted"] == pytest.approx(100, abs=30)
+
+
+def test_what_exceeds_the_mtu_vanishes() -> None:
+    path = Path(Conditions(mtu=1000), seed=1)
+    assert path.carry(1000 - UDP_IP_HEADERS, now=0.0) == [0.0]
+    assert path.carry(1001 - UDP_IP_HEADERS, now=0.0) == []
+    assert path.counts["too_big"] == 1
+
+
+def test_the_seed_decides() -> None:
+    conditions = Conditions(loss=0.5)
+    assert arrivals(Path(conditions, seed=1)) == arrivals(Path(conditions, seed=1))
+    assert arrivals(Path(conditions, seed=1)) != arrivals(Path(conditions, seed=2))
+
+
+def test_a_knob_leaves_the_luck_of_the_others_alone() -> None:
+    alone = arrivals(Path(Conditions(loss=0.1), seed=1))
+    together = arrivals(Path(Conditions(loss=0.1, duplicate=0.5, reorder=0.5, jitter=0.1), seed=1))
+    assert [not times for times in alone] == [not times for times in together]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"loss": 1.1},
+        {"duplicate": -0.1},
+        {"latency": -1.0},
+        {"queue": -1},
+        {"bandwidth": 0.0},
+        {"mtu": 575},
+    ],
+)
+def test_values_that_cannot_be(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Conditions(**wrong)  # type: ignore[arg-type]

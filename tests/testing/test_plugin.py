@@ -1,0 +1,188 @@
+"""The pytest plugin, in projects of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import utcp
+from utcp.testing import Network
+
+SOURCE = Path(utcp.__file__).parents[1]
+
+FAILING = """
+    import asyncio
+
+    def test_that_fails(simnet):
+        async def scenario():
+            print("draw", simnet.random.random())
+            await asyncio.sleep(2.5)
+            assert simnet.host("a").name == "b"
+        simnet.run(scenario())
+
+    def test_that_passes(simnet):
+        print("draw", simnet.random.random())
+
+    def test_without_a_network():
+        assert 0
+"""
+
+
+@pytest.fixture(autouse=True)
+def _source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(SOURCE))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # an installed utcp is not what is tested here
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    return pytester.runpytest_subprocess("-p", "utcp.testing.plugin", "-p", "no:cacheprovider", *arguments)
+
+
+def seed_of(result: pytest.RunResult) -> str:
+    [line] = [line for line in result.outlines if line.startswith("seed ")]
+    return line.removeprefix("seed ").partition(";")[0]
+
+
+def draw_of(result: pytest.RunResult) -> str:
+    return next(line for line in result.outlines if line.startswith("draw"))
+
+
+def test_a_failing_test_tells_its_seed_and_how_to_replay_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_it=FAILING)
+    result = run(pytester)
+    result.assert_outcomes(passed=1, failed=2)
+    seed = seed_of(result)
+    result.stdout.fnmatch_lines(
+        [
+            "*- simulated network -*",
+            f"seed {seed}; 2.500000 s of virtual time, * steps, 0 packets, digest *",
+            f"replay: pytest test_it.py::test_that_fails --utcp-seed {seed}",
+        ]
+    )
+    assert str(result.stdout).count("simulated network -") == 1  # not beside the test without a network
+    replayed = run(pytester, "test_it.py::test_that_fails", "--utcp-seed", seed)
+    assert draw_of(replayed) == draw_of(result)
+    other = run(pytester, "test_it.py::test_that_fails", "--utcp-seed", "12")
+    assert seed_of(other) == "12"
+    assert draw_of(other) != draw_of(result)
+
+
+def test_each_test_has_a_seed_of_its_own_that_stays(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(10))
+        def test_it(simnet, number):
+            print("seed is", simnet.seed)
+        """
+    )
+    runs = [
+        [line for line in run(pytester, "-s", "-v").outlines if "seed is" in line for _ in range(1)] for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+    assert len({line.partition("seed is")[2] for line in runs[0]}) == 10
+
+
+def test_the_mark(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import asyncio
+        import pytest
+        from utcp.testing import OutOfBounds
+
+        pytestmark = pytest.mark.simnet(seed=7, max_time=10)
+
+        def test_of_the_module(simnet):
+            assert simnet.seed == 7
+            with pytest.raises(OutOfBounds, match="10 s"):
+                simnet.run(asyncio.sleep(11))
+
+        @pytest.mark.simnet(seed=8, max_steps=99)
+        def test_of_its_own(simnet):
+            assert simnet.seed == 8
+            assert (simnet.loop.max_time, simnet.loop.max_steps) == (10, 99)
+
+        @pytest.mark.simnet(sed=8)
+        def test_misspelt(simnet):
+            pass
+        """
+    )
+    result = run(pytester, "--strict-markers")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*takes seed=, max_time= and max_steps=*"])
+
+
+def test_a_network_that_is_not_run_leaves_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import gc
+
+        def test_unused(simnet):
+            pass
+
+        def test_after():
+            gc.collect()
+        """
+    )
+    run(pytester, "-W", "error").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("-p", "utcp.testing.plugin"), ("-p", "no:utcp.testing.plugin")], ids=["alone", "asked", "barred"]
+)
+@pytest.mark.parametrize("conftest", ["", "pytest_plugins = ['utcp.testing.plugin']"], ids=["", "conftest"])
+def test_installed_it_is_found_and_never_registered_twice(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], conftest: str
+) -> None:
+    installed = pytester.mkdir("installed")
+    metadata = installed / "aioutcp-0.0.dist-info"
+    metadata.mkdir()
+    metadata.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: aioutcp\nVersion: 0.0\n")
+    metadata.joinpath("entry_points.txt").write_text("[pytest11]\nutcp.testing.plugin = utcp.testing.plugin\n")
+    monkeypatch.setenv("PYTHONPATH", f"{installed}:{SOURCE}")
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    pytester.makeconftest(conftest)
+    pytester.makepyfile("def test_it(simnet): pass")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+    if "no:utcp.testing.plugin" in arguments:
+        result.assert_outcomes(errors=1)
+    else:
+        result.assert_outcomes(passed=1)
+
+
+def test_the_entry_point_is_named_like_the_module() -> None:
+    """Otherwise pytest would register it twice, and fail, when a conftest.py asks for it by module."""
+    pyproject = SOURCE / "pyproject.toml"
+    if not pyproject.exists():
+        pytest.skip("no source tree: utcp is imported from where it is installed")
+    assert '[project.entry-points.pytest11]\n"utcp.testing.plugin" = "utcp.testing.plugin"\n' in pyproject.read_text()
+
+
+def test_loading_it_imports_nothing_else_of_utcp() -> None:
+    script = """
+import sys
+import pytest
+before = set(sys.modules)
+import utcp.testing.plugin
+print(*sorted(set(sys.modules) - before))
+"""
+    process = subprocess.run(  # noqa: S603  # our own interpreter and script
+        [sys.executable, "-c", script], cwd=SOURCE, capture_output=True, text=True, check=True, timeout=60
+    )
+    ours = {"utcp", "utcp._lazy", "utcp.testing", "utcp.testing.plugin"}
+    assert set(process.stdout.split()) - ours <= {"shlex"}
+
+
+def test_the_public_names_are_where_they_are_said_to_be() -> None:
+    for package in (utcp, utcp.testing):
+        assert set(package.__all__) <= set(dir(package))
+        for name in package.__all__:
+            assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'open_conection'"):
+        utcp.open_conection  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_the_fixture_is_here_too(simnet: Network) -> None:
+    assert simnet.main.name == "main"

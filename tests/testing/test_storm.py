@@ -1,0 +1,27 @@
+"""Ten thousand connections over a bad path, closed in every order: every byte right, every connection gone."""
+
+from tests.testing.storm import Order, Storm
+from utcp.testing import Network
+
+CONNECTIONS = 10_000
+
+
+def test_ten_thousand_connections(simnet: Network) -> None:
+    """10 seconds on one core; the time limit of every test is the bound of two minutes."""
+    simnet.keep_trace = False
+    outcome = simnet.run(Storm(simnet, CONNECTIONS).run())
+    assert outcome.errors == []
+    assert outcome.wrong == []
+    assert outcome.answered == CONNECTIONS
+    assert all(outcome.orders[order.name] > CONNECTIONS / 5 for order in Order)
+    assert len(outcome.stacks) == 2
+    for stack in outcome.stacks:
+        assert not stack.connections
+        assert not stack.time_wait
+        assert stack.next_timeout() is None
+        assert stack.counters.retrans_segs > CONNECTIONS / 10  # the path was bad indeed
+        assert stack.counters.time_waits > CONNECTIONS / 4  # either side was the first to close
+        assert stack.counters.estab_resets == 0
+    client_to_server = simnet.path(simnet.hosts["client"], simnet.hosts["server"]).counts
+    assert 0.04 < client_to_server["lost"] / client_to_server["sent"] < 0.06
+    assert 0.015 < client_to_server["duplicated"] / client_to_server["sent"] < 0.025

@@ -1,0 +1,190 @@
+"""A simulated host: an address, UDP ports, the programs that run on it, and its crashes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import errno
+import functools
+import random
+import socket
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from utcp.testing.link import SimulatedLink
+from utcp.testing.owner import Owner, running_owner
+from utcp.udp.path import SocketAddress
+from utcp.udp.platform import Platform
+
+if TYPE_CHECKING:
+    from utcp.testing.network import Network
+
+T = TypeVar("T")
+
+RECEIVE_BUFFER: Final = 4 << 20
+"""Octets that a simulated socket holds, unless its host says otherwise."""
+
+_EPHEMERAL_UDP: Final = range(32768, 61000)
+
+
+class Host:
+    """A machine of its own. Made by `Network.host()`."""
+
+    def __init__(self, network: Network, name: str, address: str, receive_buffer: int) -> None:
+        self.network = network
+        self.name = name
+        self.address = address
+        self.random = random.Random(f"{network.seed} host {name}")  # noqa: S311  # reproducible, not secret
+        """For programs on this host that want reproducible random numbers; utcp's secrets come from it too."""
+        self._receive_buffer = receive_buffer
+        self._links: dict[tuple[str, int], SimulatedLink] = {}
+        self._ports: Counter[int] = Counter()  # the UDP ports of the links
+        self._program: Callable[[], Coroutine[Any, Any, Any]] | None = None
+        # All of them: what is left of one that crashed must not be finalized at some moment of the collector's choice.
+        self._boots = [Boot(self)]
+
+    def __repr__(self) -> str:
+        return f"<Host {self.name} {self.address}{' crashed' if self.crashed else ''}>"
+
+    @property
+    def boot(self) -> Boot:
+        """The present one, the last one while the host is down."""
+        return self._boots[-1]
+
+    @property
+    def crashed(self) -> bool:
+        return self.boot.gone
+
+    # ------------------------------------------------------------------ programs
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start `coroutine` on this host: it, and all that it starts, has this host's addresses and ends with it.
+
+        When it fails and nobody has awaited it by the end of the run, the run fails. When the host crashes the task is
+        cancelled. Raises RuntimeError while the host is down.
+        """
+        if self.crashed:
+            coroutine.close()
+            raise RuntimeError(f"{self!r} runs nothing until it is restarted")
+        task = self.network.loop.create_task(coroutine, context=self.context())
+        task.add_done_callback(functools.partial(self._ended, self.boot))
+        return task
+
+    def start(self, program: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """Start `program()` on this host as `run()` does, and again after each `restart()`."""
+        self._program = program
+        return self.run(program())
+
+    def context(self) -> contextvars.Context:
+        """A context in which code runs on this host."""
+        context = contextvars.copy_context()
+        context.run(running_owner.set, self.boot)
+        return context
+
+    def _ended(self, boot: Boot, task: asyncio.Task[Any]) -> None:
+        if boot.gone:
+            if not task.cancelled():
+                task.exception()  # what becomes of programs without power is nobody's business
+        elif is_unnoticed(task):
+            self.network.failed.append(task)
+
+    # ------------------------------------------------------------------ power
+
+    def crash(self) -> None:
+        """Power off: all that runs on this host ends at once, nothing is sent about it, and no peer is told.
+
+        Tasks are cancelled; what they do about it reaches nobody. Packets under way still arrive where they go to.
+        """
+        if self.crashed:
+            return
+        if self is self.network.main:
+            raise ValueError("the scenario itself runs on the host 'main', which cannot crash")
+        boot = self.boot
+        boot.vanish()
+        for link in list(self._links.values()):
+            link.close()
+        self.network.loop.end(boot)
+
+    def restart(self) -> asyncio.Task[Any] | None:
+        """Power on, after a crash() now if there was none: without any memory. The program given to `start` runs anew;
+        its task is returned, None if there is no program."""
+        self.crash()
+        self._boots.append(Boot(self))
+        return None if self._program is None else self.run(self._program())
+
+    # ------------------------------------------------------------------ sockets
+
+    def bind(self, address: SocketAddress) -> SimulatedLink:
+        """A link bound to one of the host's addresses or to the wildcard; port 0 picks one. Raises OSError."""
+        ip, port = address[0], address[1]
+        if ip not in ("0.0.0.0", self.address) and not ip.startswith("127."):
+            raise _bind_error(errno.EADDRNOTAVAIL, (ip, port), "cannot assign requested address")
+        if port == 0:
+            port = next((number for number in _EPHEMERAL_UDP if not self._is_bound(ip, number)), 0)
+        if port == 0 or self._is_bound(ip, port):
+            raise _bind_error(errno.EADDRINUSE, (ip, port), "address already in use")
+        link = SimulatedLink(self, (ip, port), self._receive_buffer)
+        self._links[ip, port] = link
+        self._ports[port] += 1
+        return link
+
+    def _is_bound(self, ip: str, port: int) -> bool:
+        if ip == "0.0.0.0":
+            return self._ports[port] > 0
+        return (ip, port) in self._links or ("0.0.0.0", port) in self._links
+
+    def unbind(self, link: SimulatedLink) -> None:
+        """The link was closed."""
+        del self._links[link.ip, link.port]
+        self._ports[link.port] -= 1
+
+    def receive(self, source: tuple[str, int], address: tuple[str, int], data: bytes) -> None:
+        """A datagram for one of our addresses has arrived. Nobody there: it vanishes."""
+        link = self._links.get(address) or self._links.get(("0.0.0.0", address[1]))
+        if link is not None:
+            link.arrive(source, address[0], data)
+
+
+class Boot(Owner, Platform):
+    """From one power-on of a host to its crash: the owner of what runs meanwhile, and what utcp.aio takes from a
+    simulation instead of from the operating system."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self.host = host
+        self._endpoints: Any = None
+
+    def vanish(self) -> None:
+        """The power goes."""
+        if self._endpoints is not None:
+            self._endpoints.vanish()
+
+    def bind(self, family: int, address: SocketAddress, *, reuse_port: bool = False) -> SimulatedLink:
+        """A link of the host. Raises OSError."""
+        if self.gone:
+            raise OSError(errno.ENETDOWN, f"{self.host!r} is down")
+        if family != socket.AF_INET:
+            raise OSError(errno.EAFNOSUPPORT, "the simulated network has IPv4 only")
+        if reuse_port:
+            raise OSError(errno.EOPNOTSUPP, "the simulated network has no SO_REUSEPORT")
+        return self.host.bind(address)
+
+    def secret(self) -> bytes:
+        """Reproducible, and another one each time."""
+        return self.host.random.randbytes(16)
+
+    def get_endpoints(self) -> Any:
+        return self._endpoints
+
+    def set_endpoints(self, endpoints: Any) -> None:
+        self._endpoints = endpoints
+
+
+def is_unnoticed(task: asyncio.Task[Any]) -> bool:
+    """Whether the task failed and nobody has asked for its outcome yet. asyncio would log that when it is collected."""
+    return bool(task._log_traceback)  # noqa: SLF001  # asyncio's own note of it
+
+
+def _bind_error(code: int, address: tuple[str, int], reason: str) -> OSError:
+    return OSError(code, f"error while attempting to bind on address {address}: {reason}")

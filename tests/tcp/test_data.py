@@ -790,3 +790,17 @@ def test_bulk_needs_one_ack_for_two_segments() -> None:
     p.run(all_there)
     assert p.counts["client"] <= 500_000 // MSS + 5
     assert p.counts["server"] <= 500_000 // MSS // 2 + 30
+
+
+def test_reordering_that_one_batch_repairs_makes_no_duplicate_acks() -> None:
+    """They would be duplicates of a hole that is filled: the peer would send again what we have."""
+    t = established()
+    t.receives(". 1001:2001 ack 1", ". 2001:3001 ack 1", ". 3001:4001 ack 1", ". 4001:5001 ack 1", ". 1:1001 ack 1")
+    t.sends(". 1:1 ack 5001")
+
+
+def test_three_segments_behind_a_hole_make_three_duplicates_of_the_ack_before_it() -> None:
+    """RFC 5681 4.2, also when all arrive in one batch: fast retransmit counts duplicates, not ACKs."""
+    t = established()
+    t.receives(". 1:1001 ack 1", ". 2001:3001 ack 1", ". 3001:4001 ack 1", ". 4001:5001 ack 1")
+    t.sends(*[". 1:1 ack 1001"] * 4)

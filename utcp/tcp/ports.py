@@ -20,7 +20,10 @@ class EphemeralPorts:
         self._secret = blake2b(secret, person=b"utcp ports").digest()
         self._last: tuple[tuple[Remote, int] | None, int, int] = (None, 0, 0)
         """The destination asked for last, its offset and its counter: clients mostly open many to one."""
-        noise = blake2b(self._secret, person=b"utcp table", digest_size=64).digest() * (_TABLE_SIZE // 32)
+        noise = b"".join(
+            blake2b(self._secret, person=b"utcp table", salt=bytes((block,)), digest_size=64).digest()
+            for block in range(_TABLE_SIZE // 32)
+        )
         self._table = [noise[2 * i] << 8 | noise[2 * i + 1] for i in range(_TABLE_SIZE)]
 
     def choose(self, remote: Remote, remote_port: int, taken: Callable[[int], bool]) -> int | None:

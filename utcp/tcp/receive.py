@@ -198,6 +198,7 @@ class ReceiveSide:
     def _append(self, payload: bytes) -> None:
         size = len(payload)
         self._chunks.append(payload)
+        self.duplicate_acks_due = 0  # RCV.NXT moves: what was owed for the old one would be no duplicate any more
         self.readable += size
         self.bytes_received += size
         self.rcv_nxt = (self.rcv_nxt + size) & MASK
@@ -218,6 +219,8 @@ class ReceiveSide:
     def _hold(self, offset: int, payload: bytes) -> None:
         """Keep out-of-order text, merged with the runs that it touches; the newest run comes first, for SACK."""
         self.ack_due = NOW
+        if not self.duplicate_acks_due and self.rcv_nxt != self.last_ack_sent:
+            self.duplicate_acks_due = 1  # the ACK of what came before; the ones behind it are duplicates
         self.duplicate_acks_due += 1
         if not payload:
             return

@@ -1,0 +1,64 @@
+"""What a stack holds is bounded, and what it hands out or remembers is right at the edge."""
+
+import pytest
+
+from tests.tcp.reach import established, syn_sent, time_wait
+from tests.tcp.script import Script
+from utcp.errors import AddressNotAvailable
+
+
+def test_runs_out_of_order_are_bounded() -> None:
+    """256 are held; what would open another is dropped, never reported, and taken when it comes again."""
+    t = established(options="mss 1000,sackOK")
+    t.receives(*(f". {20 * run - 9}:{20 * run + 1} ack 1" for run in range(1, 301)))
+    t.drain()
+    t.receives(". 6011:6021 ack 1")
+    t.sends(". 1:1 ack 1 <sack 5111:5121 5091:5101 5071:5081 5051:5061>")
+    t.receives(". 5121:5131 ack 1")  # opens no run, but lengthens one
+    t.sends(". 1:1 ack 1 <sack 5111:5131 5091:5101 5071:5081 5051:5061>")
+    t.receives(*(f". {20 * run - 19}:{20 * run - 9} ack 1" for run in range(1, 257)))
+    (ack,) = t.sends(". 1:1 ack 5131")
+    assert ack.sack_blocks == ()
+    for start in range(5131, 6021, 10):
+        t.receives(f". {start}:{start + 10} ack 1")
+        t.drain()
+    assert t.read() == 6020
+
+
+def test_ephemeral_port_is_never_a_listeners() -> None:
+    """Both could not be told apart by their port (RFC 6056 3.2), and the peer's SYN to it would not be heard."""
+    t = Script(ephemeral_ports=(50000, 50001))
+    t.listen(local_port=50000)
+    assert t.connect(local_port=None).local_port == 50001
+    t.sends("S 0:0")
+    with pytest.raises(AddressNotAvailable):
+        t.stack.connect("peer", 80, t.now)
+    for number in range(10):
+        assert t.connect(local_port=None, remote=f"other {number}").local_port == 50001
+    t.drain()
+
+
+def test_ack_of_a_repeated_fin_echoes_that_fins_timestamp() -> None:
+    """RFC 7323 4.3: not the timestamp that TIME_WAIT began with."""
+    t = time_wait(options="mss 1000,ts 100")
+    t.advance(1)
+    t.receives("F. 1:1 ack 2 <ts 5000:*>")
+    t.sends(". 2:2 ack 2 <ts *:5000>")
+    t.advance(1)
+    t.receives("F. 1:1 ack 2 <ts 6000:*>")
+    t.sends(". 2:2 ack 2 <ts *:6000>")
+
+
+def test_timers_of_connections_that_came_and_went_are_forgotten() -> None:
+    """Dead entries behind a living one do not pile up until they are due."""
+    t = syn_sent()
+    t.advance(0.5)
+    most = 0
+    for number in range(1000):
+        t.connect(local_port=51000 + number)
+        t.sends("S 0:0")
+        t.abort()
+        t.silent()
+        most = max(most, len(t.stack._timers._heap))
+    assert list(t.stack.connections) == [("peer", 80, 50000)]
+    assert most < 200

@@ -801,3 +801,14 @@ def test_syn_that_crosses_ours_is_no_loss() -> None:
 def test_congestion_control_that_nobody_registered_fails_at_once() -> None:
     with pytest.raises(ValueError, match="congestion_control must be one of"):
         Script(congestion_control="none")
+
+
+def test_half_close_in_syn_sent_waits_for_the_handshake_of_a_simultaneous_open() -> None:
+    t = syn_sent()
+    t.shutdown()
+    t.receives(f"S 0:0 <mss {MSS}>")
+    t.sends("S. 0:0 ack 1")
+    assert t.state == SYN_RCVD
+    t.receives("S. 0:0 ack 1")
+    t.sends("F. 1:1 ack 1")
+    assert t.state == FIN_WAIT_1

@@ -48,19 +48,20 @@ async def _race(attempts: Sequence[Attempt], delay: float, errors: list[OSError]
     asyncio.staggered's race is no help: when two attempts succeed in the same loop turn, one is lost and stays open.
     """
     waiting = list(reversed(attempts))
-    running: set[asyncio.Task[Opening]] = set()
+    running: list[asyncio.Task[Opening]] = []  # in order: of two that are done at once the first wins
     winners: list[Opening] = []
     try:
         while not winners and (waiting or running):
             newest = None
             if waiting:
                 newest = asyncio.create_task(waiting.pop()())
-                running.add(newest)
+                running.append(newest)
             next_is_due = False
             while running and not winners and not next_is_due:
-                done, running = await asyncio.wait(
-                    running, timeout=delay if waiting else None, return_when=asyncio.FIRST_COMPLETED
-                )
+                timeout = delay if waiting else None
+                await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                done = [task for task in running if task.done()]
+                running = [task for task in running if task not in done]
                 next_is_due = newest in done or not done
                 _sort(done, winners, errors)
     except BaseException:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from utcp.tcp.receive import NOW
-from utcp.tcp.state import SYN_SENT
+from utcp.tcp.state import SYN_RCVD, SYN_SENT
 from utcp.tcp.timers import DELAYED_ACK, PERSIST, RETRANSMIT, USER_TIMEOUT
 from utcp.tcp.transmit import Buffer, Outbox
 from utcp.wire import ACK, FIN, HEADER_LENGTH, PSH, SYN, URG, Segment, encode
@@ -54,18 +54,31 @@ def transmit(connection: Connection, now: float, outbox: Outbox) -> None:
         burst.window_probe()
     if send.unsent and not recovery.pending and send.syn_acked:
         burst.new_data()
-    if send.fin_queued and not send.fin_sent and not send.unsent and send.usable_window > 0:
+    if _fin_may_go(connection):
         burst.fin()
     if receive.ack_due == NOW or connection.keepalive_due:
         burst.pure_ack()
     _set_timers(connection, now)
 
 
+def _fin_may_go(connection: Connection) -> bool:
+    """A FIN waits for the data before it and for the peer's window, but for no congestion window. In SYN_RCVD it waits
+    for the handshake; a close there has moved the state on already (RFC 9293 3.10.4)."""
+    send = connection.send_side
+    return (
+        send.fin_queued
+        and not send.fin_sent
+        and not send.unsent
+        and send.usable_window > 0
+        and connection.state != SYN_RCVD
+    )
+
+
 def _bare_fin_or_ack(connection: Connection, now: float, outbox: Outbox) -> None:
     """A FIN that may go, else an ACK that is due."""
     send, receive = connection.send_side, connection.receive_side
     seq = send.snd_nxt
-    if send.fin_queued and not send.fin_sent and send.usable_window > 0:
+    if _fin_may_go(connection):
         flags = ACK | FIN
         send.advance(0, True, False)
         connection.rtt.begin(send.snd_nxt, now)

@@ -121,7 +121,7 @@ async def test_defect_39_connection_after_connection_leaves_nothing() -> None:
             await writer.wait_closed()
         del reader, writer
         for stack in (server.stack, client.stack):
-            await until(lambda stack=stack: not stack.connections and not len(stack.time_wait))  # type: ignore[misc]
+            await until(lambda stack=stack: not stack.connections and not len(stack.time_wait))  # type: ignore[misc]  # a loop variable, bound
             assert stack.next_timeout() is None
         assert alive() == before
 

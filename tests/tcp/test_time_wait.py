@@ -446,7 +446,7 @@ def test_reconnecting_from_the_same_port_without_waiting() -> None:
         far = listener.accept()
         assert far is not None
         far.close(p.now)
-        p.run(lambda near=near, far=far: near.state == CLOSED and far.state == TIME_WAIT)  # type: ignore[misc]
+        p.run(lambda near=near, far=far: near.state == CLOSED and far.state == TIME_WAIT)  # type: ignore[misc]  # loop variables, bound
     assert len(p.server.time_wait) == 1
     assert p.server.counters.time_wait_reuses == 19
     assert p.time < 2  # every open needed one SYN only

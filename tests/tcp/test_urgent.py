@@ -4,11 +4,12 @@ import pytest
 
 from tests.tcp.notation import stream
 from tests.tcp.reach import established
+from tests.tcp.script import Script
 from utcp.tcp.event import URGENT
 from utcp.wire import URG
 
 
-def urgent(t, line: str, pointer: int):  # type: ignore[no-untyped-def]  # the harness's segment, changed
+def urgent(t: Script, line: str, pointer: int) -> None:
     segment = t.flow.segment(line)
     segment.flags |= URG
     segment.urgent = pointer

@@ -10,7 +10,7 @@ QUICK = Config(msl=0.5, retries=3, fin_retries=3, syn_retries=2)
 def pair(net: Network, **conditions: float) -> tuple[Host, Host]:
     """A server's host, where the echo server runs, and a client's."""
     server, client = net.host("server"), net.host("client")
-    net.link(server, client, Conditions(**conditions))  # type: ignore[arg-type]
+    net.link(server, client, Conditions(**conditions))  # type: ignore[arg-type]  # each value fits its own field
     server.start(lambda: serve(QUICK))
     return server, client
 

@@ -113,4 +113,4 @@ def test_a_knob_leaves_the_luck_of_the_others_alone() -> None:
 )
 def test_values_that_cannot_be(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Conditions(**wrong)  # type: ignore[arg-type]
+        Conditions(**wrong)  # type: ignore[arg-type]  # each value fits its own field, or is the point

@@ -313,7 +313,7 @@ class Connection:
             return
         if self.ended or self.state == CLOSED:
             raise InvalidState("cannot shut down: the connection has ended")
-        self.send_side.fin_queued = True
+        self.send_side.queue_fin()
         if self.state in (ESTABLISHED, SYN_RCVD):
             self.enter(FIN_WAIT_1, now)
         elif self.state == CLOSE_WAIT:

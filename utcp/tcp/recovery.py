@@ -111,7 +111,7 @@ class Recovery:
         if first:
             self._congestion.on_timeout(self._send.flight_size, now)
         else:
-            self._congestion.cwnd = self._congestion.mss
+            self._congestion.on_repeated_timeout()
         self._dup_acks = 0
         self._inflation = 0
         self.fast = False

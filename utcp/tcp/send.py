@@ -138,6 +138,10 @@ class SendSide:
         if fin:
             self.fin_sent = True
 
+    def queue_fin(self) -> None:
+        """A FIN follows what is queued; nothing is queued behind it."""
+        self.fin_queued = True
+
     def mark_urgent(self) -> None:
         """All that is queued is urgent (RFC 9293 3.10.2)."""
         self.snd_up = self.queued

@@ -49,3 +49,7 @@ class CongestionController:
     def on_timeout(self, flight_size: int, now: float) -> None:
         """The retransmission timer expired for data that had not been retransmitted by a timeout before."""
         raise NotImplementedError
+
+    def on_repeated_timeout(self) -> None:
+        """It expired again for the same data: one segment, and ssthresh stays (RFC 5681 3.1)."""
+        self.cwnd = self.mss

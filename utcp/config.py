@@ -23,8 +23,11 @@ class Config:
     # --- segments and windows
     mss: int | None = None
     """Largest payload of one segment, both ways. None: what the path's MTU carries."""
-    send_buffer: int = 1 << 20
-    """Octets that a connection accepts from its application ahead of their acknowledgement (SO_SNDBUF)."""
+    send_buffer: int | None = None
+    """Octets that a connection accepts from its application ahead of their acknowledgement (SO_SNDBUF). None: 1 MiB at
+    first, then twice the congestion window, up to `max_send_buffer`."""
+    max_send_buffer: int = 16 << 20
+    """Octets that `send_buffer` grows to by itself."""
     recv_buffer: int = 1 << 20
     """Octets held for an application that does not read: the largest window offered (SO_RCVBUF)."""
     nodelay: bool = True
@@ -34,7 +37,11 @@ class Config:
     timestamps: bool = True
     """Offer timestamps, and with them PAWS (RFC 7323 3, 5)."""
     sack: bool = True
-    """Offer SACK and send SACK blocks for what arrives out of order (RFC 2018)."""
+    """Offer SACK (RFC 2018), and with it DSACK (RFC 2883) and RACK-TLP (RFC 8985)."""
+    ecn: Literal["off", "accept", "request"] = "accept"
+    """Congestion marks instead of losses (RFC 3168): use them with peers that ask for them, or ask as well."""
+    max_ack_delay: float = 0.2
+    """How long the peer may delay the ACK of one segment, as a tail loss probe should know (RFC 8985 7.2: 200 ms)."""
 
     # --- acknowledging
     delayed_ack: float = 0.04
@@ -44,12 +51,13 @@ class Config:
     text and no FIN counts as one."""
 
     # --- retransmission (RFC 6298)
-    congestion_control: str = "newreno"
+    congestion_control: str = "cubic"
     """The congestion controller, by the name under which `utcp.tcp.congestion` registers it."""
     rto_initial: float = 1.0
     """The retransmission timeout before the first round-trip sample."""
     rto_min: float = 0.2
-    """Its lower bound, Linux's; RFC 6298 2.4 says 1 s and knows that everyone uses less."""
+    """The least that it stands above the smoothed round-trip time, as in Linux. RFC 6298 2.4 has a lower bound of 1 s
+    instead, and knows that everyone uses less."""
     rto_max: float = 60.0
     """Its upper bound, also that of the zero-window probe interval (RFC 6298 2.5: at least 60 s)."""
     retries: int = 15
@@ -108,11 +116,26 @@ class Config:
             f"user_timeout must be above 0 seconds, or None for none, not {self.user_timeout}",
         )
         _require(self.mss is None or 64 <= self.mss <= 65495, f"mss must be in 64..65495 octets, not {self.mss}")
-        _require(2048 <= self.send_buffer <= 1 << 30, f"send_buffer must be 2 KiB to 1 GiB, not {self.send_buffer}")
+        _require(
+            self.send_buffer is None or 2048 <= self.send_buffer <= 1 << 30,
+            f"send_buffer must be 2 KiB to 1 GiB, or None to grow by itself, not {self.send_buffer}",
+        )
+        _require(
+            2048 <= self.max_send_buffer <= 1 << 30,
+            f"max_send_buffer must be 2 KiB to 1 GiB, not {self.max_send_buffer}",
+        )
+        _require(
+            self.ecn in ("off", "accept", "request"), f'ecn must be "off", "accept" or "request", not {self.ecn!r}'
+        )
+        _require(self.max_ack_delay >= 0, f"max_ack_delay must be 0 or more seconds, not {self.max_ack_delay}")
         _require(2048 <= self.recv_buffer <= 1 << 30, f"recv_buffer must be 2 KiB to 1 GiB, not {self.recv_buffer}")
         _require(self.syn_backlog >= 1, f"syn_backlog must be 1 or more, not {self.syn_backlog}")
-        for name in ("send_buffer", "recv_buffer", "keepalive_count", "syn_backlog", "retries", "fin_retries"):
+        for name in ("recv_buffer", "max_send_buffer", "keepalive_count", "syn_backlog", "retries", "fin_retries"):
             _require(isinstance(getattr(self, name), int), f"{name} must be a whole number, not {getattr(self, name)}")
+        _require(
+            self.send_buffer is None or isinstance(self.send_buffer, int),
+            f"send_buffer must be a whole number or None, not {self.send_buffer}",
+        )
         _require(len(self.ephemeral_ports) == 2, f"ephemeral_ports must be two ports, not {self.ephemeral_ports}")
         first, last = self.ephemeral_ports
         _require(1 <= first <= last <= 65535, f"ephemeral_ports must be two of 1..65535 in order, not {(first, last)}")

@@ -814,7 +814,7 @@ def test_last_ack_partial_ack_of_the_data_before_the_fin() -> None:
     t.silent()
     assert t.state == LAST_ACK
     assert not t.ended
-    t.sends_after(0.2, "F. 51:101 ack 2")
+    t.sends_after(t.info.rto, "F. 51:101 ack 2")
     t.receives(". 2:2 ack 101")
     t.silent()
     assert t.state == LAST_ACK

@@ -11,7 +11,7 @@ from utcp.tcp.state import CLOSED, ESTABLISHED
 
 def test_partial_ack_takes_back_what_it_acknowledges() -> None:
     """RFC 6582 3.2 step 3: the inflated window shrinks by what was acknowledged and grows by one segment."""
-    t = established()
+    t = established(congestion_control="newreno")
     t.write(100_000)
     assert len(t.drain()) == 10
     t.receives(*[". 1:1 ack 1"] * 3)

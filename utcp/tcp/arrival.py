@@ -11,9 +11,10 @@ from utcp.errors import ConnectionRefused, ConnectionReset
 from utcp.tcp import event
 from utcp.tcp.receive import DELAYED
 from utcp.tcp.state import CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RCVD, SYN_SENT
-from utcp.tcp.timers import DELAYED_ACK, LINGER, PERSIST, RETRANSMIT, USER_TIMEOUT
+from utcp.tcp.timers import DELAYED_ACK, LINGER, PERSIST, PROBE, REORDER, RETRANSMIT, USER_TIMEOUT
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
-from utcp.wire import ACK, FIN, RST, SYN, URG, Segment
+from utcp.wire import ACK, CWR, ECE, FIN, RST, SYN, URG, Segment
+from utcp.wire.segment import CONGESTION_EXPERIENCED
 from utcp.wire.seq import HALF, MASK, diff, lt
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _arrives_in_syn_sent(connection: Connection, segment: Segment, now: float) -
     connection.negotiate(segment, now)
     if flags & ACK:  # fourth
         send.acknowledge(segment.ack)
-        _sample_round_trip(connection, segment, now)
+        _acknowledged(connection, segment, 1, 0, False, now)
         connection.retransmits = 0
         connection.timers.stop(RETRANSMIT)
         connection.timers.stop(USER_TIMEOUT)
@@ -131,6 +132,8 @@ def _accept(connection: Connection, segment: Segment, text_fits: bool, now: floa
         return
     receive = connection.receive_side
     flags = segment.flags
+    if connection.ecn:
+        _process_marks(connection, segment)
     if connection.timestamps and segment.ts_val is not None and (receive.last_ack_sent - segment.seq) & MASK < HALF:
         receive.take_timestamp(segment.ts_val, now)
     expects_text = connection.state in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2)
@@ -146,6 +149,15 @@ def _accept(connection: Connection, segment: Segment, text_fits: bool, now: floa
             if connection.closed_by_user:
                 connection.set_timer(FIN_WAIT_2_TIMER, now + connection.config.fin_wait_2_timeout)
         connection.end_if_delivered(now)
+
+
+def _process_marks(connection: Connection, segment: Segment) -> None:
+    """RFC 3168 6.1.3: a mark is echoed on every ACK until the peer says that it has slowed down."""
+    if segment.flags & CWR:
+        connection.ece = 0
+    if segment.ecn == CONGESTION_EXPERIENCED:
+        connection.ece = ECE
+        connection.ack_now()
 
 
 def _process_syn(connection: Connection, segment: Segment, now: float) -> bool:
@@ -234,31 +246,35 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
         return True  # an old ACK: its text and FIN count all the same
     # RFC 7323 2.2: the window of a SYN is not scaled.
     window = segment.window if segment.flags & SYN else segment.window << send.shift
+    changed = False
     if advance:
         syn_acked = send.syn_acked
         acked = send.acknowledge(ack)
-        _sample_round_trip(connection, segment, now)
         connection.retransmits = 0
         changed = send.update_window(segment.seq, ack, window)
-        connection.recovery.on_ack(acked, connection.congestion_limited, now)
+        _acknowledged(connection, segment, advance, acked, False, now)
         if send.snd_una == send.snd_nxt:
             connection.timers.stop(RETRANSMIT)
+            connection.timers.stop(REORDER)
         else:
             connection.timers.set(RETRANSMIT, now + connection.rtt.rto)
+        connection.timers.stop(PROBE)
         connection.timers.stop(USER_TIMEOUT)
         if not syn_acked:
             connection.establish(now)
         _after_advance(connection, now)
     else:
         changed = send.update_window(segment.seq, ack, window)
-        if flight_size and not changed and not segment.payload and not segment.flags & FIN and not send.probe:
-            connection.recovery.on_duplicate_ack(now)
+        if flight_size and not send.probe:
+            plain = not changed and not segment.payload and not segment.flags & FIN
+            if plain or segment.sack_blocks or segment.flags & ECE:
+                _acknowledged(connection, segment, 0, 0, plain, now)
     if changed and send.snd_wnd:
         connection.probes = 0
         connection.timers.stop(PERSIST)
         if send.probe:  # what the probe carried was refused by the closed window
             send.end_probe()
-            connection.recovery.resend_all()
+            connection.recovery.lose_first(now)
     elif not send.snd_wnd and not connection.closed_by_user:
         connection.retransmits = 0  # MUST-37, SHLD-17: a peer that answers may keep its window closed
     if send.pending or connection.recovery.pending or send.flight_size:
@@ -266,13 +282,24 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
     return True
 
 
-def _sample_round_trip(connection: Connection, segment: Segment, now: float) -> None:
-    """Measure by the timed segment; after a retransmission by the echoed timestamp, where there is one."""
-    if connection.rtt.finish(segment.ack, now) or not connection.timestamps or not segment.ts_ecr:
-        return
-    elapsed = (connection.ts_now(now) - segment.ts_ecr) & MASK
-    if elapsed < HALF:
-        connection.rtt.sample_echo(elapsed / 1000, now)
+def _acknowledged(
+    connection: Connection, segment: Segment, advance: int, acked: int, duplicate: bool, now: float
+) -> None:
+    """Tell recovery what an ACK says of what was sent: SND.UNA has moved by `advance`, `acked` of it payload."""
+    recovery = connection.recovery
+    blocks: tuple[tuple[int, int], ...] = ()
+    if segment.sack_blocks and connection.sack:
+        una, position = connection.send_side.snd_una, recovery.board.una + advance
+        blocks = tuple((position + diff(left, una), position + diff(right, una)) for left, right in segment.sack_blocks)
+    echo_age = -1.0
+    if connection.timestamps and segment.ts_ecr:
+        elapsed = (connection.ts_now(now) - segment.ts_ecr) & MASK
+        if elapsed < HALF:
+            echo_age = elapsed / 1000
+    ece = connection.ecn and segment.flags & (ECE | SYN) == ECE
+    recovery.on_ack(advance, acked, blocks, duplicate, ece, echo_age, now)
+    connection.pacer.set_rate(connection.congestion.pacing_rate, connection.rtt.min_rtt)
+    connection.send_side.grow(2 * connection.congestion.cwnd)
 
 
 def _after_advance(connection: Connection, now: float) -> None:

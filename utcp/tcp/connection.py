@@ -22,6 +22,7 @@ from utcp.errors import (
 from utcp.tcp import event, state
 from utcp.tcp.congestion import controller
 from utcp.tcp.info import ConnectionInfo
+from utcp.tcp.pacing import Pacer
 from utcp.tcp.receive import NOW, ReceiveSide
 from utcp.tcp.recovery import Recovery
 from utcp.tcp.rtt import RttEstimator
@@ -44,13 +45,15 @@ from utcp.tcp.timers import (
     KEEPALIVE,
     LINGER,
     PERSIST,
+    PROBE,
+    REORDER,
     RETRANSMIT,
     USER_TIMEOUT,
     Timers,
 )
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
 from utcp.tcp.transmit import Buffer
-from utcp.wire import ACK, RST, Segment
+from utcp.wire import ACK, CWR, ECE, RST, Segment
 from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
 
@@ -60,6 +63,8 @@ if TYPE_CHECKING:
 
 _MIN_SEND_MSS: Final = 64
 """A peer that offers less would have us send more header than data."""
+
+_INITIAL_SEND_BUFFER: Final = 1 << 20
 
 _R1: Final = 3
 """Retransmissions of one segment after which its user hears of it (RFC 9293 3.8.3, SHLD-10)."""
@@ -77,9 +82,10 @@ class Connection:
         "closed_by_user",
         "config",
         "congestion",
-        "congestion_limited",
         "context",
         "displaced",
+        "ece",
+        "ecn",
         "ended",
         "error",
         "in_output",
@@ -98,6 +104,7 @@ class Connection:
         "next_challenge",
         "nodelay",
         "opened_at",
+        "pacer",
         "passive",
         "probe_due",
         "probes",
@@ -114,6 +121,7 @@ class Connection:
         "stack",
         "state",
         "syn_again",
+        "tail_probe_due",
         "timers",
         "timestamps",
         "total_retransmits",
@@ -147,20 +155,27 @@ class Connection:
         self.in_output = False
         """It stands in the stack's list of those with something to send."""
         self._events = 0
-        self.send_side = SendSide(iss, config.send_buffer)
+        self.send_side = SendSide(
+            iss, config.send_buffer or _INITIAL_SEND_BUFFER, config.send_buffer or config.max_send_buffer
+        )
         self.receive_side = ReceiveSide(config.recv_buffer)
         self.rtt = RttEstimator(config.rto_initial, config.rto_min, config.rto_max)
         self.receive_mss = stack.receive_mss(self.remote, config)
         """The MSS that we offer: the largest payload we take in one segment."""
         self.mss = self.receive_mss
         """The effective send MSS: payload of a full-sized segment, timestamps already subtracted."""
-        self.congestion = controller(config.congestion_control, self.mss)
-        self.recovery = Recovery(self.send_side, self.congestion)
+        self.congestion = controller(config.congestion_control, self.mss, iss)
+        self.recovery = Recovery(self.congestion, self.rtt, now)
+        self.pacer = Pacer(now)
         self.timers = Timers()
         self.ts_offset = ts_offset
         self.window_scaling = False
         self.timestamps = False
         self.sack = False
+        self.ecn = False
+        """Congestion marks are exchanged (RFC 3168)."""
+        self.ece = 0
+        """ECE while a congestion mark of the peer's data is to be echoed, else 0."""
         self.syn_again = False
         """The peer sent its SYN again: so do we."""
         self.retransmits = 0
@@ -169,8 +184,7 @@ class Connection:
         self.probes = 0
         """Window probes since the window closed: their back-off."""
         self.probe_due = False
-        self.congestion_limited = False
-        """The congestion window held data back at the last flush."""
+        self.tail_probe_due = False
         self.last_sent = now
         self.last_heard = now
         self.next_challenge = 0.0
@@ -216,7 +230,11 @@ class Connection:
         """Take the peer's SYN or SYN-ACK: its ISN, window and options, as far as we offer them too."""
         send, receive, config = self.send_side, self.receive_side, self.config
         receive.synchronize(syn.seq)
-        self.sack = config.sack and syn.sack_permitted
+        self.sack = self.recovery.sack = config.sack and syn.sack_permitted
+        if syn.flags & ACK:
+            self.ecn = config.ecn == "request" and syn.flags & (ECE | CWR) == ECE
+        else:
+            self.ecn = config.ecn != "off" and syn.flags & (ECE | CWR) == ECE | CWR
         if config.timestamps and syn.ts_val is not None:
             self.timestamps = True
             receive.take_timestamp(syn.ts_val, now)
@@ -236,6 +254,7 @@ class Connection:
             self.congestion.on_syn_lost()
             if self.rtt.srtt is None:
                 self.rtt.syn_was_lost()
+        self.congestion.on_established(self.rtt.srtt or 0.0, now)
         if self.config.keepalive:
             self._start_keepalive(now)
         if self.state in (SYN_SENT, SYN_RCVD):
@@ -433,11 +452,13 @@ class Connection:
 
     def handle_timeout(self, now: float) -> None:
         """Act on every timer that is due (RFC 9293 3.10.8, RFC 6298 5)."""
-        for timer in self.timers.take_expired(now):
+        expired = self.timers.take_expired(now)
+        for timer in expired:
             if self.state == CLOSED:
                 return
             if timer == RETRANSMIT:
-                self._retransmission_timeout(now)
+                if PROBE not in expired:  # else the probe goes first, and the timer starts anew (RFC 8985 7.3)
+                    self._retransmission_timeout(now)
             elif timer == PERSIST:
                 if self._exhausted():
                     self._give_up(now)
@@ -459,6 +480,10 @@ class Connection:
                     self.reset_peer(UserTimedOut(), now)
             elif timer == LINGER:
                 self.reset_peer(LingerTimedOut(), now)
+            elif timer == PROBE:
+                self.tail_probe_due = True
+            elif timer == REORDER:
+                self.recovery.on_reordering_timeout(now)
         self.touch()
 
     def _retransmission_timeout(self, now: float) -> None:

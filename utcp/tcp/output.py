@@ -9,16 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from utcp.tcp.receive import NOW
+from utcp.tcp.recovery import OPEN
 from utcp.tcp.state import SYN_RCVD, SYN_SENT
-from utcp.tcp.timers import DELAYED_ACK, PERSIST, RETRANSMIT, USER_TIMEOUT
+from utcp.tcp.timers import DELAYED_ACK, PACING, PERSIST, PROBE, REORDER, RETRANSMIT, USER_TIMEOUT
 from utcp.tcp.transmit import Buffer, Outbox
-from utcp.wire import ACK, FIN, HEADER_LENGTH, PSH, SYN, URG, Segment, encode
+from utcp.wire import ACK, CWR, ECE, FIN, HEADER_LENGTH, PSH, SYN, URG, Segment, encode
 from utcp.wire.header import HEADER, HEADER_WITH_TIMESTAMPS
 from utcp.wire.options import ALIGNED_TIMESTAMPS, TIMESTAMPS_LENGTH
+from utcp.wire.segment import ECN_CAPABLE, NOT_ECT
 from utcp.wire.seq import MASK
 
 if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
+    from utcp.tcp.delivery import Departure
 
 _PLAIN_OFFSET: Final = HEADER_LENGTH << 10
 _TIMESTAMPS_OFFSET: Final = (HEADER_LENGTH + TIMESTAMPS_LENGTH) << 10
@@ -35,10 +38,11 @@ def transmit(connection: Connection, now: float, outbox: Outbox) -> None:
     receive, recovery = connection.receive_side, connection.recovery
     if (
         send.queued == send.sent
-        and recovery.rtx_next == recovery.rtx_end
+        and not recovery.board.lost
         and not connection.probe_due
+        and not connection.tail_probe_due
         and not connection.keepalive_due
-        and not receive.holding
+        and not receive.sack_due
         and not receive.duplicate_acks_due
     ):
         # Only a FIN or an ACK can be due: most of a connection's life, and nearly all of its end.
@@ -48,16 +52,20 @@ def transmit(connection: Connection, now: float, outbox: Outbox) -> None:
     burst = _Burst(connection, now, outbox)
     if receive.duplicate_acks_due:
         burst.duplicate_acks()
-    if recovery.pending:
+    if connection.tail_probe_due:
+        burst.tail_loss_probe()
+    new_data_first = recovery.new_data_first and send.unsent and send.usable_window > 0
+    if recovery.pending and not new_data_first:
         burst.retransmissions()
     if connection.probe_due:
         burst.window_probe()
-    if send.unsent and not recovery.pending and send.syn_acked:
+    if send.unsent and send.syn_acked and (not recovery.pending or new_data_first):
         burst.new_data()
     if _fin_may_go(connection):
         burst.fin()
     if receive.ack_due == NOW or connection.keepalive_due:
         burst.pure_ack()
+    burst.finish()
     _set_timers(connection, now)
 
 
@@ -81,14 +89,23 @@ def _bare_fin_or_ack(connection: Connection, now: float, outbox: Outbox) -> None
     if _fin_may_go(connection):
         flags = ACK | FIN
         send.advance(0, True, False)
-        connection.rtt.begin(send.snd_nxt, now)
+        departure = connection.recovery.depart(now)
+        connection.recovery.sent(1, departure)
+        departure.in_flight = connection.recovery.in_flight
+        connection.timers.stop(PROBE)
         connection.last_sent = now
     elif receive.ack_due == NOW:
         flags = ACK
     else:
         return
     header = _pack(
-        connection, seq, receive.rcv_nxt, flags, receive.offer_window(), connection.ts_now(now), receive.ts_recent
+        connection,
+        seq,
+        receive.rcv_nxt,
+        flags | connection.ece,
+        receive.offer_window(),
+        connection.ts_now(now),
+        receive.ts_recent,
     )
     _put(connection, header, None, len(header), now, outbox, -1)
 
@@ -117,7 +134,14 @@ def _pack(
 
 
 def _put(
-    connection: Connection, header: bytes, payload: Buffer | None, size: int, now: float, outbox: Outbox, after: int
+    connection: Connection,
+    header: bytes,
+    payload: Buffer | None,
+    size: int,
+    now: float,
+    outbox: Outbox,
+    after: int,
+    ecn: int = 0,
 ) -> int:
     """Put a segment, which carries our ACK, into a train that is not before `after`; the train's index."""
     receive = connection.receive_side
@@ -128,19 +152,36 @@ def _put(
     stack.counters.out_segs += 1
     if stack.observer is not None:
         stack.observer.segment_sent(connection.remote, [header] if payload is None else [header, payload], now)
-    return outbox.add(connection.remote, header, payload, size, after)
+    return outbox.add(connection.remote, header, payload, size, after, ecn)
 
 
 class _Burst:
     """One pass over one connection: what all its segments share, and the train that the last one went into."""
 
-    __slots__ = ("_ack", "_connection", "_now", "_outbox", "_train", "_ts_ecr", "_ts_val", "_window")
+    __slots__ = (
+        "_ack",
+        "_connection",
+        "_departure",
+        "_held_back",
+        "_now",
+        "_outbox",
+        "_paced",
+        "_train",
+        "_ts_ecr",
+        "_ts_val",
+        "_window",
+    )
 
     def __init__(self, connection: Connection, now: float, outbox: Outbox) -> None:
         self._connection = connection
         self._now = now
         self._outbox = outbox
         self._train = -1
+        self._departure: Departure | None = None
+        self._held_back = False
+        """By the congestion window."""
+        self._paced = False
+        """By the pacing rate."""
         receive = connection.receive_side
         self._window = -1  # offered with the first segment only: an edge that nobody is told of must not move
         self._ack = receive.rcv_nxt
@@ -165,7 +206,7 @@ class _Burst:
                 connection.remote_port,
                 connection.send_side.snd_nxt,
                 self._ack,
-                ACK,
+                ACK | connection.ece,
                 self._window,
                 ts_val=self._ts_val if ts else None,
                 ts_ecr=self._ts_ecr if ts else None,
@@ -174,23 +215,54 @@ class _Burst:
         )
 
     def retransmissions(self) -> None:
-        """The range that is taken to be lost, as far as the congestion window allows; the first segment always."""
+        """What is lost, the earliest first, as far as the congestion window and the pacing rate allow."""
+        connection = self._connection
+        recovery = connection.recovery
+        while (run := recovery.board.next_lost()) is not None:
+            size = min(connection.mss, run.end - run.start)
+            in_flight = recovery.in_flight
+            if not recovery.forced and in_flight and in_flight + size > recovery.window:
+                self._held_back = True
+                return
+            if not recovery.forced and not self._pacing_allows():
+                return
+            if run.start == recovery.board.una:  # what the timer stands for is under way again
+                connection.timers.set(RETRANSMIT, self._now + connection.rtt.rto)
+            self._again(run.start, run.end - run.start)
+
+    def _again(self, start: int, size: int) -> None:
+        """Up to a segment of the `size` octets at position `start`, once more; a FIN needs no room in it."""
+        connection = self._connection
+        send = connection.send_side
+        offset = start - 1  # the SYN stands before the stream
+        payload = min(connection.mss, size, send.sent - offset)
+        fin = send.fin_sent and payload < size and offset + payload == send.sent
+        size = payload + fin
+        seq = (send.iss + start) & MASK
+        connection.note_retransmission(seq, size, self._now)
+        connection.recovery.resent(start, size, self._depart())
+        connection.pacer.sent(size)
+        self._segment(seq, offset, payload, fin)
+
+    def tail_loss_probe(self) -> None:
+        """New data if there is any, else the last segment once more, whatever the congestion window says (RFC 8985
+        7.3)."""
         connection = self._connection
         send, recovery = connection.send_side, connection.recovery
-        while recovery.pending:
-            seq = recovery.rtx_next
-            lost = (recovery.rtx_end - seq) & MASK
-            offset = send.offset_of(seq)
-            size = min(connection.mss, send.sent - offset, lost)
-            fin = send.fin_sent and offset + size == send.queued and lost > size
-            in_flight = recovery.in_flight
-            if size and in_flight and not recovery.forced and in_flight + size > recovery.window:
-                connection.congestion_limited = True
-                break
-            connection.rtt.cancel(self._now)
-            connection.note_retransmission(seq, size + fin, self._now)
-            self._segment(seq, offset, size, fin)
-            recovery.resent(size + fin)
+        connection.tail_probe_due = False
+        board = recovery.board
+        if not _probe_is_useful(connection):
+            return  # the batch that brought the timeout brought news as well
+        size = min(send.unsent, connection.mss, max(send.usable_window, 0))
+        resent = not size
+        if size:
+            self._first(size, send.fin_queued and size == send.unsent and size < send.usable_window)
+        else:
+            size = min(connection.mss + send.fin_sent, board.nxt - board.una)
+            start = board.tail(size)
+            self._again(start, board.nxt - start)
+        recovery.probe.sent(board.nxt, resent)
+        connection.timers.set(RETRANSMIT, self._now + connection.rtt.rto)
 
     def window_probe(self) -> None:
         """One octet into a closed window (RFC 9293 3.8.6.1), or what fits into one that is too small to be worth it."""
@@ -198,11 +270,9 @@ class _Burst:
         send = connection.send_side
         connection.probe_due = False
         if send.probe:  # unanswered so far: the same octet again
-            offset = send.offset_of(send.snd_una)
-            size = send.sent - offset
-            connection.rtt.cancel(self._now)
-            connection.note_retransmission(send.snd_una, 1, self._now)
-            self._segment(send.snd_una, offset, size, not size)
+            board = connection.recovery.board
+            board.forget_sacks()  # it cannot have been taken, whatever the peer says
+            self._again(board.una, board.nxt - board.una)
         elif send.pending and not send.flight_size:
             size = min(send.unsent, max(send.usable_window, 1), connection.mss)
             probing = send.usable_window <= 0
@@ -215,9 +285,11 @@ class _Burst:
         """
         connection = self._connection
         send, recovery, mss = connection.send_side, connection.recovery, connection.mss
-        connection.congestion_limited = False
-        if not send.flight_size and self._now - connection.last_sent > connection.rtt.rto:
-            connection.congestion.on_idle()
+        idle = self._now - connection.last_sent
+        if not send.flight_size:
+            connection.pacer.refill(connection.congestion.initial_window, self._now)
+            if idle > connection.rtt.rto:
+                connection.congestion.on_idle(idle, connection.rtt.rto)
         while send.unsent:
             flight_size = send.flight_size
             usable = send.snd_wnd - flight_size
@@ -230,9 +302,32 @@ class _Burst:
                 return
             in_flight = recovery.in_flight
             if in_flight and in_flight + size > recovery.window:
-                connection.congestion_limited = True
+                self._held_back = True
+                return
+            if not self._pacing_allows():
                 return
             self._first(size, send.fin_queued and size == send.unsent and size < usable)
+
+    def _pacing_allows(self) -> bool:
+        """Whether the pacing rate lets a segment leave now; if not, a timer is set."""
+        connection = self._connection
+        pacer = connection.pacer
+        if pacer.may_send(connection.mss, self._now):
+            return True
+        self._paced = True
+        connection.timers.set(PACING, pacer.ready_at(connection.mss))
+        return False
+
+    def finish(self) -> None:
+        """The pass is over."""
+        connection = self._connection
+        idle = not (self._held_back or self._paced or connection.send_side.unsent)
+        connection.recovery.flushed(self._departure, self._held_back, idle)
+
+    def _depart(self) -> Departure:
+        if self._departure is None:
+            self._departure = self._connection.recovery.depart(self._now)
+        return self._departure
 
     def fin(self) -> None:
         """FIN by itself: behind all data, but waiting for no congestion window."""
@@ -245,7 +340,7 @@ class _Burst:
         if connection.keepalive_due:
             connection.keepalive_due = False
             self._header((seq - 1) & MASK, ACK, None, 0)
-        elif connection.receive_side.holding:
+        elif connection.receive_side.sack_due:
             header = self._ack_with_sack()
             self._put(header, None, len(header))
         else:
@@ -257,13 +352,22 @@ class _Burst:
         send = connection.send_side
         seq, offset = send.snd_nxt, send.sent
         send.advance(size, fin, probe)
-        connection.rtt.begin(send.snd_nxt, self._now)
+        connection.recovery.sent(size + fin, self._depart())
+        connection.pacer.sent(size)
+        connection.timers.stop(PROBE)
         connection.last_sent = self._now
-        self._segment(seq, offset, size, fin)
+        flags, ecn = ACK, NOT_ECT
+        if connection.ecn and size and not probe:  # RFC 3168 6.1.1-6.1.6: new data only, and no window probe
+            ecn = ECN_CAPABLE
+            if connection.recovery.reduced:
+                connection.recovery.reduced = False
+                flags |= CWR
+        self._segment(seq, offset, size, fin, flags, ecn)
 
-    def _segment(self, seq: int, offset: int, size: int, fin: bool) -> None:
+    def _segment(self, seq: int, offset: int, size: int, fin: bool, flags: int = ACK, ecn: int = NOT_ECT) -> None:
         send = self._connection.send_side
-        flags = ACK | FIN if fin else ACK
+        if fin:
+            flags |= FIN
         if not size:
             self._header(seq, flags, None, 0)
             return
@@ -273,46 +377,54 @@ class _Burst:
         if offset < send.snd_up:  # MUST-62: the pointer stands behind the last urgent octet
             flags |= URG
             urgent = min(send.snd_up - offset, 65535)
-        self._header(seq, flags, send.payload(offset, size), size, urgent)
+        self._header(seq, flags, send.payload(offset, size), size, urgent, ecn)
 
-    def _header(self, seq: int, flags: int, payload: Buffer | None, size: int, urgent: int = 0) -> None:
+    def _header(
+        self, seq: int, flags: int, payload: Buffer | None, size: int, urgent: int = 0, ecn: int = NOT_ECT
+    ) -> None:
         connection = self._connection
         if self._window < 0:
             self._window = connection.receive_side.offer_window()
+        flags |= connection.ece
         header = _pack(connection, seq, self._ack, flags, self._window, self._ts_val, self._ts_ecr, urgent)
-        self._put(header, payload, len(header) + size)
+        self._put(header, payload, len(header) + size, ecn)
 
-    def _put(self, header: bytes, payload: Buffer | None, size: int) -> None:
-        self._train = _put(self._connection, header, payload, size, self._now, self._outbox, self._train)
+    def _put(self, header: bytes, payload: Buffer | None, size: int, ecn: int = NOT_ECT) -> None:
+        self._train = _put(self._connection, header, payload, size, self._now, self._outbox, self._train, ecn)
 
 
 def _send_syn(connection: Connection, now: float) -> None:
     """SYN or SYN-ACK, the first time, after a timeout, or because the peer sent its SYN again."""
     send, receive, recovery = connection.send_side, connection.receive_side, connection.recovery
     again = send.snd_nxt != send.iss
-    lost = recovery.pending and recovery.rtx_next == send.iss
+    lost = recovery.pending
     if again and not lost and not connection.syn_again:
         return
     connection.syn_again = False
-    if lost:
-        recovery.resent(1)
+    departure = recovery.depart(now)
     if again:
-        connection.rtt.cancel(now)
+        recovery.resent(0, 1, departure)
         if lost or connection.passive:  # else it answers a SYN that crossed ours: nothing says that ours was lost
             connection.note_retransmission(send.iss, 1, now)
     else:
         send.advance_over_syn()
-        connection.rtt.begin(send.snd_nxt, now)
+        recovery.sent(1, departure)
         connection.last_sent = now
     opening = connection.state == SYN_SENT
     scaling = connection.config.window_scaling if opening else connection.window_scaling
     timestamps = connection.config.timestamps if opening else connection.timestamps
+    if not opening:
+        flags = SYN | ACK | (ECE if connection.ecn else 0)
+    elif connection.config.ecn == "request" and not again:  # RFC 3168 6.1.1.1: a path may drop such SYNs
+        flags = SYN | ECE | CWR
+    else:
+        flags = SYN
     segment = Segment(
         connection.local_port,
         connection.remote_port,
         send.iss,
         0 if opening else receive.rcv_nxt,
-        SYN if opening else SYN | ACK,
+        flags,
         receive.offer_unscaled_window(),
         mss=connection.receive_mss,
         window_scale=receive.scale_for_buffer() if scaling else None,
@@ -325,11 +437,17 @@ def _send_syn(connection: Connection, now: float) -> None:
 
 
 def _set_timers(connection: Connection, now: float) -> None:
-    send, timers = connection.send_side, connection.timers
+    send, timers, recovery = connection.send_side, connection.timers, connection.recovery
     if send.snd_nxt != send.snd_una and not send.probe:
         if not timers.is_set(RETRANSMIT):
             timers.set(RETRANSMIT, now + connection.rtt.rto)
         timers.stop(PERSIST)
+        timers.set(REORDER, recovery.reorder_at)
+        if not timers.is_set(PROBE) and _probe_is_useful(connection):
+            one_segment = send.flight_size <= connection.mss + 1
+            delay = recovery.probe.delay(connection.rtt.srtt, one_segment, connection.config.max_ack_delay)
+            # RFC 8985 7.2: no later than the retransmission timeout, which it goes before.
+            timers.set(PROBE, min(now + delay, timers.deadlines[RETRANSMIT]))
     elif (send.pending or send.probe) and not timers.is_set(PERSIST):
         timers.set(PERSIST, now + connection.rtt.after(connection.probes))
     if (
@@ -338,3 +456,16 @@ def _set_timers(connection: Connection, now: float) -> None:
         and (send.snd_nxt != send.snd_una or send.pending)
     ):
         timers.set(USER_TIMEOUT, now + connection.user_timeout)
+
+
+def _probe_is_useful(connection: Connection) -> bool:
+    """RFC 8985 7.2: nothing is known to be missing, and no probe is under way."""
+    recovery = connection.recovery
+    return (
+        recovery.sack
+        and recovery.phase == OPEN
+        and recovery.board.in_flight > 0
+        and not recovery.board.sacked
+        and not recovery.probe.under_way
+        and connection.send_side.syn_acked
+    )

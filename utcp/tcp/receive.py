@@ -272,6 +272,10 @@ class ReceiveSide:
         return bool(self._runs)
 
     @property
+    def sack_due(self) -> bool:
+        return bool(self._runs)
+
+    @property
     def sack_blocks(self) -> tuple[tuple[int, int], ...]:
         """What is held out of order, the most recent first (RFC 2018 4). The FIN's number is never inside."""
         return tuple((run.start, run.end) for run in self._runs[:_SACK_BLOCKS])

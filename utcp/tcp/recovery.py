@@ -1,134 +1,435 @@
-"""What to send again, and when: duplicate ACKs, NewReno's fast recovery, timeouts (RFC 5681, 6582, 3042).
+"""What is lost, and what follows from it (RFC 6675, 8985, 5682, 4015, 9937, 3168; without SACK RFC 5681, 6582).
 
-SACK-based recovery and RACK-TLP will take this part's place; nobody else decides what is lost.
+The scoreboard knows what became of each octet; this decides. Nobody else takes anything for lost.
 """
 
+from math import inf
+from typing import Final
+
 from utcp.tcp.congestion import CongestionController
-from utcp.tcp.send import SendSide
-from utcp.wire.seq import HALF, MASK, gt
+from utcp.tcp.delivery import AckSample, Delivery, Departure
+from utcp.tcp.prr import RateReduction
+from utcp.tcp.rack import DUP_THRESH, Rack
+from utcp.tcp.rtt import RttEstimator
+from utcp.tcp.scoreboard import IN_FLIGHT, SACKED, Run, Scoreboard
+from utcp.tcp.tail_loss import TailLossProbe
+
+OPEN: Final = 0
+REDUCED: Final = 1
+"""The window shrinks after a congestion mark; nothing is known to be lost (Linux: CWR)."""
+FAST: Final = 2
+"""Fast recovery: a loss was noticed by what arrived behind it."""
+TIMED_OUT: Final = 3
+"""The retransmission timer expired; what was in flight then is not acknowledged yet."""
+
+PHASES: Final = ("open", "cwr", "recovery", "loss")
+
+# F-RTO (RFC 5682): where it stands after a timeout.
+_FRTO_OFF: Final = 0
+_FRTO_RESENT: Final = 1
+"""The first segment was sent again, and its ACK is waited for."""
+_FRTO_NEW: Final = 2
+"""That ACK came: new data goes first, what is lost waits for the next ACK's verdict."""
 
 
 class Recovery:
-    """Owns the range to be sent again, [`rtx_next`, `rtx_end`), and the state of fast recovery.
-
-    The range lies within [SND.UNA, SND.NXT). It is not in flight: it is lost, or taken to be.
-    """
+    """Owns the scoreboard, the phase of recovery, and the decision what is lost."""
 
     __slots__ = (
         "_congestion",
         "_dup_acks",
-        "_inflation",
-        "_limited_from",
+        "_echo_of_resent",
+        "_frto",
+        "_limited_until",
         "_recover",
-        "_send",
-        "fast",
+        "_reduction",
+        "_resent_octets",
+        "_rtt",
+        "_sacked_segments",
+        "_undo_from",
+        "board",
+        "delivery",
         "forced",
-        "rtx_end",
-        "rtx_next",
+        "phase",
+        "probe",
+        "rack",
+        "reduced",
+        "reorder_at",
+        "sack",
     )
 
-    def __init__(self, send: SendSide, congestion: CongestionController) -> None:
-        self._send = send
+    def __init__(self, congestion: CongestionController, rtt: RttEstimator, now: float) -> None:
         self._congestion = congestion
-        self._dup_acks = 0
-        self._inflation = 0
-        self._limited_from = send.iss
-        """SND.NXT at the first duplicate ACK."""
-        self._recover = send.iss
-        """RFC 6582: SND.NXT when the last loss was noticed."""
-        self.fast = False
-        """In fast recovery."""
+        self._rtt = rtt
+        self.board = Scoreboard()
+        self.delivery = Delivery(now)
+        self.rack = Rack()
+        self.probe = TailLossProbe()
+        self.sack = False
+        """The connection has SACK, and with it RACK-TLP; else duplicate ACKs are counted."""
+        self.phase = OPEN
         self.forced = False
         """The next retransmission leaves whatever the congestion window says."""
-        self.rtx_next = send.iss
-        self.rtx_end = send.iss
+        self.reduced = False
+        """The peer has not heard yet that the window was reduced (CWR, RFC 3168 6.1.2)."""
+        self.reorder_at = inf
+        """When to look again for what RACK deems lost; `inf`: no need."""
+        self._dup_acks = 0
+        self._sacked_segments = 0
+        """About how many segments the peer has told of by SACK since SND.UNA last passed one of them."""
+        self._recover = 0
+        """The position of SND.NXT when the last loss was noticed (RFC 6582, RecoveryPoint of RFC 6675)."""
+        self._reduction: RateReduction | None = None
+        self._frto = _FRTO_OFF
+        self._undo_from = -1
+        """SND.UNA when the last reduction began, -1 when there is none to undo."""
+        self._resent_octets = 0
+        """Of what was sent again since then, what no DSACK has shown to be needless."""
+        self._echo_of_resent = inf
+        """When the first of it was sent (RFC 4015: an ACK that echoes an earlier timestamp answers the original)."""
+        self._limited_until = 0
+        """The congestion window limits the sender until this position is acknowledged."""
 
-    @property
-    def window(self) -> int:
-        """The congestion window with what duplicate ACKs allow beyond it: NewReno's inflation (RFC 6582), limited
-        transmit (RFC 3042)."""
-        if self.fast:
-            return self._congestion.cwnd + self._inflation
-        if self._dup_acks:
-            return self._congestion.cwnd + min(self._dup_acks, 2) * self._congestion.mss
-        return self._congestion.cwnd
+    # ------------------------------------------------------------------ what may leave
 
     @property
     def in_flight(self) -> int:
-        """Octets sent, not acknowledged, and not taken to be lost."""
-        return self._send.flight_size - ((self.rtx_end - self.rtx_next) & MASK)
+        """Octets sent, not delivered, and not taken for lost (the pipe of RFC 6675)."""
+        if self._dup_acks:  # each tells of a segment that has left the network (RFC 5681 2, RFC 3042)
+            return max(0, self.board.in_flight - self._dup_acks * self._congestion.mss)
+        return self.board.in_flight
+
+    @property
+    def window(self) -> int:
+        """What may be in flight."""
+        if self._reduction is not None:
+            return self._reduction.window
+        return self._congestion.cwnd
 
     @property
     def pending(self) -> bool:
-        """Something waits to be sent again."""
-        return self.rtx_next != self.rtx_end
+        """Something is lost and waits to be sent again."""
+        return self.board.lost > 0
 
-    def resent(self, size: int) -> None:
-        """`size` octets of sequence space from `rtx_next` on left once more."""
-        self.rtx_next = (self.rtx_next + size) & MASK
+    @property
+    def new_data_first(self) -> bool:
+        """F-RTO asks for new data before retransmissions (RFC 5682 2.1 step 2b, 3.1)."""
+        return self._frto == _FRTO_NEW
+
+    @property
+    def recovering(self) -> bool:
+        """In fast recovery, or reducing after a mark."""
+        return self._reduction is not None or self.phase == FAST
+
+    def depart(self, now: float) -> Departure:
+        """Something is about to leave: the departure that `sent` and `resent` are told of in this flush."""
+        departure = self.delivery.depart(self.in_flight, now)
+        self._congestion.on_sent(self.in_flight, now)
+        if self.sack:
+            self.rack.sent(departure)
+        return departure
+
+    def sent(self, size: int, departure: Departure) -> None:
+        """`size` octets of sequence space leave for the first time."""
+        self.board.send(size, departure)
+        if self._reduction is not None:
+            self._reduction.sent(size)
+
+    def resent(self, start: int, size: int, departure: Departure) -> None:
+        """`size` octets from position `start` on leave once more."""
+        self.board.resend(start, size, departure)
+        self.forced = False
+        self._resent_octets += size
+        self._echo_of_resent = min(self._echo_of_resent, departure.at)
+        if self._reduction is not None:
+            self._reduction.sent(size)
+
+    def flushed(self, departure: Departure | None, held_back: bool, idle: bool) -> None:
+        """A flush is over. `held_back`: by the congestion window; `idle`: by nothing, all has been sent."""
+        if departure is not None:
+            departure.in_flight = self.in_flight
+        cwnd, in_flight = self._congestion.cwnd, self.in_flight
+        if held_back or (self._congestion.in_slow_start and 2 * in_flight > cwnd):
+            # For a window: what the flight falls to until the next flush is no lack of data (RFC 7661 4.1).
+            self._limited_until = self.board.nxt
+        if idle and in_flight < cwnd:
+            self.delivery.app_limited(in_flight)
+
+    # ------------------------------------------------------------------ ACKs
+
+    def on_ack(
+        self,
+        advance: int,
+        acked: int,
+        blocks: tuple[tuple[int, int], ...],
+        duplicate: bool,
+        ece: bool,
+        echo_age: float,
+        now: float,
+    ) -> None:
+        """An ACK arrived. SND.UNA moves by `advance`, of which `acked` octets are payload; `blocks` are its SACK blocks
+        as positions; `duplicate`: it moved and said nothing else (RFC 5681 2); `echo_age`: how old, in seconds, the
+        timestamp is that it echoes, -1 if it does not."""
+        board = self.board
+        sample = AckSample(now)
+        sample.acked = acked
+        sample.ece = ece
+        sample.prior_in_flight = self.in_flight
+        sample.limited = board.una < self._limited_until
+        recovering = self.recovering
+        delivered, original, dsack = self._deliver(advance, blocks, sample, echo_age, now)
+        if not self.sack:
+            delivered = self._count_duplicates(advance, duplicate)
+        # A probe that repaired a loss, an undo, the end of a recovery, a new loss: in this order.
+        repaired = self.probe.acknowledged(board.una, dsack > 0, duplicate)
+        if self._undo_from >= 0 and self._was_spurious(advance, original, dsack, echo_age, now):
+            self._undo(now)
+        elif self._frto:
+            self._advance_frto(advance, delivered, duplicate)
+        if board.una >= self._recover and self.phase != OPEN:
+            self._recovered(now)
+        lost = self._detect_loss(advance, now)
+        sample.newly_lost = lost
+        if (lost or self._reno_loss(advance, now)) and self.phase in (OPEN, REDUCED):
+            self._enter_fast(delivered, now)
+        elif (ece or repaired) and self.phase == OPEN:
+            self._reduce(ece, delivered, now)
+        sample.recovering = self.recovering or recovering
+        sample.in_flight = self.in_flight
+        sample.srtt = self._rtt.srtt or 0.0
+        sample.min_rtt = self._rtt.min_rtt
+        self.delivery.measure(sample)
+        self._congestion.on_ack(sample)
+        if self._reduction is not None:
+            self._reduction.acknowledged(delivered, self.in_flight, advance > 0 and not lost)
+
+    def _deliver(
+        self, advance: int, blocks: tuple[tuple[int, int], ...], sample: AckSample, echo_age: float, now: float
+    ) -> tuple[int, bool, int]:
+        """Account for what the ACK tells of; how much is new to us, whether an original transmission of what was
+        outstanding at the last loss is among it, and the octets that it reports as received twice (RFC 2883)."""
+        board, rtt = self.board, self._rtt
+        una = board.una + advance
+        runs = board.acknowledge(una) if advance else []
+        karn = all(run.sent == 1 for run in runs)
+        dsack = 0
+        for index, (left, right) in enumerate(blocks):
+            if right <= left or right > board.nxt:
+                continue  # of what was never sent
+            within_next = len(blocks) > 1 and blocks[1][0] <= left and right <= blocks[1][1]
+            if index == 0 and (right <= una or (left >= una and within_next)):
+                dsack = right - left
+                continue
+            if left >= una:
+                sacked = board.sack(left, right)
+                if sacked:
+                    runs = runs + sacked
+                    size = sum(run.end - run.start for run in sacked)
+                    self._sacked_segments += max(1, size // self._congestion.mss)
+        if not board.sacked:
+            self._sacked_segments = 0
+        if dsack and not self.probe.under_way:
+            self.rack.saw_dsack(board.nxt, una)
+        if not runs:
+            return 0, False, dsack
+        total = 0
+        original = False
+        newest: Departure | None = None
+        for run in runs:
+            size = run.end - run.start
+            total += size
+            self.delivery.deliver(size, run.departure, now)
+            if run.sent == 1:
+                original = original or run.end <= self._recover
+                if newest is None or run.departure.at > newest.at:
+                    newest = run.departure
+        sample.newly_delivered = total
+        if newest is not None and karn:
+            sample.rtt = now - newest.at
+            rtt.sample(sample.rtt, now)
+        elif advance and echo_age >= 0:
+            # Of what was sent again only the echoed timestamp tells when; an echo from before that answers the first
+            # transmission, whose ACK was lost or late: it measures our timeout, not the path.
+            latest = max(run.departure.at for run in runs)
+            if echo_age <= now - latest + 0.001:
+                rtt.sample(max(echo_age, 0.001), now)
+        if self.sack:
+            for run in runs:
+                self.rack.delivered(run, echo_age, rtt.min_rtt, now)
+        return total, original, dsack
+
+    def _count_duplicates(self, advance: int, duplicate: bool) -> int:
+        """Without SACK: each duplicate ACK stands for a segment that has arrived, until SND.UNA passes it; how many
+        octets have arrived by this ACK then (RFC 9937 5)."""
+        mss = self._congestion.mss
+        if not advance:
+            self._dup_acks += duplicate
+            return mss if duplicate else 0
+        passed = self._dup_acks if self.phase != FAST else min(self._dup_acks, max(0, advance // mss - 1))
+        self._dup_acks -= passed
+        return max(0, advance - passed * mss)
+
+    def _detect_loss(self, advance: int, now: float) -> int:
+        """What RACK takes for lost by now, in octets; sets when to look again."""
+        if not self.sack:
+            return 0
+        runs, self.reorder_at = self.rack.detect(self._reordering_window(), now)
+        return self._lose(runs, now)
+
+    def _reordering_window(self) -> float:
+        impatient = self.phase in (FAST, TIMED_OUT) or self._sacked_segments >= DUP_THRESH
+        return self.rack.window(impatient, self._rtt.min_rtt, self._rtt.srtt or 0.0)
+
+    def _lose(self, runs: list[Run], now: float) -> int:
+        total = 0
+        for run in runs:
+            if run.state != IN_FLIGHT:
+                continue  # named twice: it was taken for lost before, and found again
+            size = run.end - run.start
+            total += size
+            self.delivery.lost += size
+            self.board.lose(run)
+            self._congestion.on_lost(size, run.departure, now)
+        return total
+
+    def _reno_loss(self, advance: int, now: float) -> bool:
+        """Without SACK: three duplicate ACKs, or in fast recovery one that advances only in part (RFC 6582)."""
+        if self.sack:
+            return False
+        board = self.board
+        begins = self.phase in (OPEN, REDUCED) and self._dup_acks == DUP_THRESH and board.una > self._recover
+        if not begins and not (self.phase == FAST and advance):
+            return False
+        self._lose_first(now)
+        self.forced = not begins  # RFC 6582 3.2 step 3: at once
+        return begins
+
+    # ------------------------------------------------------------------ phases
+
+    def _enter_fast(self, delivered: int, now: float) -> None:
+        if self.phase == OPEN:
+            self._begin_reduction(False, delivered, now)
+        self.phase = FAST
+        self._recover = self.board.nxt
+        self.probe.cancel()
+
+    def _reduce(self, ece: bool, delivered: int, now: float) -> None:
+        """Less is to be in flight, though nothing waits to be sent again."""
+        self._begin_reduction(ece, delivered, now)
+        self.phase = REDUCED
+        self._recover = self.board.nxt
+
+    def _begin_reduction(self, ece: bool, delivered: int, now: float) -> None:
+        board, congestion = self.board, self._congestion
+        self._undo_from = board.una
+        self._resent_octets = 0
+        self._echo_of_resent = inf
+        self.reduced = True
+        outstanding = self.in_flight + board.lost
+        if ece:
+            congestion.on_mark(outstanding, now)
+            self._undo_from = -1  # a mark is no mistake
+        else:
+            congestion.on_loss(outstanding, now)
+        if congestion.loss_based:
+            flight = outstanding + delivered  # RFC 9937: with what the ACK delivers that begins it
+            self._reduction = RateReduction(flight, congestion.ssthresh, congestion.mss, self.in_flight)
+
+    def _recovered(self, now: float) -> None:
+        """All that was outstanding when the loss or mark was noticed is acknowledged."""
+        if self.phase == TIMED_OUT:
+            self._congestion.on_repaired(self.in_flight, now)
+        else:
+            self._congestion.on_recovered(self.in_flight, now)
+        if self.phase == FAST:
+            self.rack.recovered()
+        self._leave()
+
+    def _leave(self) -> None:
+        self.phase = OPEN
+        self._reduction = None
+        self._frto = _FRTO_OFF
         self.forced = False
 
-    def on_duplicate_ack(self, now: float) -> None:
-        """An ACK that moved nothing while something is in flight (RFC 5681 2)."""
-        send, mss = self._send, self._congestion.mss
-        self._dup_acks += 1
-        if self._dup_acks == 1:
-            self._limited_from = send.snd_nxt
-        if self.fast:
-            self._inflation += mss
-        elif self._dup_acks == 3 and gt(send.snd_una, self._recover) and not self.pending:
-            self._recover = send.snd_nxt
-            # RFC 5681 3.2 step 2: what limited transmit added does not count.
-            self._congestion.on_loss((self._limited_from - send.snd_una) & MASK, now)
-            self._inflation = 3 * mss
-            self.fast = True
-            self._resend_first()
-
-    def on_ack(self, acked: int, limited: bool, now: float) -> None:
-        """SND.UNA advanced over `acked` payload octets; `limited`: the congestion window held the sender back."""
-        send, congestion = self._send, self._congestion
-        self._dup_acks = 0
-        if (send.snd_una - self.rtx_next) & MASK < HALF:
-            self.rtx_next = send.snd_una
-            if (send.snd_una - self.rtx_end) & MASK < HALF:
-                self.rtx_end = send.snd_una
-        if not self.fast:
-            if limited:
-                congestion.on_ack(acked, now)
-        elif (send.snd_una - self._recover) & MASK < HALF:
-            self.fast = False
-            self._inflation = 0
-            congestion.on_recovered(send.flight_size, now)
-        else:  # a partial ACK: the next hole is lost as well (RFC 6582 3.2 step 3)
-            self._inflation = max(0, self._inflation - acked)
-            if acked >= congestion.mss:
-                self._inflation += congestion.mss
-            self._resend_first()
-
     def on_timeout(self, first: bool, now: float) -> None:
-        """The retransmission timer expired: all that is in flight is taken to be lost. `first`: it has not expired
-        for this octet before (RFC 5681 3.1: a repeated timeout does not lower ssthresh again)."""
+        """The retransmission timer expired. `first`: it has not for this octet before (RFC 5681 3.1: a repeated timeout
+        does not lower ssthresh again)."""
+        board, congestion = self.board, self._congestion
+        outstanding = self.in_flight + board.lost
+        if self.phase in (OPEN, REDUCED):
+            self._undo_from = board.una
+            self._resent_octets = 0
+            self._echo_of_resent = inf
         if first:
-            self._congestion.on_timeout(self._send.flight_size, now)
+            congestion.on_timeout(outstanding, now)
         else:
-            self._congestion.on_repeated_timeout()
+            congestion.on_repeated_timeout()
+        self._frto = _FRTO_RESENT if self.phase in (OPEN, REDUCED) or not first else _FRTO_OFF
+        self.phase = TIMED_OUT
+        self.reduced = True
+        self._reduction = None
         self._dup_acks = 0
-        self._inflation = 0
-        self.fast = False
-        self._recover = self._send.snd_nxt
-        self.resend_all()
+        self._recover = board.nxt
+        self.probe.cancel()
+        self.reorder_at = inf
+        runs = board.runs()
+        if runs and runs[0].state == SACKED:
+            board.forget_sacks()  # the peer dropped what it had told of (RFC 2018 8)
+            self._sacked_segments = 0
+        if self.sack:
+            self._lose(self.rack.overdue(self._reordering_window(), now), now)
+        else:
+            self._lose([run for run in runs if run.state == IN_FLIGHT], now)
+        self.lose_first(now)
 
-    def resend_all(self) -> None:
-        """Take everything in flight to be lost."""
-        self.rtx_next = self._send.snd_una
-        self.rtx_end = self._send.snd_nxt
+    def lose_first(self, now: float) -> None:
+        """The first octets in flight have to be sent again, whatever the windows say."""
+        self._lose_first(now)
         self.forced = True
 
-    def _resend_first(self) -> None:
-        send = self._send
-        self.rtx_next = send.snd_una
-        size = min(self._congestion.mss, send.flight_size)
-        if send.fin_sent and send.flight_size == size + 1:
-            size += 1  # the FIN left on this segment and goes with it again
-        self.rtx_end = (send.snd_una + size) & MASK
-        self.forced = True
+    def _lose_first(self, now: float) -> None:
+        run = self.board.lose_first(self._congestion.mss)
+        if run is not None:
+            size = run.end - run.start
+            self.delivery.lost += size
+            self._congestion.on_lost(size, run.departure, now)
+
+    def on_reordering_timeout(self, now: float) -> None:
+        """RACK's timer expired: what was waited for has not come."""
+        self.reorder_at = inf
+        if self._detect_loss(0, now) and self.phase in (OPEN, REDUCED):
+            self._enter_fast(0, now)
+            if self._reduction is not None:
+                self._reduction.window = self.in_flight + self._congestion.mss
+
+    # ------------------------------------------------------------------ was it a mistake?
+
+    def _was_spurious(self, advance: int, original: bool, dsack: int, echo_age: float, now: float) -> bool:
+        """Whether the last reduction was wrong: by DSACK (all that was sent again was needless), by the timestamp (RFC
+        4015) or, after a timeout, because an original transmission arrived (RFC 5682)."""
+        if dsack and self._resent_octets:
+            self._resent_octets -= dsack
+            if self._resent_octets <= 0:
+                return True
+        if self.phase in (OPEN, REDUCED):
+            return False
+        if advance and echo_age >= 0 and echo_age > now - self._echo_of_resent + 0.001:
+            return True
+        return (
+            self.phase == TIMED_OUT and self._frto != _FRTO_OFF and original and (self.sack or self._frto == _FRTO_NEW)
+        )
+
+    def _advance_frto(self, advance: int, delivered: int, duplicate: bool) -> None:
+        if self._frto == _FRTO_RESENT and advance:
+            self._frto = _FRTO_NEW
+        elif (self._frto == _FRTO_NEW and (advance or delivered)) or duplicate:
+            self._frto = _FRTO_OFF
+
+    def _undo(self, now: float) -> None:
+        self._undo_from = -1
+        self._congestion.on_spurious(now)
+        if self.phase != OPEN:
+            found = self.board.find_lost_again()
+            if self.sack:
+                self.rack.found_again(found)
+            self._leave()

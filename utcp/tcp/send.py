@@ -21,6 +21,7 @@ class SendSide:
         "_chunks",
         "_head",
         "_limit",
+        "_maximum",
         "_starts",
         "acked",
         "fin_queued",
@@ -41,8 +42,9 @@ class SendSide:
         "wanted",
     )
 
-    def __init__(self, iss: int, limit: int) -> None:
+    def __init__(self, iss: int, limit: int, maximum: int) -> None:
         self._limit = limit
+        self._maximum = maximum
         self.iss = iss
         self.snd_una = iss
         self.syn_acked = False
@@ -102,14 +104,13 @@ class SendSide:
         """Octets that `append` accepts."""
         return max(0, self._limit - (self.queued - self.acked))
 
-    def offset_of(self, seq: int) -> int:
-        """The stream offset of a sequence number at or after SND.UNA (a SYN counts as the octet at offset 0)."""
-        if not self.syn_acked:
-            return 0
-        una = (self.iss + 1 + self.acked) & MASK
-        return self.acked + ((seq - una) & MASK)
-
     # ------------------------------------------------------------------ the queue
+
+    def grow(self, size: int) -> None:
+        """Accept `size` octets ahead of their acknowledgement, as far as the limit for growth allows: what is in flight,
+        and as much again that waits (Linux: twice the congestion window)."""
+        if size > self._limit:
+            self._limit = max(self._limit, min(size, self._maximum))
 
     def append(self, data: Buffer, force: bool) -> int:
         """Queue as much of `data` as there is room for, all of it if `force`; how much that was. Nothing is copied."""

@@ -177,6 +177,7 @@ class Stack:
                 if self.observer is not None:
                     self.observer.malformed(remote, str(error), now)
             else:
+                segment.ecn = ecn
                 self._segment_arrives(segment, remote, now)
             start = end
             if not size:

@@ -21,10 +21,27 @@ KEEPALIVE: Final = 3
 FIN_WAIT_2: Final = 4
 USER_TIMEOUT: Final = 5
 LINGER: Final = 6
+PROBE: Final = 7
+"""RFC 8985 7: no ACK has come for the end of a flight; its probe goes before the retransmission timeout."""
+REORDER: Final = 8
+"""RFC 8985 6: what was overtaken is lost if it does not come by then."""
+PACING: Final = 9
+"""The next train may leave."""
 
-_COUNT: Final = 7
+_COUNT: Final = 10
 
-NAMES: Final = ("retransmit", "persist", "delayed_ack", "keepalive", "fin_wait_2", "user_timeout", "linger")
+NAMES: Final = (
+    "retransmit",
+    "persist",
+    "delayed_ack",
+    "keepalive",
+    "fin_wait_2",
+    "user_timeout",
+    "linger",
+    "probe",
+    "reorder",
+    "pacing",
+)
 
 
 class Timers:

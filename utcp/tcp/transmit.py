@@ -53,16 +53,18 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._trains)
 
-    def add(self, remote: Remote, header: bytes, payload: Buffer | None, size: int, after: int = -1) -> int:
+    def add(
+        self, remote: Remote, header: bytes, payload: Buffer | None, size: int, after: int = -1, ecn: int = 0
+    ) -> int:
         """Put a segment of `size` octets into a train, not one before train `after`; the train's index.
 
         A connection passes the index of its previous segment's train, and so its segments leave in order.
         """
-        key = (remote, size)
+        key = (remote, size << 2 | ecn)
         index = self._open.get(key, -1)
         if index < 0 or index < after:
             index = len(self._trains)
-            self._trains.append(Transmit(remote, [header] if payload is None else [header, payload], size, size))
+            self._trains.append(Transmit(remote, [header] if payload is None else [header, payload], size, size, ecn))
             self._counts.append(1)
             if self._max_segments > 1 and 2 * size <= self._max_bytes:
                 self._open[key] = index
@@ -95,6 +97,7 @@ class Outbox:
                 and number == 1
                 and train.size < step
                 and train.remote == last.remote
+                and train.ecn == last.ecn
                 and count < self._max_segments
                 and last.size + train.size <= self._max_bytes
             ):

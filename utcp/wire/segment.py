@@ -11,6 +11,11 @@ from utcp.wire.options import (
     encode_options,
 )
 
+NOT_ECT: Final = 0
+ECN_CAPABLE: Final = 2
+"""ECT(0)."""
+CONGESTION_EXPERIENCED: Final = 3
+
 _ONLY_TIMESTAMPS: Final = HEADER_LENGTH + TIMESTAMPS_LENGTH
 
 
@@ -23,12 +28,14 @@ class Segment:
 
     Not frozen: a frozen dataclass costs three times as much to build, and one is built per segment received.
     `window` is the raw 16-bit field; the receiver scales it. `checksum` is 0 over UDP, whose own covers the same bytes.
+    `ecn` are the two ECN bits of the IP header that it came with (RFC 3168 5); `encode` does not know them.
     """
 
     __slots__ = (
         "ack",
         "checksum",
         "dst_port",
+        "ecn",
         "flags",
         "mss",
         "payload",
@@ -76,6 +83,7 @@ class Segment:
         self.sack_blocks = sack_blocks
         self.urgent = urgent
         self.checksum = checksum
+        self.ecn = 0
 
     @property
     def length(self) -> int:

@@ -4,20 +4,26 @@ from collections.abc import Callable
 from typing import Final
 
 from utcp.tcp.congestion.base import CongestionController
+from utcp.tcp.congestion.bbr import BBR
+from utcp.tcp.congestion.cubic import Cubic
 from utcp.tcp.congestion.newreno import NewReno
 
-CONTROLLERS: Final[dict[str, Callable[[int], CongestionController]]] = {"newreno": NewReno}
-"""Controllers by name; each is made with the effective MSS in octets. Add to it to plug in another."""
+CONTROLLERS: Final[dict[str, Callable[[int, int], CongestionController]]] = {
+    "bbr": BBR,
+    "cubic": Cubic,
+    "newreno": NewReno,
+}
+"""Controllers by name; each is made with the effective MSS in octets and a seed. Add to it to plug in another."""
 
 
-def controller(name: str, mss: int) -> CongestionController:
-    """A new controller of that name. Raises ValueError for a name nobody registered."""
+def controller(name: str, mss: int, seed: int = 0) -> CongestionController:
+    """A new controller of that name; `seed` is all its randomness. Raises ValueError for a name nobody registered."""
     try:
         make = CONTROLLERS[name]
     except KeyError:
         known = ", ".join(sorted(CONTROLLERS))
         raise ValueError(f"congestion_control must be one of {known}, not {name!r}") from None
-    return make(mss)
+    return make(mss, seed)
 
 
-__all__ = ["CONTROLLERS", "CongestionController", "NewReno", "controller"]
+__all__ = ["BBR", "CONTROLLERS", "CongestionController", "Cubic", "NewReno", "controller"]

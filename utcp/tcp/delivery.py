@@ -1,0 +1,174 @@
+"""How fast the peer receives: delivery rate samples (draft-ietf-ccwg-bbr, 4.1), by what left at one time.
+
+All that one flush sends of a connection is one departure: it shares a send time, and what was known then. So a window of
+ten thousand segments is some hundred departures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from utcp.tcp.scoreboard import Run
+
+
+class Departure:
+    """What left at one time, and what the sender knew when it did. Octets are of sequence space, times in seconds."""
+
+    __slots__ = ("app_limited", "at", "delivered", "delivered_at", "first_sent_at", "in_flight", "lost", "runs")
+
+    def __init__(self, at: float, delivered: int, delivered_at: float, first_sent_at: float) -> None:
+        self.at = at
+        """When it left."""
+        self.delivered = delivered
+        """Octets known to be delivered by then in all, and when the last of them was learned of."""
+        self.delivered_at = delivered_at
+        self.first_sent_at = first_sent_at
+        """When the flight began whose delivery this will measure."""
+        self.in_flight = 0
+        """Octets in flight once it had left, its own included (P.tx_in_flight)."""
+        self.lost = 0
+        """Octets taken for lost by then in all."""
+        self.app_limited = False
+        """The application had sent all it had: what is measured may be its speed, not the path's."""
+        self.runs: list[Run] = []
+        """The stretches of sequence space that left; the scoreboard drops those that are dealt with."""
+
+
+class AckSample:
+    """What the sender learned from one ACK. Octets and seconds; rates in octets per second."""
+
+    __slots__ = (
+        "acked",
+        "app_limited",
+        "delivery_rate",
+        "ece",
+        "in_flight",
+        "interval",
+        "limited",
+        "lost",
+        "min_rtt",
+        "newly_delivered",
+        "newly_lost",
+        "now",
+        "prior_delivered",
+        "prior_in_flight",
+        "rate_delivered",
+        "recovering",
+        "rtt",
+        "sent_in_flight",
+        "srtt",
+        "total_delivered",
+    )
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.acked = 0
+        """Payload octets that SND.UNA advanced over."""
+        self.newly_delivered = 0
+        """Octets that this ACK says have arrived, and none before did: cumulatively or by SACK."""
+        self.newly_lost = 0
+        """Octets taken for lost because of it."""
+        self.in_flight = 0
+        """Octets in flight now: sent, not delivered, not taken for lost; and before this ACK."""
+        self.prior_in_flight = 0
+        self.rtt: float | None = None
+        """Its round-trip time, if it gave an unambiguous one."""
+        self.srtt = 0.0
+        """The smoothed round-trip time with it; 0 before there is any."""
+        self.min_rtt = 0.0
+        """The lowest of the last five minutes; 0 before there is any."""
+        self.ece = False
+        """It carried ECE (RFC 3168)."""
+        self.limited = False
+        """The congestion window, not the application or the peer's window, limits the sender."""
+        self.recovering = False
+        """The sender is, or was before this ACK, in fast recovery or reducing its window after a congestion mark. Not
+        after a timeout: then it is in slow start."""
+        self.total_delivered = 0
+        """C.delivered: octets delivered in all."""
+        # The rate sample: valid when `delivery_rate` is above 0.
+        self.delivery_rate = 0.0
+        self.rate_delivered = 0
+        """RS.delivered: octets that were delivered in `interval`."""
+        self.interval = 0.0
+        self.prior_delivered = -1
+        """C.delivered when the newest segment that this ACK acknowledges left; -1: nothing new was delivered. A round
+        trip has passed when this reaches C.delivered of the round's begin."""
+        self.sent_in_flight = 0
+        """RS.tx_in_flight: octets in flight when that segment had left."""
+        self.lost = 0
+        """RS.lost: octets taken for lost since that segment left."""
+        self.app_limited = False
+
+
+class Delivery:
+    """Counts what is delivered and lost, and measures at which rate."""
+
+    __slots__ = (
+        "_app_limited_until",
+        "_first_sent_at",
+        "_newest",
+        "delivered",
+        "delivered_at",
+        "lost",
+        "rate",
+        "rate_app_limited",
+    )
+
+    def __init__(self, now: float) -> None:
+        self.delivered = 0
+        """C.delivered, in octets, and when it last grew."""
+        self.delivered_at = now
+        self.lost = 0
+        """C.lost: octets that were ever taken for lost."""
+        self.rate = 0.0
+        """The latest valid sample, in octets per second, and whether the application limited it."""
+        self.rate_app_limited = False
+        self._first_sent_at = now
+        self._app_limited_until = 0
+        self._newest: Departure | None = None
+        """Of what the present ACK delivered, the departure that was sent last."""
+
+    def depart(self, in_flight: int, now: float) -> Departure:
+        """Something leaves while `in_flight` octets are under way."""
+        if not in_flight:
+            self._first_sent_at = self.delivered_at = now
+        departure = Departure(now, self.delivered, self.delivered_at, self._first_sent_at)
+        departure.lost = self.lost
+        departure.app_limited = self._app_limited_until > 0
+        return departure
+
+    def deliver(self, size: int, departure: Departure, now: float) -> None:
+        """`size` octets of a departure have arrived."""
+        self.delivered += size
+        self.delivered_at = now
+        if self._newest is None or departure.at >= self._newest.at:
+            self._newest = departure
+
+    def app_limited(self, in_flight: int) -> None:
+        """The application has nothing more to send, though there would be room (draft-ietf-ccwg-bbr, 4.1.2.4)."""
+        self._app_limited_until = self.delivered + in_flight or 1
+
+    def measure(self, sample: AckSample) -> None:
+        """Complete the sample of an ACK whose deliveries have all been told, and begin anew."""
+        newest = self._newest
+        self._newest = None
+        sample.total_delivered = self.delivered
+        if self._app_limited_until and self.delivered > self._app_limited_until:
+            self._app_limited_until = 0
+        if newest is None:
+            return
+        self._first_sent_at = newest.at
+        sample.prior_delivered = newest.delivered
+        sample.sent_in_flight = newest.in_flight
+        sample.lost = self.lost - newest.lost
+        sample.app_limited = newest.app_limited
+        sample.rate_delivered = self.delivered - newest.delivered
+        sample.interval = max(newest.at - newest.first_sent_at, self.delivered_at - newest.delivered_at)
+        # Shorter than any round trip: ACKs were compressed, or the clock stands still.
+        if sample.interval > 0 and sample.interval >= sample.min_rtt:
+            sample.delivery_rate = sample.rate_delivered / sample.interval
+            if not sample.app_limited or sample.delivery_rate >= self.rate:
+                self.rate = sample.delivery_rate
+                self.rate_app_limited = sample.app_limited

@@ -1,0 +1,131 @@
+"""RACK: what was sent before something that has arrived, and long enough ago, is lost (RFC 8985 6)."""
+
+from collections import deque
+from math import inf
+from typing import Final
+
+from utcp.tcp.delivery import Departure
+from utcp.tcp.scoreboard import IN_FLIGHT, Run
+
+DUP_THRESH: Final = 3
+_PERSIST: Final = 16
+"""Recoveries for which a wider reordering window is kept (RFC 8985 6.2 step 4)."""
+
+
+class Rack:
+    """Owns the departures in order of time, and the reordering window."""
+
+    __slots__ = (
+        "_departures",
+        "_dsack_round",
+        "_end",
+        "_fack",
+        "_mult",
+        "_persist",
+        "_sent_at",
+        "reordering_seen",
+        "rtt",
+    )
+
+    def __init__(self) -> None:
+        self._departures: deque[Departure] = deque()
+        self._sent_at = -inf
+        """RACK.xmit_ts and RACK.end_seq: of what has arrived, the segment that was sent last."""
+        self._end = 0
+        self.rtt = 0.0
+        """RACK.rtt: its round-trip time, in seconds."""
+        self._fack = 0
+        """RACK.fack: the highest position that has arrived."""
+        self.reordering_seen = False
+        self._mult = 1
+        """RACK.reo_wnd_mult: the reordering window in quarters of the lowest round-trip time."""
+        self._persist = _PERSIST
+        self._dsack_round = -1
+
+    def sent(self, departure: Departure) -> None:
+        """Something has left, later than all before."""
+        self._departures.append(departure)
+
+    def delivered(self, run: Run, echo_age: float, min_rtt: float, now: float) -> None:
+        """A run has arrived (RFC 8985 6.2 steps 2 and 3). `echo_age`: how old the echoed timestamp is, -1 without."""
+        sent_at = run.departure.at
+        if run.end > self._fack:
+            self._fack = run.end
+        elif run.end < self._fack and run.sent == 1:
+            self.reordering_seen = True
+        rtt = now - sent_at
+        # Of something sent again the first transmission may have arrived: the ACK came sooner than a round trip takes.
+        if run.sent > 1 and (rtt < min_rtt or echo_age > rtt + 0.001):
+            return
+        if sent_at > self._sent_at or (sent_at == self._sent_at and run.end > self._end):
+            self._sent_at = sent_at
+            self._end = run.end
+            self.rtt = rtt
+
+    def saw_dsack(self, nxt: int, una: int) -> None:
+        """The peer has received something twice: be more patient, once per round trip (6.2 step 4)."""
+        if self._dsack_round < 0 or una >= self._dsack_round:
+            self._dsack_round = nxt
+            self._mult += 1
+            self._persist = _PERSIST
+
+    def recovered(self) -> None:
+        """A recovery has ended: after 16 of them patience is back at its start."""
+        self._persist -= 1
+        if self._persist <= 0:
+            self._mult = 1
+            self._persist = _PERSIST
+
+    def window(self, impatient: bool, min_rtt: float, srtt: float) -> float:
+        """RACK.reo_wnd in seconds. `impatient`: in recovery, or three segments were SACKed; without any sign of
+        reordering nothing need be waited for then."""
+        if impatient and not self.reordering_seen:
+            return 0.0
+        return min(self._mult * min_rtt / 4, srtt)
+
+    def detect(self, reo_wnd: float, now: float) -> tuple[list[Run], float]:
+        """What is lost by now, and when to look again (`inf`: no need) (6.2 step 5)."""
+        lost: list[Run] = []
+        departures = self._departures
+        while departures:
+            departure = departures[0]
+            runs = departure.runs
+            while runs and runs[-1].state != IN_FLIGHT:
+                runs.pop()
+            if not runs:
+                departures.popleft()
+                continue
+            if departure.at > self._sent_at:
+                break
+            due = departure.at + self.rtt + reo_wnd
+            if due > now:
+                if departure.at == self._sent_at and not any(
+                    run.state == IN_FLIGHT and run.end <= self._end for run in runs
+                ):
+                    break
+                return lost, due
+            if departure.at == self._sent_at:
+                lost += [run for run in runs if run.state == IN_FLIGHT and run.end <= self._end]
+                departure.runs = [run for run in runs if run.state == IN_FLIGHT and run.end > self._end]
+                if departure.runs:
+                    break
+            else:
+                lost += [run for run in runs if run.state == IN_FLIGHT]
+                departure.runs = []
+            departures.popleft()
+        return lost, inf
+
+    def overdue(self, reo_wnd: float, now: float) -> list[Run]:
+        """At a retransmission timeout: all that was sent a round trip and a reordering window ago (RFC 8985 6.3)."""
+        lost: list[Run] = []
+        departures = self._departures
+        while departures and departures[0].at + self.rtt + reo_wnd <= now:
+            lost += [run for run in departures.popleft().runs if run.state == IN_FLIGHT]
+        return lost
+
+    def found_again(self, runs: list[Run]) -> None:
+        """What was taken for lost is in flight after all."""
+        known = set(map(id, self._departures))
+        departures = {id(run.departure): run.departure for run in runs if id(run.departure) not in known}
+        merged = sorted([*departures.values(), *self._departures], key=lambda departure: departure.at)
+        self._departures = deque(merged)

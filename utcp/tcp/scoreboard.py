@@ -1,0 +1,247 @@
+"""What was sent and is not acknowledged cumulatively: the scoreboard of RFC 6675, in stretches of equal fate.
+
+Positions count octets of sequence space from the ISS on, SYN and FIN included, and do not wrap. A stretch (`Run`) left at
+one time and has one fate, whatever number of segments it was; SACKed neighbours melt into one. So an ACK costs what it
+changes, not what is in flight.
+"""
+
+from bisect import bisect_left, bisect_right
+from heapq import heappop, heappush
+from typing import Final
+
+from utcp.tcp.delivery import Departure
+
+IN_FLIGHT: Final = 0
+SACKED: Final = 1
+LOST: Final = 2
+GONE: Final = 3
+"""Acknowledged, or replaced by another run: it is in the scoreboard no longer."""
+
+
+class Run:
+    """Positions `start` to `end` (exclusive), sent `sent` times, last with `departure`."""
+
+    __slots__ = ("departure", "end", "sent", "start", "state")
+
+    def __init__(self, start: int, end: int, departure: Departure, sent: int, state: int) -> None:
+        self.start = start
+        self.end = end
+        self.departure = departure
+        self.sent = sent
+        self.state = state
+
+
+class Scoreboard:
+    """Owns the runs, which cover [`una`, `nxt`) without a gap, and how many octets stand in each state."""
+
+    __slots__ = ("_head", "_lost_starts", "_runs", "_starts", "in_flight", "lost", "nxt", "sacked", "una")
+
+    def __init__(self) -> None:
+        self.una = 0
+        self.nxt = 0
+        self.in_flight = 0
+        self.sacked = 0
+        self.lost = 0
+        self._runs: list[Run] = []
+        self._starts: list[int] = []
+        self._head = 0
+        """Index of the first run; those before it are acknowledged."""
+        self._lost_starts: list[int] = []
+        """A heap with the start of each lost run, and of some that are not any more."""
+
+    def runs(self) -> list[Run]:
+        """The runs in order."""
+        return self._runs[self._head :]
+
+    # ------------------------------------------------------------------ sending
+
+    def send(self, size: int, departure: Departure) -> None:
+        """`size` octets from `nxt` on leave for the first time."""
+        start = self.nxt
+        self.nxt = end = start + size
+        self.in_flight += size
+        runs = self._runs
+        if len(runs) > self._head:
+            last = runs[-1]
+            if last.departure is departure and last.sent == 1 and last.state == IN_FLIGHT:
+                last.end = end
+                return
+        run = Run(start, end, departure, 1, IN_FLIGHT)
+        runs.append(run)
+        self._starts.append(start)
+        departure.runs.append(run)
+
+    def next_lost(self) -> Run | None:
+        """The first run that is lost, None when none is."""
+        heap = self._lost_starts
+        while heap:
+            run = self._starting_at(heap[0])
+            if run is not None and run.state == LOST:
+                return run
+            heappop(heap)
+        return None
+
+    def _starting_at(self, start: int) -> Run | None:
+        index = bisect_right(self._starts, start, self._head) - 1
+        if index < self._head or self._starts[index] != start:
+            return None
+        return self._runs[index]
+
+    def resend(self, start: int, size: int, departure: Departure) -> None:
+        """`size` octets from `start` on, within one run that is not SACKed, leave once more."""
+        self._split(start + size)
+        index = self._split(start)
+        run = self._runs[index]
+        if run.state == LOST:
+            self.lost -= size
+            self.in_flight += size
+        again = Run(start, start + size, departure, run.sent + 1, IN_FLIGHT)
+        run.state = GONE
+        self._runs[index] = again
+        departure.runs.append(again)
+
+    def tail(self, size: int) -> int:
+        """Where the last stretch of at most `size` octets begins that left together and is not SACKed."""
+        run = self._runs[-1]
+        return max(run.start, self.nxt - size)
+
+    def _split(self, position: int) -> int:
+        """Make a run begin at `position`; its index (that behind the last for `nxt`)."""
+        index = bisect_left(self._starts, position, self._head)
+        if index < len(self._starts) and self._starts[index] == position:
+            return index
+        if position >= self.nxt:
+            return len(self._runs)
+        run = self._runs[index - 1]
+        self._runs.insert(index, self._cut(run, position))
+        self._starts.insert(index, position)
+        return index
+
+    def _cut(self, run: Run, position: int) -> Run:
+        """Shorten `run` to end at `position`; what is behind it, as a new run."""
+        rest = Run(position, run.end, run.departure, run.sent, run.state)
+        run.end = position
+        if run.state == IN_FLIGHT:
+            run.departure.runs.append(rest)
+        elif run.state == LOST:
+            heappush(self._lost_starts, position)
+        return rest
+
+    # ------------------------------------------------------------------ acknowledgement
+
+    def acknowledge(self, position: int) -> list[Run]:
+        """Move `una` to `position`; what this delivers, i.e. was not SACKed before."""
+        delivered: list[Run] = []
+        runs, head = self._runs, self._head
+        self.una = position
+        while head < len(runs):
+            run = runs[head]
+            if run.end > position:
+                if run.start >= position:
+                    break
+                rest = self._cut(run, position)
+                runs[head] = rest
+                self._starts[head] = position
+                self._account(run)
+                if run.state != SACKED:
+                    delivered.append(run)
+                run.state = GONE
+                break
+            self._account(run)
+            if run.state != SACKED:
+                delivered.append(run)
+            run.state = GONE
+            head += 1
+        if head == len(runs):
+            runs.clear()
+            self._starts.clear()
+            self._lost_starts.clear()
+            head = 0
+        elif head >= 64 and head * 2 >= len(runs):
+            del runs[:head]
+            del self._starts[:head]
+            head = 0
+        self._head = head
+        return delivered
+
+    def _account(self, run: Run) -> None:
+        """Take a run out of the sum that it stands in."""
+        size = run.end - run.start
+        if run.state == IN_FLIGHT:
+            self.in_flight -= size
+        elif run.state == SACKED:
+            self.sacked -= size
+        else:
+            self.lost -= size
+
+    def sack(self, left: int, right: int) -> list[Run]:
+        """The peer has [`left`, `right`), which lies in [`una`, `nxt`]; what this delivers."""
+        runs, starts = self._runs, self._starts
+        begin = bisect_right(starts, left, self._head) - 1
+        first = runs[begin]
+        if first.state == SACKED and first.end >= right:
+            return []  # it was known: each block is told several times (RFC 2018 4)
+        if first.start < left and first.state != SACKED:
+            begin = self._split(left)
+        end = bisect_left(starts, right, begin)
+        if runs[end - 1].end > right and runs[end - 1].state != SACKED:
+            end = self._split(right)
+        delivered = []
+        for run in runs[begin:end]:
+            if run.state != SACKED:
+                self._account(run)
+                run.state = GONE
+                self.sacked += run.end - run.start
+                delivered.append(run)
+        if begin > self._head and runs[begin - 1].state == SACKED:
+            begin -= 1
+        if end < len(runs) and runs[end].state == SACKED:
+            end += 1
+        whole = Run(starts[begin], runs[end - 1].end, runs[begin].departure, 1, SACKED)
+        for run in runs[begin:end]:
+            run.state = GONE
+        runs[begin:end] = [whole]
+        starts[begin:end] = [whole.start]
+        return delivered
+
+    # ------------------------------------------------------------------ loss
+
+    def lose(self, run: Run) -> None:
+        """A run in flight is taken for lost."""
+        size = run.end - run.start
+        run.state = LOST
+        self.in_flight -= size
+        self.lost += size
+        heappush(self._lost_starts, run.start)
+
+    def lose_first(self, size: int) -> Run | None:
+        """Take up to `size` octets from `una` on for lost, if they are in flight, and a FIN that left with them."""
+        if self.una == self.nxt or self._runs[self._head].state != IN_FLIGHT:
+            return None
+        run = self._runs[self._head]
+        if run.end - run.start > size + 1:
+            self._split(run.start + size)
+        self.lose(run)
+        return run
+
+    def forget_sacks(self) -> None:
+        """The peer may have dropped what it had SACKed (RFC 2018 8): it is in flight again."""
+        for run in self.runs():
+            if run.state == SACKED:
+                size = run.end - run.start
+                self.sacked -= size
+                self.in_flight += size
+                run.state = IN_FLIGHT
+                run.departure.runs.append(run)
+
+    def find_lost_again(self) -> list[Run]:
+        """Nothing was lost after all: all that is taken for lost is in flight; those runs."""
+        found = [run for run in self.runs() if run.state == LOST]
+        for run in found:
+            size = run.end - run.start
+            run.state = IN_FLIGHT
+            self.lost -= size
+            self.in_flight += size
+            run.departure.runs.append(run)
+        self._lost_starts.clear()
+        return found

@@ -1,0 +1,52 @@
+"""The tail loss probe: when the end of a flight is lost, no later segment tells of it (RFC 8985 7)."""
+
+from typing import Final
+
+_NONE: Final = -1
+
+_SHORTEST: Final = 0.01
+"""A busy peer may take longer than two of the microseconds-long round trips of an idle loopback."""
+
+
+class TailLossProbe:
+    """The one probe that may be under way."""
+
+    __slots__ = ("_end", "_resent")
+
+    def __init__(self) -> None:
+        self._end = _NONE
+        """TLP.end_seq: SND.NXT when the probe left."""
+        self._resent = False
+        """TLP.is_retrans: the probe carried nothing new."""
+
+    @property
+    def under_way(self) -> bool:
+        return self._end != _NONE
+
+    @staticmethod
+    def delay(srtt: float | None, one_segment: bool, max_ack_delay: float) -> float:
+        """PTO in seconds (RFC 8985 7.2): two round trips; the ACK of a segment by itself may be delayed as well."""
+        if srtt is None:
+            return 1.0
+        return 2 * srtt + max_ack_delay if one_segment else max(2 * srtt, _SHORTEST)
+
+    def sent(self, nxt: int, resent: bool) -> None:
+        """The probe leaves; SND.NXT is `nxt` then."""
+        self._end = nxt
+        self._resent = resent
+
+    def acknowledged(self, una: int, dsack: bool, duplicate: bool) -> bool:
+        """An ACK; whether it shows that the probe repaired a loss (RFC 8985 7.4)."""
+        if self._end == _NONE or una < self._end:
+            return False
+        if not self._resent or dsack or (una == self._end and duplicate):
+            self._end = _NONE  # nothing had been lost: original and probe both arrived
+            return False
+        if una > self._end:
+            self._end = _NONE
+            return True
+        return False
+
+    def cancel(self) -> None:
+        """A timeout or recovery has taken over."""
+        self._end = _NONE

@@ -14,11 +14,21 @@ class Config:
     the 3 minutes that RFC 9293 3.8.3 asks for (MUST-23)."""
     syn_ack_retries: int = 5
     """Retransmissions of a SYN-ACK before the half-open connection is dropped (63 s). Linux's number: nobody here waits
-    for it, and what it holds was asked for by an unverified sender."""
+    for it, and what it holds was asked for by an unverified sender. Whoever forges a SYN's source makes us send its
+    victim so many segments more, none longer than the SYN, over a minute; 0 or `syn_cookies="always"` leave one."""
 
     syn_backlog: int = 4096
-    """Handshakes that a listener has under way at most; further SYNs stay unanswered, as they do while the listener's
-    own `backlog` of established connections waits to be accepted. So the two together bound what can wait."""
+    """Handshakes that a listener has under way at most; further SYNs get a cookie, or no answer (`syn_cookies`). While
+    the listener's own `backlog` of established connections waits to be accepted, none gets an answer. So the two
+    together bound what can wait."""
+    syn_cookies: Literal["always", "overflow", "never"] = "overflow"
+    """When a SYN is answered without keeping any state (RFC 4987 3.6): never, while `syn_backlog` is reached, always. A
+    connection that comes of a cookie has an MSS out of a table of eight, and window scaling and SACK only if the peer
+    does timestamps."""
+    reset_rate: float = 1000.0
+    """RSTs per second in reply to segments that belong to no connection; ten seconds' worth may leave in one second, so
+    that a crowd of clients is refused at once. FreeBSD limits them to 200. The limit is one for all: whoever uses it up
+    can tell from what is left whether a forged segment met a connection, and no more than that."""
 
     # --- segments and windows
     mss: int | None = None
@@ -132,6 +142,11 @@ class Config:
         _require(self.syn_backlog >= 1, f"syn_backlog must be 1 or more, not {self.syn_backlog}")
         for name in ("recv_buffer", "max_send_buffer", "keepalive_count", "syn_backlog", "retries", "fin_retries"):
             _require(isinstance(getattr(self, name), int), f"{name} must be a whole number, not {getattr(self, name)}")
+        _require(
+            self.syn_cookies in ("always", "overflow", "never"),
+            f'syn_cookies must be "always", "overflow" or "never", not {self.syn_cookies!r}',
+        )
+        _require(0.1 <= self.reset_rate <= 1e9, f"reset_rate must be 0.1 to 1e9 a second, not {self.reset_rate}")
         _require(
             self.send_buffer is None or isinstance(self.send_buffer, int),
             f"send_buffer must be a whole number or None, not {self.send_buffer}",

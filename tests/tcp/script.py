@@ -267,11 +267,12 @@ class Script:
     def __init__(self, *, mtu: int | None = None, secret: bytes = SECRET, start: float = START, **knobs: Any) -> None:
         self.start = self.now = start
         self.watch = Watch()
-        size = mtu
+        self.mtu = mtu or 0
+        """What the link says that a datagram may hold; without one the stack has its own idea."""
         self.stack = Stack(
             Config(**{"mss": MSS, **knobs}),
             secret=secret,
-            mtu=None if size is None else lambda remote: size,
+            mtu=None if mtu is None else lambda remote: self.mtu,
             observer=self.watch,
         )
         self.keepalive = self.stack.config.keepalive

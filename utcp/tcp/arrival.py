@@ -167,6 +167,10 @@ def _process_syn(connection: Connection, segment: Segment, now: float) -> bool:
         return True
     if connection.state == SYN_RCVD and segment.seq == connection.receive_side.irs:
         if not flags & ACK:
+            if connection.passive:
+                if not _asks_as_before(connection, segment):
+                    return False
+                connection.offers_mss = connection.offers_mss and segment.mss is not None
             connection.syn_again = True
             connection.touch()
             return False
@@ -183,6 +187,15 @@ def _process_syn(connection: Connection, segment: Segment, now: float) -> bool:
         return False
     _challenge(connection, now)  # RFC 5961 4.2, whatever the sequence number
     return False
+
+
+def _asks_as_before(connection: Connection, syn: Segment) -> bool:
+    """A repeated SYN has all the options that were agreed on. The answer to a shorter one would be longer than it."""
+    return (
+        (syn.window_scale is not None or not connection.window_scaling)
+        and (syn.ts_val is not None or not connection.timestamps)
+        and (syn.sack_permitted or not connection.sack)
+    )
 
 
 def _paws_accepts(connection: Connection, segment: Segment, now: float) -> bool:
@@ -251,6 +264,7 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
         syn_acked = send.syn_acked
         acked = send.acknowledge(ack)
         connection.retransmits = 0
+        connection.soft_error = None
         changed = send.update_window(segment.seq, ack, window)
         _acknowledged(connection, segment, advance, acked, False, now)
         if send.snd_una == send.snd_nxt:
@@ -298,6 +312,10 @@ def _acknowledged(
             echo_age = elapsed / 1000
     ece = connection.ecn and segment.flags & (ECE | SYN) == ECE
     recovery.on_ack(advance, acked, blocks, duplicate, ece, echo_age, now)
+    if recovery.mtu_probe[1]:
+        size = recovery.take_mtu_probe()
+        if size:
+            connection.mtu_probe_over(abs(size), size > 0, now)
     connection.pacer.set_rate(connection.congestion.pacing_rate, connection.rtt.min_rtt)
     connection.send_side.grow(2 * connection.congestion.cwnd)
 

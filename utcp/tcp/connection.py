@@ -23,6 +23,7 @@ from utcp.tcp import event, state
 from utcp.tcp.congestion import controller
 from utcp.tcp.info import ConnectionInfo
 from utcp.tcp.pacing import Pacer
+from utcp.tcp.path_mtu import BASE, PathMtu
 from utcp.tcp.receive import NOW, ReceiveSide
 from utcp.tcp.recovery import Recovery
 from utcp.tcp.rtt import RttEstimator
@@ -53,7 +54,7 @@ from utcp.tcp.timers import (
 )
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
 from utcp.tcp.transmit import Buffer
-from utcp.wire import ACK, CWR, ECE, RST, Segment
+from utcp.wire import ACK, CWR, ECE, HEADER_LENGTH, RST, Segment
 from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
 
@@ -103,9 +104,12 @@ class Connection:
         "mss",
         "next_challenge",
         "nodelay",
+        "offers_mss",
         "opened_at",
         "pacer",
         "passive",
+        "path_mtu",
+        "peer_mss",
         "probe_due",
         "probes",
         "ready",
@@ -118,6 +122,7 @@ class Connection:
         "rtt",
         "sack",
         "send_side",
+        "soft_error",
         "stack",
         "state",
         "syn_again",
@@ -131,7 +136,15 @@ class Connection:
     )
 
     def __init__(
-        self, stack: Stack, key: ConnectionKey, config: Config, iss: int, ts_offset: int, now: float, context: object
+        self,
+        stack: Stack,
+        key: ConnectionKey,
+        config: Config,
+        iss: int,
+        ts_offset: int,
+        now: float,
+        context: object,
+        receive_mss: int,
     ) -> None:
         self.stack = stack
         self.key = key
@@ -160,10 +173,15 @@ class Connection:
         )
         self.receive_side = ReceiveSide(config.recv_buffer)
         self.rtt = RttEstimator(config.rto_initial, config.rto_min, config.rto_max)
-        self.receive_mss = stack.receive_mss(self.remote, config)
+        self.receive_mss = receive_mss
         """The MSS that we offer: the largest payload we take in one segment."""
+        self.offers_mss = True
+        """Our SYN has the MSS option. A SYN-ACK has it only if the SYN had: it is not longer than what it answers."""
         self.mss = self.receive_mss
         """The effective send MSS: payload of a full-sized segment, timestamps already subtracted."""
+        self.peer_mss = self.receive_mss
+        """The largest payload that the peer says it takes."""
+        self.path_mtu = PathMtu(self.mss)
         self.congestion = controller(config.congestion_control, self.mss, iss)
         self.recovery = Recovery(self.congestion, self.rtt, now)
         self.pacer = Pacer(now)
@@ -188,6 +206,8 @@ class Connection:
         self.last_sent = now
         self.last_heard = now
         self.next_challenge = 0.0
+        self.soft_error: OSError | None = None
+        """What the network has said of the peer since it last acknowledged something."""
         self.nodelay = config.nodelay
         self.linger: float | None = None
         self.user_timeout = config.user_timeout
@@ -210,6 +230,20 @@ class Connection:
     def open_passively(self, syn: Segment, listener: Listener, now: float) -> None:
         """A SYN reached `listener` (RFC 9293 3.10.7.2): a SYN-ACK will leave. Text and FIN on the SYN are left for the
         peer to send again."""
+        self.offers_mss = syn.mss is not None
+        self._half_open(syn, listener, now)
+        self.touch()
+
+    def open_from_cookie(self, syn: Segment, listener: Listener, now: float) -> None:
+        """An ACK brought back a SYN cookie: `syn` is what that tells of the SYN. The SYN-ACK left long ago; the caller
+        goes on to process the ACK."""
+        self._half_open(syn, listener, now)
+        self.send_side.advance_over_syn()
+        departure = self.recovery.depart(now)
+        self.recovery.sent(1, departure)
+        self.recovery.resent(0, 1, departure)  # nobody knows when it left: Karn's rule, no round trip is measured
+
+    def _half_open(self, syn: Segment, listener: Listener, now: float) -> None:
         self.passive = True
         self.listener = listener
         listener.half_open[self] = None
@@ -218,7 +252,6 @@ class Connection:
         self.state = state.LISTEN
         self.negotiate(syn, now)
         self.enter(SYN_RCVD, now)
-        self.touch()
 
     def accepted(self) -> None:
         """The listener handed the connection to its user."""
@@ -246,7 +279,9 @@ class Connection:
             peer_shift = 0
         send.open_window(syn.seq, syn.window, peer_shift)
         offered = self.stack.default_mss if syn.mss is None else max(syn.mss, _MIN_SEND_MSS)
-        self.mss = min(offered, self.receive_mss) - (TIMESTAMPS_LENGTH if self.timestamps else 0)
+        self.peer_mss = offered
+        self.path_mtu.set_limit(min(offered, self.receive_mss) - (TIMESTAMPS_LENGTH if self.timestamps else 0))
+        self.mss = self.path_mtu.size
         self.congestion.begin(self.mss)
 
     def establish(self, now: float) -> None:
@@ -477,7 +512,7 @@ class Connection:
                 if self.state == SYN_RCVD and self.passive:  # half open: it has no user yet
                     self.vanish(now)
                 else:
-                    self.reset_peer(UserTimedOut(), now)
+                    self._time_out(UserTimedOut(), now)
             elif timer == LINGER:
                 self.reset_peer(LingerTimedOut(), now)
             elif timer == PROBE:
@@ -495,7 +530,11 @@ class Connection:
             self.tell(event.TROUBLE)
         self.stack.counters.timeouts += 1
         self.rtt.back_off()
-        self.recovery.on_timeout(self.retransmits == 1, now)
+        recovery = self.recovery
+        recovery.on_timeout(self.retransmits == 1, now)
+        large = recovery.board.first_length > BASE
+        if large and self.path_mtu.black_hole_suspected(self.retransmits, now):
+            self._use_mss(self.path_mtu.size)
 
     def _exhausted(self) -> bool:
         """R2 is reached (RFC 9293 3.8.3)."""
@@ -517,16 +556,18 @@ class Connection:
         return self.closed_by_user or self.state in (CLOSING, LAST_ACK)
 
     def _give_up(self, now: float) -> None:
-        if self.state == SYN_SENT:
-            self.finish(SynTimedOut(), now)
-        elif self.state == SYN_RCVD and self.passive:
+        if self.state == SYN_RCVD and self.passive:
             self.vanish(now)
-        elif self.state == SYN_RCVD:
-            self.reset_peer(SynTimedOut(), now)
+        elif self.state in (SYN_SENT, SYN_RCVD):
+            self._time_out(SynTimedOut(), now)
         elif self._orphaned():
-            self.reset_peer(FinTimedOut(), now)
+            self._time_out(FinTimedOut(), now)
         else:
-            self.reset_peer(RetransmissionTimedOut(), now)
+            self._time_out(RetransmissionTimedOut(), now)
+
+    def _time_out(self, error: OSError, now: float) -> None:
+        error.__cause__ = self.soft_error
+        self.reset_peer(error, now)
 
     def _start_keepalive(self, now: float) -> None:
         self.keepalive_probes = 0
@@ -538,7 +579,7 @@ class Connection:
         if self.send_side.flight_size or self.send_side.pending or (now < due and not self.keepalive_probes):
             self.timers.set(KEEPALIVE, max(due, now + self.keepalive_interval))
         elif self.keepalive_probes >= self.keepalive_count:
-            self.reset_peer(KeepaliveTimedOut(), now)
+            self._time_out(KeepaliveTimedOut(), now)
         else:
             self.keepalive_probes += 1
             self.keepalive_due = True
@@ -581,9 +622,46 @@ class Connection:
         return ConnectionAborted(f"Connection aborted: {reason}, {self.send_queue} octets of ours were unacknowledged")
 
     def path_failed(self, error: OSError, now: float) -> None:
-        """The host cannot send towards the peer: the end of an open, a soft error for anything later (MUST-56)."""
+        """The peer is out of reach: the end of an open; for anything later a soft error, which the user hears of as
+        trouble, and as the cause of what ends the connection if nothing helps (RFC 9293 3.9.2.2, MUST-56)."""
         if self.state == SYN_SENT:
             self.finish(error, now)
+        elif self.state == SYN_RCVD and self.passive:
+            self.vanish(now)
+        else:
+            self.soft_error = error
+            self.tell(event.TROUBLE)
+
+    def quotes(self, seq: int) -> bool:
+        """Whether an ICMP message about a segment with this sequence number can be about one that is under way: who
+        cannot see them has to guess (RFC 5927 4.1)."""
+        return (seq - self.send_side.snd_una) & MASK <= self.send_side.flight_size
+
+    def path_mtu_changed(self, mtu: int | None, now: float) -> None:
+        """The kernel's path MTU has changed, or a router says (`mtu`, the largest UDP payload) what it lets through.
+        What was larger is sent again; this is no congestion (RFC 8899 4.4, RFC 1191 6.4)."""
+        limit = min(self.stack.receive_mss(self.remote, self.config), self.peer_mss)
+        if mtu is not None:
+            limit = min(limit, max(mtu - HEADER_LENGTH, self.stack.default_mss))
+        limit -= TIMESTAMPS_LENGTH if self.timestamps else 0
+        if limit != self.path_mtu.limit:
+            self.path_mtu.set_limit(limit)
+            self._use_mss(limit)
+        self.recovery.lose_larger(limit)
+        self.touch()
+
+    def mtu_probe_over(self, size: int, arrived: bool, now: float) -> None:
+        """What became of a probe of the path MTU (RFC 8899 5.2)."""
+        if arrived:
+            self.path_mtu.arrived(size, now)
+        else:
+            self.path_mtu.lost(size, now)
+        self._use_mss(self.path_mtu.size)
+
+    def _use_mss(self, mss: int) -> None:
+        if mss != self.mss:
+            self.mss = mss
+            self.congestion.set_mss(mss)
 
     def finish(self, error: OSError | None, now: float) -> None:
         """The end, by force or for an error."""

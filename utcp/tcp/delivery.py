@@ -1,7 +1,7 @@
 """How fast the peer receives: delivery rate samples (draft-ietf-ccwg-bbr, 4.1), by what left at one time.
 
-All that one flush sends of a connection is one departure: it shares a send time, and what was known then. So a window of
-ten thousand segments is some hundred departures.
+All that one flush sends of a connection is one departure: it shares a send time, and what was known then. So a window
+of ten thousand segments is some hundred departures.
 """
 
 from __future__ import annotations

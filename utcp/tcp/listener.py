@@ -1,23 +1,50 @@
-"""A port that accepts connections (RFC 9293 3.10.1, passive OPEN)."""
+"""A port that accepts connections (RFC 9293 3.10.1, passive OPEN), and what segments do to it (3.10.7.2)."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from utcp.tcp.arrival import segment_arrives
+from utcp.tcp.connection import Connection
+from utcp.tcp.receive import ReceiveSide
+from utcp.tcp.syn_cookies import LIFETIME, read_stamp, stamp
+from utcp.tcp.time_wait import ConnectionKey, TimeWait
+from utcp.wire import ACK, CWR, ECE, HEADER_LENGTH, RST, SYN, Segment
+from utcp.wire.seq import MASK, gt
 
 if TYPE_CHECKING:
-    from utcp.tcp.connection import Connection
     from utcp.tcp.stack import Stack
+
+_ISN_STEP_OVER_OLD: Final = 65535 + 2
+"""How far above the old SND.NXT a new incarnation begins when its ISN would not be above it by itself."""
+
+_FULL_SYN_ACK: Final = Struct("!HHIIHHHHHHHHIII")
+"""A SYN-ACK with MSS, SACK permitted, timestamps and window scale, as `encode` lays them out."""
+_FULL_SYN_ACK_OFFSET: Final = (HEADER_LENGTH + 20) << 10
 
 
 class Listener:
     """The LISTEN state of one local port: half-open connections, and established ones that wait for `accept`.
 
-    A SYN is left unanswered while `backlog` connections wait to be accepted or `syn_backlog` handshakes are under way:
-    its sender tries again. Nothing is accepted and then reset.
+    A SYN is left unanswered while `backlog` connections wait to be accepted: its sender tries again. While
+    `syn_backlog` handshakes are under way it is answered with a cookie, and nothing is kept of it (RFC 4987;
+    `Config.syn_cookies`). Nothing is accepted and then reset.
     """
 
-    __slots__ = ("_stack", "backlog", "context", "half_open", "local_port", "queue", "ready", "syn_backlog")
+    __slots__ = (
+        "_stack",
+        "_window",
+        "_window_scale",
+        "backlog",
+        "context",
+        "half_open",
+        "local_port",
+        "queue",
+        "ready",
+        "syn_backlog",
+    )
 
     def __init__(self, stack: Stack, local_port: int, backlog: int, syn_backlog: int, context: object) -> None:
         self._stack: Stack | None = stack
@@ -29,10 +56,13 @@ class Listener:
         self.queue: deque[Connection] = deque()
         self.ready = False
         """It stands in the stack's list of those with something to tell."""
+        typical = ReceiveSide(stack.config.recv_buffer)
+        self._window = typical.offer_unscaled_window()
+        self._window_scale = typical.scale_for_buffer()
 
     @property
     def full(self) -> bool:
-        """No further SYN is answered now."""
+        """No further SYN makes a connection now."""
         return len(self.queue) >= self.backlog or len(self.half_open) >= self.syn_backlog
 
     @property
@@ -60,3 +90,149 @@ class Listener:
             connection = self.queue.popleft()
             connection.accepted()
             connection.abort(now)
+
+    # ------------------------------------------------------------------ what arrives
+
+    def segment_arrives(self, stack: Stack, segment: Segment, key: ConnectionKey, now: float) -> None:
+        """SEGMENT ARRIVES in LISTEN (RFC 9293 3.10.7.2)."""
+        flags = segment.flags
+        if flags & RST:
+            return
+        if flags & ACK:
+            if flags & SYN or not self._completes(stack, segment, key, now):
+                stack.reset_in_reply(key[0], segment, now)
+        elif flags & SYN and segment.src_port:
+            counters = stack.counters
+            if len(self.queue) >= self.backlog:
+                counters.listen_overflows += 1
+                counters.listen_drops += 1
+                return
+            cookies = stack.config.syn_cookies
+            overflow = len(self.half_open) >= self.syn_backlog
+            if cookies == "always" or (overflow and cookies == "overflow"):
+                if overflow:
+                    counters.tcp_req_q_full_do_cookies += 1
+                self._answer_with_cookie(stack, segment, key, now)
+            elif overflow:
+                counters.listen_drops += 1
+            else:
+                self.open(stack, segment, key, now)
+
+    def open(
+        self, stack: Stack, syn: Segment, key: ConnectionKey, now: float, displaced: TimeWait | None = None
+    ) -> None:
+        """A new connection for `syn`; its ISN is above all that the incarnation in TIME_WAIT sent, if there is one."""
+        iss, ts_offset = stack.sequence_numbers.initial(*key, now)
+        if displaced is not None and not gt(iss, displaced.snd_nxt):
+            iss = (displaced.snd_nxt + _ISN_STEP_OVER_OLD) & MASK
+        receive_mss = stack.unverified_receive_mss(key[0], now)
+        connection = Connection(stack, key, stack.config, iss, ts_offset, now, None, receive_mss)
+        connection.displaced = displaced
+        stack.connections[key] = connection
+        connection.open_passively(syn, self, now)
+
+    def _answer_with_cookie(self, stack: Stack, syn: Segment, key: ConnectionKey, now: float) -> None:
+        """A SYN-ACK whose numbers hold all that is worth knowing of `syn`, with no option that `syn` had not."""
+        config = stack.config
+        mss = stack.default_mss if syn.mss is None else syn.mss
+        iss = stack.cookies.make(key, syn.seq, mss, now)
+        stack.counters.syncookies_sent += 1
+        ack = (syn.seq + 1) & MASK
+        remote, remote_port, local_port = key
+        if syn.ts_val is None or not config.timestamps:
+            offered = None if syn.mss is None else stack.unverified_receive_mss(remote, now)
+            stack.put(remote, Segment(local_port, remote_port, iss, ack, SYN | ACK, self._window, mss=offered), now)
+            return
+        sack = config.sack and syn.sack_permitted
+        scale = syn.window_scale if config.window_scaling else None
+        ts_now = (int(now * 1000) + stack.sequence_numbers.initial(remote, remote_port, local_port, now)[1]) & MASK
+        ecn = config.ecn != "off" and syn.flags & (ECE | CWR) == ECE | CWR
+        flags = SYN | ACK | ECE if ecn else SYN | ACK
+        ts_val = stamp(ts_now, scale, sack, ecn)
+        if sack and scale is not None and syn.mss is not None:  # what nearly every SYN asks for
+            data = _FULL_SYN_ACK.pack(
+                local_port,
+                remote_port,
+                iss,
+                ack,
+                _FULL_SYN_ACK_OFFSET | flags,
+                self._window,
+                0,
+                0,
+                0x0204,
+                stack.unverified_receive_mss(remote, now),
+                0x0402,
+                0x080A,
+                ts_val,
+                syn.ts_val,
+                0x01030300 | self._window_scale,
+            )
+            stack.put_octets(remote, data, now)
+            return
+        stack.put(
+            remote,
+            Segment(
+                local_port,
+                remote_port,
+                iss,
+                ack,
+                flags,
+                self._window,
+                mss=None if syn.mss is None else stack.unverified_receive_mss(remote, now),
+                window_scale=None if scale is None else self._window_scale,
+                sack_permitted=sack,
+                ts_val=ts_val,
+                ts_ecr=syn.ts_val,
+            ),
+            now,
+        )
+
+    def _completes(self, stack: Stack, segment: Segment, key: ConnectionKey, now: float) -> bool:
+        """Whether this ACK is the end of a cookie's handshake, or belongs to one; all that follows from it is done.
+
+        While no connection can be accepted it is dropped, and its sender sends it, or its text, again.
+        """
+        cookies = stack.cookies
+        if not cookies.outstanding(now):
+            return False
+        counters = stack.counters
+        irs, iss = (segment.seq - 1) & MASK, (segment.ack - 1) & MASK
+        mss = cookies.mss_of(key, irs, iss, now)
+        syn = None if mss is None else self._remembered_syn(stack, segment, key, mss, now)
+        if syn is None:
+            counters.syncookies_failed += 1
+            # Text behind a segment that is missing. A reset would end what its sender only has to send again.
+            return segment.length > 0 and cookies.is_marked(key, iss, now)
+        if len(self.queue) >= self.backlog:
+            counters.listen_overflows += 1
+            counters.listen_drops += 1
+            return True
+        counters.syncookies_recv += 1
+        ts_offset = stack.sequence_numbers.initial(*key, now)[1]
+        receive_mss = stack.receive_mss(key[0], stack.config)
+        connection = Connection(stack, key, stack.config, iss, ts_offset, now, None, receive_mss)
+        stack.connections[key] = connection
+        connection.open_from_cookie(syn, self, now)
+        segment_arrives(connection, segment, now)
+        return True
+
+    def _remembered_syn(
+        self, stack: Stack, segment: Segment, key: ConnectionKey, mss: int, now: float
+    ) -> Segment | None:
+        """The SYN that a cookie was made for, as far as cookie and echoed timestamp tell; None when the echo is not of
+        the cookie's time."""
+        syn = Segment(segment.src_port, segment.dst_port, (segment.seq - 1) & MASK, 0, SYN, mss=mss)
+        scale: int | None = None
+        config = stack.config
+        if config.timestamps and segment.ts_val is not None and segment.ts_ecr is not None:
+            ts_now = int(now * 1000) + stack.sequence_numbers.initial(*key, now)[1]
+            if (ts_now - segment.ts_ecr) & MASK > (LIFETIME + 1) * 1000:
+                return None
+            scale, sack, ecn = read_stamp(segment.ts_ecr)
+            syn.ts_val = segment.ts_val
+            syn.window_scale = scale if config.window_scaling else None
+            syn.sack_permitted = sack
+            if ecn:
+                syn.flags |= ECE | CWR
+        syn.window = min(segment.window << (scale or 0), 65535)
+        return syn

@@ -290,6 +290,10 @@ class _Burst:
             connection.pacer.refill(connection.congestion.initial_window, self._now)
             if idle > connection.rtt.rto:
                 connection.congestion.on_idle(idle, connection.rtt.rto)
+        probe = connection.path_mtu.due(self._now)
+        if probe and self._mtu_probe_fits(probe):
+            recovery.probe_mtu(probe)
+            self._first(probe, False)
         while send.unsent:
             flight_size = send.flight_size
             usable = send.snd_wnd - flight_size
@@ -307,6 +311,18 @@ class _Burst:
             if not self._pacing_allows():
                 return
             self._first(size, send.fin_queued and size == send.unsent and size < usable)
+
+    def _mtu_probe_fits(self, size: int) -> bool:
+        """A probe of the path MTU may leave: nothing else is in doubt, and there is data behind it, by which its loss
+        will show (RFC 8899 5.2, RFC 4821 7.4)."""
+        send, recovery = self._connection.send_side, self._connection.recovery
+        return (
+            recovery.phase == OPEN
+            and not recovery.mtu_probe[1]
+            and send.unsent >= size + 3 * self._connection.mss
+            and send.usable_window >= size
+            and (not recovery.in_flight or recovery.in_flight + size <= recovery.window)
+        )
 
     def _pacing_allows(self) -> bool:
         """Whether the pacing rate lets a segment leave now; if not, a timer is set."""
@@ -426,7 +442,7 @@ def _send_syn(connection: Connection, now: float) -> None:
         0 if opening else receive.rcv_nxt,
         flags,
         receive.offer_unscaled_window(),
-        mss=connection.receive_mss,
+        mss=connection.receive_mss if connection.offers_mss else None,
         window_scale=receive.scale_for_buffer() if scaling else None,
         sack_permitted=connection.config.sack if opening else connection.sack,
         ts_val=connection.ts_now(now) if timestamps else None,

@@ -24,6 +24,8 @@ TIMED_OUT: Final = 3
 
 PHASES: Final = ("open", "cwr", "recovery", "loss")
 
+_NO_PROBE: Final = (0, 0)
+
 # F-RTO (RFC 5682): where it stands after a timeout.
 _FRTO_OFF: Final = 0
 _FRTO_RESENT: Final = 1
@@ -50,6 +52,8 @@ class Recovery:
         "board",
         "delivery",
         "forced",
+        "mtu_probe",
+        "mtu_probe_lost",
         "phase",
         "probe",
         "rack",
@@ -72,6 +76,9 @@ class Recovery:
         """The next retransmission leaves whatever the congestion window says."""
         self.reduced = False
         """The peer has not heard yet that the window was reduced (CWR, RFC 3168 6.1.2)."""
+        self.mtu_probe = _NO_PROBE
+        """From where to where the probe of the path MTU reaches that is under way."""
+        self.mtu_probe_lost = False
         self.reorder_at = inf
         """When to look again for what RACK deems lost; `inf`: no need."""
         self._dup_acks = 0
@@ -286,9 +293,13 @@ class Recovery:
             if run.state != IN_FLIGHT:
                 continue  # named twice: it was taken for lost before, and found again
             size = run.end - run.start
-            total += size
             self.delivery.lost += size
             self.board.lose(run)
+            if self.mtu_probe[0] <= run.start < self.mtu_probe[1]:
+                self.mtu_probe_lost = True
+                if run.end <= self.mtu_probe[1]:
+                    continue
+            total += size
             self._congestion.on_lost(size, run.departure, now)
         return total
 
@@ -394,6 +405,31 @@ class Recovery:
             self.delivery.lost += size
             self._congestion.on_lost(size, run.departure, now)
 
+    def lose_larger(self, size: int) -> None:
+        """Segments above `size` octets did not fit the path: what may be one has to be sent again (RFC 1191 6.4)."""
+        for run in self.board.runs():
+            if run.state == IN_FLIGHT and run.end - run.start > size:
+                self.delivery.lost += run.end - run.start
+                self.board.lose(run)
+
+    def probe_mtu(self, size: int) -> None:
+        """The next `size` octets leave as one segment larger than those before: its loss is no sign of congestion."""
+        self.mtu_probe = (self.board.nxt, self.board.nxt + size)
+        self.mtu_probe_lost = False
+
+    def take_mtu_probe(self) -> int:
+        """What became of the MTU probe: its size if it has arrived, that as a negative number if it is lost, 0 if
+        nobody knows yet."""
+        start, end = self.mtu_probe
+        if self.mtu_probe_lost:
+            size = start - end
+        elif end and self.board.una >= end:
+            size = end - start
+        else:
+            return 0
+        self.mtu_probe = _NO_PROBE
+        return size
+
     def on_reordering_timeout(self, now: float) -> None:
         """RACK's timer expired: what was waited for has not come."""
         self.reorder_at = inf
@@ -428,6 +464,7 @@ class Recovery:
     def _undo(self, now: float) -> None:
         self._undo_from = -1
         self._congestion.on_spurious(now)
+        self._rtt.backoff = 0  # the timeout was as wrong as what followed from it (RFC 4015 3.3)
         if self.phase != OPEN:
             found = self.board.find_lost_again()
             if self.sack:

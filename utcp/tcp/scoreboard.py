@@ -1,8 +1,8 @@
 """What was sent and is not acknowledged cumulatively: the scoreboard of RFC 6675, in stretches of equal fate.
 
-Positions count octets of sequence space from the ISS on, SYN and FIN included, and do not wrap. A stretch (`Run`) left at
-one time and has one fate, whatever number of segments it was; SACKed neighbours melt into one. So an ACK costs what it
-changes, not what is in flight.
+Positions count octets of sequence space from the ISS on, SYN and FIN included, and do not wrap. A stretch (`Run`) left
+at one time and has one fate, whatever number of segments it was; SACKed neighbours melt into one. So an ACK costs what
+it changes, not what is in flight.
 """
 
 from bisect import bisect_left, bisect_right
@@ -52,6 +52,13 @@ class Scoreboard:
     def runs(self) -> list[Run]:
         """The runs in order."""
         return self._runs[self._head :]
+
+    @property
+    def first_length(self) -> int:
+        """Octets of the first run, 0 without one."""
+        if self.una == self.nxt:
+            return 0
+        return self._runs[self._head].end - self.una
 
     # ------------------------------------------------------------------ sending
 

@@ -107,8 +107,8 @@ class SendSide:
     # ------------------------------------------------------------------ the queue
 
     def grow(self, size: int) -> None:
-        """Accept `size` octets ahead of their acknowledgement, as far as the limit for growth allows: what is in flight,
-        and as much again that waits (Linux: twice the congestion window)."""
+        """Accept `size` octets ahead of their acknowledgement, as far as the limit for growth allows: what is in
+        flight, and as much again that waits (Linux: twice the congestion window)."""
         if size > self._limit:
             self._limit = max(self._limit, min(size, self._maximum))
 

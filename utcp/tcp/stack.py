@@ -1,15 +1,17 @@
 """The stack: finds the connection of each segment, and owns connections, listeners, TIME_WAIT, ports and timers.
 
-Of RFC 9293 it implements OPEN (3.10.1), SEGMENT ARRIVES for CLOSED and LISTEN (3.10.7.1-2) and, because TIME_WAIT has
-no connection any more, for TIME_WAIT.
+Of RFC 9293 it implements OPEN (3.10.1), SEGMENT ARRIVES for CLOSED (3.10.7.1) and, because TIME_WAIT has no connection
+any more, for TIME_WAIT. LISTEN is the listener's.
 """
 
 from collections.abc import Callable
+from errno import ECONNREFUSED, EMSGSIZE
 from math import inf
+from struct import Struct
 from typing import Final
 
 from utcp.config import Config
-from utcp.errors import AddressInUse, AddressNotAvailable, PathUnreachable
+from utcp.errors import AddressInUse, AddressNotAvailable, ConnectionRefused, PathUnreachable
 from utcp.tcp.arrival import segment_arrives
 from utcp.tcp.congestion import controller
 from utcp.tcp.connection import Connection
@@ -19,7 +21,9 @@ from utcp.tcp.listener import Listener
 from utcp.tcp.observer import Observer
 from utcp.tcp.output import transmit
 from utcp.tcp.ports import EphemeralPorts
-from utcp.tcp.state import CLOSED
+from utcp.tcp.rate_limit import TokenBucket
+from utcp.tcp.state import CLOSED, SYN_SENT
+from utcp.tcp.syn_cookies import SynCookies
 from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
 from utcp.tcp.timers import TimerQueue
 from utcp.tcp.transmit import Outbox, Remote, Transmit
@@ -27,9 +31,13 @@ from utcp.wire import ACK, FIN, HEADER_LENGTH, RST, SYN, MalformedSegment, Segme
 from utcp.wire.seq import MASK, diff, ge, gt, lt
 
 _ETHERNET_UDP_PAYLOAD: Final = 1472
+_UNASKED_UDP_PAYLOAD: Final = 1452
+"""What an Ethernet carries over IPv6, and so over IPv4 as well."""
 _MAX_MSS: Final = 65495
-_ISN_STEP_OVER_OLD: Final = 65535 + 2
-"""How far above the old SND.NXT a new incarnation begins when its ISN would not be above it by itself."""
+_UNVERIFIED_ROUTES_PER_SECOND: Final = 1000.0
+_PORTS_AND_SEQ: Final = Struct("!HHI")
+_RESET_SECONDS: Final = 10.0
+"""How many seconds' worth of `Config.reset_rate` may leave at once."""
 
 
 class Stack:
@@ -69,7 +77,11 @@ class Stack:
         self._outbox = Outbox(max_train_segments, max_train_bytes)
         self._ready: list[Connection | Listener] = []
         self._timers = TimerQueue()
-        self._sequence_numbers = SequenceNumbers(secret)
+        self.sequence_numbers = SequenceNumbers(secret)
+        self.cookies = SynCookies(secret)
+        self._resets = TokenBucket(self.config.reset_rate, self.config.reset_rate * _RESET_SECONDS)
+        self._route_questions = TokenBucket(_UNVERIFIED_ROUTES_PER_SECOND, _UNVERIFIED_ROUTES_PER_SECOND)
+        self._last_asked: tuple[Remote, int] | None = None
         self._ports = EphemeralPorts(*self.config.ephemeral_ports, secret)
         self._mtu = mtu
 
@@ -98,8 +110,10 @@ class Stack:
             _check_port(local_port)
             self._check_free((remote, remote_port, local_port), now)
         key = (remote, remote_port, local_port)
-        iss, ts_offset = self._sequence_numbers.initial(remote, remote_port, local_port, now)
-        connection = Connection(self, key, config or self.config, iss, ts_offset, now, context)
+        iss, ts_offset = self.sequence_numbers.initial(remote, remote_port, local_port, now)
+        config = config or self.config
+        receive_mss = self.receive_mss(remote, config)
+        connection = Connection(self, key, config, iss, ts_offset, now, context, receive_mss)
         self.connections[key] = connection
         self.counters.active_opens += 1
         connection.open_actively(now)
@@ -199,34 +213,9 @@ class Stack:
             self._expire_time_wait(now)
         listener = self.listeners.get(segment.dst_port)
         if listener is not None:
-            self._arrives_in_listen(segment, key, listener, now)
+            listener.segment_arrives(self, segment, key, now)
         elif not segment.flags & RST:  # RFC 9293 3.10.7.1
             self.reset_in_reply(remote, segment, now)
-
-    def _arrives_in_listen(self, segment: Segment, key: ConnectionKey, listener: Listener, now: float) -> None:
-        """RFC 9293 3.10.7.2."""
-        flags = segment.flags
-        if flags & RST:
-            return
-        if flags & ACK:
-            self.reset_in_reply(key[0], segment, now)
-        elif flags & SYN and segment.src_port:
-            if listener.full:
-                self.counters.listen_drops += 1
-                return
-            self._open_passively(segment, key, listener, now)
-
-    def _open_passively(
-        self, syn: Segment, key: ConnectionKey, listener: Listener, now: float, displaced: TimeWait | None = None
-    ) -> None:
-        """A new connection for `syn`; its ISN is above all that the incarnation in TIME_WAIT sent, if there is one."""
-        iss, ts_offset = self._sequence_numbers.initial(*key, now)
-        if displaced is not None and not gt(iss, displaced.snd_nxt):
-            iss = (displaced.snd_nxt + _ISN_STEP_OVER_OLD) & MASK
-        connection = Connection(self, key, self.config, iss, ts_offset, now, None)
-        connection.displaced = displaced
-        self.connections[key] = connection
-        connection.open_passively(syn, listener, now)
 
     def _arrives_in_time_wait(self, segment: Segment, key: ConnectionKey, record: TimeWait, now: float) -> None:
         """RFC 9293 3.10.7.4 as far as it applies to TIME_WAIT, with RFC 1337, RFC 5961 and RFC 6191."""
@@ -251,7 +240,7 @@ class Stack:
             ):
                 self._end_time_wait(key, now)
                 self.counters.time_wait_reuses += 1
-                self._open_passively(segment, key, listener, now, record)
+                listener.open(self, segment, key, now, record)
                 return
             proves_nothing = True
         else:
@@ -309,16 +298,25 @@ class Stack:
 
     def put(self, remote: Remote, segment: Segment, now: float) -> None:
         """Have `segment` leave with the next flush."""
-        data = encode(segment)
-        self.counters.out_segs += 1
         if segment.flags & RST:
             self.counters.out_rsts += 1
+        self.put_octets(remote, encode(segment), now)
+
+    def put_octets(self, remote: Remote, data: bytes, now: float) -> None:
+        """`put`, for a segment that is encoded already."""
+        self.counters.out_segs += 1
         self._outbox.add(remote, data, None, len(data))
         if self.observer is not None:
             self.observer.segment_sent(remote, [data], now)
 
     def reset_in_reply(self, remote: Remote, segment: Segment, now: float) -> None:
-        """The RST that answers an unwelcome segment (RFC 9293 3.10.7.1). The caller makes sure that it is no RST."""
+        """The RST that answers an unwelcome segment (RFC 9293 3.10.7.1). The caller makes sure that it is no RST.
+
+        `Config.reset_rate` limits them, because their senders are nobody that we know.
+        """
+        if not self._resets.take(now):
+            self.counters.resets_withheld += 1
+            return
         if segment.flags & ACK:
             reset = Segment(segment.dst_port, segment.src_port, segment.ack, 0, RST)
         else:
@@ -328,8 +326,29 @@ class Stack:
 
     def path_failed(self, remote: Remote, code: int, now: float) -> None:
         """The link could not send towards `remote`, for the reason `code` (errno): opens under way end with
-        PathUnreachable; for other connections it is a soft error, and retransmission goes on (RFC 9293 3.9.2.2)."""
+        PathUnreachable; for other connections it is a soft error, and retransmission goes on (RFC 9293 3.9.2.2).
+        EMSGSIZE: the path MTU is smaller now, and so are segments."""
         for connection in [found for found in self.connections.values() if found.remote == remote]:
+            if code == EMSGSIZE:
+                connection.path_mtu_changed(None, now)
+            else:
+                connection.path_failed(PathUnreachable(code), now)
+
+    def path_error(self, remote: Remote, code: int, mtu: int | None, quoted: bytes, now: float) -> None:
+        """ICMP says that a datagram to `remote` did not arrive, for the reason `code` (errno). `quoted` is the
+        beginning of its payload, of which 8 octets tell the connection and the segment: an error about a segment that
+        is not under way is ignored (RFC 5927 4.1). `mtu` comes with EMSGSIZE: the largest payload that gets through."""
+        if len(quoted) < _PORTS_AND_SEQ.size:
+            return
+        local_port, remote_port, seq = _PORTS_AND_SEQ.unpack_from(quoted)
+        connection = self.connections.get((remote, remote_port, local_port))
+        if connection is None or not connection.quotes(seq):
+            self.counters.out_of_window_icmps += 1
+        elif code == EMSGSIZE:
+            connection.path_mtu_changed(mtu, now)
+        elif code == ECONNREFUSED and connection.state == SYN_SENT:
+            connection.finish(ConnectionRefused(), now)
+        else:
             connection.path_failed(PathUnreachable(code), now)
 
     # ------------------------------------------------------------------ users
@@ -382,6 +401,23 @@ class Stack:
         mtu = _ETHERNET_UDP_PAYLOAD if self._mtu is None else self._mtu(remote)
         mss = min(mtu - HEADER_LENGTH, _MAX_MSS)
         return mss if config.mss is None else min(mss, config.mss)
+
+    def unverified_receive_mss(self, remote: Remote, now: float) -> int:
+        """`receive_mss` towards the sender of a SYN, whose address may be forged.
+
+        To ask for a route costs system calls, and a place in what the link remembers of routes: no more than
+        _UNVERIFIED_ROUTES_PER_SECOND are asked for. For the others, and those are a flood, an Ethernet is assumed: it
+        is what the peer may send us in one segment; what we send is found out on the way.
+        """
+        last = self._last_asked
+        if last is not None and last[0] == remote:
+            return last[1]
+        if self._mtu is None or self._route_questions.take(now):
+            mss = self.receive_mss(remote, self.config)
+            self._last_asked = (remote, mss)
+            return mss
+        mss = _UNASKED_UDP_PAYLOAD - HEADER_LENGTH
+        return mss if self.config.mss is None else min(mss, self.config.mss)
 
     def enter_time_wait(self, connection: Connection, now: float) -> None:
         """A record takes the place of `connection`; with an MSL of 0 nothing does."""

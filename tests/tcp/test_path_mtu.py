@@ -1,0 +1,219 @@
+"""The segment size that a path takes: the kernel's word, ICMP's, and what gets through (RFC 8899, 4821, 1191, 5927)."""
+
+from collections.abc import Callable
+from errno import ECONNREFUSED, EHOSTUNREACH, EMSGSIZE
+from struct import pack
+from typing import Any
+
+import pytest
+
+from tests.tcp.pair import Packet, Pair
+from tests.tcp.reach import established, syn_rcvd, syn_sent
+from tests.tcp.script import Script
+from utcp.errors import ConnectionRefused, PathUnreachable, RetransmissionTimedOut
+from utcp.tcp.event import TROUBLE
+from utcp.tcp.path_mtu import BASE, MAX_PROBES, RAISE_AFTER, PathMtu
+from utcp.tcp.state import CLOSED, ESTABLISHED
+
+
+def quote(t: Script, seq: int) -> bytes:
+    """What a router quotes of a segment of ours with this relative sequence number."""
+    return pack("!HHI", t.flow.local_port, t.flow.remote_port, ((t.flow.our_iss or 0) + seq) & 0xFFFFFFFF)
+
+
+# --- too big
+
+
+def test_icmp_too_big_makes_segments_smaller_and_sends_again_what_was_larger() -> None:
+    t = established()
+    t.write(3000)
+    t.sends(". 1:1001 ack 1", ". 1001:2001 ack 1", "P. 2001:3001 ack 1")
+    before = t.info
+    t.stack.path_error("peer", EMSGSIZE, 820, quote(t, 1001), t.now)
+    t.sends(". 1:801 ack 1", ". 801:1601 ack 1", ". 1601:2401 ack 1", "P. 2401:3001 ack 1")
+    assert t.info.mss == 800
+    assert (t.info.cwnd, t.info.ssthresh) == (before.cwnd, before.ssthresh)  # no congestion
+    assert t.stack.counters.timeouts == 0
+
+
+def test_icmp_too_big_does_not_make_segments_tiny() -> None:
+    """RFC 5927 7: a forged MTU of 68 would make 30 segments of one."""
+    t = established()
+    t.write(1000)
+    t.drain()
+    t.stack.path_error("peer", EMSGSIZE, 68, quote(t, 1), t.now)
+    t.drain()
+    assert t.info.mss == t.stack.default_mss
+
+
+@pytest.mark.parametrize("seq", [0, 2002, 1 << 31])
+def test_icmp_about_what_is_not_under_way_is_ignored(seq: int) -> None:
+    """RFC 5927 4.1: whoever cannot see our segments has to guess the sequence number."""
+    t = established()
+    t.write(2000)
+    t.drain()
+    t.stack.path_error("peer", EMSGSIZE, 820, quote(t, seq), t.now)
+    t.stack.path_error("peer", EHOSTUNREACH, None, quote(t, seq), t.now)
+    t.silent()
+    assert t.info.mss == 1000
+    assert t.stack.counters.out_of_window_icmps == 2
+    assert not t.connection.take_events() & TROUBLE
+
+
+@pytest.mark.parametrize("size", range(8))
+def test_icmp_that_quotes_too_little_is_ignored(size: int) -> None:
+    t = syn_sent()
+    t.stack.path_error("peer", ECONNREFUSED, None, quote(t, 0)[:size], t.now)
+    assert not t.ended
+
+
+def test_a_datagram_that_the_kernel_refuses_as_too_big_is_sent_again_in_pieces() -> None:
+    """EMSGSIZE from the socket: the kernel has learned of a smaller path MTU."""
+    t = established(mtu=1020, mss=None)
+    t.write(2000)
+    t.sends(". 1:1001 ack 1", "P. 1001:2001 ack 1")
+    t.mtu = 720
+    t.stack.path_failed("peer", EMSGSIZE, t.now)
+    t.sends(". 1:701 ack 1", ". 701:1401 ack 1", "P. 1401:2001 ack 1")
+    assert t.state == ESTABLISHED
+
+
+# --- unreachable
+
+
+@pytest.mark.rfc9293("MUST-54", "MUST-56")
+def test_port_unreachable_ends_an_open() -> None:
+    t = syn_sent()
+    t.stack.path_error("peer", ECONNREFUSED, None, quote(t, 0), t.now)
+    t.silent()
+    assert t.state == CLOSED
+    assert isinstance(t.error, ConnectionRefused)
+
+
+def test_host_unreachable_ends_an_open() -> None:
+    t = syn_sent()
+    t.stack.path_error("peer", EHOSTUNREACH, None, quote(t, 0), t.now)
+    assert isinstance(t.error, PathUnreachable)
+    assert t.error.errno == EHOSTUNREACH
+
+
+def test_unreachable_frees_a_half_open_connection() -> None:
+    """Its SYN was forged, and the host whose address it bears says so."""
+    t = syn_rcvd()
+    t.stack.path_error("peer", ECONNREFUSED, None, quote(t, 0), t.now)
+    assert not t.stack.connections
+
+
+@pytest.mark.rfc9293("MUST-54", "MUST-56", "SHLD-25")
+def test_later_it_is_a_soft_error_and_the_cause_of_what_follows() -> None:
+    t = established(retries=2)
+    t.write(100)
+    t.drain()
+    t.stack.path_error("peer", EHOSTUNREACH, None, quote(t, 1), t.now)
+    assert t.state == ESTABLISHED
+    assert t.connection.take_events() & TROUBLE
+    t.advance(60)
+    t.drain()
+    assert isinstance(t.error, RetransmissionTimedOut)
+    assert isinstance(t.error.__cause__, PathUnreachable)
+
+
+def test_an_ack_ends_the_trouble() -> None:
+    t = established(retries=2)
+    t.write(100)
+    t.drain()
+    t.stack.path_error("peer", EHOSTUNREACH, None, quote(t, 1), t.now)
+    t.receives(". 1:1 ack 101")
+    t.write(100)
+    t.advance(60)
+    t.drain()
+    assert isinstance(t.error, RetransmissionTimedOut)
+    assert t.error.__cause__ is None
+
+
+# --- black holes
+
+
+def narrow(largest: int) -> Callable[[Packet], tuple[float, ...]]:
+    """A path that drops what is larger, without a word."""
+    return lambda packet: (0.0,) if len(packet.segment.payload) + 32 <= largest else ()
+
+
+def transfer(pair: Pair, octets: int) -> int:
+    """Send so much from the client to the server; the client's MSS at the end."""
+    near, far = pair.established()
+    near.send(bytes(octets), force=True)
+    got = 0
+
+    def over() -> bool:
+        nonlocal got
+        got += len(far.read())
+        return got == octets
+
+    pair.run(over, seconds=120)
+    return near.mss
+
+
+@pytest.mark.parametrize("largest", [1252, 1300, 1400, 1460])
+def test_black_hole_is_found_and_the_largest_size_that_passes_is_used(largest: int) -> None:
+    knobs: dict[str, Any] = {"mss": None}
+    mss = transfer(Pair(narrow(largest), **knobs), 1_000_000)
+    assert largest - 32 - 16 <= mss <= largest - 32
+
+
+def test_probes_cost_little_and_their_loss_is_no_congestion() -> None:
+    pair = Pair(narrow(1300), mss=None)
+    transfer(pair, 1_000_000)
+    assert pair.client.counters.timeouts <= 4
+    assert pair.client.counters.retrans_segs < 60
+
+
+def test_an_outage_does_not_leave_segments_small() -> None:
+    """Small segments were lost as well: once the path is back, the first probe has the full size."""
+    start = 0.0
+
+    def outage(packet: Packet) -> tuple[float, ...]:
+        return () if packet.count > 30 and start < packet.time < start + 2 else (0.0,)
+
+    pair = Pair(outage, mss=None)
+    start = pair.now
+    assert transfer(pair, 2_000_000) == 1472 - 32
+
+
+# --- the search
+
+
+def test_search_halves_until_it_knows() -> None:
+    mtu = PathMtu(9000)
+    assert not mtu.black_hole_suspected(1, 0.0)
+    assert mtu.black_hole_suspected(2, 0.0)
+    assert mtu.size == BASE
+    probes = []
+    while size := mtu.due(1.0):
+        probes.append(size)
+        if size <= 4000:
+            mtu.arrived(size, 1.0)
+        else:
+            for _ in range(MAX_PROBES):
+                assert mtu.due(1.0) == size
+                mtu.lost(size, 1.0)
+    assert 4000 - 16 <= mtu.size <= 4000
+    assert probes[0] == (BASE + 9000) // 2
+    assert len(probes) <= 10
+
+
+def test_search_begins_anew_after_ten_minutes() -> None:
+    mtu = PathMtu(1400)
+    mtu.black_hole_suspected(2, 0.0)
+    while size := mtu.due(1.0):
+        mtu.lost(size, 1.0)
+    assert mtu.size == BASE
+    assert mtu.due(RAISE_AFTER) == 0
+    assert mtu.due(1.0 + RAISE_AFTER) == 1400
+    mtu.arrived(1400, 700.0)
+    assert mtu.size == 1400
+    assert mtu.due(10_000.0) == 0
+
+
+def test_small_segments_are_not_suspected() -> None:
+    assert not PathMtu(536).black_hole_suspected(9, 0.0)

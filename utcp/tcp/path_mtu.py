@@ -1,0 +1,93 @@
+"""The segment size that a path takes: packetization layer path MTU discovery (RFC 8899, with TCP's means RFC 4821).
+
+The kernel's path MTU is the first guess and the upper bound: it knows its interfaces and hears ICMP. What it cannot
+know is a router that drops large packets without a word. Large segments that time out again and again say so; then
+segments are small, and probes look for what does get through.
+"""
+
+from typing import Final
+
+BASE: Final = 1200 - 20
+"""BASE_PLPMTU (RFC 8899 5.1.2) less our header: UDP payloads of 1200 octets get through nearly everywhere."""
+
+MAX_PROBES: Final = 3
+"""So many losses of a probe say that its size does not get through (RFC 8899 5.1.2)."""
+
+_CLOSE_ENOUGH: Final = 16
+"""Octets between the largest size known to work and the smallest known not to, at which the search ends."""
+
+RAISE_AFTER: Final = 600.0
+"""PMTU_RAISE_TIMER (RFC 8899 5.1.1), in seconds: then the search begins anew, for routes change."""
+
+_SUSPICIOUS: Final = 2
+"""Timeouts in a row at which large segments come under suspicion."""
+
+
+class PathMtu:
+    """The search for one connection's segment size; all sizes are TCP payloads with what options take, in octets."""
+
+    __slots__ = ("_ceiling", "_failures", "_floor", "_raise_at", "limit", "probe_size", "size")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        """What the kernel's path MTU and the peer's MSS allow."""
+        self.size = limit
+        """The largest segment that may be sent, for all that is known."""
+        self.probe_size = 0
+        """What to probe with next; 0: the search is over."""
+        self._floor = limit
+        self._ceiling = limit
+        self._failures = 0
+        self._raise_at = 0.0
+
+    def set_limit(self, limit: int) -> None:
+        """The kernel has learned of another path MTU, or the peer's MSS has become known."""
+        self.limit = limit
+        self._finish(limit)
+
+    def black_hole_suspected(self, timeouts: int, now: float) -> bool:
+        """The retransmission timer has expired so often in a row; whether segments became smaller for it."""
+        if timeouts < _SUSPICIOUS or self.size <= BASE:
+            return False
+        self._search(BASE, self.size, now)
+        return True
+
+    def due(self, now: float) -> int:
+        """The size of a probe that may be sent now, 0 for none."""
+        if not self.probe_size and self.size < self.limit and now >= self._raise_at:
+            self._search(self.size, self.limit + 1, now)
+        return self.probe_size
+
+    def arrived(self, size: int, now: float) -> None:
+        """A probe of `size` was acknowledged."""
+        if size <= self.size:
+            return
+        self._search(size, max(self._ceiling, size + 1), now)
+
+    def lost(self, size: int, now: float) -> None:
+        """A probe of `size` was lost: by its size, or as any segment may be."""
+        if size != self.probe_size:
+            return
+        self._failures += 1
+        if self._failures >= MAX_PROBES:
+            self._search(self._floor, size, now)
+
+    def _search(self, floor: int, ceiling: int, now: float) -> None:
+        """`floor` gets through, and `ceiling` does not, or is not known to."""
+        self.size = self._floor = floor
+        self._ceiling = ceiling
+        self._failures = 0
+        self._raise_at = now + RAISE_AFTER
+        if floor >= self.limit:
+            self._finish(self.limit)
+        elif ceiling - floor <= _CLOSE_ENOUGH:
+            self.probe_size = 0
+        elif ceiling > self.limit:  # nothing speaks against the largest yet
+            self.probe_size = self.limit
+        else:
+            self.probe_size = (floor + ceiling) // 2
+
+    def _finish(self, size: int) -> None:
+        self.size = self._floor = self._ceiling = size
+        self.probe_size = 0
+        self._failures = 0

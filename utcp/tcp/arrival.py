@@ -301,6 +301,12 @@ def _acknowledged(
 ) -> None:
     """Tell recovery what an ACK says of what was sent: SND.UNA has moved by `advance`, `acked` of it payload."""
     recovery = connection.recovery
+    ece = connection.ecn and segment.flags & (ECE | SYN) == ECE
+    if advance and not ece and not segment.sack_blocks and recovery.plain:
+        recovery.on_plain_ack(advance, acked, now)
+        if acked:
+            _follow_congestion(connection)
+        return
     blocks: tuple[tuple[int, int], ...] = ()
     if segment.sack_blocks and connection.sack:
         una, position = connection.send_side.snd_una, recovery.board.una + advance
@@ -310,14 +316,19 @@ def _acknowledged(
         elapsed = (connection.ts_now(now) - segment.ts_ecr) & MASK
         if elapsed < HALF:
             echo_age = elapsed / 1000
-    ece = connection.ecn and segment.flags & (ECE | SYN) == ECE
     recovery.on_ack(advance, acked, blocks, duplicate, ece, echo_age, now)
     if recovery.mtu_probe[1]:
         size = recovery.take_mtu_probe()
         if size:
             connection.mtu_probe_over(abs(size), size > 0, now)
-    connection.pacer.set_rate(connection.congestion.pacing_rate, connection.rtt.min_rtt)
-    connection.send_side.grow(2 * connection.congestion.cwnd)
+    _follow_congestion(connection)
+
+
+def _follow_congestion(connection: Connection) -> None:
+    """What the congestion controller has made of an ACK: the pacing rate, and how much data is kept at hand."""
+    congestion = connection.congestion
+    connection.pacer.set_rate(congestion.pacing_rate, connection.rtt.min_rtt)
+    connection.send_side.grow(2 * congestion.cwnd)
 
 
 def _after_advance(connection: Connection, now: float) -> None:

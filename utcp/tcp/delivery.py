@@ -155,6 +155,7 @@ class Delivery:
         newest = self._newest
         self._newest = None
         sample.total_delivered = self.delivered
+        sample.delivery_rate = 0.0
         if self._app_limited_until and self.delivered > self._app_limited_until:
             self._app_limited_until = 0
         if newest is None:

@@ -62,6 +62,22 @@ class Rack:
             self._end = run.end
             self.rtt = rtt
 
+    def delivered_in_order(self, run: Run, all_arrived: bool, now: float) -> None:
+        """All up to and with `run` has arrived, nothing was sent again or SACKed, and, if `all_arrived`, nothing is
+        left: what `delivered` and `detect` come to then."""
+        departure = run.departure
+        self._fack = max(self._fack, run.end)
+        if departure.at >= self._sent_at:
+            self._sent_at = departure.at
+            self._end = run.end
+            self.rtt = now - departure.at
+        departures = self._departures
+        if all_arrived:
+            departures.clear()
+            return
+        while departures and departures[0].at < departure.at:
+            departures.popleft()
+
     def saw_dsack(self, nxt: int, una: int) -> None:
         """The peer has received something twice: be more patient, once per round trip (6.2 step 4)."""
         if self._dsack_round < 0 or una >= self._dsack_round:

@@ -48,6 +48,7 @@ class Recovery:
         "_resent_octets",
         "_rtt",
         "_sacked_segments",
+        "_sample",
         "_undo_from",
         "board",
         "delivery",
@@ -69,6 +70,8 @@ class Recovery:
         self.delivery = Delivery(now)
         self.rack = Rack()
         self.probe = TailLossProbe()
+        self._sample = AckSample(now)
+        """For plain ACKs, which come too often for a new one each."""
         self.sack = False
         """The connection has SACK, and with it RACK-TLP; else duplicate ACKs are counted."""
         self.phase = OPEN
@@ -163,6 +166,48 @@ class Recovery:
             self.delivery.app_limited(in_flight)
 
     # ------------------------------------------------------------------ ACKs
+
+    @property
+    def plain(self) -> bool:
+        """Nothing is lost, SACKed, probed or in doubt: an ACK that only moves SND.UNA brings nothing of it about."""
+        board = self.board
+        return (
+            self.phase == OPEN
+            and not board.lost
+            and not board.sacked
+            and not self._dup_acks
+            and not self.probe.under_way
+            and not self.mtu_probe[1]
+        )
+
+    def on_plain_ack(self, advance: int, acked: int, now: float) -> None:
+        """What `on_ack` comes to when the ACK says nothing else and recovery is `plain`: nearly all the time."""
+        board, delivery, rtt = self.board, self.delivery, self._rtt
+        limited = board.una < self._limited_until
+        prior_in_flight = board.in_flight
+        runs = board.acknowledge(board.una + advance)
+        last = runs[-1]
+        measured = last.sent == 1 and (len(runs) == 1 or all(run.sent == 1 for run in runs))
+        elapsed = now - last.departure.at
+        if measured:
+            rtt.sample(elapsed, now)
+        if self.sack:
+            self.rack.delivered_in_order(last, board.una == board.nxt, now)
+        delivery.deliver(advance, last.departure, now)
+        sample = self._sample
+        sample.min_rtt = rtt.min_rtt
+        delivery.measure(sample)
+        if not acked:
+            return  # SYN or FIN: they say nothing of how much the path carries
+        sample.now = now
+        sample.acked = acked
+        sample.newly_delivered = advance
+        sample.in_flight = board.in_flight
+        sample.prior_in_flight = prior_in_flight
+        sample.rtt = elapsed if measured else None
+        sample.srtt = rtt.srtt or 0.0
+        sample.limited = limited
+        self._congestion.on_ack(sample)
 
     def on_ack(
         self,
@@ -464,7 +509,7 @@ class Recovery:
     def _undo(self, now: float) -> None:
         self._undo_from = -1
         self._congestion.on_spurious(now)
-        self._rtt.backoff = 0  # the timeout was as wrong as what followed from it (RFC 4015 3.3)
+        self._rtt.end_back_off()  # the timeout was as wrong as what followed from it (RFC 4015 3.3)
         if self.phase != OPEN:
             found = self.board.find_lost_again()
             if self.sack:

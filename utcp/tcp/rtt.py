@@ -24,6 +24,7 @@ class RttEstimator:
         "base_rto",
         "latest",
         "min_rtt",
+        "rto",
         "rttvar",
         "srtt",
     )
@@ -35,6 +36,8 @@ class RttEstimator:
         """RTO before back-off."""
         self.backoff = 0
         """How often RTO has been doubled since the last sample."""
+        self.rto = initial
+        """The timeout to use now, back-off included."""
         self.latest = 0.0
         """The last sample."""
         self.min_rtt = 0.0
@@ -43,11 +46,6 @@ class RttEstimator:
         self._sampled_at = 0.0
         self._minimum = minimum
         self._maximum = maximum
-
-    @property
-    def rto(self) -> float:
-        """The timeout to use now, back-off included."""
-        return self.after(self.backoff)
 
     def after(self, doublings: int) -> float:
         """The timeout doubled so many times, within bounds (RFC 6298 5.5)."""
@@ -75,12 +73,19 @@ class RttEstimator:
         self._sampled_at = now
         self.base_rto = min(self.srtt + max(_GRANULARITY, 4 * self.rttvar, self._minimum), self._maximum)
         self.backoff = 0
+        self.rto = self.base_rto
 
     def back_off(self) -> None:
         """The timer expired: double RTO (RFC 6298 5.5)."""
         self.backoff += 1
+        self.rto = self.after(self.backoff)
+
+    def end_back_off(self) -> None:
+        """The last doublings were wrong: what was waited for had arrived."""
+        self.backoff = 0
+        self.rto = self.base_rto
 
     def syn_was_lost(self) -> None:
         """The handshake needed a retransmission and gave no sample: start data with 3 s (RFC 6298 5.7)."""
-        self.backoff = 0
         self.base_rto = min(max(self.base_rto, _RTO_AFTER_LOST_SYN), self._maximum)
+        self.end_back_off()

@@ -88,6 +88,46 @@ def test_what_exceeds_the_mtu_vanishes() -> None:
     assert path.counts["too_big"] == 1
 
 
+def test_the_threshold_marks_what_is_ecn_capable_and_drops_nothing() -> None:
+    path = Path(Conditions(bandwidth=8000.0, ecn_threshold=2), seed=1)
+    size = 1000 - UDP_IP_HEADERS
+    # The first is being transmitted, two wait.
+    assert [path.forward(size, 0.0, ecn=2).ecn for _ in range(3)] == [2, 2, 2]
+    assert [path.forward(size, 0.0, ecn=ecn) for ecn in (0, 1, 2, 3)] == [
+        ([4.0], 0, False),
+        ([5.0], 3, False),
+        ([6.0], 3, False),
+        ([7.0], 3, False),
+    ]
+    assert path.counts["marked"] == 3
+    assert path.counts["queue_full"] == 0
+    assert path.forward(size, 5.0, ecn=1).ecn == 1  # only one waits then
+
+
+def test_a_threshold_of_0_marks_whatever_waits() -> None:
+    path = Path(Conditions(bandwidth=8000.0, ecn_threshold=0), seed=1)
+    assert [path.forward(100, 0.0, ecn=1).ecn for _ in range(2)] == [1, 3]
+
+
+def test_marks_change_nobodys_luck() -> None:
+    bad = {"loss": 0.1, "jitter": 0.1, "bandwidth": 1e6}
+    path = Path(Conditions(**bad, ecn_threshold=0), seed=1)  # type: ignore[arg-type]
+    marked = [path.forward(100, now=i * 0.001, ecn=1).arrivals for i in range(2000)]
+    assert path.counts["marked"] > 100
+    assert marked == arrivals(Path(Conditions(**bad), seed=1))  # type: ignore[arg-type]
+
+
+def test_a_path_without_a_threshold_marks_nothing() -> None:
+    path = Path(Conditions(bandwidth=8000.0), seed=1)
+    assert {path.forward(100, 0.0, ecn=1).ecn for _ in range(100)} == {1}
+
+
+def test_what_is_too_big_is_said_to_be() -> None:
+    path = Path(Conditions(mtu=1000), seed=1)
+    assert not path.forward(1000 - UDP_IP_HEADERS, now=0.0).too_big
+    assert path.forward(1001 - UDP_IP_HEADERS, now=0.0).too_big
+
+
 def test_the_seed_decides() -> None:
     conditions = Conditions(loss=0.5)
     assert arrivals(Path(conditions, seed=1)) == arrivals(Path(conditions, seed=1))
@@ -109,6 +149,7 @@ def test_a_knob_leaves_the_luck_of_the_others_alone() -> None:
         {"queue": -1},
         {"bandwidth": 0.0},
         {"mtu": 575},
+        {"ecn_threshold": -1},
     ],
 )
 def test_values_that_cannot_be(wrong: dict[str, float]) -> None:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,13 @@ def test_path_mtu_discovery_is_on_whatever_the_system_default(family: int, keep:
 
 
 @pytest.fixture
+def routes() -> Iterator[Routes]:
+    made = Routes(socket.AF_INET)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def questions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for each time the kernel is asked about a route; the entry is the payload it answered."""
     asked: list[int] = []
@@ -227,8 +235,7 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
-def test_a_route_is_asked_for_once_per_host_and_lifetime(questions: list[int]) -> None:
-    routes = Routes(socket.AF_INET)
+def test_a_route_is_asked_for_once_per_host_and_lifetime(questions: list[int], routes: Routes) -> None:
     assert routes.find(("127.0.0.1", 9), "", 100.0).mtu == 1000
     assert routes.find(("127.0.0.1", 10), "", 100.0 + path.ROUTE_LIFETIME - 1).mtu == 1000
     assert routes.find(("127.0.0.1", 9), "", 100.0 + path.ROUTE_LIFETIME).mtu == 1001
@@ -237,17 +244,15 @@ def test_a_route_is_asked_for_once_per_host_and_lifetime(questions: list[int]) -
     assert len(questions) == 4
 
 
-def test_a_forgotten_route_is_asked_for_again(questions: list[int]) -> None:
-    routes = Routes(socket.AF_INET)
+def test_a_forgotten_route_is_asked_for_again(questions: list[int], routes: Routes) -> None:
     routes.find(("127.0.0.1", 9), "", 100.0)
     routes.forget(("127.0.0.1", 9), "")
     assert routes.find(("127.0.0.1", 9), "", 100.0).mtu == 1001
     routes.forget(("127.0.0.9", 9), "")
 
 
-def test_the_routes_known_are_bounded(questions: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_routes_known_are_bounded(questions: list[int], routes: Routes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(path, "MAX_ROUTES", 3)
-    routes = Routes(socket.AF_INET)
     for number in range(1, 11):
         routes.find((f"127.0.0.{number}", 9), "", 100.0)
         assert len(routes._known) <= 3
@@ -259,3 +264,39 @@ def test_a_link_asks_once_for_a_peer_and_its_mtu(questions: list[int], keep: Kee
     remote = a.remote(("127.0.0.1", 9))
     assert a.mtu(remote) == a.mtu(("127.0.0.1", 10)) == 1000
     assert len(questions) == 1
+
+
+def test_hosts_never_heard_of_cost_no_socket_each(
+    questions: list[int], routes: Routes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of SYNs, each from another host."""
+    made = 0
+
+    class Counted(socket.socket):
+        def __init__(self, *arguments: Any) -> None:
+            nonlocal made
+            made += 1
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(socket, "socket", Counted)
+    for number in range(1, 101):
+        assert routes.find((f"127.0.1.{number}", 9), "127.0.0.1", 100.0).host == f"127.0.1.{number}"
+    assert len(questions) == 100
+    assert made == 1
+    routes.find(("127.0.1.1", 9), "127.0.0.2", 100.0)
+    assert made == 2
+    with pytest.raises(OSError, match=r"ermission|nvalid"):  # a broadcast address
+        routes.find(("255.255.255.255", 9), "127.0.0.2", 100.0)
+    assert routes.find(("127.0.1.2", 9), "127.0.0.2", 100.0).local == "127.0.0.2"
+    assert made == 3
+
+
+def test_sockets_to_ask_with_are_bounded(questions: list[int], routes: Routes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(path, "MAX_PROBES", 3)
+    for number in range(1, 11):
+        assert routes.find(("127.0.0.1", 9), f"127.0.0.{number}", 100.0).local == f"127.0.0.{number}"
+        assert len(routes._probes) <= 3
+    routes.close()
+    assert not routes._probes
+    assert routes.find(("127.0.0.99", 9), "127.0.0.1", 100.0).host == "127.0.0.99"
+    assert not routes._probes

@@ -14,10 +14,14 @@ from tests.udp.conftest import Keep
 from tests.udp.sockets import LOOPBACK, ScriptedSocket, all_arrive, arrives, both_families, needs_offload
 from utcp.tcp.transmit import Transmit
 from utcp.udp import link as link_module
+from utcp.udp import sockopt
 from utcp.udp.link import SendError, UdpLink
 
 IPV4 = LOOPBACK[socket.AF_INET]
 EAGAIN = errno.EAGAIN
+
+AGAIN = int(sockopt.IS_LINUX)
+"""How often a send is tried again where ICMP errors are heard: the first may have failed with another's."""
 
 
 def single(receiver: UdpLink, number: int) -> Transmit:
@@ -161,7 +165,7 @@ def test_a_datagram_too_large_is_reported_and_the_next_one_sent(family: int, kee
     errors = a.send([Transmit(remote, [bytes(65528)], 65528), Transmit(remote, [b"x"], 1)])
     assert errors == [SendError(remote, errno.EMSGSIZE)]
     assert all_arrive(b, 1) == [b"x"]
-    assert (a.counters.send_errors, a.counters.datagrams_sent, a.counters.send_calls) == (1, 1, 2)
+    assert (a.counters.send_errors, a.counters.datagrams_sent, a.counters.send_calls) == (1, 1, 2 + AGAIN)
     assert not waits(a)
 
 
@@ -171,7 +175,7 @@ def test_a_failed_train_is_reported_once(code: int, offload: bool, keep: Keep) -
     sock = ScriptedSocket()
     a = keep(UdpLink(sock, offload=offload))
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))
-    sock.send_script.append(code)
+    sock.send_script.extend([code] * (1 + AGAIN))
     assert a.send([Transmit(b.address, [bytes(100)], 100, 10), single(b, 1)]) == [SendError(b.address, code)]
     assert all_arrive(b, 1) == [b"\1"]
     assert a.counters.send_errors == 1
@@ -179,7 +183,7 @@ def test_a_failed_train_is_reported_once(code: int, offload: bool, keep: Keep) -
 
 def test_a_failure_while_flushing_is_reported(scripted: tuple[ScriptedSocket, UdpLink, UdpLink]) -> None:
     sock, a, b = scripted
-    sock.send_script.extend([EAGAIN, errno.ENETUNREACH, 0])
+    sock.send_script.extend([EAGAIN, *[errno.ENETUNREACH] * (1 + AGAIN), 0])
     assert a.send([single(b, 0), single(b, 1)]) == []
     assert a.flush_pending() == [SendError(b.address, errno.ENETUNREACH)]
     assert all_arrive(b, 1) == [b"\1"]
@@ -192,7 +196,7 @@ def test_a_failed_send_has_the_route_asked_for_again(
     before = a.mtu(b.address)
     monkeypatch.setattr("utcp.udp.path.path_payload", lambda _: 1200)
     assert a.mtu(b.address) == before
-    sock.send_script.append(errno.EMSGSIZE)
+    sock.send_script.extend([errno.EMSGSIZE] * (1 + AGAIN))
     a.send([single(b, 0)])
     assert a.mtu(b.address) == 1200
 
@@ -218,7 +222,7 @@ def test_errors_without_end_leave_receive_after_its_limit(scripted: tuple[Script
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_a_refused_port_does_not_deafen_a_link(new_loop: Callable[[], asyncio.AbstractEventLoop], keep: Keep) -> None:
-    """A connected socket would hear of it by EPOLLERR, at which uvloop stops watching the descriptor."""
+    """The socket reports EPOLLERR, at which uvloop would stop watching it."""
     a = keep(UdpLink.bind(socket.AF_INET, IPV4))
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))
     closed = UdpLink.bind(socket.AF_INET, IPV4)

@@ -10,7 +10,7 @@ import pytest
 from tests.udp.sockets import needs_linux
 from utcp.tcp.transmit import Transmit
 from utcp.udp import ip, tun
-from utcp.udp.base import SendError
+from utcp.udp.base import MAX_PATH_ERRORS, QUOTED, PathError, SendError
 from utcp.udp.link import PENDING_OVERHEAD
 from utcp.udp.path import SocketAddress
 from utcp.udp.tun import TunLink
@@ -238,3 +238,77 @@ def test_mtu_of_an_interface() -> None:
     assert tun.interface_mtu("lo") >= 1280
     with pytest.raises(OSError, match="No such device"):
         tun.interface_mtu("utcp-no-such")
+
+
+def icmp_message(interface: Interface, kind: tuple[int, int], word: int, quoted: bytes, source: str = "") -> bytes:
+    """A packet with an ICMP message for us; `kind` is IPv4's type and code."""
+    family = interface.family
+    if family == socket.AF_INET6:
+        kind = {(3, 3): (1, 4), (3, 4): (2, 0), (8, 0): (128, 0)}[kind]
+    router = socket.inet_pton(family, source or STRANGER[family])
+    ours = socket.inet_pton(family, OURS[family])
+    unsummed = bytes((*kind, 0, 0)) + word.to_bytes(4, "big") + quoted
+    pseudo = router + ours + len(unsummed).to_bytes(4, "big") + bytes((0, 0, 0, 58))
+    summed = unsummed if family == socket.AF_INET else pseudo + unsummed
+    checksum = internet_checksum(summed + bytes(len(summed) % 2)).to_bytes(2, "big")
+    protocol = ip.ICMP if family == socket.AF_INET else ip.ICMPV6
+    return ip.build(family, router, ours, 0, unsummed[:2] + checksum + unsummed[4:], protocol)
+
+
+def sent(interface: Interface) -> bytes:
+    """A packet that the link has sent, as the far end has it."""
+    interface.link.send([Transmit(interface.remote, [SEGMENTS[0]], 24)])
+    return interface.far_end.recv(65536)
+
+
+def test_icmp_about_our_segments_is_told(interface: Interface) -> None:
+    link, quoted = interface.link, sent(interface)
+    header = 20 if interface.family == socket.AF_INET else 40
+    interface.arrives(icmp_message(interface, (3, 3), 0, quoted))
+    interface.arrives(icmp_message(interface, (3, 4), 1400, quoted))
+    interface.arrives(icmp_message(interface, (3, 4), 60, quoted))  # less than any path has
+    assert link.receive() == []
+    segment = quoted[header:]
+    assert link.path_errors() == [
+        PathError(interface.remote, errno.ECONNREFUSED, None, segment, False),
+        PathError(interface.remote, errno.EMSGSIZE, 1400 - header, segment, False),
+        PathError(interface.remote, errno.EMSGSIZE, None, segment, False),
+    ]
+    assert link.path_errors() == []
+    assert link.counters.path_errors == 3
+    assert link.counters.datagrams_received == 0
+
+
+def test_icmp_that_is_not_about_our_segments_is_counted(interface: Interface) -> None:
+    family, link, quoted = interface.family, interface.link, sent(interface)
+    ours, peer = (socket.inet_pton(family, host) for host in (OURS[family], PEER[family]))
+    good = icmp_message(interface, (3, 3), 0, quoted)
+    interface.arrives(good[:-1] + bytes((good[-1] ^ 1,)))  # checksum
+    interface.arrives(icmp_message(interface, (3, 3), 0, quoted[:20]))  # nothing of the segment
+    interface.arrives(icmp_message(interface, (8, 0), 0, quoted))  # a ping
+    interface.arrives(
+        icmp_message(interface, (3, 3), 0, ip.build(family, peer, ours, 0, SEGMENTS[0]))
+    )  # not our segment
+    interface.arrives(icmp_message(interface, (3, 3), 0, quoted, source=GROUP[family]))
+    assert link.receive() == []
+    assert link.path_errors() == []
+    counters = link.counters
+    assert (counters.icmp_malformed, counters.icmp_foreign, counters.not_unicast) == (2, 2, 1)
+    assert counters.foreign == 0
+
+
+def test_icmp_that_nobody_asks_for_is_bounded(interface: Interface) -> None:
+    quoted = sent(interface)
+    for _ in range(MAX_PATH_ERRORS + 3):
+        interface.arrives(icmp_message(interface, (3, 3), 0, quoted))
+        interface.link.receive()
+    assert len(interface.link.path_errors()) == MAX_PATH_ERRORS
+    assert interface.link.counters.icmp_dropped == 3
+
+
+def test_what_is_quoted_is_bounded(interface: Interface) -> None:
+    quoted = sent(interface) + bytes(500)
+    interface.arrives(icmp_message(interface, (3, 3), 0, quoted))
+    interface.link.receive()
+    (error,) = interface.link.path_errors()
+    assert len(error.quoted) == QUOTED

@@ -78,6 +78,7 @@ class Driver:
         transmits = self.stack.datagrams_to_send(now)
         if transmits:
             self._fail(self.link.send(transmits), now)
+            self._hear(now)
             self._await_room()
 
     def close(self) -> None:
@@ -89,7 +90,7 @@ class Driver:
         # Before the descriptor is closed: a selector would go on with whoever gets its number next.
         self.loop.remove_reader(self.link.fileno())
         if self._writing:
-            self.loop.remove_writer(self.link.fileno())
+            self._stop_writing()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -97,6 +98,8 @@ class Driver:
 
     def _readable(self) -> None:
         try:
+            if self._writing:  # the descriptor may say so by being readable
+                self._writable()
             self._receive(self.link.now())
         finally:
             self._dispatch()
@@ -110,18 +113,37 @@ class Driver:
                 self.loop.call_exception_handler(
                     {"message": f"utcp: a datagram from {remote} was not processed to its end", "exception": exc}
                 )
+        self._hear(now)
+
+    def _hear(self, now: float) -> None:
+        """Tell the stack what ICMP says about what it has sent."""
+        errors = self.link.path_errors()
+        if errors:
+            for remote, code, mtu, quoted, local in errors:
+                if local:
+                    self.stack.path_failed(remote, code, now)
+                else:
+                    self.stack.path_error(remote, code, mtu, quoted, now)
+            self.schedule_flush()
 
     def _writable(self) -> None:
-        self._fail(self.link.flush_pending(), self.link.now())
+        now = self.link.now()
+        self._fail(self.link.flush_pending(), now)
+        self._hear(now)
         if not self.link.pending:
-            self._writing = False
-            self.loop.remove_writer(self.link.fileno())
+            self._stop_writing()
             self.schedule_flush()
 
     def _await_room(self) -> None:
-        if self.link.pending:
+        if self.link.pending and not self._writing:
             self._writing = True
-            self.loop.add_writer(self.link.fileno(), self._writable)
+            if not self.link.watch_room(True):
+                self.loop.add_writer(self.link.fileno(), self._writable)
+
+    def _stop_writing(self) -> None:
+        self._writing = False
+        if not self.link.watch_room(False):
+            self.loop.remove_writer(self.link.fileno())
 
     def _fail(self, errors: list[SendError], now: float) -> None:
         if errors:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from utcp.testing.link import SimulatedLink
 from utcp.testing.owner import Owner, running_owner
-from utcp.udp.path import SocketAddress
+from utcp.testing.path import ETHERNET_MTU, UDP_IP_HEADERS
+from utcp.udp.base import QUOTED, PathError
+from utcp.udp.path import SocketAddress, UdpPath
 from utcp.udp.platform import Platform
 
 if TYPE_CHECKING:
@@ -25,19 +27,28 @@ T = TypeVar("T")
 RECEIVE_BUFFER: Final = 4 << 20
 """Octets that a simulated socket holds, unless its host says otherwise."""
 
+PATH_MTU_LIFETIME: Final = 600.0
+"""Seconds for which a host believes an ICMP "too big" (RFC 1191 6.3)."""
+
 _EPHEMERAL_UDP: Final = range(32768, 61000)
 
 
 class Host:
     """A machine of its own. Made by `Network.host()`."""
 
-    def __init__(self, network: Network, name: str, address: str, receive_buffer: int) -> None:
+    def __init__(
+        self, network: Network, name: str, address: str, receive_buffer: int, *, port_unreachable: bool = False
+    ) -> None:
         self.network = network
         self.name = name
         self.address = address
         self.random = random.Random(f"{network.seed} host {name}")  # noqa: S311  # reproducible, not secret
         """For programs on this host that want reproducible random numbers; utcp's secrets come from it too."""
+        self.port_unreachable = port_unreachable
+        """Whether it answers a datagram for a UDP port that nobody has bound with ICMP "port unreachable". False: it is
+        silent, as behind a firewall, and a client that was started a moment before its server still finds it."""
         self._receive_buffer = receive_buffer
+        self._path_mtus: dict[str, tuple[int, float]] = {}  # what ICMP has told, and until when it is believed
         self._links: dict[tuple[str, int], SimulatedLink] = {}
         self._ports: Counter[int] = Counter()  # the UDP ports of the links
         self._program: Callable[[], Coroutine[Any, Any, Any]] | None = None
@@ -102,6 +113,7 @@ class Host:
             raise ValueError("the scenario itself runs on the host 'main', which cannot crash")
         boot = self.boot
         boot.vanish()
+        self._path_mtus.clear()
         for link in list(self._links.values()):
             link.close()
         self.network.loop.end(boot)
@@ -139,11 +151,34 @@ class Host:
         del self._links[link.ip, link.port]
         self._ports[link.port] -= 1
 
-    def receive(self, source: tuple[str, int], address: tuple[str, int], data: bytes) -> None:
-        """A datagram for one of our addresses has arrived. Nobody there: it vanishes."""
-        link = self._links.get(address) or self._links.get(("0.0.0.0", address[1]))
+    def receive(self, source: tuple[str, int], address: tuple[str, int], data: bytes, ecn: int = 0) -> None:
+        """A datagram for one of our addresses has arrived. Nobody there: its sender hears of it (`port_unreachable`),
+        but not from a host that is down."""
+        link = self._link_at(address)
         if link is not None:
-            link.arrive(source, address[0], data)
+            link.arrive(source, address[0], data, ecn)
+        elif self.port_unreachable and not self.crashed:
+            self.network.complain(self, source, address, errno.ECONNREFUSED, None, data)
+
+    def hear(self, local: tuple[str, int], peer: tuple[str, int], code: int, mtu: int | None, datagram: bytes) -> None:
+        """ICMP says that a datagram from `local`, our address, to `peer` has failed; `mtu` is the largest IP packet."""
+        if mtu is not None:
+            self._path_mtus[peer[0]] = (mtu, self.network.loop.time() + PATH_MTU_LIFETIME)
+        link = self._link_at(local)
+        if link is not None:
+            payload = None if mtu is None else mtu - UDP_IP_HEADERS
+            link.hear(PathError(UdpPath(peer, local[0]), code, payload, datagram[:QUOTED], False))
+
+    def path_mtu(self, address: str) -> int:
+        """The largest IP packet that we believe the way to `address` to carry."""
+        conditions = self.network.conditions(self, address)
+        if conditions.mtu_known:
+            return conditions.mtu
+        learned, expires = self._path_mtus.get(address, (ETHERNET_MTU, 0.0))
+        return min(learned, ETHERNET_MTU) if self.network.loop.time() < expires else ETHERNET_MTU
+
+    def _link_at(self, address: tuple[str, int]) -> SimulatedLink | None:
+        return self._links.get(address) or self._links.get(("0.0.0.0", address[1]))
 
 
 class Boot(Owner, Platform):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.testing.path import UDP_IP_HEADERS
-from utcp.udp.base import Link, LinkCounters, Received, SendError
+from utcp.udp.base import MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
 from utcp.udp.path import SocketAddress, UdpPath
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class SimulatedLink(Link):
         self._descriptor = self._loop.new_descriptor()
         self._arrived: deque[Received] = deque()
         self._waiting = 0  # octets in _arrived
+        self._path_errors: list[PathError] = []
         self._receive_buffer = receive_buffer
         self.overflows = 0
         """Datagrams that found the receive buffer full, and vanished."""
@@ -80,8 +81,13 @@ class SimulatedLink(Link):
             for datagram in transmit.datagrams():
                 self.counters.datagrams_sent += 1
                 self.counters.bytes_sent += len(datagram)
-                self.host.network.carry(self.host, (local, self.port), peer, datagram)
+                self.host.network.carry(self.host, (local, self.port), peer, datagram, transmit.ecn)
         return failed
+
+    def path_errors(self) -> list[PathError]:
+        errors, self._path_errors = self._path_errors, []
+        self.counters.path_errors += len(errors)
+        return errors
 
     @property
     def pending(self) -> bool:
@@ -106,7 +112,7 @@ class SimulatedLink(Link):
 
     def mtu(self, remote: Remote) -> int:
         peer = self._path(remote).peer
-        return self.host.network.conditions(self.host, peer[0]).mtu - UDP_IP_HEADERS
+        return self.host.path_mtu(peer[0]) - UDP_IP_HEADERS
 
     @property
     def receive_capacity(self) -> int:
@@ -116,9 +122,10 @@ class SimulatedLink(Link):
         if not self.closed:
             self.closed = True
             self._arrived.clear()
+            self._path_errors.clear()
             self.host.unbind(self)
 
-    def arrive(self, source: tuple[str, int], local: str, data: bytes) -> None:
+    def arrive(self, source: tuple[str, int], local: str, data: bytes, ecn: int) -> None:
         """A datagram from `source` to our address `local` is here. A full buffer drops it."""
         if self.closed:
             return
@@ -130,7 +137,13 @@ class SimulatedLink(Link):
         self._waiting += len(data)
         if not self._arrived:
             self._loop.readable(self._descriptor)
-        self._arrived.append(Received(data, UdpPath(source, local), None, 0))
+        self._arrived.append(Received(data, UdpPath(source, local), None, ecn))
+
+    def hear(self, error: PathError) -> None:
+        """An ICMP message is here. It is dropped when there are too many."""
+        if not self.closed and len(self._path_errors) < MAX_PATH_ERRORS:
+            self._path_errors.append(error)
+            self._loop.readable(self._descriptor)
 
     def _check_open(self) -> None:
         if self.closed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import errno
 import hashlib
 import random
 import socket
@@ -16,7 +17,7 @@ from typing import Any, Final, TypeVar
 from utcp.testing.host import RECEIVE_BUFFER, Host, is_unnoticed
 from utcp.testing.loop import VirtualLoop
 from utcp.testing.owner import running_owner
-from utcp.testing.path import Conditions, Path
+from utcp.testing.path import Carried, Conditions, Path
 from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict
 from utcp.udp.path import SocketAddress
 from utcp.udp.platform import Platform
@@ -35,6 +36,8 @@ class Sent:
 
     packet: Packet
     arrivals: tuple[float, ...]
+    ecn: int = 0
+    """The two ECN bits, as it arrives with them."""
 
 
 class Network:
@@ -71,7 +74,7 @@ class Network:
         self._conditions: dict[tuple[str, str], Conditions] = {}
         self._paths: dict[tuple[str, str], Path] = {}
         self._cut: dict[tuple[str, str], None] = {}
-        self._held: dict[tuple[str, str], list[tuple[tuple[str, int], tuple[str, int], bytes]]] = {}
+        self._held: dict[tuple[str, str], list[tuple[tuple[str, int], tuple[str, int], bytes, int]]] = {}
         self._rules: list[Rule] = []
         self._digest = hashlib.blake2b(digest_size=16)
         self._by_address: dict[str, Host] = {}
@@ -121,14 +124,24 @@ class Network:
 
     # ------------------------------------------------------------------ what there is
 
-    def host(self, name: str, address: str | None = None, *, receive_buffer: int = RECEIVE_BUFFER) -> Host:
-        """A new host, known by `name` to getaddrinfo. Raises ValueError when the name or address is taken."""
+    def host(
+        self,
+        name: str,
+        address: str | None = None,
+        *,
+        receive_buffer: int = RECEIVE_BUFFER,
+        port_unreachable: bool = False,
+    ) -> Host:
+        """A new host, known by `name` to getaddrinfo. Raises ValueError when the name or address is taken.
+
+        With `port_unreachable` it answers by ICMP where nobody has bound a UDP port, instead of keeping silent.
+        """
         if address is None:
             number = len(self.hosts) + 1
             address = f"10.0.{number >> 8}.{number & 255}"
         if name in self.hosts or address in self._by_address:
             raise ValueError(f"there is a host {name!r}, or one at {address}, already")
-        host = Host(self, name, address, receive_buffer)
+        host = Host(self, name, address, receive_buffer, port_unreachable=port_unreachable)
         self.hosts[name] = host
         self._by_address[address] = host
         return host
@@ -205,8 +218,8 @@ class Network:
     def release(self, a: Host, b: Host) -> None:
         """Deliver now what was held, in order, and hold no longer."""
         for pair in ((a.name, b.name), (b.name, a.name)):
-            for source, address, data in self._held.pop(pair, []):
-                self.loop.call_soon(self.hosts[pair[1]].receive, source, address, data)
+            for held in self._held.pop(pair, []):
+                self.loop.call_soon(self.hosts[pair[1]].receive, *held)
 
     def crash(self, host: Host) -> None:
         """Power off: see Host.crash."""
@@ -228,36 +241,76 @@ class Network:
 
     # ------------------------------------------------------------------ carrying
 
-    def carry(self, source: Host, sender: tuple[str, int], address: SocketAddress, data: bytes) -> None:
-        """Send a datagram from `sender`, an address of `source`, to `address`."""
+    def carry(self, source: Host, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int = 0) -> None:
+        """Send a datagram from `sender`, an address of `source`, to `address`, with these ECN bits."""
         destination = self.host_at(source, address[0])
         if destination is None:  # the link has said so
             return
         now = self.loop.time()
-        packet = Packet(self.sent, now, source.name, destination.name, data)
+        packet = Packet(self.sent, now, source.name, destination.name, data, ecn)
         self.sent += 1
-        arrivals = tuple(self._arrivals(packet, source, destination))
+        carried = self._carried(packet, source, destination)
+        arrivals = tuple(carried.arrivals)
         target = (address[0], address[1])
         held = self._held.get((source.name, destination.name))
         if held is not None:
-            held += [(sender, target, data)] * len(arrivals)
+            held += [(sender, target, data, carried.ecn)] * len(arrivals)
         else:
             for arrival in arrivals:
-                self.loop.call_at(arrival, destination.receive, sender, target, data, context=self._context)
-        self._digest.update(f"{now:.9f} {source.name} {destination.name} {arrivals}".encode() + data)
+                self.loop.call_at(
+                    arrival, destination.receive, sender, target, data, carried.ecn, context=self._context
+                )
+        if carried.too_big:
+            conditions = self.path(source, destination).conditions
+            if conditions.icmp_too_big:
+                self.loop.call_at(
+                    now + conditions.latency,
+                    source.hear,
+                    sender,
+                    target,
+                    errno.EMSGSIZE,
+                    conditions.mtu,
+                    data,
+                    context=self._context,
+                )
+        # Of packets without ECN it says what it always said.
+        marks = f" {ecn}>{carried.ecn}" if ecn else ""
+        self._digest.update(f"{now:.9f} {source.name} {destination.name} {arrivals}{marks}".encode() + data)
         if self.keep_trace:
-            self.trace.append(Sent(packet, arrivals))
+            self.trace.append(Sent(packet, arrivals, carried.ecn))
 
-    def _arrivals(self, packet: Packet, source: Host, destination: Host) -> list[float]:
+    def complain(
+        self,
+        source: Host,
+        sender: tuple[str, int],
+        address: tuple[str, int],
+        code: int,
+        mtu: int | None,
+        datagram: bytes,
+    ) -> None:
+        """Send an ICMP message from `source` about a datagram that went from `sender` to `address`.
+
+        It takes the path's latency, and nothing of its luck: only `partition` and `hold` keep it from arriving.
+        """
+        destination = self.host_at(source, sender[0])
+        if destination is None:
+            return
+        pair = (source.name, destination.name)
+        if pair in self._cut or pair in self._held:
+            return
+        arrival = self.loop.time() + self.conditions(source, sender[0]).latency
+        self.loop.call_at(arrival, destination.hear, sender, address, code, mtu, datagram, context=self._context)
+
+    def _carried(self, packet: Packet, source: Host, destination: Host) -> Carried:
         if (source.name, destination.name) in self._cut:
-            return []
+            return Carried([], packet.ecn)
         path = self.path(source, destination)
         verdict = self._verdict(packet)
         if verdict is PASS:
-            return path.carry(len(packet.data), packet.time)
+            return path.forward(len(packet.data), packet.time, packet.ecn)
         if verdict is DROP:
-            return []
-        return [packet.time + path.conditions.latency + verdict]
+            return Carried([], packet.ecn)
+        return Carried([packet.time + path.conditions.latency + verdict], packet.ecn)
 
     def _verdict(self, packet: Packet) -> Verdict | float:
         try:

@@ -3,10 +3,15 @@
 import random
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 UDP_IP_HEADERS: Final = 28
 """Octets that IPv4 and UDP add to a datagram: they take bandwidth too."""
+
+ETHERNET_MTU: Final = 1500
+
+CE: Final = 3
+"""ECN bits: congestion experienced (RFC 3168 5). 1 and 2 say that the packet may be marked so, 0 that it may not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,9 @@ class Conditions:
     """Bits per second, IP and UDP headers included; None: no limit."""
     queue: int = 1000
     """Packets that wait for the bandwidth at most; further ones are dropped from the tail."""
+    ecn_threshold: int | None = None
+    """A packet that finds so many waiting for the bandwidth, or more, is marked with CE if it is ECN-capable (RFC 3168:
+    its ECN bits are not 0). None: the path marks nothing. `queue` still drops."""
     loss: float = 0.0
     burst_loss: float = 0.0
     """Share of packets lost during a burst (Gilbert-Elliott model); 0: there are no bursts."""
@@ -39,6 +47,12 @@ class Conditions:
     """Share of packets with flipped bits: the UDP checksum drops them on arrival."""
     mtu: int = 1500
     """Largest IP packet. Larger datagrams vanish."""
+    icmp_too_big: bool = False
+    """The sender of a datagram larger than `mtu` is told so by ICMP, after `latency`; False: the path is a black hole
+    for them."""
+    mtu_known: bool = True
+    """Senders know `mtu` beforehand, as that of their own interface. False: they take the path for an Ethernet's, with
+    1500 octets, until ICMP tells otherwise."""
 
     def __post_init__(self) -> None:
         for name in ("loss", "burst_loss", "burst_start", "burst_end", "duplicate", "reorder", "corrupt"):
@@ -47,10 +61,21 @@ class Conditions:
         for name in ("latency", "jitter", "reorder_delay", "queue"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        if self.ecn_threshold is not None and self.ecn_threshold < 0:
+            raise ValueError(f"ecn_threshold must be 0 or more, or None, not {self.ecn_threshold}")
         if self.bandwidth is not None and self.bandwidth <= 0:
             raise ValueError(f"bandwidth must be above 0 bits per second, or None, not {self.bandwidth}")
         if self.mtu < 576:
             raise ValueError(f"mtu must be 576 octets or more (RFC 791), not {self.mtu}")
+
+
+class Carried(NamedTuple):
+    """What becomes of a packet: when it arrives (never, once, or twice) and with which ECN bits; whether it did not
+    because it exceeds the path's `mtu`."""
+
+    arrivals: list[float]
+    ecn: int
+    too_big: bool = False
 
 
 class Path:
@@ -64,17 +89,22 @@ class Path:
         self._departures: deque[float] = deque()  # of those that the bandwidth has kept waiting
         self._last_arrival = 0.0
         self._in_burst = False
-        self.counts = {"sent": 0, "lost": 0, "queue_full": 0, "corrupted": 0, "too_big": 0, "duplicated": 0}
+        kinds = ("sent", "lost", "queue_full", "corrupted", "too_big", "duplicated", "marked")
+        self.counts = dict.fromkeys(kinds, 0)
 
     def carry(self, size: int, now: float) -> list[float]:
         """Send `size` octets of UDP payload at `now`; when they arrive: never, once, or twice."""
+        return self.forward(size, now).arrivals
+
+    def forward(self, size: int, now: float, ecn: int = 0) -> Carried:
+        """Send `size` octets of UDP payload at `now`, in a packet with these ECN bits."""
         conditions, rng = self.conditions, self._random
         self.counts["sent"] += 1
         # One number per question and packet, asked or not: a changed knob leaves the others' luck alone.
         luck = [rng.random() for _ in range(7)]
         if size + UDP_IP_HEADERS > conditions.mtu:
             self.counts["too_big"] += 1
-            return []
+            return Carried([], ecn, too_big=True)
         departure = now
         if conditions.bandwidth is not None:
             departures = self._departures
@@ -82,7 +112,11 @@ class Path:
                 departures.popleft()
             if len(departures) > conditions.queue:  # one is being transmitted, the others wait
                 self.counts["queue_full"] += 1
-                return []
+                return Carried([], ecn)
+            # Whether it will be lost further on or not: the mark comes with the packet's place in the queue.
+            if ecn and conditions.ecn_threshold is not None and len(departures) > conditions.ecn_threshold:
+                self.counts["marked"] += 1
+                ecn = CE
             begin = departures[-1] if departures else now
             departure = begin + (size + UDP_IP_HEADERS) * 8 / conditions.bandwidth
             departures.append(departure)
@@ -90,10 +124,10 @@ class Path:
             self._in_burst = luck[0] >= conditions.burst_end if self._in_burst else luck[0] < conditions.burst_start
         if luck[1] < (conditions.burst_loss if self._in_burst else conditions.loss):
             self.counts["lost"] += 1
-            return []
+            return Carried([], ecn)
         if luck[2] < conditions.corrupt:
             self.counts["corrupted"] += 1
-            return []
+            return Carried([], ecn)
         arrival = departure + conditions.latency + luck[3] * conditions.jitter
         if luck[4] < conditions.reorder:
             arrival += conditions.reorder_delay
@@ -101,5 +135,5 @@ class Path:
             arrival = self._last_arrival = max(arrival, self._last_arrival)
         if luck[5] < conditions.duplicate:
             self.counts["duplicated"] += 1
-            return [arrival, arrival + luck[6] * max(conditions.latency, 0.001)]
-        return [arrival]
+            return Carried([arrival, arrival + luck[6] * max(conditions.latency, 0.001)], ecn)
+        return Carried([arrival], ecn)

@@ -22,6 +22,8 @@ class Packet:
     """Names of hosts."""
     destination: str
     data: bytes
+    ecn: int = 0
+    """The two ECN bits, as sent."""
 
     @property
     def segment(self) -> Segment | None:

@@ -8,6 +8,12 @@ from utcp.udp.path import SocketAddress
 BATCH_OCTETS: Final = 2 << 20
 """What `Link.receive` takes in at once: some milliseconds of work, in which the event loop serves nobody else."""
 
+MAX_PATH_ERRORS: Final = 64
+"""What one call of `Link.path_errors` returns at most: whoever floods us with ICMP gets no more of our time."""
+
+QUOTED: Final = 128
+"""Octets of a quoted segment that a link keeps: a TCP header has at most 60."""
+
 
 class Received(NamedTuple):
     """A datagram, or a train of them: `segment_size` octets each, the last perhaps shorter (None: one datagram).
@@ -28,6 +34,25 @@ class SendError(NamedTuple):
     errno: int
 
 
+class PathError(NamedTuple):
+    """What a router, the peer's host or our own kernel has said about a datagram of ours (ICMP: RFC 792, RFC 4443).
+
+    `errno` is what Linux makes of the message: ECONNREFUSED for an unreachable port, EHOSTUNREACH, ENETUNREACH,
+    EMSGSIZE and so on. `mtu` belongs to EMSGSIZE: the largest payload that gets through, counted as `Link.mtu` counts;
+    None when the message does not say. `quoted` is the beginning of the segment that it is about, 64 octets or more
+    where the router quotes so much, and empty when it quotes nothing of it (RFC 792 asks for 8 octets, which end with
+    the UDP header). Anybody can forge ICMP: RFC 5927 says how the quoted sequence number is to be checked.
+
+    `local`: our own kernel says so, about what it was asked to send. Then it is true, and nothing is quoted.
+    """
+
+    remote: Remote
+    errno: int
+    mtu: int | None
+    quoted: bytes
+    local: bool
+
+
 class LinkCounters:
     """What passed through a link since it was made. A train is one call and many datagrams; bytes are UDP payload."""
 
@@ -38,6 +63,7 @@ class LinkCounters:
         "datagrams_received",
         "datagrams_sent",
         "not_unicast",
+        "path_errors",
         "receive_calls",
         "receive_errors",
         "segmentation_refused",
@@ -50,6 +76,7 @@ class LinkCounters:
         self.datagrams_received = 0
         self.bytes_received = 0
         self.receive_errors = 0
+        self.path_errors = 0  # those that `path_errors()` has returned
         self.not_unicast = 0  # datagrams to a broadcast or multicast address, dropped
         self.send_calls = 0  # with those that failed
         self.datagrams_sent = 0
@@ -88,14 +115,26 @@ class Link:
         """Send in order, never waiting. What finds no room becomes `pending`; what fails is lost and reported."""
         raise NotImplementedError
 
+    def path_errors(self) -> list[PathError]:
+        """What ICMP has said about our datagrams since the last call, at most MAX_PATH_ERRORS of it: to be asked after
+        every `receive()` and `send()`. What is more comes with the next call, after the next `receive()`."""
+        return []
+
     @property
     def pending(self) -> bool:
         """Whether something waits for room. Until it has gone, ask the stack for no more: its timers do not know."""
         raise NotImplementedError
 
     def flush_pending(self) -> list[SendError]:
-        """Go on sending what waited: when the descriptor has become writable."""
+        """Go on sending what waited: when there may be room again (`watch_room`)."""
         raise NotImplementedError
+
+    def watch_room(self, wanted: bool) -> bool:
+        """Whether the descriptor, for as long as that is `wanted`, becomes readable also when there is room to send.
+
+        False: it does not; watch the descriptor for being writable.
+        """
+        return False
 
     def remote(self, address: SocketAddress) -> Remote:
         """How the stack names a peer's UDP address. Raises OSError when there is no route to it."""

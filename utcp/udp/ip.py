@@ -1,4 +1,4 @@
-"""IPv4 and IPv6 packets around a TCP segment (RFC 791, RFC 8200): built, and taken apart."""
+"""IPv4 and IPv6 packets around a TCP segment or an ICMP message (RFC 791, RFC 8200): built, and taken apart."""
 
 import socket
 from struct import Struct
@@ -8,6 +8,10 @@ from utcp.wire.checksum import PROTOCOL, internet_checksum
 
 IPV4_HEADER_LENGTH: Final = 20
 IPV6_HEADER_LENGTH: Final = 40
+ICMP: Final = 1
+"""In IPv4's protocol field."""
+ICMPV6: Final = 58
+"""In IPv6's next header."""
 
 _TTL: Final = 64  # RFC 1700
 _DONT_FRAGMENT: Final = 0x4000
@@ -32,31 +36,32 @@ class FragmentedPacket(ValueError):
 
 
 class ForeignPacket(ValueError):
-    """Another version of IP, or another protocol than TCP in it."""
+    """Another version of IP, or a protocol in it that is neither TCP nor that version's ICMP."""
 
 
 class Packet(NamedTuple):
-    """A packet's addresses, its two ECN bits, and the segment in it."""
+    """A packet's addresses, its two ECN bits, the segment in it or, when `protocol` says so, the ICMP message."""
 
     source: bytes
     destination: bytes
     ecn: int
     segment: bytes
+    protocol: int = PROTOCOL
 
 
-def build(family: int, source: bytes, destination: bytes, ecn: int, segment: bytes) -> bytes:
+def build(family: int, source: bytes, destination: bytes, ecn: int, segment: bytes, protocol: int = PROTOCOL) -> bytes:
     """The packet that carries `segment`, not to be fragmented on its way. `family` is AF_INET or AF_INET6."""
     size = len(segment)
     if family == socket.AF_INET6:
-        return _IPV6.pack(6 << 28 | ecn << 20, size, PROTOCOL, _TTL, source, destination) + segment
+        return _IPV6.pack(6 << 28 | ecn << 20, size, protocol, _TTL, source, destination) + segment
     # The identification is of no use to a packet that is never a fragment (RFC 6864 4.1).
-    fields = (0x45, ecn, IPV4_HEADER_LENGTH + size, 0, _DONT_FRAGMENT, _TTL, PROTOCOL)
+    fields = (0x45, ecn, IPV4_HEADER_LENGTH + size, 0, _DONT_FRAGMENT, _TTL, protocol)
     checksum = internet_checksum(_IPV4.pack(*fields, 0, source, destination))
     return _IPV4.pack(*fields, checksum, source, destination) + segment
 
 
 def parse(family: int, data: bytes) -> Packet:
-    """Take apart a packet that should carry TCP; octets behind its end are ignored.
+    """Take apart a packet that should carry TCP or ICMP; octets behind its end are ignored.
 
     Raises MalformedPacket, FragmentedPacket, ForeignPacket.
     """
@@ -83,9 +88,9 @@ def _parse_ipv4(data: bytes) -> Packet:
         raise MalformedPacket("header checksum")
     if fragment & _FRAGMENT:
         raise FragmentedPacket
-    if protocol != PROTOCOL:
+    if protocol not in (PROTOCOL, ICMP):
         raise ForeignPacket
-    return Packet(source, destination, tos & 3, data[header_length:total_length])
+    return Packet(source, destination, tos & 3, data[header_length:total_length], protocol)
 
 
 def _parse_ipv6(data: bytes) -> Packet:
@@ -102,8 +107,8 @@ def _parse_ipv6(data: bytes) -> Packet:
         next_header, start = data[start], start + 8 * (data[start + 1] + 1)
     if next_header == _FRAGMENT_HEADER:
         raise FragmentedPacket
-    if next_header != PROTOCOL:
+    if next_header not in (PROTOCOL, ICMPV6):
         raise ForeignPacket
     if start > end:
         raise MalformedPacket("extension header length")
-    return Packet(source, destination, first >> 20 & 3, data[start:end])
+    return Packet(source, destination, first >> 20 & 3, data[start:end], next_header)

@@ -1,17 +1,19 @@
 """Where datagrams go: names of remotes, and what the kernel's routing says about the way there."""
 
 import socket
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, cast
 
-from utcp.udp.sockopt import path_payload
+from utcp.udp.sockopt import SocketAddress, path_payload
 
-SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-"""`(host, port)` for IPv4, `(host, port, flowinfo, scope_id)` for IPv6; the host is numeric."""
+__all__ = ["Route", "Routes", "SocketAddress", "UdpPath"]
 
 ROUTE_LIFETIME: Final = 30.0
 """Seconds a route is believed. The kernel forgets a path MTU it has learned after 10 minutes (RFC 1191 6.3)."""
 
 MAX_ROUTES: Final = 1024
+
+MAX_PROBES: Final = 16
+"""Sockets kept to ask with: one for each of our addresses that peers write to."""
 
 
 class UdpPath(NamedTuple):
@@ -31,17 +33,22 @@ class Route(NamedTuple):
 
 
 class Routes:
-    """The kernel's answers about routes, kept for ROUTE_LIFETIME and for at most MAX_ROUTES hosts."""
+    """The kernel's answers about routes, kept for ROUTE_LIFETIME and for at most MAX_ROUTES hosts.
+
+    It asks by connecting a UDP socket, which sends nothing. One socket for each of our addresses is kept for that, so a
+    question about a host never heard of, as each SYN of a flood brings one, costs three system calls (6 microseconds).
+    """
 
     def __init__(self, family: int) -> None:
         self._family = family
         self._known: dict[tuple[str, int, str], tuple[Route, float]] = {}
+        self._probes: dict[tuple[str, int], socket.socket] = {}
+        self._closed = False
 
     def find(self, peer: SocketAddress, local: str, now: float) -> Route:
         """The route to `peer`, from our address `local` ("" for whichever the kernel chooses).
 
-        A question not asked before costs five system calls on a socket of its own (about 20 microseconds); nothing is
-        sent. Raises OSError when there is no route or the host is not a numeric address (names are not looked up here).
+        Raises OSError when there is no route or the host is not a numeric address (names are not looked up here).
         """
         key = (peer[0], _scope_id(peer), local)
         known = self._known.get(key)
@@ -55,24 +62,66 @@ class Routes:
         return route
 
     def forget(self, peer: SocketAddress, local: str) -> None:
-        """Ask again next time: a send has failed in a way that says the route has changed."""
+        """Ask again next time: something says that the route has changed."""
         self._known.pop((peer[0], _scope_id(peer), local), None)
 
+    def close(self) -> None:
+        """Keep no sockets from now on. Idempotent."""
+        self._closed = True
+        self._close_probes()
+
     def _ask(self, peer: SocketAddress, local: str) -> Route:
-        numeric = socket.getaddrinfo(
-            peer[0], peer[1], self._family, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        )[0][4]
-        address = numeric
-        scope_id = _scope_id(peer)
-        if scope_id:
-            address = (*numeric[:3], scope_id)
-        with socket.socket(self._family, socket.SOCK_DGRAM) as probe:
-            if local:
-                probe.bind((local, 0) if len(address) == 2 else (local, 0, 0, address[3]))
-            probe.connect(address)
-            # As the kernel names it: 0.0.0.0 has become 127.0.0.1, a scope id stays only where the address needs one.
-            connected = probe.getpeername()
-            return Route(connected[0], _scope_id(connected), probe.getsockname()[0], path_payload(probe))
+        address = self._numeric(peer)
+        if not local or self._closed:
+            with socket.socket(self._family, socket.SOCK_DGRAM) as probe:
+                if local:
+                    probe.bind(_any_port(local, address))
+                return _route(probe, address)
+        key = (local, _scope_id(address))
+        kept = self._probes.get(key)
+        if kept is None:
+            if len(self._probes) >= MAX_PROBES:
+                self._close_probes()
+            kept = socket.socket(self._family, socket.SOCK_DGRAM)
+            try:
+                kept.bind(_any_port(local, address))
+            except BaseException:
+                kept.close()
+                raise
+            self._probes[key] = kept
+        try:
+            return _route(kept, address)
+        except OSError:
+            # Perhaps our address is gone, and with it all that this socket can tell.
+            self._probes.pop(key).close()
+            raise
+
+    def _numeric(self, peer: SocketAddress) -> SocketAddress:
+        """`peer` without names in it: connect() would look them up, and wait."""
+        try:
+            socket.inet_pton(self._family, peer[0])
+        except OSError:  # "fe80::1%eth0", "127.1", or a name
+            flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+            found = socket.getaddrinfo(peer[0], peer[1], self._family, socket.SOCK_DGRAM, flags=flags)[0][4]
+            scope_id = _scope_id(peer)
+            return cast("SocketAddress", (*found[:3], scope_id) if scope_id else found)
+        return peer
+
+    def _close_probes(self) -> None:
+        for probe in self._probes.values():
+            probe.close()
+        self._probes.clear()
+
+
+def _route(probe: socket.socket, address: SocketAddress) -> Route:
+    probe.connect(address)
+    # As the kernel names it: 0.0.0.0 has become 127.0.0.1, a scope id stays only where the address needs one.
+    connected = probe.getpeername()
+    return Route(connected[0], _scope_id(connected), probe.getsockname()[0], path_payload(probe))
+
+
+def _any_port(local: str, towards: SocketAddress) -> SocketAddress:
+    return (local, 0) if len(towards) == 2 else (local, 0, 0, towards[3])
 
 
 def _scope_id(address: SocketAddress) -> int:

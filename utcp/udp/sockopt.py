@@ -12,6 +12,8 @@ from struct import Struct
 from typing import Final, TypeAlias
 
 ControlMessage: TypeAlias = tuple[int, int, bytes]
+SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+"""`(host, port)` for IPv4, `(host, port, flowinfo, scope_id)` for IPv6; the host is numeric."""
 
 SOL_UDP: Final = 17
 UDP_SEGMENT: Final = 103  # Linux 4.18
@@ -19,11 +21,15 @@ UDP_GRO: Final = 104  # Linux 5.0
 IP_TOS: Final = 1
 IP_PKTINFO: Final = 8
 IP_MTU_DISCOVER: Final = 10
+IP_RECVERR: Final = 11
+IP_RECVTOS: Final = 13
 IP_MTU: Final = 14
 IPV6_MTU_DISCOVER: Final = 23
 IPV6_MTU: Final = 24
+IPV6_RECVERR: Final = 25
 IPV6_RECVPKTINFO: Final = 49
 IPV6_PKTINFO: Final = 50
+IPV6_RECVTCLASS: Final = 66
 IPV6_TCLASS: Final = 67
 SO_SNDBUFFORCE: Final = 32
 SO_RCVBUFFORCE: Final = 33
@@ -41,7 +47,7 @@ RECEIVE_SIZE: Final = 65536
 """No datagram and no train is larger: UDP's length field has 16 bits."""
 
 CONTROL_SIZE: Final = 128
-"""Room for the control messages of one receive: a segment size (24 octets) and an IPv6 PKTINFO (40)."""
+"""Room for the control messages of one receive: a segment size (24 octets), an IPv6 PKTINFO (40), a TOS octet (24)."""
 
 _NATIVE_INT: Final = Struct("=i")
 _NATIVE_U16: Final = Struct("=H")
@@ -85,14 +91,31 @@ def report_local_address(sock: socket.socket) -> bool:
     return _set(sock, socket.IPPROTO_IP, IP_PKTINFO, 1)
 
 
+def report_ecn(sock: socket.socket) -> bool:
+    """Ask that each datagram tells its TOS octet or traffic class. A train has one: the kernel joins no datagrams in
+    which it differs (inet_gro_flush() and its like compare it)."""
+    if not IS_LINUX:
+        return False
+    ipv4 = _set(sock, socket.IPPROTO_IP, IP_RECVTOS, 1)  # of an IPv6 socket too: it may carry IPv4
+    return _set(sock, socket.IPPROTO_IPV6, IPV6_RECVTCLASS, 1) if sock.family == socket.AF_INET6 else ipv4
+
+
+def report_errors(sock: socket.socket) -> bool:
+    """Ask for what ICMP says about what the socket has sent: see `utcp.udp.error_queue`."""
+    if not IS_LINUX:
+        return False
+    ipv4 = _set(sock, socket.IPPROTO_IP, IP_RECVERR, 1)
+    return _set(sock, socket.IPPROTO_IPV6, IPV6_RECVERR, 1) if sock.family == socket.AF_INET6 else ipv4
+
+
 def discover_path_mtu(sock: socket.socket) -> None:
     """Never fragment a datagram that fits the path's MTU as the kernel knows it; fragment one that does not.
 
     That is IP_PMTUDISC_WANT, set because a sysctl can turn it off. `mtu()` tells the stack that same MTU, so segments
-    fit and leave with DF. When the path's MTU shrinks under an open connection (ICMP "too big" reaches the kernel; an
-    unconnected socket hears nothing of it), IP_PMTUDISC_DO would answer every further full-sized segment with EMSGSIZE
-    and the connection would die; with WANT its retransmissions arrive, in fragments, and new connections see the new
-    MTU.
+    fit and leave with DF. When the path's MTU shrinks under an open connection (ICMP "too big" reaches the kernel, and
+    us by `Link.path_errors`), IP_PMTUDISC_DO would answer every further full-sized segment with EMSGSIZE; with WANT
+    what was cut for the old MTU still arrives, in fragments, until the connection cuts smaller. Probes of RFC 8899
+    leave with DF, since none is larger than what `mtu()` says.
     """
     if IS_LINUX:
         if sock.family == socket.AF_INET6:
@@ -129,12 +152,22 @@ def path_payload(sock: socket.socket) -> int:
         mtu = sock.getsockopt(socket.IPPROTO_IP, IP_MTU)
     # The kernel says no more than the length fields can: loopback's 65536 is 65535 for IPv4, a payload of 65507, and
     # a payload of 65488 for IPv6 (65527 would go, in two fragments).
-    return mtu - _IP_HEADER[sock.family] - _UDP_HEADER
+    return udp_payload(sock.family, mtu)
+
+
+def udp_payload(family: int, mtu: int) -> int:
+    """The largest UDP payload in an IP packet of `mtu` octets without options or extension headers."""
+    return mtu - _IP_HEADER[socket.AddressFamily(family)] - _UDP_HEADER
 
 
 def default_payload(family: int) -> int:
     """The largest UDP payload on an Ethernet, where the kernel does not tell: 1472 for IPv4, 1452 for IPv6."""
-    return _DEFAULT_MTU - _IP_HEADER[socket.AddressFamily(family)] - _UDP_HEADER
+    return udp_payload(family, _DEFAULT_MTU)
+
+
+def packet_family(peer: SocketAddress) -> socket.AddressFamily:
+    """The family of the packets that go to `peer`: an IPv6 socket's peer may be an IPv4 address, mapped into IPv6."""
+    return socket.AF_INET6 if len(peer) == 4 and not peer[0].startswith("::ffff:") else socket.AF_INET
 
 
 def segment_size_message(segment_size: int) -> ControlMessage:
@@ -148,11 +181,17 @@ def read_segment_size(value: bytes) -> int:
     return size
 
 
+@lru_cache(maxsize=8)
 def ecn_message(family: int, ecn: int) -> ControlMessage:
-    """For a send: the two ECN bits of the IP header."""
+    """For a send: the two ECN bits of the IP header. `family` is that of the packet, not of the socket."""
     if family == socket.AF_INET6:
         return socket.IPPROTO_IPV6, IPV6_TCLASS, _NATIVE_INT.pack(ecn)
     return socket.IPPROTO_IP, IP_TOS, _NATIVE_INT.pack(ecn)
+
+
+def read_ecn(value: bytes) -> int:
+    """The two ECN bits in IPv4's TOS octet or IPv6's traffic class, which is an int."""
+    return (value[0] | value[-1]) & 3  # of the int's octets, the last is 0, or the first is: whichever its order
 
 
 @lru_cache(maxsize=1024)

@@ -10,11 +10,20 @@ from struct import pack, unpack_from
 from typing import Final, Self
 
 from utcp.tcp.transmit import Remote, Transmit
-from utcp.udp import ip
-from utcp.udp.base import BATCH_OCTETS, Link, LinkCounters, Received, SendError
+from utcp.udp import icmp, ip
+from utcp.udp.base import (
+    BATCH_OCTETS,
+    MAX_PATH_ERRORS,
+    QUOTED,
+    Link,
+    LinkCounters,
+    PathError,
+    Received,
+    SendError,
+)
 from utcp.udp.link import MAX_PENDING, PENDING_OVERHEAD
 from utcp.udp.path import SocketAddress
-from utcp.wire.checksum import fill, pseudo_header, verify
+from utcp.wire.checksum import PROTOCOL, fill, pseudo_header, verify
 
 DEVICE: Final = "/dev/net/tun"
 
@@ -40,7 +49,16 @@ class TunCounters(LinkCounters):
     What was dropped on arrival has one count each; `not_unicast` is an invalid source address (MUST-63).
     """
 
-    __slots__ = ("bad_checksums", "foreign", "fragments", "malformed", "not_ours")
+    __slots__ = (
+        "bad_checksums",
+        "foreign",
+        "fragments",
+        "icmp_dropped",
+        "icmp_foreign",
+        "icmp_malformed",
+        "malformed",
+        "not_ours",
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,6 +67,9 @@ class TunCounters(LinkCounters):
         self.fragments = 0
         self.foreign = 0  # another protocol, or another version of IP than our address is of
         self.not_ours = 0  # to another address
+        self.icmp_malformed = 0  # or its checksum is wrong
+        self.icmp_foreign = 0  # no error, or not about a segment of ours
+        self.icmp_dropped = 0  # more than MAX_PATH_ERRORS between two calls of `path_errors()`
 
 
 class TunLink(Link):
@@ -58,7 +79,7 @@ class TunLink(Link):
     TUN interface without packet information (`open_tun`) does that, and so does a SOCK_SEQPACKET socket, behind which
     anything may lie. `mtu` is the largest packet in octets, `queue` how many can wait to be read.
 
-    A remote is `(host, 0)`, in IPv6 `(host, 0, 0, 0)`: there are no UDP ports. ICMP is not heard. Raises ValueError for
+    A remote is `(host, 0)`, in IPv6 `(host, 0, 0, 0)`: there are no UDP ports. Raises ValueError for
     an address that no host can have and an MTU below IP's minimum.
     """
 
@@ -72,15 +93,16 @@ class TunLink(Link):
             raise ValueError(f"a numeric address is needed, not {address!r}") from None
         if not ip.is_unicast(self._octets):
             raise ValueError(f"no host can have the address {address}")
-        smallest = 1280 if self.family == socket.AF_INET6 else 68  # RFC 8200 5, RFC 791 3.2
-        if mtu < smallest:
-            raise ValueError(f"mtu must be {smallest} octets or more, not {mtu}")
+        self._smallest_mtu = 1280 if self.family == socket.AF_INET6 else 68  # RFC 8200 5, RFC 791 3.2
+        if mtu < self._smallest_mtu:
+            raise ValueError(f"mtu must be {self._smallest_mtu} octets or more, not {mtu}")
         self._address = self._socket_address(self._octets)
-        header = ip.IPV6_HEADER_LENGTH if self.family == socket.AF_INET6 else ip.IPV4_HEADER_LENGTH
-        self._payload = mtu - header
+        self._header_length = ip.IPV6_HEADER_LENGTH if self.family == socket.AF_INET6 else ip.IPV4_HEADER_LENGTH
+        self._payload = mtu - self._header_length
         self._queue = queue
         self._pending: deque[tuple[Remote, bytes]] = deque()
         self._pending_octets = 0
+        self._path_errors: list[PathError] = []
         self.counters = TunCounters()
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
@@ -154,6 +176,11 @@ class TunLink(Link):
                     break  # the rest would fail alike
         return errors
 
+    def path_errors(self) -> list[PathError]:
+        errors, self._path_errors = self._path_errors, []
+        self.counters.path_errors += len(errors)
+        return errors
+
     @property
     def pending(self) -> bool:
         return bool(self._pending)
@@ -220,11 +247,36 @@ class TunLink(Link):
                 counters.not_ours += 1
             elif not ip.is_unicast(packet.source):
                 counters.not_unicast += 1
+            elif packet.protocol != PROTOCOL:
+                self._hear(packet)
             elif not verify(packet.segment, pseudo_header(packet.source, packet.destination)):
                 counters.bad_checksums += 1
             else:
                 return Received(packet.segment, self._socket_address(packet.source), None, packet.ecn)
         return None
+
+    def _hear(self, packet: ip.Packet) -> None:
+        """Keep what an ICMP message says about a segment of ours, for `path_errors()`."""
+        counters = self.counters
+        try:
+            error = icmp.parse(self.family, packet.source, packet.destination, packet.segment)
+        except icmp.MalformedMessage:
+            counters.icmp_malformed += 1
+            return
+        except icmp.ForeignMessage:
+            counters.icmp_foreign += 1
+            return
+        if error.source != self._octets or not ip.is_unicast(error.destination):
+            counters.icmp_foreign += 1
+            return
+        if len(self._path_errors) >= MAX_PATH_ERRORS:
+            counters.icmp_dropped += 1
+            return
+        mtu = None
+        if error.mtu is not None and error.mtu >= self._smallest_mtu:
+            mtu = error.mtu - self._header_length
+        remote = self._socket_address(error.destination)
+        self._path_errors.append(PathError(remote, error.errno, mtu, error.quoted[:QUOTED], False))
 
     def _write(self, packet: bytes) -> int:
         """Write one packet; 0, or the errno that prevented it."""

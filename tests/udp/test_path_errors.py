@@ -1,0 +1,356 @@
+"""ICMP errors from the kernel's error queue: told with the remote's name, to whoever watches; and nothing else lost."""
+
+import asyncio
+import errno
+import select
+import socket
+from collections.abc import Callable
+
+import pytest
+import uvloop
+
+from tests.aio.peers import until
+from tests.udp.conftest import Keep
+from tests.udp.sockets import (
+    LOOPBACK,
+    WILDCARD,
+    ScriptedSocket,
+    all_arrive,
+    arrives,
+    both_families,
+    needs_ipv6,
+    needs_linux,
+    needs_offload,
+)
+from utcp.tcp.transmit import Remote, Transmit
+from utcp.udp import base, error_queue, sockopt
+from utcp.udp.link import PathError, UdpLink
+from utcp.udp.path import SocketAddress, UdpPath
+
+pytestmark = needs_linux
+
+both_loops = pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+SEGMENT = bytes(range(100, 140))
+
+
+def closed_port(family: int) -> SocketAddress:
+    """An address where nobody receives."""
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.bind(LOOPBACK[family])
+        address: SocketAddress = sock.getsockname()
+        return address
+
+
+def single(remote: Remote, data: bytes = SEGMENT) -> Transmit:
+    return Transmit(remote, [data], len(data))
+
+
+def is_readable(link: UdpLink) -> bool:
+    return bool(select.select([link], [], [], 0)[0])
+
+
+def errors_of(link: UdpLink) -> list[PathError]:
+    """What is told after something has been heard."""
+    assert select.select([link], [], [], 5)[0], "nothing was heard within 5 s"
+    assert link.receive() == []
+    return link.path_errors()
+
+
+@both_families
+@pytest.mark.parametrize("offload", [True, False])
+def test_a_port_unreachable_is_told_with_the_segment(family: int, offload: bool, keep: Keep) -> None:
+    a = keep(UdpLink.bind(family, LOOPBACK[family], offload=offload))
+    remote = a.remote(closed_port(family))
+    assert a.path_errors() == []
+    assert a.send([single(remote)]) == []
+    assert errors_of(a) == [PathError(remote, errno.ECONNREFUSED, None, SEGMENT, False)]
+    assert a.path_errors() == []
+    assert not is_readable(a)
+    assert a.counters.path_errors == 1
+
+
+@both_families
+def test_on_a_wildcard_socket_the_remote_is_the_path(family: int, keep: Keep) -> None:
+    a = keep(UdpLink.bind(family, WILDCARD[family]))
+    address = closed_port(family)
+    remote = a.remote(address)
+    assert isinstance(remote, UdpPath)
+    a.send([single(remote)])
+    assert [error.remote for error in errors_of(a)] == [remote]
+
+
+def test_the_path_has_the_address_that_the_datagram_left_from(keep: Keep) -> None:
+    a = keep(UdpLink.bind(socket.AF_INET, WILDCARD[socket.AF_INET]))
+    remote = UdpPath(closed_port(socket.AF_INET), "127.0.0.9")
+    a.send([single(remote)])
+    assert [error.remote for error in errors_of(a)] == [remote]
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["::", "::ffff:127.0.0.1"])
+def test_ipv4_on_an_ipv6_socket(host: str, keep: Keep) -> None:
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    sock.bind((host, 0))
+    a = keep(UdpLink(sock))
+    remote = a.remote(("::ffff:127.0.0.1", closed_port(socket.AF_INET)[1], 0, 0))
+    a.send([single(remote)])
+    assert errors_of(a) == [PathError(remote, errno.ECONNREFUSED, None, SEGMENT, False)]
+
+
+def test_no_more_is_quoted_than_the_headers_need(keep: Keep) -> None:
+    a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    a.send([single(closed_port(socket.AF_INET), SEGMENT * 10)])
+    (error,) = errors_of(a)
+    assert error.quoted == (SEGMENT * 10)[: base.QUOTED]
+
+
+@needs_offload
+def test_a_train_that_nobody_receives(keep: Keep) -> None:
+    a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    address = closed_port(socket.AF_INET)
+    a.send([Transmit(address, [SEGMENT * 5], 200, 40)])
+    errors = errors_of(a)
+    assert {(error.remote, error.errno, error.quoted[:40]) for error in errors} == {
+        (address, errno.ECONNREFUSED, SEGMENT)
+    }
+
+
+@both_families
+def test_the_error_of_one_peer_costs_no_other_a_datagram(family: int, keep: Keep) -> None:
+    """The kernel has the next call fail, whoever it is for."""
+    a = keep(UdpLink.bind(family, LOOPBACK[family]))
+    b = keep(UdpLink.bind(family, LOOPBACK[family]))
+    refused, remote = a.remote(closed_port(family)), a.remote(b.address)
+    for number in range(10):
+        assert a.send([single(refused), single(remote, bytes((number,)))]) == []
+        b.send([single(b.remote(a.address), b"reply")])
+    assert all_arrive(b, 10) == [bytes((number,)) for number in range(10)]
+    assert all_arrive(a, 10) == [b"reply"] * 10
+    assert a.counters.send_errors == 0
+    assert [error.remote for error in a.path_errors()] == [refused] * 10
+
+
+@needs_offload
+def test_the_error_of_one_peer_does_not_split_the_train_of_another(keep: Keep) -> None:
+    sock = ScriptedSocket()
+    a = keep(UdpLink(sock))
+    b = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    sock.send_script.append(errno.EMSGSIZE)  # a router's, about another datagram
+    assert a.send([Transmit(b.address, [bytes(2300)], 2300, 1000)]) == []
+    assert a.counters.segmentation_refused == 0
+    assert sock.sends == 1
+
+
+def test_a_send_that_fails_for_itself_leaves_nothing_in_the_queue(keep: Keep) -> None:
+    """What the kernel says of itself is in the queue too, and would have the descriptor readable for ever."""
+    a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    address = closed_port(socket.AF_INET)
+    (failed,) = a.send([single(address, bytes(65_530))])
+    assert failed.errno == errno.EMSGSIZE
+    assert is_readable(a)
+    assert a.path_errors() == []
+    assert not is_readable(a)
+
+
+def test_what_one_call_tells_is_bounded_and_the_rest_comes(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(error_queue, "MAX_PATH_ERRORS", 4)
+    a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    address = closed_port(socket.AF_INET)
+    for number in range(10):
+        a.send([single(address, bytes((number,)))])
+    told = []
+    for expected in (4, 4, 2, 0):
+        errors = a.path_errors()
+        assert len(errors) == expected
+        told += [error.quoted[0] for error in errors]
+        assert is_readable(a) == (len(told) < 10)
+    assert told == list(range(10))
+
+
+def test_a_queue_that_no_call_was_told_of_is_found(keep: Keep) -> None:
+    """Should it come to that, the descriptor must not be readable for ever."""
+    a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    address = closed_port(socket.AF_INET)
+    a.send([single(address)])
+    with pytest.raises(ConnectionRefusedError):
+        a._socket.recv(1)  # somebody else's call took the hint
+    turns = 0
+    while is_readable(a):
+        turns += 1
+        assert turns < 5
+        a.receive()
+        a.path_errors()
+    assert a.counters.path_errors == 1
+
+
+def test_the_queue_is_not_asked_while_all_is_well(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    b = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    monkeypatch.setattr(error_queue, "read", lambda *_: pytest.fail("a system call for nothing"))
+    for _ in range(3):
+        b.send([single(a.address)])
+        assert a.path_errors() == []
+        arrives(a)
+        assert a.path_errors() == []
+        a.send([single(b.address)])
+        a.receive()  # a timer's look
+        assert a.path_errors() == []
+
+
+def test_too_big_has_the_route_asked_for_again(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    remote = closed_port(socket.AF_INET)
+    before = a.mtu(remote)
+    monkeypatch.setattr("utcp.udp.path.path_payload", lambda _: 1172)
+    told = PathError(remote, errno.ECONNREFUSED, None, b"", False)
+    monkeypatch.setattr(error_queue, "read", lambda *_: ([told], True))
+    a._ask_queue = True
+    a.path_errors()
+    assert a.mtu(remote) == before
+    told = PathError(remote, errno.EMSGSIZE, 1172, b"", False)
+    a._ask_queue = True
+    assert a.path_errors() == [told]
+    assert a.mtu(remote) == 1172
+
+
+@needs_offload
+@pytest.mark.parametrize("code", [errno.EMSGSIZE, errno.EINVAL])
+def test_a_train_refused_because_the_path_has_become_narrower_is_told(
+    code: int, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves, in fragments; and the stack must hear that it should cut smaller."""
+    sock = ScriptedSocket()
+    a = keep(UdpLink(sock))
+    b = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    a.mtu(b.address)
+    monkeypatch.setattr("utcp.udp.path.path_payload", lambda _: 999)
+    sock.refuses_trains = code
+    for size, told in ((999, []), (1000, [PathError(b.address, errno.EMSGSIZE, 999, b"", True)])):
+        assert a.send([Transmit(b.address, [bytes(2 * size)], 2 * size, size)]) == []
+        assert a.path_errors() == told
+        assert all_arrive(b, 2) == [bytes(size)] * 2
+    for _ in range(100):
+        a.send([Transmit(b.address, [bytes(2000)], 2000, 1000)])
+    assert len(a.path_errors()) == base.MAX_PATH_ERRORS
+
+
+def test_what_a_too_big_message_says() -> None:
+    """As struct sock_extended_err has it: Linux writes it in the machine's own byte order."""
+
+    def understood(code: int, origin: int, info: int, family: int = socket.AF_INET) -> PathError | None:
+        level, kind = (
+            (socket.IPPROTO_IP, sockopt.IP_RECVERR)
+            if family == socket.AF_INET
+            else (socket.IPPROTO_IPV6, sockopt.IPV6_RECVERR)
+        )
+        value = error_queue._EXTENDED_ERROR.pack(code, origin, 3, 4, 0, info, 0) + bytes(16)
+        peer: SocketAddress = ("192.0.2.1", 9) if family == socket.AF_INET else ("2001:db8::1", 9, 0, 0)
+        return error_queue._understand(b"quoted", [(level, kind, value)], peer, lambda address, _: address)
+
+    four, six = ("192.0.2.1", 9), ("2001:db8::1", 9, 0, 0)
+    assert understood(errno.EMSGSIZE, 2, 1400) == PathError(four, errno.EMSGSIZE, 1372, b"quoted", False)
+    assert understood(errno.EMSGSIZE, 3, 1400, socket.AF_INET6) == PathError(
+        six, errno.EMSGSIZE, 1352, b"quoted", False
+    )
+    for too_small in (0, 67):
+        assert understood(errno.EMSGSIZE, 2, too_small) == PathError(four, errno.EMSGSIZE, None, b"quoted", False)
+    assert understood(errno.EMSGSIZE, 3, 1279, socket.AF_INET6) == PathError(
+        six, errno.EMSGSIZE, None, b"quoted", False
+    )
+    assert understood(errno.EHOSTUNREACH, 2, 1400) == PathError(four, errno.EHOSTUNREACH, None, b"quoted", False)
+    assert understood(errno.EMSGSIZE, 1, 1400) is None  # the kernel's own
+    assert understood(0, 4, 0) is None  # a time stamp
+
+
+@both_loops
+def test_a_loop_hears_errors_and_then_datagrams_and_rests(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], keep: Keep
+) -> None:
+    a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    b = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    refused = closed_port(socket.AF_INET)
+    heard: list[bytes] = []
+    errors: list[PathError] = []
+    wakeups = 0
+
+    def readable() -> None:
+        nonlocal wakeups
+        wakeups += 1
+        heard.extend(item.data for item in a.receive())
+        errors.extend(a.path_errors())
+
+    async def listen() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(a.fileno(), readable)
+        try:
+            for number in range(1, 6):
+                a.send([single(refused)])
+                await until(lambda number=number: len(errors) == number)  # type: ignore[misc]  # a loop variable, bound
+                b.send([single(a.address, bytes((number,)))])
+                await until(lambda number=number: len(heard) == number)  # type: ignore[misc]  # a loop variable, bound
+            before = wakeups
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+            assert wakeups == before
+        finally:
+            loop.remove_reader(a.fileno())
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(listen())
+    assert wakeups <= 10
+    assert errors == [PathError(refused, errno.ECONNREFUSED, None, SEGMENT, False)] * 5
+
+
+@both_loops
+def test_a_loop_hears_of_room(new_loop: Callable[[], asyncio.AbstractEventLoop], keep: Keep) -> None:
+    a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    calls = 0
+
+    def readable() -> None:
+        nonlocal calls
+        calls += 1
+
+    async def turns() -> int:
+        before = calls
+        for _ in range(5):
+            await asyncio.sleep(0.001)
+        return calls - before
+
+    async def listen() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(a.fileno(), readable)
+        try:
+            assert await turns() == 0
+            assert a.watch_room(True)
+            assert await turns() > 0
+            assert a.watch_room(False)
+            await turns()  # one may be on its way
+            assert await turns() == 0
+        finally:
+            loop.remove_reader(a.fileno())
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(listen())
+
+
+def test_elsewhere_than_on_linux_the_socket_itself_is_watched(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockopt, "IS_LINUX", False)
+    a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    assert a.fileno() == a._socket.fileno()
+    assert not a.watch_room(True)
+    assert a.path_errors() == []
+
+
+def test_a_closed_link_is_silent() -> None:
+    a = UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET])
+    address = closed_port(socket.AF_INET)
+    for _ in range(2):
+        a.send([single(address)])
+    assert a._ask_queue
+    a.close()
+    assert a.fileno() == -1
+    assert a.watch_room(False)
+    assert a.path_errors() == []

@@ -1,0 +1,127 @@
+"""ICMP and ICMPv6 messages about a TCP segment of ours (RFC 792, RFC 1191, RFC 4443): taken apart."""
+
+import errno
+import socket
+from typing import Final, NamedTuple
+
+from utcp.udp.ip import ICMPV6, IPV4_HEADER_LENGTH, IPV6_HEADER_LENGTH
+from utcp.wire.checksum import PROTOCOL, internet_checksum
+
+_HEADER_LENGTH: Final = 8
+_PORTS_AND_SEQUENCE: Final = 8
+"""What a router quotes of the segment at least (RFC 792); without it nobody can tell whose it was."""
+
+_UNREACHABLE, _TIME_EXCEEDED, _PARAMETER_PROBLEM = 3, 11, 12
+_FRAGMENTATION_NEEDED: Final = 4
+_UNREACHABLE_V6, _TOO_BIG_V6, _TIME_EXCEEDED_V6, _PARAMETER_PROBLEM_V6 = 1, 2, 3, 4
+
+# By code: what Linux reports for it. The codes from 6 on are RFC 1122's and RFC 1812's.
+_IPV4_UNREACHABLE: Final = (
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ENOPROTOOPT,
+    errno.ECONNREFUSED,
+    errno.EMSGSIZE,
+    errno.EOPNOTSUPP,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    getattr(errno, "ENONET", errno.EHOSTUNREACH),
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EHOSTUNREACH,
+)
+_IPV6_UNREACHABLE: Final = (
+    errno.ENETUNREACH,
+    errno.EACCES,
+    errno.EHOSTUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ECONNREFUSED,
+    errno.EACCES,
+    errno.EACCES,
+)
+
+
+class MalformedMessage(ValueError):
+    """Too short for what it says it is, or its checksum is wrong."""
+
+
+class ForeignMessage(ValueError):
+    """Not an error about a TCP segment: an echo, a neighbour's, a source quench (RFC 9293 MUST-55: to be ignored)."""
+
+
+class IcmpError(NamedTuple):
+    """What went wrong (`errno`, and the MTU of the next hop when it is EMSGSIZE and tells), and with which segment:
+    where it came from and went to, and how it began."""
+
+    errno: int
+    mtu: int | None
+    source: bytes
+    destination: bytes
+    quoted: bytes
+
+
+def parse(family: int, source: bytes, destination: bytes, message: bytes) -> IcmpError:
+    """Take apart the ICMP message in a packet from `source` to `destination`. The quoted packet may be cut off.
+
+    Raises MalformedMessage, ForeignMessage.
+    """
+    if len(message) < _HEADER_LENGTH:
+        raise MalformedMessage("length")
+    summed = message
+    if family == socket.AF_INET6:  # RFC 4443 2.3
+        summed = source + destination + len(message).to_bytes(4, "big") + bytes((0, 0, 0, ICMPV6)) + message
+    if internet_checksum(summed + bytes(len(summed) & 1)):
+        raise MalformedMessage("checksum")
+    kind, code = message[0], message[1]
+    if family == socket.AF_INET6:
+        error = _ipv6_error(kind, code)
+        mtu = int.from_bytes(message[4:8], "big")
+    else:
+        error = _ipv4_error(kind, code)
+        mtu = int.from_bytes(message[6:8], "big")
+    if error is None:
+        raise ForeignMessage
+    return IcmpError(
+        error, mtu or None if error == errno.EMSGSIZE else None, *_quoted(family, message[_HEADER_LENGTH:])
+    )
+
+
+def _ipv4_error(kind: int, code: int) -> int | None:
+    if kind == _UNREACHABLE:
+        return _IPV4_UNREACHABLE[code] if code < len(_IPV4_UNREACHABLE) else None
+    if kind == _TIME_EXCEEDED:
+        return errno.EHOSTUNREACH
+    return errno.EPROTO if kind == _PARAMETER_PROBLEM else None
+
+
+def _ipv6_error(kind: int, code: int) -> int | None:
+    if kind == _UNREACHABLE_V6:
+        return _IPV6_UNREACHABLE[code] if code < len(_IPV6_UNREACHABLE) else None
+    if kind == _TOO_BIG_V6:
+        return errno.EMSGSIZE
+    if kind == _TIME_EXCEEDED_V6:
+        return errno.EHOSTUNREACH
+    return errno.EPROTO if kind == _PARAMETER_PROBLEM_V6 else None
+
+
+def _quoted(family: int, packet: bytes) -> tuple[bytes, bytes, bytes]:
+    """The addresses of a quoted packet, and what there is of the segment in it. Its lengths and its header's checksum
+    are not looked at: a router may have changed what they cover."""
+    version = 6 if family == socket.AF_INET6 else 4
+    if not packet or packet[0] >> 4 != version:
+        raise MalformedMessage("quoted version")
+    if version == 6:
+        start, inner, addresses = IPV6_HEADER_LENGTH, 6, slice(8, 24)
+    else:
+        start, inner, addresses = (packet[0] & 0x0F) * 4, 9, slice(12, 16)
+    if start < IPV4_HEADER_LENGTH or len(packet) < start + _PORTS_AND_SEQUENCE:
+        raise MalformedMessage("quoted length")
+    if packet[inner] != PROTOCOL:
+        raise ForeignMessage
+    width = addresses.stop - addresses.start
+    destination = packet[addresses.stop : addresses.stop + width]
+    return packet[addresses], destination, packet[start:]

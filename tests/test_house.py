@@ -33,6 +33,7 @@ PURE = {
     "collections",
     "dataclasses",
     "enum",
+    "errno",
     "functools",
     "hashlib",
     "heapq",

@@ -67,7 +67,7 @@ class Flow:
         self._number = 0
         self._newest = 0
         self._delivered_at = self._first_sent_at = 0.0
-        self._app_limited_until = 0
+        self._app_limited_until = -1
         self._next_send = 0.0
         self._tick = 0.0
         self._quiet_since = 0.0
@@ -117,7 +117,7 @@ class Flow:
         controller.on_sent(self.in_flight, self.now)
         departure = Departure(self.now, self.delivered, self._delivered_at, self._first_sent_at)
         departure.lost = self.lost
-        departure.app_limited = self.delivered < self._app_limited_until
+        departure.app_limited = self.delivered <= self._app_limited_until
         rate = controller.pacing_rate
         late = self.now - self._next_send
         train = max(2 * MSS, int((min(late, TICK) + TICK) * rate)) if rate < inf else 1 << 30

@@ -165,9 +165,14 @@ def test_share_of_the_bottleneck(mbit: float, rtt: float, loss: float, least: fl
 
 def test_the_limit_for_losses_is_a_limit() -> None:
     """Twice as much as it bears: the rate falls, as that of the draft does."""
-    _, flow = on_path(50, 0.02, loss=0.10)
+    controller, flow = on_path(50, 0.02, loss=0.10)
     flow.run(2)
     assert flow.run(4) < 0.6 * flow.rate
+    shares = []
+    for _ in range(50):
+        flow.run(0.02)
+        shares.append(controller.bw_shortterm / controller.max_bw)
+    assert min(shares) < 0.7
 
 
 @pytest.mark.parametrize("rtt", [0.02, 0.1])
@@ -179,6 +184,46 @@ def test_a_short_queue(rtt: float) -> None:
     before_lost, before_sent = flow.lost, flow.sent
     flow.run(4)
     assert flow.lost - before_lost < 0.02 * (flow.sent - before_sent)
+
+
+def test_a_short_queue_is_left_some_room() -> None:
+    """Once a probe has found the limit, 15 % of it stay free (BBR.Headroom)."""
+    controller, flow = on_path(20, 0.1, queue=20)
+    flow.run(6)
+    while controller.state != PROBE_BW_CRUISE:
+        flow.run(0.01)
+    flow.run(flow.rtt)
+    assert 0.95 * bdp(flow) < controller.inflight_longterm / MSS < 1.3 * bdp(flow)
+    assert controller.cwnd <= 0.85 * controller.inflight_longterm
+
+
+def test_more_room_is_found_behind_a_limit() -> None:
+    """`inflight_longterm` grows by one, two, four segments a round: it does not stand for ever."""
+    controller, flow = on_path(20, 0.04, queue=20)
+    flow.run(4)
+    assert controller.inflight_longterm < inf
+    while controller.state != PROBE_BW_CRUISE:
+        flow.run(0.01)
+    assert controller._prev_probe_too_high
+    flow.rate *= 4
+    flow.queue *= 4
+    widened = len(controller.changes)
+    flow.run(8)
+    ups = [(at, state) for at, state in controller.changes[widened:] if state in (PROBE_BW_REFILL, PROBE_BW_UP)]
+    # The first probe turns round where the last one met with losses, and as there are none now, it is repeated at once.
+    assert [state for _, state in ups[:4]] == [PROBE_BW_REFILL, PROBE_BW_UP] * 2
+    assert ups[2][0] - ups[1][0] < 5 * flow.rtt
+    assert controller.max_bw > 0.9 * flow.rate
+    assert controller.inflight_longterm > 0.9 * bdp(flow) * MSS
+
+
+def test_a_path_that_holds_less_than_a_segment() -> None:
+    """There is still room for three trains of two segments (5.5.8.1)."""
+    controller, flow = on_path(5, 0.001)
+    flow.run(1)
+    assert bdp(flow) < 1
+    assert flow.run(2) > 0.98 * flow.rate
+    assert 6 * MSS <= controller.cwnd <= 12 * MSS
 
 
 def test_reordering() -> None:
@@ -285,6 +330,35 @@ def test_probe_rtt_empties_half_of_the_path_every_five_seconds() -> None:
     assert controller.changes[-1][1] in PROBE_BW
 
 
+def test_after_probe_rtt_all_is_as_before() -> None:
+    controller, flow = on_path(20, 0.04)
+    flow.run(4)
+    window = controller.cwnd
+    while controller.state != PROBE_RTT:
+        flow.run(0.01)
+    cycle = controller._cycle_count
+    flow.run(0.15)
+    assert controller.cwnd < 0.3 * window
+    while controller.state == PROBE_RTT:
+        flow.run(0.002)
+    assert controller.cwnd > 0.9 * window
+    flow.run(5 * flow.rtt)
+    assert controller._cycle_count == cycle  # what was measured in ProbeRTT says nothing of the path's rate
+
+
+def test_probe_rtt_is_over_after_an_idle_time() -> None:
+    controller, flow = on_path(20, 0.04)
+    while controller.state != PROBE_RTT:
+        flow.run(0.01)
+    flow.run(0.1)
+    window = controller.cwnd
+    flow.pause(3)
+    assert controller.state == PROBE_RTT
+    flow.run(0.01)  # something leaves, and no ACK is back
+    assert controller.state == PROBE_BW_CRUISE
+    assert controller.cwnd > 2 * window
+
+
 def test_probe_rtt_measures_the_path_without_its_queue() -> None:
     controller, flow = on_path(20, 0.04)
     flow.run(4)
@@ -316,7 +390,7 @@ def test_no_burst_after_idle() -> None:
 def test_an_application_that_sends_little_is_not_taken_for_the_path() -> None:
     controller, flow = on_path()
     flow.run(2)
-    for _ in range(40):
+    for _ in range(200):
         flow.pause(0.05)
         flow.run(0.004)
     assert controller.max_bw == pytest.approx(flow.rate, rel=0.05)
@@ -351,6 +425,7 @@ def test_too_many_losses_in_a_probe_bound_what_is_in_flight() -> None:
     assert controller.state == PROBE_BW_DOWN
     assert controller.inflight_longterm == pytest.approx(199 * MSS, rel=0.01)
     bound = controller.inflight_longterm
+    left = departure(controller, 150)
     for _ in range(20):
         controller.on_lost(MSS, left, 1.0)
     assert controller.inflight_longterm == bound  # once a probe

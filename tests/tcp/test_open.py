@@ -795,7 +795,7 @@ def test_syn_that_crosses_ours_is_no_loss() -> None:
     t.receives("S. 0:0 ack 1")
     t.drain()
     assert t.state == ESTABLISHED
-    assert t.info.retransmits == 0
+    assert t.info.total_retrans == 0
     assert t.info.cwnd == 10 * MSS
 
 

@@ -465,7 +465,7 @@ def test_two_duplicate_acks_do_not() -> None:
     t.receives(". 1:1 ack 1", ". 1:1 ack 1")
     t.sends(". 10001:11001 ack 1", ". 11001:12001 ack 1")
     t.receives(". 1:1 ack 12001")
-    assert t.info.retransmits == 0
+    assert t.info.total_retrans == 0
 
 
 def test_limited_transmit_respects_the_peers_window() -> None:
@@ -482,7 +482,7 @@ def test_acks_that_are_no_duplicates() -> None:
     t.receives(*(f". 1:1 ack 1 win {window}" for window in range(60_100, 60_700, 100)))
     t.receives(*(f"P. {start}:{start + 10} ack 1 win 60600" for start in range(1, 61, 10)))
     t.silent()
-    assert t.info.retransmits == 0
+    assert t.info.total_retrans == 0
     t = established()
     for _ in range(6):
         t.receives(". 1:1 ack 1")
@@ -497,7 +497,7 @@ def test_full_ack_ends_recovery() -> None:
     sent = t.flow.snd_nxt
     t.receives(f". 1:1 ack {sent}")
     assert MSS <= t.info.cwnd <= 5 * MSS
-    assert t.info.retransmits == 1
+    assert t.info.total_retrans == 1
     assert len(t.drain()) <= 5
 
 
@@ -511,7 +511,7 @@ def test_partial_ack_sends_the_next_hole_at_once() -> None:
     t.receives(". 1:1 ack 6001")
     assert t.flow.seq(t.drain()[0]) == 6001
     assert t.info.ssthresh == 5 * MSS  # one reduction for one window's losses
-    assert t.info.retransmits == 3
+    assert t.info.total_retrans == 3
 
 
 def test_duplicate_acks_in_recovery_let_new_segments_go() -> None:

@@ -26,6 +26,7 @@ _TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
 
 def segment_arrives(connection: Connection, segment: Segment, now: float) -> None:
     """RFC 9293 3.10.7.3 (SYN_SENT) and 3.10.7.4 (the states after it)."""
+    connection.segs_in += 1
     receive = connection.receive_side
     if connection.state == SYN_SENT:
         _arrives_in_syn_sent(connection, segment, now)
@@ -156,6 +157,7 @@ def _process_marks(connection: Connection, segment: Segment) -> None:
     if segment.flags & CWR:
         connection.ece = 0
     if segment.ecn == CONGESTION_EXPERIENCED:
+        connection.stack.counters.in_ce_pkts += 1
         connection.ece = ECE
         connection.ack_now()
 
@@ -185,6 +187,7 @@ def _process_syn(connection: Connection, segment: Segment, now: float) -> bool:
     if connection.state == SYN_RCVD and connection.passive and in_window:
         connection.vanish(now)  # RFC 9293 3.10.7.4, fourth: back to LISTEN
         return False
+    connection.stack.counters.syn_challenges += 1
     _challenge(connection, now)  # RFC 5961 4.2, whatever the sequence number
     return False
 
@@ -352,8 +355,12 @@ def _process_text(connection: Connection, seq: int, payload: bytes, fin: bool, n
         return  # the peer's FIN was taken: no text follows it
     if connection.closed_by_user and payload and diff((seq + len(payload)) & MASK, receive.rcv_nxt) > 0:
         # SHLD-3: the user has closed and cannot read this; the peer learns that it was not read.
+        connection.stack.counters.aborts_on_data += 1
         connection.reset_peer(connection.undelivered("the peer sent data after close()"), now)
         return
+    if payload:
+        connection.data_segs_in += 1
+        connection.last_data_received = now
     advanced = receive.accept(seq, payload, fin)
     if advanced and receive.readable:
         connection.tell(event.READABLE)

@@ -6,6 +6,7 @@ It owns the state and coordinates its parts; each part owns its variables. What 
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from utcp.config import Config
@@ -53,6 +54,7 @@ from utcp.tcp.timers import (
     Timers,
 )
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
+from utcp.tcp.timers import NAMES as TIMER_NAMES
 from utcp.tcp.transmit import Buffer
 from utcp.wire import ACK, CWR, ECE, HEADER_LENGTH, RST, Segment
 from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
@@ -80,10 +82,13 @@ class Connection:
     __slots__ = (
         "_events",
         "_path",
+        "bytes_retrans",
         "closed_by_user",
         "config",
         "congestion",
         "context",
+        "data_segs_in",
+        "data_segs_out",
         "displaced",
         "ece",
         "ecn",
@@ -96,6 +101,7 @@ class Connection:
         "keepalive_interval",
         "keepalive_probes",
         "key",
+        "last_data_received",
         "last_heard",
         "last_sent",
         "linger",
@@ -121,6 +127,8 @@ class Connection:
         "retransmits",
         "rtt",
         "sack",
+        "segs_in",
+        "segs_out",
         "send_side",
         "soft_error",
         "stack",
@@ -171,7 +179,7 @@ class Connection:
         self.send_side = SendSide(
             iss, config.send_buffer or _INITIAL_SEND_BUFFER, config.send_buffer or config.max_send_buffer
         )
-        self.receive_side = ReceiveSide(config.recv_buffer)
+        self.receive_side = ReceiveSide(config.recv_buffer, stack.counters)
         self.rtt = RttEstimator(config.rto_initial, config.rto_min, config.rto_max)
         self.receive_mss = receive_mss
         """The MSS that we offer: the largest payload we take in one segment."""
@@ -183,7 +191,7 @@ class Connection:
         """The largest payload that the peer says it takes."""
         self.path_mtu = PathMtu(self.mss)
         self.congestion = controller(config.congestion_control, self.mss, iss)
-        self.recovery = Recovery(self.congestion, self.rtt, now)
+        self.recovery = Recovery(self.congestion, self.rtt, stack.counters, now)
         self.pacer = Pacer(now)
         self.timers = Timers()
         self.ts_offset = ts_offset
@@ -199,12 +207,20 @@ class Connection:
         self.retransmits = 0
         """Timeouts in a row without progress: what R2 counts (RFC 9293 3.8.3)."""
         self.total_retransmits = 0
+        self.bytes_retrans = 0
+        """Payload octets that left again."""
+        self.segs_in = 0
+        """Segments of all kinds, and those with text among them."""
+        self.data_segs_in = 0
+        self.segs_out = 0
+        self.data_segs_out = 0
         self.probes = 0
         """Window probes since the window closed: their back-off."""
         self.probe_due = False
         self.tail_probe_due = False
         self.last_sent = now
         self.last_heard = now
+        self.last_data_received: float | None = None
         self.next_challenge = 0.0
         self.soft_error: OSError | None = None
         """What the network has said of the peer since it last acknowledged something."""
@@ -391,8 +407,10 @@ class Connection:
         elif self.state == SYN_SENT:
             self.finish(None, now)
         elif self.linger == 0:
+            self.stack.counters.aborts_on_data += 1
             self.reset_peer(None, now)
         elif self.receive_side.readable:
+            self.stack.counters.aborts_on_close += 1
             self.reset_peer(self.undelivered("closed with unread received data"), now, with_ack=True)
         else:
             self.shutdown(now)
@@ -406,6 +424,7 @@ class Connection:
         """ABORT (RFC 9293 3.10.5): RST to the peer, everything queued is dropped, ENDED without error."""
         self.closed_by_user = True
         if self.state in (SYN_RCVD, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT):
+            self.stack.counters.aborts_on_data += 1
             self.reset_peer(None, now)
         elif self.state in (SYN_SENT, CLOSING, LAST_ACK):
             self.finish(None, now)
@@ -452,36 +471,84 @@ class Connection:
             states.append(CLOSED)
         return tuple(reversed(states))
 
-    def info(self) -> ConnectionInfo:
-        """The connection's variables now (RFC 9293 3.10.6, STATUS)."""
-        send, receive = self.send_side, self.receive_side
+    def info(self, now: float | None = None) -> ConnectionInfo:
+        """The connection's variables (RFC 9293 3.10.6, STATUS), the last ones once it has ended. Times are counted up
+        to `now`; None: up to when it last sent something new or heard of its peer."""
+        if now is None:
+            now = max(self.last_sent, self.last_heard)
+        send, receive, recovery, rtt = self.send_side, self.receive_side, self.recovery, self.rtt
+        last_data = self.last_data_received
         return ConnectionInfo(
             state=state.NAMES[self.state],
             path=tuple(state.NAMES[number] for number in self.path),
+            timers=self._seconds_left(now),
             local_port=self.local_port,
             remote_port=self.remote_port,
             snd_una=send.snd_una,
             snd_nxt=send.snd_nxt,
             snd_wnd=send.snd_wnd,
+            unacknowledged=send.flight_size,
+            in_flight=recovery.in_flight,
+            sacked=recovery.board.sacked,
+            lost=recovery.board.lost,
+            retrans=recovery.board.resent_in_flight,
+            unsent=send.unsent,
             rcv_nxt=receive.rcv_nxt,
             rcv_wnd=receive.window,
-            mss=self.mss,
+            unread=receive.readable,
+            congestion_control=self.config.congestion_control,
+            ca_state=recovery.phase_name,
             cwnd=self.congestion.cwnd,
             ssthresh=self.congestion.ssthresh,
-            srtt=self.rtt.srtt,
-            rttvar=self.rtt.rttvar,
-            rto=self.rtt.rto,
-            retransmits=self.total_retransmits,
-            unacknowledged=send.flight_size,
-            unsent=send.unsent,
-            unread=receive.readable,
-            bytes_sent=send.sent,
+            pacing_rate=self.pacer.rate,
+            delivery_rate=recovery.delivery.rate,
+            delivery_rate_app_limited=recovery.delivery.rate_app_limited,
+            retransmits=self.retransmits,
+            backoff=rtt.backoff,
+            probes=self.probes + self.keepalive_probes,
+            reord_seen=recovery.reord_seen,
+            dsack_dups=recovery.dsack_dups,
+            srtt=rtt.srtt,
+            rttvar=rtt.rttvar,
+            rto=rtt.rto,
+            min_rtt=rtt.min_rtt,
+            ato=self.config.delayed_ack,
+            last_data_sent=now - self.last_sent,
+            last_ack_recv=now - self.last_heard,
+            last_data_recv=None if last_data is None else now - last_data,
+            mss=self.mss,
+            rcv_mss=receive.mss,
+            advmss=self.receive_mss,
+            pmtu=self.mss + HEADER_LENGTH + (TIMESTAMPS_LENGTH if self.timestamps else 0),
+            bytes_sent=send.sent + self.bytes_retrans,
+            bytes_retrans=self.bytes_retrans,
             bytes_acked=send.acked,
             bytes_received=receive.bytes_received,
+            segs_out=self.segs_out,
+            data_segs_out=self.data_segs_out,
+            segs_in=self.segs_in,
+            data_segs_in=self.data_segs_in,
+            total_retrans=self.total_retransmits,
+            delivered=recovery.delivery.delivered,
+            delivered_ce=recovery.delivered_ce,
+            rcv_ooopack=receive.out_of_order,
             window_scaling=self.window_scaling,
+            snd_wscale=send.shift,
+            rcv_wscale=receive.shift,
             timestamps=self.timestamps,
             sack=self.sack,
+            ecn=self.ecn,
         )
+
+    def _seconds_left(self, now: float) -> dict[str, float]:
+        """Of each timer that runs."""
+        deadlines = self.timers.deadlines
+        left = {TIMER_NAMES[timer]: max(0.0, due - now) for timer, due in enumerate(deadlines) if due != inf}
+        if self.state == TIME_WAIT:
+            wait = self.stack.time_wait.seconds_left(self.key, now)
+            if wait is not None:
+                left["time_wait"] = wait
+        return left
 
     # ------------------------------------------------------------------ timeouts
 
@@ -514,7 +581,7 @@ class Connection:
                 else:
                     self._time_out(UserTimedOut(), now)
             elif timer == LINGER:
-                self.reset_peer(LingerTimedOut(), now)
+                self._time_out(LingerTimedOut(), now)
             elif timer == PROBE:
                 self.tail_probe_due = True
             elif timer == REORDER:
@@ -534,7 +601,7 @@ class Connection:
         recovery.on_timeout(self.retransmits == 1, now)
         large = recovery.board.first_length > BASE
         if large and self.path_mtu.black_hole_suspected(self.retransmits, now):
-            self._use_mss(self.path_mtu.size)
+            self.use_mss(self.path_mtu.size)
 
     def _exhausted(self) -> bool:
         """R2 is reached (RFC 9293 3.8.3)."""
@@ -566,6 +633,7 @@ class Connection:
             self._time_out(RetransmissionTimedOut(), now)
 
     def _time_out(self, error: OSError, now: float) -> None:
+        self.stack.counters.aborts_on_timeout += 1
         error.__cause__ = self.soft_error
         self.reset_peer(error, now)
 
@@ -583,6 +651,7 @@ class Connection:
         else:
             self.keepalive_probes += 1
             self.keepalive_due = True
+            self.stack.counters.keepalives += 1
             self.timers.set(KEEPALIVE, now + self.keepalive_interval)
 
     # ------------------------------------------------------------------ endings
@@ -612,6 +681,7 @@ class Connection:
         )
         if self.state != SYN_RCVD:
             self.stack.counters.estab_resets += 1
+        self.segs_out += 1
         self.stack.put(self.remote, segment, now)
         self.finish(error, now)
 
@@ -621,44 +691,16 @@ class Connection:
             return None
         return ConnectionAborted(f"Connection aborted: {reason}, {self.send_queue} octets of ours were unacknowledged")
 
-    def path_failed(self, error: OSError, now: float) -> None:
-        """The peer is out of reach: the end of an open; for anything later a soft error, which the user hears of as
-        trouble, and as the cause of what ends the connection if nothing helps (RFC 9293 3.9.2.2, MUST-56)."""
-        if self.state == SYN_SENT:
-            self.finish(error, now)
-        elif self.state == SYN_RCVD and self.passive:
-            self.vanish(now)
-        else:
-            self.soft_error = error
-            self.tell(event.TROUBLE)
-
-    def quotes(self, seq: int) -> bool:
-        """Whether an ICMP message about a segment with this sequence number can be about one that is under way: who
-        cannot see them has to guess (RFC 5927 4.1)."""
-        return (seq - self.send_side.snd_una) & MASK <= self.send_side.flight_size
-
-    def path_mtu_changed(self, mtu: int | None, now: float) -> None:
-        """The kernel's path MTU has changed, or a router says (`mtu`, the largest UDP payload) what it lets through.
-        What was larger is sent again; this is no congestion (RFC 8899 4.4, RFC 1191 6.4)."""
-        limit = min(self.stack.receive_mss(self.remote, self.config), self.peer_mss)
-        if mtu is not None:
-            limit = min(limit, max(mtu - HEADER_LENGTH, self.stack.default_mss))
-        limit -= TIMESTAMPS_LENGTH if self.timestamps else 0
-        if limit != self.path_mtu.limit:
-            self.path_mtu.set_limit(limit)
-            self._use_mss(limit)
-        self.recovery.lose_larger(limit)
-        self.touch()
-
     def mtu_probe_over(self, size: int, arrived: bool, now: float) -> None:
         """What became of a probe of the path MTU (RFC 8899 5.2)."""
         if arrived:
             self.path_mtu.arrived(size, now)
         else:
             self.path_mtu.lost(size, now)
-        self._use_mss(self.path_mtu.size)
+        self.use_mss(self.path_mtu.size)
 
-    def _use_mss(self, mss: int) -> None:
+    def use_mss(self, mss: int) -> None:
+        """The path takes segments of this size from now on."""
         if mss != self.mss:
             self.mss = mss
             self.congestion.set_mss(mss)

@@ -1,4 +1,4 @@
-"""Totals of one stack, under the names that SNMP and Linux's nstat gave them where they have one."""
+"""Totals of one stack, and the names that SNMP (RFC 4022) and Linux's `nstat` have for them."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,45 @@ class Counters:
     retrans_segs: int = 0
     timeouts: int = 0
     """Retransmission timeouts."""
+    fast_retrans: int = 0
+    """Segments sent again in fast recovery."""
+    slow_start_retrans: int = 0
+    """Segments sent again after a timeout, other than the one that the timer stood for."""
+    lost_retransmits: int = 0
+    """Segments that were taken for lost again after they had been sent again."""
+    loss_probes: int = 0
+    """Tail loss probes sent (RFC 8985 7)."""
+    loss_probe_recoveries: int = 0
+    """Tail loss probes that repaired a loss."""
+    sack_recoveries: int = 0
+    """Fast recoveries of connections with SACK, and of those without."""
+    reno_recoveries: int = 0
+    spurious_rtos: int = 0
+    """Timeouts after which it turned out that nothing had been lost (RFC 5682, RFC 4015)."""
+    sack_reorderings: int = 0
+    """ACKs that told of something overtaken on the way."""
+    dsacks_received: int = 0
+    """ACKs that told of something received twice (RFC 2883): in order, and out of order."""
+    dsacks_ofo_received: int = 0
+    ofo_queued: int = 0
+    """Segments that arrived out of order and were kept, and those that were not for want of room."""
+    ofo_drops: int = 0
+    in_ce_pkts: int = 0
+    """Segments of connections with ECN that arrived with a congestion mark."""
+    keepalives: int = 0
+    """Keepalive probes."""
     active_opens: int = 0
     passive_opens: int = 0
     attempt_fails: int = 0
     """Opens that ended before they were established."""
     estab_resets: int = 0
     """Established connections ended by RST, theirs or ours."""
+    aborts_on_timeout: int = 0
+    """Connections and active opens ended because the peer did not answer in time."""
+    aborts_on_close: int = 0
+    """Connections closed by their user with data unread, and so reset (RFC 9293 3.6.1, SHLD-3)."""
+    aborts_on_data: int = 0
+    """Connections reset by their user (`abort`, a linger time of 0), or because data came after `close`."""
     out_rsts: int = 0
     listen_overflows: int = 0
     """SYNs, and ACKs that would have completed a cookie's handshake, dropped because `backlog` connections waited to
@@ -37,6 +70,9 @@ class Counters:
     resets_withheld: int = 0
     """RSTs in reply to unknown segments that did not leave because of `reset_rate`."""
     challenge_acks: int = 0
+    """ACKs to segments that may be an attacker's (RFC 5961)."""
+    syn_challenges: int = 0
+    """SYNs on a connection that had seen one; few of them are answered by a challenge ACK."""
     paws_drops: int = 0
     out_of_window_icmps: int = 0
     """ICMP errors about segments that are not under way."""
@@ -44,3 +80,53 @@ class Counters:
     """Connections that went through TIME_WAIT."""
     time_wait_reuses: int = 0
     """New connections accepted from TIME_WAIT (RFC 6191)."""
+
+    def snmp(self) -> dict[str, int]:
+        """The totals as `nstat` names them, MIB and all: Tcp and Ip as in RFC 4022, TcpExt and IpExt as in Linux.
+
+        OutSegs is without what was sent again, and EstabResets counts resets while closing as well. Not among them are
+        `resets_withheld`, which has no name there; DSACKs sent, because this TCP sends none; TCPAbortFailed, because a
+        reset needs no memory that might be missing.
+        """
+        return {
+            "TcpActiveOpens": self.active_opens,
+            "TcpPassiveOpens": self.passive_opens,
+            "TcpAttemptFails": self.attempt_fails,
+            "TcpEstabResets": self.estab_resets,
+            "TcpInSegs": self.in_segs,
+            "TcpOutSegs": self.out_segs - self.retrans_segs,
+            "TcpRetransSegs": self.retrans_segs,
+            "TcpInErrs": self.in_errs,
+            "TcpOutRsts": self.out_rsts,
+            "TcpExtSyncookiesSent": self.syncookies_sent,
+            "TcpExtSyncookiesRecv": self.syncookies_recv,
+            "TcpExtSyncookiesFailed": self.syncookies_failed,
+            "TcpExtOutOfWindowIcmps": self.out_of_window_icmps,
+            "TcpExtTW": self.time_waits,
+            "TcpExtTWRecycled": self.time_wait_reuses,
+            "TcpExtPAWSEstab": self.paws_drops,
+            "TcpExtListenOverflows": self.listen_overflows,
+            "TcpExtListenDrops": self.listen_drops,
+            "TcpExtTCPReqQFullDoCookies": self.tcp_req_q_full_do_cookies,
+            "TcpExtTCPRenoRecovery": self.reno_recoveries,
+            "TcpExtTCPSackRecovery": self.sack_recoveries,
+            "TcpExtTCPSACKReorder": self.sack_reorderings,
+            "TcpExtTCPLostRetransmit": self.lost_retransmits,
+            "TcpExtTCPFastRetrans": self.fast_retrans,
+            "TcpExtTCPSlowStartRetrans": self.slow_start_retrans,
+            "TcpExtTCPTimeouts": self.timeouts,
+            "TcpExtTCPLossProbes": self.loss_probes,
+            "TcpExtTCPLossProbeRecovery": self.loss_probe_recoveries,
+            "TcpExtTCPSpuriousRTOs": self.spurious_rtos,
+            "TcpExtTCPDSACKRecv": self.dsacks_received,
+            "TcpExtTCPDSACKOfoRecv": self.dsacks_ofo_received,
+            "TcpExtTCPAbortOnData": self.aborts_on_data,
+            "TcpExtTCPAbortOnClose": self.aborts_on_close,
+            "TcpExtTCPAbortOnTimeout": self.aborts_on_timeout,
+            "TcpExtTCPKeepAlive": self.keepalives,
+            "TcpExtTCPOFOQueue": self.ofo_queued,
+            "TcpExtTCPOFODrop": self.ofo_drops,
+            "TcpExtTCPChallengeACK": self.challenge_acks,
+            "TcpExtTCPSYNChallenge": self.syn_challenges,
+            "IpExtInCEPkts": self.in_ce_pkts,
+        }

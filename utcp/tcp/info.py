@@ -1,42 +1,165 @@
-"""A connection's variables at one moment, for people and tools."""
+"""A connection's variables at one moment, for people and tools (RFC 9293 3.10.6, STATUS)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionInfo:
-    """Names as in RFC 9293 and 6298; times in seconds, sizes in octets, sequence numbers absolute."""
+    """What TCP_INFO of Linux shows, under its names without `tcpi_`; state and sequence variables as RFC 9293 has them.
+
+    Units are the same everywhere: seconds, octets, octets per second. Linux has microseconds (milliseconds in some
+    fields), and counts what is in flight, the windows in which it stands, and what is delivered in segments; here only
+    `total_retrans`, `segs_*`, `data_segs_*`, `dsack_dups`, `reord_seen`, `rcv_ooopack`, `retransmits`, `probes` and
+    `backoff` are numbers of something else than octets. Sequence numbers are absolute.
+
+    Of TCP_INFO there is no `fackets` and `last_ack_sent` (Linux does not fill them either), `reordering` (RACK has no
+    threshold that grows: `reord_seen`), `rcv_ssthresh`, `rcv_rtt` and `rcv_space` (the receive buffer does not grow by
+    measurement), `max_pacing_rate` (no such limit), `busy_time`, `rwnd_limited` and `sndbuf_limited` (they would need a
+    clock for each change of what limits the sender), `rehash`, `total_rto*`, and nothing of TCP Fast Open.
+    """
 
     state: str
     path: tuple[str, ...]
     """The states taken so far, the present one last."""
+    timers: dict[str, float]
+    """The timers that run, by their names in `utcp.tcp.timers`, and "time_wait": seconds left, 0 when due."""
     local_port: int
     remote_port: int
+
+    # What was sent and is not acknowledged
     snd_una: int
     snd_nxt: int
     snd_wnd: int
+    """The peer's window, scaled."""
+    unacknowledged: int
+    """Octets of sequence space sent and not acknowledged cumulatively; Linux: `unacked`."""
+    in_flight: int
+    """Those of them that are under way: not SACKed, not taken for lost, or sent again since."""
+    sacked: int
+    """Those that the peer has told of by SACK."""
+    lost: int
+    """Those that are taken for lost and were not sent again yet. Linux counts those that were as well."""
+    retrans: int
+    """Those in flight that were sent again."""
+    unsent: int
+    """Octets accepted from the application and not sent yet; Linux: `notsent_bytes`."""
+
+    # What was received
     rcv_nxt: int
     rcv_wnd: int
-    mss: int
-    """Payload of a full-sized segment as we send them."""
+    """The window last offered, scaled."""
+    unread: int
+    """Octets received and not read by the application yet."""
+
+    # Congestion control and recovery
+    congestion_control: str
+    """The name of the controller (`Config.congestion_control`)."""
+    ca_state: str
+    """"open", "disorder" (something arrived out of order, nothing is taken for lost), "cwr" (the window shrinks after a
+    congestion mark), "recovery" (fast recovery) or "loss" (after a timeout)."""
     cwnd: int
     ssthresh: int
+    pacing_rate: float
+    """Octets per second; infinite when nothing is paced."""
+    delivery_rate: float
+    """The latest measurement, octets per second; 0 before the first."""
+    delivery_rate_app_limited: bool
+    """It was the application, not the path, that set this rate."""
+    retransmits: int
+    """Timeouts in a row without progress."""
+    backoff: int
+    """How often `rto` has been doubled since the last measurement."""
+    probes: int
+    """Window probes and keepalive probes that are unanswered."""
+    reord_seen: int
+    """ACKs that told of something overtaken on the way."""
+    dsack_dups: int
+    """Segments of ours that the peer says it received twice (RFC 2883)."""
+
+    # Times, in seconds
     srtt: float | None
     """None before the first measurement."""
     rttvar: float
     rto: float
-    retransmits: int
-    """Segments sent again since the connection began."""
-    unacknowledged: int
-    """Octets of sequence space in flight."""
-    unsent: int
-    """Octets accepted from the application and not sent yet."""
-    unread: int
-    """Octets received and not read by the application yet."""
+    """The retransmission timeout, back-off included."""
+    min_rtt: float
+    """The lowest round-trip time of the last five minutes; 0 before the first."""
+    ato: float
+    """For how long an ACK may be delayed; 0: not at all."""
+    last_data_sent: float
+    """Since data, a SYN or a FIN left for the first time; `last_ack_recv`: since an acceptable segment arrived."""
+    last_ack_recv: float
+    last_data_recv: float | None
+    """Since text arrived; None when none has."""
+
+    # Segment sizes
+    mss: int
+    """Payload of a full-sized segment as we send them; Linux: `snd_mss`."""
+    rcv_mss: int
+    """The largest payload received, 536 at first."""
+    advmss: int
+    """The MSS that we offer."""
+    pmtu: int
+    """The UDP payload that a full-sized segment makes."""
+
+    # Totals since the connection began
     bytes_sent: int
-    """Payload sent for the first time, acknowledged, and received in order."""
+    """Payload sent, each time that it was sent; `bytes_retrans`: not for the first time."""
+    bytes_retrans: int
     bytes_acked: int
+    """Payload acknowledged, and received in order."""
     bytes_received: int
+    segs_out: int
+    """Segments of all kinds, and those with text among them."""
+    data_segs_out: int
+    segs_in: int
+    data_segs_in: int
+    total_retrans: int
+    """Segments sent again."""
+    delivered: int
+    """Octets of sequence space known to have arrived, by ACK or SACK; `delivered_ce`: by an ACK with ECE."""
+    delivered_ce: int
+    rcv_ooopack: int
+    """Segments that arrived out of order."""
+
+    # What was agreed on
     window_scaling: bool
+    snd_wscale: int
+    """What the peer's window field is shifted by, and ours."""
+    rcv_wscale: int
     timestamps: bool
     sack: bool
+    ecn: bool
+
+    # Linux's names for what the RFCs call otherwise.
+
+    @property
+    def rtt(self) -> float:
+        """`srtt`; 0 before the first measurement."""
+        return self.srtt or 0.0
+
+    @property
+    def snd_cwnd(self) -> int:
+        return self.cwnd
+
+    @property
+    def snd_ssthresh(self) -> int:
+        return self.ssthresh
+
+    @property
+    def snd_mss(self) -> int:
+        return self.mss
+
+    @property
+    def unacked(self) -> int:
+        return self.unacknowledged
+
+    @property
+    def notsent_bytes(self) -> int:
+        return self.unsent
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What was agreed on, as `ss` writes it: of "ts", "sack", "ecn", "wscale"."""
+        agreed = {"ts": self.timestamps, "sack": self.sack, "ecn": self.ecn, "wscale": self.window_scaling}
+        return tuple(name for name, is_on in agreed.items() if is_on)

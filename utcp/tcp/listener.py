@@ -56,7 +56,7 @@ class Listener:
         self.queue: deque[Connection] = deque()
         self.ready = False
         """It stands in the stack's list of those with something to tell."""
-        typical = ReceiveSide(stack.config.recv_buffer)
+        typical = ReceiveSide(stack.config.recv_buffer, stack.counters)
         self._window = typical.offer_unscaled_window()
         self._window_scale = typical.scale_for_buffer()
 
@@ -220,9 +220,8 @@ class Listener:
         self, stack: Stack, segment: Segment, key: ConnectionKey, mss: int, now: float
     ) -> Segment | None:
         """The SYN that a cookie was made for, as far as cookie and echoed timestamp tell; None when the echo is not of
-        the cookie's time."""
+        the cookie's time. Its window is that of the ACK."""
         syn = Segment(segment.src_port, segment.dst_port, (segment.seq - 1) & MASK, 0, SYN, mss=mss)
-        scale: int | None = None
         config = stack.config
         if config.timestamps and segment.ts_val is not None and segment.ts_ecr is not None:
             ts_now = int(now * 1000) + stack.sequence_numbers.initial(*key, now)[1]
@@ -234,5 +233,4 @@ class Listener:
             syn.sack_permitted = sack
             if ecn:
                 syn.flags |= ECE | CWR
-        syn.window = min(segment.window << (scale or 0), 65535)
         return syn

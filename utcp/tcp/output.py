@@ -150,6 +150,9 @@ def _put(
         connection.timers.stop(DELAYED_ACK)
     stack = connection.stack
     stack.counters.out_segs += 1
+    connection.segs_out += 1
+    if payload is not None:
+        connection.data_segs_out += 1
     if stack.observer is not None:
         stack.observer.segment_sent(connection.remote, [header] if payload is None else [header, payload], now)
     return outbox.add(connection.remote, header, payload, size, after, ecn)
@@ -240,6 +243,7 @@ class _Burst:
         size = payload + fin
         seq = (send.iss + start) & MASK
         connection.note_retransmission(seq, size, self._now)
+        connection.bytes_retrans += payload
         connection.recovery.resent(start, size, self._depart())
         connection.pacer.sent(size)
         self._segment(seq, offset, payload, fin)
@@ -253,6 +257,7 @@ class _Burst:
         board = recovery.board
         if not _probe_is_useful(connection):
             return  # the batch that brought the timeout brought news as well
+        connection.stack.counters.loss_probes += 1
         size = min(send.unsent, connection.mss, max(send.usable_window, 0))
         resent = not size
         if size:
@@ -449,6 +454,7 @@ def _send_syn(connection: Connection, now: float) -> None:
         ts_ecr=receive.ts_recent if timestamps else None,
     )
     receive.acknowledged()
+    connection.segs_out += 1
     connection.stack.put(connection.remote, segment, now)
 
 

@@ -46,21 +46,24 @@ class Rack:
         """Something has left, later than all before."""
         self._departures.append(departure)
 
-    def delivered(self, run: Run, echo_age: float, min_rtt: float, now: float) -> None:
-        """A run has arrived (RFC 8985 6.2 steps 2 and 3). `echo_age`: how old the echoed timestamp is, -1 without."""
+    def delivered(self, run: Run, echo_age: float, min_rtt: float, now: float) -> bool:
+        """A run has arrived (RFC 8985 6.2 steps 2 and 3); whether something sent later had overtaken it. `echo_age`: how
+        old the echoed timestamp is, -1 without."""
+        overtaken = False
         sent_at = run.departure.at
         if run.end > self._fack:
             self._fack = run.end
         elif run.end < self._fack and run.sent == 1:
-            self.reordering_seen = True
+            self.reordering_seen = overtaken = True
         rtt = now - sent_at
         # Of something sent again the first transmission may have arrived: the ACK came sooner than a round trip takes.
         if run.sent > 1 and (rtt < min_rtt or echo_age > rtt + 0.001):
-            return
+            return False
         if sent_at > self._sent_at or (sent_at == self._sent_at and run.end > self._end):
             self._sent_at = sent_at
             self._end = run.end
             self.rtt = rtt
+        return overtaken
 
     def delivered_in_order(self, run: Run, all_arrived: bool, now: float) -> None:
         """All up to and with `run` has arrived, nothing was sent again or SACKed, and, if `all_arrived`, nothing is

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from utcp.tcp.counters import Counters
 from utcp.tcp.transmit import Buffer
 from utcp.wire.options import MAX_WINDOW_SCALE
 from utcp.wire.seq import HALF, MASK, diff
@@ -32,6 +33,7 @@ class ReceiveSide:
 
     __slots__ = (
         "_chunks",
+        "_counters",
         "_fin_seq",
         "_limit",
         "_runs",
@@ -43,6 +45,7 @@ class ReceiveSide:
         "irs",
         "last_ack_sent",
         "mss",
+        "out_of_order",
         "rcv_adv",
         "rcv_nxt",
         "rcv_up",
@@ -52,8 +55,9 @@ class ReceiveSide:
         "ts_recent_at",
     )
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, counters: Counters) -> None:
         self._limit = limit
+        self._counters = counters
         self.irs = 0
         self.rcv_nxt = 0
         self.rcv_adv = 0
@@ -71,6 +75,8 @@ class ReceiveSide:
         """The largest payload seen: what the peer calls a full-sized segment."""
         self.readable = 0
         self.bytes_received = 0
+        self.out_of_order = 0
+        """Segments that arrived with text beyond RCV.NXT."""
         self.rcv_up = 0
         """RCV.UP as a stream offset: urgent data ends before it. 0: there was none."""
         self.fin_reached = False
@@ -224,6 +230,7 @@ class ReceiveSide:
         self.duplicate_acks_due += 1
         if not payload:
             return
+        self.out_of_order += 1
         base = self.rcv_nxt
         start, end = offset, offset + len(payload)
         parts = [payload]
@@ -243,7 +250,9 @@ class ReceiveSide:
                 parts = [b"".join(parts)[: run_start - start], *run.parts]
             start, end = min(start, run_start), max(end, run_end)
         if len(apart) >= _MAX_RUNS:
+            self._counters.ofo_drops += 1
             return
+        self._counters.ofo_queued += 1
         self._runs = [_Run((base + start) & MASK, (base + end) & MASK, parts), *apart]
 
     def _fill(self) -> None:

@@ -7,6 +7,7 @@ from math import inf
 from typing import Final
 
 from utcp.tcp.congestion import CongestionController
+from utcp.tcp.counters import Counters
 from utcp.tcp.delivery import AckSample, Delivery, Departure
 from utcp.tcp.prr import RateReduction
 from utcp.tcp.rack import DUP_THRESH, Rack
@@ -39,7 +40,9 @@ class Recovery:
 
     __slots__ = (
         "_congestion",
+        "_counters",
         "_dup_acks",
+        "_dup_limit",
         "_echo_of_resent",
         "_frto",
         "_limited_until",
@@ -51,7 +54,9 @@ class Recovery:
         "_sample",
         "_undo_from",
         "board",
+        "delivered_ce",
         "delivery",
+        "dsack_dups",
         "forced",
         "mtu_probe",
         "mtu_probe_lost",
@@ -59,12 +64,14 @@ class Recovery:
         "probe",
         "rack",
         "reduced",
+        "reord_seen",
         "reorder_at",
         "sack",
     )
 
-    def __init__(self, congestion: CongestionController, rtt: RttEstimator, now: float) -> None:
+    def __init__(self, congestion: CongestionController, rtt: RttEstimator, counters: Counters, now: float) -> None:
         self._congestion = congestion
+        self._counters = counters
         self._rtt = rtt
         self.board = Scoreboard()
         self.delivery = Delivery(now)
@@ -84,7 +91,15 @@ class Recovery:
         self.mtu_probe_lost = False
         self.reorder_at = inf
         """When to look again for what RACK deems lost; `inf`: no need."""
+        self.reord_seen = 0
+        """ACKs that told of something overtaken on the way."""
+        self.dsack_dups = 0
+        """Segments that the peer says it received twice."""
+        self.delivered_ce = 0
+        """Octets delivered by ACKs with ECE."""
         self._dup_acks = 0
+        self._dup_limit = 0
+        """How many segments were outstanding at the first of them."""
         self._sacked_segments = 0
         """About how many segments the peer has told of by SACK since SND.UNA last passed one of them."""
         self._recover = 0
@@ -122,6 +137,11 @@ class Recovery:
         return self.board.lost > 0
 
     @property
+    def phase_name(self) -> str:
+        """The phase, as Linux names it: "disorder" where something was overtaken and nothing is taken for lost."""
+        return "disorder" if self.phase == OPEN and (self.board.sacked or self._dup_acks) else PHASES[self.phase]
+
+    @property
     def new_data_first(self) -> bool:
         """F-RTO asks for new data before retransmissions (RFC 5682 2.1 step 2b, 3.1)."""
         return self._frto == _FRTO_NEW
@@ -148,6 +168,10 @@ class Recovery:
     def resent(self, start: int, size: int, departure: Departure) -> None:
         """`size` octets from position `start` on leave once more."""
         self.board.resend(start, size, departure)
+        if self.phase == FAST:
+            self._counters.fast_retrans += 1
+        elif self.phase == TIMED_OUT and start and not self.forced:
+            self._counters.slow_start_retrans += 1
         self.forced = False
         self._resent_octets += size
         self._echo_of_resent = min(self._echo_of_resent, departure.at)
@@ -234,6 +258,8 @@ class Recovery:
             delivered = self._count_duplicates(advance, duplicate)
         # A probe that repaired a loss, an undo, the end of a recovery, a new loss: in this order.
         repaired = self.probe.acknowledged(board.una, dsack > 0, duplicate)
+        if repaired:
+            self._counters.loss_probe_recoveries += 1
         if self._undo_from >= 0 and self._was_spurious(advance, original, dsack, echo_age, now):
             self._undo(now)
         elif self._frto:
@@ -246,6 +272,8 @@ class Recovery:
             self._enter_fast(delivered, now)
         elif (ece or repaired) and self.phase == OPEN:
             self._reduce(ece, delivered, now)
+        if ece:
+            self.delivered_ce += delivered
         sample.recovering = self.recovering or recovering
         sample.in_flight = self.in_flight
         sample.srtt = self._rtt.srtt or 0.0
@@ -271,6 +299,7 @@ class Recovery:
             within_next = len(blocks) > 1 and blocks[1][0] <= left and right <= blocks[1][1]
             if index == 0 and (right <= una or (left >= una and within_next)):
                 dsack = right - left
+                self._count_dsack(dsack, right <= una)
                 continue
             if left >= una:
                 sacked = board.sack(left, right)
@@ -306,17 +335,34 @@ class Recovery:
             if echo_age <= now - latest + 0.001:
                 rtt.sample(max(echo_age, 0.001), now)
         if self.sack:
+            overtaken = False
             for run in runs:
-                self.rack.delivered(run, echo_age, rtt.min_rtt, now)
+                if self.rack.delivered(run, echo_age, rtt.min_rtt, now):
+                    overtaken = True
+            if overtaken:
+                self.reord_seen += 1
+                self._counters.sack_reorderings += 1
         return total, original, dsack
+
+    def _count_dsack(self, size: int, old: bool) -> None:
+        """The peer has received `size` octets twice; `old`: after it had acknowledged them cumulatively."""
+        self.dsack_dups += -(-size // self._congestion.mss)
+        if old:
+            self._counters.dsacks_received += 1
+        else:
+            self._counters.dsacks_ofo_received += 1
 
     def _count_duplicates(self, advance: int, duplicate: bool) -> int:
         """Without SACK: each duplicate ACK stands for a segment that has arrived, until SND.UNA passes it; how many
         octets have arrived by this ACK then (RFC 9937 5)."""
         mss = self._congestion.mss
         if not advance:
-            self._dup_acks += duplicate
-            return mss if duplicate else 0
+            if duplicate and not self._dup_acks:
+                self._dup_limit = (self.board.nxt - self.board.una) // mss
+            if not duplicate or self._dup_acks > self._dup_limit:
+                return 0  # more than there were segments: forged (RFC 5681 3.2 step 4)
+            self._dup_acks += 1
+            return mss
         passed = self._dup_acks if self.phase != FAST else min(self._dup_acks, max(0, advance // mss - 1))
         self._dup_acks -= passed
         return max(0, advance - passed * mss)
@@ -336,7 +382,7 @@ class Recovery:
         total = 0
         for run in runs:
             if run.state != IN_FLIGHT:
-                continue  # named twice: it was taken for lost before, and found again
+                continue  # it has arrived, or is taken for lost already
             size = run.end - run.start
             self.delivery.lost += size
             self.board.lose(run)
@@ -345,8 +391,13 @@ class Recovery:
                 if run.end <= self.mtu_probe[1]:
                     continue
             total += size
-            self._congestion.on_lost(size, run.departure, now)
+            self._note_lost(run, size, now)
         return total
+
+    def _note_lost(self, run: Run, size: int, now: float) -> None:
+        if run.sent > 1:
+            self._counters.lost_retransmits += -(-size // self._congestion.mss)
+        self._congestion.on_lost(size, run.departure, now)
 
     def _reno_loss(self, advance: int, now: float) -> bool:
         """Without SACK: three duplicate ACKs, or in fast recovery one that advances only in part (RFC 6582)."""
@@ -365,6 +416,10 @@ class Recovery:
     def _enter_fast(self, delivered: int, now: float) -> None:
         if self.phase == OPEN:
             self._begin_reduction(False, delivered, now)
+        if self.sack:
+            self._counters.sack_recoveries += 1
+        else:
+            self._counters.reno_recoveries += 1
         self.phase = FAST
         self._recover = self.board.nxt
         self.probe.cancel()
@@ -432,10 +487,11 @@ class Recovery:
         if runs and runs[0].state == SACKED:
             board.forget_sacks()  # the peer dropped what it had told of (RFC 2018 8)
             self._sacked_segments = 0
-        if self.sack:
+            self._lose(board.runs(), now)
+        elif self.sack:
             self._lose(self.rack.overdue(self._reordering_window(), now), now)
         else:
-            self._lose([run for run in runs if run.state == IN_FLIGHT], now)
+            self._lose(runs, now)
         self.lose_first(now)
 
     def lose_first(self, now: float) -> None:
@@ -448,14 +504,11 @@ class Recovery:
         if run is not None:
             size = run.end - run.start
             self.delivery.lost += size
-            self._congestion.on_lost(size, run.departure, now)
+            self._note_lost(run, size, now)
 
-    def lose_larger(self, size: int) -> None:
+    def lose_larger(self, size: int, now: float) -> None:
         """Segments above `size` octets did not fit the path: what may be one has to be sent again (RFC 1191 6.4)."""
-        for run in self.board.runs():
-            if run.state == IN_FLIGHT and run.end - run.start > size:
-                self.delivery.lost += run.end - run.start
-                self.board.lose(run)
+        self._lose([run for run in self.board.runs() if run.end - run.start > size], now)
 
     def probe_mtu(self, size: int) -> None:
         """The next `size` octets leave as one segment larger than those before: its loss is no sign of congestion."""
@@ -507,6 +560,8 @@ class Recovery:
             self._frto = _FRTO_OFF
 
     def _undo(self, now: float) -> None:
+        if self.phase == TIMED_OUT:
+            self._counters.spurious_rtos += 1
         self._undo_from = -1
         self._congestion.on_spurious(now)
         self._rtt.end_back_off()  # the timeout was as wrong as what followed from it (RFC 4015 3.3)

@@ -60,6 +60,11 @@ class Scoreboard:
             return 0
         return self._runs[self._head].end - self.una
 
+    @property
+    def resent_in_flight(self) -> int:
+        """Octets in flight that were sent more than once."""
+        return sum(run.end - run.start for run in self.runs() if run.state == IN_FLIGHT and run.sent > 1)
+
     # ------------------------------------------------------------------ sending
 
     def send(self, size: int, departure: Departure) -> None:

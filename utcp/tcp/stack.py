@@ -12,6 +12,7 @@ from typing import Final
 
 from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable, ConnectionRefused, PathUnreachable
+from utcp.tcp import path_errors
 from utcp.tcp.arrival import segment_arrives
 from utcp.tcp.congestion import controller
 from utcp.tcp.connection import Connection
@@ -22,7 +23,7 @@ from utcp.tcp.observer import Observer
 from utcp.tcp.output import transmit
 from utcp.tcp.ports import EphemeralPorts
 from utcp.tcp.rate_limit import TokenBucket
-from utcp.tcp.state import CLOSED, SYN_SENT
+from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_SENT
 from utcp.tcp.syn_cookies import SynCookies
 from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
 from utcp.tcp.timers import TimerQueue
@@ -330,9 +331,9 @@ class Stack:
         EMSGSIZE: the path MTU is smaller now, and so are segments."""
         for connection in [found for found in self.connections.values() if found.remote == remote]:
             if code == EMSGSIZE:
-                connection.path_mtu_changed(None, now)
+                path_errors.too_big(connection, None, now)
             else:
-                connection.path_failed(PathUnreachable(code), now)
+                path_errors.unreachable(connection, PathUnreachable(code), now)
 
     def path_error(self, remote: Remote, code: int, mtu: int | None, quoted: bytes, now: float) -> None:
         """ICMP says that a datagram to `remote` did not arrive, for the reason `code` (errno). `quoted` is the
@@ -342,14 +343,14 @@ class Stack:
             return
         local_port, remote_port, seq = _PORTS_AND_SEQ.unpack_from(quoted)
         connection = self.connections.get((remote, remote_port, local_port))
-        if connection is None or not connection.quotes(seq):
+        if connection is None or not path_errors.is_under_way(connection, seq):
             self.counters.out_of_window_icmps += 1
         elif code == EMSGSIZE:
-            connection.path_mtu_changed(mtu, now)
+            path_errors.too_big(connection, mtu, now)
         elif code == ECONNREFUSED and connection.state == SYN_SENT:
             connection.finish(ConnectionRefused(), now)
         else:
-            connection.path_failed(PathUnreachable(code), now)
+            path_errors.unreachable(connection, PathUnreachable(code), now)
 
     # ------------------------------------------------------------------ users
 
@@ -393,6 +394,14 @@ class Stack:
         """A timer of `connection` was set outside of a flush. Only for connections that the stack still has."""
         if self.connections.get(connection.key) is connection:
             self._timers.schedule(connection)
+
+    # ------------------------------------------------------------------ looking
+
+    def snmp(self) -> dict[str, int]:
+        """`Counters.snmp`, and with them the gauge TcpCurrEstab: connections in ESTABLISHED and CLOSE_WAIT (RFC 4022),
+        which takes a look at each."""
+        current = sum(connection.state in (ESTABLISHED, CLOSE_WAIT) for connection in self.connections.values())
+        return {"TcpCurrEstab": current, **self.counters.snmp()}
 
     # ------------------------------------------------------------------ for connections and listeners
 

@@ -527,7 +527,9 @@ class BBR(CongestionController):
         return in_flight <= self._inflight_with_headroom() and in_flight <= self._inflight(self.max_bw)
 
     def _is_time_to_go_down(self, sample: AckSample) -> bool:
-        if self._prev_probe_too_high and sample.in_flight >= self.inflight_longterm:
+        # As in Linux, by what was in flight before this ACK: after it, a window that is bound by inflight_longterm is
+        # never full.
+        if self._prev_probe_too_high and sample.prior_in_flight + self.mss > self.inflight_longterm:
             self._prev_probe_precautionary = True
             return True
         if self._cwnd_limited and self.cwnd >= self.inflight_longterm:

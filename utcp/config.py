@@ -38,8 +38,11 @@ class Config:
     first, then twice the congestion window, up to `max_send_buffer`."""
     max_send_buffer: int = 16 << 20
     """Octets that `send_buffer` grows to by itself."""
-    recv_buffer: int = 1 << 20
-    """Octets held for an application that does not read: the largest window offered (SO_RCVBUF)."""
+    recv_buffer: int | None = None
+    """Octets held for an application that does not read: the largest window offered (SO_RCVBUF). None: it begins with
+    `initial_recv_buffer` and grows with the bandwidth-delay product that is measured, up to `max_recv_buffer`."""
+    initial_recv_buffer: int = 1 << 20
+    max_recv_buffer: int = 16 << 20
     nodelay: bool = True
     """True: small segments leave at once, as asyncio sets TCP_NODELAY. False: Nagle's algorithm (RFC 9293 3.7.4)."""
     window_scaling: bool = True
@@ -138,10 +141,30 @@ class Config:
             self.ecn in ("off", "accept", "request"), f'ecn must be "off", "accept" or "request", not {self.ecn!r}'
         )
         _require(self.max_ack_delay >= 0, f"max_ack_delay must be 0 or more seconds, not {self.max_ack_delay}")
-        _require(2048 <= self.recv_buffer <= 1 << 30, f"recv_buffer must be 2 KiB to 1 GiB, not {self.recv_buffer}")
+        _require(
+            self.recv_buffer is None or 2048 <= self.recv_buffer <= 1 << 30,
+            f"recv_buffer must be 2 KiB to 1 GiB, or None to grow by itself, not {self.recv_buffer}",
+        )
+        _require(
+            2048 <= self.initial_recv_buffer <= self.max_recv_buffer <= 1 << 30,
+            "initial_recv_buffer and max_recv_buffer must be 2 KiB to 1 GiB, the former not above the latter, "
+            f"not {self.initial_recv_buffer} and {self.max_recv_buffer}",
+        )
         _require(self.syn_backlog >= 1, f"syn_backlog must be 1 or more, not {self.syn_backlog}")
-        for name in ("recv_buffer", "max_send_buffer", "keepalive_count", "syn_backlog", "retries", "fin_retries"):
+        for name in (
+            "initial_recv_buffer",
+            "max_recv_buffer",
+            "max_send_buffer",
+            "keepalive_count",
+            "syn_backlog",
+            "retries",
+            "fin_retries",
+        ):
             _require(isinstance(getattr(self, name), int), f"{name} must be a whole number, not {getattr(self, name)}")
+        _require(
+            self.recv_buffer is None or isinstance(self.recv_buffer, int),
+            f"recv_buffer must be a whole number or None, not {self.recv_buffer}",
+        )
         _require(
             self.syn_cookies in ("always", "overflow", "never"),
             f'syn_cookies must be "always", "overflow" or "never", not {self.syn_cookies!r}',
@@ -158,6 +181,13 @@ class Config:
             self.syn_in_last_ack in ("reset", "challenge"),
             f'syn_in_last_ack must be "reset" or "challenge", not {self.syn_in_last_ack!r}',
         )
+
+    @property
+    def recv_buffer_sizes(self) -> tuple[int, int]:
+        """How large a receive buffer is at first, and how large it may grow."""
+        if self.recv_buffer is not None:
+            return self.recv_buffer, self.recv_buffer
+        return self.initial_recv_buffer, self.max_recv_buffer
 
 
 def _require(condition: bool, message: str) -> None:

@@ -63,9 +63,11 @@ async def test_before_and_after() -> None:
 
 async def test_the_window_never_exceeds_what_the_socket_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UdpLink, "receive_capacity", 100_000)
-    async with Endpoint() as endpoint:
+    async with Endpoint(config=Config(recv_buffer=200_000)) as endpoint:
         assert endpoint.stack.config.recv_buffer == 100_000
-        assert endpoint.config.recv_buffer == Config().recv_buffer
+        assert endpoint.config.recv_buffer == 200_000
+    async with Endpoint() as endpoint:  # it begins so, and grows with what arrives
+        assert endpoint.stack.config.recv_buffer_sizes == (100_000, Config().max_recv_buffer)
 
 
 async def test_the_observer_is_the_stacks() -> None:

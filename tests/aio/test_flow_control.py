@@ -1,14 +1,15 @@
 """Back-pressure: a reader that stops closes the TCP window, a writer that is too fast is paused."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from tests.aio.peers import Peers, Polite, Recorder, connection_of, turns, until
 from utcp import Config
 
-SMALL = Config(msl=0.05, close_timeout=0.5, send_buffer=60_000, recv_buffer=60_000)
+BUFFER: Final = 60_000
+SMALL = Config(msl=0.05, close_timeout=0.5, send_buffer=BUFFER, recv_buffer=BUFFER)
 TOTAL = 1_000_000
 
 
@@ -27,14 +28,12 @@ async def test_a_paused_reader_closes_the_window_and_pauses_the_writer() -> None
         for _ in range(TOTAL // 10_000):
             transport.write(b"x" * 10_000)
         assert client.calls == ["made", "pause"]
-        assert transport.get_write_buffer_size() == TOTAL - SMALL.send_buffer
+        assert transport.get_write_buffer_size() == TOTAL - BUFFER
         await until(lambda: connection_of(transport).info().snd_wnd == 0)
-        assert connection_of(server.transport).readable == SMALL.recv_buffer
+        assert connection_of(server.transport).readable == BUFFER
         assert server.received == b""
         # The connection has taken in what the peer holds, and its own buffer full again.
-        await until(
-            lambda: transport.get_write_buffer_size() == TOTAL - SMALL.recv_buffer - SMALL.send_buffer, timeout=2
-        )
+        await until(lambda: transport.get_write_buffer_size() == TOTAL - BUFFER - BUFFER, timeout=2)
         assert client.calls == ["made", "pause"]
 
         before = peers.server.stack.counters.out_segs
@@ -58,7 +57,7 @@ async def test_the_writer_is_resumed_at_the_low_water_mark() -> None:
 
         client.resume_writing = resume_writing  # type: ignore[method-assign]  # a spy
         transport.set_write_buffer_limits(high=50_000, low=10_000)
-        transport.write(b"x" * (SMALL.send_buffer + 50_000))
+        transport.write(b"x" * (BUFFER + 50_000))
         assert client.calls == ["made"]  # not above the mark
         transport.write(b"x")
         assert client.calls == ["made", "pause"]
@@ -67,7 +66,7 @@ async def test_the_writer_is_resumed_at_the_low_water_mark() -> None:
         assert sizes[0] <= 10_000
         transport.close()
         await until(lambda: server.lost)
-        assert len(server.received) == SMALL.send_buffer + 50_001
+        assert len(server.received) == BUFFER + 50_001
 
 
 async def test_with_a_limit_of_zero_small_writes_do_not_pause(peers: Peers) -> None:
@@ -150,7 +149,7 @@ async def test_drain_waits_for_a_slow_reader() -> None:
         await turns(20)
         held = written
         # Both buffers, both marks, and the reader's own limit twice: no more than that is on its way.
-        assert held < SMALL.send_buffer + SMALL.recv_buffer + 4 * 65536
+        assert held < BUFFER + BUFFER + 4 * 65536
         release.set()
         await writing
         await until(lambda: len(received) == 4 * TOTAL)

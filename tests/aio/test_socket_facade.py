@@ -86,8 +86,8 @@ async def test_user_timeout_is_in_milliseconds(peers: Peers) -> None:
 
 async def test_buffer_sizes_can_be_read(peers: Peers) -> None:
     facade, connection = await open_socket(peers)
-    assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == connection.config.send_buffer
-    assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == connection.config.recv_buffer
+    assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == connection.send_side.limit > 0
+    assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == connection.config.initial_recv_buffer
 
 
 @pytest.mark.parametrize(

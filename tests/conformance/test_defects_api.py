@@ -10,7 +10,8 @@ from tests.aio.peers import until
 from utcp.tcp.connection import Connection
 from utcp.tcp.state import FIN_WAIT_2, TIME_WAIT
 
-CONFIG: Final = utcp.Config(msl=0.05, close_timeout=1.0, recv_buffer=65536, send_buffer=65536)
+BUFFER: Final = 65536
+CONFIG: Final = utcp.Config(msl=0.05, close_timeout=1.0, recv_buffer=BUFFER, send_buffer=BUFFER)
 HOST: Final = "127.0.0.1"
 
 
@@ -93,7 +94,7 @@ async def test_defect_32_drain_waits_for_a_peer_that_does_not_read() -> None:
         assert not writing.done()
         # Both connections' buffers; the StreamReader, which stops at twice its limit with a batch on top; the
         # transport's high-water mark; and the write that goes beyond it.
-        buffers = CONFIG.send_buffer + CONFIG.recv_buffer + 2 * 65536 + CONFIG.recv_buffer + 65536 + 10_000
+        buffers = BUFFER + BUFFER + 2 * 65536 + BUFFER + 65536 + 10_000
         assert written <= buffers + 10_000
         writing.cancel()
         stop.set()

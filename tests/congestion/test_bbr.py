@@ -17,9 +17,8 @@ from utcp.tcp.congestion.bbr import (
     PROBE_BW_UP,
     PROBE_RTT,
     STARTUP,
-    Dice,
-    WindowedMax,
 )
+from utcp.tcp.congestion.estimators import Aggregation, Dice, WindowedMax
 from utcp.tcp.delivery import AckSample, Departure
 
 MBIT = 1e6 / 8
@@ -81,6 +80,22 @@ def test_windowed_max_may_become_longer_and_shorter() -> None:
     assert [values.update(10 - time, time, 1) for time in range(3)] == [10, 9, 8]
     assert [values.update(10 - time, time, 10) for time in range(3, 6)] == [8, 8, 8]
     assert values.update(1, 6, 1) == 1
+
+
+def test_aggregation_is_what_comes_above_the_rate() -> None:
+    """At 800 octets a second, a hundred in an eighth: an even stream has no excess but its latest ACK."""
+    path = Aggregation()
+    path.restart(0.0)
+
+    def ack(octets: int, eighths: float, round_count: int, cwnd: int = 10_000) -> float:
+        return path.update(octets, 800.0, cwnd, round_count, round_count > 4, eighths / 8)
+
+    assert [ack(100, n, n) for n in range(1, 5)] == [100, 100, 100, 100]
+    assert ack(500, 5, 5) == 500
+    assert ack(500, 6, 6) == 900  # a thousand in an eighth
+    assert ack(5000, 6.5, 7, cwnd=2000) == 2000  # no more than the window
+    assert ack(100, 80, 16) == 2000  # remembered for ten rounds
+    assert ack(100, 81, 17) == 100
 
 
 def test_dice_are_even_and_seeded() -> None:
@@ -223,6 +238,9 @@ def test_a_path_that_holds_less_than_a_segment() -> None:
     flow.run(1)
     assert bdp(flow) < 1
     assert flow.run(2) > 0.98 * flow.rate
+    while controller.state == PROBE_BW_UP:  # which adds two
+        flow.run(0.001)
+    assert controller._inflight(controller.bw) == 6 * MSS
     assert 6 * MSS <= controller.cwnd <= 12 * MSS
 
 

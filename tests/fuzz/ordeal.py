@@ -338,7 +338,7 @@ class Ordeal:
             assert key not in stack.time_wait
             assert 0 <= diff(send.snd_nxt, send.snd_una) <= send.queued - send.acked + 2
             assert diff(receive.rcv_adv, receive.rcv_nxt) >= 0
-            assert receive.readable <= connection.config.recv_buffer
+            assert receive.readable <= receive.limit
             edges[connection] = (send.snd_nxt, receive.rcv_adv)
             if connection in self._edges and receive.irs:
                 snd_nxt, rcv_adv = self._edges[connection]

@@ -108,7 +108,7 @@ def test_a_shorter_syn_does_not_bring_the_long_answer_again(missing: str) -> Non
     t.receives(f"S 0:0 <{','.join(option for option in options if not option.startswith(missing))}>")
     t.silent()
     t.receives(f"S 0:0 <{full}>")
-    t.sends(f"S. 0:0 ack 1 <mss {MSS},sackOK,ts,wscale 5>")
+    t.sends(f"S. 0:0 ack 1 <mss {MSS},sackOK,ts,wscale 9>")
     t.sends_after(1.0, "S. 0:0 ack 1")
 
 

@@ -8,21 +8,21 @@ from utcp.errors import AddressNotAvailable
 
 
 def test_runs_out_of_order_are_bounded() -> None:
-    """256 are held; what would open another is dropped, never reported, and taken when it comes again."""
+    """1024 are held; what would open another is dropped, never reported, and taken when it comes again."""
     t = established(options="mss 1000,sackOK")
-    t.receives(*(f". {20 * run - 9}:{20 * run + 1} ack 1" for run in range(1, 301)))
+    t.receives(*(f". {20 * run - 9}:{20 * run + 1} ack 1" for run in range(1, 1101)))
     t.drain()
-    t.receives(". 6011:6021 ack 1")
-    t.sends(". 1:1 ack 1 <sack 5111:5121 5091:5101 5071:5081 5051:5061>")
-    t.receives(". 5121:5131 ack 1")  # opens no run, but lengthens one
-    t.sends(". 1:1 ack 1 <sack 5111:5131 5091:5101 5071:5081 5051:5061>")
-    t.receives(*(f". {20 * run - 19}:{20 * run - 9} ack 1" for run in range(1, 257)))
-    (ack,) = t.sends(". 1:1 ack 5131")
+    t.receives(". 22011:22021 ack 1")
+    t.sends(". 1:1 ack 1 <sack 20471:20481 20451:20461 20431:20441 20411:20421>")
+    t.receives(". 20481:20491 ack 1")  # opens no run, but lengthens one
+    t.sends(". 1:1 ack 1 <sack 20471:20491 20451:20461 20431:20441 20411:20421>")
+    t.receives(*(f". {20 * run - 19}:{20 * run - 9} ack 1" for run in range(1, 1025)))
+    (ack,) = t.sends(". 1:1 ack 20491")
     assert ack.sack_blocks == ()
-    for start in range(5131, 6021, 10):
+    for start in range(20491, 22021, 10):
         t.receives(f". {start}:{start + 10} ack 1")
         t.drain()
-    assert t.read() == 6020
+    assert t.read() == 22020
 
 
 def test_ephemeral_port_is_never_a_listeners() -> None:

@@ -92,16 +92,15 @@ def marked_text(t: Script) -> None:
     t.stack.receive_datagram(encode(segment), "peer", t.now, ecn=CONGESTION_EXPERIENCED)
 
 
-def listening(**knobs: Any) -> Script:
+def listening(*, backlog: int = 100, **knobs: Any) -> Script:
     t = Script(**knobs)
-    t.listen()
+    t.listen(backlog=backlog)
     return t
 
 
 def full() -> Script:
     """A listener with a backlog of one connection, which waits."""
-    t = Script()
-    t.listen(backlog=1)
+    t = listening(backlog=1)
     t.receives(f"S 0:0 <mss {MSS}>")
     t.drain()
     t.receives(". 1:1 ack 1")
@@ -194,12 +193,27 @@ CASES: dict[str, tuple[Reach, Step, dict[str, int]]] = {
         {"TcpExtTCPDSACKOfoRecv": 1},
     ),
     # receiving
+    "received twice": (
+        after(lambda: established(options=SACK), receives("P. 1:101 ack 1")),
+        receives("P. 1:101 ack 1"),
+        {"TcpExtTCPDSACKOldSent": 1},
+    ),
+    "received twice out of order": (
+        after(lambda: established(options=SACK), receives("P. 101:201 ack 1")),
+        receives("P. 101:201 ack 1"),
+        {"TcpExtTCPDSACKOfoSent": 1, "TcpExtTCPOFOQueue": 1},
+    ),
     "out of order": (established, receives("P. 101:201 ack 1"), {"TcpExtTCPOFOQueue": 1}),
-    "too many holes": (with_holes(256), receives("P. 9001:9011 ack 1"), {"TcpExtTCPOFODrop": 1}),
+    "too many holes": (with_holes(1024), receives("P. 30001:30011 ack 1"), {"TcpExtTCPOFODrop": 1}),
     "congestion mark": (ecn_established, marked_text, {"IpExtInCEPkts": 1}),
     "old timestamp": (
         lambda: established(options=f"mss {MSS},ts 1000"),
         receives("P. 1:101 ack 1 <ts 999>"),
+        {"TcpExtPAWSEstab": 1},
+    ),
+    "no timestamp": (
+        lambda: established(options=f"mss {MSS},ts 1000"),
+        receives("P. 1:101 ack 1 <nots>"),
         {"TcpExtPAWSEstab": 1},
     ),
     # TIME_WAIT
@@ -209,7 +223,9 @@ CASES: dict[str, tuple[Reach, Step, dict[str, int]]] = {
         receives(f"S 1000:1000 <mss {MSS}>"),
         {"TcpExtTWRecycled": 1, "TcpPassiveOpens": 1},
     ),
+    "TIME_WAIT attacked": (time_wait, receives("S 5:5"), {"TcpExtTCPChallengeACK": 1}),
     # listeners
+    "half open and reset": (syn_rcvd, receives("R 1:1"), {"TcpAttemptFails": 1}),
     "backlog": (full, another_syn, {"TcpExtListenOverflows": 1, "TcpExtListenDrops": 1}),
     "no cookies": (
         lambda: syn_rcvd(syn_backlog=1, syn_cookies="never"),
@@ -226,6 +242,16 @@ CASES: dict[str, tuple[Reach, Step, dict[str, int]]] = {
         after(lambda: listening(syn_cookies="always"), another_syn),
         another_ack(1),
         {"TcpExtSyncookiesRecv": 1, "TcpPassiveOpens": 1, "TcpCurrEstab": 1},
+    ),
+    "cookie back at a full backlog": (
+        after(
+            lambda: listening(backlog=1, syn_cookies="always"),
+            another_syn,
+            receives("S 0:0"),
+            receives(". 1:1 ack 1"),
+        ),
+        another_ack(1),
+        {"TcpExtListenOverflows": 1, "TcpExtListenDrops": 1},
     ),
     "no such cookie": (
         after(lambda: listening(syn_cookies="always"), another_syn),

@@ -168,13 +168,15 @@ def test_further_data_does_not_put_the_delayed_ack_off() -> None:
 @pytest.mark.rfc9293("SHLD-19")
 def test_every_second_full_segment_is_acknowledged_at_once() -> None:
     t = established()
-    t.receives(". 1:1001 ack 1")
+    t.receives(*(f". {start}:{start + 1000} ack 1" for start in range(1, 20_001, 1000)))  # quick ACKs are over
+    t.sends(". 1:1 ack 20001")
+    t.receives(". 20001:21001 ack 1")
     t.silent()
-    t.receives(". 1001:2001 ack 1")
-    t.sends(". 1:1 ack 2001")
-    t.receives(". 2001:3001 ack 1")
+    t.receives(". 21001:22001 ack 1")
+    t.sends(". 1:1 ack 22001")
+    t.receives(". 22001:23001 ack 1")
     t.silent()
-    t.sends_after(0.04, ". 1:1 ack 3001")
+    t.sends_after(0.04, ". 1:1 ack 23001")
 
 
 @pytest.mark.rfc9293("MUST-58", "MUST-59")

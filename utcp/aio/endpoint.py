@@ -106,11 +106,16 @@ class Endpoint:
             raise RuntimeError("the endpoint has been started already")
         loop = asyncio.get_running_loop()
         platform = Platform.of(loop)
-        # A window that the socket's buffer cannot hold would only mean loss.
-        window = max(2048, min(self.config.recv_buffer, link.receive_capacity))
+        # A window that the socket's buffer cannot hold would only mean loss. One that grows, does so with what arrives.
+        config = self.config
+        capacity = max(2048, link.receive_capacity)
+        if config.recv_buffer is None:
+            config = replace(config, initial_recv_buffer=min(config.initial_recv_buffer, capacity))
+        else:
+            config = replace(config, recv_buffer=min(config.recv_buffer, capacity))
         try:
             stack = Stack(
-                replace(self.config, recv_buffer=window),
+                config,
                 secret=platform.secret(),
                 mtu=link.mtu,
                 default_mss=1220 if len(link.address) == 4 else 536,  # RFC 9293 3.7.1, MUST-15
@@ -239,6 +244,10 @@ class Endpoint:
     def stack(self) -> Stack:
         """The protocol behind the socket. It outlives `aclose()`, for looking at."""
         return self._started().stack
+
+    def snmp(self) -> dict[str, int]:
+        """Totals of all connections that this endpoint had, as `nstat` names them, and TcpCurrEstab."""
+        return self.stack.snmp()
 
     @property
     def link(self) -> Link:

@@ -8,6 +8,7 @@ import struct
 from typing import Any, Final
 
 from utcp.aio.driver import Driver
+from utcp.aio.tcp_info import tcp_info
 from utcp.tcp.connection import Connection
 from utcp.udp.path import SocketAddress
 
@@ -18,11 +19,17 @@ _INT: Final = struct.Struct("i")
 class _Option:
     """Options of IPPROTO_TCP that the `socket` module does not name everywhere; the numbers are Linux's (tcp(7))."""
 
+    MAXSEG: Final = 2
     KEEPIDLE: Final = 4
     KEEPINTVL: Final = 5
     KEEPCNT: Final = 6
+    INFO: Final = 11
+    CONGESTION: Final = 13
     USER_TIMEOUT: Final = 18
 
+
+_CONGESTION_NAME_SIZE: Final = 16
+"""TCP_CA_NAME_MAX of Linux."""
 
 # Linux's bounds of the keepalive options (tcp(7)): seconds, seconds, probes.
 _MAX_KEEPALIVE_TIME: Final = 32767
@@ -122,6 +129,12 @@ class ConnectionSocket(SocketFacade):
             linger = self._open().linger
             packed = _LINGER.pack(linger is not None, math.ceil(linger or 0))
             return packed[:size] if size else int(linger is not None)
+        if (level, option) == (socket.IPPROTO_TCP, _Option.INFO):
+            packed = tcp_info(self._open().info(self._driver.link.now()))
+            return packed[:size] if size else _INT.unpack_from(packed)[0]
+        if (level, option) == (socket.IPPROTO_TCP, _Option.CONGESTION):
+            name = self._open().config.congestion_control.encode().ljust(_CONGESTION_NAME_SIZE, b"\0")
+            return name[:size] if size else _INT.unpack_from(name)[0]
         return super().getsockopt(level, option, size)
 
     def _get(self, level: int, option: int) -> int:
@@ -131,6 +144,8 @@ class ConnectionSocket(SocketFacade):
                 return int(connection.nodelay)
             case (socket.SOL_SOCKET, socket.SO_KEEPALIVE):
                 return int(connection.keepalive)
+            case (socket.IPPROTO_TCP, _Option.MAXSEG):
+                return connection.mss
             case (socket.IPPROTO_TCP, _Option.KEEPIDLE):
                 return math.ceil(connection.keepalive_idle)
             case (socket.IPPROTO_TCP, _Option.KEEPINTVL):
@@ -140,9 +155,9 @@ class ConnectionSocket(SocketFacade):
             case (socket.IPPROTO_TCP, _Option.USER_TIMEOUT):
                 return math.ceil((connection.user_timeout or 0) * 1000)
             case (socket.SOL_SOCKET, socket.SO_SNDBUF):
-                return connection.config.send_buffer
+                return connection.send_side.limit
             case (socket.SOL_SOCKET, socket.SO_RCVBUF):
-                return connection.config.recv_buffer
+                return connection.receive_side.limit
         return super()._get(level, option)
 
     def _set(self, level: int, option: int, value: Any) -> None:

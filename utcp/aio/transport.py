@@ -18,6 +18,7 @@ from utcp.aio.socket_facade import ConnectionSocket
 from utcp.errors import InvalidState
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, PEER_CLOSED, READABLE, WRITABLE
+from utcp.tcp.info import ConnectionInfo
 
 if TYPE_CHECKING:
     from utcp.aio.server import Server
@@ -38,7 +39,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
     not accepted yet.
 
     `get_extra_info()` knows "socket", "peername", "sockname" (host and utcp port), "udp_peername", "udp_sockname", and
-    "utcp": a `ConnectionInfo`, for as long as the transport has its connection.
+    "utcp": a `ConnectionInfo` of this moment, or of the end of the connection; also through TLS.
     """
 
     __slots__ = (
@@ -54,6 +55,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         "_eof_received",
         "_eof_written",
         "_fills_buffers",
+        "_last_info",
         "_local_port",
         "_paused",
         "_protocol",
@@ -77,6 +79,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         super().__init__(None, driver.loop)  # type: ignore[call-arg]  # the mixin's takes the loop
         self._driver = driver
         self._connection: Connection | None = connection
+        self._last_info: ConnectionInfo | None = None
         self._remote = connection.remote
         self._remote_port = connection.remote_port
         self._local_port = connection.local_port
@@ -396,9 +399,13 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
 
     def _release(self) -> None:
         """Keep nothing alive, and be kept by nothing."""
-        if self._connection is not None:
-            self._connection.context = None
+        connection = self._connection
+        if connection is not None:
+            self._last_info = connection.info(self._driver.link.now())
+            connection.context = None
             self._connection = None
+        if isinstance(self._protocol, SSLProtocol):  # what the application has asks it, and it has let go of us
+            self._protocol._extra["utcp"] = self._last_info  # noqa: SLF001
         self._protocol = None
         self._buffer.clear()
         self._buffer_size = 0
@@ -426,7 +433,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             case "socket":
                 return self._socket()
             case "utcp":
-                return default if self._connection is None else self._connection.info()
+                return self._last_info if self._connection is None else self._connection.info(link.now())
         return default
 
     def _socket(self) -> ConnectionSocket:

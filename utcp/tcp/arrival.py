@@ -26,8 +26,8 @@ _TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
 
 def segment_arrives(connection: Connection, segment: Segment, now: float) -> None:
     """RFC 9293 3.10.7.3 (SYN_SENT) and 3.10.7.4 (the states after it)."""
-    connection.segs_in += 1
     receive = connection.receive_side
+    receive.segs_in += 1
     if connection.state == SYN_SENT:
         _arrives_in_syn_sent(connection, segment, now)
     elif (
@@ -105,7 +105,7 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
         acceptable = offset < window and offset + length > 0
     if not acceptable:
         if not flags & RST:
-            _answer_unacceptable(connection, length, now)
+            _answer_unacceptable(connection, segment, length, now)
         return
     # Second: RST.
     if flags & RST:
@@ -209,18 +209,19 @@ def _paws_accepts(connection: Connection, segment: Segment, now: float) -> bool:
         return False
     if lt(segment.ts_val, receive.ts_recent) and now - receive.ts_recent_at < _TS_RECENT_LIFETIME:
         connection.stack.counters.paws_drops += 1
-        _answer_unacceptable(connection, segment.length, now)
+        _answer_unacceptable(connection, segment, segment.length, now)
         return False
     return True
 
 
-def _answer_unacceptable(connection: Connection, length: int, now: float) -> None:
+def _answer_unacceptable(connection: Connection, segment: Segment, length: int, now: float) -> None:
     """ACK what cannot be accepted (RFC 9293 3.10.7.4, first check).
 
     An empty segment may be an ACK like ours: two stacks could answer each other for ever, so those are rationed.
     Text and FIN are not: their sender waits for this ACK.
     """
     if length:
+        connection.receive_side.note_duplicate((segment.seq + (segment.flags >> 1 & 1)) & MASK, len(segment.payload))
         connection.ack_now()
     else:
         _challenge(connection, now)
@@ -282,7 +283,7 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
         _after_advance(connection, now)
     else:
         changed = send.update_window(segment.seq, ack, window)
-        if flight_size and not send.probe:
+        if (flight_size or connection.recovery.probe.under_way or segment.sack_blocks) and not send.probe:
             plain = not changed and not segment.payload and not segment.flags & FIN
             if plain or segment.sack_blocks or segment.flags & ECE:
                 _acknowledged(connection, segment, 0, 0, plain, now)
@@ -359,10 +360,12 @@ def _process_text(connection: Connection, seq: int, payload: bytes, fin: bool, n
         connection.reset_peer(connection.undelivered("the peer sent data after close()"), now)
         return
     if payload:
-        connection.data_segs_in += 1
-        connection.last_data_received = now
+        receive.data_segs_in += 1
+        receive.last_data_at = now
     advanced = receive.accept(seq, payload, fin)
     if advanced and receive.readable:
+        if now >= receive.round_ends:
+            receive.tune(now, connection.rtt.srtt or 0.0)
         connection.tell(event.READABLE)
     if receive.fin_reached:
         connection.tell(event.PEER_CLOSED)

@@ -6,7 +6,6 @@ It owns the state and coordinates its parts; each part owns its variables. What 
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 from utcp.config import Config
@@ -22,7 +21,7 @@ from utcp.errors import (
 )
 from utcp.tcp import event, state
 from utcp.tcp.congestion import controller
-from utcp.tcp.info import ConnectionInfo
+from utcp.tcp.info import ConnectionInfo, info_of
 from utcp.tcp.pacing import Pacer
 from utcp.tcp.path_mtu import BASE, PathMtu
 from utcp.tcp.receive import NOW, ReceiveSide
@@ -54,9 +53,8 @@ from utcp.tcp.timers import (
     Timers,
 )
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
-from utcp.tcp.timers import NAMES as TIMER_NAMES
 from utcp.tcp.transmit import Buffer
-from utcp.wire import ACK, CWR, ECE, HEADER_LENGTH, RST, Segment
+from utcp.wire import ACK, CWR, ECE, RST, Segment
 from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
 
@@ -82,13 +80,10 @@ class Connection:
     __slots__ = (
         "_events",
         "_path",
-        "bytes_retrans",
         "closed_by_user",
         "config",
         "congestion",
         "context",
-        "data_segs_in",
-        "data_segs_out",
         "displaced",
         "ece",
         "ecn",
@@ -101,7 +96,6 @@ class Connection:
         "keepalive_interval",
         "keepalive_probes",
         "key",
-        "last_data_received",
         "last_heard",
         "last_sent",
         "linger",
@@ -127,8 +121,6 @@ class Connection:
         "retransmits",
         "rtt",
         "sack",
-        "segs_in",
-        "segs_out",
         "send_side",
         "soft_error",
         "stack",
@@ -179,7 +171,8 @@ class Connection:
         self.send_side = SendSide(
             iss, config.send_buffer or _INITIAL_SEND_BUFFER, config.send_buffer or config.max_send_buffer
         )
-        self.receive_side = ReceiveSide(config.recv_buffer, stack.counters)
+        limit, maximum = config.recv_buffer_sizes
+        self.receive_side = ReceiveSide(limit, maximum, stack.counters)
         self.rtt = RttEstimator(config.rto_initial, config.rto_min, config.rto_max)
         self.receive_mss = receive_mss
         """The MSS that we offer: the largest payload we take in one segment."""
@@ -207,20 +200,12 @@ class Connection:
         self.retransmits = 0
         """Timeouts in a row without progress: what R2 counts (RFC 9293 3.8.3)."""
         self.total_retransmits = 0
-        self.bytes_retrans = 0
-        """Payload octets that left again."""
-        self.segs_in = 0
-        """Segments of all kinds, and those with text among them."""
-        self.data_segs_in = 0
-        self.segs_out = 0
-        self.data_segs_out = 0
         self.probes = 0
         """Window probes since the window closed: their back-off."""
         self.probe_due = False
         self.tail_probe_due = False
         self.last_sent = now
         self.last_heard = now
-        self.last_data_received: float | None = None
         self.next_challenge = 0.0
         self.soft_error: OSError | None = None
         """What the network has said of the peer since it last acknowledged something."""
@@ -279,9 +264,11 @@ class Connection:
         """Take the peer's SYN or SYN-ACK: its ISN, window and options, as far as we offer them too."""
         send, receive, config = self.send_side, self.receive_side, self.config
         receive.synchronize(syn.seq)
-        self.sack = self.recovery.sack = config.sack and syn.sack_permitted
+        self.sack = self.recovery.sack = receive.sack = config.sack and syn.sack_permitted
         if syn.flags & ACK:
-            self.ecn = config.ecn == "request" and syn.flags & (ECE | CWR) == ECE
+            # Who has sent a SYN without asking, as the second and later are, must not mark (RFC 3168 6.1.1).
+            asked = config.ecn == "request" and not self.total_retransmits
+            self.ecn = asked and syn.flags & (ECE | CWR) == ECE
         else:
             self.ecn = config.ecn != "off" and syn.flags & (ECE | CWR) == ECE | CWR
         if config.timestamps and syn.ts_val is not None:
@@ -462,93 +449,12 @@ class Connection:
     @property
     def path(self) -> tuple[int, ...]:
         """The states taken so far, CLOSED or LISTEN first, the present one last."""
-        states = []
-        path = self._path
-        while path:
-            states.append(path & 15)
-            path >>= 4
-        if not self.passive:
-            states.append(CLOSED)
-        return tuple(reversed(states))
+        return state.unpack(self._path) if self.passive else (CLOSED, *state.unpack(self._path))
 
     def info(self, now: float | None = None) -> ConnectionInfo:
         """The connection's variables (RFC 9293 3.10.6, STATUS), the last ones once it has ended. Times are counted up
         to `now`; None: up to when it last sent something new or heard of its peer."""
-        if now is None:
-            now = max(self.last_sent, self.last_heard)
-        send, receive, recovery, rtt = self.send_side, self.receive_side, self.recovery, self.rtt
-        last_data = self.last_data_received
-        return ConnectionInfo(
-            state=state.NAMES[self.state],
-            path=tuple(state.NAMES[number] for number in self.path),
-            timers=self._seconds_left(now),
-            local_port=self.local_port,
-            remote_port=self.remote_port,
-            snd_una=send.snd_una,
-            snd_nxt=send.snd_nxt,
-            snd_wnd=send.snd_wnd,
-            unacknowledged=send.flight_size,
-            in_flight=recovery.in_flight,
-            sacked=recovery.board.sacked,
-            lost=recovery.board.lost,
-            retrans=recovery.board.resent_in_flight,
-            unsent=send.unsent,
-            rcv_nxt=receive.rcv_nxt,
-            rcv_wnd=receive.window,
-            unread=receive.readable,
-            congestion_control=self.config.congestion_control,
-            ca_state=recovery.phase_name,
-            cwnd=self.congestion.cwnd,
-            ssthresh=self.congestion.ssthresh,
-            pacing_rate=self.pacer.rate,
-            delivery_rate=recovery.delivery.rate,
-            delivery_rate_app_limited=recovery.delivery.rate_app_limited,
-            retransmits=self.retransmits,
-            backoff=rtt.backoff,
-            probes=self.probes + self.keepalive_probes,
-            reord_seen=recovery.reord_seen,
-            dsack_dups=recovery.dsack_dups,
-            srtt=rtt.srtt,
-            rttvar=rtt.rttvar,
-            rto=rtt.rto,
-            min_rtt=rtt.min_rtt,
-            ato=self.config.delayed_ack,
-            last_data_sent=now - self.last_sent,
-            last_ack_recv=now - self.last_heard,
-            last_data_recv=None if last_data is None else now - last_data,
-            mss=self.mss,
-            rcv_mss=receive.mss,
-            advmss=self.receive_mss,
-            pmtu=self.mss + HEADER_LENGTH + (TIMESTAMPS_LENGTH if self.timestamps else 0),
-            bytes_sent=send.sent + self.bytes_retrans,
-            bytes_retrans=self.bytes_retrans,
-            bytes_acked=send.acked,
-            bytes_received=receive.bytes_received,
-            segs_out=self.segs_out,
-            data_segs_out=self.data_segs_out,
-            segs_in=self.segs_in,
-            data_segs_in=self.data_segs_in,
-            total_retrans=self.total_retransmits,
-            delivered=recovery.delivery.delivered,
-            delivered_ce=recovery.delivered_ce,
-            rcv_ooopack=receive.out_of_order,
-            window_scaling=self.window_scaling,
-            snd_wscale=send.shift,
-            rcv_wscale=receive.shift,
-            timestamps=self.timestamps,
-            sack=self.sack,
-            ecn=self.ecn,
-        )
-
-    def _seconds_left(self, now: float) -> dict[str, float]:
-        """Of each timer that runs."""
-        deadlines = self.timers.deadlines
-        left = {TIMER_NAMES[timer]: max(0.0, due - now) for timer, due in enumerate(deadlines) if due != inf}
-        if self.state == TIME_WAIT:
-            wait = self.stack.time_wait.seconds_left(self.key, now)
-            if wait is not None:
-                left["time_wait"] = wait
-        return left
+        return info_of(self, max(self.last_sent, self.last_heard) if now is None else now)
 
     # ------------------------------------------------------------------ timeouts
 
@@ -681,7 +587,7 @@ class Connection:
         )
         if self.state != SYN_RCVD:
             self.stack.counters.estab_resets += 1
-        self.segs_out += 1
+        self.send_side.segs_out += 1
         self.stack.put(self.remote, segment, now)
         self.finish(error, now)
 

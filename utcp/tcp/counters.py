@@ -34,6 +34,9 @@ class Counters:
     dsacks_received: int = 0
     """ACKs that told of something received twice (RFC 2883): in order, and out of order."""
     dsacks_ofo_received: int = 0
+    dsacks_sent: int = 0
+    """DSACKs of ours: about what had been received in order, and out of order."""
+    dsacks_ofo_sent: int = 0
     ofo_queued: int = 0
     """Segments that arrived out of order and were kept, and those that were not for want of room."""
     ofo_drops: int = 0
@@ -85,8 +88,7 @@ class Counters:
         """The totals as `nstat` names them, MIB and all: Tcp and Ip as in RFC 4022, TcpExt and IpExt as in Linux.
 
         OutSegs is without what was sent again, and EstabResets counts resets while closing as well. Not among them are
-        `resets_withheld`, which has no name there; DSACKs sent, because this TCP sends none; TCPAbortFailed, because a
-        reset needs no memory that might be missing.
+        `resets_withheld`, which has no name there, and TCPAbortFailed: no reset fails for want of memory.
         """
         return {
             "TcpActiveOpens": self.active_opens,
@@ -118,6 +120,8 @@ class Counters:
             "TcpExtTCPLossProbes": self.loss_probes,
             "TcpExtTCPLossProbeRecovery": self.loss_probe_recoveries,
             "TcpExtTCPSpuriousRTOs": self.spurious_rtos,
+            "TcpExtTCPDSACKOldSent": self.dsacks_sent,
+            "TcpExtTCPDSACKOfoSent": self.dsacks_ofo_sent,
             "TcpExtTCPDSACKRecv": self.dsacks_received,
             "TcpExtTCPDSACKOfoRecv": self.dsacks_ofo_received,
             "TcpExtTCPAbortOnData": self.aborts_on_data,

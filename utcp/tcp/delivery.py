@@ -6,10 +6,13 @@ of ten thousand segments is some hundred departures.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from utcp.tcp.scoreboard import Run
+
+ROUNDING: Final = 1e-6
+"""Differences of large floats: two of one length need not be equal. In seconds."""
 
 
 class Departure:
@@ -168,7 +171,7 @@ class Delivery:
         sample.rate_delivered = self.delivered - newest.delivered
         sample.interval = max(newest.at - newest.first_sent_at, self.delivered_at - newest.delivered_at)
         # Shorter than any round trip: ACKs were compressed, or the clock stands still.
-        if sample.interval > 0 and sample.interval >= sample.min_rtt:
+        if sample.interval > 0 and sample.interval > sample.min_rtt - ROUNDING:
             sample.delivery_rate = sample.rate_delivered / sample.interval
             if not sample.app_limited or sample.delivery_rate >= self.rate:
                 self.rate = sample.delivery_rate

@@ -1,6 +1,18 @@
 """A connection's variables at one moment, for people and tools (RFC 9293 3.10.6, STATUS)."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from utcp.tcp import state
+from utcp.tcp.timers import NAMES
+from utcp.wire import HEADER_LENGTH
+from utcp.wire.options import TIMESTAMPS_LENGTH
+
+if TYPE_CHECKING:
+    from utcp.tcp.connection import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,9 +25,10 @@ class ConnectionInfo:
     `backoff` are numbers of something else than octets. Sequence numbers are absolute.
 
     Of TCP_INFO there is no `fackets` and `last_ack_sent` (Linux does not fill them either), `reordering` (RACK has no
-    threshold that grows: `reord_seen`), `rcv_ssthresh`, `rcv_rtt` and `rcv_space` (the receive buffer does not grow by
-    measurement), `max_pacing_rate` (no such limit), `busy_time`, `rwnd_limited` and `sndbuf_limited` (they would need a
-    clock for each change of what limits the sender), `rehash`, `total_rto*`, and nothing of TCP Fast Open.
+    threshold that grows: `reord_seen`), `rcv_ssthresh` and `rcv_rtt` (the receive buffer is sized by what was read in a
+    round trip, and shown as `rcv_space`), `max_pacing_rate` (no such limit), `busy_time`, `rwnd_limited` and
+    `sndbuf_limited` (they would need a clock for each change of what limits the sender), `rehash`, `total_rto*`, and
+    nothing of TCP Fast Open.
     """
 
     state: str
@@ -48,6 +61,8 @@ class ConnectionInfo:
     rcv_nxt: int
     rcv_wnd: int
     """The window last offered, scaled."""
+    rcv_space: int
+    """Octets that the receive buffer holds at present; it may grow (`Config.max_recv_buffer`)."""
     unread: int
     """Octets received and not read by the application yet."""
 
@@ -163,3 +178,82 @@ class ConnectionInfo:
         """What was agreed on, as `ss` writes it: of "ts", "sack", "ecn", "wscale"."""
         agreed = {"ts": self.timestamps, "sack": self.sack, "ecn": self.ecn, "wscale": self.window_scaling}
         return tuple(name for name, is_on in agreed.items() if is_on)
+
+
+def info_of(connection: Connection, now: float) -> ConnectionInfo:
+    """The variables of `connection` at `now`."""
+    send, receive, recovery, rtt = connection.send_side, connection.receive_side, connection.recovery, connection.rtt
+    last_data = receive.last_data_at
+    return ConnectionInfo(
+        state=state.NAMES[connection.state],
+        path=tuple(state.NAMES[number] for number in connection.path),
+        timers=_seconds_left(connection, now),
+        local_port=connection.local_port,
+        remote_port=connection.remote_port,
+        snd_una=send.snd_una,
+        snd_nxt=send.snd_nxt,
+        snd_wnd=send.snd_wnd,
+        unacknowledged=send.flight_size,
+        in_flight=recovery.in_flight,
+        sacked=recovery.board.sacked,
+        lost=recovery.board.lost,
+        retrans=recovery.board.resent_in_flight,
+        unsent=send.unsent,
+        rcv_nxt=receive.rcv_nxt,
+        rcv_wnd=receive.window,
+        rcv_space=receive.limit,
+        unread=receive.readable,
+        congestion_control=connection.config.congestion_control,
+        ca_state=recovery.phase_name,
+        cwnd=connection.congestion.cwnd,
+        ssthresh=connection.congestion.ssthresh,
+        pacing_rate=connection.pacer.rate,
+        delivery_rate=recovery.delivery.rate,
+        delivery_rate_app_limited=recovery.delivery.rate_app_limited,
+        retransmits=connection.retransmits,
+        backoff=rtt.backoff,
+        probes=connection.probes + connection.keepalive_probes,
+        reord_seen=recovery.reord_seen,
+        dsack_dups=recovery.dsack_dups,
+        srtt=rtt.srtt,
+        rttvar=rtt.rttvar,
+        rto=rtt.rto,
+        min_rtt=rtt.min_rtt,
+        ato=connection.config.delayed_ack,
+        last_data_sent=now - connection.last_sent,
+        last_ack_recv=now - connection.last_heard,
+        last_data_recv=None if last_data is None else now - last_data,
+        mss=connection.mss,
+        rcv_mss=receive.mss,
+        advmss=connection.receive_mss,
+        pmtu=connection.mss + HEADER_LENGTH + (TIMESTAMPS_LENGTH if connection.timestamps else 0),
+        bytes_sent=send.sent + send.bytes_retrans,
+        bytes_retrans=send.bytes_retrans,
+        bytes_acked=send.acked,
+        bytes_received=receive.bytes_received,
+        segs_out=send.segs_out,
+        data_segs_out=send.data_segs_out,
+        segs_in=receive.segs_in,
+        data_segs_in=receive.data_segs_in,
+        total_retrans=connection.total_retransmits,
+        delivered=recovery.delivery.delivered,
+        delivered_ce=recovery.delivered_ce,
+        rcv_ooopack=receive.out_of_order,
+        window_scaling=connection.window_scaling,
+        snd_wscale=send.shift,
+        rcv_wscale=receive.shift,
+        timestamps=connection.timestamps,
+        sack=connection.sack,
+        ecn=connection.ecn,
+    )
+
+
+def _seconds_left(connection: Connection, now: float) -> dict[str, float]:
+    """Of each timer that runs."""
+    deadlines = connection.timers.deadlines
+    left = {NAMES[timer]: max(0.0, due - now) for timer, due in enumerate(deadlines) if due != inf}
+    if connection.state == state.TIME_WAIT:
+        wait = connection.stack.time_wait.seconds_left(connection.key, now)
+        if wait is not None:
+            left["time_wait"] = wait
+    return left

@@ -56,7 +56,8 @@ class Listener:
         self.queue: deque[Connection] = deque()
         self.ready = False
         """It stands in the stack's list of those with something to tell."""
-        typical = ReceiveSide(stack.config.recv_buffer, stack.counters)
+        limit, maximum = stack.config.recv_buffer_sizes
+        typical = ReceiveSide(limit, maximum, stack.counters)
         self._window = typical.offer_unscaled_window()
         self._window_scale = typical.scale_for_buffer()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from utcp.tcp.receive import NOW
-from utcp.tcp.recovery import OPEN
+from utcp.tcp.recovery import OPEN, REDUCED
 from utcp.tcp.state import SYN_RCVD, SYN_SENT
 from utcp.tcp.timers import DELAYED_ACK, PACING, PERSIST, PROBE, REORDER, RETRANSMIT, USER_TIMEOUT
 from utcp.tcp.transmit import Buffer, Outbox
@@ -150,9 +150,10 @@ def _put(
         connection.timers.stop(DELAYED_ACK)
     stack = connection.stack
     stack.counters.out_segs += 1
-    connection.segs_out += 1
+    send = connection.send_side
+    send.segs_out += 1
     if payload is not None:
-        connection.data_segs_out += 1
+        send.data_segs_out += 1
     if stack.observer is not None:
         stack.observer.segment_sent(connection.remote, [header] if payload is None else [header, payload], now)
     return outbox.add(connection.remote, header, payload, size, after, ecn)
@@ -192,9 +193,13 @@ class _Burst:
         self._ts_ecr = receive.ts_recent
 
     def duplicate_acks(self) -> None:
-        """One ACK for each segment that arrived out of order (RFC 5681 4.2)."""
+        """One ACK for each segment that arrived out of order (RFC 5681 4.2). The first tells a duplicate (RFC 2883)."""
+        further = self._connection.receive_side.duplicate_acks_due - 1
         header = self._ack_with_sack()
-        for _ in range(self._connection.receive_side.duplicate_acks_due):
+        self._put(header, None, len(header))
+        if further:
+            header = self._ack_with_sack()
+        for _ in range(further):
             self._put(header, None, len(header))
 
     def _ack_with_sack(self) -> bytes:
@@ -243,7 +248,7 @@ class _Burst:
         size = payload + fin
         seq = (send.iss + start) & MASK
         connection.note_retransmission(seq, size, self._now)
-        connection.bytes_retrans += payload
+        send.bytes_retrans += payload
         connection.recovery.resent(start, size, self._depart())
         connection.pacer.sent(size)
         self._segment(seq, offset, payload, fin)
@@ -454,7 +459,7 @@ def _send_syn(connection: Connection, now: float) -> None:
         ts_ecr=receive.ts_recent if timestamps else None,
     )
     receive.acknowledged()
-    connection.segs_out += 1
+    send.segs_out += 1
     connection.stack.put(connection.remote, segment, now)
 
 
@@ -465,7 +470,9 @@ def _set_timers(connection: Connection, now: float) -> None:
             timers.set(RETRANSMIT, now + connection.rtt.rto)
         timers.stop(PERSIST)
         timers.set(REORDER, recovery.reorder_at)
-        if not timers.is_set(PROBE) and _probe_is_useful(connection):
+        if not _probe_is_useful(connection):
+            timers.stop(PROBE)
+        elif not timers.is_set(PROBE):
             one_segment = send.flight_size <= connection.mss + 1
             delay = recovery.probe.delay(connection.rtt.srtt, one_segment, connection.config.max_ack_delay)
             # RFC 8985 7.2: no later than the retransmission timeout, which it goes before.
@@ -485,7 +492,7 @@ def _probe_is_useful(connection: Connection) -> bool:
     recovery = connection.recovery
     return (
         recovery.sack
-        and recovery.phase == OPEN
+        and recovery.phase in (OPEN, REDUCED)
         and recovery.board.in_flight > 0
         and not recovery.board.sacked
         and not recovery.probe.under_way

@@ -4,7 +4,7 @@ from collections import deque
 from math import inf
 from typing import Final
 
-from utcp.tcp.delivery import Departure
+from utcp.tcp.delivery import ROUNDING, Departure
 from utcp.tcp.scoreboard import IN_FLIGHT, Run
 
 DUP_THRESH: Final = 3
@@ -47,8 +47,9 @@ class Rack:
         self._departures.append(departure)
 
     def delivered(self, run: Run, echo_age: float, min_rtt: float, now: float) -> bool:
-        """A run has arrived (RFC 8985 6.2 steps 2 and 3); whether something sent later had overtaken it. `echo_age`: how
-        old the echoed timestamp is, -1 without."""
+        """A run has arrived (RFC 8985 6.2 steps 2 and 3); whether something sent later had overtaken it.
+
+        `echo_age`: how old the echoed timestamp is, -1 without."""
         overtaken = False
         sent_at = run.departure.at
         if run.end > self._fack:
@@ -57,7 +58,7 @@ class Rack:
             self.reordering_seen = overtaken = True
         rtt = now - sent_at
         # Of something sent again the first transmission may have arrived: the ACK came sooner than a round trip takes.
-        if run.sent > 1 and (rtt < min_rtt or echo_age > rtt + 0.001):
+        if run.sent > 1 and (rtt < min_rtt - ROUNDING or echo_age > rtt + 0.001):
             return False
         if sent_at > self._sent_at or (sent_at == self._sent_at and run.end > self._end):
             self._sent_at = sent_at

@@ -1,9 +1,11 @@
-"""The receive side of a connection: RCV.*, reassembly (FIN included), when to acknowledge, the window to offer."""
+"""The receive side of a connection: RCV.*, the stream (FIN included), when and what to acknowledge, the window."""
 
 from typing import Final
 
+from utcp.tcp.autotune import BufferTuning
 from utcp.tcp.counters import Counters
-from utcp.tcp.transmit import Buffer
+from utcp.tcp.reassembly import Reassembly
+from utcp.tcp.receive_queue import MAX_PIECES, SMALL, ReceiveQueue
 from utcp.wire.options import MAX_WINDOW_SCALE
 from utcp.wire.seq import HALF, MASK, diff
 
@@ -11,52 +13,61 @@ NONE: Final = 0
 DELAYED: Final = 1
 NOW: Final = 2
 
-_MAX_RUNS: Final = 256
-"""Runs of out-of-order data held at once; a segment that would open another is dropped and comes again."""
-
 _SACK_BLOCKS: Final = 4
 
+_QUICK_ACKS: Final = 16
+"""So many full-sized segments are acknowledged one by one, at the start and after a pause: the peer's congestion window
+is small then, and grows with every ACK (RFC 5681 3.1, 4.2)."""
 
-class _Run:
-    """Contiguous data that arrived before what precedes it: octets `start` to `end` (exclusive)."""
-
-    __slots__ = ("end", "parts", "start")
-
-    def __init__(self, start: int, end: int, parts: list[bytes]) -> None:
-        self.start = start
-        self.end = end
-        self.parts = parts
+_PAUSE: Final = 0.2
+"""Seconds without text, beyond a round trip, after which the peer may have begun slow start anew (RFC 5681 4.1)."""
 
 
 class ReceiveSide:
-    """Owns RCV.NXT, the right edge of the window, received data in and out of order, and the debt of ACKs."""
+    """Owns RCV.NXT, the right edge of the window, received data in and out of order, and the debt of ACKs.
+
+    `limit` is the size of the buffer, in octets, at first; `maximum` is how far `tune` may let it grow.
+    """
 
     __slots__ = (
-        "_chunks",
         "_counters",
+        "_dsack",
         "_fin_seq",
-        "_limit",
-        "_runs",
+        "_held",
+        "_maximum",
+        "_queue",
+        "_quick_acks",
         "_since_ack",
+        "_tuning",
         "ack_due",
         "bytes_received",
+        "data_segs_in",
         "duplicate_acks_due",
         "fin_reached",
+        "holding",
         "irs",
         "last_ack_sent",
+        "last_data_at",
+        "limit",
         "mss",
         "out_of_order",
         "rcv_adv",
         "rcv_nxt",
         "rcv_up",
         "readable",
+        "round_ends",
+        "sack",
+        "sack_due",
+        "segs_in",
         "shift",
         "ts_recent",
         "ts_recent_at",
     )
 
-    def __init__(self, limit: int, counters: Counters) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, maximum: int, counters: Counters) -> None:
+        self.limit = limit
+        """Octets held for an application that does not read: the largest window offered."""
+        self._maximum = maximum
         self._counters = counters
         self.irs = 0
         self.rcv_nxt = 0
@@ -67,7 +78,14 @@ class ReceiveSide:
         self.last_ack_sent = 0
         self.ack_due = NONE
         self.duplicate_acks_due = 0
-        """ACKs owed for out-of-order segments, one each: their sender counts them (RFC 5681 4.2)."""
+        """ACKs owed for out-of-order segments, one each: their sender counts them (RFC 5681 4.2). One at least if there
+        is a duplicate to tell: it leaves ahead of data, which has no room for SACK blocks."""
+        self.sack = False
+        """Both sides offered SACK: duplicates are to be told (RFC 2883)."""
+        self.holding = False
+        """Something arrived out of order and is held."""
+        self.sack_due = False
+        """The next ACK has `sack_blocks` to tell."""
         self.ts_recent = 0
         """TS.Recent of RFC 7323 4.3, and when it was taken."""
         self.ts_recent_at = 0.0
@@ -75,16 +93,28 @@ class ReceiveSide:
         """The largest payload seen: what the peer calls a full-sized segment."""
         self.readable = 0
         self.bytes_received = 0
+        self.segs_in = 0
+        """Segments of all kinds, and those with text among them."""
+        self.data_segs_in = 0
+        self.last_data_at: float | None = None
+        """When text arrived last."""
         self.out_of_order = 0
         """Segments that arrived with text beyond RCV.NXT."""
         self.rcv_up = 0
         """RCV.UP as a stream offset: urgent data ends before it. 0: there was none."""
         self.fin_reached = False
         """The peer's FIN and all before it arrived."""
-        self._chunks: list[Buffer] = []
-        self._runs: list[_Run] = []
+        self.round_ends = 0.0
+        """Before this time `tune` has nothing to do."""
+        self._queue = ReceiveQueue()
+        self._held = Reassembly()
+        """What arrived out of order, by its place in the stream."""
+        self._dsack: tuple[int, int] | None = None
+        """What arrived again, by its place in the stream."""
         self._fin_seq: int | None = None
         self._since_ack = 0
+        self._quick_acks = _QUICK_ACKS
+        self._tuning = BufferTuning()
 
     # ------------------------------------------------------------------ opening
 
@@ -93,11 +123,11 @@ class ReceiveSide:
         self.irs = irs
         self.rcv_nxt = (irs + 1) & MASK
         self.last_ack_sent = self.rcv_nxt
-        self.rcv_adv = (self.rcv_nxt + min(self._limit, 65535)) & MASK
+        self.rcv_adv = (self.rcv_nxt + min(self.limit, 65535)) & MASK
 
     def scale_for_buffer(self) -> int:
-        """The window scale that lets the whole buffer be offered (RFC 7323 2.2)."""
-        return min(((self._limit - 1) // 65535).bit_length(), MAX_WINDOW_SCALE)
+        """The window scale that lets the whole buffer be offered, however far it grows (RFC 7323 2.2)."""
+        return min(((self._maximum - 1) // 65535).bit_length(), MAX_WINDOW_SCALE)
 
     def scale_window(self) -> None:
         """Both sides scale: from here on the window field counts in units of ours."""
@@ -118,7 +148,7 @@ class ReceiveSide:
     @property
     def _room(self) -> int:
         """What the buffer still holds, as far as the window field can say it."""
-        return min(self._limit - self.readable, 65535 << self.shift)
+        return min(self.limit - self.readable, 65535 << self.shift)
 
     def offer_window(self) -> int:
         """Move the right edge as far as the buffer and silly-window avoidance allow; the raw field to send.
@@ -129,7 +159,7 @@ class ReceiveSide:
         """
         edge = self._room
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
-        if edge - offered >= min(self._limit // 2, self.mss) and not self.fin_reached:
+        if edge - offered >= min(self.limit // 2, self.mss) and not self.fin_reached:
             offered = edge
         field = min(65535, offered + (1 << self.shift) - 1 >> self.shift)
         self.rcv_adv = (self.rcv_nxt + (field << self.shift)) & MASK
@@ -137,7 +167,22 @@ class ReceiveSide:
 
     def offer_unscaled_window(self) -> int:
         """The window field of a SYN, which is never scaled (RFC 7323 2.2)."""
-        return min(self._limit, 65535)
+        return min(self.limit, 65535)
+
+    def tune(self, now: float, rtt: float) -> None:
+        """Text arrived in order: once in a round trip, see whether the buffer is to grow. It never shrinks.
+
+        `rtt` is the latest estimate of the round-trip time in seconds, 0.0 where there is none.
+        """
+        if now < self.round_ends:
+            return
+        if rtt > 0.0 and now - self.round_ends > max(_PAUSE, 2 * rtt):  # no text came since the round was over
+            self._quick_acks = _QUICK_ACKS
+        read = self.bytes_received - self.readable
+        wanted = self._tuning.end_round(now, rtt, self.bytes_received, read, self.window)
+        self.round_ends = self._tuning.round_ends
+        if wanted > self.limit:
+            self.limit = max(self.limit, min(wanted, self._maximum))
 
     # ------------------------------------------------------------------ arrival
 
@@ -151,14 +196,19 @@ class ReceiveSide:
         offset = (seq - self.rcv_nxt) & MASK
         if offset >= HALF:  # begins before RCV.NXT: its front is old
             old = 0x100000000 - offset
+            self.note_duplicate(seq, size)
             if old > size or (old == size and not fin):
                 self.ack_due = NOW
                 return False
             payload = payload[old:]
             size -= old
             offset = 0
-        if size > self.mss:
-            self.mss = size
+        if size >= self.mss:
+            if size > self.mss:
+                self.mss = size  # the first of its size: a stream, or a request that is to be answered
+            elif self._quick_acks:
+                self._quick_acks -= 1
+                self.ack_due = NOW
         room = ((self.rcv_adv - self.rcv_nxt) & MASK) - offset
         if size > room:
             payload = payload[: max(room, 0)]
@@ -176,17 +226,27 @@ class ReceiveSide:
             self._hold(offset, payload)
             return False
         if size:
-            self._append(payload)
-            if self._runs:
-                self._fill()
+            if self.holding:
+                size = self._fill(payload)
+            else:
+                queue = self._queue
+                queue.pieces.append(payload)
+                if size < SMALL and len(queue.pieces) > MAX_PIECES:
+                    queue.join()
+            self.readable += size
+            self.bytes_received += size
+            self.rcv_nxt = (self.rcv_nxt + size) & MASK
+            self._since_ack += size
+            if self.duplicate_acks_due:  # what was owed for the old RCV.NXT would be no duplicate any more
+                self.duplicate_acks_due = 0 if self._dsack is None else 1
+            if self._since_ack >= 2 * self.mss:  # SHLD-19: at least every second full-sized segment
+                self.ack_due = NOW
+            elif self.ack_due == NONE:
+                self.ack_due = DELAYED
         if self._fin_seq == self.rcv_nxt:
             self._take_fin()
             return True
-        if not size:
-            return False
-        if self._runs:
-            self.ack_due = NOW  # RFC 5681 4.2: a segment that fills part of a gap is acknowledged at once
-        return True
+        return size > 0
 
     def note_urgent(self, seq: int, pointer: int) -> bool:
         """A segment at `seq` has this urgent pointer; whether it reaches further than any before (MUST-32)."""
@@ -201,93 +261,94 @@ class ReceiveSide:
         """Octets from the next one to read to the end of the urgent data; 0 when none is ahead (MUST-33)."""
         return max(0, self.rcv_up - (self.bytes_received - self.readable))
 
-    def _append(self, payload: bytes) -> None:
-        size = len(payload)
-        self._chunks.append(payload)
-        self.duplicate_acks_due = 0  # RCV.NXT moves: what was owed for the old one would be no duplicate any more
-        self.readable += size
-        self.bytes_received += size
-        self.rcv_nxt = (self.rcv_nxt + size) & MASK
-        self._since_ack += size
-        if self.ack_due == NONE:
-            self.ack_due = DELAYED
-        if self._since_ack >= 2 * self.mss:  # SHLD-19: at least every second full-sized segment
-            self.ack_due = NOW
-
     def _take_fin(self) -> None:
         self.rcv_nxt = (self.rcv_nxt + 1) & MASK
         if self.rcv_adv == (self.rcv_nxt - 1) & MASK:
             self.rcv_adv = self.rcv_nxt  # the FIN stood at the closed edge: the window stays closed, not negative
         self.fin_reached = True
-        self._runs.clear()
+        self._drop_held()
         self.ack_due = NOW
 
     def _hold(self, offset: int, payload: bytes) -> None:
-        """Keep out-of-order text, merged with the runs that it touches; the newest run comes first, for SACK."""
+        """Keep out-of-order text."""
         self.ack_due = NOW
         if not self.duplicate_acks_due and self.rcv_nxt != self.last_ack_sent:
             self.duplicate_acks_due = 1  # the ACK of what came before; the ones behind it are duplicates
         self.duplicate_acks_due += 1
         if not payload:
             return
+        start = self.bytes_received + offset
+        self._note_overlap(start, start + len(payload))
         self.out_of_order += 1
-        base = self.rcv_nxt
-        start, end = offset, offset + len(payload)
-        parts = [payload]
-        apart = []
-        for run in self._runs:
-            run_start, run_end = (run.start - base) & MASK, (run.end - base) & MASK
-            if run_end < start or run_start > end:
-                apart.append(run)
-                continue
-            if run_start <= start and run_end >= end:
-                parts = run.parts
-            elif run_start >= start and run_end <= end:
-                continue
-            elif run_start < start:
-                parts = [*run.parts, b"".join(parts)[run_end - start :]]
-            else:
-                parts = [b"".join(parts)[: run_start - start], *run.parts]
-            start, end = min(start, run_start), max(end, run_end)
-        if len(apart) >= _MAX_RUNS:
+        if self._held.hold(start, payload):
+            self._counters.ofo_queued += 1
+        else:
             self._counters.ofo_drops += 1
-            return
-        self._counters.ofo_queued += 1
-        self._runs = [_Run((base + start) & MASK, (base + end) & MASK, parts), *apart]
+        self.holding = self.sack_due = True
 
-    def _fill(self) -> None:
-        """Move the runs that RCV.NXT has reached into the stream."""
-        progress = True
-        while progress:
-            progress = False
-            for run in self._runs:
-                ahead = (run.start - self.rcv_nxt) & MASK
-                if ahead and ahead < HALF:
-                    continue
-                self._runs.remove(run)
-                old = (self.rcv_nxt - run.start) & MASK
-                text = b"".join(run.parts)[old:] if (run.end - self.rcv_nxt) & MASK < HALF else b""
-                if text:
-                    self._append(text)
-                self.ack_due = NOW
-                progress = True
-                break
+    def _fill(self, payload: bytes) -> int:
+        """Text in order while something behind it is held: what it joins up with follows it; all their octets."""
+        end = self.bytes_received + len(payload)
+        self._note_overlap(self.bytes_received, end)
+        size = self._queue.extend([payload, *self._held.take(end)])
+        self.holding = len(self._held) > 0
+        self.sack_due = self.holding or self._dsack is not None
+        self.ack_due = NOW  # RFC 5681 4.2: a segment that fills all or part of a gap is acknowledged at once
+        return size
+
+    def _drop_held(self) -> None:
+        self._held.clear()
+        self.holding = False
+        self.sack_due = self._dsack is not None
+
+    # ------------------------------------------------------------------ duplicates (RFC 2883)
+
+    def note_duplicate(self, seq: int, size: int) -> None:
+        """A segment with `size` octets of text at `seq`, all or part of it before RCV.NXT, came: its ACK tells so."""
+        if not self.sack:
+            return
+        start = self.bytes_received + diff(seq, (self.irs + 1 + self.bytes_received) & MASK)
+        end = min(start + size, self.bytes_received)
+        start = max(start, 0)
+        if start < end:
+            self._tell_duplicate(start, end)
+
+    def _note_overlap(self, start: int, end: int) -> None:
+        """Text came that may be held already; of several such parts the ACK tells the first."""
+        if self.sack and self.holding:
+            overlap = self._held.overlap(start, end)
+            if overlap is not None:
+                self._tell_duplicate(overlap[0], overlap[1])
+
+    def _tell_duplicate(self, start: int, end: int) -> None:
+        """An ACK has room for one contiguous duplicate. Of those that come in one batch, it is the first, and what
+        joins up with it; another is not told, which only keeps its sender from undoing something."""
+        if self._dsack is None:
+            self._dsack = (start, end)
+            if start < self.bytes_received:
+                self._counters.dsacks_sent += 1
+            else:
+                self._counters.dsacks_ofo_sent += 1
+        elif start <= self._dsack[1] and end >= self._dsack[0]:
+            self._dsack = (min(start, self._dsack[0]), max(end, self._dsack[1]))
+        self.sack_due = True
+        self.ack_due = NOW
+        if not self.duplicate_acks_due:
+            self.duplicate_acks_due = 1
 
     # ------------------------------------------------------------------ acknowledging
 
     @property
-    def holding(self) -> bool:
-        """Something arrived out of order and is held."""
-        return bool(self._runs)
-
-    @property
-    def sack_due(self) -> bool:
-        return bool(self._runs)
-
-    @property
     def sack_blocks(self) -> tuple[tuple[int, int], ...]:
-        """What is held out of order, the most recent first (RFC 2018 4). The FIN's number is never inside."""
-        return tuple((run.start, run.end) for run in self._runs[:_SACK_BLOCKS])
+        """First what arrived again, if anything did, and the run it is in (RFC 2883 4); then what is held out of order,
+        the most recent first (RFC 2018 4). The FIN's number is never inside."""
+        dsack = self._dsack
+        if dsack is None:
+            blocks = self._held.blocks(_SACK_BLOCKS, -1)
+        else:
+            blocks = [dsack, *self._held.blocks(_SACK_BLOCKS - 1, dsack[0])]
+        base = self.irs + 1
+        return tuple([((base + start) & MASK, (base + end) & MASK) for start, end in blocks])
 
     def owe_ack(self) -> None:
         """The peer is to have an ACK with the next flush."""
@@ -304,38 +365,23 @@ class ReceiveSide:
         self.duplicate_acks_due = 0
         self._since_ack = 0
         self.last_ack_sent = self.rcv_nxt
+        if self._dsack is not None:  # a duplicate is told once (RFC 2883 4)
+            self._dsack = None
+            self.sack_due = self.holding
 
     # ------------------------------------------------------------------ reading
 
     def read(self, limit: int) -> bytes:
         """Up to `limit` octets of the stream (all that is there, if negative); opens the window accordingly."""
-        chunks = self._chunks
         if limit < 0 or limit >= self.readable:
-            data = b"".join(chunks) if len(chunks) != 1 else bytes(chunks[0])
-            chunks.clear()
+            data = self._queue.take_all()
             self.readable = 0
         else:
-            data = self._read_some(limit)
+            data = self._queue.take(limit)
             self.readable -= limit
         if self._update_is_due():
             self.ack_due = NOW
         return data
-
-    def _read_some(self, size: int) -> bytes:
-        chunks = self._chunks
-        parts: list[Buffer] = []
-        index = 0
-        while size:
-            chunk = chunks[index]
-            if len(chunk) > size:
-                parts.append(chunk[:size])
-                chunks[index] = memoryview(chunk)[size:]
-                break
-            parts.append(chunk)
-            size -= len(chunk)
-            index += 1
-        del chunks[:index]
-        return b"".join(parts)
 
     def _update_is_due(self) -> bool:
         """The window has grown so much that the peer should hear of it without being asked (MUST-39)."""
@@ -344,10 +390,10 @@ class ReceiveSide:
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
         grown = self._room - offered
         segments = 2 if offered >= self.mss else 1  # a sender that cannot send a full segment waits for us
-        return grown >= min(self._limit // 2, segments * self.mss)
+        return grown >= min(self.limit // 2, segments * self.mss)
 
     def discard(self) -> None:
         """Nobody will read: drop what is held."""
-        self._chunks.clear()
-        self._runs.clear()
+        self._queue.pieces.clear()
+        self._drop_held()
         self.readable = 0

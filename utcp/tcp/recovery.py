@@ -34,6 +34,12 @@ _FRTO_RESENT: Final = 1
 _FRTO_NEW: Final = 2
 """That ACK came: new data goes first, what is lost waits for the next ACK's verdict."""
 
+_NO_DSACK: Final = (0, 0)
+
+
+def _start(run: Run) -> int:
+    return run.start
+
 
 class Recovery:
     """Owns the scoreboard, the phase of recovery, and the decision what is lost."""
@@ -173,6 +179,8 @@ class Recovery:
         elif self.phase == TIMED_OUT and start and not self.forced:
             self._counters.slow_start_retrans += 1
         self.forced = False
+        if self._frto == _FRTO_NEW:  # there was no new data to send: an ACK would prove nothing (RFC 5682 2.1 step 2b)
+            self._frto = _FRTO_OFF
         self._resent_octets += size
         self._echo_of_resent = min(self._echo_of_resent, departure.at)
         if self._reduction is not None:
@@ -215,8 +223,10 @@ class Recovery:
         elapsed = now - last.departure.at
         if measured:
             rtt.sample(elapsed, now)
-        if self.sack:
+        if self.sack and last.sent == 1:
             self.rack.delivered_in_order(last, board.una == board.nxt, now)
+        elif self.sack:
+            self.rack.delivered(last, -1.0, rtt.min_rtt, now)
         delivery.deliver(advance, last.departure, now)
         sample = self._sample
         sample.min_rtt = rtt.min_rtt
@@ -257,14 +267,15 @@ class Recovery:
         if not self.sack:
             delivered = self._count_duplicates(advance, duplicate)
         # A probe that repaired a loss, an undo, the end of a recovery, a new loss: in this order.
-        repaired = self.probe.acknowledged(board.una, dsack > 0, duplicate)
+        repaired = self.probe.acknowledged(board.una, dsack[1], duplicate and not blocks)
         if repaired:
             self._counters.loss_probe_recoveries += 1
         if self._undo_from >= 0 and self._was_spurious(advance, original, dsack, echo_age, now):
             self._undo(now)
         elif self._frto:
             self._advance_frto(advance, delivered, duplicate)
-        if board.una >= self._recover and self.phase != OPEN:
+        if self.phase != OPEN and board.una >= self._recover + (self.phase == REDUCED):
+            # After a mark what ends it must have left later: until CWR arrives each ACK has ECE (RFC 3168 6.1.2).
             self._recovered(now)
         lost = self._detect_loss(advance, now)
         sample.newly_lost = lost
@@ -272,6 +283,8 @@ class Recovery:
             self._enter_fast(delivered, now)
         elif (ece or repaired) and self.phase == OPEN:
             self._reduce(ece, delivered, now)
+            if not ece:  # what a probe repaired is repaired: there is no recovery to wait for
+                self._recovered(now)
         if ece:
             self.delivered_ce += delivered
         sample.recovering = self.recovering or recovering
@@ -285,21 +298,23 @@ class Recovery:
 
     def _deliver(
         self, advance: int, blocks: tuple[tuple[int, int], ...], sample: AckSample, echo_age: float, now: float
-    ) -> tuple[int, bool, int]:
+    ) -> tuple[int, bool, tuple[int, int]]:
         """Account for what the ACK tells of; how much is new to us, whether an original transmission of what was
-        outstanding at the last loss is among it, and the octets that it reports as received twice (RFC 2883)."""
+        outstanding at the last loss is among it, and the stretch that it reports as received twice (RFC 2883)."""
         board, rtt = self.board, self._rtt
         una = board.una + advance
         runs = board.acknowledge(una) if advance else []
         karn = all(run.sent == 1 for run in runs)
-        dsack = 0
+        dsack = _NO_DSACK
+        if advance and self._sacked_segments:  # what SND.UNA has passed counts no more
+            self._sacked_segments = min(self._sacked_segments, -(-board.sacked // self._congestion.mss))
         for index, (left, right) in enumerate(blocks):
             if right <= left or right > board.nxt:
                 continue  # of what was never sent
             within_next = len(blocks) > 1 and blocks[1][0] <= left and right <= blocks[1][1]
             if index == 0 and (right <= una or (left >= una and within_next)):
-                dsack = right - left
-                self._count_dsack(dsack, right <= una)
+                dsack = left, right
+                self._count_dsack(right - left, right <= una)
                 continue
             if left >= una:
                 sacked = board.sack(left, right)
@@ -307,9 +322,7 @@ class Recovery:
                     runs = runs + sacked
                     size = sum(run.end - run.start for run in sacked)
                     self._sacked_segments += max(1, size // self._congestion.mss)
-        if not board.sacked:
-            self._sacked_segments = 0
-        if dsack and not self.probe.under_way:
+        if dsack is not _NO_DSACK and not self.probe.under_way:
             self.rack.saw_dsack(board.nxt, una)
         if not runs:
             return 0, False, dsack
@@ -336,8 +349,10 @@ class Recovery:
                 rtt.sample(max(echo_age, 0.001), now)
         if self.sack:
             overtaken = False
-            for run in runs:
-                if self.rack.delivered(run, echo_age, rtt.min_rtt, now):
+            # In order: the first of several blocks is the newest (RFC 2018 4), and none of them overtook another.
+            for run in sorted(runs, key=_start) if len(blocks) > 1 else runs:
+                # What is echoed behind a hole is the timestamp of a segment before it (RFC 7323 4.3).
+                if self.rack.delivered(run, echo_age if run.end <= una else -1.0, rtt.min_rtt, now):
                     overtaken = True
             if overtaken:
                 self.reord_seen += 1
@@ -452,7 +467,7 @@ class Recovery:
             self._congestion.on_repaired(self.in_flight, now)
         else:
             self._congestion.on_recovered(self.in_flight, now)
-        if self.phase == FAST:
+        if self.phase != REDUCED:
             self.rack.recovered()
         self._leave()
 
@@ -538,20 +553,18 @@ class Recovery:
 
     # ------------------------------------------------------------------ was it a mistake?
 
-    def _was_spurious(self, advance: int, original: bool, dsack: int, echo_age: float, now: float) -> bool:
+    def _was_spurious(self, advance: int, original: bool, dsack: tuple[int, int], echo_age: float, now: float) -> bool:
         """Whether the last reduction was wrong: by DSACK (all that was sent again was needless), by the timestamp (RFC
         4015) or, after a timeout, because an original transmission arrived (RFC 5682)."""
-        if dsack and self._resent_octets:
-            self._resent_octets -= dsack
+        if dsack is not _NO_DSACK and self._resent_octets and dsack[0] >= self._undo_from:
+            self._resent_octets -= dsack[1] - dsack[0]
             if self._resent_octets <= 0:
                 return True
         if self.phase in (OPEN, REDUCED):
             return False
         if advance and echo_age >= 0 and echo_age > now - self._echo_of_resent + 0.001:
             return True
-        return (
-            self.phase == TIMED_OUT and self._frto != _FRTO_OFF and original and (self.sack or self._frto == _FRTO_NEW)
-        )
+        return self.phase == TIMED_OUT and self._frto == _FRTO_NEW and original
 
     def _advance_frto(self, advance: int, delivered: int, duplicate: bool) -> None:
         if self._frto == _FRTO_RESENT and advance:

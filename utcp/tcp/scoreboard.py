@@ -245,13 +245,15 @@ class Scoreboard:
         return run
 
     def forget_sacks(self) -> None:
-        """The peer may have dropped what it had SACKed (RFC 2018 8): it is in flight again."""
+        """The peer may have dropped what it had SACKed (RFC 2018 8): it is in flight again. When its parts left is not
+        known any more, so it counts as sent more than once (Karn's rule)."""
         for run in self.runs():
             if run.state == SACKED:
                 size = run.end - run.start
                 self.sacked -= size
                 self.in_flight += size
                 run.state = IN_FLIGHT
+                run.sent += 1
                 run.departure.runs.append(run)
 
     def find_lost_again(self) -> list[Run]:

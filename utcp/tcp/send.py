@@ -24,12 +24,15 @@ class SendSide:
         "_maximum",
         "_starts",
         "acked",
+        "bytes_retrans",
+        "data_segs_out",
         "fin_queued",
         "fin_sent",
         "iss",
         "max_snd_wnd",
         "probe",
         "queued",
+        "segs_out",
         "sent",
         "shift",
         "snd_nxt",
@@ -61,6 +64,11 @@ class SendSide:
         """Payload octets acknowledged, sent at least once, and accepted from the application."""
         self.sent = 0
         self.queued = 0
+        self.bytes_retrans = 0
+        """Payload octets that left again."""
+        self.segs_out = 0
+        """Segments of all kinds, and those with text among them."""
+        self.data_segs_out = 0
         self.fin_queued = False
         self.fin_sent = False
         self.probe = False
@@ -98,6 +106,11 @@ class SendSide:
     def usable_window(self) -> int:
         """SND.UNA + SND.WND - SND.NXT; negative after the peer shrank its window (MUST-34)."""
         return self.snd_wnd - self.flight_size
+
+    @property
+    def limit(self) -> int:
+        """Octets that it holds until they are acknowledged."""
+        return self._limit
 
     @property
     def space(self) -> int:

@@ -89,3 +89,13 @@ def check(before: int, after: int) -> None:
     """Raise IllegalTransition unless the table lists `before` -> `after`."""
     if not _SUCCESSORS[before] >> after & 1:
         raise IllegalTransition(f"{NAMES[before]} -> {NAMES[after]} is not a transition of TCP")
+
+
+def unpack(path: int) -> tuple[int, ...]:
+    """The states of a path that has four bits for each, the latest lowest. CLOSED, which is 0, does not show at its
+    beginning."""
+    states = []
+    while path:
+        states.append(path & 15)
+        path >>= 4
+    return tuple(reversed(states))

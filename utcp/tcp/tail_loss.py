@@ -35,11 +35,12 @@ class TailLossProbe:
         self._end = nxt
         self._resent = resent
 
-    def acknowledged(self, una: int, dsack: bool, duplicate: bool) -> bool:
-        """An ACK; whether it shows that the probe repaired a loss (RFC 8985 7.4)."""
+    def acknowledged(self, una: int, dsack_end: int, duplicate: bool) -> bool:
+        """An ACK; whether it shows that the probe repaired a loss (RFC 8985 7.4). `dsack_end`: where what it reports as
+        received twice ends; `duplicate`: it says nothing at all."""
         if self._end == _NONE or una < self._end:
             return False
-        if not self._resent or dsack or (una == self._end and duplicate):
+        if not self._resent or dsack_end == self._end or (una == self._end and duplicate):
             self._end = _NONE  # nothing had been lost: original and probe both arrived
             return False
         if una > self._end:

@@ -20,8 +20,9 @@ The event names and their keys are stable:
 |                             |         | send such; `Counters.in_errs` counts them            |                      |
 
 * connection: `remote` (the peer's UDP address), `remote_port`, `local_port` (utcp ports).
-* end: `path` (the states it took until then), `bytes_sent`, `bytes_acked`, `bytes_received` (payload octets),
-  `duration` (seconds since its first SYN was sent or received) and, when it failed, `error` (text).
+* end: `path` (the states it took until then), `bytes_sent` (payload octets, each time that they were sent),
+  `bytes_acked`, `bytes_received`, `duration` (seconds since its first SYN was sent or received) and, when it failed,
+  `error` (text).
 * `active` is true where this side opened the connection, false where it accepted it.
 
 Whether debug events are wanted is asked of the logger once, when the observer is made; if they are not, they cost

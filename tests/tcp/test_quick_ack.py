@@ -1,0 +1,62 @@
+"""At the start full-sized segments are acknowledged one by one: the peer's slow start grows with every ACK."""
+
+from tests.tcp.reach import established
+from tests.tcp.script import Script
+
+
+def arrive(t: Script, first: int, count: int, size: int = 1000) -> list[int]:
+    """Segments, a millisecond apart; after which of them an ACK left at once."""
+    acked = []
+    for number in range(first, first + count):
+        t.receives(f". {1 + number * size}:{1 + (number + 1) * size} ack 1")
+        if t.drain():
+            acked.append(number)
+        t.advance(0.001)
+    return acked
+
+
+def test_the_first_full_sized_segments_are_acknowledged_at_once() -> None:
+    """RFC 5681 4.2 asks for an ACK of every second segment at least."""
+    t = established(rtt=0.01)
+    assert arrive(t, 0, 17) == list(range(1, 17))  # the first one tells what size is full
+    assert arrive(t, 17, 8) == [18, 20, 22, 24]
+
+
+def test_a_single_segment_waits_for_the_answer_whatever_its_size() -> None:
+    t = established(rtt=0.01)
+    t.receives("P. 1:901 ack 1")
+    t.silent()
+    t.write(100)
+    t.sends("P. 1:101 ack 901")
+
+
+def test_small_segments_wait() -> None:
+    t = established(rtt=0.01)
+    assert arrive(t, 0, 2) == [1]
+    t.receives("P. 2001:2101 ack 1")
+    t.silent()
+    t.sends_after(0.04, ". 1:1 ack 2101")
+
+
+def test_one_batch_still_gets_one_ack() -> None:
+    t = established(rtt=0.01)
+    t.receives(*(f". {start}:{start + 1000} ack 1" for start in range(1, 8001, 1000)))
+    t.sends(". 1:1 ack 8001")
+
+
+def test_after_a_pause_they_are_again() -> None:
+    """The peer begins slow start anew after an idle time (RFC 5681 4.1)."""
+    t = established(rtt=0.01)
+    arrive(t, 0, 30)
+    assert arrive(t, 30, 4) == [30, 32]
+    t.advance(1)
+    t.drain()
+    assert arrive(t, 34, 20) == [*range(35, 51), 52]
+
+
+def test_a_short_pause_changes_nothing() -> None:
+    t = established(rtt=0.01)
+    arrive(t, 0, 30)
+    t.advance(0.1)
+    t.drain()
+    assert arrive(t, 30, 4) == [31, 33]

@@ -399,7 +399,6 @@ class Recovery:
             if run.state != IN_FLIGHT:
                 continue  # it has arrived, or is taken for lost already
             size = run.end - run.start
-            self.delivery.lost += size
             self.board.lose(run)
             if self.mtu_probe[0] <= run.start < self.mtu_probe[1]:
                 self.mtu_probe_lost = True
@@ -410,6 +409,7 @@ class Recovery:
         return total
 
     def _note_lost(self, run: Run, size: int, now: float) -> None:
+        self.delivery.lost += size
         if run.sent > 1:
             self._counters.lost_retransmits += -(-size // self._congestion.mss)
         self._congestion.on_lost(size, run.departure, now)
@@ -517,9 +517,7 @@ class Recovery:
     def _lose_first(self, now: float) -> None:
         run = self.board.lose_first(self._congestion.mss)
         if run is not None:
-            size = run.end - run.start
-            self.delivery.lost += size
-            self._note_lost(run, size, now)
+            self._note_lost(run, run.end - run.start, now)
 
     def lose_larger(self, size: int, now: float) -> None:
         """Segments above `size` octets did not fit the path: what may be one has to be sent again (RFC 1191 6.4)."""

@@ -1,0 +1,124 @@
+"""A relay in real time: between network interfaces it does to packets what the simulator does, by the same code.
+
+`Path` says when a packet arrives, or that it never does; the relay waits until then. How late it was is measured: what
+else keeps the machine busy must not pass for a property of the path.
+"""
+
+import heapq
+import math
+import os
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from utcp.testing.path import UDP_IP_HEADERS, Path
+
+_BATCH: Final = 64
+"""Packets that are read from one interface in a row, lest those that are due wait."""
+
+_SPIN: Final = 0.00004
+"""Seconds before a packet is due in which the relay polls rather than sleeps: sleepers are woken so much late."""
+
+_MAX_PACKET: Final = 65536
+_PLAIN_IPV4: Final = 0x45  # version 4, a header of 20 octets
+_PROTOCOL: Final = 9
+_DESTINATION: Final = slice(16, 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One host: its address, the descriptor of its interface, and the path that begins there.
+
+    Hosts that have one `path` in common share its bandwidth and its queue.
+    """
+
+    address: str
+    descriptor: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """By how much later than the path would have the relay delivered packets, in seconds."""
+
+    p50: float
+    p99: float
+    worst: float
+
+
+class Relay:
+    """Carries IPv4 TCP packets between ports. All others vanish before they can take a packet's random numbers."""
+
+    def __init__(self, *ports: Port) -> None:
+        self._descriptors = {socket.inet_aton(port.address): port.descriptor for port in ports}
+        self._paths = {port.descriptor: port.path for port in ports}
+        self._under_way: list[tuple[float, int, int, bytes]] = []  # a heap: due, number, to whom, what
+        self._number = 0
+        self._late: list[float] = []
+        for port in ports:
+            os.set_blocking(port.descriptor, False)
+
+    def run(self, stop: int, seconds: float) -> bool:
+        """Carry until the descriptor `stop` is readable, or for so long; whether it was."""
+        under_way = self._under_way
+        descriptors = [stop, *self._paths]
+        end = time.monotonic() + seconds
+        with first_in_line():
+            while (now := self._deliver()) < end:
+                due = min(end, under_way[0][0]) if under_way else end
+                readable = select.select(descriptors, (), (), max(0.0, due - now - _SPIN))[0]
+                if stop in readable:
+                    return True
+                for descriptor in readable:
+                    self._take(descriptor)
+        return False
+
+    @property
+    def lateness(self) -> Lateness:
+        late = sorted(self._late) or [0.0]
+        return Lateness(late[len(late) // 2], late[math.ceil(len(late) * 0.99) - 1], late[-1])
+
+    def _deliver(self) -> float:
+        """Deliver all that is due; the time then."""
+        under_way = self._under_way
+        now = time.monotonic()
+        while under_way and under_way[0][0] <= now:
+            due, _, descriptor, packet = heapq.heappop(under_way)
+            with suppress(OSError):  # a full queue, or a host that has ended: what a network does then is drop
+                os.write(descriptor, packet)
+            self._late.append(now - due)
+            now = time.monotonic()
+        return now
+
+    def _take(self, descriptor: int) -> None:
+        """What the host behind `descriptor` has sent."""
+        path = self._paths[descriptor]
+        for _ in range(_BATCH):
+            try:
+                packet = os.read(descriptor, _MAX_PACKET)
+            except BlockingIOError:
+                return
+            if not packet or packet[0] != _PLAIN_IPV4 or packet[_PROTOCOL] != socket.IPPROTO_TCP:
+                continue
+            to = self._descriptors.get(packet[_DESTINATION])
+            if to is None:
+                continue
+            for arrival in path.carry(len(packet) - UDP_IP_HEADERS, time.monotonic()):
+                self._number += 1
+                heapq.heappush(self._under_way, (arrival, self._number, to, packet))
+
+
+@contextmanager
+def first_in_line() -> Iterator[None]:
+    """Run before everything that is not urgent, where this is allowed: what else is going on is not to be measured."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)

@@ -1,0 +1,106 @@
+"""What bench.paths found, for people."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from bench import machine, table
+from bench.kernel_path import LINUX, UTCP
+
+GOAL: Final = 0.9
+"""The least share of Linux's goodput, over the same path by the controller of the same name, that is good enough."""
+
+_TITLES: Final = {
+    "paths": "Goodput over impaired paths",
+    "fairness": "Two flows that share a path",
+}
+
+
+def goodput(result: dict[str, Any], controllers: Sequence[str], kernels: Sequence[str]) -> str:
+    """The table of cells; `kernels`, the controllers of Linux, come first, with a ratio."""
+    compared = [name for name in kernels if name in controllers]
+    alone = [name for name in controllers if name not in kernels]
+    header = ["path (bandwidth/RTT/loss)", "queue"]
+    for name in compared:
+        header += [f"utcp {name}", f"Linux {name}", "ratio"]
+    header += [f"utcp {name}" for name in alone]
+    rows = [header]
+    below = late = 0
+    for cell in result["cells"]:
+        row = [cell["cell"], str(cell["queue"])]
+        for name in compared:
+            ours, theirs = cell[UTCP][name]["mbit"], cell[LINUX].get(name)
+            row.append(table.number(ours, 2))
+            if theirs is None or not theirs["mbit"]:  # not measured, or too short for anything to arrive
+                row += ["-", "-"]
+                continue
+            ratio = ours / theirs["mbit"]
+            row.append(table.number(theirs["mbit"], 2) + ("~" if theirs["late"] else ""))
+            row.append(f"{ratio:.2f}" + ("*" if ratio < result["goal"] else ""))
+            late += theirs["late"]
+            below += ratio < result["goal"]
+        rows.append(row + [table.number(cell[UTCP][name]["mbit"], 2) for name in alone])
+    notes = ["Mbit/s that the receiving application read; queue in packets."]
+    if any(cell[LINUX] for cell in result["cells"]):
+        notes.append(f"* ({below} of them): less than {result['goal']:.0%} of Linux's.")
+        notes.append(_relay([run for cell in result["cells"] for each in cell[LINUX].values() for run in each["runs"]]))
+    if late:
+        notes.append(f"~ ({late} of them): the relay was late for want of CPU time; measure again.")
+    return _whole(result, rows, notes)
+
+
+def fairness(result: dict[str, Any]) -> str:
+    """The table of scenarios."""
+    rows = [["first and second flow", "first", "second", "Jain's index"]]
+    runs = []
+    for scenario in result["scenarios"]:
+        run = scenario["run"]
+        first, second = run["mbit"]
+        names = [f"{tcp} {controller}" for tcp, controller in scenario["flows"]]
+        rows.append([", ".join(names), f"{first:.2f}", f"{second:.2f}", f"{scenario['jain']:.3f}"])
+        if run["lateness"]:
+            runs.append(run)
+    notes = [f"Mbit/s over {result['seconds']:g} seconds after the second flow began."]
+    if runs:
+        notes.append(_relay(runs))
+    return _whole(result, rows, notes)
+
+
+def markdown(result: dict[str, Any], text: str) -> str:
+    """The report as a page to keep."""
+    command = "python -m bench.paths" + (" fairness" if result["benchmark"] == "fairness" else "")
+    return "\n".join(
+        [
+            f"# {_TITLES[result['benchmark']]}",
+            "",
+            f"Written by `{command} --write`; [bench/README.md](../README.md#paths) says what is measured and how.",
+            "",
+            "```text",
+            text,
+            "```",
+            "",
+        ]
+    )
+
+
+def take_kernel(cells: list[dict[str, Any]], earlier: dict[str, Any]) -> None:
+    """Put the figures of Linux that an `earlier` result has into these cells."""
+    known = {cell["cell"]: cell for cell in earlier["cells"]}
+    for cell in cells:
+        if cell["cell"] in known:
+            cell[LINUX] = known[cell["cell"]][LINUX]
+
+
+def _relay(runs: Sequence[dict[str, Any]]) -> str:
+    p99 = max(run["lateness"]["p99"] for run in runs)
+    worst = max(run["lateness"]["worst"] for run in runs)
+    return (
+        f"The relay was at most {1000 * p99:.2f} ms late for 99 % of the packets of any run,"
+        f" {1000 * worst:.1f} ms for the latest packet of all."
+    )
+
+
+def _whole(result: dict[str, Any], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    where = [machine.summary(result["machine"]), f"commit {result['commit'] or 'unknown'}"]
+    if result["kernel_skipped"]:
+        where.append(f"Linux not measured: {result['kernel_skipped']}")
+    return "\n".join([*where, "", table.render(rows), "", *notes])

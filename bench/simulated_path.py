@@ -1,0 +1,61 @@
+"""utcp over a path of the simulator: bulk flows from one host to another, in virtual time."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import utcp
+from bench.bulk import Receiver, Sender
+from bench.path_cells import Run
+from utcp.testing import Conditions, Network
+
+_UDP_PORT: Final = 7000
+_PORT: Final = 80
+
+
+def run(conditions: Conditions, controllers: Sequence[str], seconds: float, seed: int, stagger: float = 0.0) -> Run:
+    """One flow for each congestion controller, each begun `stagger` seconds after the one before.
+
+    Measured for `seconds`, from when the receiver has accepted the last. The same arguments give the same result.
+    """
+    network = Network(seed, conditions=conditions, max_steps=1 << 62)
+    network.keep_trace = False
+    sender, receiver = network.host("sender"), network.host("receiver")
+
+    async def receive(connected: asyncio.Queue[Receiver], listening: asyncio.Event) -> None:
+        endpoint = utcp.Endpoint((receiver.address, _UDP_PORT))
+        await endpoint.start()
+        await endpoint.create_server(lambda: Receiver(connected), _PORT)
+        listening.set()
+
+    async def send(controller: str) -> None:
+        config = utcp.Config(congestion_control=controller)
+        endpoint = utcp.Endpoint((sender.address, 0), config=config)
+        await endpoint.start()
+        await endpoint.create_connection(Sender, receiver.address, _PORT, udp_port=_UDP_PORT)
+
+    async def measure() -> list[int]:
+        connected: asyncio.Queue[Receiver] = asyncio.Queue()
+        listening = asyncio.Event()
+        serving = receiver.run(receive(connected, listening))
+        await listening.wait()
+        await serving
+        flows: list[Receiver] = []
+        for number, controller in enumerate(controllers):
+            if number:
+                await asyncio.sleep(stagger)
+            opening = sender.run(send(controller))
+            flows.append(await connected.get())
+            await opening
+        before = [flow.octets for flow in flows]
+        await asyncio.sleep(seconds)
+        octets = [flow.octets - start for flow, start in zip(flows, before, strict=True)]
+        sender.crash()  # nobody is to say goodbye
+        receiver.crash()
+        return octets
+
+    octets = network.run(measure())
+    counts = network.path(sender, receiver).counts
+    return Run(
+        tuple(count * 8 / seconds / 1e6 for count in octets), counts["sent"], counts["lost"], counts["queue_full"]
+    )

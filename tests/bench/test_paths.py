@@ -1,0 +1,296 @@
+"""bench.paths, run as a user runs it. How good the figures are is not tested here, only that they are ones."""
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from bench import kernel_path, machine, path_report, processes, simulated_path
+from bench import paths as paths_module
+from bench.fairness import jain
+from bench.impairment import Lateness, Port, Relay
+from bench.path_cells import CELLS, Cell, Run, matching, seed_of
+from utcp.tcp.congestion import CONTROLLERS
+from utcp.testing import Network
+from utcp.testing.path import Conditions
+from utcp.testing.path import Path as NetworkPath
+
+ROOT = Path(__file__).parents[2]
+SLOW = Cell(10e6, 0.02)
+
+
+def paths(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603  # our own command line
+        [sys.executable, "-W", "error", "-m", "bench.paths", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+# ---------------------------------------------------------------------- cells
+
+
+def test_the_grid_and_the_extra_rows() -> None:
+    names = [cell.name for cell in CELLS]
+    assert len(names) == len(set(names)) == 30
+    assert {"10mbit/1ms/0%", "100mbit/20ms/0.1%", "100mbit/100ms/3%"} <= set(names)
+    assert sum(name.endswith("/reorder") for name in names) == 3
+    assert sum(name.endswith("/queue20") for name in names) == 3
+
+
+def test_queues() -> None:
+    assert Cell(100e6, 0.1).queue == 833  # a bandwidth-delay product of packets of 1500 octets
+    assert Cell(10e6, 0.001).queue == 20
+    assert Cell(100e6, 0.1, short_queue=True).queue == 20
+
+
+def test_chance_takes_several_seeds() -> None:
+    assert len(Cell(10e6, 0.02).seeds) == 1
+    assert len(Cell(10e6, 0.02, loss=0.01).seeds) == 3
+
+
+def test_names_select_cells() -> None:
+    assert [cell.name for cell in matching("100mbit/20ms/1%")] == ["100mbit/20ms/1%"]
+    assert len(matching("20ms/1%")) == 2
+    with pytest.raises(ValueError, match="no path is called '7ms'"):
+        matching("7ms")
+
+
+def test_jains_index() -> None:
+    assert jain([5.0, 5.0]) == 1.0
+    assert jain([8.0, 0.0]) == 0.5
+
+
+# ---------------------------------------------------------------------- utcp
+
+
+def test_the_simulation_gives_the_same_figures_again() -> None:
+    conditions = Cell(10e6, 0.02, loss=0.01).conditions
+    first, second, other = (simulated_path.run(conditions, ["newreno"], 2.0, seed) for seed in (1, 1, 2))
+    assert first == second
+    assert other != first
+    assert first.lost > 0
+
+
+def test_goodput_is_below_the_rate_and_near_it() -> None:
+    run = simulated_path.run(SLOW.conditions, ["newreno"], 2.0, 1)
+    assert 5.0 < run.mbit[0] <= 10 * 1440 / 1500
+    assert run.lost == 0
+    assert run.lateness is None
+
+
+def test_two_flows_share_one_path() -> None:
+    run = simulated_path.run(SLOW.conditions, ["newreno", "newreno"], 3.0, 1, stagger=0.5)
+    assert len(run.mbit) == 2
+    assert min(run.mbit) > 0.5
+    assert sum(run.mbit) < 11  # holes that are filled release what arrived before
+
+
+def test_the_simulator_and_the_relay_draw_the_same_luck() -> None:
+    lossy = Conditions(loss=0.3)
+    network = Network(5, conditions=lossy)
+    simulated = network.path(network.host("sender"), network.host("receiver"))
+    path = NetworkPath(lossy, seed_of(5, "sender", "receiver"))
+    assert [path.carry(12, 0.0) for _ in range(40)] == [simulated.carry(12, 0.0) for _ in range(40)]
+    network.close()
+
+
+# ---------------------------------------------------------------------- the relay
+
+
+@pytest.fixture
+def ends() -> Iterator[list[socket.socket]]:
+    """Four ends of two wires: ours and the relay's, twice."""
+    with ExitStack() as stack:
+        both = [stack.enter_context(end) for _ in range(2) for end in kernel_path.wire()]
+        for end in both:
+            end.setblocking(False)
+        yield both
+
+
+def carry(relay: Relay, seconds: float) -> None:
+    never, writer = os.pipe()
+    try:
+        assert not relay.run(never, seconds)
+    finally:
+        os.close(never)
+        os.close(writer)
+
+
+def packet(number: int, *, version: int = 4, protocol: int = socket.IPPROTO_TCP, to: str = "10.0.0.2") -> bytes:
+    """An IP packet's header, as far as the relay looks at it, and a payload of 20 octets that end with its number."""
+    addresses = socket.inet_aton("10.0.0.1") + socket.inet_aton(to)
+    return bytes([version << 4 | 5, *bytes(8), protocol, 0, 0]) + addresses + bytes(19) + bytes([number])
+
+
+def test_the_relay_treats_packets_as_the_path_does(ends: list[socket.socket]) -> None:
+    """Each has the luck that it would have in the simulator; what is no TCP packet for a host takes none away."""
+    sender, from_sender, receiver, to_receiver = ends
+    lossy, seed = Conditions(loss=0.3), seed_of(5, "sender", "receiver")
+    simulated, path = NetworkPath(lossy, seed), NetworkPath(lossy, seed)
+    survivors = [number for number in range(40) if simulated.carry(12, 0.0)]
+    assert 0 < len(survivors) < 40
+
+    for number in range(40):
+        sender.send(packet(number, protocol=socket.IPPROTO_UDP))
+        sender.send(packet(number, version=6))
+        sender.send(packet(number, to="10.0.0.7"))
+        sender.send(packet(number))
+    back = NetworkPath(Conditions(), 0)
+    relay = Relay(Port("10.0.0.1", from_sender.fileno(), path), Port("10.0.0.2", to_receiver.fileno(), back))
+    carry(relay, 0.5)
+
+    assert [receiver.recv(100)[-1] for _ in survivors] == survivors
+    with pytest.raises(BlockingIOError):
+        receiver.recv(100)
+    assert path.counts["sent"] == 40
+    assert 0 <= relay.lateness.p50 <= relay.lateness.p99 <= relay.lateness.worst
+
+
+def test_the_relay_counts_whole_packets(ends: list[socket.socket]) -> None:
+    """Of packets of 40 octets, 1600 bits per second let five through in a second, and two in half of one."""
+    sender, from_sender, receiver, to_receiver = ends
+    path = NetworkPath(Conditions(bandwidth=1600), 0)
+    back = NetworkPath(Conditions(), 0)
+    for number in range(5):
+        sender.send(packet(number))
+    relay = Relay(Port("10.0.0.1", from_sender.fileno(), path), Port("10.0.0.2", to_receiver.fileno(), back))
+    carry(relay, 0.5)
+    assert [receiver.recv(100)[-1] for _ in range(2)] == [0, 1]
+    with pytest.raises(BlockingIOError):
+        receiver.recv(100)
+
+
+def test_the_relay_stops_when_told(ends: list[socket.socket]) -> None:
+    _, from_sender, receiver, to_receiver = ends
+    path = NetworkPath(Conditions(), 0)
+    relay = Relay(Port("10.0.0.1", from_sender.fileno(), path))
+    receiver.send(b"that is all")
+    assert relay.run(to_receiver.fileno(), 100.0)
+
+
+# ---------------------------------------------------------------------- Linux
+
+
+@pytest.fixture
+def needs_linux() -> None:
+    reason = kernel_path.unavailable(["reno"])
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.mark.parametrize(
+    ("lateness", "runs", "kept"),
+    [([0.001], 1, 0.001), ([0.002, 0.001], 2, 0.001), ([0.004, 0.002, 0.003, 0.001], 3, 0.002)],
+    ids=["punctual", "late once", "late always"],
+)
+def test_a_run_whose_relay_was_late_is_repeated(
+    lateness: list[float], runs: int, kept: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Run] = []
+
+    def run(*_: object) -> Run:
+        made.append(Run((1.0,), 1, 0, 0, Lateness(0.0, lateness[len(made)], 1.0)))
+        return made[-1]
+
+    monkeypatch.setattr(kernel_path, "run", run)
+    assert paths_module.lateness_allowed(SLOW) == pytest.approx(0.0012)
+    assert paths_module.measure_linux(SLOW, "cubic", 10.0, 1).p99 == kept
+    assert len(made) == runs
+
+
+@pytest.mark.usefixtures("needs_linux")
+def test_linux_over_the_same_path() -> None:
+    run = processes.run(kernel_path.run, SLOW.conditions, [(kernel_path.LINUX, "reno")], 1.5, 1)
+    assert 4.0 < run.mbit[0] <= 10 * 1448 / 1500
+    assert run.sent > 300
+    assert run.lost == 0
+    assert run.lateness is not None
+
+
+@pytest.mark.usefixtures("needs_linux")
+def test_utcp_and_linux_share_one_path() -> None:
+    flows = [(kernel_path.UTCP, "newreno"), (kernel_path.LINUX, "reno")]
+    run = processes.run(kernel_path.run, SLOW.conditions, flows, 1.5, 1, 0.2)
+    assert len(run.mbit) == 2
+    assert min(run.mbit) > 0
+    assert sum(run.mbit) < 12  # holes that are filled release what arrived before
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def test_json(tmp_path: Path) -> None:
+    file = tmp_path / "paths.json"
+    done = paths("--only", "10mbit/20ms/1%", "--no-kernel", "--duration", "0.5", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    progress = done.stderr.splitlines()
+    assert progress[0] == "Linux is not measured: not asked for"
+    assert len(progress) == 1 + 3 * len(CONTROLLERS)
+
+    result = json.loads(file.read_text())
+    assert result["machine"].keys() >= {"cpu", "kernel", "python"}
+    (cell,) = result["cells"]
+    assert cell["cell"] == "10mbit/20ms/1%"
+    assert cell["Linux"] == {}
+    assert cell["utcp"].keys() == CONTROLLERS.keys()
+    for figures in cell["utcp"].values():
+        assert [run["seed"] for run in figures["runs"]] == [1, 2, 3]
+        assert figures["mbit"] == pytest.approx(statistics.fmean(run["mbit"][0] for run in figures["runs"]))
+
+
+def test_table() -> None:
+    done = paths("--only", "10mbit/1ms/0%", "--no-kernel", "--duration", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert "Linux not measured: not asked for\n" in done.stdout
+    assert "\n10mbit/1ms/0% " in done.stdout
+
+
+def test_cells_below_the_goal_are_marked() -> None:
+    lateness = {"p50": 0.0, "p99": 0.0001, "worst": 0.002}
+    linux = {
+        name: {"mbit": 5.0, "late": name == "bbr", "runs": [{"mbit": [5.0], "lateness": lateness}]}
+        for name in ("cubic", "bbr")
+    }
+    utcp = {name: {"mbit": mbit} for name, mbit in (("newreno", 3.0), ("cubic", 4.0), ("bbr", 4.5))}
+    cells = [{"cell": SLOW.name, "queue": 20, "utcp": utcp, "Linux": {}}]
+    path_report.take_kernel(cells, {"cells": [{"cell": "another"}, {"cell": SLOW.name, "Linux": linux}]})
+    result = {"machine": machine.describe(), "commit": None, "kernel_skipped": None, "goal": 0.9, "cells": cells}
+    lines = path_report.goodput(result, ["bbr", "cubic", "newreno"], ["cubic", "bbr"]).splitlines()
+    assert lines[4].split() == [SLOW.name, "20", "4.00", "5.00", "0.80*", "4.50", "5.00~", "0.90", "3.00"]
+    assert "* (1 of them): less than 90% of Linux's." in lines
+    assert "~ (1 of them): the relay was late for want of CPU time; measure again." in lines
+    assert any(line.startswith("The relay was at most 0.10 ms late") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--only", "7ms"], "argument --only: no path is called '7ms': a name is like 100mbit/100ms/reorder"),
+        (["--duration", "0"], "argument --duration: must be seconds, above 0 and up to 3600, not '0'"),
+        (["--duration", "long"], "argument --duration: must be seconds, above 0 and up to 3600, not 'long'"),
+        (["--jobs", "0"], "argument --jobs: must be a whole number, 1 or more, not '0'"),
+        (["--json", "no/such/place"], "argument --json: there is no directory no/such"),
+        (["--json", "bench"], "argument --json: bench is a directory"),
+        (["--kernel-from", "none.json"], "argument --kernel-from: there is no file none.json"),
+        (["fairness", "--only", "20ms"], "fairness has one path: --only and --kernel-from are not for it"),
+        (["unfairness"], "argument what: invalid choice: 'unfairness'"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], complaint: str) -> None:
+    done = paths(*arguments)
+    assert done.returncode == 2
+    assert complaint in done.stderr.splitlines()[-1]
+    assert done.stdout == ""

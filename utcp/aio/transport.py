@@ -52,10 +52,11 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         "_context",
         "_driver",
         "_dropped_writes",
+        "_ended",
+        "_ended_at",
         "_eof_received",
         "_eof_written",
         "_fills_buffers",
-        "_last_info",
         "_local_port",
         "_paused",
         "_protocol",
@@ -79,7 +80,9 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         super().__init__(None, driver.loop)  # type: ignore[call-arg]  # the mixin's takes the loop
         self._driver = driver
         self._connection: Connection | None = connection
-        self._last_info: ConnectionInfo | None = None
+        self._ended: Connection | None = None
+        """The connection, once it is over: for who asks what became of it."""
+        self._ended_at = 0.0
         self._remote = connection.remote
         self._remote_port = connection.remote_port
         self._local_port = connection.local_port
@@ -401,11 +404,12 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         """Keep nothing alive, and be kept by nothing."""
         connection = self._connection
         if connection is not None:
-            self._last_info = connection.info(self._driver.link.now())
+            self._ended = connection
+            self._ended_at = self._driver.link.now()
             connection.context = None
             self._connection = None
         if isinstance(self._protocol, SSLProtocol):  # what the application has asks it, and it has let go of us
-            self._protocol._extra["utcp"] = self._last_info  # noqa: SLF001
+            self._protocol._extra["utcp"] = self._info()  # noqa: SLF001
         self._protocol = None
         self._buffer.clear()
         self._buffer_size = 0
@@ -433,8 +437,14 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             case "socket":
                 return self._socket()
             case "utcp":
-                return self._last_info if self._connection is None else self._connection.info(link.now())
+                return self._info()
         return default
+
+    def _info(self) -> ConnectionInfo | None:
+        """The connection's variables now; the last ones once it has ended."""
+        if self._connection is not None:
+            return self._connection.info(self._driver.link.now())
+        return None if self._ended is None else self._ended.info(self._ended_at)
 
     def _socket(self) -> ConnectionSocket:
         facade: ConnectionSocket | None = self._extra.get("socket")

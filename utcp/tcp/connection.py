@@ -1,7 +1,7 @@
-"""A connection (the TCB): the user's calls, timeouts, and every way to end (RFC 9293 3.10.1-3.10.6, 3.10.8).
+"""A connection (the TCB): the user's calls, and every way to end (RFC 9293 3.10.1-3.10.6).
 
 It owns the state and coordinates its parts; each part owns its variables. What segments do to it stands in
-`arrival.py`, what it sends in `output.py`.
+`arrival.py`, what it sends in `output.py`, what timers bring about in `timeouts.py`.
 """
 
 from __future__ import annotations
@@ -11,19 +11,13 @@ from typing import TYPE_CHECKING, Final
 from utcp.config import Config
 from utcp.errors import (
     ConnectionAborted,
-    FinTimedOut,
     InvalidState,
-    KeepaliveTimedOut,
-    LingerTimedOut,
-    RetransmissionTimedOut,
-    SynTimedOut,
-    UserTimedOut,
 )
 from utcp.tcp import event, state
 from utcp.tcp.congestion import controller
 from utcp.tcp.info import ConnectionInfo, info_of
 from utcp.tcp.pacing import Pacer
-from utcp.tcp.path_mtu import BASE, PathMtu
+from utcp.tcp.path_mtu import PathMtu
 from utcp.tcp.receive import NOW, ReceiveSide
 from utcp.tcp.recovery import Recovery
 from utcp.tcp.rtt import RttEstimator
@@ -41,18 +35,13 @@ from utcp.tcp.state import (
     TIME_WAIT,
 )
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
+from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
 from utcp.tcp.timers import (
-    DELAYED_ACK,
     KEEPALIVE,
     LINGER,
-    PERSIST,
-    PROBE,
-    REORDER,
-    RETRANSMIT,
     USER_TIMEOUT,
     Timers,
 )
-from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
 from utcp.tcp.transmit import Buffer
 from utcp.wire import ACK, CWR, ECE, RST, Segment
 from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
@@ -66,9 +55,6 @@ _MIN_SEND_MSS: Final = 64
 """A peer that offers less would have us send more header than data."""
 
 _INITIAL_SEND_BUFFER: Final = 1 << 20
-
-_R1: Final = 3
-"""Retransmissions of one segment after which its user hears of it (RFC 9293 3.8.3, SHLD-10)."""
 
 
 class Connection:
@@ -294,7 +280,7 @@ class Connection:
                 self.rtt.syn_was_lost()
         self.congestion.on_established(self.rtt.srtt or 0.0, now)
         if self.config.keepalive:
-            self._start_keepalive(now)
+            self.start_keepalive(now)
         if self.state in (SYN_SENT, SYN_RCVD):
             self.enter(ESTABLISHED, now)
             if self.send_side.fin_queued:  # the user half-closed before the handshake ended
@@ -426,7 +412,7 @@ class Connection:
         if self.state in (CLOSED, TIME_WAIT):
             return
         if enabled:
-            self._start_keepalive(now)
+            self.start_keepalive(now)
         else:
             self.timers.stop(KEEPALIVE)
 
@@ -435,6 +421,11 @@ class Connection:
         self.user_timeout = seconds
         self.timers.stop(USER_TIMEOUT)
         self.touch()
+
+    def start_keepalive(self, now: float) -> None:
+        """Begin to watch for an idle peer."""
+        self.keepalive_probes = 0
+        self.set_timer(KEEPALIVE, now + self.keepalive_idle)
 
     @property
     def keepalive(self) -> bool:
@@ -455,110 +446,6 @@ class Connection:
         """The connection's variables (RFC 9293 3.10.6, STATUS), the last ones once it has ended. Times are counted up
         to `now`; None: up to when it last sent something new or heard of its peer."""
         return info_of(self, max(self.last_sent, self.last_heard) if now is None else now)
-
-    # ------------------------------------------------------------------ timeouts
-
-    def handle_timeout(self, now: float) -> None:
-        """Act on every timer that is due (RFC 9293 3.10.8, RFC 6298 5)."""
-        expired = self.timers.take_expired(now)
-        for timer in expired:
-            if self.state == CLOSED:
-                return
-            if timer == RETRANSMIT:
-                if PROBE not in expired:  # else the probe goes first, and the timer starts anew (RFC 8985 7.3)
-                    self._retransmission_timeout(now)
-            elif timer == PERSIST:
-                if self._exhausted():
-                    self._give_up(now)
-                    return
-                self.retransmits += 1
-                self.probes += 1
-                self.probe_due = True
-            elif timer == DELAYED_ACK:
-                if self.receive_side.ack_due:
-                    self.receive_side.owe_ack()
-            elif timer == KEEPALIVE:
-                self._keepalive_timeout(now)
-            elif timer == FIN_WAIT_2_TIMER:
-                self.finish(None, now)
-            elif timer == USER_TIMEOUT:
-                if self.state == SYN_RCVD and self.passive:  # half open: it has no user yet
-                    self.vanish(now)
-                else:
-                    self._time_out(UserTimedOut(), now)
-            elif timer == LINGER:
-                self._time_out(LingerTimedOut(), now)
-            elif timer == PROBE:
-                self.tail_probe_due = True
-            elif timer == REORDER:
-                self.recovery.on_reordering_timeout(now)
-        self.touch()
-
-    def _retransmission_timeout(self, now: float) -> None:
-        if self._exhausted():
-            self._give_up(now)
-            return
-        self.retransmits += 1
-        if self.retransmits == _R1:
-            self.tell(event.TROUBLE)
-        self.stack.counters.timeouts += 1
-        self.rtt.back_off()
-        recovery = self.recovery
-        recovery.on_timeout(self.retransmits == 1, now)
-        large = recovery.board.first_length > BASE
-        if large and self.path_mtu.black_hole_suspected(self.retransmits, now):
-            self.use_mss(self.path_mtu.size)
-
-    def _exhausted(self) -> bool:
-        """R2 is reached (RFC 9293 3.8.3)."""
-        config = self.config
-        if self.state == SYN_SENT:
-            limit = config.syn_retries
-        elif self.state == SYN_RCVD:
-            limit = config.syn_ack_retries
-        elif self._orphaned():
-            limit = config.fin_retries
-        elif self.user_timeout is not None:
-            return False  # R2 is a time: its timer decides
-        else:
-            limit = config.retries
-        return self.retransmits >= limit
-
-    def _orphaned(self) -> bool:
-        """Nobody keeps the connection for its own sake any more: only delivery is left, and it is bounded."""
-        return self.closed_by_user or self.state in (CLOSING, LAST_ACK)
-
-    def _give_up(self, now: float) -> None:
-        if self.state == SYN_RCVD and self.passive:
-            self.vanish(now)
-        elif self.state in (SYN_SENT, SYN_RCVD):
-            self._time_out(SynTimedOut(), now)
-        elif self._orphaned():
-            self._time_out(FinTimedOut(), now)
-        else:
-            self._time_out(RetransmissionTimedOut(), now)
-
-    def _time_out(self, error: OSError, now: float) -> None:
-        self.stack.counters.aborts_on_timeout += 1
-        error.__cause__ = self.soft_error
-        self.reset_peer(error, now)
-
-    def _start_keepalive(self, now: float) -> None:
-        self.keepalive_probes = 0
-        self.set_timer(KEEPALIVE, now + self.keepalive_idle)
-
-    def _keepalive_timeout(self, now: float) -> None:
-        """RFC 9293 3.8.4: probe only an idle connection (MUST-26), give up only after several (MUST-29)."""
-        due = self.last_heard + self.keepalive_idle
-        if self.send_side.flight_size or self.send_side.pending or (now < due and not self.keepalive_probes):
-            self.timers.set(KEEPALIVE, max(due, now + self.keepalive_interval))
-        elif self.keepalive_probes >= self.keepalive_count:
-            self._time_out(KeepaliveTimedOut(), now)
-        else:
-            self.keepalive_probes += 1
-            self.keepalive_due = True
-            self.stack.counters.keepalives += 1
-            self.timers.set(KEEPALIVE, now + self.keepalive_interval)
 
     # ------------------------------------------------------------------ endings
 
@@ -626,12 +513,14 @@ class Connection:
         self.stack.forget(self)
         self.timers.stop_all()
         self.send_side.discard()
+        self.recovery.discard()
 
     def enter_time_wait(self, now: float) -> None:
         """From here a record in the stack's table answers for the connection. What was received can still be read."""
         self.enter(TIME_WAIT, now)
         self.timers.stop_all()
         self.send_side.discard()
+        self.recovery.discard()
         self.stack.enter_time_wait(self, now)
 
     def skip_time_wait(self, now: float) -> None:

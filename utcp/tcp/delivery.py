@@ -6,6 +6,7 @@ of ten thousand segments is some hundred departures.
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -34,8 +35,22 @@ class Departure:
         """Octets taken for lost by then in all."""
         self.app_limited = False
         """The application had sent all it had: what is measured may be its speed, not the path's."""
-        self.runs: list[Run] = []
-        """The stretches of sequence space that left; the scoreboard drops those that are dealt with."""
+        self.runs: list[Run] | None = None
+        """The stretches of sequence space that left, in order, and some that are dealt with; None: nobody asks by time
+        what is missing."""
+
+    def keep(self, run: Run) -> None:
+        """A stretch of it became a run of its own."""
+        runs = self.runs
+        if runs is not None:
+            if runs and runs[-1].start > run.start:
+                insort(runs, run, key=_start)
+            else:
+                runs.append(run)
+
+
+def _start(run: Run) -> int:
+    return run.start
 
 
 class AckSample:

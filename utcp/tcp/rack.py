@@ -8,6 +8,7 @@ from utcp.tcp.delivery import ROUNDING, Departure
 from utcp.tcp.scoreboard import IN_FLIGHT, Run
 
 DUP_THRESH: Final = 3
+_EVERYTHING: Final = 1 << 62
 _PERSIST: Final = 16
 """Recoveries for which a wider reordering window is kept (RFC 8985 6.2 step 4)."""
 
@@ -76,11 +77,8 @@ class Rack:
             self._end = run.end
             self.rtt = now - departure.at
         departures = self._departures
-        if all_arrived:
-            departures.clear()
-            return
-        while departures and departures[0].at < departure.at:
-            departures.popleft()
+        while departures and (all_arrived or departures[0].at < departure.at):
+            self._forget_first()
 
     def saw_dsack(self, nxt: int, una: int) -> None:
         """The peer has received something twice: be more patient, once per round trip (6.2 step 4)."""
@@ -109,43 +107,55 @@ class Rack:
         departures = self._departures
         while departures:
             departure = departures[0]
-            runs = departure.runs
-            while runs and runs[-1].state != IN_FLIGHT:
-                runs.pop()
-            if not runs:
-                departures.popleft()
-                continue
-            if departure.at > self._sent_at:
-                break
+            runs = departure.runs or []
+            end = self._end if departure.at == self._sent_at else _EVERYTHING
             due = departure.at + self.rtt + reo_wnd
-            if due > now:
-                if departure.at == self._sent_at and not any(
-                    run.state == IN_FLIGHT and run.end <= self._end for run in runs
-                ):
-                    break
-                return lost, due
-            if departure.at == self._sent_at:
-                lost += [run for run in runs if run.state == IN_FLIGHT and run.end <= self._end]
-                departure.runs = [run for run in runs if run.state == IN_FLIGHT and run.end > self._end]
-                if departure.runs:
-                    break
-            else:
-                lost += [run for run in runs if run.state == IN_FLIGHT]
-                departure.runs = []
-            departures.popleft()
+            is_due = due <= now and departure.at <= self._sent_at
+            decided = 0
+            for run in runs:
+                if run.state == IN_FLIGHT:
+                    if not is_due or run.end > end:
+                        break
+                    lost.append(run)
+                decided += 1
+            del runs[:decided]
+            if runs:
+                waiting = departure.at <= self._sent_at and runs[0].end <= end
+                return lost, due if waiting else inf
+            self._forget_first()
         return lost, inf
+
+    def _forget_first(self) -> None:
+        """Its fate is decided. The runs know their departure: nothing is to be left in a cycle."""
+        self._departures.popleft().runs = None
 
     def overdue(self, reo_wnd: float, now: float) -> list[Run]:
         """At a retransmission timeout: all that was sent a round trip and a reordering window ago (RFC 8985 6.3)."""
         lost: list[Run] = []
         departures = self._departures
         while departures and departures[0].at + self.rtt + reo_wnd <= now:
-            lost += [run for run in departures.popleft().runs if run.state == IN_FLIGHT]
+            lost += [run for run in departures[0].runs or [] if run.state == IN_FLIGHT]
+            self._forget_first()
         return lost
 
     def found_again(self, runs: list[Run]) -> None:
-        """What was taken for lost is in flight after all."""
+        """What was taken for lost is in flight after all. What told otherwise was the ACK of an original, which passed
+        for that of its retransmission: the next ACK says anew what has arrived."""
+        self._sent_at = -inf
+        self._end = 0
         known = set(map(id, self._departures))
-        departures = {id(run.departure): run.departure for run in runs if id(run.departure) not in known}
-        merged = sorted([*departures.values(), *self._departures], key=lambda departure: departure.at)
-        self._departures = deque(merged)
+        forgotten: list[Departure] = []
+        for run in runs:
+            departure = run.departure
+            if departure.runs is None:
+                departure.runs = []
+            if id(departure) not in known:
+                known.add(id(departure))
+                forgotten.append(departure)
+            departure.keep(run)
+        self._departures = deque(sorted([*forgotten, *self._departures], key=lambda departure: departure.at))
+
+    def discard(self) -> None:
+        """The connection is over."""
+        while self._departures:
+            self._forget_first()

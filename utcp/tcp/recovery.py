@@ -162,8 +162,13 @@ class Recovery:
         departure = self.delivery.depart(self.in_flight, now)
         self._congestion.on_sent(self.in_flight, now)
         if self.sack:
+            departure.runs = []
             self.rack.sent(departure)
         return departure
+
+    def discard(self) -> None:
+        """Nothing will be sent any more."""
+        self.rack.discard()
 
     def sent(self, size: int, departure: Departure) -> None:
         """`size` octets of sequence space leave for the first time."""

@@ -81,7 +81,7 @@ class Scoreboard:
         run = Run(start, end, departure, 1, IN_FLIGHT)
         runs.append(run)
         self._starts.append(start)
-        departure.runs.append(run)
+        departure.keep(run)
 
     def next_lost(self) -> Run | None:
         """The first run that is lost, None when none is."""
@@ -110,7 +110,7 @@ class Scoreboard:
         again = Run(start, start + size, departure, run.sent + 1, IN_FLIGHT)
         run.state = GONE
         self._runs[index] = again
-        departure.runs.append(again)
+        departure.keep(again)
 
     def tail(self, size: int) -> int:
         """Where the last stretch of at most `size` octets begins that left together and is not SACKed."""
@@ -134,7 +134,7 @@ class Scoreboard:
         rest = Run(position, run.end, run.departure, run.sent, run.state)
         run.end = position
         if run.state == IN_FLIGHT:
-            run.departure.runs.append(rest)
+            run.departure.keep(rest)
         elif run.state == LOST:
             heappush(self._lost_starts, position)
         return rest
@@ -254,7 +254,7 @@ class Scoreboard:
                 self.in_flight += size
                 run.state = IN_FLIGHT
                 run.sent += 1
-                run.departure.runs.append(run)
+                run.departure.keep(run)
 
     def find_lost_again(self) -> list[Run]:
         """Nothing was lost after all: all that is taken for lost is in flight; those runs."""
@@ -264,6 +264,5 @@ class Scoreboard:
             run.state = IN_FLIGHT
             self.lost -= size
             self.in_flight += size
-            run.departure.runs.append(run)
         self._lost_starts.clear()
         return found

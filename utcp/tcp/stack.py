@@ -26,6 +26,7 @@ from utcp.tcp.rate_limit import TokenBucket
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_SENT
 from utcp.tcp.syn_cookies import SynCookies
 from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
+from utcp.tcp.timeouts import handle_timeout
 from utcp.tcp.timers import TimerQueue
 from utcp.tcp.transmit import Outbox, Remote, Transmit
 from utcp.wire import ACK, FIN, HEADER_LENGTH, RST, SYN, MalformedSegment, Segment, decode, encode
@@ -384,7 +385,7 @@ class Stack:
         expired = self._timers.take_expired(now)
         try:
             for connection in expired:
-                connection.handle_timeout(now)
+                handle_timeout(connection, now)
         finally:  # an observer that raises must not cost the others their timers
             for connection in expired:
                 self.schedule(connection)

@@ -8,7 +8,8 @@ from utcp.tcp.congestion.hystart import CSS_GROWTH_DIVISOR, HyStart
 from utcp.tcp.delivery import AckSample
 
 _BURST: Final = 8
-"""L of RFC 9406 4.3: so many segments an ACK, unless pacing spreads what follows."""
+"""L of RFC 9406 4.3: so many segments an ACK, unless pacing spreads what follows. Paths too short to be paced have no
+such limit either: what queues there is our own host."""
 _UNUSED_FOR: Final = 1.0
 """The pipeACK sampling period of RFC 7661 4.2, in seconds; three round trips if they take longer."""
 

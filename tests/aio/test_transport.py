@@ -464,11 +464,11 @@ async def test_a_lost_connection_is_garbage_without_cycles(peers: Peers) -> None
         transport.close()
         await until(lambda: client.lost and server.lost)
         await turns(3)
-        assert connections() == before - 2  # though the transports are still in hand
         gone = weakref.ref(transport)
-        client.transport = None
+        client.transport = server.transport = None
         del transport
         assert gone() is None
+        assert connections() == before - 2
         assert not peers.client.driver.transports
         assert not peers.server.driver.transports
     finally:

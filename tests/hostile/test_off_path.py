@@ -199,8 +199,8 @@ def test_blind_icmp_ends_an_open_only_with_its_number(code: int) -> None:
 
 
 def test_blind_icmp_shrinks_no_segments() -> None:
-    """RFC 5927 7: as many of 2^32 as are in flight, here 3,000, 2^-20; and who does hit cannot push segments below what every host
-    takes (536 octets), and takes nothing from the stream."""
+    """RFC 5927 7: as many of 2^32 as are in flight, here 3,000, 2^-20; and who does hit cannot push segments below what
+    every host takes (536 octets), and takes nothing from the stream."""
     t = quiet()
     t.write(3000)
     t.drain()

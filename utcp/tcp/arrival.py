@@ -173,9 +173,7 @@ def _process_syn(connection: Connection, segment: Segment, now: float) -> bool:
                 if not _asks_as_before(connection, segment):
                     return False
                 connection.offers_mss = connection.offers_mss and segment.mss is not None
-                if not flags & (
-                    ECE | CWR
-                ):  # its first SYN, which asked, may have been lost for asking (RFC 3168 6.1.1)
+                if not flags & (ECE | CWR):  # the first one asked, and may have been lost for it (RFC 3168 6.1.1)
                     connection.ecn = False
             connection.syn_again = True
             connection.touch()

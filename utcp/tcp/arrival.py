@@ -323,10 +323,9 @@ def _acknowledged(
         if elapsed < HALF:
             echo_age = elapsed / 1000
     recovery.on_ack(advance, acked, blocks, duplicate, ece, echo_age, now)
-    if recovery.mtu_probe[1]:
-        size = recovery.take_mtu_probe()
-        if size:
-            connection.mtu_probe_over(abs(size), size > 0, now)
+    probe = recovery.mtu_probe
+    if probe.under_way and probe.is_over(recovery.board.una):
+        connection.mtu_probe_over(probe.size, probe.arrived, now)
     _follow_congestion(connection)
 
 

@@ -302,7 +302,7 @@ class _Burst:
                 connection.congestion.on_idle(idle, connection.rtt.rto)
         probe = connection.path_mtu.due(self._now)
         if probe and self._mtu_probe_fits(probe):
-            recovery.probe_mtu(probe)
+            recovery.mtu_probe.sent(recovery.board.nxt, probe)
             self._first(probe, False)
         while send.unsent:
             flight_size = send.flight_size
@@ -328,7 +328,7 @@ class _Burst:
         send, recovery = self._connection.send_side, self._connection.recovery
         return (
             recovery.phase == OPEN
-            and not recovery.mtu_probe[1]
+            and not recovery.mtu_probe.under_way
             and send.unsent >= size + 3 * self._connection.mss
             and send.usable_window >= size
             and (not recovery.in_flight or recovery.in_flight + size <= recovery.window)

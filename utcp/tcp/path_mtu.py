@@ -7,6 +7,8 @@ segments are small, and probes look for what does get through.
 
 from typing import Final
 
+from utcp.tcp.scoreboard import Run
+
 BASE: Final = 1200 - 20
 """BASE_PLPMTU (RFC 8899 5.1.2) less our header: UDP payloads of 1200 octets get through nearly everywhere."""
 
@@ -91,3 +93,39 @@ class PathMtu:
         self.size = self._floor = self._ceiling = size
         self.probe_size = 0
         self._failures = 0
+
+
+class MtuProbe:
+    """The one probe that may be under way: a segment larger than those before it."""
+
+    __slots__ = ("_end", "_start", "arrived", "under_way")
+
+    def __init__(self) -> None:
+        self.under_way = False
+        self.arrived = True
+        """Its fate, once `is_over`; until then: it is not known to be lost."""
+        self._start = 0
+        self._end = 0
+
+    @property
+    def size(self) -> int:
+        """Its payload in octets."""
+        return self._end - self._start
+
+    def sent(self, start: int, size: int) -> None:
+        """It leaves, as the scoreboard's `size` positions from `start` on."""
+        self._start = start
+        self._end = start + size
+        self.under_way = self.arrived = True
+
+    def is_lost_with(self, run: Run) -> bool:
+        """This run is taken for lost; whether that says nothing but that the probe is."""
+        if not self._start <= run.start < self._end:
+            return False
+        self.arrived = False
+        return run.end <= self._end
+
+    def is_over(self, una: int) -> bool:
+        """Its fate is known, now that all up to `una` is acknowledged; there is no probe under way then."""
+        self.under_way = self.arrived and una < self._end
+        return not self.under_way

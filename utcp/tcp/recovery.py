@@ -9,10 +9,13 @@ from typing import Final
 from utcp.tcp.congestion import CongestionController
 from utcp.tcp.counters import Counters
 from utcp.tcp.delivery import AckSample, Delivery, Departure
+from utcp.tcp.duplicate_acks import DuplicateAcks
+from utcp.tcp.path_mtu import MtuProbe
 from utcp.tcp.prr import RateReduction
 from utcp.tcp.rack import DUP_THRESH, Rack
 from utcp.tcp.rtt import RttEstimator
 from utcp.tcp.scoreboard import IN_FLIGHT, SACKED, Run, Scoreboard
+from utcp.tcp.spurious import NO_DSACK, SpuriousDetection
 from utcp.tcp.tail_loss import TailLossProbe
 
 OPEN: Final = 0
@@ -25,17 +28,6 @@ TIMED_OUT: Final = 3
 
 PHASES: Final = ("open", "cwr", "recovery", "loss")
 
-_NO_PROBE: Final = (0, 0)
-
-# F-RTO (RFC 5682): where it stands after a timeout.
-_FRTO_OFF: Final = 0
-_FRTO_RESENT: Final = 1
-"""The first segment was sent again, and its ACK is waited for."""
-_FRTO_NEW: Final = 2
-"""That ACK came: new data goes first, what is lost waits for the next ACK's verdict."""
-
-_NO_DSACK: Final = (0, 0)
-
 
 def _start(run: Run) -> int:
     return run.start
@@ -47,25 +39,20 @@ class Recovery:
     __slots__ = (
         "_congestion",
         "_counters",
-        "_dup_acks",
-        "_dup_limit",
-        "_echo_of_resent",
-        "_frto",
+        "_duplicates",
         "_limited_until",
         "_recover",
         "_reduction",
-        "_resent_octets",
         "_rtt",
         "_sacked_segments",
         "_sample",
-        "_undo_from",
+        "_spurious",
         "board",
         "delivered_ce",
         "delivery",
         "dsack_dups",
         "forced",
         "mtu_probe",
-        "mtu_probe_lost",
         "phase",
         "probe",
         "rack",
@@ -92,9 +79,7 @@ class Recovery:
         """The next retransmission leaves whatever the congestion window says."""
         self.reduced = False
         """The peer has not heard yet that the window was reduced (CWR, RFC 3168 6.1.2)."""
-        self.mtu_probe = _NO_PROBE
-        """From where to where the probe of the path MTU reaches that is under way."""
-        self.mtu_probe_lost = False
+        self.mtu_probe = MtuProbe()
         self.reorder_at = inf
         """When to look again for what RACK deems lost; `inf`: no need."""
         self.reord_seen = 0
@@ -103,21 +88,13 @@ class Recovery:
         """Segments that the peer says it received twice."""
         self.delivered_ce = 0
         """Octets delivered by ACKs with ECE."""
-        self._dup_acks = 0
-        self._dup_limit = 0
-        """How many segments were outstanding at the first of them."""
+        self._duplicates = DuplicateAcks()
+        self._spurious = SpuriousDetection()
         self._sacked_segments = 0
         """About how many segments the peer has told of by SACK since SND.UNA last passed one of them."""
         self._recover = 0
         """The position of SND.NXT when the last loss was noticed (RFC 6582, RecoveryPoint of RFC 6675)."""
         self._reduction: RateReduction | None = None
-        self._frto = _FRTO_OFF
-        self._undo_from = -1
-        """SND.UNA when the last reduction began, -1 when there is none to undo."""
-        self._resent_octets = 0
-        """Of what was sent again since then, what no DSACK has shown to be needless."""
-        self._echo_of_resent = inf
-        """When the first of it was sent (RFC 4015: an ACK that echoes an earlier timestamp answers the original)."""
         self._limited_until = 0
         """The congestion window limits the sender until this position is acknowledged."""
 
@@ -126,8 +103,8 @@ class Recovery:
     @property
     def in_flight(self) -> int:
         """Octets sent, not delivered, and not taken for lost (the pipe of RFC 6675)."""
-        if self._dup_acks:  # each tells of a segment that has left the network (RFC 5681 2, RFC 3042)
-            return max(0, self.board.in_flight - self._dup_acks * self._congestion.mss)
+        if self._duplicates.count:  # each tells of a segment that has left the network (RFC 5681 2, RFC 3042)
+            return max(0, self.board.in_flight - self._duplicates.count * self._congestion.mss)
         return self.board.in_flight
 
     @property
@@ -145,12 +122,14 @@ class Recovery:
     @property
     def phase_name(self) -> str:
         """The phase, as Linux names it: "disorder" where something was overtaken and nothing is taken for lost."""
-        return "disorder" if self.phase == OPEN and (self.board.sacked or self._dup_acks) else PHASES[self.phase]
+        return (
+            "disorder" if self.phase == OPEN and (self.board.sacked or self._duplicates.count) else PHASES[self.phase]
+        )
 
     @property
     def new_data_first(self) -> bool:
         """F-RTO asks for new data before retransmissions (RFC 5682 2.1 step 2b, 3.1)."""
-        return self._frto == _FRTO_NEW
+        return self._spurious.new_data_first
 
     @property
     def recovering(self) -> bool:
@@ -184,10 +163,7 @@ class Recovery:
         elif self.phase == TIMED_OUT and start and not self.forced:
             self._counters.slow_start_retrans += 1
         self.forced = False
-        if self._frto == _FRTO_NEW:  # there was no new data to send: an ACK would prove nothing (RFC 5682 2.1 step 2b)
-            self._frto = _FRTO_OFF
-        self._resent_octets += size
-        self._echo_of_resent = min(self._echo_of_resent, departure.at)
+        self._spurious.resent(size, departure.at)
         if self._reduction is not None:
             self._reduction.sent(size)
 
@@ -212,9 +188,9 @@ class Recovery:
             self.phase == OPEN
             and not board.lost
             and not board.sacked
-            and not self._dup_acks
+            and not self._duplicates.count
             and not self.probe.under_way
-            and not self.mtu_probe[1]
+            and not self.mtu_probe.under_way
         )
 
     def on_plain_ack(self, advance: int, acked: int, now: float) -> None:
@@ -270,19 +246,23 @@ class Recovery:
         recovering = self.recovering
         delivered, original, dsack = self._deliver(advance, blocks, sample, echo_age, now)
         if not self.sack:
-            delivered = self._count_duplicates(advance, duplicate)
+            mss, duplicates = self._congestion.mss, self._duplicates
+            if advance:
+                delivered = duplicates.advanced(advance, mss, self.phase == FAST)
+            else:
+                delivered = duplicates.arrived(board.nxt - board.una, mss) if duplicate else 0
         # A probe that repaired a loss, an undo, the end of a recovery, a new loss: in this order.
         repaired = self.probe.acknowledged(board.una, dsack[1], duplicate and not blocks)
         if repaired:
             self._counters.loss_probe_recoveries += 1
-        if self._undo_from >= 0 and self._was_spurious(advance, original, dsack, echo_age, now):
+        if self._spurious.in_question and self._was_spurious(
+            advance, delivered, duplicate, original, dsack, echo_age, now
+        ):
             self._undo(now)
-        elif self._frto:
-            self._advance_frto(advance, delivered, duplicate)
         if self.phase != OPEN and board.una >= self._recover + (self.phase == REDUCED):
             # After a mark what ends it must have left later: until CWR arrives each ACK has ECE (RFC 3168 6.1.2).
             self._recovered(now)
-        lost = self._detect_loss(advance, now)
+        lost = self._detect_loss(now)
         sample.newly_lost = lost
         if (lost or self._reno_loss(advance, now)) and self.phase in (OPEN, REDUCED):
             self._enter_fast(delivered, now)
@@ -310,7 +290,7 @@ class Recovery:
         una = board.una + advance
         runs = board.acknowledge(una) if advance else []
         karn = all(run.sent == 1 for run in runs)
-        dsack = _NO_DSACK
+        dsack = NO_DSACK
         if advance and self._sacked_segments:  # what SND.UNA has passed counts no more
             self._sacked_segments = min(self._sacked_segments, -(-board.sacked // self._congestion.mss))
         for index, (left, right) in enumerate(blocks):
@@ -327,7 +307,7 @@ class Recovery:
                     runs = runs + sacked
                     size = sum(run.end - run.start for run in sacked)
                     self._sacked_segments += max(1, size // self._congestion.mss)
-        if dsack is not _NO_DSACK and not self.probe.under_way:
+        if dsack is not NO_DSACK and not self.probe.under_way:
             self.rack.saw_dsack(board.nxt, una)
         if not runs:
             return 0, False, dsack
@@ -372,22 +352,7 @@ class Recovery:
         else:
             self._counters.dsacks_ofo_received += 1
 
-    def _count_duplicates(self, advance: int, duplicate: bool) -> int:
-        """Without SACK: each duplicate ACK stands for a segment that has arrived, until SND.UNA passes it; how many
-        octets have arrived by this ACK then (RFC 9937 5)."""
-        mss = self._congestion.mss
-        if not advance:
-            if duplicate and not self._dup_acks:
-                self._dup_limit = (self.board.nxt - self.board.una) // mss
-            if not duplicate or self._dup_acks > self._dup_limit:
-                return 0  # more than there were segments: forged (RFC 5681 3.2 step 4)
-            self._dup_acks += 1
-            return mss
-        passed = self._dup_acks if self.phase != FAST else min(self._dup_acks, max(0, advance // mss - 1))
-        self._dup_acks -= passed
-        return max(0, advance - passed * mss)
-
-    def _detect_loss(self, advance: int, now: float) -> int:
+    def _detect_loss(self, now: float) -> int:
         """What RACK takes for lost by now, in octets; sets when to look again."""
         if not self.sack:
             return 0
@@ -405,10 +370,8 @@ class Recovery:
                 continue  # it has arrived, or is taken for lost already
             size = run.end - run.start
             self.board.lose(run)
-            if self.mtu_probe[0] <= run.start < self.mtu_probe[1]:
-                self.mtu_probe_lost = True
-                if run.end <= self.mtu_probe[1]:
-                    continue
+            if self.mtu_probe.under_way and self.mtu_probe.is_lost_with(run):
+                continue  # by its size, or as any segment may be: no sign of congestion (RFC 8899 4.2)
             total += size
             self._note_lost(run, size, now)
         return total
@@ -424,7 +387,7 @@ class Recovery:
         if self.sack:
             return False
         board = self.board
-        begins = self.phase in (OPEN, REDUCED) and self._dup_acks == DUP_THRESH and board.una > self._recover
+        begins = self.phase in (OPEN, REDUCED) and self._duplicates.count == DUP_THRESH and board.una > self._recover
         if not begins and not (self.phase == FAST and advance):
             return False
         self._lose_first(now)
@@ -452,14 +415,12 @@ class Recovery:
 
     def _begin_reduction(self, ece: bool, delivered: int, now: float) -> None:
         board, congestion = self.board, self._congestion
-        self._undo_from = board.una
-        self._resent_octets = 0
-        self._echo_of_resent = inf
+        self._spurious.begin(board.una)
         self.reduced = True
         outstanding = self.in_flight + board.lost
         if ece:
             congestion.on_mark(outstanding, now)
-            self._undo_from = -1  # a mark is no mistake
+            self._spurious.cannot_be()
         else:
             congestion.on_loss(outstanding, now)
         if congestion.loss_based:
@@ -479,7 +440,7 @@ class Recovery:
     def _leave(self) -> None:
         self.phase = OPEN
         self._reduction = None
-        self._frto = _FRTO_OFF
+        self._spurious.over()
         self.forced = False
 
     def on_timeout(self, first: bool, now: float) -> None:
@@ -487,19 +448,15 @@ class Recovery:
         does not lower ssthresh again)."""
         board, congestion = self.board, self._congestion
         outstanding = self.in_flight + board.lost
-        if self.phase in (OPEN, REDUCED):
-            self._undo_from = board.una
-            self._resent_octets = 0
-            self._echo_of_resent = inf
+        self._spurious.timed_out(board.una, first, self.phase in (OPEN, REDUCED))
         if first:
             congestion.on_timeout(outstanding, now)
         else:
             congestion.on_repeated_timeout()
-        self._frto = _FRTO_RESENT if self.phase in (OPEN, REDUCED) or not first else _FRTO_OFF
         self.phase = TIMED_OUT
         self.reduced = True
         self._reduction = None
-        self._dup_acks = 0
+        self._duplicates.forget()
         self._recover = board.nxt
         self.probe.cancel()
         self.reorder_at = inf
@@ -528,57 +485,38 @@ class Recovery:
         """Segments above `size` octets did not fit the path: what may be one has to be sent again (RFC 1191 6.4)."""
         self._lose([run for run in self.board.runs() if run.end - run.start > size], now)
 
-    def probe_mtu(self, size: int) -> None:
-        """The next `size` octets leave as one segment larger than those before: its loss is no sign of congestion."""
-        self.mtu_probe = (self.board.nxt, self.board.nxt + size)
-        self.mtu_probe_lost = False
-
-    def take_mtu_probe(self) -> int:
-        """What became of the MTU probe: its size if it has arrived, that as a negative number if it is lost, 0 if
-        nobody knows yet."""
-        start, end = self.mtu_probe
-        if self.mtu_probe_lost:
-            size = start - end
-        elif end and self.board.una >= end:
-            size = end - start
-        else:
-            return 0
-        self.mtu_probe = _NO_PROBE
-        return size
-
     def on_reordering_timeout(self, now: float) -> None:
         """RACK's timer expired: what was waited for has not come."""
         self.reorder_at = inf
-        if self._detect_loss(0, now) and self.phase in (OPEN, REDUCED):
+        if self._detect_loss(now) and self.phase in (OPEN, REDUCED):
             self._enter_fast(0, now)
             if self._reduction is not None:
                 self._reduction.window = self.in_flight + self._congestion.mss
 
-    # ------------------------------------------------------------------ was it a mistake?
-
-    def _was_spurious(self, advance: int, original: bool, dsack: tuple[int, int], echo_age: float, now: float) -> bool:
-        """Whether the last reduction was wrong: by DSACK (all that was sent again was needless), by the timestamp (RFC
-        4015) or, after a timeout, because an original transmission arrived (RFC 5682)."""
-        if dsack is not _NO_DSACK and self._resent_octets and dsack[0] >= self._undo_from:
-            self._resent_octets -= dsack[1] - dsack[0]
-            if self._resent_octets <= 0:
-                return True
+    def _was_spurious(
+        self,
+        advance: int,
+        delivered: int,
+        duplicate: bool,
+        original: bool,
+        dsack: tuple[int, int],
+        echo_age: float,
+        now: float,
+    ) -> bool:
+        """Whether this ACK shows that the last reduction was wrong."""
+        spurious = self._spurious
+        if spurious.told_twice(dsack):
+            return True
         if self.phase in (OPEN, REDUCED):
             return False
-        if advance and echo_age >= 0 and echo_age > now - self._echo_of_resent + 0.001:
+        if advance and spurious.echoes_original(echo_age, now):
             return True
-        return self.phase == TIMED_OUT and self._frto == _FRTO_NEW and original
-
-    def _advance_frto(self, advance: int, delivered: int, duplicate: bool) -> None:
-        if self._frto == _FRTO_RESENT and advance:
-            self._frto = _FRTO_NEW
-        elif (self._frto == _FRTO_NEW and (advance or delivered)) or duplicate:
-            self._frto = _FRTO_OFF
+        return self.phase == TIMED_OUT and spurious.judge_timeout(advance, delivered, duplicate, original)
 
     def _undo(self, now: float) -> None:
         if self.phase == TIMED_OUT:
             self._counters.spurious_rtos += 1
-        self._undo_from = -1
+        self._spurious.cannot_be()
         self._congestion.on_spurious(now)
         self._rtt.end_back_off()  # the timeout was as wrong as what followed from it (RFC 4015 3.3)
         if self.phase != OPEN:

@@ -117,6 +117,7 @@ def test_defect_10_right_window_edge_never_moves_left(options: str) -> None:
     assert all(before <= after for before, after in pairwise(edges))
 
 
+@pytest.mark.rfc("6582", "3.2-4")
 def test_defect_15_partial_ack_in_recovery_resends_the_next_hole() -> None:
     """RFC 6582 3.2 step 3."""
     t = in_flight(8)
@@ -128,6 +129,7 @@ def test_defect_15_partial_ack_in_recovery_resends_the_next_hole() -> None:
     assert t.flow.seq(t.drain()[0]) == 5001
 
 
+@pytest.mark.rfc("5681", "3.2-3")
 def test_defect_15_first_duplicate_acks_let_new_segments_go() -> None:
     """RFC 3042, limited transmit."""
     t = established()

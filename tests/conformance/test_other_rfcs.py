@@ -4,12 +4,13 @@ import pytest
 
 from tests.tcp.reach import established
 from tests.tcp.script import MSS, Script
-from utcp.tcp.path_mtu import BASE
-from utcp.wire import ECE, encode
+from utcp.tcp.path_mtu import BASE, MAX_PROBES, RAISE_AFTER
+from utcp.wire import ECE, HEADER_LENGTH, encode
 from utcp.wire.segment import CONGESTION_EXPERIENCED
 
 
 @pytest.mark.parametrize(("seq", "echoed"), [(1, True), (1 << 30, False), (-1000, False)])
+@pytest.mark.rfc("3168", "6.1.5-2")
 def test_a_mark_outside_the_window_is_ignored(seq: int, echoed: bool) -> None:
     """RFC 3168 6.1.5: whoever forges one has to hit the window."""
     t = Script(ecn="accept")
@@ -23,6 +24,7 @@ def test_a_mark_outside_the_window_is_ignored(seq: int, echoed: bool) -> None:
     assert bool(answer.flags & ECE) == echoed
 
 
+@pytest.mark.rfc("6928", "2-4")
 def test_the_first_window_offered_takes_ten_segments() -> None:
     """RFC 6928 2: else the peer's initial window would be of no use."""
     t = established()
@@ -30,6 +32,7 @@ def test_the_first_window_offered_takes_ten_segments() -> None:
 
 
 @pytest.mark.parametrize("room", [True, False])
+@pytest.mark.rfc("8899", "3-14")
 def test_a_probe_of_the_path_mtu_waits_for_the_congestion_window(room: bool) -> None:
     """RFC 8899 3 (7)."""
     t = established(mss=1400, options="mss 1400")
@@ -43,3 +46,9 @@ def test_a_probe_of_the_path_mtu_waits_for_the_congestion_window(room: bool) -> 
     connection.congestion.cwnd = BASE + probe - (not room)
     t.write(20 * BASE)
     assert [len(segment.payload) for segment in t.drain()] == [probe if room else BASE]
+
+
+@pytest.mark.rfc("8899", "5.1.1-2", "5.1.2-1", "5.1.2-2")
+def test_constants_of_the_search_for_the_path_mtu() -> None:
+    """RFC 8899 5.1; tests of the search itself go by their names."""
+    assert (BASE + HEADER_LENGTH, MAX_PROBES, RAISE_AFTER) == (1200, 3, 600.0)

@@ -20,6 +20,7 @@ def after_loss(window: int, rtt: float = 0.1) -> tuple[Cubic, Acks]:
 # --- the reduction (4.6, 4.7)
 
 
+@pytest.mark.rfc("9438", "4.6-1")
 def test_a_loss_leaves_seven_tenths() -> None:
     cubic, _ = after_loss(100)
     assert (cubic.cwnd, cubic.ssthresh) == (70 * MSS, 70 * MSS)
@@ -34,11 +35,13 @@ def test_the_window_stays_until_recovery_is_over() -> None:
     assert cubic.cwnd == 7 * MSS
 
 
+@pytest.mark.rfc("9438", "4.6-4")
 def test_ssthresh_is_two_segments_at_least() -> None:
     cubic, _ = after_loss(2)
     assert (cubic.cwnd, cubic.ssthresh) == (2 * MSS, 2 * MSS)
 
 
+@pytest.mark.rfc("9438", "4.6-4")
 def test_marks_lead_down_to_one_segment() -> None:
     """4.6: a loss leaves two, ECN-Echo one."""
     cubic = Cubic(MSS)
@@ -51,6 +54,7 @@ def test_marks_lead_down_to_one_segment() -> None:
     assert cubic.ssthresh == 2 * MSS
 
 
+@pytest.mark.rfc("9438", "4.7-1")
 def test_fast_convergence() -> None:
     """4.7: a loss at 900 after one at 1000 makes W_max 900 * 0.85 = 765."""
     cubic, acks = after_loss(1000)
@@ -66,6 +70,7 @@ def test_fast_convergence() -> None:
 # --- the cubic function (4.2, 4.4, 4.5)
 
 
+@pytest.mark.rfc("9438", "4.2-2", "5.1-1")
 def test_k() -> None:
     """Figure 2: cbrt((1000 - 700) / 0.4) = 9.0856."""
     cubic, acks = after_loss(1000)
@@ -73,6 +78,7 @@ def test_k() -> None:
     assert cubic._k == pytest.approx(9.0856, abs=1e-4)
 
 
+@pytest.mark.rfc("9438", "4.2-2")
 def test_defect_8_k_is_that_of_rfc_9438() -> None:
     """Known defect 8: RFC 8312's K, cbrt(W_max * 0.3 / 0.4), would be 8.31 here and the function would begin at 535,
     far below the window; RFC 9438's is cbrt((765 - 630) / 0.4) = 6.9624."""
@@ -87,6 +93,7 @@ def test_defect_8_k_is_that_of_rfc_9438() -> None:
 @pytest.mark.parametrize(
     ("elapsed", "window"), [(1, 788.56), (3, 909.85), (5, 972.72), (9, 999.9997), (12, 1009.90), (15, 1082.75)]
 )
+@pytest.mark.rfc("9438", "4.2-1", "4.2-3", "5.1-1")
 def test_the_window_follows_the_cubic_function(elapsed: float, window: float) -> None:
     """Figure 1: 0.4 (t - 9.0856)^3 + 1000. It aims a round trip ahead: it is as far along as that, no further."""
     cubic, acks = after_loss(1000)
@@ -97,6 +104,7 @@ def test_the_window_follows_the_cubic_function(elapsed: float, window: float) ->
     assert window * MSS - 20 <= cubic.cwnd <= cubic._w_cubic(elapsed + acks.rtt) + 1
 
 
+@pytest.mark.rfc("9438", "4.4-1")
 def test_the_window_is_reached_whether_acks_are_many_or_few() -> None:
     windows = []
     for acks_a_round in (1, 3, 50):
@@ -107,6 +115,7 @@ def test_the_window_is_reached_whether_acks_are_many_or_few() -> None:
     assert max(windows) - min(windows) < 10 * MSS
 
 
+@pytest.mark.rfc("9438", "4.4-1")
 def test_growth_of_less_than_an_octet_adds_up() -> None:
     cubic, acks = after_loss(1000)
     other, few = after_loss(1000)
@@ -116,6 +125,7 @@ def test_growth_of_less_than_an_octet_adds_up() -> None:
     assert cubic.cwnd - 700 * MSS == pytest.approx(other.cwnd - 700 * MSS, rel=0.02)
 
 
+@pytest.mark.rfc("9438", "4.2-3")
 def test_growth_is_half_a_window_in_a_round_trip_at_most() -> None:
     """4.2: target is 1.5 cwnd at most, however long there was no loss."""
     cubic, acks = after_loss(100)
@@ -129,11 +139,14 @@ def test_growth_is_half_a_window_in_a_round_trip_at_most() -> None:
 # --- the Reno-friendly region (4.3)
 
 
+@pytest.mark.rfc("9438", "4.3-2")
 def test_alpha() -> None:
     """3 * 0.3 / 1.7."""
     assert pytest.approx(9 / 17) == ALPHA
 
 
+@pytest.mark.rfc("9438", "4.3-1", "4.3-2", "4.3-3")
+@pytest.mark.rfc9293("MAY-18")
 def test_reno_friendly_region() -> None:
     """On a short round trip W_est leads: 9/17 segment in each up to the window before the loss, then a whole one."""
     cubic, acks = after_loss(20, rtt=0.01)
@@ -164,6 +177,7 @@ def test_without_a_loss_the_window_grows_by_a_twentieth() -> None:
     assert cubic.cwnd == pytest.approx(1102.5 * MSS, abs=1)
 
 
+@pytest.mark.rfc("9438", "4.8-1", "4.8-2")
 def test_timeout() -> None:
     """4.8: one segment, slow start up to seven tenths, and then K = 0 and W_max where that began."""
     cubic = Cubic(MSS)
@@ -178,6 +192,7 @@ def test_timeout() -> None:
     assert cubic._prior == 100 * MSS
 
 
+@pytest.mark.rfc("5681", "3.1-7")
 def test_repeated_timeouts_leave_ssthresh() -> None:
     cubic = Cubic(MSS)
     cubic.cwnd = 100 * MSS
@@ -214,6 +229,7 @@ def state(cubic: Cubic) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("wrong", ["loss", "timeout"])
+@pytest.mark.rfc("9438", "4.9-1")
 def test_undo_restores_all(wrong: str) -> None:
     cubic, acks = after_loss(1000)
     acks.until(acks.now + 3.0)
@@ -237,6 +253,7 @@ def test_undo_of_a_loss_in_the_first_slow_start() -> None:
     assert cubic.in_slow_start
 
 
+@pytest.mark.rfc("9438", "4.9-2")
 def test_undo_long_after_changes_nothing() -> None:
     """4.9.2: the window is higher by then than it was."""
     cubic, acks = after_loss(20, rtt=0.01)
@@ -260,6 +277,7 @@ def test_undo_works_once() -> None:
 # --- what limits the sender (4.2, 5.8)
 
 
+@pytest.mark.rfc("9438", "4.6-3", "5.8-1")
 def test_a_window_that_is_not_used_does_not_grow() -> None:
     cubic, acks = after_loss(1000)
     acks.round(limited=False)
@@ -267,6 +285,7 @@ def test_a_window_that_is_not_used_does_not_grow() -> None:
 
 
 @pytest.mark.parametrize("idle", [False, True])
+@pytest.mark.rfc("9438", "4.2-4")
 def test_time_without_data_does_not_count(idle: bool) -> None:
     """Half a minute with little or nothing to send, and the function goes on where it was."""
     cubic, acks = after_loss(1000)

@@ -26,12 +26,14 @@ def growth(acks: Acks, rtt: float, count: int = 20) -> float:
 
 
 @CONTROLLERS
+@pytest.mark.rfc("9406", "4.2-2")
 def test_slow_start_doubles_while_round_trips_stay(make: type[LossBased]) -> None:
     acks = paced(make)
     assert [growth(acks, 0.1) for _ in range(6)] == [2.0] * 6
 
 
 @CONTROLLERS
+@pytest.mark.rfc("9406", "4.2-1", "4.2-5", "4.2-7", "4.3-1")
 def test_a_rise_slows_growth_and_five_rounds_end_it(make: type[LossBased]) -> None:
     """0.1 / 8 = 12.5 ms is the threshold. The round of the rise is the first of the five."""
     acks = paced(make)
@@ -44,6 +46,7 @@ def test_a_rise_slows_growth_and_five_rounds_end_it(make: type[LossBased]) -> No
     assert acks.controller.ssthresh <= acks.controller.cwnd
 
 
+@pytest.mark.rfc("9406", "4.2-3", "4.3-1")
 def test_the_eighth_sample_tells() -> None:
     acks = paced(Cubic)
     acks.round(20, 0.1)
@@ -71,6 +74,7 @@ def test_one_early_ack_in_a_round_is_enough_to_stay() -> None:
         assert acks.controller.cwnd == before + MSS
 
 
+@pytest.mark.rfc("9406", "4.2-6")
 def test_slow_start_goes_on_when_round_trips_fall_again() -> None:
     acks = paced(Cubic)
     growth(acks, 0.1)
@@ -92,6 +96,7 @@ def test_slow_start_goes_on_when_round_trips_fall_again() -> None:
         (0.400, 0.0161, True),
     ],
 )
+@pytest.mark.rfc("9406", "4.2-3", "4.3-1")
 def test_thresholds(base: float, rise: float, slows: bool) -> None:
     acks = paced(Cubic, base)
     growth(acks, base)
@@ -128,6 +133,7 @@ def test_a_round_without_a_sample_is_passed_over() -> None:
     assert growth(acks, 0.15) == pytest.approx(1.25, rel=0.01)
 
 
+@pytest.mark.rfc("9406", "4.3-3")
 def test_later_slow_starts_have_no_hystart() -> None:
     """RFC 9406 4.3: after a timeout ssthresh is known."""
     acks = paced(Cubic)
@@ -136,6 +142,7 @@ def test_later_slow_starts_have_no_hystart() -> None:
     assert [growth(acks, rtt) for rtt in (0.1, 0.2, 0.3, 0.4, 0.5)] == [2.0] * 5
 
 
+@pytest.mark.rfc("9406", "4.2-8")
 def test_a_loss_ends_conservative_slow_start() -> None:
     acks = paced(Cubic)
     growth(acks, 0.1)
@@ -145,6 +152,7 @@ def test_a_loss_ends_conservative_slow_start() -> None:
     assert acks.controller.cwnd == acks.controller.ssthresh == int(window * 0.7)
 
 
+@pytest.mark.rfc("9406", "4.2-2", "4.3-2")
 def test_unpaced_slow_start_takes_eight_segments_an_ack() -> None:
     cubic = Cubic(MSS)
     assert cubic.pacing_rate == inf

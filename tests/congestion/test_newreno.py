@@ -12,6 +12,7 @@ from utcp.tcp.congestion.loss_based import LossBased
 BOTH = pytest.mark.parametrize("make", [Cubic, NewReno])
 
 
+@pytest.mark.rfc("5681", "3.1-5")
 def test_a_segment_in_a_round_trip() -> None:
     reno = NewReno(MSS)
     reno.ssthresh = INITIAL_WINDOW
@@ -23,6 +24,7 @@ def test_a_segment_in_a_round_trip() -> None:
         assert reno.cwnd == expected * MSS
 
 
+@pytest.mark.rfc("5681", "3.1-5")
 def test_octets_beyond_a_window_count_for_the_next() -> None:
     reno = NewReno(MSS)
     reno.ssthresh = INITIAL_WINDOW
@@ -41,6 +43,7 @@ def test_a_loss_leaves_half() -> None:
     assert (reno.cwnd, reno.ssthresh) == (5 * MSS, 5 * MSS)
 
 
+@pytest.mark.rfc("5681", "3.1-8")
 def test_a_timeout_leaves_one_segment() -> None:
     reno = NewReno(MSS)
     reno.on_timeout(10 * MSS, 0.0)
@@ -81,6 +84,7 @@ def test_a_larger_mss(make: type[LossBased]) -> None:
 
 
 @BOTH
+@pytest.mark.rfc("9438", "4.10-1")
 def test_slow_start_ends_at_ssthresh_exactly(make: type[LossBased]) -> None:
     """One ACK for a hundred segments does not lead beyond."""
     acks = Acks(make(MSS), 0.1)
@@ -101,6 +105,8 @@ def test_what_sack_told_of_does_not_count_again(make: type[LossBased]) -> None:
 
 
 @BOTH
+@pytest.mark.rfc("3168", "6.1.2-2")
+@pytest.mark.rfc("5681", "3.2-8")
 def test_nothing_grows_in_recovery(make: type[LossBased]) -> None:
     acks = Acks(make(MSS))
     acks.controller.on_loss(INITIAL_WINDOW, acks.now)
@@ -111,6 +117,7 @@ def test_nothing_grows_in_recovery(make: type[LossBased]) -> None:
 
 
 @BOTH
+@pytest.mark.rfc("5681", "3.1-1")
 def test_begin_forgets(make: type[LossBased]) -> None:
     """What a lost SYN brought about says nothing of data."""
     fresh, used = make(MSS), make(536)
@@ -127,6 +134,7 @@ def test_begin_forgets(make: type[LossBased]) -> None:
 
 @BOTH
 @pytest.mark.parametrize(("idle", "window"), [(1.0, 160), (1.5, 80), (2.5, 40), (3.5, 20), (4.5, 10), (1e9, 10)])
+@pytest.mark.rfc("6928", "2-2")
 def test_idle_time_halves_the_window(make: type[LossBased], idle: float, window: int) -> None:
     """For each RTO of it, down to the initial window; ssthresh remembers three quarters."""
     one = make(MSS)
@@ -136,6 +144,7 @@ def test_idle_time_halves_the_window(make: type[LossBased], idle: float, window:
 
 
 @BOTH
+@pytest.mark.rfc("6928", "2-2")
 def test_idle_time_leaves_a_small_window(make: type[LossBased]) -> None:
     one = make(MSS)
     one.cwnd, one.ssthresh = 3 * MSS, 2 * MSS
@@ -144,6 +153,7 @@ def test_idle_time_leaves_a_small_window(make: type[LossBased]) -> None:
 
 
 @BOTH
+@pytest.mark.rfc("9438", "4.6-3")
 def test_a_window_that_is_not_used_decays(make: type[LossBased]) -> None:
     """Half the way to what is used, each second."""
     one = make(MSS)

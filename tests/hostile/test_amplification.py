@@ -120,6 +120,7 @@ def test_a_repeated_syn_without_mss_gets_an_answer_without() -> None:
     assert answer.mss is None
 
 
+@pytest.mark.rfc("4987", "3.3-1")
 def test_how_much_a_forged_syn_brings_its_victim_in_all() -> None:
     """A SYN-ACK that nobody answers is sent again as often as `syn_ack_retries` says: 5 times, as by Linux. Cookies are
     not, since nothing remembers them."""

@@ -16,6 +16,7 @@ SACK = f"mss {MSS},sackOK"
 
 
 @pytest.mark.parametrize("ahead", [1, 1000, 65535, (1 << 31) - 3002])
+@pytest.mark.rfc("5681", "5-1")
 def test_optimistic_ack_gains_nothing(ahead: int) -> None:
     """RFC 9293 3.10.7.4: an ACK of what was not sent yet is answered, and ignored otherwise: no window grows."""
     t = established()
@@ -28,6 +29,7 @@ def test_optimistic_ack_gains_nothing(ahead: int) -> None:
 
 
 @pytest.mark.parametrize("control", ["newreno", "cubic"])
+@pytest.mark.rfc("5681", "3.1-4", "5-1")
 def test_ack_division_grows_the_window_no_more_than_one_ack(control: str) -> None:
     """RFC 3465: octets are counted, not ACKs. 1,000 ACKs of one octet each do what one ACK of 1,000 does."""
     grown = []
@@ -43,6 +45,7 @@ def test_ack_division_grows_the_window_no_more_than_one_ack(control: str) -> Non
     assert max(grown) - grown[0] <= 0
 
 
+@pytest.mark.rfc("6582", "5-1")
 def test_duplicate_acks_without_blocks_mean_nothing_where_there_is_sack() -> None:
     """RFC 6675 2: a duplicate ACK is one that tells of something new by SACK. Others, however many, release nothing."""
     t = established(options=SACK)
@@ -53,6 +56,7 @@ def test_duplicate_acks_without_blocks_mean_nothing_where_there_is_sack() -> Non
         assert not [segment for segment in t.drain() if segment.payload]
 
 
+@pytest.mark.rfc("5681", "3.2-7")
 def test_duplicate_acks_without_sack_release_no_more_than_the_window() -> None:
     """RFC 5681 3.2 takes each for a segment that has left the network. Only the peer can send so many, to itself."""
     t = established()
@@ -67,6 +71,7 @@ def test_duplicate_acks_without_sack_release_no_more_than_the_window() -> None:
 
 
 @pytest.mark.parametrize("blocks", ["5001:9001", "0:1", "-1000:0", "3001:3002", "2001:1001", "1:3002"])
+@pytest.mark.rfc("2018", "5-5")
 def test_sack_of_what_was_never_sent_is_ignored(blocks: str) -> None:
     """RFC 2018 8: nothing is taken for delivered or lost by it, and nothing is forgotten: all comes again when due."""
     t = established(options=SACK)
@@ -82,6 +87,7 @@ def test_sack_of_what_was_never_sent_is_ignored(blocks: str) -> None:
     t.sends("P. 3001:3011 ack 1")
 
 
+@pytest.mark.rfc("2018", "5-1")
 def test_sack_reneging_loses_nothing() -> None:
     """RFC 2018 8: a peer may drop what it has reported. Everything is kept and sent again until it is acknowledged."""
     t = established(options=SACK)

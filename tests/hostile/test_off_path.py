@@ -173,6 +173,7 @@ HARD = [errno.ECONNREFUSED, errno.EPROTO, errno.EHOSTUNREACH, errno.ENETUNREACH]
 
 
 @pytest.mark.parametrize("code", HARD)
+@pytest.mark.rfc("5927", "4.1-1", "5.2-1")
 def test_blind_icmp_reset(code: int) -> None:
     """RFC 5927 4.1, 5.2: 0 once there is a connection, whatever is quoted: errors are soft then."""
     t = quiet()
@@ -188,6 +189,7 @@ def test_blind_icmp_reset(code: int) -> None:
 
 
 @pytest.mark.parametrize("code", HARD)
+@pytest.mark.rfc("5927", "4.1-1")
 def test_blind_icmp_ends_an_open_only_with_its_number(code: int) -> None:
     """RFC 5927 4.1: 1 of 2^32, 2^-32: the number of the SYN."""
     t = syn_sent()
@@ -198,6 +200,8 @@ def test_blind_icmp_ends_an_open_only_with_its_number(code: int) -> None:
     assert t.error is not None
 
 
+@pytest.mark.rfc("5927", "7.2-1", "7.2-3")
+@pytest.mark.rfc("8899", "3-9", "4.6.1-1")
 def test_blind_icmp_shrinks_no_segments() -> None:
     """RFC 5927 7: as many of 2^32 as are in flight, here 3,000, 2^-20; and who does hit cannot push segments below what
     every host takes (536 octets), and takes nothing from the stream."""
@@ -219,6 +223,7 @@ def test_blind_icmp_shrinks_no_segments() -> None:
 
 
 @pytest.mark.parametrize("octets", range(8))
+@pytest.mark.rfc("5927", "4.1-2")
 def test_icmp_that_quotes_too_little_says_nothing(octets: int) -> None:
     t = syn_sent()
     assert t.stack.counters.out_of_window_icmps == 0
@@ -272,6 +277,7 @@ def test_timestamps_of_another_connection_cannot_be_told_from_ones_own() -> None
     assert chi_square(Counter((isn - offset) % SPACE >> 24 for isn, offset in pairs), 256) < LIMIT_255
 
 
+@pytest.mark.rfc("5927", "4.2-1")
 def test_port_towards_another_host_cannot_be_told_from_ones_own() -> None:
     """RFC 6056 3.3.4: 1 of 16,384. An attacker whom we connect to learns a port; the port towards his victim lies
     anywhere, and moves on by 1 when his own does in 1 of 256 cases only."""

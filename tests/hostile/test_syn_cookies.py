@@ -28,6 +28,7 @@ def answered(*, options: str = FULL, backlog: int = 100, **knobs: Any) -> Script
     return t
 
 
+@pytest.mark.rfc("4987", "3.6-1")
 def test_nothing_is_kept_of_a_syn() -> None:
     t = answered()
     assert not t.stack.connections
@@ -114,6 +115,7 @@ def test_listener_is_told() -> None:
     assert t.stack.take_ready() == [t.listener]
 
 
+@pytest.mark.rfc("4987", "3.6-4")
 def test_without_timestamps_there_is_neither_scaling_nor_sack() -> None:
     t = answered(options=f"mss {MSS},sackOK,wscale 7")
     t.receives(". 1:1 ack 1")
@@ -159,6 +161,7 @@ def test_repeated_syn_gets_the_same_number() -> None:
     assert t.accept().send_side.iss == t.flow.our_iss
 
 
+@pytest.mark.rfc("4987", "3.6-6")
 def test_text_can_complete_when_the_ack_was_lost() -> None:
     """What comes behind the first segment says too little, and is not reset: it will come again."""
     t = answered(delayed_ack=0)
@@ -174,6 +177,7 @@ def test_text_can_complete_when_the_ack_was_lost() -> None:
 
 
 @pytest.mark.parametrize("bit", range(32))
+@pytest.mark.rfc("4987", "3.6-2")
 def test_no_bit_of_the_number_may_differ(bit: int) -> None:
     """RFC 9293 3.10.7.2: an ACK that acknowledges nothing gets RST."""
     t = answered()
@@ -188,6 +192,7 @@ def test_no_bit_of_the_number_may_differ(bit: int) -> None:
 
 
 @pytest.mark.parametrize("seq", [0, 2, 1000, -1, 1 << 30])
+@pytest.mark.rfc("4987", "3.6-2")
 def test_another_sequence_number_does_not_complete(seq: int) -> None:
     t = answered()
     t.receives(f". {seq}:{seq} ack 1")
@@ -196,6 +201,7 @@ def test_another_sequence_number_does_not_complete(seq: int) -> None:
 
 
 @pytest.mark.parametrize("key", [("other", 50000, 80), ("peer", 50001, 80), ("peer", 50000, 81)])
+@pytest.mark.rfc("4987", "3.6-2")
 def test_a_cookie_is_good_for_its_ports_and_remote_only(key: tuple[str, int, int]) -> None:
     t = answered()
     t.stack.listen(81, t.now)
@@ -206,6 +212,7 @@ def test_a_cookie_is_good_for_its_ports_and_remote_only(key: tuple[str, int, int
     assert not t.stack.connections
 
 
+@pytest.mark.rfc("4987", "3.6-2")
 def test_a_cookie_of_another_stack_opens_nothing() -> None:
     """The secret changes with every process, and with it what all its cookies are worth."""
     old = answered()
@@ -215,6 +222,7 @@ def test_a_cookie_of_another_stack_opens_nothing() -> None:
     t.sends("R 1:1")
 
 
+@pytest.mark.rfc("4987", "3.6-5")
 def test_without_cookies_outstanding_an_ack_is_not_even_looked_at() -> None:
     t = Script()
     t.listen()
@@ -224,6 +232,7 @@ def test_without_cookies_outstanding_an_ack_is_not_even_looked_at() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 63, 64])
+@pytest.mark.rfc("4987", "3.6-3")
 def test_a_cookie_is_good_for_a_minute(seconds: int) -> None:
     t = answered(start=1024.0)  # where a step of 64 seconds begins
     t.advance(seconds)
@@ -233,6 +242,7 @@ def test_a_cookie_is_good_for_a_minute(seconds: int) -> None:
 
 
 @pytest.mark.parametrize(("start", "good"), [(1024.0, 127.999), (1087.0, 64.999)])
+@pytest.mark.rfc("4987", "3.6-3")
 def test_a_cookie_ends_with_the_step_after_its_own(start: float, good: float) -> None:
     t = answered(start=start)
     t.advance(good)
@@ -279,6 +289,7 @@ def test_while_nothing_can_be_accepted_a_syn_gets_no_cookie() -> None:
     assert t.stack.counters.listen_overflows == t.stack.counters.listen_drops == 1
 
 
+@pytest.mark.rfc("4987", "3.7-1")
 def test_overflow_of_the_backlog_brings_cookies_and_its_end_ends_them() -> None:
     t = Script(syn_backlog=2, syn_ack_retries=0)
     t.listen()
@@ -301,6 +312,7 @@ def test_overflow_of_the_backlog_brings_cookies_and_its_end_ends_them() -> None:
     assert len(t.listener.queue) == 2
 
 
+@pytest.mark.rfc("4987", "3.7-1")
 def test_cookies_can_be_forbidden() -> None:
     t = Script(syn_backlog=1, syn_cookies="never")
     t.listen()
@@ -324,6 +336,7 @@ def test_timestamps_of_the_connection_never_go_back_behind_the_cookies() -> None
 @given(st.integers(0, 2**32 - 1), st.none() | st.integers(0, 14), st.booleans(), st.booleans())
 @example(0, 14, True, True)
 @example(2**32 - 1, None, True, True)
+@pytest.mark.rfc("4987", "3.6-4")
 def test_stamp_keeps_what_it_was_told(ts_now: int, scale: int | None, sack: bool, ecn: bool) -> None:
     value = stamp(ts_now, scale, sack, ecn)
     assert read_stamp(value) == (scale, sack, ecn)
@@ -333,6 +346,7 @@ def test_stamp_keeps_what_it_was_told(ts_now: int, scale: int | None, sack: bool
 @given(st.integers(0, 65535), st.integers(0, 2**32 - 1), st.floats(0, 1e9))
 @example(0, 0, 0.0)
 @example(65535, 2**32 - 1, 63.9)
+@pytest.mark.rfc("4987", "3.6-4")
 def test_mss_is_the_largest_of_the_table_that_the_peer_takes(mss: int, irs: int, now: float) -> None:
     cookies = SynCookies(SECRET)
     kept = cookies.mss_of(KEY, irs, cookies.make(KEY, irs, mss, now), now)
@@ -362,6 +376,7 @@ def test_numbers_tell_an_outsider_nothing() -> None:
     assert len({iss >> 3 for iss in made}) == 4096
 
 
+@pytest.mark.rfc("4987", "3.6-5")
 def test_cookies_are_not_outstanding_for_longer_than_they_are_good() -> None:
     cookies = SynCookies(SECRET)
     assert not cookies.outstanding(0.0)

@@ -65,6 +65,8 @@ def marked(t: Script, *lines: str) -> None:
 
 @pytest.mark.parametrize("ours", ["off", "accept", "request"])
 @pytest.mark.parametrize("answer", ["S.", "SE.", "SW.", "SEW."])
+@pytest.mark.rfc("3168", "6.1.1-1", "6.1.1-4", "6.1.1-8", "6.1.1.2-1")
+@pytest.mark.rfc9293("SHLD-8")
 def test_active_open(ours: Willing, answer: str) -> None:
     """ECN is used when it was asked for and the SYN-ACK has ECE without CWR: a peer that reflects unknown flags has
     both."""
@@ -83,6 +85,7 @@ def test_active_open(ours: Willing, answer: str) -> None:
 
 @pytest.mark.parametrize("ours", ["off", "accept", "request"])
 @pytest.mark.parametrize("syn", ["S", "SE", "SW", "SEW"])
+@pytest.mark.rfc("3168", "6.1.1-2", "6.1.1-4", "6.1.1-8")
 def test_passive_open(ours: Willing, syn: str) -> None:
     t = Script(ecn=ours)
     t.listen()
@@ -93,6 +96,7 @@ def test_passive_open(ours: Willing, syn: str) -> None:
     assert t.accept().ecn == agreed
 
 
+@pytest.mark.rfc("3168", "6.1.1.1-1")
 def test_a_lost_syn_goes_again_without_asking() -> None:
     """6.1.1.1: there are paths that drop such SYNs."""
     t = Script(ecn="request")
@@ -121,6 +125,7 @@ def test_who_has_sent_a_plain_syn_does_not_mark_whatever_the_answer() -> None:
 # --- what is marked (6.1.4 to 6.1.6)
 
 
+@pytest.mark.rfc("3168", "6.1.4-1", "6.1.5-1")
 def test_new_data_is_ect_and_nothing_else() -> None:
     t, marks = marking(10)
     assert [ecn for _, ecn in marks.take()] == [ECN_CAPABLE] * 10
@@ -145,6 +150,7 @@ def test_new_data_is_ect_and_nothing_else() -> None:
     t.drain()
 
 
+@pytest.mark.rfc("3168", "6.1.1-3")
 def test_the_syn_of_either_side_and_an_rst_are_not_ect() -> None:
     t = Script(ecn="request")
     marks = Marks(t)
@@ -165,6 +171,7 @@ def test_the_syn_of_either_side_and_an_rst_are_not_ect() -> None:
     assert [ecn for _, ecn in marks.take()] == [NOT_ECT]
 
 
+@pytest.mark.rfc("3168", "6.1.6-1")
 def test_a_window_probe_is_not_ect() -> None:
     """6.1.6."""
     t, marks = marking()
@@ -177,6 +184,7 @@ def test_a_window_probe_is_not_ect() -> None:
     assert {ecn for _, ecn in sent} == {NOT_ECT}
 
 
+@pytest.mark.rfc("3168", "6.1.5-1")
 def test_a_tail_loss_probe_is_ect_only_with_new_data() -> None:
     t, marks = marking(5, rto_min=1.0)
     marks.take()
@@ -185,6 +193,7 @@ def test_a_tail_loss_probe_is_ect_only_with_new_data() -> None:
     assert [ecn for _, ecn in marks.take()] == [NOT_ECT]
 
 
+@pytest.mark.rfc("3168", "6.1.5-1")
 def test_trains_do_not_mix() -> None:
     """A train has one IP header for all: new data and retransmissions of equal size leave apart."""
     t, marks = marking(10)
@@ -204,6 +213,8 @@ def test_trains_do_not_mix() -> None:
 # --- the receiver (6.1.3)
 
 
+@pytest.mark.rfc("3168", "6.1.1-7", "6.1.3-1", "6.1.4-1")
+@pytest.mark.rfc9293("SHLD-8")
 def test_a_mark_is_echoed_until_the_sender_says_that_it_heard() -> None:
     t, marks = marking(ecn="request")
     marked(t, "P. 1:101 ack 1")
@@ -219,6 +230,7 @@ def test_a_mark_is_echoed_until_the_sender_says_that_it_heard() -> None:
     assert {ecn for segment, ecn in marks.take() if not segment.payload} == {NOT_ECT}
 
 
+@pytest.mark.rfc("3168", "6.1.3-2")
 def test_a_mark_on_the_segment_with_cwr_counts_anew() -> None:
     t, _ = marking()
     marked(t, "P. 1:101 ack 1")
@@ -238,6 +250,9 @@ def test_marks_without_negotiation_are_nothing() -> None:
 # --- the sender (6.1.2)
 
 
+@pytest.mark.rfc("3168", "6.1.2-1", "6.1.2-2", "6.1.2-3", "6.1.2-4")
+@pytest.mark.rfc("5681", "4.3-1")
+@pytest.mark.rfc9293("SHLD-8")
 def test_one_reduction_for_a_window_and_one_cwr() -> None:
     t, marks = marking(10)
     t.write(30 * MSS)
@@ -258,6 +273,7 @@ def test_one_reduction_for_a_window_and_one_cwr() -> None:
     assert t.info.ssthresh < 5 * MSS
 
 
+@pytest.mark.rfc("3168", "6.1.2-3")
 def test_a_mark_and_a_loss_in_one_window_are_one_reduction() -> None:
     t, _ = marking(10)
     t.advance(RTT)
@@ -270,6 +286,7 @@ def test_a_mark_and_a_loss_in_one_window_are_one_reduction() -> None:
     assert t.info.ssthresh == ssthresh
 
 
+@pytest.mark.rfc("3168", "6.1.2-4")
 def test_cwr_waits_for_new_data() -> None:
     """6.1.2: a retransmission must not carry it, for its loss would go unnoticed."""
     t, marks = marking(10)
@@ -299,6 +316,7 @@ def test_ece_on_a_syn_ack_is_no_mark() -> None:
     assert t.info.cwnd == 10 * MSS
 
 
+@pytest.mark.rfc("3168", "6.1.2-1")
 def test_an_ack_that_only_carries_ece_reduces() -> None:
     """A duplicate ACK, while something is in flight."""
     t, _ = marking(10)

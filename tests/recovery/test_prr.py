@@ -19,6 +19,7 @@ def acks(t: Script, first: int, count: int) -> list[list[int]]:
     return sent
 
 
+@pytest.mark.rfc("9937", "6-1", "6-2", "6-5")
 def test_single_loss_of_twenty() -> None:
     """RFC 9937's first example: a window of 20, segment 0 lost, ssthresh 10. Two ACKs bring limited transmit's new
     segments, the third the retransmission, and from then on every other ACK a new segment. What the third ACK delivers
@@ -48,6 +49,7 @@ def test_single_loss_of_twenty() -> None:
     assert top <= t.flow.snd_nxt
 
 
+@pytest.mark.rfc("9937", "6-1")
 def test_what_the_first_ack_of_a_recovery_delivers_is_part_of_recover_fs() -> None:
     """RFC 9937: one ACK tells of five segments at once; a half of five, of the 20 there were, may leave for them."""
     t = sender(20, cwnd=20)
@@ -59,6 +61,7 @@ def test_what_the_first_ack_of_a_recovery_delivers_is_part_of_recover_fs() -> No
     assert seqs(t.drain(), t) == [21001]
 
 
+@pytest.mark.rfc("9937", "6-3", "6-5")
 def test_fifteen_of_twenty_lost() -> None:
     """The second example: in flight falls far below ssthresh at once. The retransmission goes alone (no further ACK has
     said that it is safe), and then the window grows back as slow start would, to ssthresh and not beyond."""
@@ -91,6 +94,8 @@ def test_fifteen_of_twenty_lost() -> None:
     assert t.stack.counters.retrans_segs == 15
 
 
+@pytest.mark.rfc("5681", "3.2-8")
+@pytest.mark.rfc("9937", "6-7")
 def test_every_other_segment_of_a_window_lost() -> None:
     """Half of a window is repaired in a round trip or two, without a timeout."""
     t = sender(20, cwnd=20)
@@ -115,6 +120,7 @@ def test_every_other_segment_of_a_window_lost() -> None:
     assert t.info.cwnd == t.info.ssthresh == 10 * MSS
 
 
+@pytest.mark.rfc("9937", "6-7")
 def test_no_burst_at_the_end() -> None:
     """The ACK that ends recovery covers a whole window; no more leaves than ssthresh and what is in flight allow."""
     t = sender(20, cwnd=20)
@@ -130,6 +136,8 @@ def test_no_burst_at_the_end() -> None:
     assert recovery(t).in_flight <= 10 * MSS + MSS
 
 
+@pytest.mark.rfc("3168", "6.1.2-1")
+@pytest.mark.rfc("9937", "6-10")
 def test_a_mark_reduces_in_the_same_way() -> None:
     """ECE: nothing is lost, and the window shrinks ACK by ACK."""
     t = sender(20, cwnd=20)
@@ -159,6 +167,7 @@ segments = st.integers(1, 5).map(lambda n: n * MSS)
     safe=st.booleans(),
     eager=st.booleans(),
 )
+@pytest.mark.rfc("9937", "6-2", "6-3", "6-4")
 def test_never_more_than_what_arrived_and_the_bound_allow(
     flight: int, share: float, lost: list[int], safe: bool, eager: bool
 ) -> None:
@@ -192,6 +201,7 @@ def test_never_more_than_what_arrived_and_the_bound_allow(
         in_flight += size
 
 
+@pytest.mark.rfc("9937", "6-7")
 def test_lands_at_ssthresh() -> None:
     """A window of 100 and nothing lost beyond the first segment: after a round trip 70 are in flight."""
     reduction = RateReduction(100 * MSS, 70 * MSS, MSS, 97 * MSS)
@@ -205,12 +215,14 @@ def test_lands_at_ssthresh() -> None:
     assert in_flight == pytest.approx(70 * MSS, abs=3 * MSS)
 
 
+@pytest.mark.rfc("9937", "6-6")
 def test_an_ack_that_delivers_nothing_allows_nothing() -> None:
     reduction = RateReduction(20 * MSS, 10 * MSS, MSS, 19 * MSS)
     reduction.acknowledged(0, 5 * MSS, safe=True)
     assert reduction.window == 19 * MSS
 
 
+@pytest.mark.rfc("9937", "6-9")
 def test_after_a_timeout_slow_start_leads_not_prr() -> None:
     t = sender(20, cwnd=20, rto_min=0.05)
     t.advance(RTT)

@@ -33,6 +33,7 @@ def arrives(rack: Rack, run: Run, now: float, *, echo_age: float = -1.0, min_rtt
     rack.delivered(run, echo_age, min_rtt, now)
 
 
+@pytest.mark.rfc("8985", "4-2", "6.2-9")
 def test_what_left_earlier_is_lost_a_round_trip_and_the_window_after_it_left() -> None:
     """RFC 8985 6.2 step 5: the deadline counts from the segment's own departure."""
     rack = Rack()
@@ -47,6 +48,7 @@ def test_what_left_earlier_is_lost_a_round_trip_and_the_window_after_it_left() -
     assert again == inf  # the third left later than what has arrived: nothing is known of it
 
 
+@pytest.mark.rfc("8985", "6.2-3")
 def test_of_what_left_together_the_lower_position_left_first() -> None:
     rack = Rack()
     departure = Departure(0.0, 0, 0.0, 0.0)
@@ -58,6 +60,7 @@ def test_of_what_left_together_the_lower_position_left_first() -> None:
     assert runs[2].state == IN_FLIGHT
 
 
+@pytest.mark.rfc("8985", "6.2-2")
 def test_an_ack_sooner_than_the_lowest_round_trip_is_not_of_the_retransmission() -> None:
     """6.2 step 2."""
     rack = Rack()
@@ -84,6 +87,7 @@ def test_the_lowest_round_trip_itself_is_long_enough() -> None:
     assert rack.rtt == pytest.approx(0.1)
 
 
+@pytest.mark.rfc("8985", "6.2-2")
 def test_an_ack_that_only_advances_is_not_of_a_retransmission_that_has_just_left() -> None:
     """The short way that a plain ACK takes keeps to 6.2 step 2 as well."""
     rtt = RttEstimator(1.0, 0.2, 60.0)
@@ -98,6 +102,7 @@ def test_an_ack_that_only_advances_is_not_of_a_retransmission_that_has_just_left
     assert rtt.latest == pytest.approx(0.1)
 
 
+@pytest.mark.rfc("8985", "6.2-4")
 def test_reordering_is_an_original_below_the_highest_arrival() -> None:
     """6.2 step 3: a retransmission there says nothing."""
     rack = Rack()
@@ -110,6 +115,7 @@ def test_reordering_is_an_original_below_the_highest_arrival() -> None:
     assert rack.reordering_seen
 
 
+@pytest.mark.rfc("8985", "6.2-6", "6.2-7")
 def test_reordering_window() -> None:
     """6.2 step 4."""
     rack = Rack()
@@ -127,6 +133,7 @@ def test_reordering_window() -> None:
     assert rack.window(True, 0.1, 0.2) == 0.2  # never more than SRTT
 
 
+@pytest.mark.rfc("8985", "6.2-8")
 def test_patience_lasts_for_16_recoveries() -> None:
     rack = Rack()
     rack.reordering_seen = True
@@ -141,6 +148,7 @@ def test_patience_lasts_for_16_recoveries() -> None:
 # --- traces
 
 
+@pytest.mark.rfc("8985", "6.2-5")
 def test_three_sacked_segments_tell_of_a_loss_at_once() -> None:
     """6.2 step 4: while no reordering was seen, the third behaves as three duplicate ACKs do."""
     t = sender(10)
@@ -163,6 +171,7 @@ def test_three_segments_in_one_block_are_three() -> None:
     assert seqs(t.drain(), t)[0] == 1
 
 
+@pytest.mark.rfc("8985", "6.2-6")
 def test_less_than_three_wait_for_a_quarter_of_the_round_trip() -> None:
     """The reordering timer fires: departure + RTT + min_rtt / 4 (6.2 step 5)."""
     t = sender(10)
@@ -173,6 +182,7 @@ def test_less_than_three_wait_for_a_quarter_of_the_round_trip() -> None:
     assert t.stack.counters.timeouts == 0
 
 
+@pytest.mark.rfc("8985", "6.2-10")
 def test_what_comes_within_the_window_was_never_lost() -> None:
     """Reordering by less than a quarter of a round trip costs no retransmission, now or later."""
     t = sender(10)
@@ -188,6 +198,7 @@ def test_what_comes_within_the_window_was_never_lost() -> None:
     assert t.info.cwnd >= 10 * MSS
 
 
+@pytest.mark.rfc("8985", "6.2-6")
 def test_once_reordering_was_seen_three_sacked_segments_do_not_suffice() -> None:
     t = sender(10)
     t.advance(RTT)
@@ -200,6 +211,7 @@ def test_once_reordering_was_seen_three_sacked_segments_do_not_suffice() -> None
     assert t.stack.counters.retrans_segs == 0
 
 
+@pytest.mark.rfc("8985", "6.2-4")
 def test_sack_blocks_newest_first_are_no_reordering() -> None:
     """RFC 2018 4: the first block is the newest. When the ACK that told of the other was lost, both are news at once,
     and nothing overtook anything."""
@@ -209,6 +221,7 @@ def test_sack_blocks_newest_first_are_no_reordering() -> None:
     assert not recovery(t).rack.reordering_seen
 
 
+@pytest.mark.rfc("8985", "6.2-5")
 def test_what_was_sacked_and_is_acknowledged_now_counts_no_more() -> None:
     """RACK.sacked is what is SACKed at present (6.2 step 4): one segment behind a new hole is no three."""
     t = sender(10)
@@ -225,6 +238,7 @@ def test_what_was_sacked_and_is_acknowledged_now_counts_no_more() -> None:
     assert t.stack.counters.retrans_segs == 1
 
 
+@pytest.mark.rfc("8985", "6.2-9")
 def test_a_lost_retransmission_is_noticed_without_a_timeout() -> None:
     """6.2: by what was sent after it and has arrived."""
     t = sender(20, cwnd=20)
@@ -244,6 +258,7 @@ def test_a_lost_retransmission_is_noticed_without_a_timeout() -> None:
     assert t.info.ssthresh == 10 * MSS  # one reduction
 
 
+@pytest.mark.rfc("8985", "4-3")
 def test_dsack_makes_patience_longer() -> None:
     """6.2 step 4: RACK.reo_wnd_mult, for the next hole."""
     t = sender(10)
@@ -258,6 +273,7 @@ def test_dsack_makes_patience_longer() -> None:
     assert due == pytest.approx(t.start + RTT + RTT + 2 * RTT / 4, abs=0.02)
 
 
+@pytest.mark.rfc("8985", "6.2-10")
 def test_reordering_timer_waits_for_the_oldest() -> None:
     """Two holes of two departures: each has its own deadline."""
     t = sender(5)

@@ -8,6 +8,7 @@ from tests.recovery.trace import MSS, RTT, consistent, recovery, sender, seqs
 from utcp.tcp.recovery import OPEN
 
 
+@pytest.mark.rfc("2018", "5-1", "5-4")
 def test_what_the_peer_dropped_after_a_sack_is_sent_again() -> None:
     """RFC 2018 8: a timeout forgets all SACKs, and then everything goes again at the pace of slow start, not of the
     timer."""
@@ -53,6 +54,7 @@ def test_a_reneging_peer_gives_no_round_trip_sample() -> None:
     assert t.info.srtt == srtt
 
 
+@pytest.mark.rfc("2018", "5-4")
 def test_a_sack_that_covers_everything_leaves_the_timer_running() -> None:
     """Even the first octet is SACKed, but never acknowledged: it goes again."""
     t = sender(3)
@@ -99,6 +101,7 @@ segments = st.one_of(
     options=st.sampled_from(["mss 1012,sackOK,ts 100", "mss 1000,sackOK"]),
 )
 @pytest.mark.parametrize("fin", [False, True])
+@pytest.mark.rfc("2018", "5-5")
 def test_blocks_of_nonsense_break_nothing(events: list[str | float | int], options: str, fin: bool) -> None:
     """Inverted, overlapping, huge, beyond SND.NXT, below SND.UNA, in any order, with honest ACKs between them: the
     scoreboard stays whole, and at the end everything that was written has been sent and can be acknowledged."""
@@ -148,6 +151,7 @@ def test_blocks_of_nonsense_break_nothing(events: list[str | float | int], optio
     assert recovery(t).phase == OPEN or recovery(t).board.in_flight == 0
 
 
+@pytest.mark.rfc("2018", "5-5")
 def test_a_block_that_begins_below_una_is_ignored() -> None:
     """It was sent before the cumulative ACK, or is no SACK of this connection: believing less costs nothing."""
     t = sender(5)

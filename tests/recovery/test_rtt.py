@@ -10,6 +10,7 @@ def estimator() -> RttEstimator:
     return RttEstimator(1.0, 0.2, 60.0)
 
 
+@pytest.mark.rfc("8985", "6.2-1")
 def test_the_lowest_round_trip_is_believed_for_five_minutes() -> None:
     rtt = estimator()
     rtt.sample(0.1, 0.0)
@@ -20,6 +21,7 @@ def test_the_lowest_round_trip_is_believed_for_five_minutes() -> None:
     assert rtt.min_rtt == 0.2
 
 
+@pytest.mark.rfc("8985", "6.2-1")
 def test_a_sample_as_low_renews_it() -> None:
     rtt = estimator()
     rtt.sample(0.05, 0.0)

@@ -185,6 +185,7 @@ class OctetByOctet(RuleBasedStateMachine):
         assert not any(a == b == SACKED for a, b in pairwise(states))
 
 
+@pytest.mark.rfc("8985", "4-1")
 def test_octet_by_octet() -> None:
     run_state_machine_as_test(
         OctetByOctet,

@@ -43,6 +43,8 @@ def is_undone(t: Script) -> bool:
 
 
 @pytest.mark.parametrize("options", [SACK_ONLY, PLAIN])
+@pytest.mark.rfc("5682", "2.1-1", "2.1-4", "2.1-7")
+@pytest.mark.rfc("8985", "6.3-1")
 def test_frto(options: str) -> None:
     """RFC 5682: the first ACK is of the first segment only, new data goes, and the second ACK is of an original."""
     t = timed_out(options=options)
@@ -59,6 +61,7 @@ def test_frto(options: str) -> None:
     assert recovery(t).board.lost == 0
 
 
+@pytest.mark.rfc("5682", "3.1-2")
 def test_frto_by_sack_alone() -> None:
     """RFC 5682 3.1: that an original was SACKed suffices as well."""
     t = timed_out(options=SACK_ONLY)
@@ -68,6 +71,7 @@ def test_frto_by_sack_alone() -> None:
     assert is_undone(t)
 
 
+@pytest.mark.rfc("5682", "4-1")
 def test_frto_restores_exactly() -> None:
     t = timed_out(options=SACK_ONLY)
     t.connection.congestion.cwnd = MSS
@@ -79,6 +83,7 @@ def test_frto_restores_exactly() -> None:
 
 
 @pytest.mark.parametrize("options", [SACK_ONLY, PLAIN])
+@pytest.mark.rfc("5682", "2.1-6")
 def test_real_timeout_is_not_undone(options: str) -> None:
     """The whole flight was lost: the ACKs that follow are of what was sent again, or of new data."""
     t = timed_out(options=options)
@@ -103,6 +108,8 @@ def test_real_timeout_is_not_undone(options: str) -> None:
 
 
 @pytest.mark.parametrize("options", [SACK_ONLY, PLAIN])
+@pytest.mark.rfc("5682", "2.1-5")
+@pytest.mark.rfc("8985", "6.3-1")
 def test_frto_needs_new_data(options: str) -> None:
     """RFC 5682 2.1 step 2b: without it the retransmission of the second segment is what the next ACK may answer. Here
     both were lost, the others had arrived, and no ACK of theirs did."""
@@ -113,6 +120,7 @@ def test_frto_needs_new_data(options: str) -> None:
     assert t.info.ssthresh == 5 * MSS
 
 
+@pytest.mark.rfc("5682", "2.1-3")
 def test_a_duplicate_ack_ends_frto() -> None:
     """RFC 5682 2.1 step 2a."""
     t = timed_out(options=PLAIN)
@@ -124,6 +132,7 @@ def test_a_duplicate_ack_ends_frto() -> None:
     assert t.info.ssthresh == 5 * MSS
 
 
+@pytest.mark.rfc("5682", "2.1-1", "2.1-3")
 def test_an_ack_of_everything_proves_nothing() -> None:
     """RFC 5682 2.1 step 2a, 3.1 step 2: the first segment was lost, the rest had arrived, their ACKs were lost."""
     for options in (SACK_ONLY, PLAIN):
@@ -132,6 +141,7 @@ def test_an_ack_of_everything_proves_nothing() -> None:
         assert t.info.ssthresh == 5 * MSS
 
 
+@pytest.mark.rfc("5682", "3.1-1")
 def test_late_sacks_behind_a_hole_do_not_undo() -> None:
     """The first segment is lost indeed; what was behind it is late. The reduction stands."""
     t = timed_out(options=SACK_ONLY)
@@ -165,6 +175,7 @@ def test_an_echo_of_the_retransmission_is_no_reason(options: str) -> None:
     assert recovery(t).phase == TIMED_OUT
 
 
+@pytest.mark.rfc("5682", "4-1")
 def test_the_timeout_itself_is_as_before() -> None:
     """RFC 4015 3.3: back-off ends with the mistake."""
     t = timed_out(options=OPTIONS)
@@ -204,6 +215,7 @@ def test_eifel_in_fast_recovery() -> None:
     assert t.info.ssthresh == 1 << 30
 
 
+@pytest.mark.rfc("2883", "5-3")
 def test_dsack_in_fast_recovery() -> None:
     t = fast(options=SACK_ONLY)
     t.advance(0.01)
@@ -215,6 +227,7 @@ def test_dsack_in_fast_recovery() -> None:
     assert t.info.ssthresh == 1 << 30
 
 
+@pytest.mark.rfc("2883", "5-1", "5-3")
 def test_dsack_after_recovery_is_over() -> None:
     t = fast(options=SACK_ONLY)
     t.advance(RTT)
@@ -224,6 +237,7 @@ def test_dsack_after_recovery_is_over() -> None:
     assert (t.info.cwnd, t.info.ssthresh) == (10 * MSS, 1 << 30)
 
 
+@pytest.mark.rfc("2883", "5-3")
 def test_dsack_of_one_of_two_retransmissions_does_not_undo() -> None:
     """One of them was needed."""
     t = sender(10, options=SACK_ONLY)
@@ -250,6 +264,7 @@ def test_a_loss_that_was_real_stays_one() -> None:
     assert (t.info.cwnd, t.info.ssthresh) == (5 * MSS, 5 * MSS)
 
 
+@pytest.mark.rfc("2883", "5-4")
 def test_dsack_of_what_the_network_doubled_before_is_no_reason() -> None:
     """It lies below all that was sent again: the copy of an old segment says nothing of the loss."""
     t = sender(10, options=SACK_ONLY)

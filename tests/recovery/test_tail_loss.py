@@ -19,6 +19,7 @@ ONE_SEGMENT = 2 * RTT + MAX_ACK_DELAY
 # --- when
 
 
+@pytest.mark.rfc("8985", "7.2-3", "7.2-4")
 def test_probe_timeout() -> None:
     """7.2: TLP_calc_PTO."""
     assert TailLossProbe.delay(None, True, 0.2) == 1.0
@@ -26,18 +27,21 @@ def test_probe_timeout() -> None:
     assert TailLossProbe.delay(0.1, True, 0.2) == pytest.approx(0.4)
 
 
+@pytest.mark.rfc("8985", "7.3-4")
 def test_last_of_several_segments_is_repaired_in_two_round_trips() -> None:
     t = sender(5)
     t.sends_after(2 * RTT, "P. 4001:5001 ack 1")
     assert t.stack.counters.timeouts == 0
 
 
+@pytest.mark.rfc("8985", "7.2-3")
 def test_single_segment_leaves_the_peer_time_to_delay_its_ack() -> None:
     t = sender(1, rto_min=1.0)
     t.sends_after(ONE_SEGMENT, "P. 1:1001 ack 1")
     assert t.stack.counters.timeouts == 0
 
 
+@pytest.mark.rfc("8985", "7.2-5")
 def test_probe_goes_at_the_time_of_the_timeout_and_instead_of_it() -> None:
     """7.2: PTO is no later than RTO; 7.3: after the probe RTO starts anew. RTO is 0.3 s here."""
     t = sender(1)
@@ -51,6 +55,7 @@ def test_probe_goes_at_the_time_of_the_timeout_and_instead_of_it() -> None:
     assert t.info.cwnd == MSS
 
 
+@pytest.mark.rfc("8985", "7.2-1")
 def test_new_data_starts_the_probe_timer_anew() -> None:
     t = sender(2, rto_min=1.0)
     t.advance(RTT)
@@ -60,6 +65,7 @@ def test_new_data_starts_the_probe_timer_anew() -> None:
     t.sends_after(0.01, "P. 2001:3001 ack 1")
 
 
+@pytest.mark.rfc("8985", "7.2-1")
 def test_an_ack_starts_it_anew_as_well() -> None:
     t = sender(4, rto_min=1.0)
     t.advance(RTT)
@@ -72,6 +78,7 @@ def test_an_ack_starts_it_anew_as_well() -> None:
 # --- what
 
 
+@pytest.mark.rfc("8985", "7.3-3")
 def test_new_data_goes_before_a_retransmission_whatever_the_window_says() -> None:
     """7.3."""
     t = sender(10)
@@ -88,12 +95,14 @@ def test_new_data_goes_before_a_retransmission_whatever_the_window_says() -> Non
     assert recovery(t).phase == OPEN
 
 
+@pytest.mark.rfc("8985", "7.3-3")
 def test_new_data_that_the_peer_has_no_window_for_does_not_go() -> None:
     t = sender(5, window=5 * MSS)
     t.write(3 * MSS)
     t.sends_after(2 * RTT, ". 4001:5001 ack 1")
 
 
+@pytest.mark.rfc("8985", "7.3-4")
 def test_the_last_segment_with_its_fin() -> None:
     t = sender(4)
     t.write(MSS)
@@ -153,6 +162,7 @@ def test_a_lost_fin_is_repaired_by_a_probe_in_every_state_that_sends_one(state: 
 # --- how often, and when not
 
 
+@pytest.mark.rfc("8985", "7.3-1", "7.3-5")
 def test_one_probe_per_tail() -> None:
     """7.3: what the probe does not repair is left to the timer."""
     t = sender(5, rto_min=1.0)
@@ -164,6 +174,7 @@ def test_one_probe_per_tail() -> None:
     assert t.stack.counters.timeouts == 1
 
 
+@pytest.mark.rfc("8985", "4-1")
 def test_no_probe_without_sack() -> None:
     t = sender(5, options="mss 1012,ts 100", rto_min=1.0)
     t.silent_for(0.9)
@@ -171,6 +182,7 @@ def test_no_probe_without_sack() -> None:
     assert t.stack.counters.timeouts == 1
 
 
+@pytest.mark.rfc("8985", "7.2-2")
 def test_no_probe_when_something_is_sacked() -> None:
     """7.2: then RACK's own timer, or the retransmission, takes care."""
     t = sender(5, rto_min=1.0)
@@ -186,6 +198,7 @@ def test_no_probe_when_something_is_sacked() -> None:
     assert t.connection.timers.is_set(RETRANSMIT)
 
 
+@pytest.mark.rfc("8985", "7.2-2")
 def test_no_probe_after_a_timeout() -> None:
     t = sender(5, rto_min=0.05)
     t.advance(2 * RTT + t.info.rto + 0.001)
@@ -223,6 +236,7 @@ def next_flight(t: Script) -> None:
     t.drain()
 
 
+@pytest.mark.rfc("8985", "7.4.2-2")
 def test_a_probe_that_repaired_a_loss_reduces_the_window() -> None:
     """7.4.2: the loss was congestion like any other, though nobody noticed it."""
     t = tail()
@@ -236,6 +250,7 @@ def test_a_probe_that_repaired_a_loss_reduces_the_window() -> None:
     assert t.stack.counters.timeouts == 0
 
 
+@pytest.mark.rfc("8985", "7.4.2-1")
 def test_dsack_shows_that_nothing_was_lost() -> None:
     """The original was late, and the ACK of both is one."""
     t = tail()
@@ -257,6 +272,7 @@ def test_dsack_that_comes_when_nothing_is_in_flight() -> None:
     assert recovery(t).phase == OPEN
 
 
+@pytest.mark.rfc("8985", "7.4.2-1")
 def test_duplicate_ack_without_dsack_that_comes_when_nothing_is_in_flight() -> None:
     """7.4.2: a peer without DSACK answers the probe with a duplicate ACK."""
     t = tail()
@@ -284,6 +300,7 @@ def test_a_delayed_ack_and_the_next_request_reduce_nothing() -> None:
     assert t.stack.counters.timeouts == 0
 
 
+@pytest.mark.rfc("8985", "7.4.2-1")
 def test_dsack_of_something_else_says_nothing_of_the_probe() -> None:
     """7.4.2: the DSACK must end where the probe did."""
     t = tail()

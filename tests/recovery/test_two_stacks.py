@@ -87,6 +87,7 @@ def test_one_lost_segment_costs_one_retransmission_and_no_timeout(number: int) -
 
 
 @pytest.mark.parametrize("numbers", [(3, 4), (1, 2, 3), (10, 20, 30), range(40, 60), range(30, 60, 5), (99, 100)])
+@pytest.mark.rfc("2018", "5-2")
 def test_several_lost_segments_cost_as_many_retransmissions_and_no_timeout(numbers: tuple[int, ...]) -> None:
     p = Pair(lose_data(*numbers))
     transfer(p, 100 * SEGMENT)
@@ -96,6 +97,7 @@ def test_several_lost_segments_cost_as_many_retransmissions_and_no_timeout(numbe
 
 
 @pytest.mark.parametrize("number", [1, 5, 50])
+@pytest.mark.rfc("9937", "6-8")
 def test_without_sack_one_lost_segment_costs_one_retransmission_and_no_timeout(number: int) -> None:
     p = Pair(lose_data(number), sack=False)
     transfer(p, 100 * SEGMENT)
@@ -113,6 +115,7 @@ def test_reordering_by_less_than_a_quarter_of_a_round_trip_costs_next_to_nothing
     assert near.recovery.rack.reordering_seen
 
 
+@pytest.mark.rfc("2883", "5-4")
 def test_duplicates_alone_cost_nothing() -> None:
     p = Pair(Path(3, twice=0.3))
     near, _ = transfer(p, 1000 * SEGMENT)
@@ -165,6 +168,7 @@ def test_everything_at_once(
 
 
 @pytest.mark.parametrize("timestamps", [True, False])
+@pytest.mark.rfc("5682", "4-1")
 def test_a_pause_of_the_path_costs_nothing_in_the_end(timestamps: bool) -> None:
     """For half a second nothing passes, then all of it does, in order: a timeout, and no loss. Eifel finds it out by
     the timestamps, F-RTO or DSACK without them."""

@@ -294,6 +294,8 @@ CASES: dict[str, tuple[Reach, Step, dict[str, int]]] = {
 
 
 @pytest.mark.parametrize(("reach", "step", "expected"), CASES.values(), ids=list(CASES))
+@pytest.mark.rfc("2883", "5-2")
+@pytest.mark.rfc("6928", "12-1")
 def test_what_counts_where(reach: Reach, step: Step, expected: dict[str, int]) -> None:
     t = reach()
     t.drain()

@@ -134,6 +134,7 @@ def test_octets_are_counted() -> None:
 
 
 @pytest.mark.rfc9293("SHLD-18", "MUST-40")
+@pytest.mark.rfc("5681", "4.2-1")
 def test_ack_is_delayed() -> None:
     t = established()
     t.receives("P. 1:101 ack 1")
@@ -156,6 +157,7 @@ def test_delayed_ack_0_never_waits() -> None:
 
 
 @pytest.mark.rfc9293("MUST-40")
+@pytest.mark.rfc("5681", "4.2-1")
 def test_further_data_does_not_put_the_delayed_ack_off() -> None:
     """MUST-40: it is the first octet whose ACK waits."""
     t = established(delayed_ack=0.1)
@@ -206,6 +208,7 @@ def test_pure_acks_are_not_acknowledged() -> None:
 
 
 @pytest.mark.rfc9293("SHLD-31", "MAY-13")
+@pytest.mark.rfc("5681", "3.2-1")
 def test_out_of_order_segment_is_held_and_gets_an_ack_at_once() -> None:
     t = established()
     t.receives(". 1001:2001 ack 1")
@@ -216,6 +219,7 @@ def test_out_of_order_segment_is_held_and_gets_an_ack_at_once() -> None:
     assert t.read() == 2000
 
 
+@pytest.mark.rfc("5681", "3.2-2")
 def test_segment_that_fills_part_of_a_gap_is_acknowledged_at_once() -> None:
     """RFC 5681 4.2."""
     t = established()
@@ -228,6 +232,7 @@ def test_segment_that_fills_part_of_a_gap_is_acknowledged_at_once() -> None:
     assert t.read() == 3000
 
 
+@pytest.mark.rfc("2018", "4-3", "4-4")
 def test_sack_blocks_the_most_recent_first() -> None:
     """RFC 2018 4."""
     t = established(options="mss 1000,sackOK")
@@ -245,6 +250,7 @@ def test_sack_blocks_the_most_recent_first() -> None:
     assert t.read() == 6000
 
 
+@pytest.mark.rfc("2018", "4-1")
 def test_no_sack_blocks_without_the_peers_permission() -> None:
     t = established()
     t.receives(". 1001:2001 ack 1")

@@ -1,5 +1,7 @@
 """Duplicates are told in the first SACK block of one ACK (RFC 2883)."""
 
+import pytest
+
 from tests.tcp.pair import Packet, Pair
 from tests.tcp.reach import established
 from tests.tcp.script import Script
@@ -10,6 +12,7 @@ def with_sack() -> Script:
     return established(options="mss 1000,sackOK")
 
 
+@pytest.mark.rfc("2883", "4-1", "4-2")
 def test_a_segment_that_came_before_is_told_once() -> None:
     """RFC 2883 4.1."""
     t = with_sack()
@@ -22,6 +25,7 @@ def test_a_segment_that_came_before_is_told_once() -> None:
     assert ack.sack_blocks == ()
 
 
+@pytest.mark.rfc("2883", "4-5")
 def test_a_duplicate_beside_a_hole_is_told_before_what_is_held() -> None:
     t = with_sack()
     t.receives(". 1:1001 ack 1", ". 2001:3001 ack 1")
@@ -30,6 +34,7 @@ def test_a_duplicate_beside_a_hole_is_told_before_what_is_held() -> None:
     t.sends(". 1:1 ack 1001 <sack 1:1001 2001:3001>")
 
 
+@pytest.mark.rfc("2883", "4-4")
 def test_a_duplicate_of_what_is_held_is_told_with_the_run_that_has_it() -> None:
     """RFC 2883 4: the sender knows by the second block that the first is a duplicate."""
     t = with_sack()
@@ -39,6 +44,7 @@ def test_a_duplicate_of_what_is_held_is_told_with_the_run_that_has_it() -> None:
     t.sends(". 1:1 ack 1 <sack 1001:2001 1001:3001 4001:5001>")
 
 
+@pytest.mark.rfc("2883", "4-4")
 def test_the_run_that_has_the_duplicate_comes_second_also_when_another_is_more_recent() -> None:
     t = with_sack()
     t.receives(". 1001:3001 ack 1", ". 4001:5001 ack 1")
@@ -47,6 +53,7 @@ def test_the_run_that_has_the_duplicate_comes_second_also_when_another_is_more_r
     t.sends(". 1:1 ack 1 <sack 1001:2001 1001:3001 4001:6001>", ". 1:1 ack 1 <sack 4001:6001 1001:3001>")
 
 
+@pytest.mark.rfc("2883", "4-3")
 def test_of_a_segment_that_is_partly_old_the_old_part_is_told() -> None:
     t = with_sack()
     t.receives(". 1:1001 ack 1")
@@ -54,6 +61,7 @@ def test_of_a_segment_that_is_partly_old_the_old_part_is_told() -> None:
     t.sends(". 1:1 ack 1501 <sack 501:1001>")
 
 
+@pytest.mark.rfc("2883", "4.2.3")
 def test_of_a_segment_that_covers_two_runs_the_first_is_told() -> None:
     t = with_sack()
     t.receives(". 1001:2001 ack 1", ". 3001:4001 ack 1", ". 6001:7001 ack 1")
@@ -62,6 +70,7 @@ def test_of_a_segment_that_covers_two_runs_the_first_is_told() -> None:
     t.sends(". 1:1 ack 5001 <sack 1001:2001 6001:7001>")
 
 
+@pytest.mark.rfc("2883", "4-1")
 def test_duplicates_of_one_batch_that_follow_each_other_are_told_as_one() -> None:
     t = with_sack()
     t.receives(". 1:1001 ack 1", ". 1001:2001 ack 1", ". 2001:3001 ack 1")
@@ -70,6 +79,7 @@ def test_duplicates_of_one_batch_that_follow_each_other_are_told_as_one() -> Non
     t.sends(". 1:1 ack 3001 <sack 1:3001>")
 
 
+@pytest.mark.rfc("2883", "4-1")
 def test_of_duplicates_of_one_batch_that_are_apart_the_first_is_told() -> None:
     t = with_sack()
     t.receives(". 1:1001 ack 1", ". 1001:2001 ack 1", ". 2001:3001 ack 1")
@@ -98,6 +108,7 @@ def test_a_duplicate_does_not_hide_the_ack_of_what_follows_it() -> None:
     t.silent_for(1)
 
 
+@pytest.mark.rfc("2883", "4-3")
 def test_nothing_before_the_stream_is_told() -> None:
     """A keepalive probe may repeat the octet of the SYN (RFC 9293 3.8.4)."""
     t = with_sack()
@@ -114,6 +125,7 @@ def test_a_repeated_fin_is_not_told_but_its_text_is() -> None:
     t.sends(". 1:1 ack 102 <sack 1:101>")
 
 
+@pytest.mark.rfc("2883", "2-1")
 def test_no_duplicate_is_told_without_the_peers_permission() -> None:
     t = established()
     t.receives(". 1:1001 ack 1", ". 1001:2001 ack 1")
@@ -135,6 +147,7 @@ def test_a_duplicate_is_told_ahead_of_data_that_acknowledges_more() -> None:
     t.sends(". 1:1 ack 201 <sack 1:101>", "P. 1:51 ack 201")
 
 
+@pytest.mark.rfc("2883", "4-2")
 def test_each_duplicate_on_the_way_is_told_once() -> None:
     """Two stacks, and a network that brings every tenth segment twice, and no two at the same time."""
     told: list[tuple[int, int]] = []

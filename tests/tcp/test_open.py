@@ -563,6 +563,7 @@ def test_shutdown_before_the_handshake_sends_data_and_fin_after_it() -> None:
 
 @pytest.mark.rfc9293("MUST-14", "SHLD-5", "MAY-3")
 @pytest.mark.rfc("7323", "2.2-1", "3.2-1", "3.2-9")
+@pytest.mark.rfc("2018", "2-1")
 def test_syn_offers_all_options_by_default() -> None:
     t = Script(mss=None)
     t.connect()
@@ -597,6 +598,7 @@ def test_options_turned_off_are_not_offered() -> None:
 
 @pytest.mark.rfc9293("MUST-14")
 @pytest.mark.rfc("7323", "2.2-1", "3.2-1", "3.2-8")
+@pytest.mark.rfc("2018", "2-1")
 def test_syn_ack_takes_up_what_the_syn_offers() -> None:
     t = Script()
     t.listen()
@@ -606,6 +608,7 @@ def test_syn_ack_takes_up_what_the_syn_offers() -> None:
 
 
 @pytest.mark.rfc("7323", "2.2-1", "3.2-1")
+@pytest.mark.rfc("2018", "2-1")
 def test_syn_ack_offers_nothing_that_the_syn_did_not() -> None:
     """RFC 7323 2.2, 3.2; RFC 2018 2."""
     t = Script()
@@ -637,6 +640,7 @@ def test_mss_option_only_on_syn_segments() -> None:
 
 @pytest.mark.rfc9293("MUST-5")
 @pytest.mark.rfc("7323", "2.2-4")
+@pytest.mark.rfc("2018", "2-2")
 def test_options_on_segments_that_are_no_syn_change_nothing() -> None:
     """MUST-5: accepted, but negotiated at the open alone."""
     t = established()
@@ -646,6 +650,7 @@ def test_options_on_segments_that_are_no_syn_change_nothing() -> None:
 
 
 @pytest.mark.rfc9293("MUST-14", "MUST-16")
+@pytest.mark.rfc("8899", "3-8")
 def test_segments_are_as_large_as_the_peer_accepts() -> None:
     t = established(options="mss 700")
     t.write(1500)

@@ -24,6 +24,7 @@ def quote(t: Script, seq: int) -> bytes:
 # --- too big
 
 
+@pytest.mark.rfc("8899", "3-1", "3-13", "4.4-1")
 def test_icmp_too_big_makes_segments_smaller_and_sends_again_what_was_larger() -> None:
     t = established()
     t.write(3000)
@@ -36,6 +37,8 @@ def test_icmp_too_big_makes_segments_smaller_and_sends_again_what_was_larger() -
     assert t.stack.counters.timeouts == 0
 
 
+@pytest.mark.rfc("5927", "7.2-3")
+@pytest.mark.rfc("8899", "4.6.2-2")
 def test_icmp_too_big_does_not_make_segments_tiny() -> None:
     """RFC 5927 7: a forged MTU of 68 would make 30 segments of one."""
     t = established()
@@ -47,6 +50,8 @@ def test_icmp_too_big_does_not_make_segments_tiny() -> None:
 
 
 @pytest.mark.parametrize("seq", [0, 2002, 1 << 31])
+@pytest.mark.rfc("5927", "4.1-1")
+@pytest.mark.rfc("8899", "3-9")
 def test_icmp_about_what_is_not_under_way_is_ignored(seq: int) -> None:
     """RFC 5927 4.1: whoever cannot see our segments has to guess the sequence number."""
     t = established()
@@ -61,12 +66,14 @@ def test_icmp_about_what_is_not_under_way_is_ignored(seq: int) -> None:
 
 
 @pytest.mark.parametrize("size", range(8))
+@pytest.mark.rfc("5927", "4.1-2")
 def test_icmp_that_quotes_too_little_is_ignored(size: int) -> None:
     t = syn_sent()
     t.stack.path_error("peer", ECONNREFUSED, None, quote(t, 0)[:size], t.now)
     assert not t.ended
 
 
+@pytest.mark.rfc("8899", "4.4-1")
 def test_a_datagram_that_the_kernel_refuses_as_too_big_is_sent_again_in_pieces() -> None:
     """EMSGSIZE from the socket: the kernel has learned of a smaller path MTU."""
     t = established(mtu=1020, mss=None)
@@ -81,7 +88,8 @@ def test_a_datagram_that_the_kernel_refuses_as_too_big_is_sent_again_in_pieces()
 # --- unreachable
 
 
-@pytest.mark.rfc9293("MUST-54", "MUST-56")
+@pytest.mark.rfc9293("MUST-54")
+@pytest.mark.rfc("5927", "5.2-2")
 def test_port_unreachable_ends_an_open() -> None:
     t = syn_sent()
     t.stack.path_error("peer", ECONNREFUSED, None, quote(t, 0), t.now)
@@ -90,6 +98,7 @@ def test_port_unreachable_ends_an_open() -> None:
     assert isinstance(t.error, ConnectionRefused)
 
 
+@pytest.mark.rfc("5927", "5.2-2")
 def test_host_unreachable_ends_an_open() -> None:
     t = syn_sent()
     t.stack.path_error("peer", EHOSTUNREACH, None, quote(t, 0), t.now)
@@ -104,7 +113,8 @@ def test_unreachable_frees_a_half_open_connection() -> None:
     assert not t.stack.connections
 
 
-@pytest.mark.rfc9293("MUST-54", "MUST-56", "SHLD-25")
+@pytest.mark.rfc9293("MUST-54", "SHLD-25")
+@pytest.mark.rfc("5927", "5.2-1")
 def test_later_it_is_a_soft_error_and_the_cause_of_what_follows() -> None:
     t = established(retries=2)
     t.write(100)
@@ -155,12 +165,14 @@ def transfer(pair: Pair, octets: int) -> int:
 
 
 @pytest.mark.parametrize("largest", [1252, 1300, 1400, 1460])
+@pytest.mark.rfc("8899", "3-1", "3-3", "3-5", "4.3-1")
 def test_black_hole_is_found_and_the_largest_size_that_passes_is_used(largest: int) -> None:
     knobs: dict[str, Any] = {"mss": None}
     mss = transfer(Pair(narrow(largest), **knobs), 1_000_000)
     assert largest - 32 - 16 <= mss <= largest - 32
 
 
+@pytest.mark.rfc("8899", "3-12")
 def test_probes_cost_little_and_their_loss_is_no_congestion() -> None:
     pair = Pair(narrow(1300), mss=None)
     transfer(pair, 1_000_000)
@@ -168,6 +180,7 @@ def test_probes_cost_little_and_their_loss_is_no_congestion() -> None:
     assert pair.client.counters.retrans_segs < 60
 
 
+@pytest.mark.rfc("8899", "3-7")
 def test_an_outage_does_not_leave_segments_small() -> None:
     """Small segments were lost as well: once the path is back, the first probe has the full size."""
     start = 0.0
@@ -183,6 +196,7 @@ def test_an_outage_does_not_leave_segments_small() -> None:
 # --- the search
 
 
+@pytest.mark.rfc("8899", "3-6", "5.1.2-1")
 def test_search_halves_until_it_knows() -> None:
     mtu = PathMtu(9000)
     assert not mtu.black_hole_suspected(1, 0.0)
@@ -202,6 +216,7 @@ def test_search_halves_until_it_knows() -> None:
     assert len(probes) <= 10
 
 
+@pytest.mark.rfc("8899", "5.1.1-2")
 def test_search_begins_anew_after_ten_minutes() -> None:
     mtu = PathMtu(1400)
     mtu.black_hole_suspected(2, 0.0)
@@ -215,5 +230,6 @@ def test_search_begins_anew_after_ten_minutes() -> None:
     assert mtu.due(10_000.0) == 0
 
 
+@pytest.mark.rfc("8899", "4.3-1")
 def test_small_segments_are_not_suspected() -> None:
     assert not PathMtu(536).black_hole_suspected(9, 0.0)

@@ -56,6 +56,8 @@ segments = st.lists(
 
 
 @given(segments, st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)))
+@pytest.mark.rfc("2018", "4-4", "4-5", "8-3")
+@pytest.mark.rfc("2883", "4-3")
 def test_any_order_gives_the_stream(pieces: list[tuple[int, int]], reads: set[int], acks: set[int]) -> None:
     """Against a model that knows of each octet whether it came: the stream, RCV.NXT, the runs and their order."""
     side = synchronized()
@@ -105,6 +107,7 @@ def test_any_order_gives_the_stream(pieces: list[tuple[int, int]], reads: set[in
     assert got == stream(0, side.bytes_received)
 
 
+@pytest.mark.rfc("2018", "4-6")
 def test_runs_are_told_in_the_order_in_which_they_were_last_added_to() -> None:
     """RFC 2018 4."""
     side = synchronized()
@@ -207,6 +210,7 @@ def test_a_flood_of_tiny_segments_is_held_in_few_pieces() -> None:
     assert not side.holding
 
 
+@pytest.mark.rfc("2018", "8-1")
 def test_a_flood_of_holes_is_held_in_few_runs() -> None:
     side = synchronized(1 << 20)
     for place in range(2, 60_000, 2):

@@ -9,6 +9,8 @@ from utcp.errors import UserTimedOut
 from utcp.tcp.state import CLOSED, ESTABLISHED
 
 
+@pytest.mark.rfc("6582", "3.2-5")
+@pytest.mark.rfc("9937", "6-8")
 def test_partial_ack_takes_back_what_it_acknowledges() -> None:
     """RFC 6582 3.2 step 3: the inflated window shrinks by what was acknowledged and grows by one segment."""
     t = established(congestion_control="newreno")
@@ -23,6 +25,7 @@ def test_partial_ack_takes_back_what_it_acknowledges() -> None:
     t.sends(". 4001:5001 ack 1", ". 13001:14001 ack 1")
 
 
+@pytest.mark.rfc("6582", "3.2-2")
 def test_duplicate_acks_of_a_retransmission_after_a_timeout_start_no_fast_recovery() -> None:
     """RFC 6582 3.2 step 1, 4.1: what was in flight at the timeout has all been sent again already."""
     t = established()

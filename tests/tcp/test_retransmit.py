@@ -446,6 +446,8 @@ def test_user_timeout_of_a_live_connection() -> None:
 # --- fast retransmit and recovery
 
 
+@pytest.mark.rfc("5681", "3.2-3", "3.2-4")
+@pytest.mark.rfc("6582", "3.2-1")
 def test_three_duplicate_acks_send_the_first_segment_again() -> None:
     """RFC 5681 3.2; ssthresh is half of what was in flight, limited transmit not counted."""
     t = in_flight(10)
@@ -460,6 +462,7 @@ def test_three_duplicate_acks_send_the_first_segment_again() -> None:
     assert t.info.ssthresh == 5 * MSS
 
 
+@pytest.mark.rfc("5681", "3.2-4")
 def test_two_duplicate_acks_do_not() -> None:
     t = in_flight(10)
     t.receives(". 1:1 ack 1", ". 1:1 ack 1")
@@ -468,6 +471,7 @@ def test_two_duplicate_acks_do_not() -> None:
     assert t.info.total_retrans == 0
 
 
+@pytest.mark.rfc("5681", "3.2-3")
 def test_limited_transmit_respects_the_peers_window() -> None:
     t = established(window=10_000)
     t.write(100_000)
@@ -476,6 +480,7 @@ def test_limited_transmit_respects_the_peers_window() -> None:
     t.silent()
 
 
+@pytest.mark.rfc("5681", "3.2-4")
 def test_acks_that_are_no_duplicates() -> None:
     """RFC 5681 2: nothing in flight, with data, or with another window."""
     t = in_flight(10, window=60_000)
@@ -489,6 +494,7 @@ def test_acks_that_are_no_duplicates() -> None:
     t.silent()
 
 
+@pytest.mark.rfc("6582", "3.2-3")
 def test_full_ack_ends_recovery() -> None:
     """RFC 6582 3.2 step 3."""
     t = in_flight(10)
@@ -501,6 +507,8 @@ def test_full_ack_ends_recovery() -> None:
     assert len(t.drain()) <= 5
 
 
+@pytest.mark.rfc("5681", "4.3-1")
+@pytest.mark.rfc("6582", "3.2-4")
 def test_partial_ack_sends_the_next_hole_at_once() -> None:
     """RFC 6582 3.2 step 3; known defect 15."""
     t = in_flight(10)
@@ -514,6 +522,7 @@ def test_partial_ack_sends_the_next_hole_at_once() -> None:
     assert t.info.total_retrans == 3
 
 
+@pytest.mark.rfc("5681", "3.2-6")
 def test_duplicate_acks_in_recovery_let_new_segments_go() -> None:
     """RFC 5681 3.2 step 4: each tells that one more has left the network."""
     t = in_flight(10)
@@ -536,6 +545,7 @@ def test_lost_retransmission_is_left_to_the_timer() -> None:
     assert t.flow.seq(t.drain()[0]) == 1
 
 
+@pytest.mark.rfc("6582", "3.2-2", "3.2-7")
 def test_duplicate_acks_after_a_timeout_do_not_start_recovery_again() -> None:
     """RFC 6582 3.2 step 1, 4.1: they may come from retransmissions that were not needed."""
     t = in_flight(10)
@@ -581,6 +591,7 @@ def acknowledge(t: Script, octets: int) -> None:
         t.drain()
 
 
+@pytest.mark.rfc("6928", "2-1")
 def test_initial_window() -> None:
     """RFC 6928."""
     t = established()
@@ -588,6 +599,7 @@ def test_initial_window() -> None:
     assert len(t.drain()) == 10
 
 
+@pytest.mark.rfc("5681", "3.1-2")
 def test_initial_window_after_lost_syns_is_one_segment() -> None:
     """RFC 5681 3.1."""
     t = syn_sent()
@@ -607,6 +619,7 @@ def test_slow_start_doubles_in_a_round_trip() -> None:
     assert 19 * MSS <= t.info.cwnd <= 20 * MSS
 
 
+@pytest.mark.rfc("5681", "3.1-4")
 def test_slow_start_counts_octets_not_acks() -> None:
     """RFC 3465: a peer that splits its ACKs gains nothing."""
     t = in_flight(10)
@@ -642,6 +655,7 @@ def test_window_that_is_not_used_does_not_grow() -> None:
     assert t.info.cwnd == 10 * MSS
 
 
+@pytest.mark.rfc("6928", "2-2")
 def test_idle_connection_restarts_with_the_restart_window() -> None:
     """RFC 5681 4.1."""
     t = in_flight(10)

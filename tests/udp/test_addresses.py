@@ -202,6 +202,7 @@ def test_mtu_of_loopback(family: int, keep: Keep) -> None:
 
 @needs_linux
 @both_families
+@pytest.mark.rfc("8899", "3-2")
 def test_path_mtu_discovery_is_on_whatever_the_system_default(family: int, keep: Keep) -> None:
     level, option = (
         (socket.IPPROTO_IP, sockopt.IP_MTU_DISCOVER)

@@ -24,6 +24,7 @@ def received(link: UdpLink, count: int) -> list[Received]:
 @both_families
 @pytest.mark.parametrize("addresses", [LOOPBACK, WILDCARD], ids=["one-address", "wildcard"])
 @pytest.mark.parametrize("offload", [True, False])
+@pytest.mark.rfc("3168", "5-1")
 def test_each_datagram_arrives_with_the_bits_it_was_sent_with(
     family: int, addresses: dict[int, tuple[str, int]], offload: bool, keep: Keep
 ) -> None:
@@ -76,5 +77,6 @@ def test_no_option_is_set_for_a_mark_and_none_sent_without(keep: Keep, monkeypat
 
 
 @pytest.mark.parametrize("value", [b"\x02", b"\xba", (0x42).to_bytes(4, "little"), (0x42).to_bytes(4, "big")])
+@pytest.mark.rfc("3168", "5-1")
 def test_only_two_bits_of_the_octet_are_ecn(value: bytes) -> None:
     assert sockopt.read_ecn(value) == 2

@@ -112,6 +112,7 @@ def test_malformed_messages(family: int) -> None:
 
 
 @both_families
+@pytest.mark.rfc("5927", "6.1-1")
 def test_foreign_messages(family: int) -> None:
     protocol = 9 if family == IPV4 else 6
     udp = bytearray(packet(family))

@@ -1,15 +1,20 @@
 """README.md's Python works as pasted, and that of the tests' own README.md."""
 
+import asyncio
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from utcp import ConnectionInfo, Endpoint
+
 README = Path(__file__).parent.parent / "README.md"
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def snippets(readme: Path = README) -> list[str]:
@@ -22,11 +27,27 @@ def free_udp_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_the_server_and_the_client_talk() -> None:
-    server_code, client_code = (code.replace("9000", str(port)) for port in [free_udp_port()] for code in snippets())
+def start(server_code: str, port: int) -> subprocess.Popen[str]:
+    """The server, once its socket is there: before, the kernel refuses by ICMP whoever comes."""
     server = subprocess.Popen([sys.executable, "-c", server_code], stderr=subprocess.PIPE, text=True)  # noqa: S603
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("127.0.0.1", port))
+        refused = True
+        while refused and server.poll() is None:
+            try:
+                probe.send(b"")
+                time.sleep(0.01)
+                refused = probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+            except ConnectionRefusedError:
+                pass
+    return server
+
+
+def test_the_server_and_the_client_talk() -> None:
+    port = free_udp_port()
+    server_code, client_code = (code.replace("9000", str(port)) for code in snippets()[:2])
+    server = start(server_code, port)
     try:
-        # The client may come first: its SYN is sent again until the server is there.
         client = subprocess.run(  # noqa: S603
             [sys.executable, "-W", "error", "-c", client_code], capture_output=True, text=True, timeout=60
         )
@@ -51,7 +72,7 @@ async def main():
     await reader.read()
 asyncio.run(main())
 """
-    server = subprocess.Popen([sys.executable, "-c", server_code], stderr=subprocess.PIPE, text=True)  # noqa: S603
+    server = start(server_code, port)
     client = subprocess.Popen([sys.executable, "-c", idle], stdout=subprocess.PIPE, text=True)  # noqa: S603
     try:
         assert client.stdout is not None
@@ -65,8 +86,26 @@ asyncio.run(main())
             process.communicate()
 
 
+async def test_what_there_is_to_look_into() -> None:
+    """Each line names what there is: run it, and look at the values that its comments describe."""
+    async with Endpoint(("127.0.0.1", 0)) as endpoint:
+        accepted: asyncio.Queue[Streams] = asyncio.Queue()
+        server = await endpoint.start_server(lambda *streams: accepted.put_nowait(streams))
+        _, writer = await endpoint.open_connection("127.0.0.1", endpoint.address[1])
+        names = {"writer": writer, "endpoint": endpoint}
+        exec(snippets()[2], names)  # noqa: S102
+        info = names["info"]
+        assert isinstance(info, ConnectionInfo)
+        assert info.state == "ESTABLISHED"
+        assert 0 < info.rtt < info.rto
+        _, other = await accepted.get()
+        for each in (writer, other):
+            each.close()
+        server.close()
+
+
 def test_each_fits_on_twenty_lines() -> None:
-    assert [len(code.splitlines()) <= 20 for code in snippets()] == [True, True]
+    assert [len(code.splitlines()) <= 20 for code in snippets()] == [True, True, True]
 
 
 def test_the_packet_traces_pass(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,19 @@ def test_a_mark_outside_the_window_is_ignored(seq: int, echoed: bool) -> None:
     assert bool(answer.flags & ECE) == echoed
 
 
+@pytest.mark.rfc("3168", "6.1.1-6")
+def test_a_plain_syn_that_comes_again_ends_ecn() -> None:
+    """RFC 3168 6.1.1: the first, which asked, may have been lost for asking."""
+    t = Script(ecn="accept")
+    t.listen()
+    t.receives(f"SEW 0:0 <mss {MSS}>")
+    t.sends("SE. 0:0 ack 1")
+    t.receives(f"S 0:0 <mss {MSS}>")
+    t.sends("S. 0:0 ack 1")
+    t.receives(". 1:1 ack 1")
+    assert not t.accept().ecn
+
+
 @pytest.mark.rfc("6928", "2-4")
 def test_the_first_window_offered_takes_ten_segments() -> None:
     """RFC 6928 2: else the peer's initial window would be of no use."""

@@ -145,8 +145,8 @@ def test_alpha() -> None:
     assert pytest.approx(9 / 17) == ALPHA
 
 
-@pytest.mark.rfc("9438", "4.3-1", "4.3-2", "4.3-3")
 @pytest.mark.rfc9293("MAY-18")
+@pytest.mark.rfc("9438", "4.3-1", "4.3-2", "4.3-3")
 def test_reno_friendly_region() -> None:
     """On a short round trip W_est leads: 9/17 segment in each up to the window before the loss, then a whole one."""
     cubic, acks = after_loss(20, rtt=0.01)

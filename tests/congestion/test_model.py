@@ -34,8 +34,8 @@ def test_response_function_of_cubic(p: float, rtt: float) -> None:
 
 @pytest.mark.parametrize("name", ["newreno", "cubic"])
 @pytest.mark.parametrize("depth", [10, 40, 80])
-@pytest.mark.rfc("9438", "5.3-1")
 @pytest.mark.rfc9293("MAY-18")
+@pytest.mark.rfc("9438", "5.3-1")
 def test_two_flows_become_equal(name: str, depth: int) -> None:
     """The second comes when the first has all: a segment a millisecond, 40 ms, queues of a quarter, one and two of what
     the path holds. They are compared once each has had time to learn of the other."""

@@ -65,8 +65,8 @@ def marked(t: Script, *lines: str) -> None:
 
 @pytest.mark.parametrize("ours", ["off", "accept", "request"])
 @pytest.mark.parametrize("answer", ["S.", "SE.", "SW.", "SEW."])
-@pytest.mark.rfc("3168", "6.1.1-1", "6.1.1-4", "6.1.1-8", "6.1.1.2-1")
 @pytest.mark.rfc9293("SHLD-8")
+@pytest.mark.rfc("3168", "6.1.1-1", "6.1.1-4", "6.1.1-6", "6.1.1-8", "6.1.1.2-1")
 def test_active_open(ours: Willing, answer: str) -> None:
     """ECN is used when it was asked for and the SYN-ACK has ECE without CWR: a peer that reflects unknown flags has
     both."""
@@ -108,6 +108,19 @@ def test_a_lost_syn_goes_again_without_asking() -> None:
     assert not t.connection.ecn
 
 
+@pytest.mark.parametrize("ours", ["accept", "request"])
+@pytest.mark.rfc("3168", "6.1.1-5")
+def test_simultaneous_open(ours: Willing) -> None:
+    """Marks only where both SYNs asked."""
+    t = Script(ecn=ours)
+    t.connect()
+    t.sends("SEW 0:0" if ours == "request" else "S 0:0")
+    t.receives("SEW 0:0 <mss 1000>")
+    t.sends("SE. 0:0 ack 1" if ours == "request" else "S. 0:0 ack 1")
+    assert t.connection.ecn == (ours == "request")
+
+
+@pytest.mark.rfc("3168", "6.1.1-6")
 def test_who_has_sent_a_plain_syn_does_not_mark_whatever_the_answer() -> None:
     """6.1.1: "MUST NOT set ECT", for the peer may have taken the plain SYN for the later word."""
     t = Script(ecn="request")
@@ -213,8 +226,8 @@ def test_trains_do_not_mix() -> None:
 # --- the receiver (6.1.3)
 
 
-@pytest.mark.rfc("3168", "6.1.1-7", "6.1.3-1", "6.1.4-1")
 @pytest.mark.rfc9293("SHLD-8")
+@pytest.mark.rfc("3168", "6.1.1-7", "6.1.3-1", "6.1.4-1")
 def test_a_mark_is_echoed_until_the_sender_says_that_it_heard() -> None:
     t, marks = marking(ecn="request")
     marked(t, "P. 1:101 ack 1")
@@ -250,9 +263,9 @@ def test_marks_without_negotiation_are_nothing() -> None:
 # --- the sender (6.1.2)
 
 
+@pytest.mark.rfc9293("SHLD-8")
 @pytest.mark.rfc("3168", "6.1.2-1", "6.1.2-2", "6.1.2-3", "6.1.2-4")
 @pytest.mark.rfc("5681", "4.3-1")
-@pytest.mark.rfc9293("SHLD-8")
 def test_one_reduction_for_a_window_and_one_cwr() -> None:
     t, marks = marking(10)
     t.write(30 * MSS)

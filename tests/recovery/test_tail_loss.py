@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.recovery.trace import MSS, RTT, recovery, sender, seqs
+from tests.tcp.reach import established
 from tests.tcp.script import Script
 from utcp.tcp.recovery import OPEN
 from utcp.tcp.state import CLOSING, FIN_WAIT_1, LAST_ACK
@@ -53,6 +54,27 @@ def test_probe_goes_at_the_time_of_the_timeout_and_instead_of_it() -> None:
     t.sends_after(rto, "P. 1:1001 ack 1")
     assert t.stack.counters.timeouts == 1
     assert t.info.cwnd == MSS
+
+
+@pytest.mark.rfc("8985", "7.3-2")
+def test_another_probe_wants_another_measurement() -> None:
+    """7.3: on a path that has become slower, and without timestamps, probes would go by the old round trip for ever."""
+    t = established(rtt=RTT, options="mss 1000,sackOK", rto_min=5.0)
+    t.write(2000)
+    t.drain()
+    t.sends_after(2 * RTT, "P. 1001:2001 ack 1")
+    t.receives(". 1:1 ack 2001 <sack 1001:2001>")  # it was late, and nobody knows which of the two this answers
+    t.write(2000)
+    t.drain()
+    t.silent_for(4)
+    assert t.stack.counters.loss_probes == 1
+    t.receives(". 1:1 ack 4001")
+    t.write(2000)
+    t.drain()
+    t.silent_for(t.info.srtt or 0)
+    t.advance(4)
+    t.drain()
+    assert t.stack.counters.loss_probes == 2
 
 
 @pytest.mark.rfc("8985", "7.2-1")

@@ -39,6 +39,27 @@ def test_icmp_too_big_makes_segments_smaller_and_sends_again_what_was_larger() -
 
 @pytest.mark.rfc("5927", "7.2-3")
 @pytest.mark.rfc("8899", "4.6.2-2")
+@pytest.mark.rfc("8899", "3-10", "3-11")
+def test_icmp_too_big_makes_nothing_larger() -> None:
+    """RFC 8899 3 (6); after ten minutes the search goes for what the kernel believes of the path."""
+    t = established()
+    t.write(1000)
+    t.drain()
+    t.stack.path_error("peer", EMSGSIZE, 720, quote(t, 1), t.now)
+    t.drain()
+    t.stack.path_error("peer", EMSGSIZE, 920, quote(t, 1), t.now)
+    t.silent()
+    assert t.info.mss == 700
+    t.receives(". 1:1 ack 1001")
+    t.advance(RAISE_AFTER + 1)
+    t.write(5000)
+    t.sends(
+        ". 1001:2001 ack 1",
+        *(f". {start}:{start + 700} ack 1" for start in range(2001, 5501, 700)),
+        "P. 5501:6001 ack 1",
+    )
+
+
 def test_icmp_too_big_does_not_make_segments_tiny() -> None:
     """RFC 5927 7: a forged MTU of 68 would make 30 segments of one."""
     t = established()

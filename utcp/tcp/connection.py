@@ -251,12 +251,10 @@ class Connection:
         send, receive, config = self.send_side, self.receive_side, self.config
         receive.synchronize(syn.seq)
         self.sack = self.recovery.sack = receive.sack = config.sack and syn.sack_permitted
-        if syn.flags & ACK:
-            # Who has sent a SYN without asking, as the second and later are, must not mark (RFC 3168 6.1.1).
-            asked = config.ecn == "request" and not self.total_retransmits
-            self.ecn = asked and syn.flags & (ECE | CWR) == ECE
-        else:
-            self.ecn = config.ecn != "off" and syn.flags & (ECE | CWR) == ECE | CWR
+        # Who has sent a SYN without asking, as the second and later are, must not mark (RFC 3168 6.1.1).
+        asked = config.ecn == "request" and not self.total_retransmits
+        agreed = syn.flags & (ECE | CWR) == (ECE if syn.flags & ACK else ECE | CWR)
+        self.ecn = agreed and (config.ecn != "off" if self.passive else asked)
         if config.timestamps and syn.ts_val is not None:
             self.timestamps = True
             receive.take_timestamp(syn.ts_val, now)

@@ -271,7 +271,7 @@ class _Burst:
             size = min(connection.mss + send.fin_sent, board.nxt - board.una)
             start = board.tail(size)
             self._again(start, board.nxt - start)
-        recovery.probe.sent(board.nxt, resent)
+        recovery.probe.sent(board.nxt, resent, connection.rtt.samples)
         connection.timers.set(RETRANSMIT, self._now + connection.rtt.rto)
 
     def window_probe(self) -> None:
@@ -495,6 +495,6 @@ def _probe_is_useful(connection: Connection) -> bool:
         and recovery.phase in (OPEN, REDUCED)
         and recovery.board.in_flight > 0
         and not recovery.board.sacked
-        and not recovery.probe.under_way
+        and recovery.probe.may_follow(connection.rtt.samples)
         and connection.send_side.syn_acked
     )

@@ -36,14 +36,13 @@ def unreachable(connection: Connection, error: OSError, now: float) -> None:
 def too_big(connection: Connection, mtu: int | None, now: float) -> None:
     """The kernel's path MTU has changed, or a router says what it lets through (`mtu`, as a UDP payload in octets).
     What was larger is sent again, and it is no sign of congestion (RFC 8899 4.4, RFC 1191 6.4)."""
-    stack = connection.stack
-    limit = min(stack.receive_mss(connection.remote, connection.config), connection.peer_mss)
+    stack, path_mtu = connection.stack, connection.path_mtu
+    options = TIMESTAMPS_LENGTH if connection.timestamps else 0
+    limit = min(stack.receive_mss(connection.remote, connection.config), connection.peer_mss) - options
+    if limit < path_mtu.limit:
+        path_mtu.set_limit(limit)
     if mtu is not None:
-        limit = min(limit, max(mtu - HEADER_LENGTH, stack.default_mss))
-    if connection.timestamps:
-        limit -= TIMESTAMPS_LENGTH
-    if limit != connection.path_mtu.limit:
-        connection.path_mtu.set_limit(limit)
-        connection.use_mss(limit)
-    connection.recovery.lose_larger(limit, now)
+        path_mtu.too_big(max(mtu - HEADER_LENGTH, stack.default_mss) - options, now)
+    connection.use_mss(path_mtu.size)
+    connection.recovery.lose_larger(path_mtu.size, now)
     connection.touch()

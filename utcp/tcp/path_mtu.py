@@ -47,6 +47,12 @@ class PathMtu:
         self.limit = limit
         self._finish(limit)
 
+    def too_big(self, size: int, now: float) -> None:
+        """A router says that only this gets through. It may only make segments smaller (RFC 8899 3 (6)), until the
+        search begins anew."""
+        if size < self.size:
+            self._search(size, size + 1, now)
+
     def black_hole_suspected(self, timeouts: int, now: float) -> bool:
         """The retransmission timer has expired so often in a row; whether segments became smaller for it."""
         if timeouts < _SUSPICIOUS or self.size <= BASE:

@@ -26,6 +26,7 @@ class RttEstimator:
         "min_rtt",
         "rto",
         "rttvar",
+        "samples",
         "srtt",
     )
 
@@ -38,6 +39,8 @@ class RttEstimator:
         """How often RTO has been doubled since the last sample."""
         self.rto = initial
         """The timeout to use now, back-off included."""
+        self.samples = 0
+        """How many there were."""
         self.latest = 0.0
         """The last sample."""
         self.min_rtt = 0.0
@@ -59,6 +62,7 @@ class RttEstimator:
         Linux, not RTO: a long and steady path must not time out at its own round-trip time.
         """
         self.latest = rtt
+        self.samples += 1
         if rtt <= self.min_rtt or self.srtt is None or now - self._min_rtt_at > _MIN_RTT_WINDOW:
             self.min_rtt = rtt
             self._min_rtt_at = now

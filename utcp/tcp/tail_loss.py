@@ -11,13 +11,14 @@ _SHORTEST: Final = 0.01
 class TailLossProbe:
     """The one probe that may be under way."""
 
-    __slots__ = ("_end", "_resent")
+    __slots__ = ("_end", "_resent", "_samples")
 
     def __init__(self) -> None:
         self._end = _NONE
         """TLP.end_seq: SND.NXT when the probe left."""
         self._resent = False
         """TLP.is_retrans: the probe carried nothing new."""
+        self._samples = 0
 
     @property
     def under_way(self) -> bool:
@@ -30,10 +31,16 @@ class TailLossProbe:
             return 1.0
         return 2 * srtt + max_ack_delay if one_segment else max(2 * srtt, _SHORTEST)
 
-    def sent(self, nxt: int, resent: bool) -> None:
-        """The probe leaves; SND.NXT is `nxt` then."""
+    def may_follow(self, samples: int) -> bool:
+        """None is under way, and the path was measured since the last: there were so many samples (RFC 8985 7.3). Else
+        a path that has become slower would be probed by the old measure for ever."""
+        return self._end == _NONE and samples > self._samples
+
+    def sent(self, nxt: int, resent: bool, samples: int) -> None:
+        """The probe leaves; SND.NXT is `nxt` then, and there were so many samples of the round-trip time."""
         self._end = nxt
         self._resent = resent
+        self._samples = samples
 
     def acknowledged(self, una: int, dsack_end: int, duplicate: bool) -> bool:
         """An ACK; whether it shows that the probe repaired a loss (RFC 8985 7.4). `dsack_end`: where what it reports as

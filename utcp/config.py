@@ -24,7 +24,8 @@ class Config:
     syn_cookies: Literal["always", "overflow", "never"] = "overflow"
     """When a SYN is answered without keeping any state (RFC 4987 3.6): never, while `syn_backlog` is reached, always. A
     connection that comes of a cookie has an MSS out of a table of eight, and window scaling and SACK only if the peer
-    does timestamps."""
+    does timestamps. Where the server speaks first, a client whose part of such a handshake is lost waits for ever:
+    "always" is not for them."""
     reset_rate: float = 1000.0
     """RSTs per second in reply to segments that belong to no connection; ten seconds' worth may leave in one second, so
     that a crowd of clients is refused at once. FreeBSD limits them to 200. The limit is one for all: whoever uses it up
@@ -42,7 +43,9 @@ class Config:
     """Octets held for an application that does not read: the largest window offered (SO_RCVBUF). None: it begins with
     `initial_recv_buffer` and grows with the bandwidth-delay product that is measured, up to `max_recv_buffer`."""
     initial_recv_buffer: int = 1 << 20
+    """What `recv_buffer` is at first when it grows by itself, if `max_recv_buffer` is not less."""
     max_recv_buffer: int = 16 << 20
+    """What it grows to at most. The window scale of a connection is chosen for it (RFC 7323 2.2)."""
     nodelay: bool = True
     """True: small segments leave at once, as asyncio sets TCP_NODELAY. False: Nagle's algorithm (RFC 9293 3.7.4)."""
     window_scaling: bool = True
@@ -79,7 +82,8 @@ class Config:
     """R2 once the application has closed: retransmissions of a FIN, or of the data before it, and zero-window probes,
     before RST is sent and the user gets TimeoutError (102 s at `rto_min`, above the 100 s of SHLD-11)."""
     user_timeout: float | None = None
-    """Give up when sent data stays unacknowledged for so long (RFC 9293 3.9.1.1), whatever `retries` says."""
+    """Give up when sent data stays unacknowledged for so long, also at a window that the peer holds closed (RFC 9293
+    3.9.1.1, RFC 5482), whatever `retries` says. An idle connection it never ends."""
 
     # --- keepalive (RFC 9293 3.8.4)
     keepalive: bool = False
@@ -140,14 +144,14 @@ class Config:
         _require(
             self.ecn in ("off", "accept", "request"), f'ecn must be "off", "accept" or "request", not {self.ecn!r}'
         )
-        _require(self.max_ack_delay >= 0, f"max_ack_delay must be 0 or more seconds, not {self.max_ack_delay}")
+        _require(0 <= self.max_ack_delay <= 60, f"max_ack_delay must be in [0, 60] seconds, not {self.max_ack_delay}")
         _require(
             self.recv_buffer is None or 2048 <= self.recv_buffer <= 1 << 30,
             f"recv_buffer must be 2 KiB to 1 GiB, or None to grow by itself, not {self.recv_buffer}",
         )
         _require(
-            2048 <= self.initial_recv_buffer <= self.max_recv_buffer <= 1 << 30,
-            "initial_recv_buffer and max_recv_buffer must be 2 KiB to 1 GiB, the former not above the latter, "
+            2048 <= self.initial_recv_buffer <= 1 << 30 and 2048 <= self.max_recv_buffer <= 1 << 30,
+            "initial_recv_buffer and max_recv_buffer must be 2 KiB to 1 GiB, "
             f"not {self.initial_recv_buffer} and {self.max_recv_buffer}",
         )
         _require(self.syn_backlog >= 1, f"syn_backlog must be 1 or more, not {self.syn_backlog}")
@@ -159,21 +163,22 @@ class Config:
             "syn_backlog",
             "retries",
             "fin_retries",
+            "syn_retries",
+            "syn_ack_retries",
         ):
             _require(isinstance(getattr(self, name), int), f"{name} must be a whole number, not {getattr(self, name)}")
+        for name in ("mss", "recv_buffer", "send_buffer"):
+            value = getattr(self, name)
+            _require(value is None or isinstance(value, int), f"{name} must be a whole number or None, not {value}")
         _require(
-            self.recv_buffer is None or isinstance(self.recv_buffer, int),
-            f"recv_buffer must be a whole number or None, not {self.recv_buffer}",
+            all(isinstance(port, int) for port in self.ephemeral_ports),
+            f"ephemeral_ports must be whole numbers, not {self.ephemeral_ports}",
         )
         _require(
             self.syn_cookies in ("always", "overflow", "never"),
             f'syn_cookies must be "always", "overflow" or "never", not {self.syn_cookies!r}',
         )
         _require(0.1 <= self.reset_rate <= 1e9, f"reset_rate must be 0.1 to 1e9 a second, not {self.reset_rate}")
-        _require(
-            self.send_buffer is None or isinstance(self.send_buffer, int),
-            f"send_buffer must be a whole number or None, not {self.send_buffer}",
-        )
         _require(len(self.ephemeral_ports) == 2, f"ephemeral_ports must be two ports, not {self.ephemeral_ports}")
         first, last = self.ephemeral_ports
         _require(1 <= first <= last <= 65535, f"ephemeral_ports must be two of 1..65535 in order, not {(first, last)}")
@@ -187,7 +192,7 @@ class Config:
         """How large a receive buffer is at first, and how large it may grow."""
         if self.recv_buffer is not None:
             return self.recv_buffer, self.recv_buffer
-        return self.initial_recv_buffer, self.max_recv_buffer
+        return min(self.initial_recv_buffer, self.max_recv_buffer), self.max_recv_buffer
 
 
 def _require(condition: bool, message: str) -> None:

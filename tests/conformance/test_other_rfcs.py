@@ -6,6 +6,7 @@ from tests.tcp.reach import established
 from tests.tcp.script import MSS, Script
 from utcp.tcp.path_mtu import BASE, MAX_PROBES, RAISE_AFTER
 from utcp.wire import ECE, HEADER_LENGTH, encode
+from utcp.wire.options import TIMESTAMPS_LENGTH
 from utcp.wire.segment import CONGESTION_EXPERIENCED
 
 
@@ -64,4 +65,4 @@ def test_a_probe_of_the_path_mtu_waits_for_the_congestion_window(room: bool) -> 
 @pytest.mark.rfc("8899", "5.1.1-2", "5.1.2-1", "5.1.2-2")
 def test_constants_of_the_search_for_the_path_mtu() -> None:
     """RFC 8899 5.1; tests of the search itself go by their names."""
-    assert (BASE + HEADER_LENGTH, MAX_PROBES, RAISE_AFTER) == (1200, 3, 600.0)
+    assert (BASE + HEADER_LENGTH + TIMESTAMPS_LENGTH, MAX_PROBES, RAISE_AFTER) == (1200, 3, 600.0)

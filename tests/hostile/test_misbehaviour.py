@@ -202,3 +202,25 @@ def test_half_open_connection_is_not_fed() -> None:
     kept = memory_of(t, [f". {100 * n + 1}:{100 * n + 101} ack 5" for n in range(500)])
     assert kept < 1000
     assert t.state != ESTABLISHED
+
+
+def test_sack_blocks_of_single_octets_do_not_cut_the_flight_to_octets() -> None:
+    """CVE-2019-11477 to 11479: each cut costs memory and, once the rest is lost, a segment of its own."""
+    t = established(options="mss 1000,sackOK,wscale 10", window=1 << 20, send_buffer=1 << 22)
+    t.write(400_000)
+    acked = 1
+    for _ in range(8):  # slow start, until some 70 segments are in flight
+        t.drain()
+        acked = t.flow.snd_nxt
+        t.write(400_000 if t.connection.send_space > 400_000 else 0)
+        t.receives(f". 1:1 ack {acked}")
+    t.drain()
+    board = t.connection.recovery.board
+    segments = (board.nxt - board.una) // 1000
+    assert segments > 60
+    most = 0
+    for octet in range(acked + 3, acked + 1000 * segments, 7):
+        t.receives(f". 1:1 ack {acked} <sack {octet}:{octet + 1}>")
+        t.drain()
+        most = max(most, board.run_count - 2 * (board.nxt - board.una) // 1000)
+    assert most <= 260

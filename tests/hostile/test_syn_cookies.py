@@ -179,12 +179,16 @@ def test_text_can_complete_when_the_ack_was_lost() -> None:
 @pytest.mark.parametrize("bit", range(32))
 @pytest.mark.rfc("4987", "3.6-2")
 def test_no_bit_of_the_number_may_differ(bit: int) -> None:
-    """RFC 9293 3.10.7.2: an ACK that acknowledges nothing gets RST."""
+    """RFC 9293 3.10.7.2: an ACK that acknowledges nothing gets RST. Where the mark is right it gets no answer: it may be
+    of a connection whose first text is lost."""
     t = answered()
     assert t.flow.our_iss is not None
-    wrong = diff((t.flow.our_iss + 1 ^ 1 << bit) & 0xFFFFFFFF, t.flow.our_iss)
+    wrong = diff((t.flow.our_iss ^ 1 << bit) + 1 & 0xFFFFFFFF, t.flow.our_iss)
     t.receives(f". 1:1 ack {wrong}")
-    t.sends(f"R {wrong}:{wrong}")
+    if bit < 24:
+        t.silent()
+    else:
+        t.sends(f"R {wrong}:{wrong}")
     assert not t.stack.connections
     assert t.stack.counters.syncookies_failed == 1
     t.receives(". 1:1 ack 1")
@@ -196,8 +200,10 @@ def test_no_bit_of_the_number_may_differ(bit: int) -> None:
 def test_another_sequence_number_does_not_complete(seq: int) -> None:
     t = answered()
     t.receives(f". {seq}:{seq} ack 1")
-    t.sends("R 1:1")
+    t.silent()
     assert not t.stack.connections
+    t.receives(". 1:1 ack 1")
+    assert t.state == ESTABLISHED
 
 
 @pytest.mark.parametrize("key", [("other", 50000, 80), ("peer", 50001, 80), ("peer", 50000, 81)])

@@ -176,11 +176,16 @@ def test_an_echo_of_the_retransmission_is_no_reason(options: str) -> None:
 
 
 @pytest.mark.rfc("5682", "4-1")
-def test_the_timeout_itself_is_as_before() -> None:
-    """RFC 4015 3.3: back-off ends with the mistake."""
+def test_the_timeout_stays_doubled_until_the_path_is_measured() -> None:
+    """RFC 4015 4: it was too short for what the path has become, and would be wrong again."""
     t = timed_out(options=OPTIONS)
     assert t.connection.rtt.backoff == 1
     t.receives(f". 1:1 ack 1001 <ts *:{round(RTT * 1000) - 1}>")
+    assert t.connection.rtt.backoff == 1
+    t.write(1000)
+    t.drain()
+    t.advance(RTT)
+    t.receives(f". 1:1 ack {t.flow.snd_nxt}")
     assert t.connection.rtt.backoff == 0
 
 

@@ -812,3 +812,18 @@ def test_three_segments_behind_a_hole_make_three_duplicates_of_the_ack_before_it
     t = established()
     t.receives(". 1:1001 ack 1", ". 2001:3001 ack 1", ". 3001:4001 ack 1", ". 4001:5001 ack 1")
     t.sends(*[". 1:1 ack 1001"] * 4)
+
+
+def test_a_window_that_stays_small_is_used_without_delay_doubling() -> None:
+    """RFC 9293 3.8.6.2.1: what is sent into it after a time is acknowledged, so the next waits no longer for it."""
+    t = established(window=10_000)
+    t.write(20_000)
+    t.drain()
+    t.flow.window = 500
+    t.receives(f". 1:1 ack {t.flow.snd_nxt}")
+    begin = t.now
+    while t.now < begin + 60:
+        t.advance(0.1)
+        if t.drain():
+            t.receives(f". 1:1 ack {t.flow.snd_nxt}")
+    assert t.info.bytes_acked == 20_000

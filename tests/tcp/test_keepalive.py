@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.tcp.pair import Pair
 from tests.tcp.reach import established, fin_wait_2
 from tests.tcp.script import Script
 from utcp.errors import KeepaliveTimedOut
@@ -161,3 +162,11 @@ def test_turned_on_after_a_reset_it_leaves_nothing_behind() -> None:
     t.receives("R 1:1")
     t.connection.set_keepalive(True, t.now)
     assert t.stack.next_timeout() is None
+
+
+def test_idle_peers_of_our_own_live_on_with_any_interval() -> None:
+    """Keepalive probes are answered each, whatever rations the answers to other empty segments."""
+    pair = Pair(lambda packet: (0.0,), keepalive=True, keepalive_idle=0.1, keepalive_interval=0.1, keepalive_count=3)
+    near, far = pair.established()
+    pair.run_for(30)
+    assert near.state == far.state == ESTABLISHED

@@ -254,3 +254,23 @@ def test_search_begins_anew_after_ten_minutes() -> None:
 @pytest.mark.rfc("8899", "4.3-1")
 def test_small_segments_are_not_suspected() -> None:
     assert not PathMtu(536).black_hole_suspected(9, 0.0)
+
+
+def test_icmp_with_an_mtu_that_is_no_smaller_changes_nothing() -> None:
+    """Else whoever hits a sequence number in flight has a whole flight sent again."""
+    t = established()
+    t.write(9000)
+    t.drain()
+    for mtu in (1020, 1500, 9000):
+        t.stack.path_error("peer", EMSGSIZE, mtu, quote(t, 1001), t.now)
+    t.stack.path_failed("peer", EMSGSIZE, t.now)
+    t.silent()
+    assert (t.info.lost, t.info.total_retrans) == (0, 0)
+
+
+def test_black_hole_without_sack() -> None:
+    """A lost probe is not taken for arrived when its octets have come in smaller segments."""
+    pair = Pair(narrow(1300), mss=None, sack=False)
+    mss = transfer(pair, 1_000_000)
+    assert 1300 - 32 - 16 <= mss <= 1300 - 32
+    assert pair.client.counters.timeouts <= 8

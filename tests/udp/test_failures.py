@@ -16,12 +16,26 @@ from utcp.tcp.transmit import Transmit
 from utcp.udp import link as link_module
 from utcp.udp import sockopt
 from utcp.udp.link import SendError, UdpLink
+from utcp.udp.path import Routes
 
 IPV4 = LOOPBACK[socket.AF_INET]
 EAGAIN = errno.EAGAIN
 
 AGAIN = int(sockopt.IS_LINUX)
 """How often a send is tried again where ICMP errors are heard: the first may have failed with another's."""
+
+
+TRIES = 4 if sockopt.IS_LINUX else 1
+"""Calls until an error that ICMP can bring is believed, if there is no route."""
+
+
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no route to anywhere any more."""
+
+    def find(*_: object) -> None:
+        raise OSError(errno.ENETUNREACH, "no route")
+
+    monkeypatch.setattr(Routes, "find", find)
 
 
 def single(receiver: UdpLink, number: int) -> Transmit:
@@ -171,19 +185,37 @@ def test_a_datagram_too_large_is_reported_and_the_next_one_sent(family: int, kee
 
 @pytest.mark.parametrize("offload", [True, False])
 @pytest.mark.parametrize("code", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM])
-def test_a_failed_train_is_reported_once(code: int, offload: bool, keep: Keep) -> None:
+def test_a_failed_train_is_reported_once(code: int, offload: bool, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     sock = ScriptedSocket()
     a = keep(UdpLink(sock, offload=offload))
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))
-    sock.send_script.extend([code] * (1 + AGAIN))
+    sock.send_script.extend([code] * (1 + AGAIN if code == errno.EPERM else TRIES))
+    cut_off(monkeypatch)
     assert a.send([Transmit(b.address, [bytes(100)], 100, 10), single(b, 1)]) == [SendError(b.address, code)]
     assert all_arrive(b, 1) == [b"\1"]
     assert a.counters.send_errors == 1
 
 
-def test_a_failure_while_flushing_is_reported(scripted: tuple[ScriptedSocket, UdpLink, UdpLink]) -> None:
+@pytest.mark.skipif(not AGAIN, reason="ICMP is heard on Linux only")
+@pytest.mark.parametrize("code", [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH])
+def test_a_flood_of_icmp_ends_nothing_that_goes_elsewhere(code: int, keep: Keep) -> None:
+    """Each call is told of the last ICMP error, whoever it is about: no verdict on this remote, to which there is a
+    route. The datagram is lost, as datagrams may be."""
+    sock = ScriptedSocket()
+    a = keep(UdpLink(sock))
+    b = keep(UdpLink.bind(socket.AF_INET, IPV4))
+    sock.send_script.extend([code] * TRIES)
+    assert a.send([single(b, 0), single(b, 1)]) == []
+    assert all_arrive(b, 1) == [b"\1"]
+    assert (a.counters.send_errors, a.counters.datagrams_dropped) == (0, 1)
+
+
+def test_a_failure_while_flushing_is_reported(
+    scripted: tuple[ScriptedSocket, UdpLink, UdpLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sock, a, b = scripted
-    sock.send_script.extend([EAGAIN, *[errno.ENETUNREACH] * (1 + AGAIN), 0])
+    sock.send_script.extend([EAGAIN, *[errno.ENETUNREACH] * TRIES, 0])
+    cut_off(monkeypatch)
     assert a.send([single(b, 0), single(b, 1)]) == []
     assert a.flush_pending() == [SendError(b.address, errno.ENETUNREACH)]
     assert all_arrive(b, 1) == [b"\1"]

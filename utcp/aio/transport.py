@@ -17,7 +17,7 @@ from utcp.aio.driver import Driver
 from utcp.aio.socket_facade import ConnectionSocket
 from utcp.errors import InvalidState
 from utcp.tcp.connection import Connection
-from utcp.tcp.event import ENDED, PEER_CLOSED, READABLE, WRITABLE
+from utcp.tcp.event import ENDED, PEER_CLOSED, READABLE, TROUBLE, WRITABLE
 from utcp.tcp.info import ConnectionInfo
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
     RST took its place (unread data, a linger time of 0, `abort()`); with an exception, why not.
     The connection has a send buffer of its own (`Config.send_buffer`); `get_write_buffer_size()` counts what that has
     not accepted yet.
+
+    A protocol that has a method `connection_trouble(exc)` hears of trouble before the end: three retransmissions of one
+    segment without an answer (`exc` is None), or what ICMP says of the path (`exc` is an OSError). The connection goes
+    on trying.
 
     `get_extra_info()` knows "socket", "peername", "sockname" (host and utcp port), "udp_peername", "udp_sockname", and
     "utcp": a `ConnectionInfo` of this moment, or of the end of the connection; also through TLS.
@@ -156,10 +160,18 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             self._read()
         if events & WRITABLE and not self._closing:
             self._feed()
+        if events & TROUBLE and not self._conn_lost:
+            self._tell_trouble()
         if events & ENDED and not self._conn_lost:
             self._closing = True
             self._conn_lost = 1
             self._call_connection_lost(None if self._connection is None else self._connection.error)
+
+    def _tell_trouble(self) -> None:
+        """R1 of RFC 9293 3.8.3 (SHLD-10), and its soft errors (SHLD-25): for protocols that want to know."""
+        hear = getattr(self._protocol, "connection_trouble", None)
+        if hear is not None and self._connection is not None:
+            hear(self._connection.soft_error)
 
     # --- reading
 

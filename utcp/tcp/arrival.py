@@ -105,7 +105,10 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
         acceptable = offset < window and offset + length > 0
     if not acceptable:
         if not flags & RST:
-            _answer_unacceptable(connection, segment, length, now)
+            if offset == -1 and not length:
+                connection.ack_now()  # a keepalive (RFC 9293 3.8.4), or Linux's window probe: no ACK answers ours
+            else:
+                _answer_unacceptable(connection, segment, length, now)
         return
     # Second: RST.
     if flags & RST:
@@ -271,6 +274,7 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
         acked = send.acknowledge(ack)
         connection.retransmits = 0
         connection.soft_error = None
+        connection.probes = 0
         changed = send.update_window(segment.seq, ack, window)
         _acknowledged(connection, segment, advance, acked, False, now)
         if send.snd_una == send.snd_nxt:

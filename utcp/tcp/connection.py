@@ -155,7 +155,9 @@ class Connection:
         """It stands in the stack's list of those with something to send."""
         self._events = 0
         self.send_side = SendSide(
-            iss, config.send_buffer or _INITIAL_SEND_BUFFER, config.send_buffer or config.max_send_buffer
+            iss,
+            config.send_buffer or min(_INITIAL_SEND_BUFFER, config.max_send_buffer),
+            config.send_buffer or config.max_send_buffer,
         )
         limit, maximum = config.recv_buffer_sizes
         self.receive_side = ReceiveSide(limit, maximum, stack.counters)

@@ -202,8 +202,9 @@ class Listener:
         syn = None if mss is None else self._remembered_syn(stack, segment, key, mss, now)
         if syn is None:
             counters.syncookies_failed += 1
-            # Text behind a segment that is missing. A reset would end what its sender only has to send again.
-            return segment.length > 0 and cookies.is_marked(key, iss, now)
+            # It comes from behind a segment that is missing: text, or the ACK of a SYN-ACK that came twice. A reset would
+            # end what its sender only has to send again.
+            return cookies.is_marked(key, iss, now)
         if len(self.queue) >= self.backlog:
             counters.listen_overflows += 1
             counters.listen_drops += 1

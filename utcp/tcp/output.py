@@ -326,11 +326,12 @@ class _Burst:
         """A probe of the path MTU may leave: nothing else is in doubt, and there is data behind it, by which its loss
         will show (RFC 8899 5.2, RFC 4821 7.4)."""
         send, recovery = self._connection.send_side, self._connection.recovery
+        with_data_behind = size + 3 * self._connection.mss
         return (
             recovery.phase == OPEN
             and not recovery.mtu_probe.under_way
-            and send.unsent >= size + 3 * self._connection.mss
-            and send.usable_window >= size
+            and send.unsent >= with_data_behind
+            and send.usable_window >= with_data_behind
             and (not recovery.in_flight or recovery.in_flight + size <= recovery.window)
         )
 
@@ -473,7 +474,7 @@ def _set_timers(connection: Connection, now: float) -> None:
         if not _probe_is_useful(connection):
             timers.stop(PROBE)
         elif not timers.is_set(PROBE):
-            one_segment = send.flight_size <= connection.mss + 1
+            one_segment = send.flight_size < 2 * connection.mss  # what a peer need not acknowledge at once
             delay = recovery.probe.delay(connection.rtt.srtt, one_segment, connection.config.max_ack_delay)
             # RFC 8985 7.2: no later than the retransmission timeout, which it goes before.
             timers.set(PROBE, min(now + delay, timers.deadlines[RETRANSMIT]))

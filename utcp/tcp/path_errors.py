@@ -39,10 +39,12 @@ def too_big(connection: Connection, mtu: int | None, now: float) -> None:
     stack, path_mtu = connection.stack, connection.path_mtu
     options = TIMESTAMPS_LENGTH if connection.timestamps else 0
     limit = min(stack.receive_mss(connection.remote, connection.config), connection.peer_mss) - options
+    before = path_mtu.size
     if limit < path_mtu.limit:
         path_mtu.set_limit(limit)
     if mtu is not None:
         path_mtu.too_big(max(mtu - HEADER_LENGTH, stack.default_mss) - options, now)
-    connection.use_mss(path_mtu.size)
-    connection.recovery.lose_larger(path_mtu.size, now)
-    connection.touch()
+    if path_mtu.size < before:
+        connection.use_mss(path_mtu.size)
+        connection.recovery.lose_larger(path_mtu.size)
+        connection.touch()

@@ -9,8 +9,9 @@ from typing import Final
 
 from utcp.tcp.scoreboard import Run
 
-BASE: Final = 1200 - 20
-"""BASE_PLPMTU (RFC 8899 5.1.2) less our header: UDP payloads of 1200 octets get through nearly everywhere."""
+BASE: Final = 1200 - 20 - 12
+"""BASE_PLPMTU (RFC 8899 5.1.2) less our header with timestamps: UDP payloads of 1200 octets get through nearly
+everywhere."""
 
 MAX_PROBES: Final = 3
 """So many losses of a probe say that its size does not get through (RFC 8899 5.1.2)."""

@@ -26,6 +26,10 @@ FAST: Final = 2
 TIMED_OUT: Final = 3
 """The retransmission timer expired; what was in flight then is not acknowledged yet."""
 
+_SPARE_RUNS: Final = 256
+"""SACK blocks are believed while there are no more runs than twice the segments that can be in flight, and these, for
+small ones. Honest blocks begin and end where segments do; others would cut the flight to octets (CVE-2019-11478)."""
+
 PHASES: Final = ("open", "cwr", "recovery", "loss")
 
 
@@ -301,7 +305,7 @@ class Recovery:
                 dsack = left, right
                 self._count_dsack(right - left, right <= una)
                 continue
-            if left >= una:
+            if left >= una and board.run_count <= 2 * (board.nxt - una) // self._congestion.mss + _SPARE_RUNS:
                 sacked = board.sack(left, right)
                 if sacked:
                     runs = runs + sacked
@@ -479,11 +483,16 @@ class Recovery:
     def _lose_first(self, now: float) -> None:
         run = self.board.lose_first(self._congestion.mss)
         if run is not None:
+            if self.mtu_probe.under_way:
+                self.mtu_probe.is_lost_with(run)
             self._note_lost(run, run.end - run.start, now)
 
-    def lose_larger(self, size: int, now: float) -> None:
-        """Segments above `size` octets did not fit the path: what may be one has to be sent again (RFC 1191 6.4)."""
-        self._lose([run for run in self.board.runs() if run.end - run.start > size], now)
+    def lose_larger(self, size: int) -> None:
+        """Segments above `size` octets did not fit the path: what may be one has to be sent again, and no controller
+        hears of it (RFC 1191 6.4)."""
+        for run in self.board.runs():
+            if run.state == IN_FLIGHT and run.end - run.start > size:
+                self.board.lose(run)
 
     def on_reordering_timeout(self, now: float) -> None:
         """RACK's timer expired: what was waited for has not come."""
@@ -518,7 +527,7 @@ class Recovery:
             self._counters.spurious_rtos += 1
         self._spurious.cannot_be()
         self._congestion.on_spurious(now)
-        self._rtt.end_back_off()  # the timeout was as wrong as what followed from it (RFC 4015 3.3)
+        # RTO's back-off stays until the path is measured: it was too short for what the path has become (RFC 4015 4).
         if self.phase != OPEN:
             found = self.board.find_lost_again()
             if self.sack:

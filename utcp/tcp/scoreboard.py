@@ -49,6 +49,11 @@ class Scoreboard:
         self._lost_starts: list[int] = []
         """A heap with the start of each lost run, and of some that are not any more."""
 
+    @property
+    def run_count(self) -> int:
+        """How many runs there are."""
+        return len(self._runs) - self._head
+
     def runs(self) -> list[Run]:
         """The runs in order."""
         return self._runs[self._head :]

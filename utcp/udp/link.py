@@ -32,6 +32,21 @@ Measured: 92 buffers of 700 octets, 5.4 against 6.4 microseconds; 14 of 4450, 4.
 """
 
 _LATER: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM})
+# What ICMP can say (RFC 792, RFC 4443), as Linux words it.
+_ICMP: Final = frozenset(
+    {
+        errno.ECONNREFUSED,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ENOPROTOOPT,
+        errno.EPROTO,
+        getattr(errno, "EHOSTDOWN", errno.EHOSTUNREACH),
+        getattr(errno, "ENONET", errno.EHOSTUNREACH),
+    }
+)
+_ATTEMPTS: Final = 3
+"""Calls for one train that may each be told of an ICMP error about another datagram."""
+
 _MISUSE: Final = frozenset({errno.EBADF, errno.ENOTSOCK})
 
 _ECN_KINDS: Final = frozenset({sockopt.IP_TOS, sockopt.IPV6_TCLASS})
@@ -312,9 +327,13 @@ class UdpLink(Link):
                 return self._send_parts(transmit, segment_size * max(1, segments), errors)
         code = self._try(transmit, segment_size)
         if code and code not in _LATER and self._hears_errors:
-            # Perhaps that was an ICMP error about another datagram, which nobody had asked for yet.
+            # Perhaps that was an ICMP error about another datagram: any call is told of the last.
             self._ask_queue = True
-            code = self._try(transmit, segment_size)
+            code = self._try_again(transmit, segment_size)
+            if code in _ICMP and not self._is_unreachable(transmit.remote):
+                # Somebody floods us with them: they must not end what goes elsewhere.
+                counters.datagrams_dropped += _datagram_count(transmit)
+                return None
         if code in _LATER:
             return transmit
         if code:
@@ -331,6 +350,25 @@ class UdpLink(Link):
         counters.datagrams_sent += 1 if segment_size is None else -(-size // segment_size)
         counters.bytes_sent += size
         return None
+
+    def _try_again(self, transmit: Transmit, segment_size: int | None) -> int:
+        """Once for an error that is our own, more often for one that ICMP can bring; 0, or the last errno."""
+        code = self._try(transmit, segment_size)
+        attempts = 1
+        while code in _ICMP and attempts < _ATTEMPTS:
+            code = self._try(transmit, segment_size)
+            attempts += 1
+        return code
+
+    def _is_unreachable(self, remote: Remote) -> bool:
+        """Our own kernel has no way to `remote`."""
+        peer, local = self.peername(remote), self._local(remote)
+        self._routes.forget(peer, local)
+        try:
+            self._route(peer, local)
+        except OSError:
+            return True
+        return False
 
     def _try(self, transmit: Transmit, segment_size: int | None) -> int:
         """Send with one call; 0, or the errno that prevented it."""

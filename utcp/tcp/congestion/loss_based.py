@@ -38,7 +38,7 @@ class LossBased(CongestionController):
             if self.ssthresh == UNLIMITED:  # the first slow start
                 self._hystart.on_ack(sample)
                 if self._hystart.over:
-                    self.ssthresh = self.cwnd
+                    self.ssthresh = max(self.cwnd, 2 * self.mss)
             if sample.acked and sample.limited:
                 self._grow(sample)
         self._validate(sample)

@@ -209,7 +209,7 @@ def main() -> None:
             cells = measure(wanted, arguments.duration, arguments.jobs, kernel=not skipped, progress=progress)
             if arguments.kernel_from:
                 path_report.take_kernel(cells, json.loads(arguments.kernel_from.read_text()))
-            result = {"benchmark": "paths", **where, "goal": path_report.GOAL, "cells": cells}
+            result = {"benchmark": "paths", **where, "goals": path_report.GOALS, "cells": cells}
             text = path_report.goodput(result, list(CONTROLLERS), KERNELS)
         document = json.dumps(result, indent=1) + "\n"
         if arguments.write:

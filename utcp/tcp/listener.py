@@ -202,8 +202,8 @@ class Listener:
         syn = None if mss is None else self._remembered_syn(stack, segment, key, mss, now)
         if syn is None:
             counters.syncookies_failed += 1
-            # It comes from behind a segment that is missing: text, or the ACK of a SYN-ACK that came twice. A reset would
-            # end what its sender only has to send again.
+            # It comes from behind a segment that is missing: text, or the ACK of a SYN-ACK that came twice. A reset
+            # would end what its sender only has to send again.
             return cookies.is_marked(key, iss, now)
         if len(self.queue) >= self.backlog:
             counters.listen_overflows += 1

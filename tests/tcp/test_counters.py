@@ -255,8 +255,13 @@ CASES: dict[str, tuple[Reach, Step, dict[str, int]]] = {
     ),
     "no such cookie": (
         after(lambda: listening(syn_cookies="always"), another_syn),
-        another_ack(77),
+        another_ack(1 + (1 << 25)),
         {"TcpExtSyncookiesFailed": 1, "TcpOutRsts": 1},
+    ),
+    "the mark of a cookie": (
+        after(lambda: listening(syn_cookies="always"), another_syn),
+        another_ack(77),
+        {"TcpExtSyncookiesFailed": 1},
     ),
     # attacks
     "ACK of nothing": (established, receives(". 1:1 ack 5000"), {"TcpExtTCPChallengeACK": 1}),

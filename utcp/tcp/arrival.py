@@ -27,7 +27,7 @@ _TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
 def segment_arrives(connection: Connection, segment: Segment, now: float) -> None:
     """RFC 9293 3.10.7.3 (SYN_SENT) and 3.10.7.4 (the states after it)."""
     receive = connection.receive_side
-    receive.segs_in += 1
+    receive.note_segment()
     if connection.state == SYN_SENT:
         _arrives_in_syn_sent(connection, segment, now)
     elif (
@@ -365,8 +365,7 @@ def _process_text(connection: Connection, seq: int, payload: bytes, fin: bool, n
         connection.reset_peer(connection.undelivered("the peer sent data after close()"), now)
         return
     if payload:
-        receive.data_segs_in += 1
-        receive.last_data_at = now
+        receive.note_text(now)
     advanced = receive.accept(seq, payload, fin)
     if advanced and receive.readable:
         if now >= receive.round_ends:

@@ -9,10 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from utcp.config import Config
-from utcp.errors import (
-    ConnectionAborted,
-    InvalidState,
-)
+from utcp.errors import ConnectionAborted, InvalidState
 from utcp.tcp import event, state
 from utcp.tcp.congestion import controller
 from utcp.tcp.info import ConnectionInfo, info_of
@@ -36,12 +33,7 @@ from utcp.tcp.state import (
 )
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
-from utcp.tcp.timers import (
-    KEEPALIVE,
-    LINGER,
-    USER_TIMEOUT,
-    Timers,
-)
+from utcp.tcp.timers import KEEPALIVE, LINGER, USER_TIMEOUT, Timers
 from utcp.tcp.transmit import Buffer
 from utcp.wire import ACK, CWR, ECE, RST, Segment
 from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
@@ -252,7 +244,9 @@ class Connection:
         """Take the peer's SYN or SYN-ACK: its ISN, window and options, as far as we offer them too."""
         send, receive, config = self.send_side, self.receive_side, self.config
         receive.synchronize(syn.seq)
-        self.sack = self.recovery.sack = receive.sack = config.sack and syn.sack_permitted
+        self.sack = config.sack and syn.sack_permitted
+        self.recovery.use_sack(self.sack)
+        receive.use_sack(self.sack)
         # Who has sent a SYN without asking, as the second and later are, must not mark (RFC 3168 6.1.1).
         asked = config.ecn == "request" and not self.total_retransmits
         agreed = syn.flags & (ECE | CWR) == (ECE if syn.flags & ACK else ECE | CWR)
@@ -474,7 +468,7 @@ class Connection:
         )
         if self.state != SYN_RCVD:
             self.stack.counters.estab_resets += 1
-        self.send_side.segs_out += 1
+        self.send_side.note_segment(False)
         self.stack.put(self.remote, segment, now)
         self.finish(error, now)
 

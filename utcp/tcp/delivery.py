@@ -164,6 +164,10 @@ class Delivery:
         if self._newest is None or departure.at >= self._newest.at:
             self._newest = departure
 
+    def lose(self, size: int) -> None:
+        """`size` octets are taken for lost."""
+        self.lost += size
+
     def app_limited(self, in_flight: int) -> None:
         """The application has nothing more to send, though there would be room (draft-ietf-ccwg-bbr, 4.1.2.4)."""
         self._app_limited_until = self.delivered + in_flight or 1

@@ -91,7 +91,7 @@ def _bare_fin_or_ack(connection: Connection, now: float, outbox: Outbox) -> None
         send.advance(0, True, False)
         departure = connection.recovery.depart(now)
         connection.recovery.sent(1, departure)
-        departure.in_flight = connection.recovery.in_flight
+        connection.recovery.flushed(departure, False, True)
         connection.timers.stop(PROBE)
         connection.last_sent = now
     elif receive.ack_due == NOW:
@@ -151,9 +151,7 @@ def _put(
     stack = connection.stack
     stack.counters.out_segs += 1
     send = connection.send_side
-    send.segs_out += 1
-    if payload is not None:
-        send.data_segs_out += 1
+    send.note_segment(payload is not None)
     if stack.observer is not None:
         stack.observer.segment_sent(connection.remote, [header] if payload is None else [header, payload], now)
     return outbox.add(connection.remote, header, payload, size, after, ecn)
@@ -248,7 +246,7 @@ class _Burst:
         size = payload + fin
         seq = (send.iss + start) & MASK
         connection.note_retransmission(seq, size, self._now)
-        send.bytes_retrans += payload
+        send.note_resent(payload)
         connection.recovery.resent(start, size, self._depart())
         connection.pacer.sent(size)
         self._segment(seq, offset, payload, fin)
@@ -386,8 +384,7 @@ class _Burst:
         flags, ecn = ACK, NOT_ECT
         if connection.ecn and size and not probe:  # RFC 3168 6.1.1-6.1.6: new data only, and no window probe
             ecn = ECN_CAPABLE
-            if connection.recovery.reduced:
-                connection.recovery.reduced = False
+            if connection.recovery.take_reduced():
                 flags |= CWR
         self._segment(seq, offset, size, fin, flags, ecn)
 
@@ -460,7 +457,7 @@ def _send_syn(connection: Connection, now: float) -> None:
         ts_ecr=receive.ts_recent if timestamps else None,
     )
     receive.acknowledged()
-    send.segs_out += 1
+    send.note_segment(False)
     connection.stack.put(connection.remote, segment, now)
 
 

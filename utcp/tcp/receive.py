@@ -116,7 +116,22 @@ class ReceiveSide:
         self._quick_acks = _QUICK_ACKS
         self._tuning = BufferTuning()
 
+    # ------------------------------------------------------------------ what is counted
+
+    def note_segment(self) -> None:
+        """A segment of any kind arrived."""
+        self.segs_in += 1
+
+    def note_text(self, now: float) -> None:
+        """One with text did, and was acceptable."""
+        self.data_segs_in += 1
+        self.last_data_at = now
+
     # ------------------------------------------------------------------ opening
+
+    def use_sack(self, sack: bool) -> None:
+        """The handshake has settled whether the peer is told what is held out of order."""
+        self.sack = sack
 
     def synchronize(self, irs: int) -> None:
         """The peer's SYN has this number."""

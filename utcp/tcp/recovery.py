@@ -149,6 +149,16 @@ class Recovery:
             self.rack.sent(departure)
         return departure
 
+    def use_sack(self, sack: bool) -> None:
+        """The handshake has settled whether the peer tells what it holds out of order."""
+        self.sack = sack
+
+    def take_reduced(self) -> bool:
+        """Whether the peer is to hear now that the window was reduced (CWR); it is then taken as told."""
+        reduced = self.reduced
+        self.reduced = False
+        return reduced
+
     def discard(self) -> None:
         """Nothing will be sent any more."""
         self.rack.discard()
@@ -381,7 +391,7 @@ class Recovery:
         return total
 
     def _note_lost(self, run: Run, size: int, now: float) -> None:
-        self.delivery.lost += size
+        self.delivery.lose(size)
         if run.sent > 1:
             self._counters.lost_retransmits += -(-size // self._congestion.mss)
         self._congestion.on_lost(size, run.departure, now)

@@ -117,6 +117,18 @@ class SendSide:
         """Octets that `append` accepts."""
         return max(0, self._limit - (self.queued - self.acked))
 
+    # ------------------------------------------------------------------ what is counted
+
+    def note_segment(self, text: bool) -> None:
+        """A segment leaves, with text or without."""
+        self.segs_out += 1
+        if text:
+            self.data_segs_out += 1
+
+    def note_resent(self, size: int) -> None:
+        """`size` payload octets leave again."""
+        self.bytes_retrans += size
+
     # ------------------------------------------------------------------ the queue
 
     def grow(self, size: int) -> None:

@@ -51,7 +51,7 @@ def flood(count: int, seed: int = 1, *, client: bool = True, **knobs: object) ->
         asked += 1
         return 1472
 
-    stack = Stack(Config(**knobs), secret=bytes(16), mtu=mtu)  # type: ignore[arg-type]
+    stack = Stack(Config(**knobs), secret=bytes(16), mtu=mtu)  # type: ignore[arg-type]  # fields of Config, by name
     outcome = Outcome(stack)
     listener = stack.listen(80, 0.0)
     honest = Stack(secret=bytes(range(16)))

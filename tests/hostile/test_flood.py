@@ -87,7 +87,7 @@ def test_many_hosts_get_what_their_paths_carry() -> None:
 def test_who_proves_his_address_is_asked_for_after_all() -> None:
     """The completing ACK of a cookie: from then on the connection uses what the path carries."""
     for mtu, mss in ((9000, 8932), (1300, 1280)):
-        stack = Stack(secret=bytes(16), mtu=lambda remote, mtu=mtu: mtu)  # type: ignore[misc]
+        stack = Stack(secret=bytes(16), mtu=lambda remote, mtu=mtu: mtu)  # type: ignore[misc]  # a loop variable, bound
         stack.listen(80, 0.0)
         syn = Segment(50000, 80, 7, 0, SYN, 65535, mss=8980)
         for number in range(4096 + 1):

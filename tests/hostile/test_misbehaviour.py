@@ -174,7 +174,7 @@ def test_silent_peer_of_a_closed_connection_is_given_up() -> None:
 @pytest.mark.parametrize("port", [80, 50000])
 def test_land(mode: str, port: int) -> None:
     """A SYN that seems to come from ourselves (CVE-1999-0016): a few segments to ourselves, and no connection."""
-    stack = Stack(Config(syn_cookies=mode), secret=SECRET)  # type: ignore[arg-type]
+    stack = Stack(Config(syn_cookies=mode), secret=SECRET)  # type: ignore[arg-type]  # one of the three modes
     listener = stack.listen(80, START)
     now = START
     stack.receive_datagram(encode(Segment(port, 80, 7, 0, SYN, 65535, mss=1000, ts_val=1, ts_ecr=0)), "ourselves", now)

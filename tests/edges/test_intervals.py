@@ -39,7 +39,7 @@ def test_time_wait_answers_again_when_the_interval_is_over() -> None:
 
 def test_time_wait_answers_at_once_on_a_clock_that_begins_at_zero() -> None:
     table = TimeWaitTable(60.0)
-    table.add(("peer", 80, 50000), 0.0, 1, 1, 0, 0, 0, 0, False)
+    table.add(("peer", 80, 50000), 0.0, 1, 1, 0, 0, 0, False)
     assert table.may_answer(("peer", 80, 50000), 0.0, 0.5)
 
 

@@ -263,6 +263,7 @@ class Stack:
         else:
             return
         timestamps = record.timestamps
+        ts_offset = self.sequence_numbers.initial(*key, now)[1] if timestamps else 0
         self.put(
             key[0],
             Segment(
@@ -272,7 +273,7 @@ class Stack:
                 record.rcv_nxt,
                 ACK,
                 record.window,
-                ts_val=(int(now * 1000) + record.ts_offset) & MASK if timestamps else None,
+                ts_val=(int(now * 1000) + ts_offset) & MASK if timestamps else None,
                 ts_ecr=record.ts_recent if timestamps else None,
             ),
             now,
@@ -444,7 +445,6 @@ class Stack:
             connection.send_side.snd_nxt,
             receive.rcv_nxt,
             receive.ts_recent,
-            connection.ts_offset,
             receive.window_field,
             receive.shift,
             connection.timestamps,

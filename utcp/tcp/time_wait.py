@@ -1,31 +1,53 @@
 """TIME_WAIT: a table of compact records (RFC 9293 3.6.1, MUST-13).
 
-2 MSL is the same for all, so the records stand in order of expiry: a restart moves one to the back, expiry walks from
-the front. No timer, object or buffer per entry.
+2 MSL is the same for all, so the records expire in the order in which they came: a restart moves one to the back,
+expiry walks from the front. No timer, object or buffer per entry.
+
+A storm of closes leaves many records, so each is two integers. The one is the connection's code: the remote's number,
+the remote port and the local port. The other is the packed record, because an int of 22 octets takes 48 bytes, and
+bytes of 22 octets take 64. What can be had otherwise is not kept: the timestamps' offset follows from the connection
+(`SequenceNumbers.initial`), and the time of the next answer is known of those only that have answered lately.
 """
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterator
+from math import ceil
 from struct import Struct
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from utcp.tcp.transmit import Remote
 
 ConnectionKey: TypeAlias = tuple[Remote, int, int]
 """(remote, remote port, local port)."""
 
-_RECORD: Final = Struct("=ddIIIIHB?")
+_RECORD: Final = Struct(">QIIIHB")
+"""When it expires, in ticks; SND.NXT, RCV.NXT and TS.Recent; the window; its shift and, in one octet with it, whether
+there are timestamps."""
+_pack: Final = _RECORD.pack
+_to_int: Final = int.from_bytes
+_TIMESTAMPS: Final = 0x10
+"""Above the shift, which is 14 at most."""
+_BELOW_EXPIRY: Final = 8 * (_RECORD.size - 8)
+"""The bits below the time of expiry."""
+_TICKS_PER_SECOND: Final = 2.0**20
+"""A power of two: multiplying rounds nothing, so that no record expires early, and none a microsecond late."""
+_PORT: Final = 1 << 16
+"""To multiply with it takes less time than to shift by 16 bits. The last step to a code is `|` and not `+`: a sum has
+room for a carry, with which an int of six octets takes 48 bytes, not 32."""
+_FOREVER: Final = 2.0**32
+_STALE_PLACES: Final = 64
+"""So many stale places are not worth a sweep, however few the records."""
+_ANSWERS: Final = 64
+"""So many times of next answers are not worth a look for those that have passed."""
 
 
 class TimeWait(NamedTuple):
     """What is left of a connection: enough to answer for it. `window` is the raw field of its last ACK."""
 
     expires: float
-    next_answer: float
     snd_nxt: int
     rcv_nxt: int
     ts_recent: int
-    ts_offset: int
     window: int
     shift: int
     timestamps: bool
@@ -39,20 +61,29 @@ class TimeWait(NamedTuple):
 class TimeWaitTable:
     """The connections in TIME_WAIT, for `duration` seconds (2 MSL) each."""
 
-    __slots__ = ("_records", "duration")
+    __slots__ = ("_next_answers", "_order", "_prune_at", "_records", "_remotes", "_stale", "duration")
 
     def __init__(self, duration: float) -> None:
-        self.duration = duration
-        self._records: OrderedDict[ConnectionKey, bytes] = OrderedDict()
+        self.duration = min(duration, _FOREVER)  # in ticks, infinity has no number
+        self._records: dict[int, int] = {}
+        self._remotes = _Remotes()
+        self._order: deque[int] = deque()
+        """Codes, those that expire first in front. One that was restarted or removed leaves a stale place behind."""
+        self._stale: dict[int, int] = {}
+        """Of a code, how many of its places are stale: always the foremost ones."""
+        self._next_answers: dict[int, float] = {}
+        self._prune_at = _ANSWERS
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __contains__(self, key: ConnectionKey) -> bool:
-        return key in self._records
+        remote, remote_port, local_port = key
+        number = self._remotes.numbers.get(remote)
+        return number is not None and (number * _PORT + remote_port) * _PORT | local_port in self._records
 
     def __iter__(self) -> Iterator[ConnectionKey]:
-        return iter(self._records)
+        return map(self._key, self._in_order())
 
     def add(
         self,
@@ -61,39 +92,64 @@ class TimeWaitTable:
         snd_nxt: int,
         rcv_nxt: int,
         ts_recent: int,
-        ts_offset: int,
         window: int,
         shift: int,
         timestamps: bool,
     ) -> None:
         """Reserve `key` for 2 MSL from `now`."""
-        self._records[key] = _RECORD.pack(
-            now + self.duration, 0.0, snd_nxt, rcv_nxt, ts_recent, ts_offset, window, shift, timestamps
-        )
+        remote, remote_port, local_port = key
+        remotes = self._remotes
+        number = remotes.numbers.get(remote)
+        if number is None:
+            number = remotes.add(remote)
+        code: Any = (number * _PORT + remote_port) * _PORT | local_port  # Any: one object, where it is compiled too
+        records = self._records
+        if code in records:
+            self._leave_place(code)
+        else:
+            remotes.records[number] += 1
+        expires = ceil((now + self.duration) * _TICKS_PER_SECOND)
+        flags = shift + _TIMESTAMPS if timestamps else shift
+        records[code] = _to_int(_pack(expires, snd_nxt, rcv_nxt, ts_recent, window, flags), "big")
+        self._order.append(code)
 
     def restore(self, key: ConnectionKey, record: TimeWait, now: float) -> None:
         """Reserve `key` again, for 2 MSL from `now`."""
-        self._records[key] = _RECORD.pack(*record._replace(expires=now + self.duration))
+        self.add(key, now, *record[1:])
 
     def get(self, key: ConnectionKey) -> TimeWait | None:
-        record = self._records.get(key)
-        return None if record is None else TimeWait._make(_RECORD.unpack(record))
+        remote, remote_port, local_port = key
+        number = self._remotes.numbers.get(remote)
+        if number is None:
+            return None
+        record = self._records.get((number * _PORT + remote_port) * _PORT | local_port)
+        return None if record is None else _unpack(record)
 
     def restart(self, key: ConnectionKey, now: float, ts_recent: int) -> None:
         """The peer's FIN came again: its 2 MSL begin anew (RFC 9293 3.10.7.4, eighth check)."""
-        record = TimeWait._make(_RECORD.unpack(self._records.pop(key)))
+        record = _unpack(self._records[self._code(key)])
         self.restore(key, record._replace(ts_recent=ts_recent), now)
 
     def may_answer(self, key: ConnectionKey, now: float, interval: float) -> bool:
         """Whether a segment that proves nothing may get an ACK: one per `interval` seconds (RFC 5961 7)."""
-        record = TimeWait._make(_RECORD.unpack(self._records[key]))
-        if now < record.next_answer:
+        code = self._code(key)
+        answers = self._next_answers
+        next_answer = answers.get(code)
+        if next_answer is not None and now < next_answer:
             return False
-        self._records[key] = _RECORD.pack(*record._replace(next_answer=now + interval))
+        if len(answers) >= self._prune_at:
+            answers = {other: due for other, due in answers.items() if due > now}
+            self._next_answers = answers
+            self._prune_at = 2 * len(answers) + _ANSWERS
+        answers[code] = now + interval
         return True
 
     def remove(self, key: ConnectionKey) -> None:
-        del self._records[key]
+        code = self._code(key)
+        self._leave_place(code)
+        self._drop(code)
+        if not self._records:
+            self._clear()
 
     def seconds_left(self, key: ConnectionKey, now: float) -> float | None:
         """How long `key` is still reserved; None when it is not."""
@@ -102,17 +158,120 @@ class TimeWaitTable:
 
     def next_expiry(self) -> float | None:
         """When the oldest record goes."""
-        for record in self._records.values():
-            return TimeWait._make(_RECORD.unpack(record)).expires
-        return None
+        if self._stale:
+            self._skip_stale_places()
+        return (self._records[self._order[0]] >> _BELOW_EXPIRY) / _TICKS_PER_SECOND if self._order else None
 
     def take_expired(self, now: float) -> list[ConnectionKey]:
         """Drop the records whose 2 MSL have passed."""
         expired: list[ConnectionKey] = []
-        for key, record in self._records.items():
-            if TimeWait._make(_RECORD.unpack(record)).expires > now:
+        order, records = self._order, self._records
+        ticks = now * _TICKS_PER_SECOND
+        while records:
+            if self._stale:
+                self._skip_stale_places()
+            code = order[0]
+            if records[code] >> _BELOW_EXPIRY > ticks:
                 break
-            expired.append(key)
-        for key in expired:
-            del self._records[key]
+            del order[0]
+            expired.append(self._drop(code))
+        if expired and not records:
+            self._clear()
         return expired
+
+    def _code(self, key: ConnectionKey) -> int:
+        """Of a key that is in the table."""
+        remote, remote_port, local_port = key
+        return (self._remotes.numbers[remote] * _PORT + remote_port) * _PORT | local_port
+
+    def _key(self, code: int) -> ConnectionKey:
+        return self._remotes.remotes[code >> 32], code >> 16 & 0xFFFF, code & 0xFFFF
+
+    def _drop(self, code: int) -> ConnectionKey:
+        """The key of a record that is dropped."""
+        del self._records[code]
+        if self._next_answers:
+            self._next_answers.pop(code, None)
+        number = code >> 32
+        remotes = self._remotes
+        remote = remotes.remotes[number]
+        remotes.records[number] -= 1
+        if not remotes.records[number]:
+            remotes.forget(number)
+        return remote, code >> 16 & 0xFFFF, code & 0xFFFF
+
+    def _clear(self) -> None:
+        """The last record is gone. What has been emptied keeps the room that it once needed: that goes as well."""
+        self._records = {}
+        self._remotes = _Remotes()
+        self._order = deque()
+        self._stale = {}
+        self._next_answers = {}
+        self._prune_at = _ANSWERS
+
+    def _in_order(self) -> Iterator[int]:
+        """The codes that are in the table, those that expire first in front."""
+        stale = dict(self._stale)
+        for code in self._order:
+            places = stale.get(code, 0)
+            if places:
+                stale[code] = places - 1
+            else:
+                yield code
+
+    def _leave_place(self, code: int) -> None:
+        """The place of `code` in the order is stale. They are swept out when they are half of all, so that whoever
+        repeats a FIN or a SYN without end makes neither memory nor, on average, work grow."""
+        self._stale[code] = self._stale.get(code, 0) + 1
+        if len(self._order) > 2 * len(self._records) + _STALE_PLACES:
+            self._order = deque(self._in_order())
+            self._stale = {}
+
+    def _skip_stale_places(self) -> None:
+        """Let the first place be that of the record that expires first."""
+        stale, order = self._stale, self._order
+        while stale and (places := stale.get(order[0], 0)):
+            code = order.popleft()
+            if places == 1:
+                del stale[code]
+            else:
+                stale[code] = places - 1
+
+
+class _Remotes:
+    """Small numbers for the remotes that have records; a remote without any is forgotten, its number given anew."""
+
+    __slots__ = ("_free", "numbers", "records", "remotes")
+
+    def __init__(self) -> None:
+        self.numbers: dict[Remote, int] = {}
+        self.remotes: list[Remote] = []
+        """By number; None for one that is free."""
+        self.records: list[int] = []
+        """How many each has, by number."""
+        self._free: list[int] = []
+
+    def add(self, remote: Remote) -> int:
+        """A number for `remote`, which has none and no record yet."""
+        if self._free:
+            number = self._free.pop()
+            self.remotes[number] = remote
+        else:
+            number = len(self.remotes)
+            self.remotes.append(remote)
+            self.records.append(0)
+        self.numbers[remote] = number
+        return number
+
+    def forget(self, number: int) -> None:
+        """The remote of this number has no record any more."""
+        del self.numbers[self.remotes[number]]
+        self.remotes[number] = None
+        self._free.append(number)
+
+
+def _unpack(record: int) -> TimeWait:
+    expires, snd_nxt, rcv_nxt, ts_recent, window, flags = _RECORD.unpack(record.to_bytes(_RECORD.size, "big"))
+    shift = flags & (_TIMESTAMPS - 1)
+    expires /= _TICKS_PER_SECOND
+    return TimeWait._make((expires, snd_nxt, rcv_nxt, ts_recent, window, shift, flags >= _TIMESTAMPS))

@@ -1,17 +1,21 @@
 """Imports point one way: wire <- tcp <- udp, testing, trace <- aio <- cli (DESIGN 3)."""
 
 import ast
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import utcp
+import utcp.tcp
 
 ROOT = Path(utcp.__file__).parent
 
 # A room imports itself and rooms of a lower rank. What stands directly in utcp/ has a rank too.
 RANKS = {
+    "_compiled": -1,
     "_lazy": 0,
     "config": 0,
     "errors": 0,
@@ -103,6 +107,18 @@ def test_sans_io_rooms_import_only_what_is_pure(module: Path) -> None:
 def test_config_and_errors_import_nothing_of_ours() -> None:
     for name in ("config.py", "errors.py"):
         assert not [imported for imported in imports(ROOT / name) if imported.startswith("utcp")]
+
+
+def test_the_variant_that_was_asked_for_runs() -> None:
+    """All of `wire` and `tcp` is compiled, or nothing; and CI's compiled run is one."""
+    suffixes = {
+        Path(str(module.__file__)).suffix
+        for name, module in list(sys.modules.items())
+        if name.startswith(("utcp.wire", "utcp.tcp")) and name != "utcp.tcp.observer"  # it is for others to subclass
+    }
+    assert suffixes == ({".so"} if utcp.tcp.COMPILED else {".py"})
+    wanted = os.environ.get("UTCP_COMPILE")
+    assert wanted is None or (wanted == "1") == utcp.tcp.COMPILED
 
 
 def test_no_room_has_become_a_warehouse() -> None:

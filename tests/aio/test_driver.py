@@ -12,6 +12,7 @@ from utcp import Config, Endpoint, Transport
 from utcp.aio import driver as driver_module
 from utcp.aio.driver import Driver
 from utcp.tcp.observer import Observer
+from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.udp.base import SendError
 from utcp.udp.link import UdpLink
@@ -163,7 +164,7 @@ async def test_the_timer_never_spins(peers: Peers, monkeypatch: pytest.MonkeyPat
     driver = peers.client.driver
     monkeypatch.setattr(driver.link, "now", lambda: 100.0)
     for deadline in (99.0, 100.0, 100.0001, 100.0011, 100.5):
-        monkeypatch.setattr(driver.stack, "next_timeout", lambda deadline=deadline: deadline)
+        monkeypatch.setattr(Stack, "next_timeout", lambda _, deadline=deadline: deadline)
         if driver._timer is not None:
             driver._timer.cancel()
         driver._timer = None

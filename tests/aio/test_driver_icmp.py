@@ -121,7 +121,7 @@ async def test_an_error_heard_of_while_sending_is_told_at_once(
     driver = peers.client.driver
     link = link_of(peers.client)
     refused = link.remote(("127.0.0.1", closed_port()))
-    monkeypatch.setattr(driver.stack, "datagrams_to_send", lambda _: [Transmit(refused, [b"x"], 1)] * 2)
+    monkeypatch.setattr(Stack, "datagrams_to_send", lambda *_: [Transmit(refused, [b"x"], 1)] * 2)
     driver.flush()
     assert [code for _, code, _, _ in told.errors] == [errno.ECONNREFUSED] * 2
     monkeypatch.undo()

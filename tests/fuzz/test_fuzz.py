@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS, receive_datagrams
+from tests.variant import interpreted_only
 from utcp.tcp.connection import Connection
 from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.stack import Stack
@@ -72,6 +73,7 @@ BREAKAGES = {
 }
 
 
+@interpreted_only
 @pytest.mark.parametrize("breakage", BREAKAGES)
 def test_broken_promises_are_noticed(monkeypatch: pytest.MonkeyPatch, breakage: str) -> None:
     """The targets are worth running: a broken stack does not get through the seeds."""

@@ -21,7 +21,7 @@ class Marks:
     def __init__(self, t: Script) -> None:
         self.sent: list[tuple[Segment, int]] = []
         self.trains: list[Transmit] = []
-        flush = t.stack.datagrams_to_send
+        flush = t.flush
 
         def recording(now: float) -> list[Transmit]:
             trains = flush(now)
@@ -29,7 +29,7 @@ class Marks:
             self.sent += [(decode(datagram), train.ecn) for train in trains for datagram in train.datagrams()]
             return trains
 
-        t.stack.datagrams_to_send = recording  # type: ignore[method-assign]
+        t.flush = recording
 
     def take(self) -> list[tuple[Segment, int]]:
         sent, self.sent = self.sent, []

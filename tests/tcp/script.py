@@ -275,6 +275,8 @@ class Script:
             mtu=None if mtu is None else lambda remote: self.mtu,
             observer=self.watch,
         )
+        self.flush = self.stack.datagrams_to_send
+        """How segments are fetched: a test may look at what the trace does not show."""
         self.keepalive = self.stack.config.keepalive
         """Keepalive probes, whose SEQ is SND.NXT - 1, may leave."""
         self.trace: list[str] = []
@@ -481,7 +483,7 @@ class Script:
         __tracebackhide__ = True
         self.stack.take_ready()
         broken = None
-        for transmit in self.stack.datagrams_to_send(self.now):
+        for transmit in self.flush(self.now):
             for datagram in transmit.datagrams():
                 segment = decode(datagram)
                 flow = self.flow_to(segment.dst_port, segment.src_port, remote=transmit.remote)

@@ -13,7 +13,8 @@ from utcp.tcp.receive import DELAYED
 from utcp.tcp.state import CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RCVD, SYN_SENT
 from utcp.tcp.timers import DELAYED_ACK, LINGER, PERSIST, PROBE, REORDER, RETRANSMIT, USER_TIMEOUT
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
-from utcp.wire import ACK, CWR, ECE, FIN, RST, SYN, URG, Segment
+from utcp.tcp.transmit import Buffer
+from utcp.wire import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, Segment
 from utcp.wire.segment import CONGESTION_EXPERIENCED
 from utcp.wire.seq import HALF, MASK, diff, lt
 
@@ -26,6 +27,14 @@ _TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
 
 def segment_arrives(connection: Connection, segment: Segment, now: float) -> None:
     """RFC 9293 3.10.7.3 (SYN_SENT) and 3.10.7.4 (the states after it)."""
+    if (
+        segment.payload
+        and segment.flags | PSH == ACK | PSH
+        and not segment.sack_blocks
+        and segment.ecn != CONGESTION_EXPERIENCED
+        and stretch_arrives(connection, segment, 1, len(segment.payload), now)
+    ):
+        return
     receive = connection.receive_side
     receive.note_segment()
     if connection.state == SYN_SENT:
@@ -41,6 +50,40 @@ def segment_arrives(connection: Connection, segment: Segment, now: float) -> Non
     else:
         # Header prediction: what is next in order, or a pure ACK, is acceptable in every synchronized state.
         _accept(connection, segment, True, now)
+
+
+def stretch_arrives(connection: Connection, segment: Segment, count: int, size: int, now: float) -> bool:
+    """Header prediction for text. `segment` is `count` segments that came as a train: in order, with ACK and perhaps
+    PSH, with no option but timestamps, of `size` octets each but for the last, which may be shorter. They are processed
+    as if each had come by itself.
+
+    False: nothing was done, because they need decisions.
+    """
+    send, receive = connection.send_side, connection.receive_side
+    seq = segment.seq
+    srtt = connection.rtt.srtt or 0.0
+    if (
+        (connection.state != ESTABLISHED and connection.state != FIN_WAIT_2)
+        or connection.closed_by_user
+        or seq != receive.rcv_nxt
+        or len(segment.payload) >= receive.window
+        or not receive.expects_stretch(now, srtt)
+        or (segment.ack - send.snd_una) & MASK > send.flight_size
+        or not _timestamp_is_plain(connection, segment)
+    ):
+        return False
+    receive.note_segments(count)
+    connection.last_heard = now
+    connection.keepalive_probes = 0
+    segment.seq = (seq + (count - 1) * size) & MASK  # SND.WL1: the window is that of the last one
+    if not send.hears_nothing_new(segment.seq, segment.ack, segment.window):
+        _process_ack(connection, segment, now)
+    if connection.timestamps and segment.ts_val is not None and (receive.last_ack_sent - seq) & MASK < HALF:
+        receive.take_timestamp(segment.ts_val, now)
+    receive.accept_stretch(segment.payload, count, size, now, srtt)
+    connection.tell(event.READABLE)
+    _see_to_ack(connection, now)
+    return True
 
 
 def _timestamp_is_plain(connection: Connection, segment: Segment) -> bool:
@@ -289,7 +332,7 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
         _after_advance(connection, now)
     else:
         changed = send.update_window(segment.seq, ack, window)
-        if (flight_size or connection.recovery.probe.under_way or segment.sack_blocks) and not send.probe:
+        if (flight_size or connection.recovery.probe_under_way or segment.sack_blocks) and not send.probe:
             plain = not changed and not segment.payload and not segment.flags & FIN
             if plain or segment.sack_blocks or segment.flags & ECE:
                 _acknowledged(connection, segment, 0, 0, plain, now)
@@ -327,8 +370,8 @@ def _acknowledged(
         if elapsed < HALF:
             echo_age = elapsed / 1000
     recovery.on_ack(advance, acked, blocks, duplicate, ece, echo_age, now)
-    probe = recovery.mtu_probe
-    if probe.under_way and probe.is_over(recovery.board.una):
+    probe = recovery.mtu_probe_over()
+    if probe is not None:
         connection.mtu_probe_over(probe.size, probe.arrived, now)
     _follow_congestion(connection)
 
@@ -354,7 +397,7 @@ def _after_advance(connection: Connection, now: float) -> None:
         connection.leave(now)
 
 
-def _process_text(connection: Connection, seq: int, payload: bytes, fin: bool, now: float) -> None:
+def _process_text(connection: Connection, seq: int, payload: Buffer, fin: bool, now: float) -> None:
     """Seventh and eighth check: text and FIN of an acceptable segment."""
     receive = connection.receive_side
     if connection.state not in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2):
@@ -379,8 +422,16 @@ def _process_text(connection: Connection, seq: int, payload: bytes, fin: bool, n
             connection.enter(CLOSING, now)
         else:
             connection.enter_time_wait(now)
+    _see_to_ack(connection, now)
+
+
+def _see_to_ack(connection: Connection, now: float) -> None:
+    """Text arrived: an ACK may be due, now or later."""
+    receive = connection.receive_side
     if receive.ack_due == DELAYED and connection.config.delayed_ack:
         if not connection.timers.is_set(DELAYED_ACK):
-            connection.set_timer(DELAYED_ACK, now + connection.config.delayed_ack)
+            # The flush schedules it: by then a reply may have taken the ACK along.
+            connection.timers.set(DELAYED_ACK, now + connection.config.delayed_ack)
+            connection.touch()
     elif receive.ack_due:
         connection.ack_now()

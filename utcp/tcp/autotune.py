@@ -8,10 +8,13 @@ doubles its rate with every round trip (RFC 5681 3.1).
 from math import inf
 from typing import Final
 
+from utcp._compiled import mypyc_attr
+
 _SHORTEST_ROUND: Final = 0.001
 """Seconds: event loops time to a millisecond."""
 
 
+@mypyc_attr(acyclic=True)
 class BufferTuning:
     """Measures one round trip after the other. Times are in seconds."""
 

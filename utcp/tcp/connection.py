@@ -58,6 +58,7 @@ class Connection:
     __slots__ = (
         "_events",
         "_path",
+        "_path_mtu",
         "closed_by_user",
         "config",
         "congestion",
@@ -86,7 +87,6 @@ class Connection:
         "opened_at",
         "pacer",
         "passive",
-        "path_mtu",
         "peer_mss",
         "probe_due",
         "probes",
@@ -162,11 +162,11 @@ class Connection:
         """The effective send MSS: payload of a full-sized segment, timestamps already subtracted."""
         self.peer_mss = self.receive_mss
         """The largest payload that the peer says it takes."""
-        self.path_mtu = PathMtu(self.mss)
+        self._path_mtu: PathMtu | None = None
         self.congestion = controller(config.congestion_control, self.mss, iss)
         self.recovery = Recovery(self.congestion, self.rtt, stack.counters, now)
         self.pacer = Pacer(now)
-        self.timers = Timers()
+        self.timers = Timers(self)
         self.ts_offset = ts_offset
         self.window_scaling = False
         self.timestamps = False
@@ -263,8 +263,8 @@ class Connection:
         send.open_window(syn.seq, syn.window, peer_shift)
         offered = self.stack.default_mss if syn.mss is None else max(syn.mss, _MIN_SEND_MSS)
         self.peer_mss = offered
-        self.path_mtu.set_limit(min(offered, self.receive_mss) - (TIMESTAMPS_LENGTH if self.timestamps else 0))
-        self.mss = self.path_mtu.size
+        self._path_mtu = None
+        self.mss = min(offered, self.receive_mss) - (TIMESTAMPS_LENGTH if self.timestamps else 0)
         self.congestion.begin(self.mss)
 
     def establish(self, now: float) -> None:
@@ -477,6 +477,17 @@ class Connection:
         if not self.send_queue:
             return None
         return ConnectionAborted(f"Connection aborted: {reason}, {self.send_queue} octets of ours were unacknowledged")
+
+    @property
+    def path_mtu(self) -> PathMtu:
+        """The search for the segment size that the path takes: made when there is a doubt."""
+        if self._path_mtu is None:
+            self._path_mtu = PathMtu(self.mss)
+        return self._path_mtu
+
+    def mtu_probe_due(self, now: float) -> int:
+        """The size of a probe of the path MTU that may be sent now, 0 for none."""
+        return 0 if self._path_mtu is None else self._path_mtu.due(now)
 
     def mtu_probe_over(self, size: int, arrived: bool, now: float) -> None:
         """What became of a probe of the path MTU (RFC 8899 5.2)."""

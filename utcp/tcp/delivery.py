@@ -9,6 +9,8 @@ from __future__ import annotations
 from bisect import insort
 from typing import TYPE_CHECKING, Final
 
+from utcp._compiled import mypyc_attr
+
 if TYPE_CHECKING:
     from utcp.tcp.scoreboard import Run
 
@@ -21,7 +23,15 @@ class Departure:
 
     __slots__ = ("app_limited", "at", "delivered", "delivered_at", "first_sent_at", "in_flight", "lost", "runs")
 
-    def __init__(self, at: float, delivered: int, delivered_at: float, first_sent_at: float) -> None:
+    def __init__(
+        self,
+        at: float,
+        delivered: int,
+        delivered_at: float,
+        first_sent_at: float,
+        lost: int = 0,
+        app_limited: bool = False,
+    ) -> None:
         self.at = at
         """When it left."""
         self.delivered = delivered
@@ -31,9 +41,9 @@ class Departure:
         """When the flight began whose delivery this will measure."""
         self.in_flight = 0
         """Octets in flight once it had left, its own included (P.tx_in_flight)."""
-        self.lost = 0
+        self.lost = lost
         """Octets taken for lost by then in all."""
-        self.app_limited = False
+        self.app_limited = app_limited
         """The application had sent all it had: what is measured may be its speed, not the path's."""
         self.runs: list[Run] | None = None
         """The stretches of sequence space that left, in order, and some that are dealt with; None: nobody asks by time
@@ -53,6 +63,7 @@ def _start(run: Run) -> int:
     return run.start
 
 
+@mypyc_attr(acyclic=True)
 class AckSample:
     """What the sender learned from one ACK. Octets and seconds; rates in octets per second."""
 
@@ -120,6 +131,7 @@ class AckSample:
         self.app_limited = False
 
 
+@mypyc_attr(acyclic=True)
 class Delivery:
     """Counts what is delivered and lost, and measures at which rate."""
 
@@ -152,15 +164,18 @@ class Delivery:
         """Something leaves while `in_flight` octets are under way."""
         if not in_flight:
             self._first_sent_at = self.delivered_at = now
-        departure = Departure(now, self.delivered, self.delivered_at, self._first_sent_at)
-        departure.lost = self.lost
-        departure.app_limited = self._app_limited_until > 0
-        return departure
+        return Departure(
+            now, self.delivered, self.delivered_at, self._first_sent_at, self.lost, self._app_limited_until > 0
+        )
 
-    def deliver(self, size: int, departure: Departure, now: float) -> None:
-        """`size` octets of a departure have arrived."""
+    def count(self, size: int, now: float) -> None:
+        """`size` octets have arrived."""
         self.delivered += size
         self.delivered_at = now
+
+    def deliver(self, size: int, departure: Departure, now: float) -> None:
+        """`size` octets of a departure have arrived, and are to be measured."""
+        self.count(size, now)
         if self._newest is None or departure.at >= self._newest.at:
             self._newest = departure
 

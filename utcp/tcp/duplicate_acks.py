@@ -27,7 +27,3 @@ class DuplicateAcks:
             passed = min(passed, max(0, advance // mss - 1))
         self.count -= passed
         return max(0, advance - passed * mss)
-
-    def forget(self) -> None:
-        """A timeout: they tell nothing any more."""
-        self.count = 0

@@ -1,4 +1,4 @@
-"""What a connection sends when it is asked: SYN, duplicate ACKs, retransmissions, window probes, data, FIN, ACK.
+"""What a connection sends when it is asked: SYN, FIN and ACK here, and what takes more deciding in `burst.py`.
 
 One pass per connection and flush, after everything that arrived has been processed: so one ACK answers a batch
 (RFC 9293 3.10.7.4, MUST-58, MUST-59), and rides on data or FIN where there is any.
@@ -6,25 +6,18 @@ One pass per connection and flush, after everything that arrived has been proces
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from utcp.tcp.burst import Burst, pack, put
 from utcp.tcp.receive import NOW
-from utcp.tcp.recovery import OPEN, REDUCED
 from utcp.tcp.state import SYN_RCVD, SYN_SENT
-from utcp.tcp.timers import DELAYED_ACK, PACING, PERSIST, PROBE, REORDER, RETRANSMIT, USER_TIMEOUT
-from utcp.tcp.transmit import Buffer, Outbox
-from utcp.wire import ACK, CWR, ECE, FIN, HEADER_LENGTH, PSH, SYN, URG, Segment, encode
-from utcp.wire.header import HEADER, HEADER_WITH_TIMESTAMPS
-from utcp.wire.options import ALIGNED_TIMESTAMPS, TIMESTAMPS_LENGTH
-from utcp.wire.segment import ECN_CAPABLE, NOT_ECT
-from utcp.wire.seq import MASK
+from utcp.tcp.tail_loss import TailLossProbe
+from utcp.tcp.timers import PERSIST, PROBE, REORDER, RETRANSMIT, USER_TIMEOUT
+from utcp.tcp.transmit import Outbox
+from utcp.wire import ACK, CWR, ECE, FIN, SYN, Segment
 
 if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
-    from utcp.tcp.delivery import Departure
-
-_PLAIN_OFFSET: Final = HEADER_LENGTH << 10
-_TIMESTAMPS_OFFSET: Final = (HEADER_LENGTH + TIMESTAMPS_LENGTH) << 10
 
 
 def transmit(connection: Connection, now: float, outbox: Outbox) -> None:
@@ -49,7 +42,7 @@ def transmit(connection: Connection, now: float, outbox: Outbox) -> None:
         _bare_fin_or_ack(connection, now, outbox)
         _set_timers(connection, now)
         return
-    burst = _Burst(connection, now, outbox)
+    burst = Burst(connection, now, outbox)
     if receive.duplicate_acks_due:
         burst.duplicate_acks()
     if connection.tail_probe_due:
@@ -98,7 +91,7 @@ def _bare_fin_or_ack(connection: Connection, now: float, outbox: Outbox) -> None
         flags = ACK
     else:
         return
-    header = _pack(
+    header = pack(
         connection,
         seq,
         receive.rcv_nxt,
@@ -107,314 +100,7 @@ def _bare_fin_or_ack(connection: Connection, now: float, outbox: Outbox) -> None
         connection.ts_now(now),
         receive.ts_recent,
     )
-    _put(connection, header, None, len(header), now, outbox, -1)
-
-
-def _pack(
-    connection: Connection, seq: int, ack: int, flags: int, window: int, ts_val: int, ts_ecr: int, urgent: int = 0
-) -> bytes:
-    """A header without options other than timestamps."""
-    if connection.timestamps:
-        return HEADER_WITH_TIMESTAMPS.pack(
-            connection.local_port,
-            connection.remote_port,
-            seq,
-            ack,
-            _TIMESTAMPS_OFFSET | flags,
-            window,
-            0,
-            urgent,
-            ALIGNED_TIMESTAMPS,
-            ts_val,
-            ts_ecr,
-        )
-    return HEADER.pack(
-        connection.local_port, connection.remote_port, seq, ack, _PLAIN_OFFSET | flags, window, 0, urgent
-    )
-
-
-def _put(
-    connection: Connection,
-    header: bytes,
-    payload: Buffer | None,
-    size: int,
-    now: float,
-    outbox: Outbox,
-    after: int,
-    ecn: int = 0,
-) -> int:
-    """Put a segment, which carries our ACK, into a train that is not before `after`; the train's index."""
-    receive = connection.receive_side
-    if receive.ack_due:
-        receive.acknowledged()
-        connection.timers.stop(DELAYED_ACK)
-    stack = connection.stack
-    stack.counters.out_segs += 1
-    send = connection.send_side
-    send.note_segment(payload is not None)
-    if stack.observer is not None:
-        stack.observer.segment_sent(connection.remote, [header] if payload is None else [header, payload], now)
-    return outbox.add(connection.remote, header, payload, size, after, ecn)
-
-
-class _Burst:
-    """One pass over one connection: what all its segments share, and the train that the last one went into."""
-
-    __slots__ = (
-        "_ack",
-        "_connection",
-        "_departure",
-        "_held_back",
-        "_now",
-        "_outbox",
-        "_paced",
-        "_train",
-        "_ts_ecr",
-        "_ts_val",
-        "_window",
-    )
-
-    def __init__(self, connection: Connection, now: float, outbox: Outbox) -> None:
-        self._connection = connection
-        self._now = now
-        self._outbox = outbox
-        self._train = -1
-        self._departure: Departure | None = None
-        self._held_back = False
-        """By the congestion window."""
-        self._paced = False
-        """By the pacing rate."""
-        receive = connection.receive_side
-        self._window = -1  # offered with the first segment only: an edge that nobody is told of must not move
-        self._ack = receive.rcv_nxt
-        self._ts_val = connection.ts_now(now)
-        self._ts_ecr = receive.ts_recent
-
-    def duplicate_acks(self) -> None:
-        """One ACK for each segment that arrived out of order (RFC 5681 4.2). The first tells a duplicate (RFC 2883)."""
-        further = self._connection.receive_side.duplicate_acks_due - 1
-        header = self._ack_with_sack()
-        self._put(header, None, len(header))
-        if further:
-            header = self._ack_with_sack()
-        for _ in range(further):
-            self._put(header, None, len(header))
-
-    def _ack_with_sack(self) -> bytes:
-        """An ACK that tells what is held out of order (RFC 2018 4). Data segments do not: there is no room."""
-        connection = self._connection
-        receive = connection.receive_side
-        self._window = receive.offer_window()
-        ts = connection.timestamps
-        return encode(
-            Segment(
-                connection.local_port,
-                connection.remote_port,
-                connection.send_side.snd_nxt,
-                self._ack,
-                ACK | connection.ece,
-                self._window,
-                ts_val=self._ts_val if ts else None,
-                ts_ecr=self._ts_ecr if ts else None,
-                sack_blocks=receive.sack_blocks if connection.sack else (),
-            )
-        )
-
-    def retransmissions(self) -> None:
-        """What is lost, the earliest first, as far as the congestion window and the pacing rate allow."""
-        connection = self._connection
-        recovery = connection.recovery
-        while (run := recovery.board.next_lost()) is not None:
-            size = min(connection.mss, run.end - run.start)
-            in_flight = recovery.in_flight
-            if not recovery.forced and in_flight and in_flight + size > recovery.window:
-                self._held_back = True
-                return
-            if not recovery.forced and not self._pacing_allows():
-                return
-            if run.start == recovery.board.una:  # what the timer stands for is under way again
-                connection.timers.set(RETRANSMIT, self._now + connection.rtt.rto)
-            self._again(run.start, run.end - run.start)
-
-    def _again(self, start: int, size: int) -> None:
-        """Up to a segment of the `size` octets at position `start`, once more; a FIN needs no room in it."""
-        connection = self._connection
-        send = connection.send_side
-        offset = start - 1  # the SYN stands before the stream
-        payload = min(connection.mss, size, send.sent - offset)
-        fin = send.fin_sent and payload < size and offset + payload == send.sent
-        size = payload + fin
-        seq = (send.iss + start) & MASK
-        connection.note_retransmission(seq, size, self._now)
-        send.note_resent(payload)
-        connection.recovery.resent(start, size, self._depart())
-        connection.pacer.sent(size)
-        self._segment(seq, offset, payload, fin)
-
-    def tail_loss_probe(self) -> None:
-        """New data if there is any, else the last segment once more, whatever the congestion window says (RFC 8985
-        7.3)."""
-        connection = self._connection
-        send, recovery = connection.send_side, connection.recovery
-        connection.tail_probe_due = False
-        board = recovery.board
-        if not _probe_is_useful(connection):
-            return  # the batch that brought the timeout brought news as well
-        connection.stack.counters.loss_probes += 1
-        size = min(send.unsent, connection.mss, max(send.usable_window, 0))
-        resent = not size
-        if size:
-            self._first(size, send.fin_queued and size == send.unsent and size < send.usable_window)
-        else:
-            size = min(connection.mss + send.fin_sent, board.nxt - board.una)
-            start = board.tail(size)
-            self._again(start, board.nxt - start)
-        recovery.probe.sent(board.nxt, resent, connection.rtt.samples)
-        connection.timers.set(RETRANSMIT, self._now + connection.rtt.rto)
-
-    def window_probe(self) -> None:
-        """One octet into a closed window (RFC 9293 3.8.6.1), or what fits into one that is too small to be worth it."""
-        connection = self._connection
-        send = connection.send_side
-        connection.probe_due = False
-        if send.probe:  # unanswered so far: the same octet again
-            board = connection.recovery.board
-            board.forget_sacks()  # it cannot have been taken, whatever the peer says
-            self._again(board.una, board.nxt - board.una)
-        elif send.pending and not send.flight_size:
-            size = min(send.unsent, max(send.usable_window, 1), connection.mss)
-            probing = send.usable_window <= 0
-            self._first(size, not size, probing)
-
-    def new_data(self) -> None:
-        """Data, with the FIN on its last segment, as far as the windows, silly-window avoidance and Nagle allow.
-
-        RFC 9293 3.8.6.2.1 (MUST-38), 3.7.4.
-        """
-        connection = self._connection
-        send, recovery, mss = connection.send_side, connection.recovery, connection.mss
-        idle = self._now - connection.last_sent
-        if not send.flight_size:
-            connection.pacer.refill(connection.congestion.initial_window, self._now)
-            if idle > connection.rtt.rto:
-                connection.congestion.on_idle(idle, connection.rtt.rto)
-        probe = connection.path_mtu.due(self._now)
-        if probe and self._mtu_probe_fits(probe):
-            recovery.mtu_probe.sent(recovery.board.nxt, probe)
-            self._first(probe, False)
-        while send.unsent:
-            flight_size = send.flight_size
-            usable = send.snd_wnd - flight_size
-            size = min(send.unsent, mss)
-            if size > usable:
-                if usable <= 0 or usable < send.max_snd_wnd // 2:
-                    return
-                size = usable
-            elif size < mss and flight_size and not connection.nodelay and not send.fin_queued:
-                return
-            in_flight = recovery.in_flight
-            if in_flight and in_flight + size > recovery.window:
-                self._held_back = True
-                return
-            if not self._pacing_allows():
-                return
-            self._first(size, send.fin_queued and size == send.unsent and size < usable)
-
-    def _mtu_probe_fits(self, size: int) -> bool:
-        """A probe of the path MTU may leave: nothing else is in doubt, and there is data behind it, by which its loss
-        will show (RFC 8899 5.2, RFC 4821 7.4)."""
-        send, recovery = self._connection.send_side, self._connection.recovery
-        with_data_behind = size + 3 * self._connection.mss
-        return (
-            recovery.phase == OPEN
-            and not recovery.mtu_probe.under_way
-            and send.unsent >= with_data_behind
-            and send.usable_window >= with_data_behind
-            and (not recovery.in_flight or recovery.in_flight + size <= recovery.window)
-        )
-
-    def _pacing_allows(self) -> bool:
-        """Whether the pacing rate lets a segment leave now; if not, a timer is set."""
-        connection = self._connection
-        pacer = connection.pacer
-        if pacer.may_send(connection.mss, self._now):
-            return True
-        self._paced = True
-        connection.timers.set(PACING, pacer.ready_at(connection.mss))
-        return False
-
-    def finish(self) -> None:
-        """The pass is over."""
-        connection = self._connection
-        idle = not (self._held_back or self._paced or connection.send_side.unsent)
-        connection.recovery.flushed(self._departure, self._held_back, idle)
-
-    def _depart(self) -> Departure:
-        if self._departure is None:
-            self._departure = self._connection.recovery.depart(self._now)
-        return self._departure
-
-    def fin(self) -> None:
-        """FIN by itself: behind all data, but waiting for no congestion window."""
-        self._first(0, True)
-
-    def pure_ack(self) -> None:
-        """An ACK by itself; as a keepalive probe it repeats an octet that the peer has (RFC 9293 3.8.4)."""
-        connection = self._connection
-        seq = connection.send_side.snd_nxt
-        if connection.keepalive_due:
-            connection.keepalive_due = False
-            self._header((seq - 1) & MASK, ACK, None, 0)
-        elif connection.receive_side.sack_due:
-            header = self._ack_with_sack()
-            self._put(header, None, len(header))
-        else:
-            self._header(seq, ACK, None, 0)
-
-    def _first(self, size: int, fin: bool, probe: bool = False) -> None:
-        """`size` octets, and the FIN if `fin`, for the first time; as a window probe if `probe`."""
-        connection = self._connection
-        send = connection.send_side
-        seq, offset = send.snd_nxt, send.sent
-        send.advance(size, fin, probe)
-        connection.recovery.sent(size + fin, self._depart())
-        connection.pacer.sent(size)
-        connection.timers.stop(PROBE)
-        connection.last_sent = self._now
-        flags, ecn = ACK, NOT_ECT
-        if connection.ecn and size and not probe:  # RFC 3168 6.1.1-6.1.6: new data only, and no window probe
-            ecn = ECN_CAPABLE
-            if connection.recovery.take_reduced():
-                flags |= CWR
-        self._segment(seq, offset, size, fin, flags, ecn)
-
-    def _segment(self, seq: int, offset: int, size: int, fin: bool, flags: int = ACK, ecn: int = NOT_ECT) -> None:
-        send = self._connection.send_side
-        if fin:
-            flags |= FIN
-        if not size:
-            self._header(seq, flags, None, 0)
-            return
-        if offset + size == send.queued:  # MUST-61: nothing more is queued
-            flags |= PSH
-        urgent = 0
-        if offset < send.snd_up:  # MUST-62: the pointer stands behind the last urgent octet
-            flags |= URG
-            urgent = min(send.snd_up - offset, 65535)
-        self._header(seq, flags, send.payload(offset, size), size, urgent, ecn)
-
-    def _header(
-        self, seq: int, flags: int, payload: Buffer | None, size: int, urgent: int = 0, ecn: int = NOT_ECT
-    ) -> None:
-        connection = self._connection
-        if self._window < 0:
-            self._window = connection.receive_side.offer_window()
-        flags |= connection.ece
-        header = _pack(connection, seq, self._ack, flags, self._window, self._ts_val, self._ts_ecr, urgent)
-        self._put(header, payload, len(header) + size, ecn)
-
-    def _put(self, header: bytes, payload: Buffer | None, size: int, ecn: int = NOT_ECT) -> None:
-        self._train = _put(self._connection, header, payload, size, self._now, self._outbox, self._train, ecn)
+    put(connection, header, None, len(header), now, outbox, -1)
 
 
 def _send_syn(connection: Connection, now: float) -> None:
@@ -468,11 +154,11 @@ def _set_timers(connection: Connection, now: float) -> None:
             timers.set(RETRANSMIT, now + connection.rtt.rto)
         timers.stop(PERSIST)
         timers.set(REORDER, recovery.reorder_at)
-        if not _probe_is_useful(connection):
+        if not (recovery.probe_is_useful and send.syn_acked):
             timers.stop(PROBE)
         elif not timers.is_set(PROBE):
             one_segment = send.flight_size < 2 * connection.mss  # what a peer need not acknowledge at once
-            delay = recovery.probe.delay(connection.rtt.srtt, one_segment, connection.config.max_ack_delay)
+            delay = TailLossProbe.delay(connection.rtt.srtt, one_segment, connection.config.max_ack_delay)
             # RFC 8985 7.2: no later than the retransmission timeout, which it goes before.
             timers.set(PROBE, min(now + delay, timers.deadlines[RETRANSMIT]))
     elif (send.pending or send.probe) and not timers.is_set(PERSIST):
@@ -483,16 +169,3 @@ def _set_timers(connection: Connection, now: float) -> None:
         and (send.snd_nxt != send.snd_una or send.pending)
     ):
         timers.set(USER_TIMEOUT, now + connection.user_timeout)
-
-
-def _probe_is_useful(connection: Connection) -> bool:
-    """RFC 8985 7.2: nothing is known to be missing, and no probe is under way."""
-    recovery = connection.recovery
-    return (
-        recovery.sack
-        and recovery.phase in (OPEN, REDUCED)
-        and recovery.board.in_flight > 0
-        and not recovery.board.sacked
-        and recovery.probe.may_follow(connection.rtt.samples)
-        and connection.send_side.syn_acked
-    )

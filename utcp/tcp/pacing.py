@@ -1,7 +1,9 @@
 """Pacing: data leaves at a rate, in trains that fit the millisecond that event loops time to."""
 
-from math import inf
+from math import ceil, inf
 from typing import Final
+
+from utcp._compiled import mypyc_attr
 
 _TRAIN: Final = 0.001
 """Seconds of sending that leave at once: a timer per segment would cost more than the segments."""
@@ -9,7 +11,10 @@ _TRAIN: Final = 0.001
 _UNPACED_BELOW: Final = 0.001
 """On a path with a round trip below this, timers are too coarse to pace by, and ACKs come as often as they fire."""
 
+_MANY: Final = 1 << 30
 
+
+@mypyc_attr(acyclic=True)
 class Pacer:
     """A bucket that fills at the pacing rate, in octets. It may be overdrawn by one segment."""
 
@@ -40,6 +45,12 @@ class Pacer:
             self._credit = min(most, self._credit + (now - self._updated_at) * self.rate)
         self._updated_at = now
         return self._credit > 0
+
+    def segments(self, mss: int, now: float) -> int:
+        """How many segments of `mss` octets may leave now, one after the other; unpaced, a great many."""
+        if self.rate == inf:
+            return _MANY
+        return ceil(self._credit / mss) if self.may_send(mss, now) else 0
 
     def sent(self, size: int) -> None:
         """`size` octets left."""

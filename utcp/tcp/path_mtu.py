@@ -7,6 +7,7 @@ segments are small, and probes look for what does get through.
 
 from typing import Final
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.scoreboard import Run
 
 BASE: Final = 1200 - 20 - 12
@@ -26,6 +27,7 @@ _SUSPICIOUS: Final = 2
 """Timeouts in a row at which large segments come under suspicion."""
 
 
+@mypyc_attr(acyclic=True)
 class PathMtu:
     """The search for one connection's segment size; all sizes are TCP payloads with what options take, in octets."""
 
@@ -102,6 +104,7 @@ class PathMtu:
         self._failures = 0
 
 
+@mypyc_attr(acyclic=True)
 class MtuProbe:
     """The one probe that may be under way: a segment larger than those before it."""
 

@@ -4,6 +4,7 @@ from collections import deque
 from math import inf
 from typing import Final
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.delivery import ROUNDING, Departure
 from utcp.tcp.scoreboard import IN_FLIGHT, Run
 
@@ -13,8 +14,13 @@ _PERSIST: Final = 16
 """Recoveries for which a wider reordering window is kept (RFC 8985 6.2 step 4)."""
 
 
+@mypyc_attr(acyclic=True)
 class Rack:
-    """Owns the departures in order of time, and the reordering window."""
+    """Owns the departures in order of time, and the reordering window.
+
+    The departures are collected from the moment something is in doubt (`track`) until all that was sent has arrived:
+    most connections end before that moment comes.
+    """
 
     __slots__ = (
         "_departures",
@@ -26,16 +32,20 @@ class Rack:
         "_sent_at",
         "reordering_seen",
         "rtt",
+        "tracking",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, end: int = 0, sent_at: float = -inf, rtt: float = 0.0) -> None:
+        """All up to position `end` has arrived: it left at `sent_at`, and its ACK came `rtt` seconds later."""
+        self.tracking = False
+        """Every departure is to be told of by `sent`."""
         self._departures: deque[Departure] = deque()
-        self._sent_at = -inf
+        self._sent_at = sent_at
         """RACK.xmit_ts and RACK.end_seq: of what has arrived, the segment that was sent last."""
-        self._end = 0
-        self.rtt = 0.0
+        self._end = end
+        self.rtt = rtt
         """RACK.rtt: its round-trip time, in seconds."""
-        self._fack = 0
+        self._fack = end
         """RACK.fack: the highest position that has arrived."""
         self.reordering_seen = False
         self._mult = 1
@@ -43,8 +53,22 @@ class Rack:
         self._persist = _PERSIST
         self._dsack_round = -1
 
+    def track(self, runs: list[Run]) -> None:
+        """Something may be in doubt from here on; `runs` is what was sent and is not acknowledged."""
+        self.tracking = True
+        departures: list[Departure] = []
+        for run in runs:
+            if run.state == IN_FLIGHT:
+                departure = run.departure
+                if departure.runs is None:
+                    departure.runs = []
+                    departures.append(departure)
+                departure.keep(run)
+        departures.sort(key=_sent_at)
+        self._departures = deque(departures)
+
     def sent(self, departure: Departure) -> None:
-        """Something has left, later than all before."""
+        """Something leaves, later than all before."""
         self._departures.append(departure)
 
     def delivered(self, run: Run, echo_age: float, min_rtt: float, now: float) -> bool:
@@ -71,14 +95,17 @@ class Rack:
         """All up to and with `run` has arrived, nothing was sent again or SACKed, and, if `all_arrived`, nothing is
         left: what `delivered` and `detect` come to then."""
         departure = run.departure
-        self._fack = max(self._fack, run.end)
+        if run.end > self._fack:
+            self._fack = run.end
         if departure.at >= self._sent_at:
             self._sent_at = departure.at
             self._end = run.end
             self.rtt = now - departure.at
-        departures = self._departures
-        while departures and (all_arrived or departures[0].at < departure.at):
-            self._forget_first()
+        if self.tracking:
+            departures = self._departures
+            while departures and (all_arrived or departures[0].at < departure.at):
+                self._forget_first()
+            self.tracking = not all_arrived
 
     def saw_dsack(self, nxt: int, una: int) -> None:
         """The peer has received something twice: be more patient, once per round trip (6.2 step 4)."""
@@ -153,9 +180,13 @@ class Rack:
                 known.add(id(departure))
                 forgotten.append(departure)
             departure.keep(run)
-        self._departures = deque(sorted([*forgotten, *self._departures], key=lambda departure: departure.at))
+        self._departures = deque(sorted([*forgotten, *self._departures], key=_sent_at))
 
     def discard(self) -> None:
         """The connection is over."""
         while self._departures:
             self._forget_first()
+
+
+def _sent_at(departure: Departure) -> float:
+    return departure.at

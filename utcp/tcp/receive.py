@@ -2,10 +2,12 @@
 
 from typing import Final
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.autotune import BufferTuning
 from utcp.tcp.counters import Counters
 from utcp.tcp.reassembly import Reassembly
 from utcp.tcp.receive_queue import MAX_PIECES, SMALL, ReceiveQueue
+from utcp.tcp.transmit import Buffer
 from utcp.wire.options import MAX_WINDOW_SCALE
 from utcp.wire.seq import HALF, MASK, diff
 
@@ -23,6 +25,7 @@ _PAUSE: Final = 0.2
 """Seconds without text, beyond a round trip, after which the peer may have begun slow start anew (RFC 5681 4.1)."""
 
 
+@mypyc_attr(acyclic=True)
 class ReceiveSide:
     """Owns RCV.NXT, the right edge of the window, received data in and out of order, and the debt of ACKs.
 
@@ -107,20 +110,24 @@ class ReceiveSide:
         self.round_ends = 0.0
         """Before this time `tune` has nothing to do."""
         self._queue = ReceiveQueue()
-        self._held = Reassembly()
-        """What arrived out of order, by its place in the stream."""
+        self._held: Reassembly | None = None
+        """What arrived out of order, by its place in the stream; None before anything did."""
         self._dsack: tuple[int, int] | None = None
         """What arrived again, by its place in the stream."""
         self._fin_seq: int | None = None
         self._since_ack = 0
         self._quick_acks = _QUICK_ACKS
-        self._tuning = BufferTuning()
+        self._tuning: BufferTuning | None = None
 
     # ------------------------------------------------------------------ what is counted
 
     def note_segment(self) -> None:
         """A segment of any kind arrived."""
         self.segs_in += 1
+
+    def note_segments(self, count: int) -> None:
+        """So many arrived."""
+        self.segs_in += count
 
     def note_text(self, now: float) -> None:
         """One with text did, and was acceptable."""
@@ -194,14 +201,17 @@ class ReceiveSide:
         if rtt > 0.0 and now - self.round_ends > max(_PAUSE, 2 * rtt):  # no text came since the round was over
             self._quick_acks = _QUICK_ACKS
         read = self.bytes_received - self.readable
-        wanted = self._tuning.end_round(now, rtt, self.bytes_received, read, self.window)
-        self.round_ends = self._tuning.round_ends
+        tuning = self._tuning
+        if tuning is None:
+            self._tuning = tuning = BufferTuning()
+        wanted = tuning.end_round(now, rtt, self.bytes_received, read, self.window)
+        self.round_ends = tuning.round_ends
         if wanted > self.limit:
             self.limit = max(self.limit, min(wanted, self._maximum))
 
     # ------------------------------------------------------------------ arrival
 
-    def accept(self, seq: int, payload: bytes, fin: bool) -> bool:
+    def accept(self, seq: int, payload: Buffer, fin: bool) -> bool:
         """Take an acceptable segment's text and FIN; whether RCV.NXT advanced.
 
         What lies outside the window or came before is trimmed. A FIN just beyond the right edge is taken: it needs no
@@ -215,7 +225,7 @@ class ReceiveSide:
             if old > size or (old == size and not fin):
                 self.ack_due = NOW
                 return False
-            payload = payload[old:]
+            payload = bytes(payload[old:])  # not a view: it would keep what is not counted
             size -= old
             offset = 0
         if size >= self.mss:
@@ -226,23 +236,23 @@ class ReceiveSide:
                 self.ack_due = NOW
         room = ((self.rcv_adv - self.rcv_nxt) & MASK) - offset
         if size > room:
-            payload = payload[: max(room, 0)]
+            payload = bytes(payload[: max(room, 0)])
             size = len(payload)
             fin = False
             self.ack_due = NOW
         if self._fin_seq is not None:
             to_fin = (self._fin_seq - self.rcv_nxt) & MASK
             if offset + size > to_fin:  # there is no text after a FIN
-                payload = payload[: max(0, to_fin - offset)]
+                payload = bytes(payload[: max(0, to_fin - offset)])
                 size = len(payload)
         elif fin:
             self._fin_seq = (self.rcv_nxt + offset + size) & MASK
         if offset:
-            self._hold(offset, payload)
+            self._hold(offset, bytes(payload))
             return False
         if size:
             if self.holding:
-                size = self._fill(payload)
+                size = self._fill(bytes(payload))
             else:
                 queue = self._queue
                 queue.pieces.append(payload)
@@ -276,6 +286,45 @@ class ReceiveSide:
         """Octets from the next one to read to the end of the urgent data; 0 when none is ahead (MUST-33)."""
         return max(0, self.rcv_up - (self.bytes_received - self.readable))
 
+    def expects_stretch(self, now: float, rtt: float) -> bool:
+        """Text in order needs no decision, and may be told of by `accept_stretch`. Without a round-trip time `tune`
+        wants to see each segment of it."""
+        return not self.holding and self._fin_seq is None and (rtt > 0.0 or now < self.round_ends)
+
+    def accept_stretch(self, text: Buffer, count: int, size: int, now: float, rtt: float) -> None:
+        """What `note_text`, `accept` and `tune` come to for `count` segments that follow each other from RCV.NXT on,
+        with `size` octets each but for the last, which may have fewer. They fit into the window."""
+        self.data_segs_in += count
+        self.last_data_at = now
+        queue = self._queue
+        queue.pieces.append(text)
+        if len(text) < SMALL and len(queue.pieces) > MAX_PIECES:
+            queue.join()
+        octets = len(text)
+        if now >= self.round_ends:
+            self._take_stretch(size, size)
+            self.tune(now, rtt)
+            octets -= size
+        if octets:
+            self._take_stretch(octets, size)
+
+    def _take_stretch(self, octets: int, size: int) -> None:
+        full = octets // size
+        if size > self.mss:
+            self.mss = size
+            full -= 1
+        if size == self.mss and full > 0 and self._quick_acks:
+            self._quick_acks -= min(self._quick_acks, full)
+            self.ack_due = NOW
+        self.readable += octets
+        self.bytes_received += octets
+        self.rcv_nxt = (self.rcv_nxt + octets) & MASK
+        self._since_ack += octets
+        if self._since_ack >= 2 * self.mss:
+            self.ack_due = NOW
+        elif self.ack_due == NONE:
+            self.ack_due = DELAYED
+
     def _take_fin(self) -> None:
         self.rcv_nxt = (self.rcv_nxt + 1) & MASK
         if self.rcv_adv == (self.rcv_nxt - 1) & MASK:
@@ -295,6 +344,8 @@ class ReceiveSide:
         start = self.bytes_received + offset
         self._note_overlap(start, start + len(payload))
         self.out_of_order += 1
+        if self._held is None:
+            self._held = Reassembly()
         if self._held.hold(start, payload):
             self._counters.ofo_queued += 1
         else:
@@ -303,16 +354,20 @@ class ReceiveSide:
 
     def _fill(self, payload: bytes) -> int:
         """Text in order while something behind it is held: what it joins up with follows it; all their octets."""
+        held = self._held
+        if held is None:
+            return self._queue.extend([payload])
         end = self.bytes_received + len(payload)
         self._note_overlap(self.bytes_received, end)
-        size = self._queue.extend([payload, *self._held.take(end)])
-        self.holding = len(self._held) > 0
+        size = self._queue.extend([payload, *held.take(end)])
+        self.holding = len(held) > 0
         self.sack_due = self.holding or self._dsack is not None
         self.ack_due = NOW  # RFC 5681 4.2: a segment that fills all or part of a gap is acknowledged at once
         return size
 
     def _drop_held(self) -> None:
-        self._held.clear()
+        if self._held is not None:
+            self._held.clear()
         self.holding = False
         self.sack_due = self._dsack is not None
 
@@ -330,7 +385,7 @@ class ReceiveSide:
 
     def _note_overlap(self, start: int, end: int) -> None:
         """Text came that may be held already; of several such parts the ACK tells the first."""
-        if self.sack and self.holding:
+        if self.sack and self.holding and self._held is not None:
             overlap = self._held.overlap(start, end)
             if overlap is not None:
                 self._tell_duplicate(overlap[0], overlap[1])
@@ -357,11 +412,10 @@ class ReceiveSide:
     def sack_blocks(self) -> tuple[tuple[int, int], ...]:
         """First what arrived again, if anything did, and the run it is in (RFC 2883 4); then what is held out of order,
         the most recent first (RFC 2018 4). The FIN's number is never inside."""
-        dsack = self._dsack
-        if dsack is None:
-            blocks = self._held.blocks(_SACK_BLOCKS, -1)
-        else:
-            blocks = [dsack, *self._held.blocks(_SACK_BLOCKS - 1, dsack[0])]
+        dsack, held = self._dsack, self._held
+        blocks = [] if dsack is None else [dsack]
+        if held is not None:
+            blocks += held.blocks(_SACK_BLOCKS - len(blocks), -1 if dsack is None else dsack[0])
         base = self.irs + 1
         return tuple([((base + start) & MASK, (base + end) & MASK) for start, end in blocks])
 

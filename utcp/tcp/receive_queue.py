@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.reassembly import join_pieces, join_target
 from utcp.tcp.transmit import Buffer
 
@@ -11,6 +12,7 @@ SMALL: Final = 512
 MAX_PIECES: Final = 4096
 
 
+@mypyc_attr(acyclic=True)
 class ReceiveQueue:
     """Received text, in the pieces that it came in: it is copied when it is read, and not before unless there are more
     than MAX_PIECES. How many octets there are is its owner's to know."""

@@ -38,13 +38,22 @@ def _start(run: Run) -> int:
 
 
 class Recovery:
-    """Owns the scoreboard, the phase of recovery, and the decision what is lost."""
+    """Owns the scoreboard, the phase of recovery, and the decision what is lost.
+
+    Most connections lose nothing. So what repairs losses is made when it is first needed.
+    """
 
     __slots__ = (
         "_congestion",
         "_counters",
         "_duplicates",
+        "_last_end",
+        "_last_rtt",
+        "_last_sent_at",
         "_limited_until",
+        "_mtu_probe",
+        "_probe",
+        "_rack",
         "_recover",
         "_reduction",
         "_rtt",
@@ -56,10 +65,8 @@ class Recovery:
         "delivery",
         "dsack_dups",
         "forced",
-        "mtu_probe",
         "phase",
-        "probe",
-        "rack",
+        "plain",
         "reduced",
         "reord_seen",
         "reorder_at",
@@ -72,10 +79,10 @@ class Recovery:
         self._rtt = rtt
         self.board = Scoreboard()
         self.delivery = Delivery(now)
-        self.rack = Rack()
-        self.probe = TailLossProbe()
-        self._sample = AckSample(now)
+        self._sample: AckSample | None = None
         """For plain ACKs, which come too often for a new one each."""
+        self.plain = True
+        """Nothing is lost, SACKed, probed or in doubt: an ACK that only moves SND.UNA brings nothing of it about."""
         self.sack = False
         """The connection has SACK, and with it RACK-TLP; else duplicate ACKs are counted."""
         self.phase = OPEN
@@ -83,7 +90,6 @@ class Recovery:
         """The next retransmission leaves whatever the congestion window says."""
         self.reduced = False
         """The peer has not heard yet that the window was reduced (CWR, RFC 3168 6.1.2)."""
-        self.mtu_probe = MtuProbe()
         self.reorder_at = inf
         """When to look again for what RACK deems lost; `inf`: no need."""
         self.reord_seen = 0
@@ -92,8 +98,17 @@ class Recovery:
         """Segments that the peer says it received twice."""
         self.delivered_ce = 0
         """Octets delivered by ACKs with ECE."""
-        self._duplicates = DuplicateAcks()
-        self._spurious = SpuriousDetection()
+        self._rack: Rack | None = None
+        self._last_end = 0
+        self._last_sent_at = -inf
+        self._last_rtt = 0.0
+        """What plain ACKs delivered last: what RACK has to know of the time before it was needed."""
+        self._probe: TailLossProbe | None = None
+        self._mtu_probe: MtuProbe | None = None
+        self._duplicates: DuplicateAcks | None = None
+        """Those that have come, of a peer without SACK."""
+        self._spurious: SpuriousDetection | None = None
+        """What there is to be known of the last reduction of the window."""
         self._sacked_segments = 0
         """About how many segments the peer has told of by SACK since SND.UNA last passed one of them."""
         self._recover = 0
@@ -102,13 +117,30 @@ class Recovery:
         self._limited_until = 0
         """The congestion window limits the sender until this position is acknowledged."""
 
+    # ------------------------------------------------------------------ its parts
+
+    @property
+    def rack(self) -> Rack:
+        rack = self._rack
+        if rack is None:
+            self._rack = rack = Rack(self._last_end, self._last_sent_at, self._last_rtt)
+        return rack
+
+    @property
+    def probe(self) -> TailLossProbe:
+        if self._probe is None:
+            self._probe = TailLossProbe()
+        return self._probe
+
     # ------------------------------------------------------------------ what may leave
 
     @property
     def in_flight(self) -> int:
         """Octets sent, not delivered, and not taken for lost (the pipe of RFC 6675)."""
-        if self._duplicates.count:  # each tells of a segment that has left the network (RFC 5681 2, RFC 3042)
-            return max(0, self.board.in_flight - self._duplicates.count * self._congestion.mss)
+        duplicates = self._duplicates
+        if duplicates is not None and duplicates.count:
+            # Each tells of a segment that has left the network (RFC 5681 2, RFC 3042).
+            return max(0, self.board.in_flight - duplicates.count * self._congestion.mss)
         return self.board.in_flight
 
     @property
@@ -119,6 +151,26 @@ class Recovery:
         return self._congestion.cwnd
 
     @property
+    def probe_under_way(self) -> bool:
+        """A tail loss probe was sent, and its answer is waited for."""
+        return self._probe is not None and self._probe.under_way
+
+    @property
+    def probe_is_useful(self) -> bool:
+        """A tail loss probe may follow what is in flight: nothing is known to be missing, none is under way, and the
+        path was measured (RFC 8985 7.2)."""
+        if not self.sack or self.phase > REDUCED or self.board.in_flight <= 0 or self.board.sacked:
+            return False
+        if self._probe is None:
+            return self._rtt.samples > 0
+        return self._probe.may_follow(self._rtt.samples)
+
+    @property
+    def room(self) -> int:
+        """Octets that may leave, at least: more may while duplicate ACKs are counted, and if nothing is in flight."""
+        return self.window - self.board.in_flight
+
+    @property
     def pending(self) -> bool:
         """Something is lost and waits to be sent again."""
         return self.board.lost > 0
@@ -126,14 +178,13 @@ class Recovery:
     @property
     def phase_name(self) -> str:
         """The phase, as Linux names it: "disorder" where something was overtaken and nothing is taken for lost."""
-        return (
-            "disorder" if self.phase == OPEN and (self.board.sacked or self._duplicates.count) else PHASES[self.phase]
-        )
+        told = self.board.sacked or (self._duplicates is not None and self._duplicates.count)
+        return "disorder" if self.phase == OPEN and told else PHASES[self.phase]
 
     @property
     def new_data_first(self) -> bool:
         """F-RTO asks for new data before retransmissions (RFC 5682 2.1 step 2b, 3.1)."""
-        return self._spurious.new_data_first
+        return self._spurious is not None and self._spurious.new_data_first
 
     @property
     def recovering(self) -> bool:
@@ -142,11 +193,12 @@ class Recovery:
 
     def depart(self, now: float) -> Departure:
         """Something is about to leave: the departure that `sent` and `resent` are told of in this flush."""
-        departure = self.delivery.depart(self.in_flight, now)
-        self._congestion.on_sent(self.in_flight, now)
-        if self.sack:
+        in_flight = self.in_flight
+        departure = self.delivery.depart(in_flight, now)
+        self._congestion.on_sent(in_flight, now)
+        if self._rack is not None and self._rack.tracking:
             departure.runs = []
-            self.rack.sent(departure)
+            self._rack.sent(departure)
         return departure
 
     def use_sack(self, sack: bool) -> None:
@@ -161,7 +213,8 @@ class Recovery:
 
     def discard(self) -> None:
         """Nothing will be sent any more."""
-        self.rack.discard()
+        if self._rack is not None:
+            self._rack.discard()
 
     def sent(self, size: int, departure: Departure) -> None:
         """`size` octets of sequence space leave for the first time."""
@@ -177,9 +230,31 @@ class Recovery:
         elif self.phase == TIMED_OUT and start and not self.forced:
             self._counters.slow_start_retrans += 1
         self.forced = False
-        self._spurious.resent(size, departure.at)
+        if self._spurious is not None:
+            self._spurious.resent(size, departure.at)
         if self._reduction is not None:
             self._reduction.sent(size)
+
+    def probe_sent(self, resent: bool) -> None:
+        """A tail loss probe leaves; `resent`: it carries nothing new."""
+        self.plain = False
+        self.probe.sent(self.board.nxt, resent, self._rtt.samples)
+
+    @property
+    def mtu_probe_under_way(self) -> bool:
+        return self._mtu_probe is not None and self._mtu_probe.under_way
+
+    def mtu_probe_leaves(self, size: int) -> None:
+        """What leaves next is a probe of the path MTU, of `size` octets."""
+        self.plain = False
+        if self._mtu_probe is None:
+            self._mtu_probe = MtuProbe()
+        self._mtu_probe.sent(self.board.nxt, size)
+
+    def mtu_probe_over(self) -> MtuProbe | None:
+        """The probe of the path MTU of which this ACK has told."""
+        probe = self._mtu_probe
+        return probe if probe is not None and probe.under_way and probe.is_over(self.board.una) else None
 
     def flushed(self, departure: Departure | None, held_back: bool, idle: bool) -> None:
         """A flush is over. `held_back`: by the congestion window; `idle`: by nothing, all has been sent."""
@@ -194,19 +269,6 @@ class Recovery:
 
     # ------------------------------------------------------------------ ACKs
 
-    @property
-    def plain(self) -> bool:
-        """Nothing is lost, SACKed, probed or in doubt: an ACK that only moves SND.UNA brings nothing of it about."""
-        board = self.board
-        return (
-            self.phase == OPEN
-            and not board.lost
-            and not board.sacked
-            and not self._duplicates.count
-            and not self.probe.under_way
-            and not self.mtu_probe.under_way
-        )
-
     def on_plain_ack(self, advance: int, acked: int, now: float) -> None:
         """What `on_ack` comes to when the ACK says nothing else and recovery is `plain`: nearly all the time."""
         board, delivery, rtt = self.board, self.delivery, self._rtt
@@ -218,16 +280,25 @@ class Recovery:
         elapsed = now - last.departure.at
         if measured:
             rtt.sample(elapsed, now)
-        if self.sack and last.sent == 1:
-            self.rack.delivered_in_order(last, board.una == board.nxt, now)
-        elif self.sack:
+        if not self.sack:
+            pass
+        elif last.sent > 1:
             self.rack.delivered(last, -1.0, rtt.min_rtt, now)
+        elif self._rack is None:
+            self._last_end = last.end
+            self._last_sent_at = last.departure.at
+            self._last_rtt = elapsed
+        else:
+            self._rack.delivered_in_order(last, board.una == board.nxt, now)
+        if not acked:  # SYN or FIN: they say nothing of how much the path carries
+            delivery.count(advance, now)
+            return
         delivery.deliver(advance, last.departure, now)
         sample = self._sample
+        if sample is None:
+            self._sample = sample = AckSample(now)
         sample.min_rtt = rtt.min_rtt
         delivery.measure(sample)
-        if not acked:
-            return  # SYN or FIN: they say nothing of how much the path carries
         sample.now = now
         sample.acked = acked
         sample.newly_delivered = advance
@@ -260,17 +331,16 @@ class Recovery:
         recovering = self.recovering
         delivered, original, dsack = self._deliver(advance, blocks, sample, echo_age, now)
         if not self.sack:
-            mss, duplicates = self._congestion.mss, self._duplicates
-            if advance:
-                delivered = duplicates.advanced(advance, mss, self.phase == FAST)
-            else:
-                delivered = duplicates.arrived(board.nxt - board.una, mss) if duplicate else 0
+            delivered = self._count_duplicate(advance, duplicate)
         # A probe that repaired a loss, an undo, the end of a recovery, a new loss: in this order.
-        repaired = self.probe.acknowledged(board.una, dsack[1], duplicate and not blocks)
+        probe, spurious = self._probe, self._spurious
+        repaired = probe is not None and probe.acknowledged(board.una, dsack[1], duplicate and not blocks)
         if repaired:
             self._counters.loss_probe_recoveries += 1
-        if self._spurious.in_question and self._was_spurious(
-            advance, delivered, duplicate, original, dsack, echo_age, now
+        if (
+            spurious is not None
+            and spurious.in_question
+            and self._was_spurious(spurious, advance, delivered, duplicate, original, dsack, echo_age, now)
         ):
             self._undo(now)
         if self.phase != OPEN and board.una >= self._recover + (self.phase == REDUCED):
@@ -294,6 +364,26 @@ class Recovery:
         self._congestion.on_ack(sample)
         if self._reduction is not None:
             self._reduction.acknowledged(delivered, self.in_flight, advance > 0 and not lost)
+        self.plain = (
+            self.phase == OPEN
+            and not board.lost
+            and not board.sacked
+            and not (self._duplicates is not None and self._duplicates.count)
+            and not self.probe_under_way
+            and not self.mtu_probe_under_way
+        )
+
+    def _count_duplicate(self, advance: int, duplicate: bool) -> int:
+        """An ACK of a peer without SACK; how many octets have arrived by it."""
+        duplicates = self._duplicates
+        if duplicates is None:
+            if not duplicate:
+                return advance
+            self._duplicates = duplicates = DuplicateAcks()
+        mss = self._congestion.mss
+        if advance:
+            return duplicates.advanced(advance, mss, self.phase == FAST)
+        return duplicates.arrived(self.board.nxt - self.board.una, mss) if duplicate else 0
 
     def _deliver(
         self, advance: int, blocks: tuple[tuple[int, int], ...], sample: AckSample, echo_age: float, now: float
@@ -321,7 +411,7 @@ class Recovery:
                     runs = runs + sacked
                     size = sum(run.end - run.start for run in sacked)
                     self._sacked_segments += max(1, size // self._congestion.mss)
-        if dsack is not NO_DSACK and not self.probe.under_way:
+        if dsack != NO_DSACK and not self.probe_under_way:
             self.rack.saw_dsack(board.nxt, una)
         if not runs:
             return 0, False, dsack
@@ -348,10 +438,11 @@ class Recovery:
                 rtt.sample(max(echo_age, 0.001), now)
         if self.sack:
             overtaken = False
+            rack = self.rack
             # In order: the first of several blocks is the newest (RFC 2018 4), and none of them overtook another.
             for run in sorted(runs, key=_start) if len(blocks) > 1 else runs:
                 # What is echoed behind a hole is the timestamp of a segment before it (RFC 7323 4.3).
-                if self.rack.delivered(run, echo_age if run.end <= una else -1.0, rtt.min_rtt, now):
+                if rack.delivered(run, echo_age if run.end <= una else -1.0, rtt.min_rtt, now):
                     overtaken = True
             if overtaken:
                 self.reord_seen += 1
@@ -370,8 +461,15 @@ class Recovery:
         """What RACK takes for lost by now, in octets; sets when to look again."""
         if not self.sack:
             return 0
-        runs, self.reorder_at = self.rack.detect(self._reordering_window(), now)
+        runs, self.reorder_at = self._tracking_rack().detect(self._reordering_window(), now)
         return self._lose(runs, now)
+
+    def _tracking_rack(self) -> Rack:
+        """RACK, told of what is outstanding."""
+        rack = self.rack
+        if not rack.tracking:
+            rack.track(self.board.runs())
+        return rack
 
     def _reordering_window(self) -> float:
         impatient = self.phase in (FAST, TIMED_OUT) or self._sacked_segments >= DUP_THRESH
@@ -383,8 +481,9 @@ class Recovery:
             if run.state != IN_FLIGHT:
                 continue  # it has arrived, or is taken for lost already
             size = run.end - run.start
+            self.plain = False
             self.board.lose(run)
-            if self.mtu_probe.under_way and self.mtu_probe.is_lost_with(run):
+            if self._mtu_probe is not None and self._mtu_probe.under_way and self._mtu_probe.is_lost_with(run):
                 continue  # by its size, or as any segment may be: no sign of congestion (RFC 8899 4.2)
             total += size
             self._note_lost(run, size, now)
@@ -401,7 +500,8 @@ class Recovery:
         if self.sack:
             return False
         board = self.board
-        begins = self.phase in (OPEN, REDUCED) and self._duplicates.count == DUP_THRESH and board.una > self._recover
+        count = 0 if self._duplicates is None else self._duplicates.count
+        begins = self.phase in (OPEN, REDUCED) and count == DUP_THRESH and board.una > self._recover
         if not begins and not (self.phase == FAST and advance):
             return False
         self._lose_first(now)
@@ -419,7 +519,7 @@ class Recovery:
             self._counters.reno_recoveries += 1
         self.phase = FAST
         self._recover = self.board.nxt
-        self.probe.cancel()
+        self._cancel_probe()
 
     def _reduce(self, ece: bool, delivered: int, now: float) -> None:
         """Less is to be in flight, though nothing waits to be sent again."""
@@ -429,12 +529,13 @@ class Recovery:
 
     def _begin_reduction(self, ece: bool, delivered: int, now: float) -> None:
         board, congestion = self.board, self._congestion
-        self._spurious.begin(board.una)
+        spurious = self._question()
+        spurious.begin(board.una)
         self.reduced = True
         outstanding = self.in_flight + board.lost
         if ece:
             congestion.on_mark(outstanding, now)
-            self._spurious.cannot_be()
+            spurious.cannot_be()
         else:
             congestion.on_loss(outstanding, now)
         if congestion.loss_based:
@@ -454,25 +555,37 @@ class Recovery:
     def _leave(self) -> None:
         self.phase = OPEN
         self._reduction = None
-        self._spurious.over()
+        if self._spurious is not None:
+            self._spurious.over()
         self.forced = False
+
+    def _question(self) -> SpuriousDetection:
+        """The window is about to be reduced: whether that was wrong may show."""
+        if self._spurious is None:
+            self._spurious = SpuriousDetection()
+        return self._spurious
+
+    def _cancel_probe(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
 
     def on_timeout(self, first: bool, now: float) -> None:
         """The retransmission timer expired. `first`: it has not for this octet before (RFC 5681 3.1: a repeated timeout
         does not lower ssthresh again)."""
         board, congestion = self.board, self._congestion
         outstanding = self.in_flight + board.lost
-        self._spurious.timed_out(board.una, first, self.phase in (OPEN, REDUCED))
+        self._question().timed_out(board.una, first, self.phase in (OPEN, REDUCED))
         if first:
             congestion.on_timeout(outstanding, now)
         else:
             congestion.on_repeated_timeout()
         self.phase = TIMED_OUT
+        self.plain = False
         self.reduced = True
         self._reduction = None
-        self._duplicates.forget()
+        self._duplicates = None  # they tell nothing any more
         self._recover = board.nxt
-        self.probe.cancel()
+        self._cancel_probe()
         self.reorder_at = inf
         runs = board.runs()
         if runs and runs[0].state == SACKED:
@@ -480,7 +593,7 @@ class Recovery:
             self._sacked_segments = 0
             self._lose(board.runs(), now)
         elif self.sack:
-            self._lose(self.rack.overdue(self._reordering_window(), now), now)
+            self._lose(self._tracking_rack().overdue(self._reordering_window(), now), now)
         else:
             self._lose(runs, now)
         self.lose_first(now)
@@ -493,8 +606,9 @@ class Recovery:
     def _lose_first(self, now: float) -> None:
         run = self.board.lose_first(self._congestion.mss)
         if run is not None:
-            if self.mtu_probe.under_way:
-                self.mtu_probe.is_lost_with(run)
+            self.plain = False
+            if self._mtu_probe is not None and self._mtu_probe.under_way:
+                self._mtu_probe.is_lost_with(run)
             self._note_lost(run, run.end - run.start, now)
 
     def lose_larger(self, size: int) -> None:
@@ -502,6 +616,7 @@ class Recovery:
         hears of it (RFC 1191 6.4)."""
         for run in self.board.runs():
             if run.state == IN_FLIGHT and run.end - run.start > size:
+                self.plain = False
                 self.board.lose(run)
 
     def on_reordering_timeout(self, now: float) -> None:
@@ -514,6 +629,7 @@ class Recovery:
 
     def _was_spurious(
         self,
+        spurious: SpuriousDetection,
         advance: int,
         delivered: int,
         duplicate: bool,
@@ -523,7 +639,6 @@ class Recovery:
         now: float,
     ) -> bool:
         """Whether this ACK shows that the last reduction was wrong."""
-        spurious = self._spurious
         if spurious.told_twice(dsack):
             return True
         if self.phase in (OPEN, REDUCED):
@@ -535,11 +650,12 @@ class Recovery:
     def _undo(self, now: float) -> None:
         if self.phase == TIMED_OUT:
             self._counters.spurious_rtos += 1
-        self._spurious.cannot_be()
+        self._question().cannot_be()
         self._congestion.on_spurious(now)
         # RTO's back-off stays until the path is measured: it was too short for what the path has become (RFC 4015 4).
         if self.phase != OPEN:
+            rack = self._tracking_rack() if self.sack else None
             found = self.board.find_lost_again()
-            if self.sack:
-                self.rack.found_again(found)
+            if rack is not None:
+                rack.found_again(found)
             self._leave()

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from utcp._compiled import mypyc_attr
+
 _GRANULARITY: Final = 0.001
 """G of RFC 6298 2: event loops time to a millisecond."""
 
@@ -12,6 +14,7 @@ _MIN_RTT_WINDOW: Final = 300.0
 """Seconds for which the lowest round-trip time is believed: routes change."""
 
 
+@mypyc_attr(acyclic=True)
 class RttEstimator:
     """SRTT, RTTVAR and RTO of one path, in seconds. `srtt` is None before the first sample."""
 
@@ -47,7 +50,7 @@ class RttEstimator:
         """The lowest sample of the last five minutes; 0 before the first."""
         self._min_rtt_at = 0.0
         self._sampled_at = 0.0
-        self._minimum = minimum
+        self._minimum = max(minimum, _GRANULARITY)
         self._maximum = maximum
 
     def after(self, doublings: int) -> float:
@@ -75,7 +78,7 @@ class RttEstimator:
             self.rttvar += (abs(self.srtt - rtt) - self.rttvar) / 4
             self.srtt += (rtt - self.srtt) / 8
         self._sampled_at = now
-        self.base_rto = min(self.srtt + max(_GRANULARITY, 4 * self.rttvar, self._minimum), self._maximum)
+        self.base_rto = min(self.srtt + max(4 * self.rttvar, self._minimum), self._maximum)
         self.backoff = 0
         self.rto = self.base_rto
 

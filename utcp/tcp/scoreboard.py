@@ -5,10 +5,10 @@ at one time and has one fate, whatever number of segments it was; SACKed neighbo
 it changes, not what is in flight.
 """
 
-from bisect import bisect_left, bisect_right
 from heapq import heappop, heappush
 from typing import Final
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.delivery import Departure
 
 IN_FLIGHT: Final = 0
@@ -31,10 +31,11 @@ class Run:
         self.state = state
 
 
+@mypyc_attr(acyclic=True)
 class Scoreboard:
     """Owns the runs, which cover [`una`, `nxt`) without a gap, and how many octets stand in each state."""
 
-    __slots__ = ("_head", "_lost_starts", "_runs", "_starts", "in_flight", "lost", "nxt", "sacked", "una")
+    __slots__ = ("_head", "_lost_starts", "_runs", "in_flight", "lost", "nxt", "sacked", "una")
 
     def __init__(self) -> None:
         self.una = 0
@@ -43,11 +44,10 @@ class Scoreboard:
         self.sacked = 0
         self.lost = 0
         self._runs: list[Run] = []
-        self._starts: list[int] = []
         self._head = 0
         """Index of the first run; those before it are acknowledged."""
-        self._lost_starts: list[int] = []
-        """A heap with the start of each lost run, and of some that are not any more."""
+        self._lost_starts: list[int] | None = None
+        """A heap with the start of each lost run, and of some that are not any more; None while nothing was lost."""
 
     @property
     def run_count(self) -> int:
@@ -85,24 +85,32 @@ class Scoreboard:
                 return
         run = Run(start, end, departure, 1, IN_FLIGHT)
         runs.append(run)
-        self._starts.append(start)
-        departure.keep(run)
+        if departure.runs is not None:
+            departure.keep(run)
 
     def next_lost(self) -> Run | None:
         """The first run that is lost, None when none is."""
         heap = self._lost_starts
         while heap:
-            run = self._starting_at(heap[0])
-            if run is not None and run.state == LOST:
-                return run
+            index = self._first_from(heap[0], self._head)
+            if index < len(self._runs):
+                run = self._runs[index]
+                if run.start == heap[0] and run.state == LOST:
+                    return run
             heappop(heap)
         return None
 
-    def _starting_at(self, start: int) -> Run | None:
-        index = bisect_right(self._starts, start, self._head) - 1
-        if index < self._head or self._starts[index] != start:
-            return None
-        return self._runs[index]
+    def _first_from(self, position: int, low: int) -> int:
+        """The index of the first run, not before index `low`, that begins at `position` or behind it."""
+        runs = self._runs
+        high = len(runs)
+        while low < high:
+            middle = (low + high) >> 1
+            if runs[middle].start < position:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
     def resend(self, start: int, size: int, departure: Departure) -> None:
         """`size` octets from `start` on, within one run that is not SACKed, leave once more."""
@@ -124,14 +132,13 @@ class Scoreboard:
 
     def _split(self, position: int) -> int:
         """Make a run begin at `position`; its index (that behind the last for `nxt`)."""
-        index = bisect_left(self._starts, position, self._head)
-        if index < len(self._starts) and self._starts[index] == position:
+        runs = self._runs
+        index = self._first_from(position, self._head)
+        if index < len(runs) and runs[index].start == position:
             return index
         if position >= self.nxt:
-            return len(self._runs)
-        run = self._runs[index - 1]
-        self._runs.insert(index, self._cut(run, position))
-        self._starts.insert(index, position)
+            return len(runs)
+        runs.insert(index, self._cut(runs[index - 1], position))
         return index
 
     def _cut(self, run: Run, position: int) -> Run:
@@ -141,7 +148,7 @@ class Scoreboard:
         if run.state == IN_FLIGHT:
             run.departure.keep(rest)
         elif run.state == LOST:
-            heappush(self._lost_starts, position)
+            self._note_lost(position)
         return rest
 
     # ------------------------------------------------------------------ acknowledgement
@@ -154,8 +161,7 @@ class Scoreboard:
             for run in runs:
                 run.state = GONE
             self._runs = []
-            self._starts.clear()
-            self._lost_starts.clear()
+            self._lost_starts = None
             self.in_flight = self.lost = 0
             return runs
         delivered: list[Run] = []
@@ -166,7 +172,6 @@ class Scoreboard:
                     break
                 rest = self._cut(run, position)
                 runs[head] = rest
-                self._starts[head] = position
                 self._account(run)
                 if run.state != SACKED:
                     delivered.append(run)
@@ -179,12 +184,10 @@ class Scoreboard:
             head += 1
         if head == len(runs):
             runs.clear()
-            self._starts.clear()
-            self._lost_starts.clear()
+            self._lost_starts = None
             head = 0
         elif head >= 64 and head * 2 >= len(runs):
             del runs[:head]
-            del self._starts[:head]
             head = 0
         self._head = head
         return delivered
@@ -201,14 +204,14 @@ class Scoreboard:
 
     def sack(self, left: int, right: int) -> list[Run]:
         """The peer has [`left`, `right`), which lies in [`una`, `nxt`]; what this delivers."""
-        runs, starts = self._runs, self._starts
-        begin = bisect_right(starts, left, self._head) - 1
+        runs = self._runs
+        begin = self._first_from(left + 1, self._head) - 1
         first = runs[begin]
         if first.state == SACKED and first.end >= right:
             return []  # it was known: each block is told several times (RFC 2018 4)
         if first.start < left and first.state != SACKED:
             begin = self._split(left)
-        end = bisect_left(starts, right, begin)
+        end = self._first_from(right, begin)
         if runs[end - 1].end > right and runs[end - 1].state != SACKED:
             end = self._split(right)
         delivered = []
@@ -222,11 +225,10 @@ class Scoreboard:
             begin -= 1
         if end < len(runs) and runs[end].state == SACKED:
             end += 1
-        whole = Run(starts[begin], runs[end - 1].end, runs[begin].departure, 1, SACKED)
+        whole = Run(runs[begin].start, runs[end - 1].end, runs[begin].departure, 1, SACKED)
         for run in runs[begin:end]:
             run.state = GONE
         runs[begin:end] = [whole]
-        starts[begin:end] = [whole.start]
         return delivered
 
     # ------------------------------------------------------------------ loss
@@ -237,7 +239,12 @@ class Scoreboard:
         run.state = LOST
         self.in_flight -= size
         self.lost += size
-        heappush(self._lost_starts, run.start)
+        self._note_lost(run.start)
+
+    def _note_lost(self, start: int) -> None:
+        if self._lost_starts is None:
+            self._lost_starts = []
+        heappush(self._lost_starts, start)
 
     def lose_first(self, size: int) -> Run | None:
         """Take up to `size` octets from `una` on for lost, if they are in flight, and a FIN that left with them."""
@@ -269,5 +276,5 @@ class Scoreboard:
             run.state = IN_FLIGHT
             self.lost -= size
             self.in_flight += size
-        self._lost_starts.clear()
+        self._lost_starts = None
         return found

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from typing import Final
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.transmit import Buffer
 from utcp.wire.seq import HALF, MASK
 
@@ -10,6 +11,7 @@ _COPY_BELOW: Final = 4096
 """Slices shorter than this are cheaper copied than viewed."""
 
 
+@mypyc_attr(acyclic=True)
 class SendSide:
     """Owns SND.UNA, SND.NXT, the peer's window, and the octets from acknowledged to not yet sent.
 
@@ -125,6 +127,11 @@ class SendSide:
         if text:
             self.data_segs_out += 1
 
+    def note_segments(self, count: int) -> None:
+        """So many leave, each with text."""
+        self.segs_out += count
+        self.data_segs_out += count
+
     def note_resent(self, size: int) -> None:
         """`size` payload octets leave again."""
         self.bytes_retrans += size
@@ -183,16 +190,32 @@ class SendSide:
             if begin == 0 and available == size:
                 return chunk
             return chunk[begin : begin + size] if size < _COPY_BELOW else memoryview(chunk)[begin : begin + size]
-        pieces = [chunk[begin:]]
-        missing = size - available
-        while missing:
+        return b"".join(self.pieces(offset, size))
+
+    def pieces(self, offset: int, size: int) -> list[Buffer]:
+        """`size` queued octets from stream `offset` on, as they stand in the queue."""
+        index = bisect_right(self._starts, offset, self._head) - 1
+        chunk = self._chunks[index]
+        begin = offset - self._starts[index]
+        pieces: list[Buffer] = []
+        while len(chunk) - begin < size:
+            pieces.append(memoryview(chunk)[begin:] if begin else chunk)
+            size -= len(chunk) - begin
             index += 1
-            piece = self._chunks[index]
-            if len(piece) > missing:
-                piece = piece[:missing]
-            pieces.append(piece)
-            missing -= len(piece)
-        return b"".join(pieces)
+            chunk = self._chunks[index]
+            begin = 0
+        pieces.append(memoryview(chunk)[begin : begin + size])
+        return pieces
+
+    def piece(self, offset: int) -> tuple[Buffer, int]:
+        """The buffer in which stream `offset`, which is queued, stands, and where in it."""
+        index = bisect_right(self._starts, offset, self._head) - 1
+        return self._chunks[index], offset - self._starts[index]
+
+    def in_one_piece(self, offset: int) -> int:
+        """Octets from stream `offset`, which is queued, to the end of the buffer in which it stands."""
+        chunk, begin = self.piece(offset)
+        return len(chunk) - begin
 
     def discard(self) -> None:
         """Nothing will be sent any more: let the data go."""
@@ -261,6 +284,23 @@ class SendSide:
         if window > self.max_snd_wnd:
             self.max_snd_wnd = window
         return changed
+
+    def hears_nothing_new(self, seq: int, ack: int, field: int) -> bool:
+        """While nothing is in flight or waits to be sent, most of what the peer sends says only what it said before.
+        If so, it is noted as `update_window` would. `field` is the raw window."""
+        if (
+            ack != self.snd_nxt
+            or self.snd_una != ack
+            or self.queued != self.sent
+            or self.fin_queued != self.fin_sent
+            or self.snd_wl2 != ack
+            or field << self.shift != self.snd_wnd
+            or not field
+            or (seq - self.snd_wl1) & MASK >= HALF
+        ):
+            return False
+        self.snd_wl1 = seq
+        return True
 
     def room_again(self) -> bool:
         """A third of the buffer is free again, as Linux has it; the wish is then taken as granted."""

@@ -67,7 +67,7 @@ class SpuriousDetection:
 
     def told_twice(self, dsack: tuple[int, int]) -> bool:
         """The peer reports a stretch received twice; whether all that was sent again was needless then (RFC 2883)."""
-        if dsack is NO_DSACK or not self._needed or dsack[0] < self._since:
+        if dsack == NO_DSACK or not self._needed or dsack[0] < self._since:
             return False
         self._needed -= dsack[1] - dsack[0]
         return self._needed <= 0

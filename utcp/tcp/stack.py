@@ -13,7 +13,7 @@ from typing import Final
 from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable, ConnectionRefused, PathUnreachable
 from utcp.tcp import path_errors
-from utcp.tcp.arrival import segment_arrives
+from utcp.tcp.arrival import segment_arrives, stretch_arrives
 from utcp.tcp.congestion import controller
 from utcp.tcp.connection import Connection
 from utcp.tcp.counters import Counters
@@ -30,7 +30,9 @@ from utcp.tcp.timeouts import handle_timeout
 from utcp.tcp.timers import TimerQueue
 from utcp.tcp.transmit import Outbox, Remote, Transmit
 from utcp.wire import ACK, FIN, HEADER_LENGTH, RST, SYN, MalformedSegment, Segment, decode, encode
+from utcp.wire.segment import CONGESTION_EXPERIENCED
 from utcp.wire.seq import MASK, diff, ge, gt, lt
+from utcp.wire.train import Train, read_train
 
 _ETHERNET_UDP_PAYLOAD: Final = 1472
 _UNASKED_UDP_PAYLOAD: Final = 1452
@@ -178,16 +180,50 @@ class Stack:
         self, data: bytes | memoryview, remote: Remote, now: float, segment_size: int | None = None, ecn: int = 0
     ) -> None:
         """A datagram from `remote`, or a train of them: equal-sized ones of `segment_size` octets, the last perhaps
-        shorter. Anything that is not a segment is dropped and counted (`counters.in_errs`). Nothing of `data` is kept.
+        shorter. Anything that is not a segment is dropped and counted (`counters.in_errs`). Of a buffer that may change
+        nothing is kept; `bytes` may be.
         """
         size = len(data)
-        step = segment_size or size or 1
-        start = 0
-        while start < size or start == 0:
-            end = min(start + step, size)
+        if (
+            segment_size is not None
+            and size > segment_size
+            and self.observer is None
+            and isinstance(data, bytes)
+            and ecn != CONGESTION_EXPERIENCED
+        ):
+            train = read_train(data, segment_size)
+            if train is not None:
+                self._train_arrives(train, data, remote, now, segment_size, ecn)
+                return
+        self._segments_arrive(data, 0, size, remote, now, segment_size or size or 1, ecn)
+
+    def _train_arrives(self, train: Train, data: bytes, remote: Remote, now: float, step: int, ecn: int) -> None:
+        """A train, each stretch of it as one segment where that comes to the same, else segment by segment."""
+        first = 0
+        while first < train.segments:
+            end = train.stretch(first)
+            if end - first > 1 and train.is_plain(first):
+                segment = train.segment(first, end)
+                connection = self.connections.get((remote, segment.src_port, segment.dst_port))
+                if connection is not None and stretch_arrives(connection, segment, end - first, train.size, now):
+                    self.counters.in_segs += end - first
+                    first = end
+                    continue
+            self._segments_arrive(data, first * step, min(end * step, len(data)), remote, now, step, ecn)
+            first = end
+        if first * step < len(data):
+            self._segments_arrive(data, first * step, len(data), remote, now, step, ecn)
+
+    def _segments_arrive(
+        self, data: bytes | memoryview, start: int, stop: int, remote: Remote, now: float, step: int, ecn: int
+    ) -> None:
+        """The segments in `data[start:stop]`, of `step` octets each but for the last."""
+        keep = isinstance(data, bytes) and self.observer is None
+        while True:
+            end = min(start + step, stop)
             self.counters.in_segs += 1
             try:
-                segment = decode(data, start, end)
+                segment = decode(data, start, end, keep)
             except MalformedSegment as error:
                 self.counters.in_errs += 1
                 if self.observer is not None:
@@ -196,7 +232,7 @@ class Stack:
                 segment.ecn = ecn
                 self._segment_arrives(segment, remote, now)
             start = end
-            if not size:
+            if start >= stop:
                 return
 
     def _segment_arrives(self, segment: Segment, remote: Remote, now: float) -> None:
@@ -296,7 +332,7 @@ class Stack:
                 connection.in_output = False
                 if connection.state != CLOSED:
                     transmit(connection, now, outbox)
-                    timers.schedule(connection)
+                    timers.schedule(connection.timers)
         return self._outbox.take()
 
     def put(self, remote: Remote, segment: Segment, now: float) -> None:
@@ -395,7 +431,7 @@ class Stack:
     def schedule(self, connection: Connection) -> None:
         """A timer of `connection` was set outside of a flush. Only for connections that the stack still has."""
         if self.connections.get(connection.key) is connection:
-            self._timers.schedule(connection)
+            self._timers.schedule(connection.timers)
 
     # ------------------------------------------------------------------ looking
 
@@ -453,7 +489,8 @@ class Stack:
     def forget(self, connection: Connection) -> None:
         """`connection` has no TCB any more."""
         del self.connections[connection.key]
-        self._timers.remove(connection)
+        self._timers.remove(connection.timers)
+        connection.timers.connection = None
 
     def forget_listener(self, listener: Listener) -> None:
         """`listener` stopped listening."""

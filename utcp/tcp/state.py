@@ -75,13 +75,13 @@ TRANSITIONS: Final = (
 )
 
 # One bit mask of successors per state, so that checking a transition costs a shift.
-_SUCCESSORS: Final = tuple(
+_SUCCESSORS: Final = [
     sum(1 << transition.after for transition in TRANSITIONS if transition.before == state)
     for state in range(len(NAMES))
-)
+]
 
 
-class IllegalTransition(RuntimeError):
+class IllegalTransition(Exception):
     """The stack tried a transition that RFC 9293 does not know: a bug in utcp."""
 
 

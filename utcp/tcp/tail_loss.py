@@ -2,12 +2,15 @@
 
 from typing import Final
 
+from utcp._compiled import mypyc_attr
+
 _NONE: Final = -1
 
 _SHORTEST: Final = 0.01
 """A busy peer may take longer than two of the microseconds-long round trips of an idle loopback."""
 
 
+@mypyc_attr(acyclic=True)
 class TailLossProbe:
     """The one probe that may be under way."""
 

@@ -45,46 +45,58 @@ NAMES: Final = (
 
 
 class Timers:
-    """When each timer of one connection is due; `inf` when it is off."""
+    """When each timer of one connection is due; `inf` when it is off. It is also the connection's place in the queue,
+    which lets go of the connection when that leaves: so the queue holds nothing dead."""
 
-    __slots__ = ("deadlines", "entry")
+    __slots__ = ("connection", "deadlines", "due", "entry", "queued", "running")
 
-    def __init__(self) -> None:
+    def __init__(self, connection: Connection) -> None:
+        self.connection: Connection | None = connection
         self.deadlines = [inf] * _COUNT
-        self.entry: _Entry | None = None
+        self.running = 0
+        """A bit for each timer that is on: most are off, most of the time."""
+        self.due = inf
+        """No timer is due before this: the earliest deadline, or one that has been stopped or moved since."""
+        self.queued = inf
+        """The deadline by which the queue looks at the connection; `inf`: not at all."""
+        self.entry = 0
+        """Which of the queue's entries that is."""
 
     def set(self, timer: int, deadline: float) -> None:
+        """Turn it on, or off with a deadline of `inf`."""
+        if deadline == inf:
+            self.stop(timer)
+            return
+        self.running |= 1 << timer
         self.deadlines[timer] = deadline
+        if deadline < self.due:
+            self.due = deadline
 
     def stop(self, timer: int) -> None:
-        self.deadlines[timer] = inf
+        if self.running >> timer & 1:
+            self.running ^= 1 << timer
+            self.deadlines[timer] = inf
 
     def is_set(self, timer: int) -> bool:
-        return self.deadlines[timer] != inf
+        return self.running >> timer & 1 == 1
 
     def stop_all(self) -> None:
-        self.deadlines = [inf] * _COUNT
+        if self.running:
+            self.running = 0
+            self.deadlines = [inf] * _COUNT
+        self.due = inf
 
     def next(self) -> float:
         """The earliest deadline, `inf` when every timer is off."""
-        return min(self.deadlines)
+        self.due = min(self.deadlines) if self.running else inf
+        return self.due
 
     def take_expired(self, now: float) -> list[int]:
         """The timers that are due, turned off."""
         expired = [timer for timer, deadline in enumerate(self.deadlines) if deadline <= now]
         for timer in expired:
-            self.deadlines[timer] = inf
+            self.stop(timer)
         return expired
-
-
-class _Entry:
-    """A connection's place in the queue; emptied when the connection leaves, so that the queue holds nothing dead."""
-
-    __slots__ = ("connection", "deadline")
-
-    def __init__(self, connection: Connection, deadline: float) -> None:
-        self.connection: Connection | None = connection
-        self.deadline = deadline
 
 
 class TimerQueue:
@@ -96,47 +108,43 @@ class TimerQueue:
     __slots__ = ("_dead", "_heap", "_order")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, _Entry]] = []
+        self._heap: list[tuple[float, int, Timers]] = []
         self._order = 0
         self._dead = 0
 
     def __len__(self) -> int:
         return len(self._heap) - self._dead
 
-    def schedule(self, connection: Connection) -> None:
-        """Note the connection's earliest deadline, if it is earlier than the one noted."""
-        deadline = min(connection.timers.deadlines)
-        entry = connection.timers.entry
-        if entry is not None:
-            if entry.deadline <= deadline:
-                return
-            self.remove(connection)
-        if deadline != inf:
-            self._push(connection, deadline)
+    def schedule(self, timers: Timers) -> None:
+        """See that the queue looks at a connection by its earliest deadline."""
+        deadline = timers.due
+        if deadline < timers.queued and timers.running:
+            self.remove(timers)
+            self._order += 1
+            timers.queued = deadline
+            timers.entry = self._order
+            heapq.heappush(self._heap, (deadline, self._order, timers))
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, timers: Timers) -> None:
         """Forget the connection."""
-        entry = connection.timers.entry
-        if entry is None:
+        if timers.queued == inf:
             return
-        entry.connection = None
-        connection.timers.entry = None
+        timers.queued = inf
+        timers.entry = 0
         self._dead += 1
         if self._dead > 64 and self._dead * 2 > len(self._heap):
-            self._heap = [item for item in self._heap if item[2].connection is not None]
+            self._heap = [item for item in self._heap if item[1] == item[2].entry]
             heapq.heapify(self._heap)
             self._dead = 0
 
     def next(self) -> float:
         """The earliest deadline of all, exactly; `inf` when there is none."""
         while self._heap:
-            deadline, _, entry = self._heap[0]
-            connection = entry.connection
-            if connection is not None and connection.timers.next() <= deadline:
+            deadline, order, timers = self._heap[0]
+            if order == timers.entry and timers.next() <= deadline:
                 return deadline
-            self._pop()
-            if connection is not None:
-                self.schedule(connection)
+            if self._pop() is not None:
+                self.schedule(timers)
         return inf
 
     def take_expired(self, now: float) -> list[Connection]:
@@ -148,16 +156,12 @@ class TimerQueue:
                 expired.append(connection)
         return expired
 
-    def _push(self, connection: Connection, deadline: float) -> None:
-        self._order += 1
-        connection.timers.entry = entry = _Entry(connection, deadline)
-        heapq.heappush(self._heap, (deadline, self._order, entry))
-
     def _pop(self) -> Connection | None:
-        entry = heapq.heappop(self._heap)[2]
-        connection = entry.connection
-        if connection is None:
+        """Take the first entry out; its connection, None for one that was forgotten."""
+        _, order, timers = heapq.heappop(self._heap)
+        if order != timers.entry:
             self._dead -= 1
-        else:
-            connection.timers.entry = None
-        return connection
+            return None
+        timers.queued = inf
+        timers.entry = 0
+        return timers.connection

@@ -12,9 +12,9 @@ Buffer: TypeAlias = bytes | memoryview
 class Transmit:
     """A train of datagrams for one remote.
 
-    `buffers`, joined, are cut into datagrams of `segment_size` octets, the last of which may be shorter; no buffer
-    crosses a cut. With `segment_size` None they are one datagram. `size` is their length together. `ecn` are the two
-    ECN bits of the IP header (RFC 3168), 0 for none.
+    `buffers`, joined, are cut into datagrams of `segment_size` octets, the last of which may be shorter; a buffer may
+    hold several of them, or a part of one. With `segment_size` None they are one datagram. `size` is their length
+    together. `ecn` are the two ECN bits of the IP header (RFC 3168), 0 for none.
     """
 
     __slots__ = ("buffers", "ecn", "remote", "segment_size", "size")
@@ -75,6 +75,34 @@ class Outbox:
             train.buffers.append(payload)
         train.size += size
         self._counts[index] += 1
+        if self._counts[index] >= self._max_segments or train.size + size > self._max_bytes:
+            del self._open[key]
+        return index
+
+    def room(self, remote: Remote, size: int, after: int, ecn: int) -> int:
+        """How many segments `add_train` takes at once: what the train has room for that `add` would choose."""
+        index = self._open.get((remote, size << 2 | ecn), -1)
+        if index < 0 or index < after:
+            return max(min(self._max_segments, self._max_bytes // size), 1)
+        return min(self._max_segments - self._counts[index], (self._max_bytes - self._trains[index].size) // size)
+
+    def add_train(self, remote: Remote, buffers: list[Buffer], count: int, size: int, after: int, ecn: int) -> int:
+        """`add` for `count` segments of `size` octets each, in these buffers; there must be `room`."""
+        key = (remote, size << 2 | ecn)
+        index = self._open.get(key, -1)
+        if index < 0 or index < after:
+            index = len(self._trains)
+            self._trains.append(Transmit(remote, buffers, count * size, size, ecn))
+            self._counts.append(count)
+            if count >= self._max_segments or (count + 1) * size > self._max_bytes:
+                self._open.pop(key, None)
+            else:
+                self._open[key] = index
+            return index
+        train = self._trains[index]
+        train.buffers += buffers
+        train.size += count * size
+        self._counts[index] += count
         if self._counts[index] >= self._max_segments or train.size + size > self._max_bytes:
             del self._open[key]
         return index

@@ -34,6 +34,9 @@ HEADER: Final = Struct("!HHIIHHHH")
 # The same with timestamps: their kinds and lengths as one word, TSval, TSecr.
 HEADER_WITH_TIMESTAMPS: Final = Struct("!HHIIHHHHIII")
 
+# The header with the options that nearly every SYN has: MSS, SACK permitted, timestamps, NOP and window scale.
+HEADER_OF_SYN: Final = Struct("!HHIIHHHHHHIIIHBB")
+
 
 def flag_names(flags: int) -> str:
     """`SYN,ACK` for a segment's control bits, as ladders and logs show them; `none` when no bit is set."""

@@ -23,10 +23,6 @@ ALIGNED_TIMESTAMPS: Final = 0x0101080A
 _SACK_BLOCK: Final = Struct("!II")
 _TWO_WORDS: Final = Struct("!II")
 
-_LENGTH_OF_ALL: Final = 20
-_ALL_OF_A_SYN: Final = Struct("!HHHHIIHBB")
-"""MSS, SACK permitted, timestamps and window scale, as nearly every SYN has them."""
-
 
 class MalformedOptions(ValueError):
     """An option whose length octet is missing, below 2, past the header, or wrong for its kind."""
@@ -52,14 +48,6 @@ def decode_options(data: bytes) -> Options:
     Raises MalformedOptions when the list cannot be walked or a known option has a length that is not its own (MUST-7).
     """
     options = Options()
-    if len(data) == _LENGTH_OF_ALL:
-        first, mss, second, third, ts_val, ts_ecr, fourth, length, scale = _ALL_OF_A_SYN.unpack(data)
-        if (first, second, third, fourth, length) == (0x0204, 0x0402, 0x080A, 0x0103, 3):
-            options.mss = mss
-            options.sack_permitted = True
-            options.ts_val, options.ts_ecr = ts_val, ts_ecr
-            options.window_scale = scale
-            return options
     position = 0
     end = len(data)
     while position < end:

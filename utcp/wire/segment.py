@@ -1,8 +1,10 @@
 """One TCP segment as a value, and its two directions: `decode` and `encode`."""
 
+from struct import Struct
 from typing import Final
 
-from utcp.wire.header import HEADER, HEADER_LENGTH, HEADER_WITH_TIMESTAMPS, flag_names
+from utcp._compiled import mypyc_attr
+from utcp.wire.header import HEADER, HEADER_LENGTH, HEADER_OF_SYN, HEADER_WITH_TIMESTAMPS, flag_names
 from utcp.wire.options import (
     ALIGNED_TIMESTAMPS,
     TIMESTAMPS_LENGTH,
@@ -18,11 +20,23 @@ CONGESTION_EXPERIENCED: Final = 3
 
 _ONLY_TIMESTAMPS: Final = HEADER_LENGTH + TIMESTAMPS_LENGTH
 
+# The options of nearly every SYN, as Linux lays them out.
+_SYN_OPTIONS_LENGTH: Final = 20
+_MSS: Final = 0x0204
+_SACK_AND_TIMESTAMPS: Final = 0x0402080A
+_WINDOW_SCALE: Final = 0x0103
+_LAST_WORDS: Final = Struct("!IHBB")
+"""TSecr, and the window scale with its length."""
+
+_VIEW_ABOVE: Final = 4096
+"""Octets of a segment above which a view of its payload is cheaper than a copy."""
+
 
 class MalformedSegment(ValueError):
     """These bytes are not a TCP segment; the text says why. The receiver counts it and drops them."""
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Segment:
     """A segment: header fields under the RFC's names, options (None when absent), payload.
 
@@ -58,7 +72,7 @@ class Segment:
         ack: int,
         flags: int,
         window: int = 0,
-        payload: bytes = b"",
+        payload: bytes | memoryview = b"",
         ts_val: int | None = None,
         ts_ecr: int | None = None,
         urgent: int = 0,
@@ -93,7 +107,7 @@ class Segment:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Segment):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in Segment.__slots__)
+        return _values(self) == _values(other)
 
     __hash__ = None  # type: ignore[assignment]  # mutable values are not keys
 
@@ -113,20 +127,48 @@ class Segment:
         )
 
 
-def decode(data: bytes | memoryview, start: int = 0, end: int | None = None) -> Segment:
-    """The segment that fills `data[start:end]`, its payload copied out (the buffer may be reused afterwards).
+def _values(segment: Segment) -> tuple[object, ...]:
+    return (
+        segment.src_port,
+        segment.dst_port,
+        segment.seq,
+        segment.ack,
+        segment.flags,
+        segment.window,
+        segment.payload,
+        segment.ts_val,
+        segment.ts_ecr,
+        segment.mss,
+        segment.window_scale,
+        segment.sack_permitted,
+        segment.sack_blocks,
+        segment.urgent,
+        segment.checksum,
+        segment.ecn,
+    )
+
+
+def decode(data: bytes | memoryview, start: int = 0, end: int | None = None, view: bool = False) -> Segment:
+    """The segment that fills `data[start:end]`, its payload copied out (the buffer may be reused afterwards). With
+    `view` a large payload may be a view of `data`, which is then kept and must not change.
 
     Raises MalformedSegment for anything that is not a whole header with walkable options. Reserved bits are ignored
     (RFC 9293 3.1); the checksum is returned, not verified: whether one is due depends on the link.
     """
     stop = len(data) if end is None else end
     size = stop - start
+    offset_and_flags: int  # what is reckoned with; for mypyc, for struct does not tell
+    kinds: int
     if size >= _ONLY_TIMESTAMPS:
         src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent, kinds, ts_val, ts_ecr = (
             HEADER_WITH_TIMESTAMPS.unpack_from(data, start)
         )
         if kinds == ALIGNED_TIMESTAMPS and offset_and_flags >> 12 == 8:  # what nearly every segment looks like
-            payload = bytes(data[start + _ONLY_TIMESTAMPS : stop]) if size > _ONLY_TIMESTAMPS else b""
+            payload: bytes | memoryview
+            if view and size > _VIEW_ABOVE:
+                payload = memoryview(data)[start + _ONLY_TIMESTAMPS : stop]
+            else:
+                payload = _copy(data, start + _ONLY_TIMESTAMPS, stop) if size > _ONLY_TIMESTAMPS else b""
             return Segment(
                 src_port,
                 dst_port,
@@ -140,6 +182,29 @@ def decode(data: bytes | memoryview, start: int = 0, end: int | None = None) -> 
                 urgent,
                 checksum,
             )
+        if (
+            kinds >> 16 == _MSS
+            and ts_val == _SACK_AND_TIMESTAMPS
+            and size == HEADER_LENGTH + _SYN_OPTIONS_LENGTH
+            and offset_and_flags >> 12 == 10
+        ):
+            echoed, last, length, scale = _LAST_WORDS.unpack_from(data, start + _ONLY_TIMESTAMPS)
+            if last == _WINDOW_SCALE and length == 3:
+                return Segment(
+                    src_port,
+                    dst_port,
+                    seq,
+                    ack,
+                    offset_and_flags & 0xFF,
+                    window,
+                    ts_val=ts_ecr,  # the word that stands there
+                    ts_ecr=echoed,
+                    urgent=urgent,
+                    checksum=checksum,
+                    mss=kinds & 0xFFFF,
+                    window_scale=scale,
+                    sack_permitted=True,
+                )
     elif size >= HEADER_LENGTH:
         src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent = HEADER.unpack_from(data, start)
     else:
@@ -152,7 +217,7 @@ def decode(data: bytes | memoryview, start: int = 0, end: int | None = None) -> 
         raise MalformedSegment("data offset past the end of the segment")
     segment = Segment(src_port, dst_port, seq, ack, flags, window, urgent=urgent, checksum=checksum)
     if header_length < size:
-        segment.payload = bytes(data[start + header_length : stop])
+        segment.payload = _copy(data, start + header_length, stop)
     if header_length > HEADER_LENGTH:
         try:
             options = decode_options(bytes(data[start + HEADER_LENGTH : start + header_length]))
@@ -167,13 +232,27 @@ def decode(data: bytes | memoryview, start: int = 0, end: int | None = None) -> 
     return segment
 
 
+def _copy(data: bytes | memoryview, start: int, stop: int) -> bytes:
+    # A slice of bytes is bytes: to ask for them once more would cost more than the slice.
+    return data[start:stop] if isinstance(data, bytes) else bytes(data[start:stop])
+
+
 def encode(segment: Segment) -> bytes:
     """The segment's bytes, with the checksum field as given (0 over UDP)."""
+    mss, scale, ts_val = segment.mss, segment.window_scale, segment.ts_val
+    if (
+        mss is not None
+        and scale is not None
+        and ts_val is not None
+        and segment.sack_permitted
+        and not segment.sack_blocks
+    ):
+        return _encode_syn(segment, mss, scale, ts_val)
     options = encode_options(
-        segment.mss,
-        segment.window_scale,
+        mss,
+        scale,
         segment.sack_permitted,
-        segment.ts_val,
+        ts_val,
         segment.ts_ecr,
         segment.sack_blocks,
     )
@@ -188,3 +267,26 @@ def encode(segment: Segment) -> bytes:
         segment.urgent,
     )
     return header + options + segment.payload
+
+
+def _encode_syn(segment: Segment, mss: int, scale: int, ts_val: int) -> bytes:
+    """The segment with all that a SYN offers."""
+    header = HEADER_OF_SYN.pack(
+        segment.src_port,
+        segment.dst_port,
+        segment.seq,
+        segment.ack,
+        (HEADER_LENGTH + _SYN_OPTIONS_LENGTH) << 10 | segment.flags,
+        segment.window,
+        segment.checksum,
+        segment.urgent,
+        _MSS,
+        mss,
+        _SACK_AND_TIMESTAMPS,
+        ts_val,
+        segment.ts_ecr or 0,
+        _WINDOW_SCALE,
+        3,
+        scale,
+    )
+    return header + segment.payload

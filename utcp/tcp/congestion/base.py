@@ -3,12 +3,14 @@
 from math import inf
 from typing import ClassVar, Final
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.delivery import AckSample, Departure
 
 UNLIMITED: Final = 1 << 30
 """ssthresh before the first loss: more than any window that TCP can offer."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CongestionController:
     """Owns `cwnd` and `ssthresh`, in octets, and `pacing_rate`, in octets per second. What is lost and what is sent
     again is decided elsewhere (`utcp.tcp.recovery`); a controller is told, and answers with these three.

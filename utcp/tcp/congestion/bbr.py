@@ -20,6 +20,7 @@ Octets, seconds, octets per second.
 from math import inf
 from typing import ClassVar, Final
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion.base import CongestionController
 from utcp.tcp.congestion.estimators import Aggregation, Dice, WindowedMax
 from utcp.tcp.delivery import AckSample, Departure
@@ -57,6 +58,7 @@ _DRAIN_ROUNDS: Final = 3
 _RENO_ROUNDS: Final = 63
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class BBR(CongestionController):
     """One flow's model of its path, and the state machine that tests it."""
 

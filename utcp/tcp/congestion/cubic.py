@@ -3,6 +3,7 @@
 from math import cbrt
 from typing import ClassVar, Final
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion.loss_based import LossBased
 from utcp.tcp.delivery import AckSample
 
@@ -14,8 +15,11 @@ ALPHA: Final = 3 * (1 - BETA) / (1 + BETA)
 """alpha_cubic: segments per round trip that, with BETA, make a window as large as Reno's on average."""
 _SEARCH: Final = 0.05
 """The least growth in a round trip while the path's limit is unknown."""
+_NOTHING: Final = (0.0, 0.0, 0.0, 0, ALPHA, False, False, 0.0)
+"""What is remembered before the first loss."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Cubic(LossBased):
     """Windows are in octets; the formulas have them in segments, so C becomes C times the MSS.
 
@@ -65,7 +69,7 @@ class Cubic(LossBased):
         """The window did not limit the sender since it last grew."""
         self._carry = 0.0
         """The part of an octet by which it has grown."""
-        self._before = (0.0, 0.0, 0.0, 0, ALPHA, False, False, 0.0)
+        self._before = _NOTHING
         """What a loss overwrote of the above."""
 
     def set_mss(self, mss: int) -> None:

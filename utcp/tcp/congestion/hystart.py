@@ -3,6 +3,7 @@
 from math import inf
 from typing import Final
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.delivery import AckSample
 
 MIN_RTT_THRESH: Final = 0.004
@@ -19,6 +20,7 @@ CSS_ROUNDS: Final = 5
 """Conservative slow start lasts so many rounds."""
 
 
+@mypyc_attr(acyclic=True)
 class HyStart:
     """Watches round-trip times, in seconds, round by round. A rise begins conservative slow start (CSS), which ends in
     slow start again if they fall, and after five rounds in congestion avoidance if they do not.

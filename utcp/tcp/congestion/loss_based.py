@@ -3,6 +3,7 @@
 from math import inf
 from typing import Final
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion.base import UNLIMITED, CongestionController
 from utcp.tcp.congestion.hystart import CSS_GROWTH_DIVISOR, HyStart
 from utcp.tcp.delivery import AckSample
@@ -14,6 +15,7 @@ _UNUSED_FOR: Final = 1.0
 """The pipeACK sampling period of RFC 7661 4.2, in seconds; three round trips if they take longer."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LossBased(CongestionController):
     """A subclass says how it grows in congestion avoidance (`_avoid`) and to what it falls (`_reduced`).
 
@@ -25,7 +27,7 @@ class LossBased(CongestionController):
 
     def begin(self, mss: int) -> None:
         super().begin(mss)
-        self._hystart = HyStart()
+        self._hystart: HyStart | None = None
         self._landing = 0
         """`cwnd` once the present reduction is over; 0: there is none."""
         self._used = 0
@@ -36,8 +38,11 @@ class LossBased(CongestionController):
     def on_ack(self, sample: AckSample) -> None:
         if not sample.recovering:
             if self.ssthresh == UNLIMITED:  # the first slow start
-                self._hystart.on_ack(sample)
-                if self._hystart.over:
+                hystart = self._hystart
+                if hystart is None:
+                    self._hystart = hystart = HyStart()
+                hystart.on_ack(sample)
+                if hystart.over:
                     self.ssthresh = max(self.cwnd, 2 * self.mss)
             if sample.acked and sample.limited:
                 self._grow(sample)
@@ -108,7 +113,7 @@ class LossBased(CongestionController):
         if self.cwnd < self.ssthresh:
             if self.pacing_rate == inf:
                 acked = min(acked, _BURST * self.mss)
-            if self.ssthresh == UNLIMITED and self._hystart.conservative:
+            if self.ssthresh == UNLIMITED and self._hystart is not None and self._hystart.conservative:
                 acked //= CSS_GROWTH_DIVISOR
             room = self.ssthresh - self.cwnd
             if acked <= room:

@@ -2,10 +2,12 @@
 
 from typing import ClassVar
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion.loss_based import LossBased
 from utcp.tcp.delivery import AckSample
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class NewReno(LossBased):
     """One segment more in a round trip, half of the window at a loss. Octets are counted, not ACKs (RFC 3465)."""
 

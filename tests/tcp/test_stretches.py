@@ -1,0 +1,394 @@
+"""Stretches: a train's segments that differ in nothing but the sequence number are processed, and leave, as one.
+
+Whatever a train holds, it comes to the same as its segments one by one: that is the property below, and the traces are
+what it must not miss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any, Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.tcp.notation import stream
+from tests.tcp.script import SECRET, START
+from utcp.config import Config
+from utcp.tcp.connection import Connection
+from utcp.tcp.receive_queue import ReceiveQueue
+from utcp.tcp.stack import Stack
+from utcp.tcp.state import NAMES
+from utcp.tcp.timers import Timers
+from utcp.wire import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, Segment, decode, encode
+from utcp.wire.segment import CONGESTION_EXPERIENCED, ECN_CAPABLE
+
+MSS: Final = 1000
+PORTS: Final = (50000, 50001)
+ISS: Final = 0xFFFFF000
+"""The peer's: its numbers wrap after 4,096 octets."""
+MASK: Final = 0xFFFFFFFF
+
+
+class Peer:
+    """What the other side of one connection knows."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.nxt = (ISS + 1) & MASK
+
+
+class Side:
+    """A stack with two established connections, from ports 50000 and 50001 of one remote to its port 80."""
+
+    def __init__(self, timestamps: bool, sack: bool = True, ecn: bool = False, rtt: float = 0.05, **knobs: Any) -> None:
+        self.timestamps = timestamps
+        self.now = knobs.pop("start", START)
+        trains = {name: knobs.pop(name) for name in ("max_train_bytes", "max_train_segments") if name in knobs}
+        self.mss = knobs.pop("mtu", 1500) - 500
+        offered = self.mss + 12 * timestamps
+        config = Config(timestamps=timestamps, sack=sack, mss=offered, **knobs)
+        self.stack = Stack(config, secret=SECRET, mtu=lambda _: self.mss + 500, **trains)
+        listener = self.stack.listen(80, self.now)
+        for port in PORTS:
+            flags = SYN | (ECE | CWR if ecn else 0)
+            syn = Segment(port, 80, ISS, 0, flags, 65535, mss=offered, window_scale=7, sack_permitted=sack)
+            syn.ts_val, syn.ts_ecr = (1, 0) if timestamps else (None, None)
+            self.stack.receive_datagram(encode(syn), "peer", self.now)
+        answers = self.flush()
+        self.now += rtt
+        for (datagram, _), port in zip(answers, PORTS, strict=True):
+            answer = decode(datagram)
+            ack = Segment(port, 80, ISS + 1, (answer.seq + 1) & MASK, ACK, 1000)
+            if timestamps:
+                ack.ts_val, ack.ts_ecr = 2, answer.ts_val
+            self.stack.receive_datagram(encode(ack), "peer", self.now)
+        self.connections: list[Connection] = []
+        while (connection := listener.accept()) is not None:
+            self.connections.append(connection)
+        assert len(self.connections) == 2
+
+    def flush(self) -> list[tuple[bytes, int]]:
+        """What leaves, each datagram with its ECN bits."""
+        return [
+            (datagram, transmit.ecn)
+            for transmit in self.stack.datagrams_to_send(self.now)
+            for datagram in transmit.datagrams()
+        ]
+
+    def segment(self, item: Item, peer: Peer) -> bytes:
+        """What the peer puts on the wire."""
+        connection = self.connections[PORTS.index(peer.port)]
+        send = connection.send_side
+        seq = (peer.nxt + item.shift) & MASK
+        acked = min(item.acks, send.flight_size) if item.acks >= 0 else item.acks
+        if item.acks > 1_000_000:
+            acked = send.flight_size + 7
+        segment = Segment(peer.port, 80, seq, (send.snd_una + acked) & MASK, item.flags, item.window)
+        if self.timestamps and item.ts is not None:
+            segment.ts_val = (int(self.now * 1000) + item.ts) & MASK
+            segment.ts_ecr = connection.ts_now(self.now)
+        size = item.size + (12 if self.timestamps and item.ts is None else 0)
+        place = (seq - ISS) & MASK
+        segment.payload = stream(place, place + size)
+        segment.urgent = 5 if item.flags & URG else 0
+        if item.shift == 0 and item.counts:
+            peer.nxt = (peer.nxt + size + (item.flags & FIN)) & MASK
+        if item.sack:
+            segment.sack_blocks = ((segment.ack, segment.ack),)
+        data = bytearray(encode(segment))
+        if item.words is not None:
+            data[12] = item.words << 4
+        return bytes(data)
+
+
+@dataclass(frozen=True)
+class Item:
+    """Some segments of a train, alike but for the sequence number."""
+
+    connection: int = 0
+    count: int = 1
+    flags: int = ACK
+    shift: int = 0
+    """From what is next."""
+    acks: int = 0
+    """Octets of what is in flight; beyond, or before it."""
+    window: int = 1000
+    ts: int | None = 5
+    """Milliseconds from the peer's clock; None: no timestamp."""
+    size: int = MSS
+    counts: bool = True
+    """The peer goes on behind it."""
+    sack: bool = False
+    """With a SACK block: in length like timestamps."""
+    words: int | None = None
+    """A data offset that is not true."""
+    noise: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """A train arrives, after the users and time have done something."""
+
+    items: tuple[Item, ...] = ()
+    tail: Item | None = None
+    """The last datagram, which is shorter."""
+    ecn: int = 0
+    pause: float = 0.0
+    send: int = 0
+    read: int = 0
+    act: str = ""
+    flush: bool = True
+
+
+def snapshot(value: Any, seen: frozenset[int] = frozenset()) -> Any:
+    """All that a part of a connection knows, in a form that can be compared."""
+    if isinstance(value, ReceiveQueue):
+        return b"".join(value.pieces)
+    if isinstance(value, Timers):
+        return tuple(value.deadlines)
+    if isinstance(value, (list, tuple)):
+        return [snapshot(item, seen) for item in value]
+    if isinstance(value, dict):
+        return [(snapshot(key, seen), snapshot(item, seen)) for key, item in value.items()]
+    if isinstance(value, memoryview):
+        return bytes(value)
+    module = type(value).__module__
+    if not module.startswith("utcp.tcp") or isinstance(value, Stack):
+        return value if isinstance(value, (int, float, str, bytes, type(None))) else module
+    if id(value) in seen:
+        return "again"
+    seen |= {id(value)}
+    names = {
+        name
+        for kind in type(value).__mro__
+        for name, member in vars(kind).items()
+        if isinstance(member, (MemberDescriptorType, GetSetDescriptorType)) and not name.startswith("__")
+    }
+    return {name: snapshot(getattr(value, name), seen) for name in sorted(names - {"stack", "config", "listener"})}
+
+
+def play(steps: list[Step], as_trains: bool, **knobs: Any) -> list[Any]:
+    """What leaves and what is known after each step."""
+    side = Side(**knobs)
+    peers = [Peer(port) for port in PORTS]
+    told: list[Any] = []
+    for step in steps:
+        side.now += step.pause
+        if 0 < (side.stack.next_timeout() or 0) <= side.now:
+            side.stack.handle_timeout(side.now)
+        for connection in side.connections:
+            if step.send and not connection.send_side.fin_queued and not connection.ended:
+                connection.send(stream(connection.send_side.queued, connection.send_side.queued + step.send))
+            if step.read:
+                told.append(connection.read(step.read))
+        first = side.connections[0]
+        if step.act == "shutdown" and not first.ended:
+            first.shutdown(side.now)
+        elif step.act == "close":
+            first.close(side.now)
+        if step.act:
+            told.append(side.flush())
+        datagrams = [
+            bytes(range(200)) * 6 if item.noise else side.segment(item, peers[item.connection])
+            for item in step.items
+            for _ in range(item.count)
+        ]
+        if datagrams:
+            length = len(datagrams[0])
+            datagrams = [datagram[:length].ljust(length, b"x") for datagram in datagrams]
+        if step.tail is not None:
+            datagrams.append(side.segment(step.tail, peers[step.tail.connection]))
+        if as_trains and len(datagrams) > 1:
+            side.stack.receive_datagram(b"".join(datagrams), "peer", side.now, len(datagrams[0]), step.ecn)
+        else:
+            for datagram in datagrams:
+                side.stack.receive_datagram(datagram, "peer", side.now, None, step.ecn)
+        told.append([NAMES[connection.state] for connection in side.connections])
+        told.append([connection.readable for connection in side.connections])
+        told.append([connection.take_events() for connection in side.connections])
+        told.append([side.connections.index(ready) for ready in side.stack.take_ready() if ready in side.connections])
+        if step.flush:
+            told.append(side.flush())
+            told.append(snapshot(side.connections))
+            told.append(side.stack.counters.snmp())
+            told.append((side.stack.counters.in_errs, side.stack.next_timeout()))
+    told.append([connection.read() for connection in side.connections])
+    return told
+
+
+def same(steps: list[Step], **knobs: Any) -> list[Any]:
+    """A train comes to the same as its segments one by one; what it comes to."""
+    together, alone = play(steps, True, **knobs), play(steps, False, **knobs)
+    for one, other in zip(together, alone, strict=True):
+        assert one == other
+    return together
+
+
+PLAIN: Final = st.builds(
+    Item, connection=st.integers(0, 1), count=st.integers(1, 12), flags=st.sampled_from([ACK, ACK | PSH])
+)
+ODDITIES: Final = {
+    **{
+        f"flags {flags:#x}": Item(flags=flags)
+        for flags in (
+            0,
+            PSH,
+            ACK | PSH,
+            ACK | FIN,
+            ACK | URG,
+            ACK | CWR,
+            ACK | ECE,
+            ACK | RST,
+            ACK | SYN,
+            FIN | URG | PSH,
+        )
+    },
+    "FIN, and more behind it": Item(flags=ACK | FIN, counts=False),
+    "again": Item(counts=False),
+    "of another connection": Item(connection=1),
+    "a hole": Item(shift=MSS),
+    "a large hole": Item(shift=3 * MSS),
+    "beyond the window": Item(shift=1_200_000),
+    "an octet too far": Item(shift=1),
+    "an octet too early": Item(shift=-1),
+    "half old": Item(shift=-500),
+    "old": Item(shift=-MSS),
+    "very old": Item(shift=-5 * MSS),
+    "acknowledges an octet": Item(acks=1),
+    "acknowledges": Item(acks=2500),
+    "acknowledges all": Item(acks=100_000),
+    "acknowledges too much": Item(acks=2_000_000),
+    "an old ACK": Item(acks=-1),
+    "a very old ACK": Item(acks=-200_000),
+    "a closed window": Item(window=0),
+    "a small window": Item(window=1),
+    "a large window": Item(window=65535),
+    "no timestamp": Item(ts=None),
+    "an older timestamp": Item(ts=-1000),
+    "a newer timestamp": Item(ts=6),
+    "a timestamp half way round": Item(ts=5 + (1 << 31)),
+    "SACK": Item(sack=True),
+    "SACK instead of timestamps": Item(sack=True, ts=None),
+    "a shorter header": Item(words=5),
+    "a longer header": Item(words=8),
+    "a longer header yet": Item(words=9),
+    "half a header": Item(words=3),
+    "too long a header": Item(words=15),
+    "noise": Item(noise=True),
+}
+ODD: Final = st.builds(replace, st.sampled_from(list(ODDITIES.values())), count=st.integers(1, 4))
+TAIL: Final = st.builds(
+    Item,
+    connection=st.integers(0, 1),
+    size=st.integers(0, MSS - 1),
+    shift=st.sampled_from([0, 0, 0, 2 * MSS]),
+    flags=st.sampled_from([ACK, ACK | PSH, ACK | PSH, ACK | PSH | FIN, ACK | RST]),
+)
+STEP: Final = st.builds(
+    Step,
+    items=st.lists(st.one_of(PLAIN, PLAIN, PLAIN, ODD), max_size=6).map(tuple),
+    tail=st.none() | TAIL,
+    ecn=st.sampled_from([0, 0, ECN_CAPABLE, CONGESTION_EXPERIENCED]),
+    pause=st.sampled_from([0.0, 0.0, 0.0005, 0.01, 0.05, 1.0]),
+    send=st.sampled_from([0, 0, 10, 4500]),
+    read=st.sampled_from([0, 0, 10, 3000, 100_000]),
+    act=st.sampled_from(["", "", "", "", "", "shutdown", "close"]),
+    flush=st.booleans(),
+)
+KNOBS: Final = st.fixed_dictionaries(
+    {
+        "timestamps": st.booleans(),
+        "sack": st.booleans(),
+        "ecn": st.booleans(),
+        "rtt": st.sampled_from([0.0, 0.0004, 0.05]),
+    },
+    optional={
+        "recv_buffer": st.sampled_from([3000, 10_000]),
+        "initial_recv_buffer": st.just(4096),
+        "delayed_ack": st.just(0.0),
+        "keepalive": st.just(True),
+        "keepalive_idle": st.just(0.5),
+    },
+)
+
+
+@settings(max_examples=600, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(STEP, min_size=1, max_size=8), KNOBS)
+def test_a_train_comes_to_the_same_as_its_segments(steps: list[Step], knobs: dict[str, Any]) -> None:
+    same(steps, **knobs)
+
+
+@pytest.mark.parametrize("timestamps", [True, False])
+@pytest.mark.parametrize("place", ["first", "second", "in the middle", "last", "shorter"])
+@pytest.mark.parametrize("oddity", ODDITIES)
+def test_one_odd_segment(oddity: str, place: str, timestamps: bool) -> None:
+    odd = ODDITIES[oddity]
+    trains = {
+        "first": Step((odd, Item(count=6))),
+        "second": Step((Item(), odd, Item(count=5))),
+        "in the middle": Step((Item(count=3), odd, Item(count=3))),
+        "last": Step((Item(count=6), odd)),
+        "shorter": Step((Item(count=6),), replace(odd, size=MSS - 300)),
+    }
+    plain = Step((Item(count=4),), pause=0.01)
+    same([replace(plain, send=5000), trains[place], plain, Step(read=3000), plain], timestamps=timestamps)
+    odd_train = Step((replace(odd, count=5),))
+    same([replace(plain, send=5000), odd_train, plain, plain], timestamps=timestamps)
+
+
+PATHS: Final = {
+    "CLOSE_WAIT": [Step((), Item(size=0, flags=ACK | FIN))],
+    "LAST_ACK": [Step((), Item(size=0, flags=ACK | FIN)), Step(act="close")],
+    "FIN_WAIT_1": [Step(act="shutdown")],
+    "FIN_WAIT_1 closed": [Step(act="close")],
+    "FIN_WAIT_2": [Step(act="shutdown"), Step((), Item(size=0, acks=1))],
+    "FIN_WAIT_2 closed": [Step(act="close"), Step((), Item(size=0, acks=1))],
+    "CLOSING": [Step(act="close"), Step((), Item(size=0, flags=ACK | FIN))],
+    "TIME_WAIT": [Step(act="close"), Step((), Item(size=0, acks=1, flags=ACK | FIN))],
+}
+
+
+@pytest.mark.parametrize("acks", [0, 1])
+@pytest.mark.parametrize("last", [ACK, ACK | PSH, ACK | PSH | FIN])
+@pytest.mark.parametrize("path", PATHS)
+def test_in_every_state(path: str, last: int, acks: int) -> None:
+    train = Step((Item(count=5, acks=acks), Item(flags=last, acks=acks)))
+    again = Step((Item(count=5, shift=-6 * MSS),))
+    told = same([*PATHS[path], train, again, Step((Item(count=3),))], timestamps=True)
+    assert any(path.split()[0] in states[:1] for states in told if isinstance(states, list) and states)
+
+
+@pytest.mark.parametrize("fin", [0, FIN])
+def test_text_beyond_a_fin_that_came_early(fin: int) -> None:
+    early = Step((), Item(size=0, shift=2 * MSS, flags=ACK | FIN))
+    same([early, Step((Item(count=5), Item(flags=ACK | fin)))], timestamps=True)
+
+
+def test_numbers_that_wrap_within_a_train() -> None:
+    told = same([Step((Item(count=10),))], timestamps=True)
+    assert told[-1][0] == stream(1, 10_001)
+
+
+def test_more_than_the_window_holds() -> None:
+    told = same([Step((Item(count=9),)), Step((Item(count=9),))], timestamps=False, recv_buffer=4000)
+    assert len(told[-1][0]) == 4000
+
+
+def test_without_a_round_trip_time_the_buffer_grows_alike() -> None:
+    train = Step((Item(count=6),), pause=0.01, read=100_000)
+    same([train] * 12, timestamps=False, rtt=0.0, initial_recv_buffer=4096)
+
+
+def test_a_keepalive_is_answered_by_text() -> None:
+    quiet = Step((Item(count=3),), pause=0.6)
+    same([quiet, quiet, quiet], timestamps=True, keepalive=True, keepalive_idle=0.5)
+
+
+def test_quick_acks_are_counted_by_segment() -> None:
+    """The first 16 full-sized segments are acknowledged at once, and the train that has the last of them."""
+    trains = [Step((Item(count=1),), pause=0.001)] + [Step((Item(count=1),)) for _ in range(3)]
+    told = same([Step((Item(count=14),)), *trains, *trains], timestamps=True)
+    assert sum(len(item) for item in told if isinstance(item, list) and item and isinstance(item[0], tuple)) > 0

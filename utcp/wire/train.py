@@ -1,0 +1,144 @@
+"""Trains: equal-sized segments one behind the other in one buffer, as the kernel takes them and hands them over.
+
+The segments of one flow that leave together differ in nothing but the sequence number. So they are read and written
+all at once: what is done for each of them is done by `struct`, and not by Python.
+"""
+
+from struct import Struct
+from typing import Final
+
+from utcp.wire.header import ACK, HEADER, HEADER_LENGTH, PSH
+from utcp.wire.options import TIMESTAMPS_LENGTH
+from utcp.wire.segment import Segment
+
+_HEAD: Final = 8
+"""Ports and sequence number: what identifies a segment of a train, as one number."""
+
+_WITH_TIMESTAMPS: Final = HEADER_LENGTH + TIMESTAMPS_LENGTH
+_ALIGNED_TIMESTAMPS: Final = b"\x01\x01\x08\x0a"
+_TIMESTAMPS: Final = Struct("!II")
+_MAX_SEGMENTS: Final = 128
+"""As many as Linux puts into one train."""
+
+_MAX_LAYOUTS: Final = 64
+"""How many sizes and lengths of trains are remembered: the peer chooses some of them."""
+
+
+class _Layout:
+    """So many segments with a header and a payload of these sizes."""
+
+    __slots__ = ("texts", "whole")
+
+    def __init__(self, header: int, size: int, count: int) -> None:
+        self.whole = Struct("!" + f"Q{header - _HEAD}s{size}s" * count)
+        self.texts = Struct(f"{size}s" * count)
+
+
+_layouts: Final[dict[tuple[int, int, int], _Layout]] = {}
+
+
+def _layout(header: int, size: int, count: int) -> _Layout:
+    key = (header, size, count)
+    layout = _layouts.get(key)
+    if layout is None:
+        if len(_layouts) >= _MAX_LAYOUTS:
+            _layouts.clear()
+        layout = _layouts[key] = _Layout(header, size, count)
+    return layout
+
+
+def write_train(header: bytes, seq: int, data: bytes | memoryview, begin: int, size: int, count: int) -> bytes:
+    """`count` segments with `size` octets of payload each, from `data[begin:]` on, ready to leave. They have this
+    header, but for the sequence number: the first has `seq`, and it must not wrap on the way."""
+    layout = _layout(len(header), size, count)
+    head = int.from_bytes(header[:4], "big") << 32 | seq
+    fields: list[int | bytes] = [header[_HEAD:]] * (3 * count)
+    fields[0::3] = range(head, head + count * size, size)
+    fields[2::3] = layout.texts.unpack_from(data, begin)
+    return layout.whole.pack(*fields)
+
+
+class Train:
+    """A received train, taken apart into stretches: segments of one connection, in order, that differ in nothing but
+    the sequence number; the last one may be shorter, and have PSH where the others have not, or the other way round.
+
+    `segments` are covered, from the front; behind them comes at most what is too short for a segment with payload.
+    `size` is the payload of each, in octets, but for the last of all.
+    """
+
+    __slots__ = ("_header", "_heads", "_rests", "_texts", "segments", "size")
+
+    def __init__(self, data: bytes, step: int, header: int) -> None:
+        count = len(data) // step
+        self.size = step - header
+        self._header = header
+        fields = _layout(header, self.size, count).whole.unpack_from(data)
+        self._heads: tuple[int, ...] = fields[0::3]
+        self._rests: tuple[bytes, ...] = fields[1::3]
+        self._texts: tuple[bytes, ...] = fields[2::3]
+        last = count * step
+        if len(data) - last > header:
+            self._heads += (int.from_bytes(data[last : last + _HEAD], "big"),)
+            self._rests += (data[last + _HEAD : last + header],)
+            self._texts += (data[last + header :],)
+        self.segments = len(self._heads)
+
+    def stretch(self, first: int) -> int:
+        """Where the stretch ends, exclusive, that begins with this segment."""
+        heads, rests, size, end = self._heads, self._rests, self.size, self.segments
+        head, rest = heads[first], rests[first]
+        if first == 0 and heads == tuple(range(head, head + end * size, size)):  # nearly always
+            alike = rests.count(rest)
+            if alike == end or (alike == end - 1 and _differ_in_push(rest, rests[-1])):
+                return end
+        last = first + 1
+        while last < end and heads[last] == head + (last - first) * size:
+            if rests[last] != rest:
+                return last + 1 if _differ_in_push(rest, rests[last]) else last
+            last += 1
+        return last
+
+    def is_plain(self, first: int) -> bool:
+        """The segment has the header that `segment` reads: ACK, perhaps PSH, no option but timestamps."""
+        rest = self._rests[first]
+        if rest[5] & ~PSH != ACK or rest[4] >> 4 != self._header >> 2:
+            return False
+        return self._header == HEADER_LENGTH or rest[12:16] == _ALIGNED_TIMESTAMPS
+
+    def segment(self, first: int, end: int) -> Segment:
+        """A stretch, which must be plain, as one segment with all its text."""
+        head, rest = self._heads[first], self._rests[first]
+        src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent = HEADER.unpack(
+            head.to_bytes(_HEAD, "big") + rest[: HEADER_LENGTH - _HEAD]
+        )
+        ts_val: int | None = None
+        ts_ecr: int | None = None
+        if self._header == _WITH_TIMESTAMPS:
+            ts_val, ts_ecr = _TIMESTAMPS.unpack_from(rest, 16)
+        text = b"".join(self._texts[first:end])
+        return Segment(
+            src_port, dst_port, seq, ack, offset_and_flags & 0xFF, window, text, ts_val, ts_ecr, urgent, checksum
+        )
+
+
+def read_train(data: bytes, step: int) -> Train | None:
+    """The train of segments that each take `step` octets, the last perhaps fewer; None when a look at its ends shows
+    that its segments are best decoded one by one."""
+    count = len(data) // step
+    if not 2 <= count <= _MAX_SEGMENTS or step <= HEADER_LENGTH:
+        return None
+    words = data[12] >> 4
+    if words == HEADER_LENGTH >> 2:
+        header = HEADER_LENGTH
+    elif words == _WITH_TIMESTAMPS >> 2 and step > _WITH_TIMESTAMPS:
+        header = _WITH_TIMESTAMPS
+    else:
+        return None
+    last = (count - 1) * step
+    if data[:4] != data[step : step + 4] and data[last : last + 4] != data[last - step : last - step + 4]:
+        return None  # of one connection and another: what carries no text, and requests and replies
+    return Train(data, step, header)
+
+
+def _differ_in_push(one: bytes, other: bytes) -> bool:
+    return one[5] ^ other[5] == PSH and one[:5] == other[:5] and one[6:] == other[6:]

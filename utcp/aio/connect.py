@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl as ssl_module
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -15,7 +15,8 @@ from utcp.aio.endpoint import DEFAULT_CONFIG, Endpoint
 from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
 from utcp.aio.shared import LoopEndpoints
-from utcp.aio.streams import DEFAULT_LIMIT, StreamWriter, open_streams
+from utcp.aio.stream_reader import DEFAULT_LIMIT
+from utcp.aio.streams import ClientStreams, StreamWriter
 from utcp.aio.tls import Tls
 from utcp.config import Config
 from utcp.udp.path import SocketAddress
@@ -84,17 +85,19 @@ async def open_connection(
     host: Host = None, port: Port = None, *, limit: int = DEFAULT_LIMIT, **options: Any
 ) -> tuple[asyncio.StreamReader, StreamWriter]:
     """asyncio's `open_connection`, over utcp; `options` are those of `create_connection`."""
-    return await open_streams(lambda factory: create_connection(factory, host, port, **options), limit)
+    streams = ClientStreams(limit)
+    transport, _ = await create_connection(streams, host, port, **options)
+    return streams.on(transport)
 
 
-async def _attempt(remote: Resolved, locals_: Sequence[Resolved] | None, config: Config) -> Opening:
+def _attempt(remote: Resolved, locals_: Sequence[Resolved] | None, config: Config) -> Coroutine[Any, Any, Opening]:
     family, address = remote
     if locals_ is None:
         endpoint = _client_endpoint(family, wildcard(family, 0), config)
         local_port = None
     else:
         endpoint, local_port = _local_endpoint(family, locals_, config)
-    return await Opening.establish(endpoint.driver, address, address[1], local_port)
+    return Opening.establish(endpoint.driver, address, address[1], local_port)
 
 
 def _client_endpoint(family: int, local: SocketAddress, config: Config) -> Endpoint:

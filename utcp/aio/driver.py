@@ -32,9 +32,13 @@ class Driver:
     A user is the `context` of a connection or listener; its `ready(connection_or_listener)` is called when something
     happened, never in the middle of a batch. What users do about it leaves one loop turn later, by a flush that was put
     behind their wakeups: so ACKs ride on replies, and the ACK of a FIN carries our own.
+
+    `all_drained` says whether every link of this loop has been read to its end, as far as is known. Their endpoints may
+    be each other's peers, and none hears what another has not sent yet because the loop is late.
     """
 
     __slots__ = (
+        "_all_drained",
         "_flushes",
         "_ready",
         "_timer",
@@ -48,7 +52,9 @@ class Driver:
         "transports",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, link: Link, stack: Stack) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, link: Link, stack: Stack, all_drained: Callable[[], bool]
+    ) -> None:
         self.loop = loop
         self.link = link
         self.stack = stack
@@ -57,9 +63,10 @@ class Driver:
         self.after_flush: Callable[[], None] | None = None
         """Called after each flush: for one who waits until connections are gone."""
         self.closed = False
+        self._all_drained = all_drained
         self._flushes = 0  # scheduled; the last one does the work
         self._ready: deque[Connection | Listener] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._timer_due = 0.0  # on the link's clock
         self._writing = False
         loop.add_reader(link.fileno(), self._readable)
@@ -80,6 +87,11 @@ class Driver:
             self._fail(self.link.send(transmits), now)
             self._hear(now)
             self._await_room()
+
+    def read(self) -> None:
+        """Take in what has arrived, up to a batch, and tell the users."""
+        if not self.closed:
+            self._readable()
 
     def close(self) -> None:
         """Let go of the loop and close the link. Idempotent."""
@@ -205,14 +217,19 @@ class Driver:
         self._timer = self.loop.call_later(delay, self._on_timer)
 
     def _on_timer(self) -> None:
+        # Not yet: what other endpoints of this loop have read in this turn they answer at the end of it, and that
+        # answer may be the very ACK that a timer waits for.
+        self._timer = self.loop.call_soon(self._expire)
+
+    def _expire(self) -> None:
         self._timer = None
         now = self.link.now()
-        # A busy loop fires late. What it has not read yet may be the very ACK that a timer waits for: had we read it in
-        # time, nothing would have timed out. So timers wait until all has been read, within bounds.
+        # A busy loop fires late. Had we, or a peer on this loop, read in time what waits, perhaps nothing would have
+        # timed out. So timers wait until all has been read, within bounds.
         try:
             self._receive(now)
             deadline = self.stack.next_timeout()
-            if deadline is not None and (self.link.drained or now - deadline > MAX_LATENESS):
+            if deadline is not None and (self._all_drained() or now - deadline > MAX_LATENESS):
                 self.stack.handle_timeout(now)
         finally:
             self._dispatch()

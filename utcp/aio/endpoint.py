@@ -17,7 +17,8 @@ from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
 from utcp.aio.server import Acceptor, Server
 from utcp.aio.shared import LoopEndpoints
-from utcp.aio.streams import DEFAULT_LIMIT, ClientConnected, StreamWriter, open_streams, stream_factory
+from utcp.aio.stream_reader import DEFAULT_LIMIT
+from utcp.aio.streams import ClientConnected, ClientStreams, StreamWriter, stream_factory
 from utcp.aio.tls import Tls
 from utcp.config import Config
 from utcp.errors import FinTimedOut
@@ -48,8 +49,10 @@ class Endpoint:
     """One UDP socket, over which any number of connections and servers run, each with utcp ports of its own.
 
     `local_addr` is the UDP address to bind, host None for the wildcard and port 0 for one that the system picks; None
-    is both. `family` chooses IPv4 (default) or IPv6 where the host does not. `sock` is a bound UDP socket to use
-    instead; it belongs to the endpoint. `observer` sees what the stack does; None logs to structlog if the
+    is both. `family` chooses IPv4 (default) or IPv6 where the host does not. `reuse_port` lets other sockets bind the
+    same address, if they say so too (SO_REUSEPORT): then the system deals out what arrives by the UDP addresses and
+    ports, and each peer's socket keeps to one of them as long as none comes or goes. `sock` is a bound UDP socket to
+    use instead; it belongs to the endpoint. `observer` sees what the stack does; None logs to structlog if the
     application has configured that.
 
     Use it as `async with Endpoint(...) as endpoint:`, or `start()` and `aclose()` it.
@@ -61,15 +64,19 @@ class Endpoint:
         *,
         sock: socket.socket | None = None,
         family: int = 0,
+        reuse_port: bool = False,
         config: Config | None = None,
         observer: Observer | None = None,
     ) -> None:
         if sock is not None and local_addr is not None:
             raise ValueError("local_addr and sock can not be specified at the same time")
+        if sock is not None and reuse_port:
+            raise ValueError("reuse_port and sock can not be specified at the same time: it is set before binding")
         self.config: Final = DEFAULT_CONFIG if config is None else config
         self._local_addr = local_addr
         self._sock = sock
         self._family = family
+        self._reuse_port = reuse_port
         self._observer = observer
         self._driver: Driver | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -91,10 +98,10 @@ class Endpoint:
             platform = Platform.of(asyncio.get_running_loop())
             if host is None:
                 family = self._family or socket.AF_INET
-                self.run(platform.bind(family, wildcard(family, port)))
+                self.run(platform.bind(family, wildcard(family, port), reuse_port=self._reuse_port))
                 return self
             family, address = (await resolve(host, port, family=self._family, flags=socket.AI_PASSIVE))[0]
-            self.run(platform.bind(family, address))
+            self.run(platform.bind(family, address, reuse_port=self._reuse_port))
             return self
         self.run(UdpLink(self._sock))
         return self
@@ -124,8 +131,8 @@ class Endpoint:
         except BaseException:
             link.close()
             raise
-        self._driver = Driver(loop, link, stack)
         self._siblings = LoopEndpoints.of(platform)
+        self._driver = Driver(loop, link, stack, self._siblings.all_drained)
         self._siblings.add(self)
 
     async def aclose(self) -> None:
@@ -298,7 +305,9 @@ class Endpoint:
         self, host: str, port: int, *, limit: int = DEFAULT_LIMIT, **options: Any
     ) -> tuple[asyncio.StreamReader, StreamWriter]:
         """`create_connection` with asyncio's streams; `options` are its."""
-        return await open_streams(lambda factory: self.create_connection(factory, host, port, **options), limit)
+        streams = ClientStreams(limit)
+        transport, _ = await self.create_connection(streams, host, port, **options)
+        return streams.on(transport)
 
     # --- servers
 
@@ -357,6 +366,13 @@ class Endpoint:
         driver = self._started()
         connection.abort(driver.link.now())
         driver.schedule_flush()
+
+    # --- what the loop's other endpoints call
+
+    def read_soon(self) -> None:
+        """Read in the next turn, whether the loop says that something has arrived or not."""
+        driver = self._started()
+        driver.loop.call_soon(driver.read)
 
 
 def _delivered(connection: Connection) -> bool:

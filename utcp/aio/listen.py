@@ -15,7 +15,8 @@ from utcp.aio.address import Port, Resolved, resolve
 from utcp.aio.endpoint import DEFAULT_CONFIG, Endpoint
 from utcp.aio.server import Server
 from utcp.aio.shared import LoopEndpoints
-from utcp.aio.streams import DEFAULT_LIMIT, ClientConnected, stream_factory
+from utcp.aio.stream_reader import DEFAULT_LIMIT
+from utcp.aio.streams import ClientConnected, stream_factory
 from utcp.aio.tls import Tls
 from utcp.config import Config
 from utcp.udp.platform import Platform

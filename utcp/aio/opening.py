@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -90,8 +91,9 @@ class Opening:
             self.abandon()
             raise
         self.connection = None
-        transport = Transport(self.driver, connection, protocol if secure is None else secure.protocol)
-        transport.start(self.events)
+        context = contextvars.copy_context()
+        transport = Transport(self.driver, connection, protocol if secure is None else secure.protocol, context)
+        context.run(transport.start, self.events)
         if secure is None:
             return transport, protocol
         await secure.handshake()

@@ -11,12 +11,20 @@ from utcp.aio.opening import Opening
 Attempt: TypeAlias = Callable[[], Coroutine[Any, Any, Opening]]
 
 
-async def first_to_open(attempts: Sequence[Attempt], delay: float | None, *, all_errors: bool) -> Opening:
+def first_to_open(
+    attempts: Sequence[Attempt], delay: float | None, *, all_errors: bool
+) -> Coroutine[Any, Any, Opening]:
     """The first of `attempts` that succeeds; nothing is left of the others.
 
     Each begins when the one before has failed, or after `delay` seconds if not None. When all fail: the error, if they
     say the same, else OSError("Multiple exceptions: ..."); with `all_errors` an ExceptionGroup.
     """
+    if len(attempts) == 1 and not all_errors:
+        return attempts[0]()  # most hosts have one address, and each coroutine that waits for another costs
+    return _first_of_several(attempts, delay, all_errors)
+
+
+async def _first_of_several(attempts: Sequence[Attempt], delay: float | None, all_errors: bool) -> Opening:
     errors: list[OSError] = []
     try:
         if delay is None:
@@ -54,7 +62,7 @@ async def _race(attempts: Sequence[Attempt], delay: float, errors: list[OSError]
         while not winners and (waiting or running):
             newest = None
             if waiting:
-                newest = asyncio.create_task(waiting.pop()())
+                newest = asyncio.create_task(_begin(waiting.pop()))
                 running.append(newest)
             next_is_due = False
             while running and not winners and not next_is_due:
@@ -77,6 +85,10 @@ async def _race(attempts: Sequence[Attempt], delay: float, errors: list[OSError]
     for loser in winners[1:]:
         loser.abandon()
     return winners[0] if winners else None
+
+
+async def _begin(attempt: Attempt) -> Opening:
+    return await attempt()  # what it raises at once belongs to its task
 
 
 def _sort(done: Iterable[asyncio.Task[Opening]], winners: list[Opening], errors: list[OSError]) -> None:

@@ -11,6 +11,7 @@ from utcp.aio.address import with_port
 from utcp.aio.socket_facade import ListeningSocket
 from utcp.aio.tls import Secured, Tls
 from utcp.aio.transport import Transport
+from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 
 if TYPE_CHECKING:
@@ -139,20 +140,23 @@ class Server(asyncio.AbstractServer):
         """Give every connection that waits a transport and a protocol."""
         while (connection := listener.accept()) is not None:
             context = self._context.copy()
-            try:
-                protocol = context.run(self._protocol_factory)
-                if self._tls is not None:
-                    protocol = Secured(self._loop, protocol, self._tls).protocol
-            except BaseException as exc:
-                endpoint.abort(connection)
-                if isinstance(exc, (SystemExit, KeyboardInterrupt)):
-                    raise
-                self._loop.call_exception_handler(
-                    {"message": "Error on transport creation for incoming connection", "exception": exc}
-                )
-                continue
-            transport = Transport(endpoint.driver, connection, protocol, server=self, context=context)
-            transport.start(connection.take_events())
+            context.run(self._serve, endpoint, connection, context)
+
+    def _serve(self, endpoint: Endpoint, connection: Connection, context: contextvars.Context) -> None:
+        try:
+            protocol = self._protocol_factory()
+            if self._tls is not None:
+                protocol = Secured(self._loop, protocol, self._tls).protocol
+        except BaseException as exc:
+            endpoint.abort(connection)
+            if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+                raise
+            self._loop.call_exception_handler(
+                {"message": "Error on transport creation for incoming connection", "exception": exc}
+            )
+            return
+        transport = Transport(endpoint.driver, connection, protocol, context, server=self)
+        transport.start(connection.take_events())
 
     def attach(self, transport: Transport) -> None:
         self._clients[transport] = None

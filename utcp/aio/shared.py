@@ -55,6 +55,14 @@ class LoopEndpoints:
         if self._lingering.get(endpoint.address) is endpoint:
             del self._lingering[endpoint.address]
 
+    def all_drained(self) -> bool:
+        """The last `receive()` of each took all that there was. Whose did not, reads again in the next turn: its batch
+        may have ended just where there was nothing more."""
+        undrained = [endpoint for endpoint in self._started if not endpoint.link.drained]
+        for endpoint in undrained:
+            endpoint.read_soon()
+        return not undrained
+
     def client(self, address: SocketAddress, config: Config) -> Endpoint | None:
         """The endpoint from which clients connect that ask for the local UDP address `address` (its port 0: any); None
         when there is none yet."""

@@ -9,7 +9,8 @@ from asyncio import constants, transports
 from asyncio.log import logger
 from asyncio.sslproto import SSLProtocol
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from utcp.aio.address import with_port
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 MAX_READ: Final = 256 * 1024
 """Octets handed to a protocol at once, as asyncio reads from a socket."""
+
+_NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
+"""Ours keep nothing for get_extra_info(); the base would make a dictionary for each."""
 
 # The mixin is private, but loop.sendfile()'s fallback insists on it.
 _FlowControlMixin: Any = transports._FlowControlMixin  # noqa: SLF001
@@ -56,17 +60,15 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         "_context",
         "_driver",
         "_dropped_writes",
-        "_ended",
         "_ended_at",
         "_eof_received",
         "_eof_written",
+        "_facade",
         "_fills_buffers",
-        "_local_port",
         "_paused",
         "_protocol",
-        "_remote",
-        "_remote_port",
         "_server",
+        "_tcb",
     )
 
     _start_tls_compatible = True
@@ -77,24 +79,23 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         driver: Driver,
         connection: Connection,
         protocol: asyncio.BaseProtocol,
+        context: contextvars.Context,
         *,
         server: Server | None = None,
-        context: contextvars.Context | None = None,
     ) -> None:
-        super().__init__(None, driver.loop)  # type: ignore[call-arg]  # the mixin's takes the loop
+        super().__init__(_NO_EXTRA, driver.loop)  # type: ignore[call-arg]  # the mixin's takes the loop
         self._driver = driver
         self._connection: Connection | None = connection
-        self._ended: Connection | None = None
-        """The connection, once it is over: for who asks what became of it."""
+        """None once it is over."""
+        self._tcb = connection
+        """The same for good: for who asks what became of it."""
         self._ended_at = 0.0
-        self._remote = connection.remote
-        self._remote_port = connection.remote_port
-        self._local_port = connection.local_port
         self._server = server
         # The callbacks of a connection share the context in which it was opened, not that of whoever came first on
         # this endpoint.
-        self._context = contextvars.copy_context() if context is None else context
-        self._buffer: deque[bytes | memoryview] = deque()  # what the connection has not accepted
+        self._context = context
+        self._buffer: deque[bytes | memoryview] | None = None
+        """What the connection has not accepted. Most never need it, and an empty deque takes 700 octets."""
         self._buffer_size = 0
         self._paused = False
         self._closing = False
@@ -102,7 +103,9 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._eof_written = False
         self._conn_lost = 0  # 1: connection_lost() was called, or is about to be
         self._dropped_writes = 0
-        self.set_protocol(protocol)
+        self._facade: ConnectionSocket | None = None
+        self._protocol: Any = protocol
+        self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
         driver.transports[self] = None
         if server is not None:
             server.attach(self)
@@ -121,8 +124,19 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
     # --- what the endpoint calls
 
     def start(self, events: int) -> None:
-        """Become the connection's user: connection_made(), then what has arrived already."""
-        self._context.run(self._start, events)
+        """Become the connection's user: connection_made(), then what has arrived already. To be called in `context`."""
+        connection = self._connection
+        if connection is None:
+            return
+        connection.context = self
+        try:
+            self._protocol.connection_made(self)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal error: protocol.connection_made() call failed.")
+            return
+        self._handle(events)
 
     def ready(self, connection: Connection) -> None:
         """Something happened to the connection."""
@@ -140,20 +154,6 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
     def lose(self, error: OSError) -> None:
         """The endpoint has given the connection up; connection_lost(error) follows in the next turn."""
         self._force_close(error)
-
-    def _start(self, events: int) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        connection.context = self
-        try:
-            self._protocol.connection_made(self)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._fatal_error(exc, "Fatal error: protocol.connection_made() call failed.")
-            return
-        self._handle(events)
 
     def _handle(self, events: int) -> None:
         if events & (READABLE | PEER_CLOSED):
@@ -192,7 +192,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             self._loop.call_soon(self._read, context=self._context)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._protocol: Any = protocol
+        self._protocol = protocol
         self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -275,6 +275,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
                 return
             if accepted:
                 rest = memoryview(data)[accepted:]
+            if self._buffer is None:
+                self._buffer = deque()
         self._buffer.append(rest)
         self._buffer_size += len(rest)
         self._maybe_pause_protocol()
@@ -301,13 +303,13 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
     def get_write_buffer_size(self) -> int:
         return self._buffer_size
 
-    def _send(self, data: bytes | memoryview, *, force: bool = False) -> int:
+    def _send(self, data: bytes | memoryview) -> int:
         """Octets that the connection has accepted; 0 also when it is over, which ends the transport."""
         connection = self._connection
         if connection is None:
             return 0
         try:
-            accepted = connection.send(data, force=force)
+            accepted = connection.send(data)
         except InvalidState as exc:
             # Reset, or timed out, earlier in this very batch.
             self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
@@ -318,6 +320,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
     def _feed(self) -> None:
         """The connection has room again."""
         buffer = self._buffer
+        if buffer is None:
+            return
         while buffer:
             data = buffer[0]
             accepted = self._send(data)
@@ -332,6 +336,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
 
     def _feed_all(self, connection: Connection) -> bool:
         """Hand everything over, whatever the room: a FIN is to follow. False when the connection is over already."""
+        if self._buffer is None:
+            return True
         try:
             while self._buffer:
                 connection.send(self._buffer.popleft(), force=True)
@@ -382,8 +388,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             self._closing = True
             connection.abort(self._driver.link.now())
             self._driver.schedule_flush()
-        self._buffer.clear()
-        self._buffer_size = 0
+        self._drop_buffer()
         self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
@@ -416,56 +421,54 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         """Keep nothing alive, and be kept by nothing."""
         connection = self._connection
         if connection is not None:
-            self._ended = connection
             self._ended_at = self._driver.link.now()
             connection.context = None
             self._connection = None
         if isinstance(self._protocol, SSLProtocol):  # what the application has asks it, and it has let go of us
             self._protocol._extra["utcp"] = self._info()  # noqa: SLF001
         self._protocol = None
-        self._buffer.clear()
-        self._buffer_size = 0
-        facade = self._extra.get("socket")
-        if facade is not None:
-            facade.detach()
+        self._drop_buffer()
+        if self._facade is not None:
+            self._facade.detach()
         self._driver.transports.pop(self, None)
         if self._server is not None:
             self._server.detach(self)
             self._server = None
 
+    def _drop_buffer(self) -> None:
+        self._buffer = None
+        self._buffer_size = 0
+
     # --- extra info
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         link = self._driver.link
+        connection = self._tcb
         match name:
             case "peername":
-                return with_port(link.peername(self._remote), self._remote_port)
+                return with_port(link.peername(connection.remote), connection.remote_port)
             case "sockname":
-                return with_port(link.sockname(self._remote), self._local_port)
+                return with_port(link.sockname(connection.remote), connection.local_port)
             case "udp_peername":
-                return link.peername(self._remote)
+                return link.peername(connection.remote)
             case "udp_sockname":
-                return link.sockname(self._remote)
+                return link.sockname(connection.remote)
             case "socket":
                 return self._socket()
             case "utcp":
                 return self._info()
         return default
 
-    def _info(self) -> ConnectionInfo | None:
+    def _info(self) -> ConnectionInfo:
         """The connection's variables now; the last ones once it has ended."""
-        if self._connection is not None:
-            return self._connection.info(self._driver.link.now())
-        return None if self._ended is None else self._ended.info(self._ended_at)
+        return self._tcb.info(self._ended_at if self._connection is None else self._driver.link.now())
 
     def _socket(self) -> ConnectionSocket:
-        facade: ConnectionSocket | None = self._extra.get("socket")
-        if facade is None:
-            facade = ConnectionSocket(
+        if self._facade is None:
+            self._facade = ConnectionSocket(
                 self.get_extra_info("sockname"), self.get_extra_info("peername"), self._connection, self._driver
             )
-            self._extra["socket"] = facade
-        return facade
+        return self._facade
 
 
 def _writable_view(buffer: Any) -> memoryview:

@@ -25,6 +25,9 @@ MAX_PENDING: Final = 16 * 1024 * 1024
 
 PENDING_OVERHEAD: Final = 512
 
+MAX_REMOTES: Final = 1024
+"""Addresses for which remote() remembers its answer: thousands of connections to one peer share the object."""
+
 JOIN_BELOW: Final = 1024
 """Octets per buffer below which joining a train's buffers is cheaper than handing them to the kernel one by one.
 
@@ -90,6 +93,7 @@ class UdpLink(Link):
         self._receive_capacity = sockopt.receive_capacity(sock)
         self._reports_ecn = sockopt.report_ecn(sock)
         self._routes = Routes(sock.family)
+        self._remotes: dict[SocketAddress, tuple[Route, Remote]] = {}
         self._pending: deque[Transmit] = deque()
         self._pending_octets = 0
         self.counters = LinkCounters()
@@ -134,8 +138,7 @@ class UdpLink(Link):
             return self._socket.fileno()
         return self._epoll.fileno()
 
-    def now(self) -> float:
-        return time.monotonic()
+    now = staticmethod(time.monotonic)
 
     @property
     def receive_capacity(self) -> int:
@@ -250,12 +253,19 @@ class UdpLink(Link):
 
     def remote(self, address: SocketAddress) -> Remote:
         route = self._route(address, "" if self._wildcard else self._address[0])
+        known = self._remotes.get(address)
+        if known is not None and known[0] is route:
+            return known[1]
         if not is_unicast(socket.inet_pton(self.family, route.host)):  # MUST-46
             raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         peer: SocketAddress = (route.host, address[1])
         if self.family == socket.AF_INET6:
             peer = (route.host, address[1], 0, route.scope_id)
-        return UdpPath(peer, route.local) if self._names_local else peer
+        remote = UdpPath(peer, route.local) if self._names_local else peer
+        if len(self._remotes) >= MAX_REMOTES:
+            self._remotes.clear()
+        self._remotes[address] = (route, remote)
+        return remote
 
     def peername(self, remote: Remote) -> SocketAddress:
         return remote.peer if isinstance(remote, UdpPath) else cast("SocketAddress", remote)

@@ -1,0 +1,90 @@
+"""Echo workers behind one UDP port, each a process of its own, until Ctrl-C or SIGTERM. echo_client.py talks to them.
+
+    python examples/workers.py [--host 127.0.0.1] [--port 9000] [--workers 2]
+
+By the UDP addresses and ports of a datagram the kernel chooses one of the sockets: all connections of a client's socket
+meet the same worker. The sockets are kept open here. If a worker closed its own, the kernel would number the others
+anew, and clients would meet workers that do not know them. So, when one dies, only its connections end: the worker that
+takes over its socket answers them with RST.
+"""
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
+
+import utcp
+
+
+def bind(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((host, port))
+    return sock
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+    except OSError as error:
+        print(f"{writer.get_extra_info('peername')}: {error}", flush=True)
+
+
+async def serve(number: int, sock: socket.socket) -> None:
+    stop = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    server = await utcp.start_server(echo, sock=sock)
+    print(f"worker {number} serves", flush=True)
+    await stop.wait()
+    server.close()
+    server.close_clients()  # the loop's end gives them 5 seconds (Config.close_timeout) to deliver
+
+
+def work(number: int, sock: socket.socket) -> None:
+    asyncio.run(serve(number, sock))
+
+
+def main(host: str, port: int, count: int) -> None:
+    workers: dict[int, SpawnProcess] = {}
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(bind(host, port))]
+        host, port = sockets[0].getsockname()
+        sockets += [stack.enter_context(bind(host, port)) for _ in range(1, count)]
+        print(f"listening on {host} port {port}", flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C
+        try:
+            while True:
+                for number, sock in enumerate(sockets):
+                    if number not in workers or not workers[number].is_alive():
+                        workers[number] = SpawnProcess(target=work, args=(number, sock))
+                        workers[number].start()
+                connection.wait([worker.sentinel for worker in workers.values()])
+        except KeyboardInterrupt:
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(signum, signal.SIG_IGN)
+            for worker in workers.values():
+                worker.terminate()
+            for worker in workers.values():
+                worker.join()
+            print("stopped")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Echo workers behind one UDP port.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=9000)
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    try:
+        main(arguments.host, arguments.port, arguments.workers)
+    except OSError as error:
+        sys.exit(f"workers: {error}")

@@ -1,0 +1,123 @@
+"""What a connection costs, counted: segments, system calls, objects that are left, wakeups while nothing happens."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.aio.peers import Peers, Recorder, turns, until
+from utcp.tcp.connection import Connection
+from utcp.udp.link import UdpLink
+
+TOGETHER = 100
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(4096):
+        writer.write(data)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def open_echo_close(peers: Peers, note: Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]) -> None:
+    reader, writer = await peers.client.open_connection(peers.host, peers.port)
+    note(reader, writer)
+    writer.write(b"x" * 64)
+    assert await reader.readexactly(64) == b"x" * 64
+    writer.write_eof()
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+
+
+def segments(peers: Peers) -> int:
+    return peers.client.stack.counters.out_segs + peers.server.stack.counters.out_segs
+
+
+def calls(peers: Peers) -> int:
+    links = [peers.client.link, peers.server.link]
+    assert all(isinstance(link, UdpLink) for link in links)
+    return sum(link.counters.send_calls + link.counters.receive_calls for link in links)
+
+
+async def test_an_open_echo_close_is_7_segments_and_less_than_half_a_system_call(peers: Peers) -> None:
+    """SYN, SYN-ACK, ACK with data, ACK with the echo, FIN with an ACK, the same from the other side, ACK."""
+    await peers.server.start_server(echo)
+    await open_echo_close(peers, lambda *_: None)
+    before = segments(peers), calls(peers)
+    await asyncio.gather(*(open_echo_close(peers, lambda *_: None) for _ in range(TOGETHER)))
+    assert segments(peers) - before[0] == 7 * TOGETHER
+    assert calls(peers) - before[1] < TOGETHER / 2
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """Only reference counts free objects."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def connections_in_memory() -> int:
+    return sum(isinstance(item, Connection) for item in gc.get_objects())
+
+
+@pytest.mark.usefixtures("without_collector")
+async def test_a_closed_connection_is_gone_without_the_garbage_collector(peers: Peers) -> None:
+    left: list[weakref.ref[Any]] = []
+
+    def watch(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        transport: Any = writer.transport
+        left.extend(weakref.ref(item) for item in (reader, writer, transport, transport.get_protocol()))
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Awaitable[None]:
+        watch(reader, writer)
+        return echo(reader, writer)
+
+    await peers.server.start_server(serve)
+    before = connections_in_memory()
+    await asyncio.gather(*(open_echo_close(peers, watch) for _ in range(10)))
+    assert len(left) == 2 * 10 * 4
+    await until(lambda: not peers.server.driver.transports)
+    await turns(3)
+    assert [item for ref in left if (item := ref()) is not None] == []
+    assert connections_in_memory() == before
+
+
+@pytest.mark.usefixtures("without_collector")
+async def test_a_connection_that_its_peer_reset_is_gone_without_the_garbage_collector(peers: Peers) -> None:
+    # Without streams: asyncio's reader keeps the error that it raises, whose traceback keeps the reader.
+    before = connections_in_memory()
+    left: list[weakref.ref[Any]] = []
+
+    async def be_reset() -> None:
+        transport, client, server = await peers.connect(Recorder)
+        left.extend(weakref.ref(item) for item in (transport, client))
+        server.transport.abort()
+        await until(lambda: client.lost)
+        assert isinstance(client.lost[0], ConnectionResetError)
+
+    for _ in range(10):
+        await be_reset()
+    peers.accepted.clear()
+    await turns(3)
+    assert [item for ref in left if (item := ref()) is not None] == []
+    assert connections_in_memory() == before
+
+
+async def test_idle_connections_wake_nobody(peers: Peers) -> None:
+    accepted: list[asyncio.StreamWriter] = []
+    await peers.server.start_server(lambda _, writer: accepted.append(writer))
+    streams = [await peers.client.open_connection(peers.host, peers.port) for _ in range(TOGETHER)]
+    await until(lambda: len(accepted) == TOGETHER)
+    # The last delayed ACK, and timers that find nothing to do.
+    await until(lambda: all(end.driver._timer is None for end in (peers.client, peers.server)))
+    for end in (peers.client, peers.server):
+        assert len(end.stack.connections) == TOGETHER
+        assert end.stack.next_timeout() is None
+    for writer in [*accepted, *(writer for _, writer in streams)]:
+        writer.close()

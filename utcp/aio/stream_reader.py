@@ -1,0 +1,78 @@
+"""asyncio's StreamReader without its two copies."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+DEFAULT_LIMIT: Final = 65536
+"""Octets that a StreamReader buffers before it pauses its transport, by half (asyncio's default)."""
+
+
+class StreamReader(asyncio.StreamReader):
+    """asyncio's, whose read() hands on what has come as it came. The base copies all into its buffer and out again.
+
+    A chunk lies beside the buffer until another comes, or somebody looks at the buffer: then it moves there, and
+    everything is as in the base.
+    """
+
+    # The base's own, which its type stubs do not name.
+    _eof: bool
+    _exception: Exception | None
+    _limit: int
+    _maybe_resume_transport: Callable[[], None]
+    _paused: bool
+    _transport: Any
+    _wait_for_data: Callable[[str], Awaitable[None]]
+    _wakeup_waiter: Callable[[], None]
+
+    def __init__(self, limit: int = DEFAULT_LIMIT, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._chunk: bytes | None = None
+        super().__init__(limit, loop)
+
+    @property
+    def _buffer(self) -> bytearray:
+        if self._chunk is not None:
+            self._joined += self._chunk
+            self._chunk = None
+        return self._joined
+
+    @_buffer.setter
+    def _buffer(self, buffer: bytearray) -> None:
+        self._joined = buffer
+
+    def feed_data(self, data: Any) -> None:
+        if self._chunk is not None or self._joined or self._eof or type(data) is not bytes:
+            super().feed_data(data)
+        elif data:
+            self._chunk = data
+            self._wakeup_waiter()
+            if len(data) > 2 * self._limit and not self._paused and self._transport is not None:
+                try:
+                    self._transport.pause_reading()
+                except NotImplementedError:
+                    self._transport = None  # as the base: it is not asked again
+                else:
+                    self._paused = True
+
+    async def read(self, n: int = -1) -> bytes:
+        if n < 0:
+            blocks = []
+            while block := await self.read(sys.maxsize):
+                blocks.append(block)
+            return b"".join(blocks)
+        if n == 0 or self._joined or self._exception is not None:
+            return await super().read(n)
+        if self._chunk is None and not self._eof:
+            await self._wait_for_data("read")
+        chunk = self._chunk
+        if chunk is not None and len(chunk) <= n:
+            self._chunk = None
+            if self._paused:
+                self._maybe_resume_transport()
+            return chunk
+        if chunk is None and not self._joined:
+            return b""  # the end
+        return await super().read(n)

@@ -1,13 +1,16 @@
-"""How fast many established connections close together: utcp against kernel TCP, same streams API, same event loop.
+"""How fast many connections open, and how fast they close together.
 
-    python -m bench.closes --connections 2000 --rounds 5 [--loop asyncio|uvloop] [--json FILE]
+N connections are opened over loopback, at most 100 at a time, in waves of 500: the next wave begins when the server's
+handlers have begun for the last. Otherwise kernel TCP's queue of connections to accept overflows on uvloop, which
+accepts one in a turn of the loop, and each SYN that is dropped then costs a second. Then every client calls
+`writer.close()` in the same turn of the loop and awaits `writer.wait_closed()`; the server's handler waits for the end
+of the stream and does the same.
 
-A round opens N connections over loopback, both ends in one process, and waits until the server has accepted them all.
-Then every client calls `writer.close()` in the same turn of the loop and awaits `writer.wait_closed()`; the server's
-handler waits for the end of the stream and does the same. The clock runs from just before the first close until *both*
-ends of *every* connection have returned from `wait_closed()`.
+closes per second: N / the time from just before the first close until *both* ends of *every* connection have returned
+from `wait_closed()`. One close is one connection ended, both of its ends.
 
-closes per second: N / that time. One close is one connection ended, both of its ends.
+opens per second: N / the time from just before the first `open_connection` until all of them have returned and the
+server's handlers of all N have begun. Retransmissions while opening show whether SYNs were dropped after all.
 
 close: for each client, from its `close()` until its `wait_closed()` has returned. The two stacks do not promise the
 same by then. utcp: the peer has acknowledged our FIN. Kernel TCP: asyncio has closed its socket; the FIN, and whatever
@@ -16,77 +19,69 @@ becomes of it, is left to the kernel.
 both ends: for each connection, from the client's `close()` until the server's `wait_closed()` has returned. It means
 the same for both stacks, since only the client's FIN tells the server of the close.
 
-peak memory: the process's highest resident memory in the whole round, opening included, above what it had before the
-server started. It holds streams, tasks and, for utcp, the whole TCP. What the kernel keeps is in no process's memory
-and counted for neither: for kernel TCP that is two sockets for each connection, for utcp two in all.
+peak memory: the highest resident memory of the processes in the whole round, opening included, above what they had
+before the server started. It holds streams, tasks and, for utcp, the whole TCP. What the kernel keeps is in no
+process's memory and counted for neither: for kernel TCP that is two sockets for each connection, for utcp two in all.
 
 segments, system calls, retransmissions: from the first close to the last, both ends together. Kernel TCP's are those of
 the whole machine, so they hold for an otherwise idle one; nobody counts its system calls.
 
-Every round runs in a fresh process, utcp and kernel TCP by turns. `ratio` is the median over rounds of utcp's closes
-per second over kernel TCP's in the same round. Compare ratios: absolute figures drift with the machine.
+Every measurement has a server address of its own in 127.0.0.0/8: what earlier ones left in TIME_WAIT never has the
+addresses and ports of a new connection, so kernel TCP is never short of ports.
 """
 
-import argparse
 import asyncio
 import gc
-import json
-import math
-import statistics
-import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
+from typing import Final
 
-from bench import descriptors, loops, machine, memory, processes, table
-from bench.stacks import STACKS, open_many
+from bench import command
+from bench.ends import open_many
+from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, percentile, ratio
+from bench.stacks import StreamApp, Streams
 
-TIME_LIMIT = 120.0
-"""Seconds after which a round has failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What one stack did in one round. Times in milliseconds; None is what this machine does not tell."""
-
-    closes_per_second: float
-    opens_per_second: float
-    close_ms_p50: float
-    close_ms_p99: float
-    both_ends_ms_p50: float
-    both_ends_ms_p99: float
-    peak_memory_mb: float | None
-    segments_per_connection: float | None
-    system_calls_per_connection: float | None
-    retransmissions: int | None
+WAVE: Final = 500
 
 
-def measure(stack: str, connections: int, loop: str) -> Round:
-    """One round, in this process. Raises TimeoutError if it does not end in time, OSError if a connection fails."""
-    return loops.run(_measure(stack, connections), loop)
+class Server(StreamApp):
+    """Reads to the end, then closes."""
 
+    def __init__(self) -> None:
+        self._begun = 0
+        self._closed: dict[int, float] = {}  # by the client's port: when this end had closed
+        self._wanted = 0
+        self._reached = asyncio.Event()
 
-async def _measure(stack: str, connections: int) -> Round:
-    accepted = 0
-    all_accepted = asyncio.Event()
-    server_closed: dict[int, float] = {}  # by the client's port: when the server's end had closed
-    all_closed = asyncio.Event()
-
-    async def until_eof(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal accepted
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         port = writer.get_extra_info("peername")[1]
-        accepted += 1
-        if accepted == connections:
-            all_accepted.set()
+        self._begun += 1
+        if self._begun == self._wanted:
+            self._reached.set()
         await reader.read()
         writer.close()
         await writer.wait_closed()
-        server_closed[port] = perf_counter()
-        if len(server_closed) == connections:
-            all_closed.set()
+        self._closed[port] = perf_counter()
+        if len(self._closed) == self._wanted:
+            self._reached.set()
+
+    async def accepted(self, wanted: int) -> float:
+        """Wait until `wanted` connections have been accepted: the time by then."""
+        self._wanted = wanted
+        if self._begun < wanted:
+            await self._reached.wait()
+        self._reached.clear()
+        return perf_counter()
+
+    async def closed(self) -> dict[int, float]:
+        """Wait until all of them are closed: when each was, by the client's port."""
+        if len(self._closed) < self._wanted:
+            await self._reached.wait()
+        return self._closed
+
+
+async def _run(trial: Trial) -> Figures:
+    connections = trial.integer("connections")
 
     async def close(writer: asyncio.StreamWriter) -> tuple[int, float, float]:
         port = writer.get_extra_info("sockname")[1]
@@ -95,137 +90,77 @@ async def _measure(stack: str, connections: int) -> Round:
         await writer.wait_closed()
         return port, began, perf_counter()
 
-    base = memory.resident()
-    async with asyncio.timeout(TIME_LIMIT), STACKS[stack](until_eof) as ends:
+    async with trial.ends(Server, connections=connections) as ends:
+        before_opening = await ends.usage()
         start = perf_counter()
-        streams = await open_many(ends, connections)
-        await all_accepted.wait()
-        opened = perf_counter() - start
+        streams: list[Streams] = []
+        while len(streams) < connections:
+            streams += await open_many(ends, min(WAVE, connections - len(streams)))
+            accepted: float = await ends.ask("accepted", len(streams))
+        opened = accepted - start
 
         gc.collect()  # what opening left behind is not closing's to pay for
-        before = ends.counts()
+        before = await ends.usage()
+        opening = before.since(before_opening)
         start = perf_counter()
         clients = await asyncio.gather(*(close(writer) for _, writer in streams))
-        await all_closed.wait()
-        elapsed = perf_counter() - start
-        spent = ends.counts().since(before)
-    peak = memory.peak()
+        server_closed: dict[int, float] = await ends.ask("closed")
+        elapsed = max(*server_closed.values(), *(ended for _, _, ended in clients)) - start
+        usage = await ends.usage()
+    used = usage.since(before)
 
     close_times = [1000 * (ended - began) for _, began, ended in clients]
     both_times = [1000 * (server_closed[port] - began) for port, began, _ in clients]
-    return Round(
-        closes_per_second=connections / elapsed,
-        opens_per_second=connections / opened,
-        close_ms_p50=_percentile(close_times, 50),
-        close_ms_p99=_percentile(close_times, 99),
-        both_ends_ms_p50=_percentile(both_times, 50),
-        both_ends_ms_p99=_percentile(both_times, 99),
-        peak_memory_mb=None if peak is None or base is None else (peak - base) / 1e6,
-        segments_per_connection=_each(spent.segments, connections),
-        system_calls_per_connection=_each(spent.system_calls, connections),
-        retransmissions=spent.retransmissions,
-    )
-
-
-def run(connections: int, rounds: int, loop: str, progress: Callable[[str], None]) -> dict[str, Any]:
-    """All rounds, each in a process of its own; the result is ready for JSON. Raises what `measure` raises."""
-    results: dict[str, list[Round]] = {stack: [] for stack in STACKS}
-    ratios: list[float] = []
-    for number in range(1, rounds + 1):
-        for stack in STACKS:
-            results[stack].append(processes.run(measure, stack, connections, loop))
-        speeds = {stack: results[stack][-1].closes_per_second for stack in STACKS}
-        ratios.append(speeds["utcp"] / speeds["kernel_tcp"])
-        done = ", ".join(f"{stack} {speed:,.0f} closes/s" for stack, speed in speeds.items())
-        progress(f"round {number} of {rounds}: {done}, ratio {ratios[-1]:.2f}")
     return {
-        "benchmark": "closes",
-        "connections": connections,
-        "loop": loop,
-        "machine": machine.describe(),
-        "ratio": statistics.median(ratios),
-        "ratios": ratios,
-        **{
-            stack: {**_medians(measured), "rounds": [asdict(each) for each in measured]}
-            for stack, measured in results.items()
-        },
+        "closes_per_second": connections / elapsed,
+        "opens_per_second": connections / opened,
+        "close_ms_p50": percentile(close_times, 50),
+        "close_ms_p99": percentile(close_times, 99),
+        "both_ends_ms_p50": percentile(both_times, 50),
+        "both_ends_ms_p99": percentile(both_times, 99),
+        "cpu_us": 1e6 * used.cpu / connections,
+        "opening_cpu_us": 1e6 * opening.cpu / connections,
+        "opening_retransmissions": opening.counts.retransmissions,
+        "peak_memory_mb": None if usage.peak_memory is None else usage.peak_memory / 1e6,
+        **used.counts.per(connections, "connection"),
     }
 
 
-def report(result: dict[str, Any]) -> str:
-    """The result as a table for people: medians over the rounds."""
-    rows = [["median of the rounds", *STACKS]]
-    for field in fields(Round):
-        decimals = 0 if field.name.endswith(("_per_second", "retransmissions")) else 2
-        label = field.name.replace("_", " ")
-        rows.append([label, *(table.number(result[stack][field.name], decimals) for stack in STACKS)])
-    ratios = " ".join(f"{ratio:.2f}" for ratio in result["ratios"])
-    return "\n".join(
-        [
-            f"{result['connections']:,} connections closed together, {result['loop']} loop",
-            machine.summary(result["machine"]),
-            "",
-            table.render(rows),
-            "",
-            f"utcp closes {result['ratio']:.2f} times as many per second as kernel TCP (median of {ratios})",
-        ]
-    )
+def measure(trial: Trial) -> Figures:
+    """One trial, in this process."""
+    return trial.run(_run)
 
 
-def _medians(rounds: Sequence[Round]) -> dict[str, float | None]:
-    medians: dict[str, float | None] = {}
-    for field in fields(Round):
-        values = [getattr(each, field.name) for each in rounds]
-        medians[field.name] = None if None in values else statistics.median(values)
-    return medians
+def _cases(values: Values) -> Sequence[Case]:
+    return [Case(f"{values['connections']:,} connections", values)]
 
 
-def _percentile(values: Sequence[float], percent: int) -> float:
-    """The smallest value that is not below `percent` of them (nearest rank)."""
-    return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
-
-
-def _each(total: int | None, connections: int) -> float | None:
-    return None if total is None else total / connections
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, not {text!r}")
-    return int(text)
-
-
-def main() -> None:
-    """The command line: exit status 0, or 1 with one line on what went wrong, or 2 for arguments that make no sense."""
-    parser = argparse.ArgumentParser(prog="python -m bench.closes", description="Close many connections together.")
-    parser.add_argument("--connections", type=_count, default=2000, metavar="N")
-    parser.add_argument("--rounds", type=_count, default=5, metavar="N")
-    parser.add_argument("--loop", choices=loops.LOOPS, default="asyncio")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, rather than print a table")
-    arguments = parser.parse_args()
-    if arguments.json and not arguments.json.parent.is_dir():
-        parser.error(f"argument --json: there is no directory {arguments.json.parent}")
-    if arguments.json and arguments.json.is_dir():
-        parser.error(f"argument --json: {arguments.json} is a directory")
-    try:
-        descriptors.require(2 * arguments.connections)
-        result = run(
-            arguments.connections,
-            arguments.rounds,
-            arguments.loop,
-            progress=lambda line: print(line, file=sys.stderr),
-        )
-        if arguments.json:
-            arguments.json.write_text(json.dumps(result, indent=2) + "\n")
-        else:
-            print(report(result))
-    except TimeoutError as error:
-        sys.exit(f"{parser.prog}: {error or f'a round was not over after {TIME_LIMIT:.0f} s'}")
-    except (OSError, BrokenProcessPool) as error:
-        sys.exit(f"{parser.prog}: {error}")
-    except KeyboardInterrupt:
-        sys.exit(f"{parser.prog}: interrupted")
-
+BENCH: Final = Bench(
+    name="closes",
+    title="Many connections open, and close together",
+    options=(Option("connections", 8000, 50, "connections that are open at the same time"),),
+    cases=_cases,
+    measure=measure,
+    figures=(
+        Figure("closes_per_second", "closes per second", better="higher", headline=True),
+        Figure("opens_per_second", "opens per second", better="higher", headline=True),
+        Figure("close_ms_p50", "close, ms p50", 1),
+        Figure("close_ms_p99", "close, ms p99", 1),
+        Figure("both_ends_ms_p50", "both ends, ms p50", 1),
+        Figure("both_ends_ms_p99", "both ends, ms p99", 1),
+        Figure("cpu_us", "CPU, µs per close", better="lower"),
+        Figure("opening_cpu_us", "CPU, µs per opening", better="lower"),
+        Figure("opening_retransmissions", "retransmissions while opening"),
+        Figure("peak_memory_mb", "peak memory, MB", 1, better="lower"),
+        Figure("segments_per_connection", "segments per close", 2),
+        Figure("system_calls_per_connection", "system calls per close", 2),
+        Figure("retransmissions", "retransmissions"),
+    ),
+    goals=(
+        Goal("close storm", 3.0, 1.5, ratio("closes_per_second")),
+        Goal("opening as many", 4.0, 2.0, ratio("opens_per_second")),
+    ),
+)
 
 if __name__ == "__main__":
-    main()
+    command.main("closes")

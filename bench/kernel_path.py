@@ -18,7 +18,7 @@ from typing import Final
 
 import utcp
 from bench import loops
-from bench.bulk import CHUNK, Sender
+from bench.greedy import CHUNK, Sender
 from bench.impairment import Port, Relay, first_in_line
 from bench.path_cells import MTU, Run, seed_of
 from tests.interop.namespace import ip, missing, own_network, sysctl

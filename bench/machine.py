@@ -2,9 +2,12 @@
 
 import os
 import platform
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+
+from utcp.tcp import COMPILED
 
 
 def describe() -> dict[str, str | int | float | None]:
@@ -19,6 +22,7 @@ def describe() -> dict[str, str | int | float | None]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "uvloop": _version("uvloop"),
+        "utcp": "compiled" if COMPILED else "interpreted",
     }
 
 
@@ -26,8 +30,23 @@ def summary(machine: dict[str, str | int | float | None]) -> str:
     """One line of `describe()`, to stand above a table."""
     return (
         f"{machine['cpu']}, {machine['cpus']} CPUs (load {machine['load']}), {machine['kernel']}, "
-        f"{machine['python']}, uvloop {machine['uvloop']}"
+        f"{machine['python']}, uvloop {machine['uvloop']}, utcp {machine['utcp']}"
     )
+
+
+def versions() -> dict[str, str | None]:
+    """The versions of the stacks that are no part of this checkout, None for one that is not installed."""
+    return {name: _version(name) for name in ("aioquic", "aiokcp")}
+
+
+def commit() -> str | None:
+    """What was measured; None outside of a git checkout."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def _cpu_model() -> str | None:

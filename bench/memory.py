@@ -1,25 +1,191 @@
-"""The memory of this process, as Linux counts it."""
+"""What a connection costs in memory: while it is established and idle, and when it is in TIME_WAIT.
 
+Established: 200 connections are opened first, for what is made once; then as many as the option says, 100 at a time,
+and 64 octets have gone over each and back. Both ends are in one process, with asyncio's streams and the server's
+handler task, as an application has them. After a full garbage collection, the growth for each connection of:
+
+resident memory: the process's, as Linux counts it (VmRSS). It is what the ratio is of.
+
+Python's memory: what tracemalloc counts, in a second measurement of the same kind, since it slows all down and takes
+memory itself. It is exact, and without what the allocator keeps in reserve.
+
+objects: those that the garbage collector tracks; with each the collector has to do, again and again.
+
+descriptors: of the process.
+
+the kernel's memory: what the slab caches that sockets are made of (TCP, UDP, sock_inode_cache, filp, dentry and those
+of epoll) hold more than before, on the whole machine, so it holds for an otherwise idle one. It is in no process's
+memory and no part of the ratio; only root can read it. Buffers of unread data are not in it: there is none.
+
+TIME_WAIT: connections are opened and closed, 100 at a time, until the client's end holds as many records more than at
+first. What tracemalloc counts more by then, after a full collection, for each connection: the record, and whatever else
+a closed connection may leave behind. Kernel TCP's are in no process; the growth of its slab caches (tw_sock_TCP,
+tcp_bind_bucket) stands for it, if it can be read. The kernel's own limits (net.ipv4.tcp_max_tw_buckets) may end
+some early.
+"""
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
+
+from bench import command, descriptors, resident
+from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, figure, ratio
+from bench.many_ports import Ends, open_ends
+from bench.scale import MESSAGE, Server, each, open_descriptors
+from bench.stacks import Streams
+
+FIRST: Final = 200
+
+_SOCKETS: Final = ("TCP", "UDP", "sock_inode_cache", "filp", "dentry", "eventpoll_epi", "eventpoll_pwq", "ep_head")
+_TIME_WAIT: Final = ("tw_sock_TCP", "tcp_bind_bucket", "tcp_bind2_bucket")
 
 
-def resident() -> int | None:
-    """Octets of physical memory in use now; None where there is no /proc."""
-    return _status("VmRSS")
+async def _established(trial: Trial, *, traced: bool) -> Figures:
+    connections = trial.integer("connections")
+    app = Server()
+    async with open_ends(trial, app, FIRST + connections) as ends:
+        streams: list[Streams] = []
+        await _open(ends, app, streams, FIRST)
+        gc.collect()
+        if traced:
+            tracemalloc.start()
+        meters = (resident.resident, _traced, _objects, open_descriptors, lambda: slab(_SOCKETS))
+        before = [meter() for meter in meters]
+        await _open(ends, app, streams, connections)
+        gc.collect()
+        after = [meter() for meter in meters]
+        growth = [
+            None if old is None or new is None else (new - old) / connections
+            for old, new in zip(before, after, strict=True)
+        ]
+        tracemalloc.stop()
+        for _, writer in streams:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for _, writer in streams))
+        await app.until_open(0)
+    memory, python, objects, sockets, kernel = growth
+    if traced:
+        return {"python_bytes": python}
+    return {"resident_bytes": memory, "objects": objects, "descriptors": sockets, "kernel_bytes": kernel}
 
 
-def peak() -> int | None:
-    """The most that `resident` ever was in this process, in octets; None where there is no /proc.
+async def _open(ends: Ends, app: Server, streams: list[Streams], count: int) -> None:
+    begin = len(streams)
 
-    Not getrusage's ru_maxrss: a child inherits that from the process that started it.
-    """
-    return _status("VmHWM")
+    async def connect(_: int) -> None:
+        streams.append(await ends.connect())
+
+    async def echo(number: int) -> None:
+        reader, writer = streams[begin + number]
+        writer.write(MESSAGE)
+        await reader.readexactly(len(MESSAGE))
+
+    await each(connect, count)
+    await app.until_open(len(streams))
+    await each(echo, count)
 
 
-def _status(key: str) -> int | None:
+async def _time_wait(trial: Trial) -> Figures:
+    records = trial.integer("records")
+    app = Server()
+    async with open_ends(trial, app, 2 * records) as ends:
+
+        async def come_and_go(_: int) -> None:
+            reader, writer = await ends.connect()
+            writer.write(MESSAGE)
+            await reader.readexactly(len(MESSAGE))
+            writer.close()
+            await writer.wait_closed()
+
+        async def churn(count: int) -> None:
+            await each(come_and_go, count)
+            await app.until_open(0)
+            await asyncio.sleep(0.05)  # the loop still holds on to the last ones
+            gc.collect()
+
+        await churn(FIRST)
+        kernel = slab(_TIME_WAIT)
+        tracemalloc.start()
+        python, first = _traced(), ends.time_wait
+        await churn(records)
+        growth = _traced() - python
+        tracemalloc.stop()
+        kernel_now = slab(_TIME_WAIT)
+        if trial.stack == "utcp":
+            if ends.time_wait - first != records:
+                raise OSError(f"{ends.time_wait - first} connections went into TIME_WAIT, not {records}")
+            return {"time_wait_bytes": growth / records}
+    if kernel is None or kernel_now is None:
+        return {"time_wait_bytes": None}
+    return {"time_wait_bytes": (kernel_now - kernel) / records}
+
+
+def slab(names: Sequence[str]) -> int | None:
+    """Octets of the objects in use in these slab caches, of the whole machine; None if we may not know."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except FileNotFoundError:
+        lines = Path("/proc/slabinfo").read_text().splitlines()
+    except OSError:
         return None
-    kibibytes = next(line.split()[1] for line in lines if line.startswith(f"{key}:"))
-    return int(kibibytes) * 1024
+    fields = [line.split() for line in lines[2:]]
+    return sum(int(field[1]) * int(field[3]) for field in fields if field[0] in names)
+
+
+def _traced() -> int:
+    return tracemalloc.get_traced_memory()[0]
+
+
+def _objects() -> int:
+    return len(gc.get_objects())
+
+
+async def _run(trial: Trial) -> Figures:
+    if not trial.parameters["records"]:
+        if trial.stack != "utcp":
+            descriptors.require(2 * (FIRST + trial.integer("connections")))
+        return await _established(trial, traced=False) | await _established(trial, traced=True)
+    return await _time_wait(trial)
+
+
+def measure(trial: Trial) -> Figures:
+    """One trial, in this process."""
+    return trial.run(_run)
+
+
+def _cases(values: Values) -> Sequence[Case]:
+    return [
+        Case("established", {"connections": values["connections"], "records": 0}),
+        Case("TIME_WAIT", {"connections": 0, "records": values["records"]}),
+    ]
+
+
+BENCH: Final = Bench(
+    name="memory",
+    title="Memory of a connection",
+    options=(
+        Option("connections", 4000, 200, "established connections"),
+        Option("records", 8000, 400, "connections in TIME_WAIT"),
+    ),
+    cases=_cases,
+    measure=measure,
+    figures=(
+        Figure("resident_bytes", "resident memory, octets", better="lower", headline=True),
+        Figure("python_bytes", "Python's memory, octets", better="lower"),
+        Figure("objects", "objects under garbage collection", 1, better="lower"),
+        Figure("descriptors", "descriptors", 2),
+        Figure("kernel_bytes", "the kernel's memory, octets"),
+        Figure("time_wait_bytes", "TIME_WAIT record, octets", headline=True),
+    ),
+    goals=(
+        Goal("memory per established connection", 0.5, 1.0, ratio("resident_bytes", "established"), "lower"),
+        Goal("octets per TIME_WAIT record", 150, 300, figure("time_wait_bytes", "TIME_WAIT"), "lower", "", 0),
+    ),
+    processes=(1,),
+    rounds=3,
+    rounds_in_all=1,
+)
+
+if __name__ == "__main__":
+    command.main("memory")

@@ -24,7 +24,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -123,16 +122,6 @@ def _load(cell: Cell, controller: str) -> float:
     return 0.08 + 0.55 * rate / 100e6
 
 
-def _commit() -> str | None:
-    """What was measured; None outside of a git checkout."""
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-        done = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=True)  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, not {text!r}")
@@ -197,7 +186,7 @@ def main() -> None:
             skipped = f"taken from {arguments.kernel_from.name}"
         if skipped:
             progress(f"Linux is not measured: {skipped}")
-        where = {"machine": machine.describe(), "commit": _commit(), "kernel_skipped": skipped}
+        where = {"machine": machine.describe(), "commit": machine.commit(), "kernel_skipped": skipped}
         result: dict[str, Any]
         if arguments.what == "fairness":
             seconds = arguments.duration or fairness.SECONDS

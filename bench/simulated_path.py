@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import utcp
-from bench.bulk import Receiver, Sender
+from bench.greedy import Receiver, Sender
 from bench.path_cells import Run
 from utcp.testing import Conditions, Network
 

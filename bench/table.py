@@ -14,6 +14,12 @@ def render(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def markdown(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """The same as a table in Markdown; `left` columns to the left."""
+    rule = ["---"] * left + ["---:"] * (len(rows[0]) - left)
+    return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in [rows[0], rule, *rows[1:]]]
+
+
 def number(value: float | None, decimals: int = 0) -> str:
     """`value` with thousands separated; a dash for None."""
     return "-" if value is None else f"{value:,.{decimals}f}"

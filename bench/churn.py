@@ -1,0 +1,125 @@
+"""Connections that come and go: opened, used for one echo, closed.
+
+A number of clients work at the same time. Each, again and again: opens a connection, writes 64 octets, reads them back,
+half-closes (`write_eof`), reads to the end of the stream, calls `close()` and awaits `wait_closed()`. The server's
+handler reads 64 octets, writes them back, reads to the end of the stream, closes and awaits `wait_closed()`.
+
+The clock runs from just before the first client opens its first connection until *both* ends of *every* connection have
+returned from `wait_closed()`. Nothing was opened before it, and what it needs (listener, sockets, loops) stands.
+
+connections per second: connections / that time. CPU: processor time of both ends' processes in that time, system calls
+included. Kernel TCP does part of its work in interrupts that may be booked on others.
+
+segments, system calls, retransmissions: in the same time, both ends together. Kernel TCP's are those of the whole
+machine, so they hold for an otherwise idle one; nobody counts its system calls. QUIC and KCP have no counters in common
+with TCP.
+
+Every measurement has a server address of its own in 127.0.0.0/8: what earlier ones left in TIME_WAIT never has the
+addresses and ports of a new connection, so kernel TCP is never short of ports.
+"""
+
+import asyncio
+import gc
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Final
+
+from bench import command
+from bench.ends import Ends
+from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, figure, ratio
+from bench.stacks import StreamApp
+
+MESSAGE: Final = bytes(range(64))
+
+
+class Server(StreamApp):
+    """Echoes once, then closes with its client."""
+
+    def __init__(self) -> None:
+        self._closed = 0
+        self._wanted = 0
+        self._all_closed = asyncio.Event()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(len(MESSAGE)))
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        self._closed += 1
+        if self._closed == self._wanted:
+            self._all_closed.set()
+
+    async def all_closed(self, wanted: int) -> float:
+        """When `wanted` connections are closed: the time by then."""
+        self._wanted = wanted
+        if self._closed < wanted:
+            await self._all_closed.wait()
+        return perf_counter()
+
+
+async def _client(ends: Ends, connections: int) -> None:
+    for _ in range(connections):
+        reader, writer = await ends.connect()
+        writer.write(MESSAGE)
+        if await reader.readexactly(len(MESSAGE)) != MESSAGE:
+            raise OSError("the echo is not what was sent")
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+
+async def _run(trial: Trial) -> Figures:
+    connections, clients = trial.integer("connections"), trial.integer("at_once")
+    each = [connections // clients + (number < connections % clients) for number in range(clients)]
+    async with trial.ends(Server, connections=clients) as ends:
+        gc.collect()
+        before = await ends.usage()
+        start = perf_counter()
+        await asyncio.gather(*(_client(ends, share) for share in each))
+        elapsed = await ends.ask("all_closed", connections) - start
+        used = (await ends.usage()).since(before)
+    return {
+        "connections_per_second": connections / elapsed,
+        "cpu_us": 1e6 * used.cpu / connections,
+        **used.counts.per(connections, "connection"),
+    }
+
+
+def measure(trial: Trial) -> Figures:
+    """One trial, in this process."""
+    return trial.run(_run)
+
+
+def _cases(values: Values) -> Sequence[Case]:
+    few = {"connections": max(1, int(values["connections"]) // 40), "at_once": min(values["at_once"], 20)}
+    return [Case(f"{values['at_once']} at a time", values, peers={"aioquic": few, "aiokcp": few})]
+
+
+BENCH: Final = Bench(
+    name="churn",
+    title="Open, echo 64 octets, close",
+    options=(
+        Option("connections", 4000, 40, "connections in each measurement"),
+        Option("at_once", 100, 10, "clients that work at the same time"),
+    ),
+    cases=_cases,
+    measure=measure,
+    figures=(
+        Figure("connections_per_second", "connections per second", better="higher", headline=True),
+        Figure("cpu_us", "CPU, µs per connection", better="lower"),
+        Figure("segments_per_connection", "segments per connection", 2),
+        Figure("system_calls_per_connection", "system calls per connection", 2),
+        Figure("retransmissions", "retransmissions"),
+    ),
+    goals=(
+        Goal("churn (open, echo, close)", 3.0, 1.5, ratio("connections_per_second")),
+        Goal("churn against aioquic", 50, 50, ratio("connections_per_second", other="aioquic"), decimals=0),
+        Goal("segments per open-echo-close", 7, 7, figure("segments_per_connection"), "lower", unit=""),
+        Goal("system calls per open-echo-close", 0.5, 0.5, figure("system_calls_per_connection"), "lower", unit=""),
+    ),
+    rounds_in_all=5,
+)
+
+if __name__ == "__main__":
+    command.main("churn")

@@ -1,0 +1,212 @@
+"""The command line of the benches: exit status 0, or 1 with one line on what went wrong, or 2 for bad arguments."""
+
+import argparse
+import json
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+from bench import loops, machine, page, plot, report, rounds
+from bench.frame import Bench, Option, Outcome
+from bench.progress import Progress
+from bench.registry import NAMES, load
+
+RESULTS: Final = Path(__file__).parent / "results"
+
+QUICK_ROUNDS: Final = 2
+
+
+def main(name: str | None = None) -> None:
+    """Measure what the arguments say. `name`: that bench, whose own module is the command."""
+    if name is not None:
+        parser = _bench_parser(argparse.ArgumentParser(prog=f"python -m bench.{name}"), load(name))
+    else:
+        parser = argparse.ArgumentParser(prog="python -m bench", description="Benchmarks of utcp against kernel TCP.")
+        commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+        for each in NAMES:
+            bench = load(each)
+            _bench_parser(commands.add_parser(each, help=bench.title, description=bench.title), bench)
+        _all_parser(commands.add_parser("all", help="all of these, and the page of results"))
+    arguments = parser.parse_args()
+    chosen = name or arguments.name
+    try:
+        if chosen == "all":
+            _all(arguments)
+        else:
+            _one(load(chosen), arguments)
+    except (OSError, BrokenProcessPool, rounds.TrialFailed) as error:
+        sys.exit(f"{parser.prog}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{parser.prog}: interrupted")
+
+
+def _bench_parser(parser: argparse.ArgumentParser, bench: Bench) -> argparse.ArgumentParser:
+    for option in bench.options:
+        parser.add_argument(
+            f"--{option.name.replace('_', '-')}",
+            type=_count if isinstance(option.default, int) else _positive,
+            metavar="N",
+            help=f"{option.help} ({option.default:,})",
+        )
+    parser.add_argument("--rounds", type=_count, metavar="N", help=f"of each stack by turns ({bench.rounds})")
+    parser.add_argument("--loop", choices=[*loops.LOOPS, "both"], default="asyncio", help="event loop (asyncio)")
+    if len(bench.processes) > 1:
+        parser.add_argument("--processes", choices=["1", "2", "both"], default="1", help="for the two ends (1)")
+    else:
+        parser.set_defaults(processes="both")
+    parser.add_argument("--json", type=_file, metavar="FILE", help="write the result there")
+    parser.add_argument("--svg", type=_svg, metavar="FILE", help="draw it there (matplotlib: the bench extra)")
+    _common(parser)
+    return parser
+
+
+def _all_parser(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rounds", type=_count, metavar="N", help="of each stack by turns, in every bench")
+    parser.add_argument("--only", choices=NAMES, action="append", metavar="NAME", help="can be given several times")
+    parser.add_argument("--into", type=_directory, default=RESULTS, metavar="DIRECTORY", help="where the page goes")
+    _common(parser)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-peers", action="store_true", help="leave out all but utcp and kernel TCP")
+    parser.add_argument(
+        "--quick", action="store_true", help="only see whether it works: tiny numbers, which say nothing"
+    )
+
+
+def _one(bench: Bench, arguments: argparse.Namespace) -> None:
+    values = {
+        option.name: given if given is not None else option.quick if arguments.quick else option.default
+        for option in bench.options
+        for given in [getattr(arguments, option.name)]
+    }
+    wanted = arguments.rounds or (QUICK_ROUNDS if arguments.quick else bench.rounds)
+    chosen_loops = list(loops.LOOPS) if arguments.loop == "both" else [arguments.loop]
+    chosen_processes = list(bench.processes) if arguments.processes == "both" else [int(arguments.processes)]
+    start = perf_counter()
+    with Progress(rounds.trials(bench, values, wanted, chosen_loops, chosen_processes)) as progress:
+        outcomes = rounds.run(
+            bench,
+            values,
+            rounds=wanted,
+            loops=chosen_loops,
+            processes=chosen_processes,
+            peers=not arguments.no_peers,
+            progress=progress,
+        )
+    place = where(start)
+    print(machine.summary(place["machine"]))
+    print(report.text(bench, outcomes))
+    if arguments.json:
+        arguments.json.write_text(
+            _json({"benchmark": bench.name, **place, "outcomes": rounds.document(bench, outcomes)})
+        )
+    if arguments.svg:
+        plot.save(bench, outcomes, arguments.svg)
+
+
+def _all(arguments: argparse.Namespace) -> None:
+    benches = [load(name) for name in NAMES if not arguments.only or name in arguments.only]
+    plans: list[tuple[Bench, dict[str, Any], int]] = []
+    for bench in benches:
+        values = {option.name: _in_all(bench, option, quick=arguments.quick) for option in bench.options}
+        plans.append((bench, values, arguments.rounds or (1 if arguments.quick else bench.rounds_in_all)))
+    both_loops, both_processes = list(loops.LOOPS), [1, 2]
+    total = sum(rounds.trials(bench, values, wanted, both_loops, both_processes) for bench, values, wanted in plans)
+    start = perf_counter()
+    results: list[tuple[Bench, list[Outcome]]] = []
+    failures: list[str] = []
+    with Progress(total) as progress:
+        for bench, values, wanted in plans:
+            try:
+                outcomes = rounds.run(
+                    bench,
+                    values,
+                    rounds=wanted,
+                    loops=both_loops,
+                    processes=both_processes,
+                    peers=not arguments.no_peers,
+                    progress=progress,
+                )
+            except rounds.TrialFailed as error:  # the others have their place on the page all the same
+                failures.append(str(error))
+                outcomes = []
+            results.append((bench, outcomes))
+    place = where(start)
+    plots: dict[str, str] = {}
+    reason = plot.missing()
+    if reason is None:
+        for bench, outcomes in results:
+            if not outcomes:
+                continue
+            plots[bench.name] = f"performance-{bench.name}.svg"
+            plot.save(bench, outcomes, arguments.into / plots[bench.name])
+    else:
+        print(f"no plots: {reason}", file=sys.stderr)
+    found = [{"benchmark": bench.name, "outcomes": rounds.document(bench, outcomes)} for bench, outcomes in results]
+    text = page.page(results, place, plots, failures)
+    page.write(arguments.into, text, _json({**place, "failures": failures, "results": found}))
+    print(f"{arguments.into / 'performance.md'}: {place['seconds'] / 60:.1f} minutes")
+    if failures:
+        raise rounds.TrialFailed("; ".join(failures))
+
+
+def where(start: float) -> dict[str, Any]:
+    """What stands with every result: the machine, versions, commit, date, and the seconds since `start`."""
+    return {
+        "machine": machine.describe(),
+        "peers": machine.versions(),
+        "commit": machine.commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "seconds": perf_counter() - start,
+    }
+
+
+def _in_all(bench: Bench, option: Option, *, quick: bool) -> int | float:
+    return option.quick if quick else bench.options_in_all.get(option.name, option.default)
+
+
+def _json(result: dict[str, Any]) -> str:
+    return json.dumps(result, indent=1) + "\n"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, not {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 3600:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and up to 3600, not {text!r}")
+    return number
+
+
+def _file(text: str) -> Path:
+    file = Path(text)
+    if not file.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no directory {file.parent}")
+    if file.is_dir():
+        raise argparse.ArgumentTypeError(f"{file} is a directory")
+    return file
+
+
+def _svg(text: str) -> Path:
+    reason = plot.missing()
+    if reason is not None:
+        raise argparse.ArgumentTypeError(reason)
+    return _file(text)
+
+
+def _directory(text: str) -> Path:
+    directory = Path(text)
+    if not directory.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no directory {directory}")
+    return directory

@@ -1,0 +1,212 @@
+"""Both ends of the connections to measure, in one process or in two, on the same terms.
+
+`open_ends` serves an App and connects to it. With one process both run on the same loop. With two, the server runs in a
+process of its own with a loop of the same kind; what the client asks of its App, and of its counters, goes through a
+socket pair that is silent while nothing is asked. Times are the system's monotonic clock (`perf_counter`), which all
+processes share on Linux.
+"""
+
+import asyncio
+import pickle
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from time import process_time
+from typing import Any
+
+from bench import descriptors, loops, resident
+from bench.stacks import UNKNOWN, App, Client, Counts, Server, Setting, Streams, find
+
+_LINE = 1 << 20
+"""Octets that an answer may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the ends have used so far, in all their processes. CPU in seconds, memory in octets."""
+
+    counts: Counts = UNKNOWN
+    cpu: float = 0.0
+    memory: int | None = None
+    """Resident now, above what there was before the server started. What the kernel holds is in no process's memory."""
+    peak_memory: int | None = None
+    """The most that it ever was, above the same."""
+
+    def since(self, before: "Usage") -> "Usage":
+        """What was used between `before` and this; of memory only what there is."""
+        return replace(self, counts=self.counts.since(before.counts), cpu=self.cpu - before.cpu)
+
+    def plus(self, other: "Usage") -> "Usage":
+        """Both processes together."""
+        return Usage(
+            self.counts.plus(other.counts),
+            self.cpu + other.cpu,
+            None if self.memory is None or other.memory is None else self.memory + other.memory,
+            None if self.peak_memory is None or other.peak_memory is None else self.peak_memory + other.peak_memory,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """A server that listens, and the ways to connect to it, to ask its App, and to read the meters of both."""
+
+    client: Client
+    ask: Callable[..., Awaitable[Any]]
+    """`await ask("name", *arguments)` is the App's coroutine method of that name, in whatever process it is. Arguments
+    and result have to bear pickling."""
+    usage: Callable[[], Awaitable[Usage]]
+
+    async def connect(self) -> Streams:
+        """A new connection to the server."""
+        return await self.client.connect()
+
+
+class _Meter:
+    """What this process uses."""
+
+    def __init__(self) -> None:
+        self._resident = resident.resident()
+
+    def read(self, counts: Counts) -> Usage:
+        return Usage(counts, process_time(), self._above(resident.resident()), self._above(resident.peak()))
+
+    def _above(self, octets: int | None) -> int | None:
+        return None if octets is None or self._resident is None else octets - self._resident
+
+
+@asynccontextmanager
+async def open_ends(
+    stack: str, app: Callable[[], App], setting: Setting, *, processes: int, loop: str, connections: int
+) -> AsyncIterator[Ends]:
+    """Serve `app()` and be ready to connect to it. `app` is a module's class, or a partial of one.
+
+    `connections` is how many there will be at a time, which a process's limit of descriptors must bear. Raises OSError
+    when it does not, or when the server's process ends before its time.
+    """
+    descriptors.require(connections * (2 if processes == 1 else 1))
+    meter = _Meter()
+    find_stack = find(stack)
+    if processes == 1:
+        application = app()
+        async with (
+            find_stack.serve(application, setting) as server,
+            find_stack.dial(server.address, setting) as client,
+        ):
+
+            async def ask(name: str, *arguments: Any) -> Any:
+                return await getattr(application, name)(*arguments)
+
+            async def usage() -> Usage:
+                return meter.read(server.counts().plus(client.counts()))
+
+            yield Ends(client, ask, usage)
+        return
+
+    ours, theirs = socket.socketpair()
+    context = get_context("spawn")
+    process = context.Process(target=_serve, args=(theirs, stack, app, setting, loop, connections), daemon=True)
+    with ours:
+        with theirs:
+            process.start()
+        try:
+            channel = _Channel(*await asyncio.open_unix_connection(sock=ours, limit=_LINE))
+            try:
+                address = await channel.receive()
+                async with find_stack.dial(address, setting) as client:
+
+                    async def usage_of_both() -> Usage:
+                        there: Usage = await channel.call("")
+                        return meter.read(client.counts()).plus(there)
+
+                    yield Ends(client, channel.call, usage_of_both)
+            finally:
+                await channel.aclose()
+            await asyncio.to_thread(process.join, 10)
+        finally:
+            process.kill()
+            process.join()
+
+
+class _Channel:
+    """Pickled values over a stream, each behind its length."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._turn = asyncio.Lock()
+
+    def send(self, value: object) -> None:
+        document = pickle.dumps(value)
+        self._writer.write(len(document).to_bytes(8) + document)
+
+    async def receive(self) -> Any:
+        try:
+            size = int.from_bytes(await self._reader.readexactly(8))
+            value = pickle.loads(await self._reader.readexactly(size))  # noqa: S301  # from our own other process
+        except asyncio.IncompleteReadError:
+            raise ConnectionError("the server's process has ended before its time") from None
+        if isinstance(value, BaseException):
+            raise value
+        return value
+
+    async def call(self, name: str, *arguments: Any) -> Any:
+        async with self._turn:
+            self.send((name, arguments))
+            return await self.receive()
+
+    async def aclose(self) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+
+def _serve(
+    sock: socket.socket, stack: str, app: Callable[[], App], setting: Setting, loop: str, connections: int
+) -> None:
+    """The server's process."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches it too: it dies of it in silence
+    descriptors.require(connections)
+    loops.run(_serve_and_answer(sock, stack, app, setting), loop)
+
+
+async def _serve_and_answer(sock: socket.socket, stack: str, app: Callable[[], App], setting: Setting) -> None:
+    meter = _Meter()
+    application = app()
+    channel = _Channel(*await asyncio.open_unix_connection(sock=sock, limit=_LINE))
+    async with find(stack).serve(application, setting) as server:
+        channel.send(server.address)
+        while (question := await _question(channel)) is not None:
+            channel.send(await _answer(question, application, meter, server))
+    await channel.aclose()
+
+
+async def _question(channel: _Channel) -> tuple[str, tuple[Any, ...]] | None:
+    try:
+        question: tuple[str, tuple[Any, ...]] = await channel.receive()
+    except ConnectionError:  # the client's process is done
+        return None
+    return question
+
+
+async def _answer(question: tuple[str, tuple[Any, ...]], application: App, meter: _Meter, server: Server) -> object:
+    """What was asked for; an error is answered as such, for the client's process raises it."""
+    name, arguments = question
+    if not name:
+        return meter.read(server.counts())
+    try:
+        return await getattr(application, name)(*arguments)
+    except Exception as error:
+        return error
+
+
+async def open_many(ends: Ends, count: int, at_once: int = 100) -> list[Streams]:
+    """Open `count` connections, at most `at_once` of them at a time."""
+    gate = asyncio.Semaphore(at_once)
+
+    async def connect() -> Streams:
+        async with gate:
+            return await ends.connect()
+
+    return await asyncio.gather(*(connect() for _ in range(count)))

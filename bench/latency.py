@@ -1,0 +1,162 @@
+"""How long a request waits for its response: 64 octets each way on an open connection, alone and beside other work.
+
+One client writes 64 octets and reads 64 octets, again and again, for the given time; the server's handler reads 64
+octets and writes them back. The first hundredth of the time is not counted: it warms up.
+
+A response's time: from just before `write()` until `readexactly()` has returned. p50, p99, p99.9: nearest rank of all
+of them, if they are 100 and 1000 at least. requests per second: those of the measured connection.
+
+idle: nothing else happens on either loop. Beside others: that many more connections do the same, each as fast as it is
+answered; the time to answer is then mostly the time that all the others take, so it tells what the stack can do at
+most. Beside a transfer: another connection sends 256 KiB at a time, with `drain()`, to a handler that reads; how much
+it gets through stands in the table, since whoever transfers less answers sooner.
+"""
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Sequence
+from time import perf_counter
+from typing import Final
+
+from bench import command
+from bench.ends import Ends, open_many
+from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, percentile, speed
+from bench.stacks import StreamApp, Streams
+
+MESSAGE: Final = bytes(range(64))
+CHUNK: Final = bytes(1 << 18)
+
+ECHO: Final = b"e"
+SINK: Final = b"s"
+"""The first octet on a connection says what the server does with it."""
+
+
+class Server(StreamApp):
+    """Echoes, or only reads."""
+
+    def __init__(self) -> None:
+        self._sunk = 0
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if await reader.readexactly(1) == ECHO:
+                while True:
+                    writer.write(await reader.readexactly(len(MESSAGE)))
+            while data := await reader.read(len(CHUNK)):
+                self._sunk += len(data)
+        except asyncio.IncompleteReadError:
+            pass  # the client has finished
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    async def sunk(self) -> int:
+        """Octets that were only read."""
+        return self._sunk
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, until: float) -> list[float]:
+    """The times of all requests until then, in seconds."""
+    times: list[float] = []
+    ended = perf_counter()
+    while ended < until:
+        began = perf_counter()
+        writer.write(MESSAGE)
+        await reader.readexactly(len(MESSAGE))
+        ended = perf_counter()
+        times.append(ended - began)
+    return times
+
+
+async def _transfer(writer: asyncio.StreamWriter, until: float) -> None:
+    while perf_counter() < until:
+        writer.write(CHUNK)
+        await writer.drain()
+
+
+async def _begin(ends: Ends, count: int, what: bytes) -> list[Streams]:
+    streams = await open_many(ends, count)
+    for _, writer in streams:
+        writer.write(what)
+    return streams
+
+
+async def _run(trial: Trial) -> Figures:
+    seconds, others, transfers = (
+        trial.parameters["seconds"],
+        trial.integer("others"),
+        trial.integer("transfers"),
+    )
+    async with trial.ends(Server, connections=1 + others + transfers) as ends:
+        (asking,) = await _begin(ends, 1, ECHO)
+        beside = await _begin(ends, others, ECHO)
+        sending = await _begin(ends, transfers, SINK)
+        warm = perf_counter() + seconds / 100
+        until = warm + seconds
+        load: list[Awaitable[object]] = [_ask(*streams, until) for streams in beside]
+        load += [_transfer(writer, until) for _, writer in sending]
+        running = asyncio.gather(*load)
+        await _ask(*asking, warm)
+        gc.collect()
+        sunk, before, start = await ends.ask("sunk"), await ends.usage(), perf_counter()
+        times = await _ask(*asking, until)
+        elapsed = perf_counter() - start
+        used = (await ends.usage()).since(before)
+        transferred = await ends.ask("sunk") - sunk
+        await running
+        for _, writer in (asking, *beside, *sending):
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for _, writer in (asking, *beside, *sending)))
+    counts = used.counts.per(len(times), "request")
+    return {
+        "us_p50": 1e6 * percentile(times, 50),
+        "us_p99": 1e6 * percentile(times, 99) if len(times) >= 100 else None,
+        "us_p999": 1e6 * percentile(times, 99.9) if len(times) >= 1000 else None,
+        "requests_per_second": len(times) / elapsed,
+        "transfer_mb_per_second": transferred / 1e6 / elapsed if transfers else None,
+        "segments_per_request": None if others or transfers else counts["segments_per_request"],
+        "system_calls_per_request": None if others or transfers else counts["system_calls_per_request"],
+    }
+
+
+def measure(trial: Trial) -> Figures:
+    """One trial, in this process."""
+    return trial.run(_run)
+
+
+IDLE: Final = "idle"
+
+
+def _cases(values: Values) -> Sequence[Case]:
+    seconds, others = values["seconds"], values["others"]
+    half = {"seconds": seconds / 2}
+    return [
+        Case(IDLE, {"seconds": seconds, "others": 0, "transfers": 0}, peers={"aioquic": half, "aiokcp": half}),
+        Case(f"beside {others} others", {"seconds": seconds, "others": others, "transfers": 0}),
+        Case("beside a transfer", {"seconds": seconds, "others": 0, "transfers": 1}),
+    ]
+
+
+BENCH: Final = Bench(
+    name="latency",
+    title="Request and response",
+    options=(
+        Option("seconds", 1.0, 0.2, "how long each measurement asks"),
+        Option("others", 100, 5, "connections beside it in the loaded case"),
+    ),
+    cases=_cases,
+    measure=measure,
+    figures=(
+        Figure("us_p50", "µs p50", 1, better="lower", headline=True),
+        Figure("us_p99", "µs p99", 1, better="lower", headline=True),
+        Figure("us_p999", "µs p99.9", 1, better="lower"),
+        Figure("requests_per_second", "requests per second"),
+        Figure("transfer_mb_per_second", "the transfer's MB/s", 1, better="higher"),
+        Figure("segments_per_request", "segments per request", 2),
+        Figure("system_calls_per_request", "system calls per request", 2),
+    ),
+    goals=(Goal("request-response p50, idle (speed)", 1.0, 0.7, speed("us_p50", IDLE)),),
+)
+
+if __name__ == "__main__":
+    command.main("latency")

@@ -1,0 +1,73 @@
+"""Endpoints for more connections than a pair of ports can tell apart.
+
+A connection is named by both UDP addresses and both utcp ports. With one UDP socket at each end and one listening port,
+the client's ephemeral port is all that differs: 16,384 of them by default. So the server listens on several utcp ports
+behind its one UDP port. For kernel TCP one port is enough: it runs out of descriptors before.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final
+
+import utcp
+from bench.frame import Trial
+from bench.stacks import BACKLOG, Setting, StreamApp, Streams, find
+
+PER_PORT: Final = 10_000
+"""Connections to one listening port, at most. Ports that the connections before have left in TIME_WAIT are not free."""
+
+_FIRST_PORT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Both ends, in this process. `endpoints` are utcp's, for looking into."""
+
+    connect: Callable[[], Awaitable[Streams]]
+    endpoints: list[utcp.Endpoint] = field(default_factory=list)
+
+    @property
+    def time_wait(self) -> int:
+        """Connections in TIME_WAIT; none of kernel TCP's are known."""
+        return sum(len(endpoint.stack.time_wait) for endpoint in self.endpoints)
+
+    def left(self) -> int:
+        """What utcp still has: connections, transports, TIME_WAIT records, and endpoints with a timer."""
+        return sum(
+            len(endpoint.stack.connections)
+            + len(endpoint.driver.transports)
+            + len(endpoint.stack.time_wait)
+            + (endpoint.stack.next_timeout() is not None)
+            for endpoint in self.endpoints
+        )
+
+    def end_time_wait(self) -> None:
+        """Let the stacks believe that 2 MSL have passed. Only for the end of a measurement: their time goes on from
+        there."""
+        for endpoint in self.endpoints:
+            endpoint.stack.handle_timeout(endpoint.link.now() + 2 * endpoint.config.msl + 1)
+
+
+@asynccontextmanager
+async def open_ends(trial: Trial, app: StreamApp, connections: int) -> AsyncIterator[Ends]:
+    """Serve `app` on as many ports as `connections` need."""
+    setting = Setting(trial.host)
+    if trial.stack != "utcp":
+        stack = find(trial.stack)
+        async with stack.serve(app, setting) as server, stack.dial(server.address, setting) as client:
+            yield Ends(client.connect)
+        return
+    async with utcp.Endpoint((trial.host, 0)) as serving, utcp.Endpoint((trial.host, 0)) as connecting:
+        ports = list(range(_FIRST_PORT, _FIRST_PORT + -(-connections // PER_PORT)))
+        for port in ports:
+            await serving.start_server(app.handle, port, backlog=BACKLOG)
+        udp_port = serving.address[1]
+        number = count()
+
+        def connect() -> Awaitable[Streams]:
+            port = ports[next(number) // PER_PORT % len(ports)]
+            return connecting.open_connection(trial.host, port, udp_port=udp_port)
+
+        yield Ends(connect, [serving, connecting])

@@ -1,0 +1,85 @@
+"""Plots in SVG. matplotlib draws them; the bench extra installs it."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bench.frame import Bench, Outcome
+from bench.report import NAMES
+from bench.stacks import PEERS, STACKS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS: Final = {"utcp": "#1b6ca8", "kernel_tcp": "#8a8a8a", "aioquic": "#d9822b", "aiokcp": "#7a4f9a"}
+
+WIDE: Final = 30
+"""How many times the least the greatest may be on a linear scale."""
+
+
+def missing() -> str | None:
+    """Why nothing can be drawn; None when it can."""
+    return None if find_spec("matplotlib") else "matplotlib is not installed: it belongs to the bench extra"
+
+
+def save(bench: Bench, outcomes: Sequence[Outcome], file: Path) -> None:
+    """Draw what the bench found. Raises OSError if the file cannot be written."""
+    import matplotlib as mpl  # not installed without the bench extra
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.hashsalt": bench.name, "svg.fonttype": "none", "font.size": 8}):
+        figure = Figure(layout="constrained")
+        if bench.draw is not None:
+            bench.draw(figure, outcomes)
+        else:
+            _bars(figure, bench, outcomes)
+        figure.suptitle(bench.title)
+        figure.savefig(file, format="svg", metadata={"Date": None})
+
+
+def _bars(figure: "Figure", bench: Bench, outcomes: Sequence[Outcome]) -> None:
+    """A row for each headline figure: at the left what each stack did, at the right the ratios of the rounds."""
+    headlines = [each for each in bench.figures if each.headline]
+    stacks = [stack for stack in (*STACKS, *PEERS) if any(stack in outcome.rounds for outcome in outcomes)]
+    labels = [f"{each.case.name}\n{each.loop}, {_short(each.processes)}" for each in outcomes]
+    figure.set_size_inches(10, len(headlines) * (1.2 + 0.16 * len(outcomes) * (1 + len(stacks))))
+    grid: list[list[Axes]] = figure.subplots(len(headlines), 2, squeeze=False, sharey="row").tolist()
+    height = 0.8 / len(stacks)
+    for (absolute, relative), headline in zip(grid, headlines, strict=True):
+        for number, stack in enumerate(stacks):
+            medians = [outcome.median(stack, headline.name) for outcome in outcomes]
+            places = [place + number * height - 0.4 + height / 2 for place in range(len(outcomes))]
+            known = [(place, value) for place, value in zip(places, medians, strict=True) if value is not None]
+            absolute.barh(
+                [place for place, _ in known],
+                [value for _, value in known],
+                height=height,
+                color=COLOURS[stack],
+                label=NAMES.get(stack, stack),
+            )
+        absolute.set_yticks(range(len(outcomes)), labels)
+        absolute.invert_yaxis()
+        absolute.set_xlabel(headline.label)
+        absolute.legend()
+        for place, outcome in enumerate(outcomes):
+            ratios = outcome.ratios(headline.name)
+            relative.plot(ratios, [place] * len(ratios), "o", color=COLOURS["utcp"], alpha=0.4, markersize=4)
+            middle = outcome.ratio(headline.name)
+            if middle is not None:
+                relative.plot([middle], [place], "|", color="black", markersize=14)
+        relative.axvline(1.0, color=COLOURS["kernel_tcp"], linewidth=1)
+        everything = [
+            value for outcome in outcomes for stack in stacks if (value := outcome.median(stack, headline.name))
+        ]
+        if everything and max(everything) > WIDE * min(everything):
+            absolute.set_xscale("log")
+            relative.set_xscale("log")
+        else:
+            relative.set_xlim(left=0)
+        relative.set_xlabel(f"utcp / kernel TCP: {'more' if headline.better == 'higher' else 'less'} is better")
+
+
+def _short(processes: int) -> str:
+    return "one process" if processes == 1 else "two processes"

@@ -1,0 +1,82 @@
+"""What a bench found, for people: rows of tables, and what its ratios are of."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from bench import table
+from bench.frame import Bench, Goal, Outcome
+from bench.stacks import PEERS, STACKS
+
+NAMES: Final = {"kernel_tcp": "kernel TCP"}
+
+
+def text(bench: Bench, outcomes: Sequence[Outcome]) -> str:
+    """A table for each loop and number of processes, and under it whom it leaves out."""
+    parts = [bench.title]
+    for heading, group in configurations(outcomes):
+        parts += ["", heading, "", table.render(rows(bench, group)), *absences(group)]
+    return "\n".join(parts)
+
+
+def configurations(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, list[Outcome]]]:
+    """The outcomes by loop and number of processes, each group with its heading."""
+    for loop, processes in dict.fromkeys((outcome.loop, outcome.processes) for outcome in outcomes):
+        group = [outcome for outcome in outcomes if (outcome.loop, outcome.processes) == (loop, processes)]
+        yield configuration(loop, processes), group
+
+
+def configuration(loop: str, processes: int) -> str:
+    """Its name."""
+    return f"{loop}, {'both ends in one process' if processes == 1 else 'a process for each end'}"
+
+
+def rows(bench: Bench, group: Sequence[Outcome]) -> list[list[str]]:
+    """Medians over the rounds of each figure in each case; ratios with the least and the greatest of the rounds."""
+    stacks = [stack for stack in (*STACKS, *PEERS) if any(stack in outcome.rounds for outcome in group)]
+    found = [["median of the rounds", *(NAMES.get(stack, stack) for stack in stacks), "utcp / kernel TCP"]]
+    several = len({outcome.case.name for outcome in group}) > 1
+    for outcome in group:
+        for figure in bench.figures:
+            medians = [outcome.median(stack, figure.name) for stack in stacks]
+            if all(value is None for value in medians):
+                continue
+            label = f"{outcome.case.name}: {figure.label}" if several else figure.label
+            ratios = outcome.ratios(figure.name) if figure.better else []
+            found.append(
+                [label, *(table.number(value, figure.decimals) for value in medians), ratio_text(outcome, figure.name)]
+                if ratios
+                else [label, *(table.number(value, figure.decimals) for value in medians), ""]
+            )
+    return found
+
+
+def ratio_text(outcome: Outcome, figure: str) -> str:
+    """The median ratio to kernel TCP, and its range."""
+    ratios = outcome.ratios(figure)
+    return f"{outcome.ratio(figure):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def absences(group: Sequence[Outcome]) -> list[str]:
+    """A line for each stack that was not measured, with the reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for outcome in group:
+        for stack, reason in outcome.absent.items():
+            reasons.setdefault((stack, reason), []).append(outcome.case.name)
+    return [
+        f"{NAMES.get(stack, stack)} is not measured ({', '.join(cases)}): {reason}"
+        for (stack, reason), cases in reasons.items()
+    ]
+
+
+def verdict(goal: Goal, value: float) -> str:
+    """Whether it is enough: goal, must or missed."""
+
+    def reached(limit: float) -> bool:
+        return value >= limit if goal.better == "higher" else value <= limit
+
+    return "goal" if reached(goal.goal) else "must" if reached(goal.must) else "missed"
+
+
+def amount(goal: Goal, value: float) -> str:
+    """A value as the goal counts it."""
+    return f"{value:,.{goal.decimals}f}{goal.unit}"

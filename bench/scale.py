@@ -1,0 +1,307 @@
+"""How the costs of a connection grow with their number, up to 100,000 at the same time.
+
+All connections are opened, 100 at a time. Over each, 100 at a time, 64 octets go to the server and back. Then all are
+left alone, and then closed, 100 at a time, by the client first; the server's handler reads to the end of the stream and
+closes. utcp does that over two UDP sockets, one for each end, both in one process; the server listens on one utcp port
+for every 10,000 connections, since a pair of ports spans 16 bits. Kernel TCP needs two descriptors for each connection,
+and does what the limit of descriptors allows. With few connections everything is done several times, with new sockets
+each time, until there were 5,000.
+
+open, echo, close: processor time of the process for each connection, both ends together, system calls included. Not the
+clock's time: another process on the machine would count too. (The kernel does part of its TCP's work in interrupts
+that may be booked on others.) Closing ends when both ends of every connection have returned from `wait_closed()`.
+
+cost: the sum of the three. Its growth from 1,000 connections to the most is what the goal is about.
+
+memory: resident memory with all connections open and idle, above what there was before the first, for each connection:
+both ends, with streams and the handler's task; from 1,000 connections on, for fewer are lost among what the interpreter
+keeps in reserve. What the kernel holds for its own TCP is in no process's memory.
+
+descriptors: those that the process has more than before, all together.
+
+wakeups: how often a second the loop woke up while all connections were idle, and the processor time that it took. These
+are the thread's voluntary context switches (getrusage), less the one at the end of the measurement. It begins when the
+connections have been left alone for three seconds.
+
+left: connections, transports, TIME_WAIT records, endpoints with a timer, and tasks that are still there at the end. It
+must be 0. TIME_WAIT is not waited for: the stacks are told that 2 MSL have passed. objects: how many more than before
+the first connection the garbage collector knows, for each connection.
+"""
+
+import asyncio
+import gc
+import resource
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import process_time
+from typing import Final
+
+from bench import command, descriptors, loops, resident
+from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Outcomes, Trial, Values
+from bench.many_ports import Ends, open_ends
+from bench.stacks import StreamApp, Streams
+
+AT_ONCE: Final = 100
+MESSAGE: Final = bytes(range(64))
+SETTLE: Final = 3.0
+"""Seconds after which an idle connection is idle: longer than any timeout of one whose round trip is short."""
+
+TIME_LIMIT: Final = 400.0
+
+_FEW: Final = 1000
+_LARGE: Final = 10_000
+
+
+class Server(StreamApp):
+    """Echoes until the client has closed, then closes."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self._changed = asyncio.Event()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self._changed.set()
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+        await writer.wait_closed()
+        self.open -= 1
+        self._changed.set()
+
+    async def until_open(self, count: int) -> None:
+        """Wait until so many connections are open at this end."""
+        while self.open != count:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Processor seconds of all cycles."""
+
+    open: float = 0.0
+    echo: float = 0.0
+    close: float = 0.0
+    expire: float = 0.0
+    figures: Figures = field(default_factory=dict)
+
+
+async def _run(trial: Trial) -> Figures:
+    connections = trial.integer("connections")
+    if trial.stack != "utcp":
+        descriptors.require(2 * connections)
+    cycles = max(1, trial.integer("sample") // connections)
+    await _cycle(trial, 10, _Sums(), idle=0.0)  # what is made once is not a connection's
+    sums = _Sums()
+    for number in range(cycles):
+        await _cycle(trial, connections, sums, idle=float(trial.parameters["idle"]) if number == 0 else 0.0)
+    per = 1e6 / cycles / connections
+    return {
+        "cost_us": (sums.open + sums.echo + sums.close) * per,
+        "open_us": sums.open * per,
+        "echo_us": sums.echo * per,
+        "close_us": sums.close * per,
+        "expire_us": sums.expire * per if trial.stack == "utcp" else None,
+        **sums.figures,
+    }
+
+
+async def _cycle(trial: Trial, connections: int, sums: _Sums, *, idle: float) -> None:
+    """Open, echo, rest, close. The figures that are no sums are the first cycle's."""
+    gc.collect()
+    memory, sockets, objects, tasks = (
+        resident.resident(),
+        open_descriptors(),
+        len(gc.get_objects()),
+        len(asyncio.all_tasks()),
+    )
+    app = Server()
+    async with open_ends(trial, app, connections) as ends:
+        streams: list[Streams] = []
+
+        async def connect(_: int) -> None:
+            streams.append(await ends.connect())
+
+        async def echo(number: int) -> None:
+            reader, writer = streams[number]
+            writer.write(MESSAGE)
+            if await reader.readexactly(len(MESSAGE)) != MESSAGE:
+                raise OSError("the echo is not what was sent")
+
+        async def close(number: int) -> None:
+            _, writer = streams[number]
+            writer.close()
+            await writer.wait_closed()
+
+        sums.open += await _cpu(lambda: each(connect, connections), lambda: app.until_open(connections))
+        sums.echo += await _cpu(lambda: each(echo, connections))
+        figures: Figures = {}
+        if not sums.figures:
+            gc.collect()
+            figures |= _per_connection(memory, resident.resident(), connections)
+            figures["descriptors"] = _difference(open_descriptors(), sockets)
+            figures |= await _idle(idle)
+        sums.close += await _cpu(lambda: each(close, connections), lambda: app.until_open(0))
+        streams.clear()
+        if ends.endpoints and ends.time_wait != connections:
+            raise OSError(f"{ends.time_wait} connections are in TIME_WAIT, not {connections}")
+        start = process_time()
+        ends.end_time_wait()
+        sums.expire += process_time() - start
+        left = await _left(ends, tasks)
+    if not sums.figures:
+        gc.collect()
+        figures["left"] = left
+        figures["objects_left"] = (len(gc.get_objects()) - objects) / connections
+        sums.figures = figures
+
+
+async def each(work: Callable[[int], Awaitable[None]], count: int) -> None:
+    """`work(number)` for every number, AT_ONCE of them at a time."""
+    numbers = iter(range(count))
+
+    async def go_on() -> None:
+        for number in numbers:
+            await work(number)
+
+    await asyncio.gather(*(go_on() for _ in range(min(AT_ONCE, count))))
+
+
+async def _cpu(*steps: Callable[[], Awaitable[None]]) -> float:
+    """The processor time of these steps."""
+    start = process_time()
+    for step in steps:
+        await step()
+    return process_time() - start
+
+
+async def _idle(seconds: float) -> Figures:
+    if not seconds:
+        return {"wakeups_per_second": None, "idle_cpu_percent": None}
+    await asyncio.sleep(SETTLE)
+    switches, cpu = _voluntary_switches(), process_time()
+    await asyncio.sleep(seconds)
+    woken = _voluntary_switches() - switches - 1
+    return {"wakeups_per_second": woken / seconds, "idle_cpu_percent": 100 * (process_time() - cpu) / seconds}
+
+
+async def _left(ends: Ends, tasks: int) -> float:
+    """What is still there, given a moment to go."""
+    for _ in range(100):
+        left = ends.left() + len(asyncio.all_tasks()) - tasks
+        if not left:
+            break
+        await asyncio.sleep(0.01)
+    return left
+
+
+def _voluntary_switches() -> int:
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+
+def open_descriptors() -> int | None:
+    """How many descriptors this process has; None where there is no /proc."""
+    folder = Path("/proc/self/fd")
+    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else None
+
+
+def _difference(after: int | None, before: int | None) -> float | None:
+    return None if after is None or before is None else after - before
+
+
+def _per_connection(before: int | None, after: int | None, connections: int) -> Figures:
+    growth = _difference(after, before)
+    return {"memory_kb": None if growth is None or connections < _FEW else growth / connections / 1000}
+
+
+def measure(trial: Trial) -> Figures:
+    """One trial, in this process."""
+
+    async def limited() -> Figures:
+        async with asyncio.timeout(TIME_LIMIT):
+            return await _run(trial)
+
+    return loops.run(limited(), trial.loop)
+
+
+def _cases(values: Values) -> Sequence[Case]:
+    most = int(values["connections"])
+    return [_case(count, values) for count in [*(each for each in (100, _FEW, _LARGE) if each < most), most]]
+
+
+def _case(connections: int, values: Values) -> Case:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    possible = connections if hard == resource.RLIM_INFINITY else (hard - descriptors.SPARE) // 2 // 100 * 100
+    name = f"{connections:,} connections"
+    idle = values["idle"] if connections != _FEW else 0.0
+    parameters = {"connections": connections, "idle": idle, "sample": values["sample"]}
+    if possible >= connections:
+        return Case(name, parameters)
+    if possible >= connections / 2:
+        return Case(name, parameters, peers={"kernel_tcp": {"connections": possible}})
+    reason = f"{2 * connections:,} sockets exceed the hard limit of {hard:,} descriptors"
+    return Case(name, parameters, without={"kernel_tcp": reason})
+
+
+def _growth(figure: str) -> Callable[[Outcomes], float | None]:
+    """For a Goal: the figure with the most connections over that with 1,000."""
+
+    def of(outcomes: Outcomes) -> float | None:
+        by_count = {int(outcome.case.parameters["connections"]): outcome.median("utcp", figure) for outcome in outcomes}
+        few, most = by_count.get(_FEW), by_count[max(by_count)]
+        return most / few if few and most and max(by_count) > _FEW else None
+
+    return of
+
+
+def _with_many(figure: str) -> Callable[[Outcomes], float | None]:
+    """For a Goal: the figure with 10,000 connections."""
+    return lambda outcomes: next(
+        (outcome.median("utcp", figure) for outcome in outcomes if outcome.case.parameters["connections"] == _LARGE),
+        None,
+    )
+
+
+def _most_left(outcomes: Outcomes) -> float | None:
+    left = [outcome.median("utcp", "left") for outcome in outcomes]
+    return max((each for each in left if each is not None), default=None)
+
+
+BENCH: Final = Bench(
+    name="scale",
+    title="From 100 connections to 100,000",
+    options=(
+        Option("connections", 100_000, 300, "the most at a time"),
+        Option("sample", 5000, 300, "connections that a measurement is made of, at least"),
+        Option("idle", 5.0, 0.2, "seconds in which the idle connections are watched"),
+    ),
+    cases=_cases,
+    measure=measure,
+    figures=(
+        Figure("cost_us", "cost, CPU µs per connection", better="lower", headline=True),
+        Figure("open_us", "open, CPU µs", better="lower"),
+        Figure("echo_us", "echo, CPU µs", better="lower"),
+        Figure("close_us", "close, CPU µs", better="lower"),
+        Figure("expire_us", "end of TIME_WAIT, CPU µs", 2),
+        Figure("memory_kb", "memory, kB per connection", 1, better="lower", headline=True),
+        Figure("descriptors", "descriptors"),
+        Figure("wakeups_per_second", "wakeups per second, idle", 2),
+        Figure("idle_cpu_percent", "CPU, idle, %", 2),
+        Figure("left", "left at the end"),
+        Figure("objects_left", "objects left per connection", 2),
+    ),
+    goals=(
+        Goal("cost per connection at 100,000 against 1,000", 1.1, 1.5, _growth("cost_us"), "lower"),
+        Goal("memory per connection at 100,000 against 1,000", 1.1, 1.5, _growth("memory_kb"), "lower"),
+        Goal("left of 100,000 connections", 0, 0, _most_left, "lower", unit="", decimals=0),
+        Goal("wakeups per second, 10,000 idle connections", 0, 1, _with_many("wakeups_per_second"), "lower", unit=""),
+    ),
+    processes=(1,),
+    rounds=1,
+    rounds_in_all=1,
+)
+
+if __name__ == "__main__":
+    command.main("scale")

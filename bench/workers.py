@@ -1,0 +1,244 @@
+"""What a second CPU brings: worker processes behind one port (SO_REUSEPORT), as `examples/workers.py` has them.
+
+One worker and one client process on one CPU, then two workers and two client processes on two, all pinned to these CPUs
+(not each to one). Clients take about as much of a CPU as servers do; so one worker is not given a CPU for itself and a
+second one for its client: that would be two CPUs' work by the name of one. Both times the same machinery runs, and
+twice the CPUs can do twice the work at best.
+
+Each client process has 16 endpoints (sockets), so that the kernel's hash has something to deal out: all connections of
+an endpoint meet one worker. Of kernel TCP each connection is dealt out by itself. 100 connections are under way in each
+client process: opened, 64 octets to the server and back, closed by the client first. They come and go for the seconds
+that the option says, after half a second in which nothing is counted.
+
+two CPUs over one: of the connections per second that all clients together completed. by processor time: the same as it
+would be if nothing else kept the CPUs busy: twice what all processes spent for a connection on one CPU, over what they
+spent on two. It falls below 2 when the processes are in each other's way.
+
+worker CPU: processor time of the workers, for each connection that they had.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from time import process_time
+from typing import Any, Final
+
+import utcp
+from bench import command, loops
+from bench.frame import Bench, Case, Figure, Figures, Option, Trial, Values
+from bench.stacks import BACKLOG, Client, Setting, find
+
+MESSAGE: Final = bytes(range(64))
+ENDPOINTS: Final = 16
+AT_ONCE: Final = 100
+WARM_UP: Final = 0.5
+TIME_LIMIT: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a process is told, and the pipe by which it answers: once when it is ready, once at its end."""
+
+    stack: str
+    loop: str
+    cpus: frozenset[int]
+    pipe: Connection
+
+    def run(self, main: Coroutine[Any, Any, None]) -> None:
+        """Run `main` on the loop and the CPUs that the job says."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches it too: it dies of it in silence
+        os.sched_setaffinity(0, self.cpus)
+        loops.run(main, self.loop)
+
+
+def work(job: _Job, sock: socket.socket) -> None:
+    """A worker: its result is its connections, and its processor time in seconds."""
+    job.run(_work(job, sock))
+
+
+async def _work(job: _Job, sock: socket.socket) -> None:
+    served = 0
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+        finally:
+            writer.close()
+        await writer.wait_closed()
+
+    if job.stack == "utcp":
+        server: asyncio.AbstractServer = await utcp.start_server(echo, sock=sock, backlog=BACKLOG)
+    else:
+        server = await asyncio.start_server(echo, sock=sock, backlog=BACKLOG)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_reader(job.pipe.fileno(), stop.set)
+    start = process_time()
+    job.pipe.send(None)
+    await stop.wait()
+    asyncio.get_running_loop().remove_reader(job.pipe.fileno())
+    job.pipe.send((served, process_time() - start))
+    server.close()
+
+
+def connect(job: _Job, address: tuple[str, int], seconds: float) -> None:
+    """A client process: its result is the connections that counted, and its processor time for one, in seconds."""
+    job.run(_connect(job, address, seconds))
+
+
+async def _connect(job: _Job, address: tuple[str, int], seconds: float) -> None:
+    completed = 0
+    stopping = False
+
+    async def come_and_go(client: Client) -> None:
+        nonlocal completed
+        while not stopping:
+            reader, writer = await client.connect()
+            writer.write(MESSAGE)
+            await reader.readexactly(len(MESSAGE))
+            writer.close()
+            await writer.wait_closed()
+            completed += 1
+
+    async with _clients(job.stack, address) as clients:
+        job.pipe.send(None)
+        await asyncio.to_thread(job.pipe.recv)
+        start = process_time()
+        tasks = [asyncio.ensure_future(come_and_go(clients[number % len(clients)])) for number in range(AT_ONCE)]
+        await asyncio.sleep(WARM_UP)
+        before = completed
+        await asyncio.sleep(seconds)
+        counted = completed - before
+        stopping = True
+        try:
+            await asyncio.gather(*tasks)
+        except OSError as error:
+            job.pipe.send(error)
+        else:
+            job.pipe.send((counted, (process_time() - start) / completed))
+
+
+@asynccontextmanager
+async def _clients(stack: str, address: tuple[str, int]) -> AsyncIterator[Sequence[Client]]:
+    async with AsyncExitStack() as several:
+        count = ENDPOINTS if stack == "utcp" else 1
+        dial = find(stack).dial
+        yield [await several.enter_async_context(dial(address, Setting(address[0]))) for _ in range(count)]
+
+
+def _bind(stack: str, address: tuple[str, int]) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if stack == "utcp" else socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(address)
+    return sock
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    per_second: float
+    worker_cpu: float
+    """Seconds for each connection."""
+    client_cpu: float
+
+
+def run(trial: Trial, count: int) -> _Result:
+    """`count` workers and as many client processes on as many CPUs. Raises OSError."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < count:
+        raise OSError(f"it takes {count} CPUs, and there are {len(cpus)}")
+    context = get_context("spawn")
+    seconds = float(trial.parameters["seconds"])
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(closing(_bind(trial.stack, (trial.host, 0))))]
+        address = sockets[0].getsockname()
+        sockets += [stack.enter_context(closing(_bind(trial.stack, address))) for _ in range(1, count)]
+
+        def start(target: Any, *arguments: Any) -> Connection:
+            ours, theirs = context.Pipe()
+            job = _Job(trial.stack, trial.loop, frozenset(cpus[:count]), theirs)
+            process = context.Process(target=target, args=(job, *arguments), daemon=True)
+            process.start()
+            theirs.close()
+            stack.callback(process.join)
+            stack.callback(process.kill)  # it has said all that it had to say
+            stack.enter_context(ours)
+            return ours
+
+        workers = [start(work, sock) for sock in sockets]
+        for pipe in workers:
+            _receive(pipe)
+        clients = [start(connect, address, seconds) for _ in range(count)]
+        for pipe in clients:
+            _receive(pipe)
+        for pipe in clients:
+            pipe.send(None)
+        completed = [_receive(pipe) for pipe in clients]
+        for pipe in workers:
+            pipe.send(None)
+        served = [_receive(pipe) for pipe in workers]
+    connections = sum(number for number, _ in completed)
+    return _Result(
+        connections / seconds,
+        sum(cpu for _, cpu in served) / sum(number for number, _ in served),
+        sum(number * cpu for number, cpu in completed) / connections,
+    )
+
+
+def _receive(pipe: Connection) -> Any:
+    if not pipe.poll(TIME_LIMIT):
+        raise TimeoutError(f"a process did not answer within {TIME_LIMIT:.0f} s")
+    try:
+        value = pipe.recv()
+    except EOFError:
+        raise OSError("a process has ended before its time") from None
+    if isinstance(value, Exception):
+        raise value
+    return value
+
+
+def measure(trial: Trial) -> Figures:
+    """One trial: one worker, then two."""
+    one, two = run(trial, 1), run(trial, 2)
+    return {
+        "scaling": two.per_second / one.per_second,
+        "scaling_by_cpu": 2 * (one.worker_cpu + one.client_cpu) / (two.worker_cpu + two.client_cpu),
+        "one_per_second": one.per_second,
+        "two_per_second": two.per_second,
+        "one_worker_us": 1e6 * one.worker_cpu,
+        "two_workers_us": 1e6 * two.worker_cpu,
+    }
+
+
+def _cases(values: Values) -> Sequence[Case]:
+    return [Case("open, echo, close", values)]
+
+
+BENCH: Final = Bench(
+    name="workers",
+    title="Worker processes behind one port",
+    options=(Option("seconds", 3.0, 0.3, "in which connections are counted, each time"),),
+    cases=_cases,
+    measure=measure,
+    figures=(
+        Figure("scaling", "two CPUs over one", 2, headline=True),
+        Figure("scaling_by_cpu", "two CPUs over one, by processor time", 2),
+        Figure("one_per_second", "connections per second, one worker on one CPU", better="higher"),
+        Figure("two_per_second", "connections per second, two workers on two", better="higher"),
+        Figure("one_worker_us", "worker CPU, µs per connection, one worker"),
+        Figure("two_workers_us", "worker CPU, µs per connection, two workers"),
+    ),
+    processes=(2,),
+    rounds=3,
+    rounds_in_all=1,
+)
+
+if __name__ == "__main__":
+    command.main("workers")

@@ -1,0 +1,229 @@
+"""The benches, run as a user runs them. Their figures' sizes are the machine's affair; that they agree is ours."""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import command, registry
+from bench.stacks import PEERS, STACKS
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603  # our own command line
+        [sys.executable, "-W", "error", "-m", module, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def result_of(file: Path, *arguments: str) -> dict[str, Any]:
+    done = run("bench", *arguments, "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(file.read_text())
+    return result
+
+
+def check(outcome: dict[str, Any], rounds: int) -> None:
+    """Medians and ratios are those of the rounds."""
+    for stack, measured in outcome["rounds"].items():
+        assert len(measured) == rounds
+        for figure, middle in outcome["medians"][stack].items():
+            values = [each.get(figure) for each in measured]
+            assert middle == (None if None in values else pytest.approx(statistics.median(values)))
+    if outcome["rounds"].keys() >= STACKS.keys():
+        for figure, ratio in outcome["ratios"].items():
+            pairs = zip(outcome["rounds"]["utcp"], outcome["rounds"]["kernel_tcp"], strict=True)
+            both = [(ours[figure], theirs[figure]) for ours, theirs in pairs]
+            ratios = [mine / others for mine, others in both if mine is not None and others]
+            assert ratio["rounds"] == pytest.approx(ratios)
+            assert ratio["median"] == (pytest.approx(statistics.median(ratios)) if ratios else None)
+
+
+# ---------------------------------------------------------------------- each of them
+
+
+@pytest.mark.parametrize(("loop", "processes", "rounds"), [("asyncio", 1, 2), ("uvloop", 2, 1)])
+@pytest.mark.parametrize("name", ["closes", "churn", "bulk", "latency"])
+def test_json(name: str, loop: str, processes: int, rounds: int, tmp_path: Path) -> None:
+    options = ("--loop", loop, "--processes", str(processes), "--rounds", str(rounds))
+    result = result_of(tmp_path / "result.json", name, "--quick", "--no-peers", *options)
+    assert result["benchmark"] == name
+    assert result["machine"].keys() == {"cpu", "cpus", "load", "kernel", "python", "uvloop", "utcp"}
+    assert result["peers"].keys() == set(PEERS)
+    assert result["seconds"] > 0
+    assert "commit" in result
+
+    bench = registry.load(name)
+    quick = {option.name: option.quick for option in bench.options}
+    assert [each["case"] for each in result["outcomes"]] == [case.name for case in bench.cases(quick)]
+    for outcome in result["outcomes"]:
+        assert (outcome["loop"], outcome["processes"]) == (loop, processes)
+        assert outcome["rounds"].keys() == STACKS.keys()
+        assert set(outcome["absent"].values()) <= {"not asked for"}
+        check(outcome, rounds)
+        headline = next(figure.name for figure in bench.figures if figure.headline)
+        assert all(each[headline] > 0 for stack in STACKS for each in outcome["rounds"][stack])
+
+
+def test_closes_agree(tmp_path: Path) -> None:
+    (outcome,) = result_of(tmp_path / "closes.json", "closes", "--connections", "50", "--rounds", "1")["outcomes"]
+    assert outcome["parameters"] == {"connections": 50}
+    for stack in STACKS:
+        (each,) = outcome["rounds"][stack]
+        longest = 1.01 * 50_000 / each["closes_per_second"]
+        assert 0 < each["close_ms_p50"] <= each["close_ms_p99"] <= longest
+        assert 0 < each["both_ends_ms_p50"] <= each["both_ends_ms_p99"] <= longest
+    (ours,) = outcome["rounds"]["utcp"]
+    assert ours["segments_per_connection"] >= 3  # FIN, FIN with ACK, ACK
+    assert ours["system_calls_per_connection"] > 0
+
+
+def test_more_connections_than_a_wave(tmp_path: Path) -> None:
+    outcome = result_of(tmp_path / "closes.json", "closes", "--connections", "501", "--rounds", "1")["outcomes"][0]
+    assert all(outcome["rounds"][stack][0]["opens_per_second"] > 0 for stack in STACKS)
+    (ours,) = outcome["rounds"]["utcp"]
+    assert ours["segments_per_connection"] < 3.5 + 2 * ours["retransmissions"] / 501  # of 501, and no more than these
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_churn_counts_both_ends(processes: str, tmp_path: Path) -> None:
+    arguments = ("--connections", "21", "--at-once", "5", "--rounds", "1", "--processes", processes, "--no-peers")
+    (outcome,) = result_of(tmp_path / "churn.json", "churn", *arguments)["outcomes"]
+    (ours,) = outcome["rounds"]["utcp"]
+    assert 7 <= ours["segments_per_connection"] < 14  # 3 to open, one echo that carries an ACK, FIN, FIN with ACK, ACK
+    assert ours["cpu_us"] > 0
+
+
+def test_latency_is_in_order(tmp_path: Path) -> None:
+    outcomes = result_of(tmp_path / "latency.json", "latency", "--quick", "--rounds", "1", "--no-peers")["outcomes"]
+    for outcome in outcomes:
+        for stack in STACKS:
+            (each,) = outcome["rounds"][stack]
+            ranks = [value for name in ("us_p50", "us_p99", "us_p999") if (value := each[name]) is not None]
+            assert ranks == sorted(ranks)
+            assert 0 < each["us_p50"] < 1e6
+            transferred = each["transfer_mb_per_second"]
+            assert (transferred is not None) == (outcome["case"] == "beside a transfer")
+    assert outcomes[0]["rounds"]["utcp"][0]["segments_per_request"] >= 2
+
+
+@pytest.mark.parametrize("name", ["closes", "churn"])
+def test_table(name: str) -> None:
+    done = run(f"bench.{name}", "--quick", "--rounds", "1", "--no-peers")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[1] == registry.load(name).title
+    assert lines[3] == "asyncio, both ends in one process"
+    assert lines[5].split() == ["median", "of", "the", "rounds", "utcp", "kernel", "TCP", "utcp", "/", "kernel", "TCP"]
+    assert [line.partition(": round")[2].partition(":")[0] for line in done.stderr.splitlines()] == [" 1 of 1"]
+
+
+# ---------------------------------------------------------------------- all of them
+
+
+def test_all_makes_one_page(tmp_path: Path) -> None:
+    done = run("bench", "all", "--quick", "--no-peers", "--only", "closes", "--only", "churn", "--into", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "performance.json").read_text())
+    assert [each["benchmark"] for each in result["results"]] == ["closes", "churn"]
+    for each in result["results"]:
+        found = [(outcome["loop"], outcome["processes"]) for outcome in each["outcomes"]]
+        assert found == [("asyncio", 1), ("asyncio", 2), ("uvloop", 1), ("uvloop", 2)]
+        for outcome in each["outcomes"]:
+            check(outcome, 1)
+
+    page = (tmp_path / "performance.md").read_text()
+    assert "|  | goal | must | asyncio | uvloop | asyncio, two processes | uvloop, two processes |" in page
+    (row,) = [line for line in page.splitlines() if line.startswith("| close storm | 3.00x | 1.50x | ")]
+    ratio = result["results"][0]["outcomes"][0]["ratios"]["closes_per_second"]["median"]
+    verdict = "goal" if ratio >= 3 else "must" if ratio >= 1.5 else "missed"
+    assert row.split(" | ")[3] == f"{ratio:.2f}x *{verdict}*"
+    for name in ("closes", "churn"):
+        assert f"## {registry.load(name).title}" in page
+        assert f"### {name}: uvloop, a process for each end" in page
+
+
+def test_all_draws_plots(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: it belongs to the bench extra")
+    done = run("bench", "all", "--quick", "--no-peers", "--only", "churn", "--into", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "](performance-churn.svg)" in (tmp_path / "performance.md").read_text()
+    assert "<svg" in (tmp_path / "performance-churn.svg").read_text()
+
+
+def test_svg(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: it belongs to the bench extra")
+    file = tmp_path / "latency.svg"
+    done = run("bench", "latency", "--quick", "--rounds", "1", "--no-peers", "--svg", str(file))
+    assert done.returncode == 0, done.stderr
+    drawing = file.read_text()
+    assert all(text in drawing for text in ("kernel TCP", "beside a transfer", "µs p50"))
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["closes", "--connections", "0"], "argument --connections: must be a whole number, 1 or more, not '0'"),
+        (["closes", "--rounds", "many"], "argument --rounds: must be a whole number, 1 or more, not 'many'"),
+        (["bulk", "--seconds", "-1"], "argument --seconds: must be a number above 0 and up to 3600, not '-1'"),
+        (["churn", "--loop", "tokio"], "argument --loop: invalid choice: 'tokio'"),
+        (["churn", "--processes", "3"], "argument --processes: invalid choice: '3'"),
+        (["churn", "--json", "no/such/place"], "argument --json: there is no directory no/such"),
+        (["churn", "--json", "bench"], "argument --json: bench is a directory"),
+        (["all", "--into", "no/such/place"], "argument --into: there is no directory no/such/place"),
+        (["all", "--only", "paths"], "argument --only: invalid choice: 'paths'"),
+        (["churns"], "argument NAME: invalid choice: 'churns'"),
+        ([], "the following arguments are required: NAME"),
+    ],
+)
+def test_bad_arguments(
+    arguments: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as exit_info:
+        command.main()
+    assert exit_info.value.code == 2
+    out, err = capsys.readouterr()
+    assert complaint in err.splitlines()[-1]
+    assert out == ""
+
+
+def test_without_matplotlib_there_is_no_svg(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(sys, "argv", ["bench", "churn", "--svg", str(tmp_path / "churn.svg")])
+    with pytest.raises(SystemExit) as exit_info:
+        command.main()
+    assert exit_info.value.code == 2
+    complaint = "argument --svg: matplotlib is not installed: it belongs to the bench extra"
+    assert complaint in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_more_connections_than_file_descriptors() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        pytest.skip("no limit on file descriptors")
+    done = run("bench.closes", "--connections", str(hard))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"python -m bench.closes: closes, {hard:,} connections, asyncio, one process: utcp: {2 * hard} sockets and 64 "
+        f"descriptors besides exceed the hard limit of {hard} (ulimit -Hn)\n"
+    )

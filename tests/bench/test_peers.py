@@ -1,0 +1,63 @@
+"""The other transports in the benches: what they do where they are installed, and what is said where they are not."""
+
+import asyncio
+import importlib.util
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bench.ends import open_ends
+from bench.peers import PEERS
+from bench.stacks import Setting, StreamApp
+from tests.bench.test_benches import result_of
+
+NAMES = ("aioquic", "aiokcp")
+
+
+class Upper(StreamApp):
+    """Answers all that it has read, once, in capitals."""
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.read()).upper())
+        writer.close()
+        await writer.wait_closed()
+
+
+def test_the_names_are_those_that_the_stacks_know() -> None:
+    assert tuple(PEERS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_peer_that_is_not_installed_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.peers.find_spec", lambda _: None)
+    assert PEERS[name].missing() == f"{name} is not installed: pip install 'aioutcp[bench]'"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [0, 64, 300_000])
+async def test_a_stream_each_way_and_its_end(name: str, size: int) -> None:
+    if PEERS[name].missing():
+        pytest.skip(f"{name} is not installed")
+    data = bytes(range(97, 123)) * (size // 26)
+    async with open_ends(name, Upper, Setting(), processes=1, loop="asyncio", connections=2) as ends:
+        for _ in range(2):
+            reader, writer = await ends.connect()
+            writer.write(data)
+            await writer.drain()
+            writer.write_eof()
+            assert await reader.read() == data.upper()
+            writer.close()
+            await writer.wait_closed()
+
+
+def test_churn_and_bulk_with_peers(tmp_path: Path) -> None:
+    arguments = ("--quick", "--rounds", "1", "--processes", "2")
+    measure = partial(result_of, tmp_path / "peers.json")
+    for bench in ("churn", "bulk"):
+        outcome = measure(bench, *arguments)["outcomes"][0]
+        for name in NAMES:
+            if importlib.util.find_spec(name) is None:
+                assert outcome["absent"][name] == f"{name} is not installed: pip install 'aioutcp[bench]'"
+            else:
+                assert all(value is None or value > 0 for value in outcome["medians"][name].values())

@@ -166,7 +166,7 @@ class Connection:
         self.congestion = controller(config.congestion_control, self.mss, iss)
         self.recovery = Recovery(self.congestion, self.rtt, stack.counters, now)
         self.pacer = Pacer(now)
-        self.timers = Timers(self)
+        self.timers = Timers(key)
         self.ts_offset = ts_offset
         self.window_scaling = False
         self.timestamps = False

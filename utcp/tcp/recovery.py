@@ -6,6 +6,7 @@ The scoreboard knows what became of each octet; this decides. Nobody else takes 
 from math import inf
 from typing import Final
 
+from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion import CongestionController
 from utcp.tcp.counters import Counters
 from utcp.tcp.delivery import AckSample, Delivery, Departure
@@ -37,6 +38,7 @@ def _start(run: Run) -> int:
     return run.start
 
 
+@mypyc_attr(acyclic=True)
 class Recovery:
     """Owns the scoreboard, the phase of recovery, and the decision what is lost.
 

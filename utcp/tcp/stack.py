@@ -419,7 +419,7 @@ class Stack:
 
     def handle_timeout(self, now: float) -> None:
         """Act on everything that is due."""
-        expired = self._timers.take_expired(now)
+        expired = [self.connections[timers.key] for timers in self._timers.take_expired(now)]
         try:
             for connection in expired:
                 handle_timeout(connection, now)
@@ -490,7 +490,6 @@ class Stack:
         """`connection` has no TCB any more."""
         del self.connections[connection.key]
         self._timers.remove(connection.timers)
-        connection.timers.connection = None
 
     def forget_listener(self, listener: Listener) -> None:
         """`listener` stopped listening."""

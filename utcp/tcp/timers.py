@@ -9,8 +9,10 @@ import heapq
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from utcp._compiled import mypyc_attr
+
 if TYPE_CHECKING:
-    from utcp.tcp.connection import Connection
+    from utcp.tcp.time_wait import ConnectionKey
 
 RETRANSMIT: Final = 0
 """RFC 6298: the oldest octet in flight (SYN, data or FIN) was not acknowledged in time."""
@@ -44,14 +46,15 @@ NAMES: Final = (
 )
 
 
+@mypyc_attr(acyclic=True)
 class Timers:
     """When each timer of one connection is due; `inf` when it is off. It is also the connection's place in the queue,
-    which lets go of the connection when that leaves: so the queue holds nothing dead."""
+    and names the connection by its key: so the queue keeps no connection that has left."""
 
-    __slots__ = ("connection", "deadlines", "due", "entry", "queued", "running")
+    __slots__ = ("deadlines", "due", "entry", "key", "queued", "running")
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection: Connection | None = connection
+    def __init__(self, key: ConnectionKey) -> None:
+        self.key = key
         self.deadlines = [inf] * _COUNT
         self.running = 0
         """A bit for each timer that is on: most are off, most of the time."""
@@ -147,21 +150,21 @@ class TimerQueue:
                 self.schedule(timers)
         return inf
 
-    def take_expired(self, now: float) -> list[Connection]:
-        """The connections with a timer that is due, in order of their deadlines."""
+    def take_expired(self, now: float) -> list[Timers]:
+        """Those of the connections with a timer that is due, in order of their deadlines."""
         expired = []
         while self.next() <= now:
-            connection = self._pop()
-            if connection is not None:
-                expired.append(connection)
+            timers = self._pop()
+            if timers is not None:
+                expired.append(timers)
         return expired
 
-    def _pop(self) -> Connection | None:
-        """Take the first entry out; its connection, None for one that was forgotten."""
+    def _pop(self) -> Timers | None:
+        """Take the first entry out; None for one that was forgotten."""
         _, order, timers = heapq.heappop(self._heap)
         if order != timers.entry:
             self._dead -= 1
             return None
         timers.queued = inf
         timers.entry = 0
-        return timers.connection
+        return timers

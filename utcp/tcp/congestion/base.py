@@ -10,7 +10,7 @@ UNLIMITED: Final = 1 << 30
 """ssthresh before the first loss: more than any window that TCP can offer."""
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class CongestionController:
     """Owns `cwnd` and `ssthresh`, in octets, and `pacing_rate`, in octets per second. What is lost and what is sent
     again is decided elsewhere (`utcp.tcp.recovery`); a controller is told, and answers with these three.
@@ -18,7 +18,8 @@ class CongestionController:
     `in_flight` is what was sent, is not delivered and not taken for lost, in octets; `now` is in seconds. `seed` is the
     only randomness a controller may have. One that is not loss-based sets `loss_based = False` and handles every ACK by
     itself; for the others `cwnd` does not hold during fast recovery: proportional rate reduction (RFC 9937) leads what
-    is in flight down to `ssthresh`.
+    is in flight down to `ssthresh`. A controller must not hold the connection, or what leads to it: when compiled it is
+    out of the garbage collector's sight.
     """
 
     __slots__ = ("_undo_cwnd", "_undo_ssthresh", "cwnd", "mss", "pacing_rate", "ssthresh")

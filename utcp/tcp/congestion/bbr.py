@@ -58,7 +58,7 @@ _DRAIN_ROUNDS: Final = 3
 _RENO_ROUNDS: Final = 63
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class BBR(CongestionController):
     """One flow's model of its path, and the state machine that tests it."""
 

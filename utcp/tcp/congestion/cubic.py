@@ -19,7 +19,7 @@ _NOTHING: Final = (0.0, 0.0, 0.0, 0, ALPHA, False, False, 0.0)
 """What is remembered before the first loss."""
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Cubic(LossBased):
     """Windows are in octets; the formulas have them in segments, so C becomes C times the MSS.
 

@@ -15,7 +15,7 @@ _UNUSED_FOR: Final = 1.0
 """The pipeACK sampling period of RFC 7661 4.2, in seconds; three round trips if they take longer."""
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class LossBased(CongestionController):
     """A subclass says how it grows in congestion avoidance (`_avoid`) and to what it falls (`_reduced`).
 

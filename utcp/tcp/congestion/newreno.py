@@ -7,7 +7,7 @@ from utcp.tcp.congestion.loss_based import LossBased
 from utcp.tcp.delivery import AckSample
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class NewReno(LossBased):
     """One segment more in a round trip, half of the window at a loss. Octets are counted, not ACKs (RFC 3465)."""
 

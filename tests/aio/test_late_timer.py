@@ -160,3 +160,21 @@ async def test_timers_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, peer
     await late.fire()
     assert late.resent > 0
     late.serve()
+
+
+async def test_a_timer_does_not_wait_for_an_endpoint_that_is_not_the_peer(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers
+) -> None:
+    """A flood elsewhere on the loop delays nobody's retransmissions."""
+    transport, _, _ = await peers.connect(Recorder, Recorder)
+    await turns(5)
+    async with utcp.Endpoint((peers.host, 0)) as flooded:
+        late = Late(peers, monkeypatch)
+        await late.write(transport)
+        while late.far.link.receive():  # what was written is lost
+            pass
+        flooded.link.drained = False
+        late.pass_time(0.9)
+        await late.fire()
+        assert late.resent > 0
+        late.serve()

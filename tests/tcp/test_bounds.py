@@ -5,6 +5,7 @@ import pytest
 from tests.tcp.reach import established, syn_sent, time_wait
 from tests.tcp.script import Script
 from utcp.errors import AddressNotAvailable
+from utcp.wire import ACK, Segment, encode
 
 
 def test_runs_out_of_order_are_bounded() -> None:
@@ -62,3 +63,20 @@ def test_timers_of_connections_that_came_and_went_are_forgotten() -> None:
         most = max(most, len(t.stack._timers._heap))
     assert list(t.stack.connections) == [("peer", 80, 50000)]
     assert most < 200
+
+
+def test_text_does_not_keep_what_it_came_with() -> None:
+    """Of a train with one segment that is good the window counts that, and not the 65,000 octets of the train."""
+    t = established(options="mss 8960")
+    (connection,) = t.stack.connections.values()
+    remote, port, local_port = connection.key
+    irs = connection.receive_side.rcv_nxt
+    for number in range(4):
+        seq = (irs + 4200 * number) & 0xFFFFFFFF
+        good = encode(Segment(port, local_port, seq, connection.send_side.snd_nxt, ACK, 65535, payload=bytes(4200)))
+        train = good + bytes(14 * len(good))
+        t.stack.receive_datagram(train, remote, t.now, len(good))
+    assert connection.readable == 4 * 4200
+    for piece in connection.receive_side._queue.pieces:
+        whole = piece.obj if isinstance(piece, memoryview) else piece
+        assert len(whole) <= 2 * len(piece)

@@ -33,13 +33,13 @@ class Driver:
     happened, never in the middle of a batch. What users do about it leaves one loop turn later, by a flush that was put
     behind their wakeups: so ACKs ride on replies, and the ACK of a FIN carries our own.
 
-    `all_drained` says whether every link of this loop has been read to its end, as far as is known. Their endpoints may
-    be each other's peers, and none hears what another has not sent yet because the loop is late.
+    `has_read(port)` says whether the endpoint of this loop with that UDP port, if there is one, has read all that came:
+    endpoints of a loop may be each other's peers, and none hears what another has not sent because the loop is late.
     """
 
     __slots__ = (
-        "_all_drained",
         "_flushes",
+        "_has_read",
         "_ready",
         "_timer",
         "_timer_due",
@@ -53,7 +53,7 @@ class Driver:
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, link: Link, stack: Stack, all_drained: Callable[[], bool]
+        self, loop: asyncio.AbstractEventLoop, link: Link, stack: Stack, has_read: Callable[[int], bool]
     ) -> None:
         self.loop = loop
         self.link = link
@@ -63,7 +63,7 @@ class Driver:
         self.after_flush: Callable[[], None] | None = None
         """Called after each flush: for one who waits until connections are gone."""
         self.closed = False
-        self._all_drained = all_drained
+        self._has_read = has_read
         self._flushes = 0  # scheduled; the last one does the work
         self._ready: deque[Connection | Listener] = deque()
         self._timer: asyncio.Handle | None = None
@@ -221,15 +221,22 @@ class Driver:
         # answer may be the very ACK that a timer waits for.
         self._timer = self.loop.call_soon(self._expire)
 
+    def _peer_has_read(self) -> bool:
+        """The peer of the connection whose timer is due, if it is on this loop."""
+        remote = self.stack.next_remote()
+        return remote is None or self._has_read(self.link.peername(remote)[1])
+
     def _expire(self) -> None:
         self._timer = None
         now = self.link.now()
         # A busy loop fires late. Had we, or a peer on this loop, read in time what waits, perhaps nothing would have
-        # timed out. So timers wait until all has been read, within bounds.
+        # timed out. So timers wait until both have read all, within bounds.
         try:
             self._receive(now)
             deadline = self.stack.next_timeout()
-            if deadline is not None and (self._all_drained() or now - deadline > MAX_LATENESS):
-                self.stack.handle_timeout(now)
+            if deadline is not None:
+                nothing_waits = self.link.drained and self._peer_has_read()
+                if nothing_waits or now - deadline > MAX_LATENESS:
+                    self.stack.handle_timeout(now)
         finally:
             self._dispatch()

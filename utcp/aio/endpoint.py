@@ -132,7 +132,7 @@ class Endpoint:
             link.close()
             raise
         self._siblings = LoopEndpoints.of(platform)
-        self._driver = Driver(loop, link, stack, self._siblings.all_drained)
+        self._driver = Driver(loop, link, stack, self._siblings.has_read)
         self._siblings.add(self)
 
     async def aclose(self) -> None:

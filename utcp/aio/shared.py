@@ -55,10 +55,12 @@ class LoopEndpoints:
         if self._lingering.get(endpoint.address) is endpoint:
             del self._lingering[endpoint.address]
 
-    def all_drained(self) -> bool:
-        """The last `receive()` of each took all that there was. Whose did not, reads again in the next turn: its batch
-        may have ended just where there was nothing more."""
-        undrained = [endpoint for endpoint in self._started if not endpoint.link.drained]
+    def has_read(self, port: int) -> bool:
+        """Those with this UDP port, on whatever address, have read all that came. Who has not reads again in the next
+        turn: its batch may have ended just where there was nothing more."""
+        undrained = [
+            endpoint for endpoint in self._started if endpoint.address[1] == port and not endpoint.link.drained
+        ]
         for endpoint in undrained:
             endpoint.read_soon()
         return not undrained

@@ -61,13 +61,12 @@ def stretch_arrives(connection: Connection, segment: Segment, count: int, size: 
     """
     send, receive = connection.send_side, connection.receive_side
     seq = segment.seq
-    srtt = connection.rtt.srtt or 0.0
     if (
         (connection.state != ESTABLISHED and connection.state != FIN_WAIT_2)
         or connection.closed_by_user
         or seq != receive.rcv_nxt
         or len(segment.payload) >= receive.window
-        or not receive.expects_stretch(now, srtt)
+        or not receive.expects_stretch(now, connection.rtt.srtt or 0.0)
         or (segment.ack - send.snd_una) & MASK > send.flight_size
         or not _timestamp_is_plain(connection, segment)
     ):
@@ -80,7 +79,7 @@ def stretch_arrives(connection: Connection, segment: Segment, count: int, size: 
         _process_ack(connection, segment, now)
     if connection.timestamps and segment.ts_val is not None and (receive.last_ack_sent - seq) & MASK < HALF:
         receive.take_timestamp(segment.ts_val, now)
-    receive.accept_stretch(segment.payload, count, size, now, srtt)
+    receive.accept_stretch(segment.payload, count, size, now, connection.rtt.srtt or 0.0)
     connection.tell(event.READABLE)
     _see_to_ack(connection, now)
     return True
@@ -429,9 +428,13 @@ def _see_to_ack(connection: Connection, now: float) -> None:
     """Text arrived: an ACK may be due, now or later."""
     receive = connection.receive_side
     if receive.ack_due == DELAYED and connection.config.delayed_ack:
-        if not connection.timers.is_set(DELAYED_ACK):
-            # The flush schedules it: by then a reply may have taken the ACK along.
-            connection.timers.set(DELAYED_ACK, now + connection.config.delayed_ack)
+        if connection.timers.is_set(DELAYED_ACK):
+            return
+        deadline = now + connection.config.delayed_ack
+        if connection.send_side.unsent:  # what the next flush may send is not for text that came to decide
+            connection.set_timer(DELAYED_ACK, deadline)
+        else:  # the flush schedules it: by then a reply may have taken the ACK along
+            connection.timers.set(DELAYED_ACK, deadline)
             connection.touch()
     elif receive.ack_due:
         connection.ack_now()

@@ -84,7 +84,8 @@ class Recovery:
         self._sample: AckSample | None = None
         """For plain ACKs, which come too often for a new one each."""
         self.plain = True
-        """Nothing is lost, SACKed, probed or in doubt: an ACK that only moves SND.UNA brings nothing of it about."""
+        """Nothing is lost, SACKed, probed or in doubt: an ACK that only moves SND.UNA brings nothing of it about. False
+        from the moment something is, until an ACK has been looked at that finds nothing any more."""
         self.sack = False
         """The connection has SACK, and with it RACK-TLP; else duplicate ACKs are counted."""
         self.phase = OPEN

@@ -223,7 +223,8 @@ class Stack:
             end = min(start + step, stop)
             self.counters.in_segs += 1
             try:
-                segment = decode(data, start, end, keep)
+                # A view keeps the whole train, which no window counts: not for a small part of it.
+                segment = decode(data, start, end, keep and 2 * (end - start) >= len(data))
             except MalformedSegment as error:
                 self.counters.in_errs += 1
                 if self.observer is not None:
@@ -319,7 +320,7 @@ class Stack:
 
     @property
     def has_output(self) -> bool:
-        """`datagrams_to_send` has something to look at."""
+        """`datagrams_to_send` has something to look at, if only a timer to set."""
         return bool(self.output) or len(self._outbox) > 0
 
     def datagrams_to_send(self, now: float) -> list[Transmit]:
@@ -410,12 +411,18 @@ class Stack:
     # ------------------------------------------------------------------ time
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` is due; None when nothing is waited for."""
+        """When `handle_timeout` is due; None when nothing is waited for. To be asked after `datagrams_to_send`, which
+        sets timers too."""
         deadline = self._timers.next()
         expiry = self.time_wait.next_expiry()
         if expiry is not None and expiry < deadline:
             return expiry
         return None if deadline == inf else deadline
+
+    def next_remote(self) -> Remote | None:
+        """The remote of the connection whose timer is due next; None if no timer runs."""
+        key = self._timers.first()
+        return None if key is None else key[0]
 
     def handle_timeout(self, now: float) -> None:
         """Act on everything that is due."""

@@ -150,6 +150,10 @@ class TimerQueue:
                 self.schedule(timers)
         return inf
 
+    def first(self) -> ConnectionKey | None:
+        """The connection with the earliest deadline."""
+        return None if self.next() == inf else self._heap[0][2].key
+
     def take_expired(self, now: float) -> list[Timers]:
         """Those of the connections with a timer that is due, in order of their deadlines."""
         expired = []

@@ -50,6 +50,13 @@ class CompileHook(BuildHookInterface[Any]):
         if not self._is_wanted() or version == "editable":
             return
         self._work = tempfile.mkdtemp()
+        try:
+            self._compile(build_data)
+        except BaseException:
+            shutil.rmtree(self._work)
+            raise
+
+    def _compile(self, build_data: dict[str, Any]) -> None:
         source, built = Path(self._work, "source"), Path(self._work, "built")
         for name in COMPILED + IMPORTED:  # and nothing else: what it imports would have to be installed
             (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +69,8 @@ class CompileHook(BuildHookInterface[Any]):
         names = sorted(path.relative_to(source).as_posix() for path in paths)
         command = [sys.executable, "-c", SETUP, "-q", "build_ext", f"--build-lib={built}"]
         command += [name for name in names if name not in LEFT_OUT]
-        subprocess.run(command, cwd=source, check=True)  # noqa: S603  # our own sources
+        if subprocess.run(command, cwd=source, check=False).returncode:  # noqa: S603  # our own sources
+            sys.exit("UTCP_COMPILE=1: compiling failed, see above. It takes a C compiler and Python's headers.")
         for path in built.rglob("*"):
             if path.is_file():
                 build_data["force_include"][str(path)] = path.relative_to(built).as_posix()

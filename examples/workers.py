@@ -84,7 +84,9 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=9000)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
+    if arguments.workers < 1:
+        parser.error(f"argument --workers: must be 1 or more, not {arguments.workers}")
     try:
         main(arguments.host, arguments.port, arguments.workers)
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # OverflowError: no such port
         sys.exit(f"workers: {error}")

@@ -14,6 +14,11 @@ segments, system calls, retransmissions: in the same time, both ends together. K
 machine, so they hold for an otherwise idle one; nobody counts its system calls. QUIC and KCP have no counters in common
 with TCP.
 
+aioquic has fewer connections and clients. At its client `wait_closed()` returns when CONNECTION_CLOSE is sent, at its
+server when that has come: the closing and draining periods, three probe timeouts each, are its TIME_WAIT and pass
+beside the clock, as TCP's do. The goal against it is one of processor time for each connection, which does not depend
+on how many clients there are; handshake and TLS 1.3 are in it.
+
 Every measurement has a server address of its own in 127.0.0.0/8: what earlier ones left in TIME_WAIT never has the
 addresses and ports of a new connection, so kernel TCP is never short of ports.
 """
@@ -26,7 +31,7 @@ from typing import Final
 
 from bench import command
 from bench.ends import Ends
-from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, figure, ratio
+from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, figure, ratio, speed
 from bench.stacks import StreamApp
 
 MESSAGE: Final = bytes(range(64))
@@ -114,7 +119,7 @@ BENCH: Final = Bench(
     ),
     goals=(
         Goal("churn (open, echo, close)", 3.0, 1.5, ratio("connections_per_second")),
-        Goal("churn against aioquic", 50, 50, ratio("connections_per_second", other="aioquic"), decimals=0),
+        Goal("churn against aioquic, by processor time", 50, 50, speed("cpu_us", other="aioquic"), decimals=0),
         Goal("segments per open-echo-close", 7, 7, figure("segments_per_connection"), "lower", unit=""),
         Goal("system calls per open-echo-close", 0.5, 0.5, figure("system_calls_per_connection"), "lower", unit=""),
     ),

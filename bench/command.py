@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
@@ -32,6 +33,13 @@ def main(name: str | None = None) -> None:
         _all_parser(commands.add_parser("all", help="all of these, and the page of results"))
     arguments = parser.parse_args()
     chosen = name or arguments.name
+    if chosen == "all" and arguments.into is None:
+        if arguments.quick:
+            parser.error("argument --quick: its numbers say nothing, so say by --into where the page may go")
+        try:
+            arguments.into = _directory(str(RESULTS))
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument --into: {error}")
     try:
         if chosen == "all":
             _all(arguments)
@@ -66,7 +74,7 @@ def _bench_parser(parser: argparse.ArgumentParser, bench: Bench) -> argparse.Arg
 def _all_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=_count, metavar="N", help="of each stack by turns, in every bench")
     parser.add_argument("--only", choices=NAMES, action="append", metavar="NAME", help="can be given several times")
-    parser.add_argument("--into", type=_directory, default=RESULTS, metavar="DIRECTORY", help="where the page goes")
+    parser.add_argument("--into", type=_directory, metavar="DIRECTORY", help="where the page goes (results)")
     _common(parser)
 
 
@@ -86,7 +94,7 @@ def _one(bench: Bench, arguments: argparse.Namespace) -> None:
     wanted = arguments.rounds or (QUICK_ROUNDS if arguments.quick else bench.rounds)
     chosen_loops = list(loops.LOOPS) if arguments.loop == "both" else [arguments.loop]
     chosen_processes = list(bench.processes) if arguments.processes == "both" else [int(arguments.processes)]
-    start = perf_counter()
+    start, busy = perf_counter(), machine.load()
     with Progress(rounds.trials(bench, values, wanted, chosen_loops, chosen_processes)) as progress:
         outcomes = rounds.run(
             bench,
@@ -97,7 +105,7 @@ def _one(bench: Bench, arguments: argparse.Namespace) -> None:
             peers=not arguments.no_peers,
             progress=progress,
         )
-    place = where(start)
+    place = where(start, busy, quick=arguments.quick)
     print(machine.summary(place["machine"]))
     print(report.text(bench, outcomes))
     if arguments.json:
@@ -116,7 +124,7 @@ def _all(arguments: argparse.Namespace) -> None:
         plans.append((bench, values, arguments.rounds or (1 if arguments.quick else bench.rounds_in_all)))
     both_loops, both_processes = list(loops.LOOPS), [1, 2]
     total = sum(rounds.trials(bench, values, wanted, both_loops, both_processes) for bench, values, wanted in plans)
-    start = perf_counter()
+    start, busy = perf_counter(), machine.load()
     results: list[tuple[Bench, list[Outcome]]] = []
     failures: list[str] = []
     with Progress(total) as progress:
@@ -135,29 +143,28 @@ def _all(arguments: argparse.Namespace) -> None:
                 failures.append(str(error))
                 outcomes = []
             results.append((bench, outcomes))
-    place = where(start)
-    plots: dict[str, str] = {}
+    place = where(start, busy, quick=arguments.quick)
     reason = plot.missing()
-    if reason is None:
-        for bench, outcomes in results:
-            if not outcomes:
-                continue
-            plots[bench.name] = f"performance-{bench.name}.svg"
-            plot.save(bench, outcomes, arguments.into / plots[bench.name])
-    else:
+    if reason is not None:
         print(f"no plots: {reason}", file=sys.stderr)
+    drawn = [(bench, outcomes) for bench, outcomes in results if outcomes and reason is None]
+    plots = {bench.name: f"performance-{bench.name}.svg" for bench, _ in drawn}
     found = [{"benchmark": bench.name, "outcomes": rounds.document(bench, outcomes)} for bench, outcomes in results]
     text = page.page(results, place, plots, failures)
     page.write(arguments.into, text, _json({**place, "failures": failures, "results": found}))
+    for bench, outcomes in drawn:  # after the figures, which a plot that fails must not cost
+        plot.save(bench, outcomes, arguments.into / plots[bench.name])
     print(f"{arguments.into / 'performance.md'}: {place['seconds'] / 60:.1f} minutes")
     if failures:
         raise rounds.TrialFailed("; ".join(failures))
 
 
-def where(start: float) -> dict[str, Any]:
-    """What stands with every result: the machine, versions, commit, date, and the seconds since `start`."""
+def where(start: float, load: float, *, quick: bool) -> dict[str, Any]:
+    """What stands with every result: the machine with its `load` from before, versions, commit, date, the seconds since
+    `start`, and whether the numbers are only a smoke test's."""
     return {
-        "machine": machine.describe(),
+        "quick": quick,
+        "machine": machine.describe(load),
         "peers": machine.versions(),
         "commit": machine.commit(),
         "date": datetime.now(UTC).date().isoformat(),
@@ -195,6 +202,8 @@ def _file(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"there is no directory {file.parent}")
     if file.is_dir():
         raise argparse.ArgumentTypeError(f"{file} is a directory")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{file} cannot be written")
     return file
 
 
@@ -206,7 +215,14 @@ def _svg(text: str) -> Path:
 
 
 def _directory(text: str) -> Path:
+    """One that is there, or can be made where it is to be."""
     directory = Path(text)
-    if not directory.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no directory {directory}")
+    if not directory.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no directory {directory.parent}")
+    try:
+        directory.mkdir(exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot make directory {directory}: {error.strerror}") from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{directory} cannot be written")
     return directory

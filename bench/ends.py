@@ -83,10 +83,11 @@ async def open_ends(
 ) -> AsyncIterator[Ends]:
     """Serve `app()` and be ready to connect to it. `app` is a module's class, or a partial of one.
 
-    `connections` is how many there will be at a time, which a process's limit of descriptors must bear. Raises OSError
-    when it does not, or when the server's process ends before its time.
+    `connections` is how many there will be at a time, which a process's limit of descriptors must bear, but for utcp.
+    Raises OSError when it does not, or when the server's process ends before its time.
     """
-    descriptors.require(connections * (2 if processes == 1 else 1))
+    if stack != "utcp":
+        descriptors.require(connections * (2 if processes == 1 else 1))
     meter = _Meter()
     find_stack = find(stack)
     if processes == 1:
@@ -167,7 +168,8 @@ def _serve(
 ) -> None:
     """The server's process."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches it too: it dies of it in silence
-    descriptors.require(connections)
+    if stack != "utcp":
+        descriptors.require(connections)
     loops.run(_serve_and_answer(sock, stack, app, setting), loop)
 
 

@@ -43,7 +43,7 @@ from bench.ends import Ends, open_ends
 from bench.stacks import STACKS, App, Setting
 
 TIME_LIMIT: Final = 120.0
-"""Seconds after which a trial has failed."""
+"""Seconds after which a trial has failed, beside those for which it is told to go on (its parameter `seconds`)."""
 
 PEER_TIME_LIMIT: Final = 20.0
 """Seconds after which a peer's has, which is then its result."""
@@ -96,7 +96,7 @@ class Outcome:
     rounds: Mapping[str, Sequence[Figures]]
     """By stack."""
     absent: Mapping[str, str]
-    """Why a stack has no rounds."""
+    """Why a stack has no rounds, or (a peer that failed) fewer than there were."""
 
     def median(self, stack: str, figure: str) -> float | None:
         """Over the rounds; None unless every round has it."""
@@ -198,7 +198,8 @@ class Trial:
         """The figures of `main`, run on the trial's loop. Raises TimeoutError when it takes too long."""
 
         async def limited() -> Figures:
-            async with asyncio.timeout(TIME_LIMIT if self.stack in STACKS else PEER_TIME_LIMIT):
+            limit = TIME_LIMIT if self.stack in STACKS else PEER_TIME_LIMIT
+            async with asyncio.timeout(limit + self.parameters.get("seconds", 0)):
                 return await main(self)
 
         return loops.run(limited(), self.loop)

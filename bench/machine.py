@@ -10,15 +10,20 @@ from pathlib import Path
 from utcp.tcp import COMPILED
 
 
-def describe() -> dict[str, str | int | float | None]:
+def load() -> float:
+    """The one-minute load average. Read before a measurement, it says what else keeps the machine busy."""
+    return round(os.getloadavg()[0], 2)
+
+
+def describe(load: float) -> dict[str, str | int | float | None]:
     """The machine and the versions that matter, ready for JSON; None for what is not known here.
 
-    `load` is the one-minute load average at the time of the call: what else kept the machine busy.
+    `load` is what `load()` said before the first round: after the last one, it would be the measurement's own.
     """
     return {
         "cpu": _cpu_model() or platform.machine(),
         "cpus": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2),
+        "load": load,
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "uvloop": _version("uvloop"),

@@ -23,6 +23,7 @@ def page(results: Results, where: Mapping[str, Any], plots: Mapping[str, str], f
         machine.summary(where["machine"]) + f", commit {where['commit'] or 'unknown'}; measured on {where['date']}, "
         f"in {where['seconds'] / 60:.1f} minutes.",
         "",
+        *(["**Quick run: these numbers say nothing.**", ""] if where["quick"] else []),
         "## Goals",
         "",
         "Ratios are utcp over kernel TCP through the same API of asyncio on the same loop, taken by turns in one run,",

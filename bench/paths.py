@@ -186,7 +186,7 @@ def main() -> None:
             skipped = f"taken from {arguments.kernel_from.name}"
         if skipped:
             progress(f"Linux is not measured: {skipped}")
-        where = {"machine": machine.describe(), "commit": machine.commit(), "kernel_skipped": skipped}
+        where = {"machine": machine.describe(machine.load()), "commit": machine.commit(), "kernel_skipped": skipped}
         result: dict[str, Any]
         if arguments.what == "fairness":
             seconds = arguments.duration or fairness.SECONDS

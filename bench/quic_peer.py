@@ -1,9 +1,10 @@
 """QUIC by aioquic: one stream over each connection.
 
 Opening is the handshake, TLS 1.3 with a certificate made for the occasion, which nobody verifies. The server's
-application begins when the handshake is complete. `close()` ends the stream; `wait_closed()` ends the connection as
-aioquic's own client does (CONNECTION_CLOSE, then the closing period of three probe timeouts), at the server it waits
-until the client has done so. All else is aioquic's default.
+application begins when the handshake is complete. `close()` ends the stream. The client's `wait_closed()` ends the
+connection and returns when CONNECTION_CLOSE is sent, the server's waits until that has come. The closing and the
+draining period of three probe timeouts (RFC 9000 10.2), which correspond to TIME_WAIT, pass in the background; `dial`
+waits for its own at its end. All else is aioquic's default.
 
 aioquic's streams take what is written without a bound: `drain()` never waits. Here it does, while more than a megabyte
 is not acknowledged.
@@ -51,8 +52,9 @@ class _Protocol(QuicConnectionProtocol):  # type: ignore[misc, unused-ignore]  #
 
     def quic_event_received(self, event: QuicEvent) -> None:
         super().quic_event_received(event)
+        self.progress.set()
         if self._handle is not None and isinstance(event, HandshakeCompleted):
-            reader, writer = self.open_stream(self.wait_closed)
+            reader, writer = self.open_stream(self.ended)
             self._serving = asyncio.ensure_future(self._handle(reader, writer))
 
     def open_stream(self, leave: Callable[[], Awaitable[None]]) -> Streams:
@@ -60,6 +62,12 @@ class _Protocol(QuicConnectionProtocol):  # type: ignore[misc, unused-ignore]  #
         reader = asyncio.StreamReader()
         self._stream_readers[FIRST_STREAM] = reader
         return reader, _Writer(self, reader, QuicStreamAdapter(self, FIRST_STREAM), leave)
+
+    async def ended(self) -> None:
+        """Wait until the peer has ended the connection, or it has timed out."""
+        while self._quic._close_event is None:  # noqa: SLF001  # it tells only when the draining period is over
+            self.progress.clear()
+            await self.progress.wait()
 
     @property
     def buffered(self) -> int:
@@ -108,6 +116,7 @@ async def serve(app: App, setting: Setting) -> AsyncIterator[Server]:
 @asynccontextmanager
 async def dial(address: Address, _: Setting) -> AsyncIterator[Client]:
     """Connect to what `serve` serves."""
+    closing: list[asyncio.Task[None]] = []
 
     async def open_connection() -> Streams:
         configuration = QuicConfiguration(is_client=True, verify_mode=ssl.CERT_NONE)
@@ -115,10 +124,18 @@ async def dial(address: Address, _: Setting) -> AsyncIterator[Client]:
         protocol = await stack.enter_async_context(
             connect(*address, configuration=configuration, create_protocol=_Protocol)
         )
-        streams: Streams = protocol.open_stream(stack.aclose)
+
+        async def leave() -> None:
+            protocol.close()  # sends CONNECTION_CLOSE
+            closing.append(asyncio.ensure_future(stack.aclose()))
+
+        streams: Streams = protocol.open_stream(leave)
         return streams
 
-    yield Client(open_connection, lambda: UNKNOWN)
+    try:
+        yield Client(open_connection, lambda: UNKNOWN)
+    finally:
+        await asyncio.gather(*closing)
 
 
 def _certificate() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

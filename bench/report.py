@@ -57,14 +57,15 @@ def ratio_text(outcome: Outcome, figure: str) -> str:
 
 
 def absences(group: Sequence[Outcome]) -> list[str]:
-    """A line for each stack that was not measured, with the reason."""
-    reasons: dict[tuple[str, str], list[str]] = {}
+    """A line for each stack that was not measured, or not in all rounds, with the reason."""
+    reasons: dict[tuple[str, str, str], list[str]] = {}
     for outcome in group:
         for stack, reason in outcome.absent.items():
-            reasons.setdefault((stack, reason), []).append(outcome.case.name)
+            extent = "is not measured" if stack not in outcome.rounds else "is not measured in all rounds"
+            reasons.setdefault((stack, extent, reason), []).append(outcome.case.name)
     return [
-        f"{NAMES.get(stack, stack)} is not measured ({', '.join(cases)}): {reason}"
-        for (stack, reason), cases in reasons.items()
+        f"{NAMES.get(stack, stack)} {extent} ({', '.join(cases)}): {reason}"
+        for (stack, extent, reason), cases in reasons.items()
     ]
 
 

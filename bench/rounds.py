@@ -68,10 +68,11 @@ def _outcome(
             done[peer] = []
         else:
             absent[peer] = reason
+    measured = list(done)  # those that go on
     headline = next(figure for figure in bench.figures if figure.headline)
     where = f"{bench.name}, {case.name}, {loop}, {_count(processes)}"
     for number in range(1, rounds + 1):
-        for stack in list(done):
+        for stack in list(measured):
             progress.show(f"{where}: round {number} of {rounds}: {stack}")
             trial = Trial(stack, loop, processes, {**case.parameters, **case.peers.get(stack, {})}, next(serials))
             try:
@@ -80,11 +81,13 @@ def _outcome(
                 reason = str(error) or f"it was not over in time ({type(error).__name__})"
                 if stack in STACKS:
                     raise TrialFailed(f"{where}: {stack}: {reason}") from error
-                absent[stack] = f"failed: {reason}"
-                del done[stack]
+                absent[stack] = f"failed: {reason}" if number == 1 else f"failed in round {number}: {reason}"
+                measured.remove(stack)
+                if not done[stack]:
+                    del done[stack]
         speeds = ", ".join(
             f"{stack} {value:,.{headline.decimals}f}"
-            for stack in done
+            for stack in measured
             if (value := done[stack][-1].get(headline.name)) is not None
         )
         progress.step(f"{where}: round {number} of {rounds}: {speeds} {headline.label}")

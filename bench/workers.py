@@ -39,6 +39,7 @@ ENDPOINTS: Final = 16
 AT_ONCE: Final = 100
 WARM_UP: Final = 0.5
 TIME_LIMIT: Final = 60.0
+"""Seconds after which a process has failed, beside those in which connections are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +173,19 @@ def run(trial: Trial, count: int) -> _Result:
             stack.enter_context(ours)
             return ours
 
+        limit = TIME_LIMIT + seconds
         workers = [start(work, sock) for sock in sockets]
         for pipe in workers:
-            _receive(pipe)
+            _receive(pipe, limit)
         clients = [start(connect, address, seconds) for _ in range(count)]
         for pipe in clients:
-            _receive(pipe)
+            _receive(pipe, limit)
         for pipe in clients:
             pipe.send(None)
-        completed = [_receive(pipe) for pipe in clients]
+        completed = [_receive(pipe, limit) for pipe in clients]
         for pipe in workers:
             pipe.send(None)
-        served = [_receive(pipe) for pipe in workers]
+        served = [_receive(pipe, limit) for pipe in workers]
     connections = sum(number for number, _ in completed)
     return _Result(
         connections / seconds,
@@ -192,9 +194,9 @@ def run(trial: Trial, count: int) -> _Result:
     )
 
 
-def _receive(pipe: Connection) -> Any:
-    if not pipe.poll(TIME_LIMIT):
-        raise TimeoutError(f"a process did not answer within {TIME_LIMIT:.0f} s")
+def _receive(pipe: Connection, limit: float) -> Any:
+    if not pipe.poll(limit):
+        raise TimeoutError(f"a process did not answer within {limit:.0f} s")
     try:
         value = pipe.recv()
     except EOFError:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -135,9 +134,11 @@ def test_table(name: str) -> None:
 
 
 def test_all_makes_one_page(tmp_path: Path) -> None:
-    done = run("bench", "all", "--quick", "--no-peers", "--only", "closes", "--only", "churn", "--into", str(tmp_path))
+    into = tmp_path / "made"
+    done = run("bench", "all", "--quick", "--no-peers", "--only", "closes", "--only", "churn", "--into", str(into))
     assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "performance.json").read_text())
+    result = json.loads((into / "performance.json").read_text())
+    assert result["quick"]
     assert [each["benchmark"] for each in result["results"]] == ["closes", "churn"]
     for each in result["results"]:
         found = [(outcome["loop"], outcome["processes"]) for outcome in each["outcomes"]]
@@ -145,7 +146,8 @@ def test_all_makes_one_page(tmp_path: Path) -> None:
         for outcome in each["outcomes"]:
             check(outcome, 1)
 
-    page = (tmp_path / "performance.md").read_text()
+    page = (into / "performance.md").read_text()
+    assert "Quick run: these numbers say nothing" in page
     assert "|  | goal | must | asyncio | uvloop | asyncio, two processes | uvloop, two processes |" in page
     (row,) = [line for line in page.splitlines() if line.startswith("| close storm | 3.00x | 1.50x | ")]
     ratio = result["results"][0]["outcomes"][0]["ratios"]["closes_per_second"]["median"]
@@ -186,7 +188,9 @@ def test_svg(tmp_path: Path) -> None:
         (["churn", "--processes", "3"], "argument --processes: invalid choice: '3'"),
         (["churn", "--json", "no/such/place"], "argument --json: there is no directory no/such"),
         (["churn", "--json", "bench"], "argument --json: bench is a directory"),
-        (["all", "--into", "no/such/place"], "argument --into: there is no directory no/such/place"),
+        (["all", "--into", "no/such/place"], "argument --into: there is no directory no/such"),
+        (["all", "--into", "README.md"], "argument --into: cannot make directory README.md: File exists"),
+        (["all", "--quick"], "argument --quick: its numbers say nothing, so say by --into where the page may go"),
         (["all", "--only", "paths"], "argument --only: invalid choice: 'paths'"),
         (["churns"], "argument NAME: invalid choice: 'churns'"),
         ([], "the following arguments are required: NAME"),
@@ -205,6 +209,30 @@ def test_bad_arguments(
     assert out == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["all", "--into", "{}"], "argument --into: {} cannot be written"),
+        (["all"], "argument --into: {} cannot be written"),
+        (["churn", "--json", "{}/result.json"], "argument --json: {}/result.json cannot be written"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_measuring(
+    arguments: list[str],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # for root may write everywhere
+    monkeypatch.setattr(sys, "argv", ["bench", *(each.format(tmp_path) for each in arguments)])
+    with pytest.raises(SystemExit) as exit_info:
+        command.main()
+    assert exit_info.value.code == 2
+    assert complaint.format(tmp_path) in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_without_matplotlib_there_is_no_svg(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,15 +243,3 @@ def test_without_matplotlib_there_is_no_svg(
     assert exit_info.value.code == 2
     complaint = "argument --svg: matplotlib is not installed: it belongs to the bench extra"
     assert complaint in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_more_connections_than_file_descriptors() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        pytest.skip("no limit on file descriptors")
-    done = run("bench.closes", "--connections", str(hard))
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"python -m bench.closes: closes, {hard:,} connections, asyncio, one process: utcp: {2 * hard} sockets and 64 "
-        f"descriptors besides exceed the hard limit of {hard} (ulimit -Hn)\n"
-    )

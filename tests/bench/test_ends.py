@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import socket
 from typing import cast
 
@@ -136,3 +137,16 @@ def test_a_server_that_dies_is_noticed() -> None:
                 await ends.ask("die")
 
     loops.run(run(), "asyncio")
+
+
+async def test_only_utcp_needs_no_descriptors_for_its_connections() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        pytest.skip("no limit on file descriptors")
+    async with open_ends("utcp", Counting, Setting(), processes=1, loop="asyncio", connections=hard) as ends:
+        _, writer = await ends.connect()
+        writer.close()
+    complaint = rf"^{2 * hard} sockets and 64 descriptors besides exceed the hard limit of {hard} \(ulimit -Hn\)$"
+    with pytest.raises(OSError, match=complaint):
+        async with open_ends("kernel_tcp", Counting, Setting(), processes=1, loop="asyncio", connections=hard):
+            raise AssertionError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import command, page, report, rounds
+from bench import command, page, processes, report, rounds
 from bench.frame import (
     Bench,
     Case,
@@ -109,6 +109,22 @@ def test_peers_may_be_left_out_or_missing(monkeypatch: pytest.MonkeyPatch) -> No
             BENCH, values, rounds=1, loops=["asyncio"], processes=[1], peers=True, progress=progress
         )
     assert set(everything.absent.values()) == {"it is not installed"}
+
+
+def test_what_a_peer_measured_before_it_failed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(_: object, trial: Trial) -> Figures:
+        if trial.stack == "aiokcp" and trial.serial >= 4:
+            raise TimeoutError
+        return {"speed": float(trial.serial)}
+
+    monkeypatch.setattr(processes, "run", measured)
+    everything, _ = run(monkeypatch)
+    assert everything.rounds["aioquic"] == [{"speed": 2.0}, {"speed": 6.0}]
+    assert everything.rounds["aiokcp"] == [{"speed": 3.0}]
+    assert everything.ratio("speed", "aiokcp") == 0.0  # of the round that both have
+    reason = "failed in round 2: it was not over in time (TimeoutError)"
+    assert everything.absent == {"aiokcp": reason}
+    assert report.absences([everything]) == [f"aiokcp is not measured in all rounds (all): {reason}"]
 
 
 def test_a_failure_of_ours_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

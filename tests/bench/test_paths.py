@@ -268,7 +268,7 @@ def test_cells_below_the_goal_are_marked() -> None:
     cells = [{"cell": SLOW.name, "queue": 20, "utcp": utcp, "Linux": {}}]
     path_report.take_kernel(cells, {"cells": [{"cell": "another"}, {"cell": SLOW.name, "Linux": linux}]})
     goals = {"cubic": 0.95, "bbr": 0.9}
-    result = {"machine": machine.describe(), "commit": None, "kernel_skipped": None, "goals": goals, "cells": cells}
+    result = {"machine": machine.describe(0.0), "commit": None, "kernel_skipped": None, "goals": goals, "cells": cells}
     lines = path_report.goodput(result, ["bbr", "cubic", "newreno"], ["cubic", "bbr"]).splitlines()
     assert lines[4].split() == [SLOW.name, "20", "4.00", "5.00", "0.80*", "4.50", "5.00~", "0.90", "3.00"]
     assert "* (1 of them): below the goal, as a share of Linux's: 95% with cubic, 90% with bbr." in lines

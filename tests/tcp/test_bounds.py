@@ -79,4 +79,5 @@ def test_text_does_not_keep_what_it_came_with() -> None:
     assert connection.readable == 4 * 4200
     for piece in connection.receive_side._queue.pieces:
         whole = piece.obj if isinstance(piece, memoryview) else piece
+        assert isinstance(whole, bytes)
         assert len(whole) <= 2 * len(piece)

@@ -11,7 +11,7 @@ from utcp.errors import ConnectionRefused, ConnectionReset
 from utcp.tcp import event
 from utcp.tcp.receive import DELAYED
 from utcp.tcp.state import CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RCVD, SYN_SENT
-from utcp.tcp.timers import DELAYED_ACK, LINGER, PERSIST, PROBE, REORDER, RETRANSMIT, USER_TIMEOUT
+from utcp.tcp.timers import DELAYED_ACK, LINGER, PACING, PERSIST, PROBE, REORDER, RETRANSMIT, USER_TIMEOUT
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
 from utcp.tcp.transmit import Buffer
 from utcp.wire import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, Segment
@@ -431,7 +431,7 @@ def _see_to_ack(connection: Connection, now: float) -> None:
         if connection.timers.is_set(DELAYED_ACK):
             return
         deadline = now + connection.config.delayed_ack
-        if connection.send_side.unsent:  # what the next flush may send is not for text that came to decide
+        if connection.timers.is_set(PACING):  # data waits for it, and not for text that comes
             connection.set_timer(DELAYED_ACK, deadline)
         else:  # the flush schedules it: by then a reply may have taken the ACK along
             connection.timers.set(DELAYED_ACK, deadline)

@@ -1,4 +1,4 @@
-"""Imports point one way: wire <- tcp <- udp, testing, trace <- aio <- cli (DESIGN 3)."""
+"""Imports point one way: wire <- tcp <- udp, testing, trace <- aio <- integrations, tunnel <- cli (DESIGN 3)."""
 
 import ast
 import os
@@ -26,8 +26,10 @@ RANKS = {
     "testing": 3,  # a simulated link stands where a UDP link does, and has its interface from udp
     "aio": 4,
     "__init__": 5,
-    "cli": 6,
-    "__main__": 7,
+    "integrations": 6,  # adapters for other libraries; they use the public names
+    "tunnel": 6,
+    "cli": 7,
+    "__main__": 8,
 }
 
 # The sans-IO rooms do without sockets, clocks, event loops, logging, and randomness that they were not handed.

@@ -13,7 +13,7 @@ def test_without_a_command_it_prints_help(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["dance"], "invalid choice: 'dance'"),
+        (["dance"], "No such command 'dance'"),
         (["demo", "--port", "65536"], "'65536' is not a port, 0 to 65535"),
         (["demo", "--port", "-1"], "'-1' is not a port"),
         (["demo", "--port", "http"], "'http' is not a port"),
@@ -21,16 +21,14 @@ def test_without_a_command_it_prints_help(capsys: pytest.CaptureFixture[str]) ->
         (["demo", "--msl", "nan"], "'nan' is not"),
         (["demo", "--msl", "inf"], "'inf' is not"),
         (["demo", "--msl", "soon"], "'soon' is not"),
-        (["demo", "--loop", "trio"], "invalid choice: 'trio'"),
-        (["demo", "--speed", "9"], "unrecognized arguments: --speed 9"),
+        (["demo", "--loop", "trio"], "'trio' is not one of"),
+        (["demo", "--speed", "9"], "No such option"),
     ],
 )
 def test_bad_arguments_are_one_line_and_status_2(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 2
+    assert main(arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert complaint in printed.err

@@ -4,6 +4,7 @@ from tests.tcp.pair import Pair
 from tests.tcp.reach import established, syn_rcvd
 from tests.tcp.script import MSS, SECRET, START
 from utcp.config import Config
+from utcp.tcp import timers
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import CONNECTED, ENDED, PEER_CLOSED, READABLE
 from utcp.tcp.observer import Observer
@@ -34,6 +35,9 @@ class Notes(Observer):
 
     def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
         self.words.append(f"again: {length}")
+
+    def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
+        self.words.append(f"{timers.NAMES[timer]} at {now - START:g}")
 
     def malformed(self, remote: Remote, reason: str, now: float) -> None:
         self.words.append(f"{remote}: {reason}")
@@ -68,6 +72,7 @@ def test_story_of_a_connection() -> None:
     stack.handle_timeout(START + 63)
     told = [
         "CLOSED -> SYN_SENT",
+        "retransmit at 1",
         "again: 1",
         "peer: SYN,ACK",
         "SYN_SENT -> ESTABLISHED",
@@ -78,9 +83,9 @@ def test_story_of_a_connection() -> None:
         "ended: None",
         "gone: peer 80 50000",
     ]
-    assert notes.words[:7] == told[:7]
-    assert sorted(notes.words[7:9]) == sorted(told[7:9])  # one segment causes both
-    assert notes.words[9:] == told[9:]
+    assert notes.words[:8] == told[:8]
+    assert sorted(notes.words[8:10]) == sorted(told[8:10])  # one segment causes both
+    assert notes.words[10:] == told[10:]
     assert notes.sent == left
 
 

@@ -71,7 +71,7 @@ class Side:
         assert len(self.connections) == 2
 
     def flush(self) -> list[tuple[bytes, int]]:
-        """What leaves, each datagram with its ECN bits; by connection, since between connections no order is promised."""
+        """What leaves, each datagram with its ECN bits. By connection: between connections no order is promised."""
         leaving = [
             (datagram, transmit.ecn)
             for transmit in self.stack.datagrams_to_send(self.now)

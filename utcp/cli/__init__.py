@@ -1,69 +1,71 @@
 """The command line: `utcp`, or `python -m utcp`."""
 
-import argparse
-import math
+import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from importlib import import_module
+from typing import Final
 
-from utcp.cli import demo
+import click
+
+COMMANDS: Final = ("demo",)
+"""Each is a module here, of that name, with a click command `command`."""
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = import_module(f"utcp.cli.{cmd_name}").command
+        return found
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="aioutcp", message="%(version)s")
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """A real TCP (RFC 9293) in user space, over UDP."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (None: those of the process) name, and return the process's exit status.
 
-    0: it went as it should; 1: it did not, and stderr says what; 2, raised as SystemExit: the arguments make no sense.
+    0: it went as it should; 1: it did not, and stderr says why in one line; 2: the arguments make no sense, and stderr
+    says which; 130: interrupted; 141: whoever read stdout has gone. A command fails by raising click.ClickException,
+    and may end with another status by returning it.
     """
-    parser = _Parser(prog="utcp", description="A real TCP (RFC 9293) in user space, over UDP.")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    _add_demo(commands.add_parser("demo", help="one connection over real UDP, drawn as a ladder", description=DEMO))
-    options = parser.parse_args(arguments)
-    if "run" not in options:
-        parser.print_help()
-        return 0
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    named = next((argument for argument in arguments if not argument.startswith("-")), "")
+    name = f"utcp {named}" if named in COMMANDS else "utcp"
     try:
-        return int(options.run(options))
-    except KeyboardInterrupt:
+        status = command.main(list(arguments), prog_name="utcp", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx is not None else name
+        print(f"{path}: {_one_line(error)} (see {path} --help)", file=sys.stderr)
+        return error.exit_code
+    except click.ClickException as error:
+        print(f"{name}: {_one_line(error)}", file=sys.stderr)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
         return 130  # as a shell reports a command that SIGINT ended
+    except BrokenPipeError:
+        # Whoever read our output has what it wanted. What is still buffered goes nowhere, at exit too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell reports a command that SIGPIPE ended
+    return status if isinstance(status, int) else 0
 
 
-DEMO = """Two endpoints in one process talk over real UDP: handshake, echo, half-close, close, TIME_WAIT. What happened
-is drawn as a ladder of both ends. Exit status 0: states, bytes and segments were as TCP has them."""
-
-
-def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="address of both ends (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=0, help="the server's port (default: a free one)")
-    parser.add_argument(
-        "--msl",
-        type=_seconds,
-        default=0.5,
-        metavar="SECONDS",
-        help="maximum segment lifetime; TIME_WAIT lasts twice that (default: %(default)s)",
-    )
-    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="default: %(default)s")
-    parser.set_defaults(run=lambda options: demo.run(options.host, options.port, options.msl, options.loop))
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong, without the usage in front of it."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
-        sys.exit(2)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to 65535")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
+def _one_line(error: click.ClickException) -> str:
+    return " ".join(error.format_message().split())

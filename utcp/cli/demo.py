@@ -1,12 +1,13 @@
 """`utcp demo`: the life of one connection over real UDP, drawn as a ladder, and checked."""
 
 import asyncio
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+import click
+
 import utcp
+from utcp.cli.options import PORT, SECONDS, loop_option, run
 from utcp.tcp.connection import Connection
 from utcp.tcp.observer import Observer
 from utcp.tcp.state import (
@@ -75,33 +76,36 @@ class TimeWaitWatch(Observer):
         self.ended.set()
 
 
-def run(host: str, port: int, msl: float, loop: str) -> int:
-    """Hold the conversation on `host`, the server at `port` (0: a free one), on the event loop named `loop`; print it.
+@click.command
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of both ends.")
+@click.option("--port", type=PORT, default=0, help="The server's port.  [default: a free one]")
+@click.option(
+    "--msl",
+    type=SECONDS,
+    default=0.5,
+    show_default=True,
+    help="Maximum segment lifetime; TIME_WAIT lasts twice that.",
+)
+@loop_option
+def command(host: str, port: int, msl: float, loop: str) -> int:
+    """The life of one connection, drawn as a ladder.
 
-    `msl` is in seconds. Returns 0, or 1 if it failed or was not as RFC 9293 has it; then stderr says how.
+    Two endpoints in one process talk over real UDP: handshake, echo, half-close, close, TIME_WAIT. What happened is
+    drawn as a ladder of both ends. Exit status 0: states, bytes and segments were as TCP has them.
     """
     outcome = Outcome(msl)
     found = []
     try:
-        with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
-            runner.run(_converse(host, port, outcome))
-    except (OSError, ImportError) as error:
+        run(_converse(host, port, outcome), loop)
+    except OSError as error:
         found.append(f"{host}: {error}")
     if outcome.rungs:
-        print(render_text(outcome.rungs))
-        print(summary(outcome))
+        click.echo(render_text(outcome.rungs))
+        click.echo(summary(outcome))
         found += differences(outcome)
     for difference in found:
-        print(f"utcp demo: {difference}", file=sys.stderr)
+        click.echo(f"utcp demo: {difference}", err=True)
     return 1 if found else 0
-
-
-def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if name == "asyncio":
-        return None
-    import uvloop  # only where it is asked for: it does not exist on Windows
-
-    return uvloop.new_event_loop
 
 
 async def _converse(host: str, port: int, outcome: Outcome) -> None:
@@ -116,7 +120,7 @@ async def _converse(host: str, port: int, outcome: Outcome) -> None:
             utcp.Endpoint((host, 0), config=config, observer=Tee(recorder.client, watch)) as client_end,
         ):
             server_port = server_end.address[1]
-            print(f"TCP over UDP: {host}, port {server_port}, 2 MSL = {2 * outcome.msl:g} s\n", flush=True)
+            click.echo(f"TCP over UDP: {host}, port {server_port}, 2 MSL = {2 * outcome.msl:g} s\n")
 
             def note(text: str) -> None:
                 recorder.note(text, client_end.link.now())

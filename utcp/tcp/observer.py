@@ -32,6 +32,9 @@ class Observer:
     def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
         """`length` octets of sequence space from `seq` on go out again."""
 
+    def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
+        """One of `connection`'s timers (`utcp.tcp.timers`) is due, and will be acted upon."""
+
     def malformed(self, remote: Remote, reason: str, now: float) -> None:
         """A datagram was dropped because it is no TCP segment."""
 

@@ -37,9 +37,12 @@ _R1: Final = 3
 def handle_timeout(connection: Connection, now: float) -> None:
     """Act on every timer that is due (RFC 9293 3.10.8, RFC 6298 5)."""
     expired = connection.timers.take_expired(now)
+    observer = connection.stack.observer
     for timer in expired:
         if connection.state == CLOSED:
             return
+        if observer is not None:
+            observer.timer_expired(connection, timer, now)
         if timer == RETRANSMIT:
             if PROBE not in expired:  # else the probe goes first, and the timer starts anew (RFC 8985 7.3)
                 _retransmission_timeout(connection, now)

@@ -38,6 +38,10 @@ class Tee(Observer):
         for observer in self._observers:
             observer.retransmitted(connection, seq, length, now)
 
+    def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
+        for observer in self._observers:
+            observer.timer_expired(connection, timer, now)
+
     def malformed(self, remote: Remote, reason: str, now: float) -> None:
         for observer in self._observers:
             observer.malformed(remote, reason, now)

@@ -1,0 +1,92 @@
+"""What the commands' options have in common: their types, and the loop on which a command runs."""
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import click
+
+T = TypeVar("T")
+
+
+class _Port(click.ParamType[int]):
+    name = "port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not text.isascii() or not text.isdecimal() or int(text) > 65535:
+            self.fail(f"{text!r} is not a port, 0 to 65535", param, ctx)
+        return int(text)
+
+
+class _Address(click.ParamType[tuple[str, int]]):
+    """HOST:PORT, [HOST]:PORT for IPv6, or PORT alone if the type has a default host; as a tuple (host, port)."""
+
+    name = "address"
+
+    def __init__(self, default_host: str | None = None) -> None:
+        self._default_host = default_host
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        host, colon, port = str(value).rpartition(":")
+        if not colon and self._default_host is not None:
+            host = self._default_host
+        bracketed = host.startswith("[") and host.endswith("]")
+        if bracketed:
+            host = host[1:-1]
+        if not host or (":" in host and not bracketed):
+            form = "HOST:PORT" if self._default_host is None else "PORT or HOST:PORT"
+            self.fail(f"{value!r} is not {form} (an IPv6 address in brackets: [::1]:9000)", param, ctx)
+        return host, PORT.convert(port, param, ctx)
+
+
+class _Seconds(click.ParamType[float]):
+    name = "seconds"
+
+    def __init__(self, least: float | None = None) -> None:
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if self._least is None:
+            if not 0 < seconds < math.inf:
+                self.fail(f"{value!r} is not a number of seconds above 0", param, ctx)
+        elif not self._least <= seconds < math.inf:
+            self.fail(f"{value!r} is not a number of seconds, {self._least:g} or more", param, ctx)
+        return seconds
+
+
+PORT: Final = _Port()
+ADDRESS: Final = _Address()
+LOCAL_ADDRESS: Final = _Address("127.0.0.1")
+SECONDS: Final = _Seconds()
+SECONDS_OR_NONE_AT_ALL: Final = _Seconds(0)
+
+loop_option: Final = click.option(
+    "--loop", type=click.Choice(["asyncio", "uvloop"]), default="asyncio", show_default=True, help="The event loop."
+)
+
+
+def run(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
+    """Run `main` on the event loop named `loop`. Raises click.ClickException if uvloop is asked for and missing."""
+    try:
+        runner = asyncio.Runner(loop_factory=_loop_factory(loop))
+    except ImportError:
+        main.close()
+        raise click.ClickException("uvloop is not installed here: pip install uvloop, or --loop asyncio") from None
+    with runner:
+        return runner.run(main)
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if name == "asyncio":
+        return None
+    import uvloop  # only where it is asked for: it does not exist on Windows
+
+    return uvloop.new_event_loop

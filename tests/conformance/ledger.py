@@ -7,7 +7,7 @@ A pytest plugin. Marks say what a test proves, by the ids of the tables in `requ
 
 A run fails when a mark names an id that is in no table, and when a test passes that proves what the table does not
 call done: then the table is out of date. A run of the whole suite (or any with `--ledger`) fails when nothing proves
-what the table calls done. `python -m tests.conformance.ledger` writes the tables in README.md anew.
+what the table calls done. `python -m tests.conformance.ledger` writes the tables in README.md anew, and their overview on the front page.
 """
 
 from __future__ import annotations
@@ -22,12 +22,38 @@ import pytest
 
 REQUIREMENTS: Final = Path(__file__).with_name("requirements")
 README: Final = Path(__file__).with_name("README.md")
+FRONT_PAGE: Final = Path(__file__).parents[2] / "README.md"
 BEGIN: Final = "<!-- ledger: written by python -m tests.conformance.ledger -->\n"
 END: Final = "<!-- end of the ledger -->\n"
 
 DONE: Final = "done"
 STATUSES: Final = (DONE, "deviates", "not applicable", "not yet", "left out")
 COLUMNS: Final = ("id", "level", "section", "requirement", "status", "why")
+
+SUBJECTS: Final = {
+    "9293": "TCP",
+    "1337": "TIME_WAIT and stray segments",
+    "2018": "SACK",
+    "2883": "DSACK",
+    "3168": "ECN",
+    "4987": "SYN floods and cookies",
+    "5681": "congestion control",
+    "5682": "F-RTO: spurious timeouts",
+    "5927": "attacks by ICMP",
+    "5961": "blind attacks",
+    "6056": "choice of ports",
+    "6191": "TIME_WAIT and timestamps",
+    "6298": "retransmission timer",
+    "6528": "initial sequence numbers",
+    "6582": "NewReno",
+    "6928": "initial window",
+    "7323": "window scaling, timestamps, PAWS",
+    "8899": "search for the path's MTU",
+    "8985": "RACK-TLP",
+    "9406": "HyStart++",
+    "9438": "CUBIC",
+    "9937": "proportional rate reduction",
+}
 
 Key: TypeAlias = tuple[str, str]
 """The number of an RFC, and the id of a requirement in it."""
@@ -131,20 +157,30 @@ def render(rows: Mapping[Key, Requirement], claims: Claims) -> str:
     return "".join(parts)
 
 
+def overview(rows: Mapping[Key, Requirement]) -> str:
+    """A row of counts for each RFC, as Markdown for the front page."""
+    parts = [f"\n| RFC | about | {' | '.join(STATUSES)} |\n|---|---|{'---|' * len(STATUSES)}\n"]
+    for rfc in dict.fromkeys(row.rfc for row in rows.values()):
+        counts = Counter(row.status for row in rows.values() if row.rfc == rfc)
+        link = f"[{rfc}](https://www.rfc-editor.org/rfc/rfc{rfc})"
+        parts.append(f"| {link} | {SUBJECTS[rfc]} | {' | '.join(str(counts[name] or '') for name in STATUSES)} |\n")
+    return "".join(parts) + "\n"
+
+
 def _short(name: str) -> str:
     """`tests/tcp/test_open.py::test_x[1]` as `tcp/test_open::test_x`."""
     return name.partition("[")[0].removeprefix("tests/").replace(".py::", "::")
 
 
-def committed() -> str:
-    """The tables as they stand in README.md."""
-    return README.read_text().partition(BEGIN)[2].partition(END)[0]
+def committed(page: Path = README) -> str:
+    """What stands between the marks on `page`."""
+    return page.read_text().partition(BEGIN)[2].partition(END)[0]
 
 
-def write(text: str) -> None:
-    """Put the tables into README.md."""
-    before, _, rest = README.read_text().partition(BEGIN)
-    README.write_text(before + BEGIN + text + END + rest.partition(END)[2])
+def write(text: str, page: Path = README) -> None:
+    """Put `text` between the marks on `page`."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    page.write_text(before + BEGIN + text + END + rest.partition(END)[2])
 
 
 class Ledger:
@@ -175,7 +211,8 @@ class Ledger:
             if not self.whole:
                 raise pytest.UsageError("the tables name all tests: --ledger-write needs the whole suite")
             write(render(self.rows, self.claims))
-            pytest.exit(f"written: {README}", returncode=0)
+            write(overview(self.rows), FRONT_PAGE)
+            pytest.exit(f"written: {README}, {FRONT_PAGE}", returncode=0)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and report.passed:

@@ -5,7 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.ledger import COLUMNS, STASH, Requirement, committed, outdated, read, render, unknown, unproven
+from tests.conformance.ledger import (
+    COLUMNS,
+    FRONT_PAGE,
+    STASH,
+    Requirement,
+    committed,
+    outdated,
+    overview,
+    read,
+    render,
+    unknown,
+    unproven,
+)
 
 ROWS = {
     row.key: row
@@ -30,6 +42,10 @@ def test_the_tables_in_the_readme_are_those_of_the_marks(request: pytest.Fixture
     if not ledger.whole:
         pytest.skip("the tables name all tests: this needs the whole suite")
     assert committed() == render(ledger.rows, ledger.claims), "python -m tests.conformance.ledger writes them anew"
+
+
+def test_the_overview_on_the_front_page_is_that_of_the_tables() -> None:
+    assert committed(FRONT_PAGE) == overview(read()), "python -m tests.conformance.ledger writes it anew"
 
 
 @pytest.mark.parametrize(

@@ -251,8 +251,8 @@ class ReceiveSide:
             self._hold(offset, bytes(payload))
             return False
         if size:
-            if self.holding:
-                size = self._fill(bytes(payload))
+            if self.holding and self._held is not None:
+                size = self._fill(bytes(payload), self._held)
             else:
                 queue = self._queue
                 queue.pieces.append(payload)
@@ -352,11 +352,8 @@ class ReceiveSide:
             self._counters.ofo_drops += 1
         self.holding = self.sack_due = True
 
-    def _fill(self, payload: bytes) -> int:
+    def _fill(self, payload: bytes, held: Reassembly) -> int:
         """Text in order while something behind it is held: what it joins up with follows it; all their octets."""
-        held = self._held
-        if held is None:
-            return self._queue.extend([payload])
         end = self.bytes_received + len(payload)
         self._note_overlap(self.bytes_received, end)
         size = self._queue.extend([payload, *held.take(end)])

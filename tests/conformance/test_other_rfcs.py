@@ -54,7 +54,7 @@ def test_a_probe_of_the_path_mtu_waits_for_the_congestion_window(room: bool) -> 
     t.drain()
     connection = t.connection
     connection.path_mtu.black_hole_suspected(2, t.now)
-    connection.use_mss(connection.path_mtu.size)
+    connection.use_mss(connection.path_mtu.size, t.now)
     probe = connection.path_mtu.due(t.now)
     assert probe > BASE
     connection.congestion.cwnd = BASE + probe - (not room)

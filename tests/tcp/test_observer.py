@@ -1,9 +1,14 @@
 """What an observer is told (utcp.tcp.observer), and what the user is told (utcp.tcp.event)."""
 
+from errno import EHOSTUNREACH, EMSGSIZE
+
+import pytest
+
 from tests.tcp.pair import Pair
 from tests.tcp.reach import established, syn_rcvd
-from tests.tcp.script import MSS, SECRET, START
+from tests.tcp.script import MSS, SECRET, START, Script
 from utcp.config import Config
+from utcp.errors import AddressNotAvailable
 from utcp.tcp import timers
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import CONNECTED, ENDED, PEER_CLOSED, READABLE
@@ -168,3 +173,60 @@ def test_same_calls_give_the_same_bytes() -> None:
         return p.trace
 
     assert story() == story()
+
+
+class Troubles(Observer):
+    """What the path and strangers do to a stack, as words."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def mss_changed(self, connection: Connection, before: int, now: float) -> None:
+        self.words.append(f"{before} -> {connection.mss}")
+
+    def path_unreachable(self, connection: Connection, error: OSError, now: float) -> None:
+        self.words.append(f"{connection.remote}: {error.errno}")
+
+    def listen_overflowed(self, local_port: int, remote: Remote, now: float) -> None:
+        self.words.append(f"{local_port} overflowed by {remote}")
+
+    def syn_flooded(self, local_port: int, remote: Remote, cookie: bool, now: float) -> None:
+        self.words.append(f"{local_port} flooded by {remote}: {'cookie' if cookie else 'dropped'}")
+
+    def ports_exhausted(self, remote: Remote, remote_port: int, now: float) -> None:
+        self.words.append(f"no port towards {remote} {remote_port}")
+
+
+def test_trouble_with_the_path() -> None:
+    t = established(options=f"mss {MSS},ts 100")
+    t.stack.observer = troubles = Troubles()
+    t.write(MSS)
+    segment = t.drain()[0]
+    t.stack.path_error("peer", EHOSTUNREACH, None, encode(segment), t.now)
+    t.stack.path_error("peer", EMSGSIZE, 900, encode(segment), t.now)
+    t.stack.path_error("peer", EMSGSIZE, 900, encode(segment), t.now)
+    assert troubles.words == [f"peer: {EHOSTUNREACH}", f"{MSS - 12} -> {900 - 20 - 12}"]
+
+
+def test_strangers_and_full_tables() -> None:
+    for knobs, words in (
+        ({"syn_backlog": 1}, ["80 flooded by peer: cookie"]),
+        ({"syn_backlog": 1, "syn_cookies": "never"}, ["80 flooded by peer: dropped"]),
+    ):
+        t = syn_rcvd(**knobs)
+        t.stack.observer = troubles = Troubles()
+        t.flow_to(50001, 80).receives(f"S 0:0 <mss {MSS}>")
+        t.drain()
+        assert troubles.words == words
+    t = Script(ephemeral_ports=(50000, 50000))
+    t.stack.observer = troubles = Troubles()
+    t.listen(backlog=1)
+    t.receives(f"S 0:0 <mss {MSS}>")
+    t.drain()
+    t.receives(". 1:1 ack 1")
+    t.flow_to(50001, 80).receives(f"S 0:0 <mss {MSS}>")
+    t.stack.connect("server", 443, t.now)
+    with pytest.raises(AddressNotAvailable):
+        t.stack.connect("server", 443, t.now)
+    t.drain()
+    assert troubles.words == ["80 overflowed by peer", "no port towards server 443"]

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import structlog
 from structlog.testing import LogCapture
 
+import utcp
 from utcp import errors
+from utcp.aio.recording import Recording
+from utcp.config import Config
+from utcp.tcp.observer import Observer
+from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSED, ESTABLISHED, SYN_RCVD, SYN_SENT
-from utcp.trace import default_observer
-from utcp.trace.log import StructlogObserver
+from utcp.tcp.timers import NAMES as TIMER_NAMES
+from utcp.tcp.timers import RETRANSMIT
+from utcp.trace import default_observer, log, log_event
+from utcp.trace.log import REPEAT, StructlogObserver
+from utcp.wire import SYN, Segment, encode
 
 if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
@@ -37,6 +49,13 @@ class StubInfo:
 
 
 @dataclass(frozen=True)
+class StubRtt:
+    """What the observer reads of an Rtt."""
+
+    rto: float = 0.4
+
+
+@dataclass(frozen=True)
 class StubConnection:
     """What the observer reads of a Connection."""
 
@@ -46,6 +65,9 @@ class StubConnection:
     local_port: int = 50000
     passive: bool = False
     opened_at: float = 1.0
+    mss: int = 1440
+    retransmits: int = 0
+    rtt: StubRtt = StubRtt()
 
     def info(self) -> StubInfo:
         return StubInfo()
@@ -115,6 +137,7 @@ def test_debug_events() -> None:
             "log_level": "debug",
             "remote": "192.0.2.7:9000",
             "reason": "shorter than a TCP header",
+            "suppressed": 0,
         },
         {"event": "utcp.time_wait_ended", "log_level": "debug", **PORTS},
     ]
@@ -210,17 +233,17 @@ def test_a_failing_processor_is_reported_once_in_a_row_and_harms_nothing(caplog:
 
     structlog.configure(processors=[processor])
     observer = StructlogObserver()
-    observer.malformed(REMOTE, "one", 1.0)
-    observer.malformed(REMOTE, "two", 2.0)
+    observer.time_wait_ended(REMOTE, 80, 50000, 1.0)
+    observer.time_wait_ended(REMOTE, 80, 50000, 2.0)
     assert [(record.name, record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("utcp", "ERROR", "a structlog processor failed on utcp.malformed")
+        ("utcp", "ERROR", "a structlog processor failed on utcp.time_wait_ended")
     ]
     assert "RuntimeError: the disk is full" in caplog.text
     broken = False
-    observer.malformed(REMOTE, "three", 3.0)
-    assert delivered == ["utcp.malformed"]
+    observer.time_wait_ended(REMOTE, 80, 50000, 3.0)
+    assert delivered == ["utcp.time_wait_ended"]
     broken = True
-    observer.malformed(REMOTE, "four", 4.0)
+    observer.time_wait_ended(REMOTE, 80, 50000, 4.0)
     assert len(caplog.records) == 2
 
 
@@ -239,3 +262,166 @@ def test_importing_utcp_neither_imports_nor_configures_structlog() -> None:
         "assert not structlog.is_configured()\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)  # noqa: S603
+
+
+def test_trouble_is_a_warning_and_says_where() -> None:
+    observer, events = configured(logging.INFO)
+    observer.path_unreachable(stub(), errors.PathUnreachable(113), 1.0)
+    observer.ports_exhausted(REMOTE, 80, 2.0)
+    observer.listen_overflowed(443, REMOTE, 3.0)
+    observer.syn_flooded(443, REMOTE, True, 4.0)
+    observer.mss_changed(stub(), 1440, 5.0)
+    observer.timer_expired(stub(), RETRANSMIT, 6.0)
+    here = {"remote": "192.0.2.7:9000", "log_level": "warning", "suppressed": 0}
+    assert events == [
+        {
+            "event": "utcp.path_unreachable",
+            **PORTS,
+            "error": str(errors.PathUnreachable(113)),
+            "log_level": "warning",
+            "suppressed": 0,
+        },
+        {"event": "utcp.ports_exhausted", **here, "remote_port": 80},
+        {"event": "utcp.listen_overflowed", **here, "local_port": 443},
+        {"event": "utcp.syn_flooded", **here, "local_port": 443, "cookie": True},
+    ]
+
+
+def test_timers_and_segment_sizes_are_for_debugging() -> None:
+    observer, events = configured()
+    for timer in range(len(TIMER_NAMES)):
+        observer.timer_expired(stub(retransmits=2), timer, 1.0)
+    observer.mss_changed(stub(mss=1168), 1440, 2.0)
+    assert [event["timer"] for event in events[:-1]] == [
+        name for name in TIMER_NAMES if name not in ("delayed_ack", "pacing", "reorder")
+    ]
+    assert events[0] == {
+        "event": "utcp.timer_expired",
+        "log_level": "debug",
+        **PORTS,
+        "timer": "retransmit",
+        "retransmits": 2,
+        "rto": 0.4,
+    }
+    assert events[-1] == {"event": "utcp.mss_changed", "log_level": "debug", **PORTS, "before": 1440, "mss": 1168}
+
+
+def test_strangers_cannot_flood_the_log() -> None:
+    observer, events = configured()
+    for number in range(1000):
+        observer.malformed(REMOTE, "rubbish", number / 100)  # ten seconds of it
+        observer.listen_overflowed(80, REMOTE, number / 100)
+        observer.syn_flooded(80, REMOTE, False, number / 100)
+    assert [(event["event"], event["suppressed"]) for event in events] == [
+        ("utcp.malformed", 0),
+        ("utcp.listen_overflowed", 0),
+        ("utcp.syn_flooded", 0),
+    ]
+    observer.malformed(REMOTE, "rubbish", REPEAT)
+    observer.malformed(REMOTE, "rubbish", 3 * REPEAT)
+    assert [(event["event"], event["suppressed"]) for event in events[3:]] == [
+        ("utcp.malformed", 999),
+        ("utcp.malformed", 0),
+    ]
+
+
+def test_a_flood_of_forged_syns_makes_one_line() -> None:
+    """On a real stack: half-open connections come and go without a word."""
+    observer, events = configured(logging.INFO)
+    stack = Stack(Config(syn_backlog=5, syn_cookies="never"), secret=b"sixteen octets!!", observer=observer)
+    stack.listen(80, 0.0)
+    for number in range(1000):
+        stack.receive_datagram(encode(Segment(1024 + number, 80, 1, 0, SYN, 1000)), REMOTE, 0.0)
+        stack.receive_datagram(b"rubbish", REMOTE, 0.0)
+        stack.receive_datagram(encode(Segment(1024 + number, 81, 1, 0, SYN, 1000)), REMOTE, 0.0)
+    stack.datagrams_to_send(0.0)
+    while (due := stack.next_timeout()) is not None:
+        stack.handle_timeout(due)
+        stack.datagrams_to_send(due)
+    assert not stack.connections
+    assert [event["event"] for event in events] == ["utcp.syn_flooded"]
+
+
+async def test_endpoints_control_sockets_and_captures_are_logged(tmp_path: Path) -> None:
+    _, events = configured(logging.INFO)
+    async with utcp.Endpoint(("127.0.0.1", 0), control=tmp_path / "control") as endpoint:
+        address = f"127.0.0.1:{endpoint.address[1]}"
+        recording = Recording(lambda octets: True)
+        recording.begin(endpoint)
+        recording.finish()
+        recording.finish()
+    told = {"log_level": "info"}
+    assert [event for event in events if "connection" not in event["event"]] == [
+        {"event": "utcp.control_opened", "path": str(tmp_path / "control"), **told},
+        {"event": "utcp.endpoint_opened", "address": address, **told},
+        {"event": "utcp.capture_started", **told},
+        {"event": "utcp.capture_ended", "packets": 0, "dropped": 0, **told},
+        {"event": "utcp.control_closed", "path": str(tmp_path / "control"), **told},
+        {"event": "utcp.endpoint_closed", "address": address, **told},
+    ]
+
+
+def test_events_of_no_stack_need_a_configured_structlog() -> None:
+    capture = LogCapture()
+    log_event("utcp.endpoint_opened", address=("::1", 9000))
+    structlog.configure(processors=[capture])
+    log_event("utcp.endpoint_opened", address=("::1", 9000, 0, 0))
+    assert [event["address"] for event in capture.entries] == ["[::1]:9000"]
+
+
+# --- the table
+
+
+def documented() -> dict[str, tuple[str, set[str]]]:
+    """The events of the docstring's table: level and keys."""
+    groups = {"connection": set(PORTS), "end": {*END, "duration"}}
+    table: dict[str, tuple[str, set[str]]] = {}
+    event = ""
+    for row in re.findall(r"^\| (.+?) \| (.+?) \| .+? \| (.+?) \|$", log.__doc__ or "", re.MULTILINE):
+        name, level, keys = (cell.strip() for cell in row)
+        if name == "event":
+            continue
+        event = name.strip("`") or event
+        if name:
+            table[event] = (level, set())
+        for key in filter(None, (key.strip() for key in keys.split(","))):
+            table[event][1].update({key.strip("`")} if key.startswith("`") else groups[key])
+    return table
+
+
+def emitted() -> dict[str, tuple[str, set[str]]]:
+    """What comes of every callback of an observer, with every way to end."""
+    observer, events = configured()
+    connection = stub(error=errors.ConnectionReset())
+    samples = {
+        "connection": connection,
+        "remote": REMOTE,
+        "error": OSError(),
+        "segment": None,
+        "buffers": [],
+        "reason": "",
+        "cookie": True,
+    }
+    callbacks = [name for name, value in vars(Observer).items() if inspect.isfunction(value)]
+    for name in callbacks:
+        callback = getattr(observer, name)
+        callback(*(samples.get(parameter, 0) for parameter in inspect.signature(callback).parameters))
+    observer.state_changed(connection, SYN_SENT, ESTABLISHED, 0.0)
+    for error in (None, errors.ConnectionRefused(), errors.ConnectionAborted(), errors.SynTimedOut(), OSError()):
+        observer.connection_ended(stub(error=error), 0.0)
+    found = {event.pop("event"): (event.pop("log_level"), set(event)) for event in events}
+    for call in outside_of_stacks():
+        found[call.args[0].value] = ("info", {keyword.arg for keyword in call.keywords})  # type: ignore[attr-defined]
+    return found
+
+
+def outside_of_stacks() -> Iterator[ast.Call]:
+    """The calls of log_event() with an event's name, wherever in utcp."""
+    for module in Path(utcp.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "log_event":
+                yield node
+
+
+def test_the_table_is_what_is_logged() -> None:
+    assert documented() == emitted()

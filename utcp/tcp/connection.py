@@ -396,7 +396,7 @@ class Connection:
         elif self.state in (SYN_SENT, CLOSING, LAST_ACK):
             self.finish(None, now)
         else:
-            self._end(None, now)
+            self._end(None, now, self.send_side.fin_acked)
 
     def set_keepalive(self, enabled: bool, now: float) -> None:
         """Probe the peer when the connection is idle (RFC 9293 3.8.4), by `keepalive_idle`, `_interval`, `_count`.
@@ -495,13 +495,17 @@ class Connection:
             self.path_mtu.arrived(size, now)
         else:
             self.path_mtu.lost(size, now)
-        self.use_mss(self.path_mtu.size)
+        self.use_mss(self.path_mtu.size, now)
 
-    def use_mss(self, mss: int) -> None:
+    def use_mss(self, mss: int, now: float) -> None:
         """The path takes segments of this size from now on."""
         if mss != self.mss:
+            before = self.mss
             self.mss = mss
             self.congestion.set_mss(mss)
+            observer = self.stack.observer
+            if observer is not None:
+                observer.mss_changed(self, before, now)
 
     def finish(self, error: OSError | None, now: float) -> None:
         """The end, by force or for an error."""
@@ -534,13 +538,14 @@ class Connection:
 
     def end_if_delivered(self, now: float) -> None:
         if self.closed_by_user and self.send_side.fin_acked:
-            self._end(None, now)
+            self._end(None, now, True)
 
-    def _end(self, error: OSError | None, now: float) -> None:
+    def _end(self, error: OSError | None, now: float, delivered: bool = False) -> None:
         if self.ended:
             return
         self.ended = True
         self.error = error
+        self.stack.endings.note(error, delivered)
         if self.closed_by_user:
             self.receive_side.discard()
         self.tell(event.ENDED)

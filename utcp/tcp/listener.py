@@ -11,6 +11,7 @@ from utcp.tcp.connection import Connection
 from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.syn_cookies import LIFETIME, read_stamp, stamp
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
+from utcp.tcp.transmit import Remote
 from utcp.wire import ACK, CWR, ECE, HEADER_LENGTH, RST, SYN, Segment
 from utcp.wire.seq import MASK, gt
 
@@ -105,17 +106,20 @@ class Listener:
         elif flags & SYN and segment.src_port:
             counters = stack.counters
             if len(self.queue) >= self.backlog:
-                counters.listen_overflows += 1
-                counters.listen_drops += 1
+                self._overflow(stack, key[0], now)
                 return
             cookies = stack.config.syn_cookies
             overflow = len(self.half_open) >= self.syn_backlog
             if cookies == "always" or (overflow and cookies == "overflow"):
                 if overflow:
                     counters.tcp_req_q_full_do_cookies += 1
+                    if stack.observer is not None:
+                        stack.observer.syn_flooded(self.local_port, key[0], True, now)
                 self._answer_with_cookie(stack, segment, key, now)
             elif overflow:
                 counters.listen_drops += 1
+                if stack.observer is not None:
+                    stack.observer.syn_flooded(self.local_port, key[0], False, now)
             else:
                 self.open(stack, segment, key, now)
 
@@ -131,6 +135,13 @@ class Listener:
         connection.displaced = displaced
         stack.connections[key] = connection
         connection.open_passively(syn, self, now)
+
+    def _overflow(self, stack: Stack, remote: Remote, now: float) -> None:
+        """What arrived is dropped: `backlog` connections wait to be accepted."""
+        stack.counters.listen_overflows += 1
+        stack.counters.listen_drops += 1
+        if stack.observer is not None:
+            stack.observer.listen_overflowed(self.local_port, remote, now)
 
     def _answer_with_cookie(self, stack: Stack, syn: Segment, key: ConnectionKey, now: float) -> None:
         """A SYN-ACK whose numbers hold all that is worth knowing of `syn`, with no option that `syn` had not."""
@@ -206,8 +217,7 @@ class Listener:
             # would end what its sender only has to send again.
             return cookies.is_marked(key, iss, now)
         if len(self.queue) >= self.backlog:
-            counters.listen_overflows += 1
-            counters.listen_drops += 1
+            self._overflow(stack, key[0], now)
             return True
         counters.syncookies_recv += 1
         ts_offset = stack.sequence_numbers.initial(*key, now)[1]

@@ -35,6 +35,24 @@ class Observer:
     def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
         """One of `connection`'s timers (`utcp.tcp.timers`) is due, and will be acted upon."""
 
+    def mss_changed(self, connection: Connection, before: int, now: float) -> None:
+        """The path of `connection` takes segments of another size (`connection.mss`) than `before`: an ICMP message, a
+        probe of the path MTU, or timeouts of large segments have told."""
+
+    def path_unreachable(self, connection: Connection, error: OSError, now: float) -> None:
+        """The network says that the peer is out of reach; `connection` goes on trying."""
+
+    def listen_overflowed(self, local_port: int, remote: Remote, now: float) -> None:
+        """A handshake with `remote` was not let in, because as many connections as the listener's `backlog` wait to be
+        accepted."""
+
+    def syn_flooded(self, local_port: int, remote: Remote, cookie: bool, now: float) -> None:
+        """As many handshakes as `Config.syn_backlog` are under way at the listener: a SYN of `remote` was answered by a
+        `cookie`, or dropped."""
+
+    def ports_exhausted(self, remote: Remote, remote_port: int, now: float) -> None:
+        """An open to there failed: every ephemeral port is in use."""
+
     def malformed(self, remote: Remote, reason: str, now: float) -> None:
         """A datagram was dropped because it is no TCP segment."""
 

@@ -31,6 +31,9 @@ def unreachable(connection: Connection, error: OSError, now: float) -> None:
     else:
         connection.soft_error = error
         connection.tell(event.TROUBLE)
+        observer = connection.stack.observer
+        if observer is not None:
+            observer.path_unreachable(connection, error, now)
 
 
 def too_big(connection: Connection, mtu: int | None, now: float) -> None:
@@ -45,6 +48,6 @@ def too_big(connection: Connection, mtu: int | None, now: float) -> None:
     if mtu is not None:
         path_mtu.too_big(max(mtu - HEADER_LENGTH, stack.default_mss) - options, now)
     if path_mtu.size < before:
-        connection.use_mss(path_mtu.size)
+        connection.use_mss(path_mtu.size, now)
         connection.recovery.lose_larger(path_mtu.size)
         connection.touch()

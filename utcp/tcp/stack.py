@@ -17,6 +17,7 @@ from utcp.tcp.arrival import segment_arrives, stretch_arrives
 from utcp.tcp.congestion import controller
 from utcp.tcp.connection import Connection
 from utcp.tcp.counters import Counters
+from utcp.tcp.endings import Endings
 from utcp.tcp.isn import SequenceNumbers
 from utcp.tcp.listener import Listener
 from utcp.tcp.observer import Observer
@@ -72,6 +73,7 @@ class Stack:
         self.default_mss = default_mss
         self.observer = observer
         self.counters = Counters()
+        self.endings = Endings()
         self.connections: dict[ConnectionKey, Connection] = {}
         """The connections that exist, by (remote, remote port, local port); those in TIME_WAIT are not among them."""
         self.listeners: dict[int, Listener] = {}
@@ -154,6 +156,9 @@ class Stack:
         port = self._ports.choose(remote, remote_port, taken)
         if port is not None:
             return port
+        self.counters.ports_exhausted += 1
+        if self.observer is not None:
+            self.observer.ports_exhausted(remote, remote_port, now)
         waits = [self.time_wait.seconds_left((remote, remote_port, port), now) for port in self._ports.all()]
         seconds = min((wait for wait in waits if wait is not None), default=None)
         first, last = self.config.ephemeral_ports
@@ -448,6 +453,17 @@ class Stack:
         current = sum(connection.state in (ESTABLISHED, CLOSE_WAIT) for connection in self.connections.values())
         return {"TcpCurrEstab": current, **self.counters.snmp()}
 
+    def ports_in_use(self) -> int:
+        """How many local ports from `Config.ephemeral_ports` are in use towards the destination (remote and remote
+        port) where most are: by connections and by TIME_WAIT, each of which is looked at. When it is all of them, the
+        next `connect()` to there fails. To be asked from any thread."""
+        first, last = self.config.ephemeral_ports
+        used = self.time_wait.ports_by_destination(first, last)
+        for remote, remote_port, local_port in list(self.connections):
+            if first <= local_port <= last:
+                used[remote, remote_port] = used.get((remote, remote_port), 0) + 1
+        return max(used.values(), default=0)
+
     # ------------------------------------------------------------------ for connections and listeners
 
     def receive_mss(self, remote: Remote, config: Config) -> int:
@@ -495,6 +511,9 @@ class Stack:
 
     def forget(self, connection: Connection) -> None:
         """`connection` has no TCB any more."""
+        send = connection.send_side
+        self.counters.past_bytes_sent += send.sent + send.bytes_retrans
+        self.counters.past_bytes_received += connection.receive_side.bytes_received
         del self.connections[connection.key]
         self._timers.remove(connection.timers)
 

@@ -156,6 +156,18 @@ class TimeWaitTable:
         record = self.get(key)
         return None if record is None else max(0.0, record.expires - now)
 
+    def ports_by_destination(self, first: int, last: int) -> dict[tuple[Remote, int], int]:
+        """By remote and remote port: how many local ports between `first` and `last` are reserved towards there. What
+        changes meanwhile, in another thread, may be left out."""
+        remotes = self._remotes.remotes
+        counts: dict[int, int] = {}
+        for code in list(self._records):
+            if first <= code & 0xFFFF <= last:
+                counts[code >> 16] = counts.get(code >> 16, 0) + 1
+        return {
+            (remotes[code >> 16], code & 0xFFFF): count for code, count in counts.items() if code >> 16 < len(remotes)
+        }
+
     def next_expiry(self) -> float | None:
         """When the oldest record goes."""
         if self._stale:

@@ -87,7 +87,7 @@ def _retransmission_timeout(connection: Connection, now: float) -> None:
     recovery.on_timeout(connection.retransmits == 1, now)
     large = recovery.board.first_length > BASE
     if large and connection.path_mtu.black_hole_suspected(connection.retransmits, now):
-        connection.use_mss(connection.path_mtu.size)
+        connection.use_mss(connection.path_mtu.size, now)
 
 
 def _exhausted(connection: Connection) -> bool:

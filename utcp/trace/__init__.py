@@ -1,4 +1,5 @@
-"""What happened: structured log events (`log`), ladder diagrams (`ladder`), several observers as one (`tee`)."""
+"""What happened: log events (`log`), metrics (`prometheus`), ladders (`ladder`), captures written (`pcapng`) and read
+(`capture_file`), plots (`plot`), several observers as one (`tee`)."""
 
 import sys
 
@@ -10,9 +11,21 @@ def default_observer() -> Observer | None:
 
     Asked when an endpoint is made. Neither imports nor configures structlog: `import utcp` stays free of it.
     """
-    structlog = sys.modules.get("structlog")
-    if structlog is None or not structlog.is_configured():
+    if not _structlog_is_configured():
         return None
     from utcp.trace.log import StructlogObserver  # here, because it imports structlog
 
     return StructlogObserver()
+
+
+def log_event(event: str, **fields: object) -> None:
+    """Log an event that no stack knows of (see `utcp.trace.log`), if the application has configured structlog."""
+    if _structlog_is_configured():
+        from utcp.trace import log  # here, because it imports structlog
+
+        log.log_event(event, **fields)
+
+
+def _structlog_is_configured() -> bool:
+    structlog = sys.modules.get("structlog")
+    return structlog is not None and structlog.is_configured()

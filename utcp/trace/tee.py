@@ -42,6 +42,26 @@ class Tee(Observer):
         for observer in self._observers:
             observer.timer_expired(connection, timer, now)
 
+    def mss_changed(self, connection: Connection, before: int, now: float) -> None:
+        for observer in self._observers:
+            observer.mss_changed(connection, before, now)
+
+    def path_unreachable(self, connection: Connection, error: OSError, now: float) -> None:
+        for observer in self._observers:
+            observer.path_unreachable(connection, error, now)
+
+    def listen_overflowed(self, local_port: int, remote: Remote, now: float) -> None:
+        for observer in self._observers:
+            observer.listen_overflowed(local_port, remote, now)
+
+    def syn_flooded(self, local_port: int, remote: Remote, cookie: bool, now: float) -> None:
+        for observer in self._observers:
+            observer.syn_flooded(local_port, remote, cookie, now)
+
+    def ports_exhausted(self, remote: Remote, remote_port: int, now: float) -> None:
+        for observer in self._observers:
+            observer.ports_exhausted(remote, remote_port, now)
+
     def malformed(self, remote: Remote, reason: str, now: float) -> None:
         for observer in self._observers:
             observer.malformed(remote, reason, now)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
-
 import pytest
 
-from utcp.tcp.observer import Observer
+from tests.trace.ladders import CLIENT_PORT, ISN, SERVER_PORT, Ends, lossy_close
+from utcp.tcp import timers
 from utcp.tcp.state import (
     CLOSE_WAIT,
     CLOSED,
@@ -21,70 +19,10 @@ from utcp.tcp.state import (
     SYN_SENT,
     TIME_WAIT,
 )
-from utcp.trace.ladder import Arrow, End, LadderRecorder, Rung, render_text
-from utcp.wire import ACK, FIN, PSH, RST, SYN, Segment, encode
-
-if TYPE_CHECKING:
-    from utcp.tcp.connection import Connection
-
-CLIENT_PORT, SERVER_PORT = 50000, 80
-ISN: dict[End, int] = {"client": 0xFFFFFFFE, "server": 7_000_000}  # the client's numbers wrap while it speaks
-
-
-@dataclass(frozen=True)
-class Ports:
-    """What a ladder reads of a Connection."""
-
-    local_port: int
-    remote_port: int
-
-
-class Ends:
-    """Two ends that tell a recorder what a test wants them to have done; times are milliseconds."""
-
-    def __init__(self, client_port: int = CLIENT_PORT, recorder: LadderRecorder | None = None) -> None:
-        self.recorder = recorder or LadderRecorder()
-        self.ports: dict[End, tuple[int, int]] = {
-            "client": (client_port, SERVER_PORT),
-            "server": (SERVER_PORT, client_port),
-        }
-
-    def view(self, end: End) -> Observer:
-        return self.recorder.client if end == "client" else self.recorder.server
-
-    def state(self, end: End, before: int, after: int, ms: float) -> None:
-        connection = cast("Connection", Ports(*self.ports[end]))
-        self.view(end).state_changed(connection, before, after, ms / 1000)
-
-    def send(self, end: End, flags: int, seq: int, ack: int, ms: float, payload: bytes = b"") -> Segment:
-        """`seq` and `ack` count from the initial sequence numbers, as the ladder's do."""
-        peer: End = "server" if end == "client" else "client"
-        segment = Segment(
-            *self.ports[end],
-            (ISN[end] + seq) % 2**32,
-            (ISN[peer] + ack) % 2**32 if flags & ACK else 0,
-            flags,
-            payload=payload,
-        )
-        # The stack hands over header and payload as two buffers.
-        whole = encode(segment)
-        self.view(end).segment_sent("remote", [whole[:20], memoryview(whole)[20:]], ms / 1000)
-        return segment
-
-    def receive(self, end: End, segment: Segment, ms: float) -> None:
-        self.view(end).segment_received("remote", segment, ms / 1000)
-
-    def open(self) -> None:
-        self.state("client", CLOSED, SYN_SENT, 0)
-        syn = self.send("client", SYN, 0, 0, 0)
-        self.receive("server", syn, 1)
-        self.state("server", LISTEN, SYN_RCVD, 1)
-        syn_ack = self.send("server", SYN | ACK, 0, 1, 1)
-        self.receive("client", syn_ack, 2)
-        self.state("client", SYN_SENT, ESTABLISHED, 2)
-        ack = self.send("client", ACK, 1, 1, 2)
-        self.receive("server", ack, 3)
-        self.state("server", SYN_RCVD, ESTABLISHED, 3)
+from utcp.trace.ladder import Arrow, LadderRecorder, Rung, render_text
+from utcp.trace.ladder.rungs import stays_in_time_wait
+from utcp.trace.ladder.width import columns
+from utcp.wire import ACK, FIN, PSH, RST, SYN
 
 
 def assert_ladder(ends: Ends, expected: str, width: int = 90) -> None:
@@ -440,3 +378,103 @@ def test_the_ladder_is_as_wide_as_asked_or_as_needed() -> None:
     closing_bars = {line.rindex("|") for line in lines}
     assert closing_bars == {len("      1.0  ESTABLISHED |<--- SYN,ACK seq=0 ack=1 ---")}
     assert max(map(len, render_text(ends.recorder.rungs(), width=100).splitlines())) == 100
+
+
+def test_timers_are_shown_by_what_comes_of_them() -> None:
+    ends = Ends()
+    ends.open()
+    ends.timer("client", timers.DELAYED_ACK, 50)
+    ends.send("client", ACK, 1, 1, 50)
+    ends.timer("client", timers.PACING, 60)  # no timeout
+    ends.send("client", PSH | ACK, 1, 1, 60, b"data")
+    ends.timer("client", timers.RETRANSMIT, 260)
+    ends.send("client", PSH | ACK, 1, 1, 260.1, b"data")  # a loop sends a moment later
+    ends.send("client", PSH | ACK, 5, 1, 260.1, b"more")
+    ends.timer("client", timers.KEEPALIVE, 300)  # nothing comes of it
+    ends.send("client", PSH | ACK, 9, 1, 400, b"else")
+    ends.timer("server", timers.PROBE, 410)
+    data = ends.send("client", ACK, 9, 1, 410)
+    ends.receive("server", data, 411)
+    ends.send("server", ACK, 1, 1, 411)  # it answers what has arrived
+    ends.timer("client", timers.USER_TIMEOUT, 500)
+    ends.state("client", ESTABLISHED, CLOSED, 500)
+    ends.send("client", RST, 13, 1, 500)
+    ends.timer("server", timers.FIN_WAIT_2, 900)
+    ends.state("server", ESTABLISHED, CLOSED, 900)
+    assert_ladder(
+        ends,
+        """
+       ms  client      |                                                                             | server
+      0.0  CLOSED      |                                                                             | LISTEN
+      0.0  SYN_SENT    |--- SYN seq=0 -------------------------------------------------------------->| SYN_RCVD
+      1.0  ESTABLISHED |<---------------------------------------------------- SYN,ACK seq=0 ack=1 ---|
+      2.0              |--- ACK seq=1 ack=1 -------------------------------------------------------->| ESTABLISHED
+     50.0              |--- ACK seq=1 ack=1 (timer delayed_ack) --x                                  |
+     60.0              |--- PSH,ACK seq=1:5 ack=1 len=4 --x                                          |
+    260.1              |--- PSH,ACK seq=1:5 ack=1 len=4 (retransmission, timer retransmit) --x       |
+    260.1              |--- PSH,ACK seq=5:9 ack=1 len=4 --x                                          |
+    400.0              |--- PSH,ACK seq=9:13 ack=1 len=4 --x                                         |
+    410.0              |--- ACK seq=9 ack=1 -------------------------------------------------------->|
+    411.0              |                                                      x-- ACK seq=1 ack=1 ---|
+    500.0  CLOSED      |--- RST seq=13 (timer user_timeout) --x                                      |
+    900.0              |                                                          (timer fin_wait_2) | CLOSED
+""",
+        width=114,
+    )
+    assert ends.recorder.rungs()[-1] == Rung(0.9, server=CLOSED, expired=("server", timers.FIN_WAIT_2))
+
+
+def test_the_end_of_time_wait_stays_where_it_was_when_something_is_answered_later() -> None:
+    ends = lossy_close()
+    stray = ends.send("server", ACK, 2, 2, 5000)
+    ends.receive("client", stray, 5001)
+    ends.send("client", RST, 2, 0, 5001)
+    rungs = ends.recorder.rungs()
+    assert Rung(1.212, client=CLOSED) in rungs
+    (stay,) = stays_in_time_wait(rungs)
+    assert (stay.end, stay.began, stay.ended, stay.expired, stay.restarts) == ("client", 0.212, 1.212, True, [])
+
+
+def test_a_fin_starts_2_msl_anew_and_a_syn_cuts_it_short() -> None:
+    ends = lossy_close()
+    rungs = ends.recorder.rungs()[:-1]
+    fin = Arrow("server", FIN | ACK, 1, 2, 0, sent=0.5, received=0.501, retransmission=True)
+    syn = Arrow("server", SYN, 0, None, 0, sent=0.7, received=0.701, retransmission=False)
+    rungs += [Rung(0.5, arrow=fin), Rung(0.7, client=CLOSED, arrow=syn)]
+    (stay,) = stays_in_time_wait(rungs)
+    assert stay.restarts == [len(rungs) - 2]
+    assert (stay.last, stay.ended, stay.expired) == (len(rungs) - 1, 0.701, False)
+
+
+def test_of_equal_segments_that_arrives_whose_time_under_way_is_the_usual_one() -> None:
+    """ACKs that repeat each other, without timestamps: two are under way, the older one arrives."""
+    ends = Ends()
+    ends.open()
+    first = ends.send("server", ACK, 1, 1, 10)
+    second = ends.send("server", ACK, 1, 1, 10.5)
+    ends.receive("client", first, 11)
+    ends.receive("client", second, 11.5)
+    flights = [(rung.arrow.sent, rung.arrow.received) for rung in ends.recorder.rungs()[-2:] if rung.arrow]
+    assert flights == [(0.01, 0.011), (0.0105, 0.0115)]
+
+
+def test_what_is_known_of_the_ends_goes_along() -> None:
+    ends = lossy_close()
+    arrows = [rung.arrow for rung in ends.recorder.rungs() if rung.arrow]
+    syn, last = arrows[0], arrows[-1]
+    assert ("cwnd", "14480") in syn.at_sender
+    assert ("RTO", "1 s") in syn.at_sender
+    assert ("timers", "retransmit in 250 ms") in syn.at_sender
+    assert "ssthresh" not in dict(syn.at_sender)  # no limit is no news
+    assert syn.at_receiver == ()  # in LISTEN there is no connection
+    assert last.at_sender == ()  # nor in TIME_WAIT
+    assert dict(last.at_receiver)["RCV.WND"] == "131072"
+    assert dict(syn.fields)["SEQ on the wire"] == str(ISN["client"])
+
+
+def test_chinese_text_is_as_wide_as_a_terminal_shows_it() -> None:
+    ends = Ends()
+    ends.open()
+    lines = render_text(ends.recorder.rungs(), width=70, names=("客户端", "服务器")).splitlines()
+    assert lines[0] == "       ms  客户端      |                                 | 服务器"
+    assert {columns(line[: line.index("|")]) for line in lines} == {23}

@@ -1,67 +1,26 @@
-"""What both ends of a connection did, as a ladder: recorded by one observer per end, rendered as text.
-
-    recorder = LadderRecorder()
-    ...  # Endpoint(..., observer=recorder.client) and Endpoint(..., observer=recorder.server) talk
-    print(render_text(recorder.rungs()))
-
-The rungs are plain values, for other renderers too.
-"""
+"""A ladder recorded from a run: one observer per end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 
+from utcp.tcp import timers
 from utcp.tcp.observer import Observer
-from utcp.tcp.state import CLOSED, FIN_WAIT_1, LAST_ACK, NAMES, SYN_SENT, TIME_WAIT
+from utcp.tcp.state import CLOSED, FIN_WAIT_1, LAST_ACK, SYN_SENT, TIME_WAIT
 from utcp.tcp.transmit import Buffer, Remote
-from utcp.wire import ACK, RST, SYN, Segment, decode, flag_names, seq
+from utcp.trace.ladder.facts import connection_facts, header_fields
+from utcp.trace.ladder.rungs import PEER, Arrow, End, Facts, Rung
+from utcp.wire import ACK, RST, SYN, Segment, decode, seq
 
 if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
 
-End: TypeAlias = Literal["client", "server"]
-
 _BY_CALL: Final = (SYN_SENT, FIN_WAIT_1, LAST_ACK)
 """States to which the user's calls lead, not segments."""
 
-_PEER: Final[dict[End, End]] = {"client": "server", "server": "client"}
-
-
-@dataclass(frozen=True, slots=True)
-class Arrow:
-    """A segment under way.
-
-    `seq` and `ack` are relative: each end's SYN is 0, its data begins at 1. (The raw number stands where an end's SYN
-    was never seen.) `ack` is None without the ACK bit. `length` is the payload in octets. `sent` and `received` are
-    times on the recorder's clock; `received` None: lost; `sent` None: it arrived without having been sent, as when the
-    network doubles one. `retransmission`: some of its sequence space had been sent before.
-    """
-
-    sender: End
-    flags: int
-    seq: int
-    ack: int | None
-    length: int
-    sent: float | None
-    received: float | None
-    retransmission: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """One row of a ladder: a segment, a state change that no segment shows, or a note.
-
-    `time` is in seconds on the recorder's clock: of a segment, when it was sent. `client` and `server` are states, None
-    where the row tells nothing about that end: the sender's when it sent, the receiver's if the segment led to it.
-    """
-
-    time: float
-    client: int | None = None
-    server: int | None = None
-    arrow: Arrow | None = None
-    note: str | None = None
+_AT_ONCE: Final = 0.05
+"""Seconds within which an event loop sends what an expired timer asks for."""
 
 
 class LadderRecorder:
@@ -69,9 +28,13 @@ class LadderRecorder:
 
     `client` and `server` are the observers to give to the two stacks, which must share a clock and a thread. A segment
     is seen twice, when sent and when received: its contents tell which two belong together. Among equal ones in flight
-    (a retransmission without timestamps) the youngest is taken for the one that arrived.
+    (without timestamps: a retransmission, ACKs that repeat each other) the one is taken for that which arrived whose
+    time under way comes nearest to that of the segment before.
 
     A new connection on the same ports continues the ladder, with relative numbers of its own.
+
+    A timer that expires is shown by what comes of it at once: the segment that leaves, or the state; not at all when
+    nothing does. Nor is the one that paces what is sent: it is no timeout.
     """
 
     def __init__(self) -> None:
@@ -101,11 +64,20 @@ class LadderRecorder:
 
     # What the views saw. `ports` are those of the end whose view it is: its own, its peer's.
 
-    def state_changed(self, end: End, ports: tuple[int, int], before: int, after: int, now: float) -> None:
-        """For the views: `end` moved between two states."""
+    def state_changed(
+        self,
+        end: End,
+        ports: tuple[int, int],
+        before: int,
+        after: int,
+        now: float,
+        connection: Connection | None = None,
+    ) -> None:
+        """For the views: `end` moved between two states. `connection` can tell more of it, while it lives."""
         if not self._follows(end, ports):
             return
         record = self._ends[end]
+        record.connection = None if after in (CLOSED, TIME_WAIT) else connection
         if not record.path or record.path[-1] != before:
             record.path.append(before)
         record.path.append(after)
@@ -114,22 +86,34 @@ class LadderRecorder:
             arrival.states[end] = after
             record.unshown = None
         else:
-            record.unshown = self._append(_Row(now, states={end: after}))
-            record.latest = record.unshown
+            row = _Row(now, states={end: after}, end=end, timer=record.take_timer(now))
+            record.unshown = record.latest = self._append(row)
 
     def time_wait_ended(self, end: End, ports: tuple[int, int], now: float) -> None:
         """For the views: the TIME_WAIT record of `end` is gone."""
         self.state_changed(end, ports, TIME_WAIT, CLOSED, now)
+
+    def timer_expired(self, end: End, ports: tuple[int, int], timer: int, now: float) -> None:
+        """For the views: one of the timers of `end` is due."""
+        if timer != timers.PACING and self._follows(end, ports):
+            record = self._ends[end]
+            record.expired = timer, now
+            record.arrival = None
 
     def segment_sent(self, end: End, segment: Segment, now: float) -> None:
         """For the views: `end` sent `segment`."""
         if not self._follows(end, (segment.src_port, segment.dst_port)):
             return
         record = self._ends[end]
-        if record.unshown is not None:
-            self._rows.remove(record.unshown)  # the row of this segment shows that state too
+        timer = record.take_timer(now)
+        unshown = record.unshown
+        if unshown is not None and (unshown.states[end] in _BY_CALL or now - unshown.time <= _AT_ONCE):
+            self._rows.remove(unshown)  # the row of this segment shows that state too
+            timer = timer if timer is not None else unshown.timer
         row = self._append_segment(end, segment, now)
         row.sent = now
+        row.timer = timer
+        row.at_sender = record.facts(now)
         row.retransmission = record.note_sent(segment)
         if record.path:
             row.states[end] = record.path[-1]
@@ -142,13 +126,16 @@ class LadderRecorder:
         if not self._follows(end, (segment.dst_port, segment.src_port)):
             return
         record = self._ends[end]
-        for row in reversed(self._in_flight):
-            if row.sender != end and row.segment == segment:
-                self._in_flight.remove(row)
-                break
+        record.expired = None  # what comes now comes of the segment
+        equal = [row for row in self._in_flight if row.end != end and row.segment == segment]
+        if equal:
+            row = min(reversed(equal), key=lambda row: abs(now - row.time - record.flight))
+            self._in_flight.remove(row)
+            record.flight = now - row.time
         else:
-            row = self._append_segment(_PEER[end], segment, now)
+            row = self._append_segment(PEER[end], segment, now)
         row.received = now
+        row.at_receiver = record.facts(now)
         # The state it leads to can stand in its row, unless this end did something between its sending and its arrival.
         if record.latest is None or record.latest.number < row.number:
             record.arrival = record.latest = row
@@ -169,15 +156,15 @@ class LadderRecorder:
 
     def _append_segment(self, sender: End, segment: Segment, now: float) -> _Row:
         record = self._ends[sender]
-        if segment.flags & SYN and record.isn != segment.seq:
-            record.isn = segment.seq
+        if segment.flags & SYN and segment.seq not in record.isns[-1:]:
+            record.isns.append(segment.seq)
             record.snd_max = segment.seq
-        row = _Row(now, sender=sender, segment=segment)
+        row = _Row(now, end=sender, segment=segment)
         if segment.flags & RST and segment.seq == 0:
             row.seq = 0  # it answers a segment without ACK; not a number of its sender's space (RFC 9293 3.10.7.1)
         else:
-            row.seq = _relative(segment.seq, record.isn)
-        row.ack = _relative(segment.ack, self._ends[_PEER[sender]].isn)
+            row.seq = _relative(segment.seq, record.isns)
+        row.ack = _relative(segment.ack, self._ends[PEER[sender]].isns)
         return self._append(row)
 
 
@@ -190,7 +177,11 @@ class _View(Observer):
 
     def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
         ports = (connection.local_port, connection.remote_port)
-        self._recorder.state_changed(self._end, ports, before, after, now)
+        self._recorder.state_changed(self._end, ports, before, after, now, connection)
+
+    def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
+        ports = (connection.local_port, connection.remote_port)
+        self._recorder.timer_expired(self._end, ports, timer, now)
 
     def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
         self._recorder.time_wait_ended(self._end, (local_port, remote_port), now)
@@ -211,18 +202,22 @@ class _Row:
     states: dict[End, int] = field(default_factory=dict)
     note: str | None = None
     segment: Segment | None = None
-    sender: End = "client"
+    end: End = "client"
+    """Whose timer or segment it is."""
+    timer: int | None = None
     seq: int = 0
     ack: int = 0
     sent: float | None = None
     received: float | None = None
     retransmission: bool = False
+    at_sender: Facts = ()
+    at_receiver: Facts = ()
 
     def rung(self) -> Rung:
-        arrow = None
+        arrow = expired = None
         if self.segment is not None:
             arrow = Arrow(
-                sender=self.sender,
+                sender=self.end,
                 flags=self.segment.flags,
                 seq=self.seq,
                 ack=self.ack if self.segment.flags & ACK else None,
@@ -230,8 +225,14 @@ class _Row:
                 sent=self.sent,
                 received=self.received,
                 retransmission=self.retransmission,
+                timer=self.timer,
+                fields=header_fields(self.segment),
+                at_sender=self.at_sender,
+                at_receiver=self.at_receiver,
             )
-        return Rung(self.time, self.states.get("client"), self.states.get("server"), arrow, self.note)
+        elif self.timer is not None:
+            expired = self.end, self.timer
+        return Rung(self.time, self.states.get("client"), self.states.get("server"), arrow, self.note, expired)
 
 
 @dataclass(slots=True)
@@ -239,7 +240,8 @@ class _EndRecord:
     """What the recorder knows of one end."""
 
     path: list[int] = field(default_factory=list)
-    isn: int | None = None
+    isns: list[int] = field(default_factory=list)
+    """Those of its connections, the present one's last."""
     snd_max: int | None = None
     """The end of the sequence space it has sent."""
     latest: _Row | None = None
@@ -247,7 +249,22 @@ class _EndRecord:
     arrival: _Row | None = None
     """The row of the segment that arrived here last, if nothing has happened here since: it may lead to a state."""
     unshown: _Row | None = None
-    """The row of the last state change, if no segment has been sent since: the next one shows that state too."""
+    """The row of the last state change, if no segment has been sent since: the next one shows that state too, if it is
+    of the same occasion."""
+    flight: float = 0.0
+    """For how long the segment that arrived last was under way."""
+    expired: tuple[int, float] | None = None
+    """The timer that expired last, and when, if nothing has happened here since."""
+    connection: Connection | None = None
+    """Until it is over, or in TIME_WAIT."""
+
+    def facts(self, now: float) -> Facts:
+        return () if self.connection is None else connection_facts(self.connection, now)
+
+    def take_timer(self, now: float) -> int | None:
+        """The timer, if one expired just now."""
+        expired, self.expired = self.expired, None
+        return expired[0] if expired is not None and now - expired[1] <= _AT_ONCE else None
 
     def note_sent(self, segment: Segment) -> bool:
         """Whether `segment` repeats sequence space sent before; moves `snd_max` on."""
@@ -260,64 +277,10 @@ class _EndRecord:
         return again
 
 
-def _relative(number: int, isn: int | None) -> int:
-    return number if isn is None else seq.diff(number, isn)
-
-
-_TIME_WIDTH: Final = 9
-_STATE_WIDTH: Final = max(map(len, NAMES))
-
-
-def render_text(rungs: Sequence[Rung], width: int = 100, names: tuple[str, str] = ("client", "server")) -> str:
-    """The ladder as lines of text, `width` columns wide, or wider where a segment's description needs it.
-
-    Times are milliseconds since the first rung. A state is written where it changes. An arrow that ends in `x` is a
-    segment that never arrived; one that begins with `...`, one that arrived without having been sent.
-    """
-    labels = [_label(rung.arrow) for rung in rungs if rung.arrow]
-    frame = _TIME_WIDTH + 2 * _STATE_WIDTH + len("  ") + 2 * len(" |")
-    shaft = max([width - frame, *(len("---  --->") + len(label) for label in labels)])
-    lines = [_line("ms", names[0], " " * shaft, names[1])]
-    left = right = None
-    for rung in rungs:
-        if rung.note is not None:
-            lines.append(f"{'':{_TIME_WIDTH}}  {rung.note}")
-            continue
-        left_text, left = _changed(left, rung.client)
-        right_text, right = _changed(right, rung.server)
-        body = " " * shaft if rung.arrow is None else _shaft(rung.arrow, shaft)
-        lines.append(_line(f"{(rung.time - rungs[0].time) * 1000:.1f}", left_text, body, right_text))
-    return "\n".join(lines) + "\n"
-
-
-def _line(time: str, left: str, body: str, right: str) -> str:
-    return f"{time:>{_TIME_WIDTH}}  {left:<{_STATE_WIDTH}} |{body}| {right}".rstrip()
-
-
-def _changed(shown: int | None, state: int | None) -> tuple[str, int | None]:
-    """What to write for `state` under a column that last showed `shown`, and what the column shows now."""
-    return ("", shown) if state in (None, shown) else (NAMES[state], state)
-
-
-def _label(arrow: Arrow) -> str:
-    numbers = f"seq={arrow.seq}"
-    if arrow.length:
-        numbers += f":{arrow.seq + arrow.length}"
-    if arrow.ack is not None:
-        numbers += f" ack={arrow.ack}"
-    if arrow.length:
-        numbers += f" len={arrow.length}"
-    if arrow.retransmission:
-        numbers += " (retransmission)"
-    return f"{flag_names(arrow.flags)} {numbers}"
-
-
-def _shaft(arrow: Arrow, width: int) -> str:
-    """The arrow between the columns: its description near the sender, its head at the receiver or, lost, an `x`."""
-    label = _label(arrow)
-    tail = "---" if arrow.sent is not None else "..."
-    if arrow.sender == "client":
-        start = f"{tail} {label} "
-        return f"{start:-<{width - 1}}>" if arrow.received is not None else f"{start}--x".ljust(width)
-    start = f" {label} {tail}"
-    return f"<{start:->{width - 1}}" if arrow.received is not None else f"x--{start}".rjust(width)
+def _relative(number: int, isns: list[int]) -> int:
+    """`number`, counted from the nearest of `isns` below it: the old connection may still have something to say
+    when the SYN of a new one was seen."""
+    if not isns:
+        return number
+    distances = [seq.diff(number, isn) for isn in isns]
+    return min((distance for distance in distances if distance >= 0), default=distances[-1])

@@ -1,0 +1,140 @@
+"""`utcp ladder`: the sequence diagram of a connection in a capture."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from utcp.trace.capture_file import Captured
+    from utcp.trace.connections import CapturedConnection
+    from utcp.trace.ladder import Rung
+
+_FORMATS: Final = {
+    ".svg": "svg",
+    ".mmd": "mermaid",
+    ".mermaid": "mermaid",
+    ".html": "html",
+    ".htm": "html",
+    ".txt": "text",
+}
+
+
+@click.command
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", metavar="OUT", type=click.Path(path_type=Path), help="Write to this file.  [default: stdout]"
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "svg", "mermaid", "html"]),
+    help="What to draw.  [default: as OUT is called (.txt, .svg, .mmd, .html), else text]",
+)
+@click.option(
+    "--connection", metavar="N", type=click.IntRange(1), default=1, show_default=True, help="Which, as --list counts."
+)
+@click.option("--list", "listing", is_flag=True, help="List the connections instead.")
+@click.option("--title", default="", help="A heading for the drawing.")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(0),
+    default=500,
+    show_default=True,
+    help="Of a longer ladder show only so many rows of its beginning and its end; 0: all.",
+)
+def command(
+    files: tuple[Path, ...],
+    output: Path | None,
+    form: str | None,
+    connection: int,
+    listing: bool,
+    title: str,
+    limit: int,
+) -> None:
+    """The sequence diagram of a connection in a capture: FILE is pcapng or pcap, by utcp, tcpdump or Wireshark.
+
+    Both ends' states, segments lost (crossed out), sent again, doubled or late, and the timers behind them, as far as
+    the capture tells: one that utcp wrote tells most. With two FILEs, captured at the two ends, losses and the time on
+    the way show too.
+
+    The HTML page goes through the ladder step by step, and needs no server.
+    """
+    if len(files) > 2:
+        raise click.UsageError(f"a connection has two ends: give one FILE, or one of each end, not {len(files)}")
+    form = form or _form(output)
+
+    from utcp.trace.ladder.from_capture import find_connections, rungs_from_capture, shortened
+
+    captures = [_read(path) for path in files]
+    found = find_connections(captures)
+    if not found:
+        raise click.ClickException(f"no TCP in {' and '.join(map(str, files))}")
+    if listing:
+        _write(output, "".join(f"{_described(one)}\n" for one in found))
+        return
+    if connection > len(found):
+        held = "is only one" if len(found) == 1 else f"are only {len(found)}"
+        raise click.ClickException(f"no connection {connection}: there {held} (see --list)")
+    chosen = found[connection - 1]
+    rungs = rungs_from_capture(captures, chosen)
+    _write(output, _draw(form, shortened(rungs, limit) if limit else rungs, title, chosen))
+
+
+def _form(output: Path | None) -> str:
+    if output is None:
+        return "text"
+    form = _FORMATS.get(output.suffix.lower())
+    if form is None:
+        raise click.UsageError(f"what to write into {output} its name does not say: end it in .svg, or use --format")
+    return form
+
+
+def _read(path: Path) -> Sequence[Captured]:
+    from utcp.trace.capture_file import CaptureError, read_capture
+
+    try:
+        return read_capture(path)
+    except CaptureError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror or error}") from None
+
+
+def _write(output: Path | None, text: str) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{output}: {error.strerror or error}") from None
+
+
+def _draw(form: str, rungs: Sequence[Rung], title: str, connection: CapturedConnection) -> str:
+    from utcp.trace.ladder import render_html, render_mermaid, render_svg, render_text
+
+    names = (f"client {connection.client}", f"server {connection.server}")
+    if form == "svg":
+        return render_svg(rungs, title=title, names=names)
+    if form == "mermaid":
+        return render_mermaid(rungs, title=title, names=names)
+    if form == "html":
+        return render_html(rungs, title=title or "A TCP connection", names=names)
+    heading = f"{title}\n" if title else ""
+    width = shutil.get_terminal_size((100, 24)).columns
+    return f"{heading}{' - '.join(names)}\n\n{render_text(rungs, width)}"
+
+
+def _described(connection: CapturedConnection) -> str:
+    octets = [connection.octets.get(end, 0) for end in (connection.client, connection.server)]
+    return (
+        f"{connection.number:>4}  {connection.client} - {connection.server}  {connection.segments} segments,"
+        f" {octets[0]} octets there, {octets[1]} back"
+    )

@@ -1,0 +1,98 @@
+"""`utcp plot`: what a capture shows of a connection, drawn over time."""
+
+from pathlib import Path
+
+import click
+
+from utcp.cli.options import PORT
+
+
+@click.command
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="What to write: .svg, .png or .pdf.  [default: FILE with .svg for its suffix]",
+)
+@click.option(
+    "--what",
+    type=click.Choice(["sequence", "cwnd", "rtt", "all"]),
+    default="all",
+    show_default=True,
+    help="Sequence numbers, windows, round-trip times, or one above the other.",
+)
+@click.option(
+    "--connection",
+    "number",
+    type=click.IntRange(min=1),
+    help="Which one, in the order in which they began.  [default: that with most data]",
+)
+@click.option(
+    "--direction",
+    type=click.Choice(["client", "server"]),
+    help="Whose data to show, the client's (who opened the connection) or the server's.  [default: who sent more]",
+)
+@click.option(
+    "--udp-port",
+    "udp_ports",
+    type=PORT,
+    multiple=True,
+    help="UDP port whose datagrams are utcp's; may be repeated.  [default: those that look like it]",
+)
+def command(
+    file: Path,
+    output: Path | None,
+    what: str,
+    number: int | None,
+    direction: str | None,
+    udp_ports: tuple[int, ...],
+) -> None:
+    """Draw a connection in FILE over time.
+
+    FILE is a capture, pcapng or pcap, by utcp or by others (tcpdump, Wireshark), of utcp or of the kernel's TCP. Above:
+    when which octets were sent, sent again, lost and acknowledged. Below: congestion window and round-trip times; the
+    windows are known where utcp has written the capture.
+    """
+    from utcp.trace.capture_file import CaptureError
+    from utcp.trace.figure import FORMATS, missing
+    from utcp.trace.plot import PANELS, save_plot
+    from utcp.trace.series import series_of, survey
+
+    target = output if output is not None else file.with_suffix(".svg")
+    if target.suffix.removeprefix(".").lower() not in FORMATS:
+        raise click.BadParameter(f"{target} must end in .{', .'.join(FORMATS)}", param_hint="-o")
+    if target == file:
+        raise click.UsageError(f"{file} would be overwritten: name another file with -o")
+    reason = missing()
+    if reason is not None:
+        raise click.ClickException(reason)
+    ports = set(udp_ports) or None
+    try:
+        found = survey(file, udp_ports=ports)
+        if not found:
+            raise click.ClickException(f"{file}: there is no TCP in it{'' if ports is None else ' on these UDP ports'}")
+        if number is None:
+            connection = max(found, key=lambda each: (sum(each.octets.values()), -each.number))
+        elif number > len(found):
+            raise click.ClickException(f"{file}: there is no connection {number}: it has {len(found)}")
+        else:
+            connection = found[number - 1]
+        sides = {"client": connection.client, "server": connection.server}
+        if direction is None:
+            said = {side: connection.octets.get(end, 0) for side, end in sides.items()}
+            direction = "server" if said["server"] > said["client"] else "client"
+        series = series_of(file, connection, sides[direction], udp_ports=ports)
+    except CaptureError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{file}: {error.strerror or error}") from None
+    peer = "server" if direction == "client" else "client"
+    title = f"From the {direction} {series.sender} to the {peer} {series.receiver}"
+    try:
+        save_plot(series, target, PANELS if what == "all" else (what,), title)
+    except OSError as error:
+        raise click.ClickException(f"{target}: {error.strerror or error}") from None
+    if len(found) > 1:
+        click.echo(f"connection {connection.number} of {len(found)}: {title[0].lower()}{title[1:]}", err=True)
+    click.echo(target)

@@ -1,0 +1,226 @@
+"""The TCP segment in a captured packet, behind the headers of its link, of IP and, where utcp wrote it, of UDP.
+
+What is no TCP, a fragment, damaged, or cut off before the end of the TCP header has none.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Set as AbstractSet
+from struct import Struct
+from typing import Final, NamedTuple, TypeAlias
+
+from utcp.wire import ACK, FIN, HEADER_LENGTH, RST, SYN, URG, MalformedSegment, Segment, decode
+from utcp.wire.checksum import PROTOCOL as TCP
+
+Address: TypeAlias = tuple[str, int]
+
+_NULL: Final = 0
+_LOOP: Final = 108
+_ETHERNET: Final = 1
+_LINUX_SLL: Final = 113
+_LINUX_SLL2: Final = 276
+_RAW: Final = (101, 228, 229, 12, 14)
+"""LINKTYPE_RAW, LINKTYPE_IPV4, LINKTYPE_IPV6, and the numbers that some systems write for the first."""
+
+LINK_TYPES: Final = frozenset((_NULL, _LOOP, _ETHERNET, _LINUX_SLL, _LINUX_SLL2, *_RAW))
+"""Those known here, as https://www.tcpdump.org/linktypes.html numbers them."""
+
+_IPV4_ETHERTYPE: Final = 0x0800
+_IPV6_ETHERTYPE: Final = 0x86DD
+_VLAN_ETHERTYPES: Final = (0x8100, 0x88A8, 0x9100)
+
+_UDP: Final = 17
+_AUTHENTICATION: Final = 51
+_EXTENSIONS: Final = (0, 43, 60, 135)
+"""IPv6: hop-by-hop options, routing, destination options, mobility: each tells its length in units of 8 octets."""
+
+# Version and header length, TOS, total length, identification, flags and offset, TTL, protocol, checksum, addresses.
+_IPV4: Final = Struct("!BBHHHBBH4s4s")
+_FRAGMENT: Final = 0x3FFF
+# Version, traffic class and flow label; payload length, next header, hop limit, addresses.
+_IPV6: Final = Struct("!IHBB16s16s")
+_UDP_HEADER: Final = Struct("!HHHH")
+_ETHERTYPE: Final = Struct("!H")
+
+
+class Found(NamedTuple):
+    """A segment, and between whom it went: IP hosts and the ports of UDP if it came in UDP, else its own."""
+
+    source: Address
+    destination: Address
+    segment: Segment
+    udp: bool
+
+
+class _Datagram(NamedTuple):
+    """What an IP packet carries: `octets` of `length`, the rest of which was not captured."""
+
+    source: str
+    destination: str
+    ecn: int
+    protocol: int
+    octets: bytes
+    length: int
+
+
+def dissect(link_type: int, packet: bytes, length: int, udp_ports: AbstractSet[int] | None) -> list[Found]:
+    """The segments in `packet`, the first octets of `length`: none, one, or those of a train that was captured before
+    the network card cut it into datagrams. `udp_ports`: see iter_capture."""
+    start = _network_layer(link_type, packet)
+    if start is None or start >= len(packet):
+        return []
+    version = packet[start] >> 4
+    if version == 4:
+        datagram = _ipv4(packet[start:], length - start)
+    elif version == 6:
+        datagram = _ipv6(packet[start:], length - start)
+    else:
+        return []
+    if datagram is None:
+        return []
+    if datagram.protocol == _UDP:
+        return _in_udp(datagram, udp_ports)
+    if datagram.protocol != TCP:
+        return []
+    segment = _segment(datagram.octets, datagram.length)
+    if segment is None:
+        return []
+    return [_found(datagram, segment, segment.src_port, segment.dst_port)]
+
+
+def _in_udp(datagram: _Datagram, udp_ports: AbstractSet[int] | None) -> list[Found]:
+    if len(datagram.octets) < _UDP_HEADER.size:
+        return []
+    source, destination, size, _ = _UDP_HEADER.unpack_from(datagram.octets)
+    size = min(size, datagram.length) - _UDP_HEADER.size
+    payload = datagram.octets[_UDP_HEADER.size :][: max(0, size)]
+    if udp_ports is None:
+        if not is_plausible(payload):
+            return []
+    elif udp_ports.isdisjoint((source, destination)):
+        return []
+    step = _step(payload) if len(payload) == size else size
+    parts = [payload[at : at + step] for at in range(0, len(payload), step)] if step < size else [payload]
+    segments = [_segment(part, max(size, 0) if len(parts) == 1 else len(part)) for part in parts]
+    return [_found(datagram, segment, source, destination) for segment in segments if segment is not None]
+
+
+def _found(datagram: _Datagram, segment: Segment, source: int, destination: int) -> Found:
+    segment.ecn = datagram.ecn
+    sender, receiver = (datagram.source, source), (datagram.destination, destination)
+    return Found(sender, receiver, segment, datagram.protocol == _UDP)
+
+
+def _step(payload: bytes) -> int:
+    """Of a train (`utcp.wire.train`), the octets that each segment but the last takes; all of them if it is none.
+
+    Nothing outside the payload tells that it is one. A second segment is looked for that continues the first: the same
+    ports and length of header, and the next sequence number; or, behind a first one without text, anything. Those
+    behind it at the same distance must look like segments, too.
+    """
+    if not is_plausible(payload):
+        return len(payload)
+    header = payload[12] >> 2
+    if header >= HEADER_LENGTH and _all_plausible(payload, header):
+        return header
+    first = int.from_bytes(payload[4:8], "big")
+    at = payload.find(payload[:4], header)
+    while at >= 0:
+        expected = (first + at - header) % 2**32
+        continues = payload[at + 4 : at + 8] == expected.to_bytes(4, "big")
+        if continues and _all_plausible(payload, at) and payload[at + 12] == payload[12]:
+            return at
+        at = payload.find(payload[:4], at + 1)
+    return len(payload)
+
+
+def _all_plausible(payload: bytes, step: int) -> bool:
+    return all(is_plausible(payload[at : at + HEADER_LENGTH]) for at in range(step, len(payload), step))
+
+
+def is_plausible(payload: bytes) -> bool:
+    """Whether what a UDP datagram carries looks like a segment that utcp wrote, as far as its fixed header tells.
+
+    Its checksum is 0 (UDP's own covers it), its reserved bits too, and its urgent pointer without URG. It has ports.
+    Its flags are such as a TCP sends: ACK, or SYN alone, or RST alone; never two of SYN, FIN and RST. Of random octets
+    about one datagram in ten million looks like that.
+    """
+    if len(payload) < HEADER_LENGTH:
+        return False
+    offset_and_reserved, flags = payload[12], payload[13]
+    kind = flags & (SYN | FIN | RST)
+    return (
+        offset_and_reserved & 0x0F == 0
+        and payload[16:18] == b"\0\0"
+        and (flags & URG != 0 or payload[18:20] == b"\0\0")
+        and payload[0:2] != b"\0\0"
+        and payload[2:4] != b"\0\0"
+        and kind in (0, SYN, FIN, RST)
+        and (flags & ACK != 0 or kind in (SYN, RST))
+    )
+
+
+def _segment(octets: bytes, length: int) -> Segment | None:
+    """The segment of `length` octets that begins with `octets`. What is missing of its payload becomes zeros."""
+    if len(octets) < HEADER_LENGTH or len(octets) < octets[12] >> 2:
+        return None
+    try:
+        return decode(octets + bytes(length - len(octets)))
+    except MalformedSegment:
+        return None
+
+
+def _network_layer(link_type: int, packet: bytes) -> int | None:
+    """Where the IP header begins; None: the frame carries something else."""
+    if link_type in _RAW:
+        return 0
+    if link_type in (_NULL, _LOOP):
+        return 4  # an address family, whose number and byte order depend on the system: IP's own version is enough
+    if link_type == _LINUX_SLL:
+        at, start = 14, 16
+    elif link_type == _LINUX_SLL2:
+        at, start = 0, 20
+    else:
+        at, start = 12, 14
+    while start <= len(packet):
+        (kind,) = _ETHERTYPE.unpack_from(packet, at)
+        if kind in (_IPV4_ETHERTYPE, _IPV6_ETHERTYPE):
+            return start
+        if kind not in _VLAN_ETHERTYPES:
+            return None
+        at, start = start + 2, start + 4
+    return None
+
+
+def _ipv4(packet: bytes, available: int) -> _Datagram | None:
+    """`available`: the octets that the frame had behind the link's header."""
+    if len(packet) < _IPV4.size:
+        return None
+    first, tos, total, _, fragment, _, protocol, _, source, destination = _IPV4.unpack_from(packet)
+    start = (first & 0x0F) * 4
+    # A packet that a network card is to cut up (TSO) has a total length of 0.
+    end = total or min(available, 0xFFFF)
+    if start < _IPV4.size or end < start or end > available or fragment & _FRAGMENT:
+        return None
+    hosts = socket.inet_ntop(socket.AF_INET, source), socket.inet_ntop(socket.AF_INET, destination)
+    return _Datagram(*hosts, tos & 3, protocol, packet[start:end], end - start)
+
+
+def _ipv6(packet: bytes, available: int) -> _Datagram | None:
+    if len(packet) < _IPV6.size:
+        return None
+    first, size, protocol, _, source, destination = _IPV6.unpack_from(packet)
+    start = _IPV6.size
+    end = start + (size or min(available - start, 0xFFFF))
+    if end > available:
+        return None
+    while protocol in _EXTENSIONS or protocol == _AUTHENTICATION:
+        if start + 2 > min(len(packet), end):
+            return None
+        unit, extra = (4, 2) if protocol == _AUTHENTICATION else (8, 1)
+        protocol, start = packet[start], start + unit * (packet[start + 1] + extra)
+    if start > end:
+        return None
+    hosts = socket.inet_ntop(socket.AF_INET6, source), socket.inet_ntop(socket.AF_INET6, destination)
+    return _Datagram(*hosts, first >> 20 & 3, protocol, packet[start:end], end - start)

@@ -1,0 +1,54 @@
+"""What all pictures by matplotlib have in common: its being there, their look, and files that come out the same twice.
+
+matplotlib belongs to the `plot` extra and is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from matplotlib.figure import Figure
+
+BLUE: Final = "#1b6ca8"
+GREY: Final = "#8a8a8a"
+ORANGE: Final = "#d9822b"
+PURPLE: Final = "#7a4f9a"
+GREEN: Final = "#3a8f5a"
+RED: Final = "#c0392b"
+
+FORMATS: Final = ("svg", "png", "pdf")
+_METADATA: Final[dict[str, dict[str, None]]] = {
+    "svg": {"Date": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+}
+_DPI: Final = 120
+
+
+def missing() -> str | None:
+    """Why nothing can be drawn, and what to do about it; None when it can."""
+    if find_spec("matplotlib"):
+        return None
+    return "matplotlib, which draws the plots, is not installed: pip install 'aioutcp[plot]'"
+
+
+def style(salt: str) -> AbstractContextManager[Any]:
+    """Draw and save in it. `salt`: what the names in an SVG are made from, so that they are the same each time."""
+    import matplotlib as mpl  # not installed without an extra
+
+    return mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.size": 8})
+
+
+def save(figure: Figure, file: str | PathLike[str], form: str = "") -> None:
+    """Write it as `form`, one of FORMATS, or as the suffix of `file` says; without a date. Raises OSError, and
+    ValueError for another suffix."""
+    form = form or Path(file).suffix.removeprefix(".").lower()
+    if form not in FORMATS:
+        raise ValueError(f"{file}: the name of a plot ends in .{', .'.join(FORMATS)}")
+    figure.savefig(file, format=form, metadata=_METADATA[form], dpi=_DPI)

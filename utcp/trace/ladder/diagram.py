@@ -1,0 +1,80 @@
+"""The state diagram of RFC 9293 (figure 5), small, with a place for each end: for pages that step through a ladder."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from utcp.tcp.state import (
+    CLOSE_WAIT,
+    CLOSED,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    LISTEN,
+    NAMES,
+    SYN_RCVD,
+    SYN_SENT,
+    TIME_WAIT,
+    TRANSITIONS,
+)
+
+_WIDTH: Final = 88
+_HEIGHT: Final = 22
+
+_PLACES: Final = {
+    CLOSED: (165, 16),
+    LISTEN: (75, 62),
+    SYN_SENT: (255, 62),
+    SYN_RCVD: (75, 108),
+    ESTABLISHED: (200, 154),
+    FIN_WAIT_1: (104, 200),
+    CLOSE_WAIT: (276, 200),
+    FIN_WAIT_2: (48, 246),
+    CLOSING: (160, 246),
+    LAST_ACK: (276, 246),
+    TIME_WAIT: (104, 292),
+}
+_END: Final = (276, 292)
+"""CLOSED stands twice, as in the RFC: where a connection begins and where it ends."""
+_ENDING: Final = (LAST_ACK, TIME_WAIT)
+
+
+def state_diagram() -> str:
+    """The diagram as an SVG element. Nodes are of the class `node-N`, edges of `edge-N-M`, N and M being states.
+
+    What leads to CLOSED by force, which nearly every state has, is left out, as the RFC does.
+    """
+    parts = ['<svg class="states" viewBox="-6 0 336 308" role="img" aria-label="The states of a TCP connection">']
+    for transition in TRANSITIONS:
+        before, after = transition.before, transition.after
+        if after != CLOSED or before in _ENDING:
+            target = _END if after == CLOSED else _PLACES[after]
+            parts.append(f'<path class="edge edge-{before}-{after}" d="{_edge(_PLACES[before], target)}"/>')
+    for state, place in [*_PLACES.items(), (CLOSED, _END)]:
+        x, y = place[0] - _WIDTH // 2, place[1] - _HEIGHT // 2
+        parts.append(
+            f'<g class="node node-{state}"><rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="4"/>'
+            f'<text x="{place[0]}" y="{place[1] + 3.5}">{NAMES[state]}</text>'
+            f'<g class="client"><circle cx="{x}" cy="{y + 3}" r="7.5"/><text x="{x}" y="{y + 6.5}">C</text></g>'
+            f'<g class="server"><circle cx="{x + _WIDTH}" cy="{y + 3}" r="7.5"/>'
+            f'<text x="{x + _WIDTH}" y="{y + 6.5}">S</text></g></g>'
+        )
+    parts.append("</svg>")
+    return "\n".join(parts)
+
+
+def _edge(start: tuple[int, int], stop: tuple[int, int]) -> str:
+    """From the border of one box to that of the other, with a head."""
+    dx, dy = stop[0] - start[0], stop[1] - start[1]
+    length = (dx * dx + dy * dy) ** 0.5
+    across = min(_WIDTH / 2 / abs(dx) if dx else 1.0, _HEIGHT / 2 / abs(dy) if dy else 1.0)
+    x1, y1 = start[0] + dx * across, start[1] + dy * across
+    x2, y2 = stop[0] - dx * across, stop[1] - dy * across
+    ux, uy = dx / length, dy / length
+    back_x, back_y = x2 - 6 * ux, y2 - 6 * uy
+    return (
+        f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"
+        f"M{back_x + 3 * uy:.1f} {back_y - 3 * ux:.1f}L{x2:.1f} {y2:.1f}L{back_x - 3 * uy:.1f} {back_y + 3 * ux:.1f}"
+    )

@@ -1,0 +1,139 @@
+"""What a rung shows, in sentences and tables: what pages that step through a ladder say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypedDict
+
+from utcp.tcp import timers
+from utcp.tcp.state import CLOSED, NAMES, TIME_WAIT, TRANSITIONS
+from utcp.trace.ladder.rungs import ENDS, PEER, Arrow, End, Facts, Rung, duration, stays_in_time_wait
+from utcp.trace.ladder.words import is_late
+from utcp.wire import flag_names
+
+MEANING: Final = {
+    timers.RETRANSMIT: "the oldest octet in flight was not acknowledged in time (RFC 6298)",
+    timers.PERSIST: "the peer's window is closed, and a probe asks whether it has opened (RFC 9293 3.8.6.1)",
+    timers.DELAYED_ACK: "the ACK has waited for something to travel with, and nothing came (RFC 9293 3.8.6.3)",
+    timers.KEEPALIVE: "nothing was heard of the peer for long (RFC 9293 3.8.4)",
+    timers.FIN_WAIT_2: "the peer did not close its side in time",
+    timers.USER_TIMEOUT: "what was sent was not acknowledged for as long as the user allows (RFC 9293 3.8.3)",
+    timers.LINGER: "the connection lingered for as long as its user allows, and is not done",
+    timers.PROBE: "no ACK came for the end of a flight; its probe goes before the retransmission timeout (RFC 8985 7)",
+    timers.REORDER: "what was overtaken did not come, and is taken for lost (RFC 8985 6)",
+    timers.PACING: "the next segments may leave",
+}
+
+
+class EndNow(TypedDict):
+    """An end at a step: its state (None: unknown), the transition that led to it here, what else is known of it and
+    since which step (counted from 1)."""
+
+    state: int | None
+    edge: str | None
+    facts: Facts
+    known: int
+
+
+class Step(TypedDict):
+    """One rung, explained. `fields` are the segment's."""
+
+    heading: str
+    said: list[str]
+    fields: list[tuple[str, str]]
+    client: EndNow
+    server: EndNow
+
+
+def explain(rungs: Sequence[Rung], names: tuple[str, str]) -> list[Step]:
+    """A step for each rung."""
+    called: dict[End, str] = dict(zip(ENDS, names, strict=True))
+    steps: list[Step] = []
+    ends: dict[End, EndNow] = {end: {"state": None, "edge": None, "facts": (), "known": 0} for end in ENDS}
+    stays = {(stay.last, stay.end): stay for stay in stays_in_time_wait(rungs)}
+    for index, rung in enumerate(rungs):
+        arrow = rung.arrow
+        said: list[str] = []
+        moved: list[str] = []
+        for end in ENDS:
+            facts = () if arrow is None else arrow.at_sender if arrow.sender == end else arrow.at_receiver
+            before, after = ends[end]["state"], rung.state(end)
+            now: EndNow = {**ends[end], "edge": None}
+            ends[end] = now
+            if facts:
+                now["facts"], now["known"] = facts, index + 1
+            if after is not None and after != before:
+                now["state"], now["edge"] = after, None if before is None else f"{before}-{after}"
+                if after in (CLOSED, TIME_WAIT):
+                    now["facts"], now["known"] = (), 0
+                moved.append(_transition(called[end], before, after))
+                if (index, end) in stays:
+                    stay = stays[index, end]
+                    moved.append(f"It was in TIME_WAIT for {duration(stay.ended - stay.began)}.")
+        if arrow is not None:
+            said += _fate(arrow, called, is_late(rungs, index))
+        if rung.expired is not None:
+            end, timer = rung.expired
+            said.append(_expiry(called[end], timer))
+        if rung.note is not None:
+            said.append(rung.note)
+        steps.append(
+            {
+                "heading": _heading(index, rung, called),
+                "said": said + moved,
+                "fields": [] if arrow is None else _fields(arrow),
+                "client": ends["client"],
+                "server": ends["server"],
+            }
+        )
+    return steps
+
+
+def _heading(index: int, rung: Rung, called: dict[End, str]) -> str:
+    arrow = rung.arrow
+    if arrow is not None:
+        return f"{called[arrow.sender]} → {called[PEER[arrow.sender]]}: {flag_names(arrow.flags)}"
+    if rung.note is not None:
+        return "Note"
+    return "A state changes" if index else "The beginning"
+
+
+def _fate(arrow: Arrow, called: dict[End, str], late: bool) -> list[str]:
+    said = []
+    if arrow.timer is not None:
+        said.append(_expiry(called[arrow.sender], arrow.timer))
+    if arrow.retransmission:
+        said.append("It repeats what was sent before: a retransmission.")
+    if arrow.received is None:
+        said.append("It is lost on the way.")
+    elif arrow.sent is None:
+        said.append("It arrives without having been sent: a duplicate that the network made, or something older.")
+    elif arrow.received > arrow.sent:
+        said.append(f"It arrives {duration(arrow.received - arrow.sent)} later.")
+    if late:
+        said.append("Something that was sent later has arrived before it.")
+    return said
+
+
+def _expiry(name: str, timer: int) -> str:
+    return f"A timer of the {name} has expired, {timers.NAMES[timer]}: {MEANING[timer]}."
+
+
+def _transition(name: str, before: int | None, after: int) -> str:
+    if before is None:
+        return f"The {name} is in {NAMES[after]}."
+    said = f"The {name} goes from {NAMES[before]} to {NAMES[after]}"
+    for transition in TRANSITIONS:
+        if (transition.before, transition.after) == (before, after):
+            return f"{said}: {transition.event} ({transition.source})."
+    return f"{said}."
+
+
+def _fields(arrow: Arrow) -> list[tuple[str, str]]:
+    fields = [("control bits", flag_names(arrow.flags))]
+    span = f" to {arrow.seq + arrow.length - 1}" if arrow.length > 1 else ""
+    fields.append(("SEQ", f"{arrow.seq}{span}"))
+    if arrow.ack is not None:
+        fields.append(("ACK", str(arrow.ack)))
+    fields.append(("octets of data", str(arrow.length)))
+    return [*fields, *arrow.fields]

@@ -1,0 +1,308 @@
+"""Ladders from captures: of one end or of both, of utcp, of a simulated network, or of the kernel's TCP.
+
+    client, server = read_capture("client.pcapng"), read_capture("server.pcapng")
+    found = find_connections([client, server])
+    print(render_text(rungs_from_capture([client, server], found[0])))
+
+What a capture does not tell is not made up. Of a capture of one end, or made on the way, nobody knows for how long
+segments were under way: their arrows are level; and none is lost, unless a comment says so. Captures of both ends show
+both. States come from utcp's comments (`utcp.trace.annotation`), and otherwise from what segments prove.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from utcp.tcp import timers
+from utcp.tcp.state import CLOSED, NAMES, SYN_SENT
+from utcp.trace.annotation import Comment, parse_comment
+from utcp.trace.capture_file import Captured
+from utcp.trace.connections import CapturedConnection, Connections, ends_of
+from utcp.trace.ladder.facts import comment_facts, header_fields
+from utcp.trace.ladder.inference import Machine, Numbers
+from utcp.trace.ladder.rungs import ENDS, PEER, Arrow, End, Rung
+from utcp.trace.ladder.sightings import Flight, Sighting, Where, clock_offset, flights, vantage
+from utcp.wire import ACK, FIN, RST, SYN
+
+_STATES: Final = {name: state for state, name in enumerate(NAMES)}
+_TIMERS: Final = {name: timer for timer, name in enumerate(timers.NAMES) if timer != timers.PACING}
+
+_WHERE: Final[dict[str, Where]] = {"out": "sender", "in": "receiver"}
+
+_REORDERED: Final = 0.003
+"""Seconds by which the network may delay a segment more than those behind it; what comes later has been sent again.
+(Wireshark's analysis takes the same.)"""
+
+
+def find_connections(captures: Iterable[Sequence[Captured]]) -> list[CapturedConnection]:
+    """The connections in captures of one or both ends, numbered from 1 by when their first segments were seen."""
+    connections = Connections()
+    for _, captured in _in_order(captures):
+        connections.of(captured)
+    return connections.found
+
+
+def rungs_from_capture(captures: Iterable[Sequence[Captured]], connection: CapturedConnection) -> list[Rung]:
+    """The ladder of one connection. `captures` are those in which `find_connections` found it: one, or one of each end.
+
+    Times are in seconds since its first segment. Two captures whose clocks differ so much that segments would arrive
+    before they were sent are brought together by taking both directions for equally long.
+    """
+    views = _views(captures, connection)
+    if not views:
+        return []
+    told = [any(sighting.where != "way" for sighting in view) for view in views]
+    if len(views) == 2 and not any(told):
+        # Nobody says where they were captured: the order in which the segments came by does.
+        end = vantage(views[0], views[1])
+        if end is not None:
+            for view, at in ((views[0], end), (views[1], PEER[end])):
+                for sighting in view:
+                    sighting.where = "sender" if sighting.sender == at else "receiver"
+    if len(views) == 2:
+        offset = clock_offset(views[0], views[1])
+        for sighting in views[1]:
+            sighting.time += offset
+    seen = flights(sighting for view in views for sighting in view)
+    return _Assembly(seen).rungs()
+
+
+def _in_order(captures: Iterable[Sequence[Captured]]) -> list[tuple[int, Captured]]:
+    """What was captured, in order of time, each with the number of its capture."""
+    both = [(number, captured) for number, capture in enumerate(captures) for captured in capture]
+    return sorted(both, key=lambda one: one[1].time_ns)
+
+
+def _views(captures: Iterable[Sequence[Captured]], wanted: CapturedConnection) -> list[list[Sighting]]:
+    """What each capture saw of the connection; those that saw nothing are left out."""
+    connections = Connections()
+    views: dict[int, list[Sighting]] = {}
+    for order, (number, captured) in enumerate(_in_order(captures)):
+        if connections.of(captured).number == wanted.number:
+            comment, remarks = _comments(captured.comment)
+            sender: End = "client" if ends_of(captured)[0] == wanted.client else "server"
+            time = (captured.time_ns - wanted.began_ns) / 1e9
+            where = _WHERE.get(comment.get("direction", ""), "way")
+            views.setdefault(number, []).append(
+                Sighting(time, order, sender, captured.segment, where, comment, remarks)
+            )
+    return [view for _, view in sorted(views.items())]
+
+
+def _comments(text: str) -> tuple[Comment, tuple[str, ...]]:
+    """What utcp says of a packet, and what others say."""
+    comment: Comment = {}
+    remarks = []
+    for line in text.splitlines():
+        found = parse_comment(line)
+        comment.update(found)
+        if not found and line.strip():
+            remarks.append("".join(character if character.isprintable() else " " for character in line.strip()))
+    return comment, tuple(remarks)
+
+
+@dataclass(slots=True)
+class _End:
+    """What is known of one end while its segments are gone through."""
+
+    numbers: Numbers = field(default_factory=Numbers)
+    machine: Machine = field(default_factory=Machine)
+    shown: int | None = None
+    sent_until: int | None = None
+    """The end of the sequence space that it has sent, as far as seen."""
+    newest: tuple[float, int | None] = (0.0, None)
+    """When that was sent, and with which TSval."""
+
+
+class _Assembly:
+    """Goes through the segments in order of what happened at each end, and makes rungs of them."""
+
+    def __init__(self, seen: Sequence[Flight]) -> None:
+        self._seen = seen
+        self._ends: dict[End, _End] = {end: _End() for end in ENDS}
+        self._arrows: list[Arrow] = []
+        self._states: list[dict[End, int]] = [{} for _ in seen]
+        self._apart: list[tuple[float, int, Rung]] = []
+        """Rungs that are no segments: when, before which segment."""
+        self._first: dict[End, int] = {}
+        self._latest: dict[End, dict[int, int]] = {end: {} for end in ENDS}
+        """By end and control bit, SYN or FIN: its last segment with it."""
+        for index, flight in enumerate(seen):
+            for bit in (SYN, FIN):
+                if flight.segment.flags & bit:
+                    self._latest[flight.sender][bit] = index
+        self._resent: set[int] = set()
+
+    def rungs(self) -> list[Rung]:
+        self._number()
+        self._resent = self._repeated_later()
+        self._follow()
+        rungs = [
+            (flight.place[0], index, 1, Rung(flight.place[0], states.get("client"), states.get("server"), arrow))
+            for index, (flight, states, arrow) in enumerate(zip(self._seen, self._states, self._arrows, strict=True))
+        ]
+        rungs += [(time, index, 0, rung) for time, index, rung in self._apart]
+        rungs.sort(key=lambda row: row[:3])
+        found = [rung for _, _, _, rung in rungs]
+        if self._first:
+            found.insert(0, Rung(found[0].time, self._first.get("client"), self._first.get("server")))
+        return found
+
+    # ------------------------------------------------------------------ numbers
+
+    def _number(self) -> None:
+        """Relative numbers, retransmissions; a row for what people have remarked."""
+        for index, flight in enumerate(self._seen):
+            segment, end, peer = flight.segment, self._ends[flight.sender], self._ends[PEER[flight.sender]]
+            if segment.flags & SYN:
+                if not end.numbers.known:
+                    end.numbers.begin(segment.seq)
+                if segment.flags & ACK and not peer.numbers.known:
+                    peer.numbers.begin(segment.ack - 1)
+            # The RST that answers a segment without ACK has 0, which is none of its sender's (RFC 9293 3.10.7.1).
+            unnumbered = segment.flags & RST and segment.seq == 0
+            number = 0 if unnumbered else end.numbers.relative(segment.seq)
+            ack = peer.numbers.relative(segment.ack) if segment.flags & ACK else None
+            timer = _TIMERS.get(flight.at_sender.get("timer", ""))
+            again = self._is_repeated(end, flight, number) if flight.sent is not None else False
+            self._arrows.append(
+                Arrow(
+                    sender=flight.sender,
+                    flags=segment.flags,
+                    seq=number,
+                    ack=ack,
+                    length=len(segment.payload),
+                    sent=flight.sent,
+                    received=flight.received,
+                    retransmission=again or bool(flight.at_sender.get("retransmission")),
+                    timer=timer,
+                    fields=header_fields(segment),
+                    at_sender=comment_facts(flight.at_sender),
+                    at_receiver=comment_facts(flight.at_receiver),
+                )
+            )
+            for remark in flight.remarks:
+                self._apart.append((flight.place[0], index, Rung(flight.place[0], note=remark)))
+
+    def _is_repeated(self, end: _End, flight: Flight, number: int) -> bool:
+        """Whether some of its sequence space had been sent before."""
+        segment = flight.segment
+        if not segment.length:
+            return False
+        until, (latest, latest_ts) = end.sent_until, end.newest
+        if until is None or number + segment.length > until:
+            end.sent_until = number + segment.length
+            end.newest = flight.place[0], segment.ts_val
+        if until is None or number >= until:
+            return False
+        if flight.sent == flight.received and "direction" not in flight.at_sender:
+            # Seen on its way, or where it arrived: it may have been overtaken.
+            if segment.ts_val is not None and latest_ts is not None and segment.ts_val != latest_ts:
+                return (segment.ts_val - latest_ts) & 0xFFFFFFFF < 1 << 31
+            return flight.place[0] - latest > _REORDERED
+        return True
+
+    def _repeated_later(self) -> set[int]:
+        """The segments of which some was sent again later."""
+        found = set()
+        again: dict[End, list[int]] = {end: [] for end in ENDS}  # where later retransmissions begin, in order
+        for index in range(len(self._seen) - 1, -1, -1):
+            arrow = self._arrows[index]
+            later = again[arrow.sender]
+            length = self._seen[index].segment.length
+            if bisect_left(later, arrow.seq) < bisect_left(later, arrow.seq + length):
+                found.add(index)
+            if arrow.retransmission:
+                insort(later, arrow.seq)
+        return found
+
+    # ------------------------------------------------------------------ states
+
+    def _follow(self) -> None:
+        """What each segment proves, where it was sent and where it arrived."""
+        moments: list[tuple[float, int, int, bool]] = []
+        for index, flight in enumerate(self._seen):
+            if flight.sent is not None:
+                moments.append((flight.sent, flight.sent_order, index, False))
+            if flight.received is not None:
+                moments.append((flight.received, flight.received_order, index, True))
+        for time, _, index, arrival in sorted(moments):
+            flight, arrow = self._seen[index], self._arrows[index]
+            name = PEER[flight.sender] if arrival else flight.sender
+            end = self._ends[name]
+            comment = flight.at_receiver if arrival else flight.at_sender
+            state = _STATES.get(comment.get("state", ""))
+            if arrival:
+                self._correct(name, state, time, index)
+                if not self._is_doubtful(index):
+                    end.machine.received(flight.segment, arrow.seq, arrow.ack or 0)
+            else:
+                opens = flight.segment.flags & (SYN | ACK) == SYN
+                if end.shown is None and opens and state in (None, SYN_SENT):
+                    self._show(name, CLOSED, index)
+                end.machine.sent(flight.segment, arrow.seq)
+                if state is not None:
+                    end.machine.state = state
+            self._show(name, end.machine.state, index)
+
+    def _correct(self, name: End, state: int | None, time: float, index: int) -> None:
+        """A comment says which state the end was in before this arrived: segments may not have shown it."""
+        end = self._ends[name]
+        if state is None or state == end.machine.state:
+            return
+        end.machine.state = state
+        if end.shown is None:
+            self._first[name] = end.shown = state
+        else:
+            end.shown = state
+            client, server = (state, None) if name == "client" else (None, state)
+            self._apart.append((time, index, Rung(time, client, server)))
+
+    def _show(self, name: End, state: int | None, index: int) -> None:
+        end = self._ends[name]
+        if state is None or state == end.shown:
+            return
+        if end.shown is None and state == CLOSED:
+            self._first[name] = state
+        else:
+            self._states[index][name] = state
+        end.shown = state
+
+    def _is_doubtful(self, index: int) -> bool:
+        """Whether what follows makes it likely that the segment, whose arrival nobody has seen, was lost: it was sent
+        again, or the SYN or FIN that it acknowledges was."""
+        flight = self._seen[index]
+        if flight.sent != flight.received or flight.at_receiver:
+            return False
+        if index in self._resent:
+            return True
+        flags = flight.segment.flags
+        if not flags & ACK or flags & SYN:
+            return False
+        arrow = self._arrows[index]
+        for again in self._latest[PEER[flight.sender]].values():
+            repeated = self._arrows[again]
+            if again > index and arrow.ack is not None and arrow.ack > repeated.seq + repeated.length:
+                return True
+        return False
+
+
+def shortened(rungs: Sequence[Rung], limit: int) -> list[Rung]:
+    """At most `limit` rungs of a long ladder, those of its beginning and its end; a note tells what is missing."""
+    if len(rungs) <= limit:
+        return list(rungs)
+    head, tail = limit - limit // 2, limit // 2
+    missing = rungs[head : len(rungs) - tail]
+    segments = sum(rung.arrow is not None for rung in missing)
+    states: dict[End, int | None] = {
+        end: next((state for rung in reversed(missing) if (state := rung.state(end)) is not None), None) for end in ENDS
+    }
+    time = missing[-1].time
+    note = Rung(time, note=f"... {segments} segments are not shown ...")
+    after = (
+        [Rung(time, states["client"], states["server"])] if any(state is not None for state in states.values()) else []
+    )
+    return [*rungs[:head], note, *after, *rungs[len(rungs) - tail :]]

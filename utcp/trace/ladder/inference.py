@@ -1,0 +1,125 @@
+"""The states of an end, from the segments that it was seen to send and receive (RFC 9293, figure 5 and 3.10.7).
+
+Only what a segment proves is said: calls of the user, timers and the end of TIME_WAIT leave no trace on the wire. An
+end whose SYN was not seen has no state until something else tells it.
+"""
+
+from __future__ import annotations
+
+from utcp.tcp.state import (
+    CLOSE_WAIT,
+    CLOSED,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    LISTEN,
+    SYN_RCVD,
+    SYN_SENT,
+    TIME_WAIT,
+)
+from utcp.wire import ACK, FIN, RST, SYN, Segment, seq
+
+_SYNCHRONIZED = (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT, CLOSING, LAST_ACK)
+
+
+class Numbers:
+    """Sequence numbers of one end, relative to its SYN and beyond 2**32; raw where no SYN was seen."""
+
+    __slots__ = ("_latest", "_latest_relative", "known")
+
+    def __init__(self) -> None:
+        self.known = False
+        self._latest = 0
+        self._latest_relative = 0
+
+    def begin(self, isn: int) -> None:
+        self.known = True
+        self._latest, self._latest_relative = isn, 0
+
+    def relative(self, number: int) -> int:
+        if not self.known:
+            return number
+        self._latest_relative += seq.diff(number, self._latest)
+        self._latest = number
+        return self._latest_relative
+
+
+class Machine:
+    """The state of one end, as far as segments tell. The numbers that it is given are relative, from `Numbers`."""
+
+    __slots__ = ("_beyond", "_fin_at", "_fin_sent_at", "_rcv_nxt", "state")
+
+    def __init__(self) -> None:
+        self.state: int | None = None
+        self._fin_sent_at: int | None = None
+        self._rcv_nxt: int | None = None
+        self._fin_at: int | None = None
+        self._beyond: dict[int, int] = {}
+        """What arrived behind a gap: where it begins, where it ends."""
+
+    def sent(self, segment: Segment, number: int) -> None:
+        """This end sent a segment whose SEQ is `number`."""
+        flags, state = segment.flags, self.state
+        if flags & RST:
+            if state in _SYNCHRONIZED:
+                self.state = CLOSED
+        elif flags & SYN:
+            if state in (None, CLOSED, LISTEN) or (state == SYN_SENT and flags & ACK):
+                self.state = SYN_RCVD if flags & ACK else SYN_SENT
+        elif flags & FIN:
+            self._fin_sent_at = number + len(segment.payload)
+            if state in (ESTABLISHED, SYN_RCVD):
+                self.state = FIN_WAIT_1
+            elif state == CLOSE_WAIT:
+                self.state = LAST_ACK
+
+    def received(self, segment: Segment, number: int, ack: int) -> None:
+        """A segment has arrived here; `number` is its SEQ and `ack` its ACK, if it has one."""
+        flags = segment.flags
+        acked = flags & ACK
+        if flags & RST:
+            if self.state == SYN_SENT:
+                reset = bool(acked and ack == 1)
+            else:
+                reset = number == self._rcv_nxt and self.state not in (None, LISTEN, CLOSED, TIME_WAIT)
+            if reset:
+                self.state = CLOSED
+            return
+        if flags & SYN:
+            if self._rcv_nxt is None:
+                self._rcv_nxt = 1
+            if self.state in (SYN_SENT, SYN_RCVD) and acked and ack == 1:
+                self.state = ESTABLISHED
+            elif self.state == SYN_SENT and not acked:
+                self.state = SYN_RCVD
+            return
+        if acked:
+            self._acknowledged(ack)
+        if self._rcv_nxt is not None and segment.length:
+            self._take(segment, number)
+
+    def _acknowledged(self, ack: int) -> None:
+        if self.state == SYN_RCVD and ack >= 1:
+            self.state = ESTABLISHED
+        if self._fin_sent_at is not None and ack > self._fin_sent_at:
+            after = {FIN_WAIT_1: FIN_WAIT_2, CLOSING: TIME_WAIT, LAST_ACK: CLOSED}
+            self.state = None if self.state is None else after.get(self.state, self.state)
+
+    def _take(self, segment: Segment, number: int) -> None:
+        """Put its text where it belongs; the FIN counts when all before it is there."""
+        end = number + len(segment.payload)
+        if segment.flags & FIN:
+            self._fin_at = end
+        self._beyond[number] = max(end, self._beyond.get(number, end))
+        nearest = self._rcv_nxt or 0
+        for start in sorted(self._beyond):
+            if start > nearest:
+                break
+            nearest = max(nearest, self._beyond.pop(start))
+        if self._fin_at is not None and nearest == self._fin_at:
+            nearest += 1
+            after = {ESTABLISHED: CLOSE_WAIT, FIN_WAIT_1: CLOSING, FIN_WAIT_2: TIME_WAIT}
+            self.state = None if self.state is None else after.get(self.state, self.state)
+        self._rcv_nxt = nearest

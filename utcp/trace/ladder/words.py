@@ -1,0 +1,104 @@
+"""What is written on a drawn ladder: along arrows, beside the ends, and as times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from utcp.tcp import timers
+from utcp.tcp.state import NAMES
+from utcp.trace.ladder.layout import usual_flight
+from utcp.trace.ladder.rungs import ENDS, End, Rung
+from utcp.wire import flag_names
+
+
+class Beside(NamedTuple):
+    """A line beside an end."""
+
+    kind: Literal["state", "timer"]
+    text: str
+
+
+class Clock:
+    """Writes times since the first rung: in milliseconds, from ten seconds on in seconds, as exactly as differences
+    between rungs ask for."""
+
+    def __init__(self, rungs: Sequence[Rung]) -> None:
+        self._zero = rungs[0].time if rungs else 0.0
+        elapsed = rungs[-1].time - self._zero if rungs else 0.0
+        self.unit = "s" if elapsed >= 10 else "ms"
+        fine = usual_flight(rungs) < 0.001
+        self._digits = (4 if fine else 3) if self.unit == "s" else (2 if fine else 1)
+        self._scale = 1.0 if self.unit == "s" else 1000.0
+
+    def text(self, time: float) -> str:
+        return f"{(time - self._zero) * self._scale:.{self._digits}f}"
+
+
+def label_of(rungs: Sequence[Rung], index: int) -> str:
+    """What stands along an arrow: control bits, numbers, and what befell it."""
+    arrow = rungs[index].arrow
+    if arrow is None:
+        raise AssertionError(f"rung {index} has no arrow")
+    numbers = f"seq={arrow.seq}"
+    if arrow.length:
+        numbers += f":{arrow.seq + arrow.length}"
+    if arrow.ack is not None:
+        numbers += f" ack={arrow.ack}"
+    if arrow.length:
+        numbers += f" len={arrow.length}"
+    marks = []
+    if arrow.retransmission:
+        marks.append("retransmission")
+    if arrow.sent is None:
+        marks.append("duplicate")
+    if arrow.received is None:
+        marks.append("lost")
+    if is_late(rungs, index):
+        marks.append("late")
+    return f"{flag_names(arrow.flags)} {numbers}{' · ' if marks else ''}{', '.join(marks)}"
+
+
+def is_late(rungs: Sequence[Rung], index: int) -> bool:
+    """Whether something that its sender sent later arrived before it."""
+    arrow = rungs[index].arrow
+    if arrow is None or arrow.sent is None or arrow.received is None:
+        return False
+    for rung in rungs[index + 1 :]:
+        if rung.time > arrow.received:
+            break
+        other = rung.arrow
+        if (
+            other is not None
+            and other.sender == arrow.sender
+            and other.sent is not None
+            and other.received is not None
+            and other.received < arrow.received
+        ):
+            return True
+    return False
+
+
+def beside_lines(rungs: Sequence[Rung]) -> dict[tuple[int, End], list[Beside]]:
+    """What stands beside an end's moment of a rung: the timer that expired, the state that begins."""
+    beside: dict[tuple[int, End], list[Beside]] = {}
+    shown: dict[End, int] = {}
+    for index, rung in enumerate(rungs):
+        for end in ENDS:
+            lines: list[Beside] = []
+            arrow = rung.arrow
+            if arrow is not None and arrow.sender == end and arrow.timer is not None:
+                lines.append(Beside("timer", timer_name(arrow.timer)))
+            if rung.expired is not None and rung.expired[0] == end:
+                lines.append(Beside("timer", timer_name(rung.expired[1])))
+            state = rung.state(end)
+            if state is not None and shown.get(end) != state:
+                shown[end] = state
+                lines.append(Beside("state", NAMES[state]))
+            if lines:
+                beside[index, end] = lines
+    return beside
+
+
+def timer_name(timer: int) -> str:
+    return timers.NAMES[timer].replace("_", " ")

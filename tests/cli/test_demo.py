@@ -1,15 +1,17 @@
-"""The demo: run for real, and its judgement of itself."""
+"""The demo over real UDP: run for real, and its judgement of itself."""
 
 import dataclasses
 import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from utcp.cli import main
-from utcp.cli.demo import CLIENT_PATH, FAREWELLS, QUESTION, SERVER_PATH, Outcome, differences, names, summary
+from utcp.scenes.live import CLIENT_PATH, FAREWELLS, QUESTION, SERVER_PATH, Outcome, differences, names, summary
 from utcp.tcp.state import CLOSED, CLOSING, TIME_WAIT
 from utcp.trace.ladder import Arrow, End, Rung
 from utcp.wire import ACK, FIN, PSH, RST, SYN
@@ -46,6 +48,15 @@ def test_a_port_in_use_is_one_line_and_status_1() -> None:
     assert finished.stderr.count("\n") == 1
     assert "in use" in finished.stderr
     assert str(port) in finished.stderr
+
+
+def test_the_ladder_can_be_saved(tmp_path: Path) -> None:
+    picture = tmp_path / "life.svg"
+    finished = demo("--msl", "0.1", "--svg", str(picture))
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert picture.read_text(encoding="utf-8").startswith("<svg")
+    for state in CLIENT_PATH[1:]:
+        assert names((state,)) in picture.read_text(encoding="utf-8")
 
 
 def arrow(
@@ -117,11 +128,11 @@ def test_what_is_wrong_is_named(wrong: dict[str, object], complaint: str) -> Non
 
 
 def test_a_difference_gives_exit_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    async def converse(host: str, port: int, outcome: Outcome) -> None:
+    async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str], None]) -> None:
         outcome.rungs = RIGHT.rungs
         outcome.client_path = CLIENT_PATH[:3]
 
-    monkeypatch.setattr("utcp.cli.demo._converse", converse)
+    monkeypatch.setattr("utcp.scenes.live.converse", converse)
     assert main(["demo"]) == 1
     printed = capsys.readouterr()
     assert "states of the client: CLOSED > SYN_SENT > ESTABLISHED, not" in printed.err
@@ -131,11 +142,11 @@ def test_a_difference_gives_exit_status_1(monkeypatch: pytest.MonkeyPatch, capsy
 def test_a_failure_on_the_way_gives_exit_status_1_and_the_ladder_so_far(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def converse(host: str, port: int, outcome: Outcome) -> None:
+    async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str], None]) -> None:
         outcome.rungs = RIGHT.rungs[:1]
         raise ConnectionResetError(104, "Connection reset by peer")
 
-    monkeypatch.setattr("utcp.cli.demo._converse", converse)
+    monkeypatch.setattr("utcp.scenes.live.converse", converse)
     assert main(["demo"]) == 1
     printed = capsys.readouterr()
     assert "Connection reset by peer" in printed.err

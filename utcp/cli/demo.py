@@ -1,82 +1,46 @@
-"""`utcp demo`: the life of one connection over real UDP, drawn as a ladder, and checked."""
+"""`utcp demo`: the life of one connection over real UDP; or a scene of how connections end, told and drawn."""
 
-import asyncio
-from dataclasses import dataclass, field
-from typing import Final
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
+from click.core import ParameterSource
 
-import utcp
 from utcp.cli.options import PORT, SECONDS, loop_option, run
-from utcp.tcp.connection import Connection
-from utcp.tcp.observer import Observer
-from utcp.tcp.state import (
-    CLOSE_WAIT,
-    CLOSED,
-    ESTABLISHED,
-    FIN_WAIT_1,
-    FIN_WAIT_2,
-    LAST_ACK,
-    LISTEN,
-    NAMES,
-    SYN_RCVD,
-    SYN_SENT,
-    TIME_WAIT,
-)
-from utcp.tcp.transmit import Remote
-from utcp.trace.ladder import Arrow, End, LadderRecorder, Rung, render_text
-from utcp.trace.tee import Tee
-from utcp.wire import FIN, RST, SYN
 
-CLIENT_PATH: Final = (CLOSED, SYN_SENT, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, TIME_WAIT, CLOSED)
-SERVER_PATH: Final = (LISTEN, SYN_RCVD, ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSED)
+if TYPE_CHECKING:
+    from rich.console import Console
 
-QUESTION: Final = b"Is this a real TCP?\n"
-FAREWELLS: Final = (b"You have finished, I have not. ", b"Now I have.\n")
+    from utcp.scenes.scene import Result, Scene
+    from utcp.scenes.text import Language
+    from utcp.trace.ladder import Rung
 
-PAUSE: Final = 0.1
-"""Seconds between two phases: more than a delayed ACK waits, so that each phase has its segments to itself."""
+ALL: Final = "all"
 
-PATIENCE: Final = 10.0
-"""Seconds, 2 MSL not counted, after which the demo gives up."""
+_FOR_THE_LIVE_DEMO: Final = ("host", "port", "msl", "loop")
+_FOR_SCENES: Final = ("lang", "pcap", "svg_dir")
+_FOR_ONE_LADDER: Final = ("svg", "html", "pcap")
 
-
-@dataclass(slots=True)
-class Outcome:
-    """What happened, as far as it came. `msl` and times are in seconds."""
-
-    msl: float
-    client_path: tuple[int, ...] = ()
-    server_path: tuple[int, ...] = ()
-    client_heard: bytes = b""
-    server_heard: bytes = b""
-    time_wait: float | None = None
-    """How long the client was in TIME_WAIT; None if that has not ended."""
-    rungs: list[Rung] = field(default_factory=list)
-
-    def arrows(self) -> list[Arrow]:
-        """The segments, in the order in which they were sent."""
-        return [rung.arrow for rung in self.rungs if rung.arrow is not None]
-
-
-class TimeWaitWatch(Observer):
-    """Times the TIME_WAIT of the one connection of the stack that it observes."""
-
-    def __init__(self) -> None:
-        self.ended = asyncio.Event()
-        self.lasted: float | None = None
-        self._began = 0.0
-
-    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
-        if after == TIME_WAIT:
-            self._began = now
-
-    def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
-        self.lasted = now - self._began
-        self.ended.set()
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command
+@click.argument("scene", required=False)
+@click.option("--list", "list_", is_flag=True, help="List the scenes.")
+@click.option("--lang", type=click.Choice(["en", "zh"]), help="Language of a scene.  [default: the locale's]")
+@click.option("--svg", type=_FILE, help="Save the ladder as a picture.")
+@click.option("--html", type=_FILE, help="Save the ladder as a page to step through.")
+@click.option("--pcap", type=_FILE, help="Save what a scene's network carried as a capture (pcapng), for Wireshark.")
+@click.option("--svg-dir", type=click.Path(file_okay=False, path_type=Path), help="Save the pictures of all scenes.")
+@click.option(
+    "--width", type=click.IntRange(40, 1000), help="Columns of the ladder.  [default: the terminal's, or 100]"
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of both ends.")
 @click.option("--port", type=PORT, default=0, help="The server's port.  [default: a free one]")
 @click.option(
@@ -87,128 +51,185 @@ class TimeWaitWatch(Observer):
     help="Maximum segment lifetime; TIME_WAIT lasts twice that.",
 )
 @loop_option
-def command(host: str, port: int, msl: float, loop: str) -> int:
-    """The life of one connection, drawn as a ladder.
+@click.pass_context
+def command(
+    ctx: click.Context,
+    scene: str | None,
+    list_: bool,
+    lang: Language | None,
+    svg: Path | None,
+    html: Path | None,
+    pcap: Path | None,
+    svg_dir: Path | None,
+    width: int | None,
+    host: str,
+    port: int,
+    msl: float,
+    loop: str,
+) -> int:
+    """The life of a connection, drawn as a ladder; or SCENE, a story of how connections end.
 
-    Two endpoints in one process talk over real UDP: handshake, echo, half-close, close, TIME_WAIT. What happened is
-    drawn as a ladder of both ends. Exit status 0: states, bytes and segments were as TCP has them.
+    Without SCENE, two endpoints in one process talk over real UDP: handshake, echo, half-close, close, TIME_WAIT. What
+    happened is drawn as a ladder of both ends. --host, --port, --msl and --loop belong to this.
+
+    With SCENE, real endpoints play it in a simulated network, in virtual time: the same segments each time, told in
+    English or Chinese. --list lists the scenes, SCENE "all" plays them all.
+
+    Exit status 0: states, bytes and segments were as TCP has them.
     """
-    outcome = Outcome(msl)
+    from utcp.scenes import NAMES, load
+    from utcp.scenes.text import preferred_language
+
+    console = _console()
+    language = lang or preferred_language(os.environ)
+    if list_:
+        from utcp.cli.narration import list_scenes
+
+        with _printed(console):
+            list_scenes(console, [load(name) for name in NAMES], language)
+        return 0
+    if scene is None:
+        _refuse(ctx, _FOR_SCENES, "is for a SCENE")
+        return _live(console, host, port, msl, loop, svg, html, width)
+    _refuse(ctx, _FOR_THE_LIVE_DEMO, "is for the demo without a SCENE")
+    if scene == ALL:
+        _refuse(ctx, _FOR_ONE_LADDER, "is for one SCENE; --svg-dir is for all")
+        return _play_all(console, [load(name) for name in NAMES], language, svg_dir, width)
+    _refuse(ctx, ("svg_dir",), f"is for all scenes: utcp demo {ALL}")
+    if scene not in NAMES:
+        raise click.UsageError(f"there is no scene {scene!r}; there are: {', '.join(NAMES)}")
+    result = load(scene).play(language)
+    if svg is not None:
+        _write(svg, _picture(result).encode())
+    if html is not None:
+        _write(html, _page(result.rungs, _title(result), language).encode())
+    if pcap is not None:
+        _write(pcap, result.capture)
+    return _tell(console, result, width)
+
+
+def _refuse(ctx: click.Context, parameters: Sequence[str], why: str) -> None:
+    """Raise click.UsageError if one of these options was given."""
+    for parameter in parameters:
+        if ctx.get_parameter_source(parameter) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{parameter.replace('_', '-')} {why}")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A terminal that has no Chinese characters, or no dashes, shows what it has.
+    reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+    return Console(highlight=False, emoji=False)
+
+
+@contextmanager
+def _printed(console: Console) -> Iterator[None]:
+    """What is printed on `console` goes to stdout by click.echo(): where the reader has gone, rich would end the
+    process by itself."""
+    with console.capture() as captured:
+        yield
+    click.echo(captured.get(), nl=False)
+
+
+# ---------------------------------------------------------------------- scenes
+
+
+def _tell(console: Console, result: Result, width: int | None) -> int:
+    from utcp.cli.narration import narrate
+
+    with _printed(console):
+        narrate(console, result, width)
+    for difference in result.differences:
+        click.echo(f"utcp demo: {result.scene.name}: {difference}", err=True)
+    return 1 if result.differences else 0
+
+
+def _play_all(
+    console: Console, scenes: Sequence[Scene], language: Language, svg_dir: Path | None, width: int | None
+) -> int:
+    if svg_dir is not None:
+        try:
+            svg_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.ClickException(f"cannot make the directory {svg_dir}: {error.strerror}") from None
+    status = 0
+    for number, scene in enumerate(scenes):
+        result = scene.play(language)
+        if svg_dir is not None:
+            path = svg_dir / f"{scene.name}.svg"
+            _write(path, _picture(result).encode())
+            click.echo(path)
+            for difference in result.differences:
+                click.echo(f"utcp demo: {scene.name}: {difference}", err=True)
+            status |= 1 if result.differences else 0
+        else:
+            if number:
+                click.echo("\n")
+            status |= _tell(console, result, width)
+    return status
+
+
+def _title(result: Result) -> str:
+    return f"{result.scene.name}: {result.scene.title.in_(result.language)}"
+
+
+def _picture(result: Result) -> str:
+    from utcp.cli.narration import names
+    from utcp.trace.ladder import render_svg
+
+    return render_svg(result.rungs, title=_title(result), names=names(result.language))
+
+
+def _page(rungs: Sequence[Rung], title: str, language: Language) -> str:
+    from utcp.cli.narration import names
+    from utcp.trace.ladder import render_html
+
+    return render_html(rungs, title=title, names=names(language))
+
+
+def _write(path: Path, octets: bytes) -> None:
+    try:
+        path.write_bytes(octets)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
+
+
+# ---------------------------------------------------------------------- over real UDP
+
+
+def _live(
+    console: Console,
+    host: str,
+    port: int,
+    msl: float,
+    loop: str,
+    svg: Path | None,
+    html: Path | None,
+    width: int | None,
+) -> int:
+    from utcp.cli.narration import print_ladder
+    from utcp.scenes import live
+    from utcp.trace.ladder import render_svg
+
+    outcome = live.Outcome(msl)
     found = []
     try:
-        run(_converse(host, port, outcome), loop)
+        run(live.converse(host, port, outcome, click.echo), loop)
     except OSError as error:
         found.append(f"{host}: {error}")
     if outcome.rungs:
-        click.echo(render_text(outcome.rungs))
-        click.echo(summary(outcome))
-        found += differences(outcome)
+        title = f"A connection over UDP, 2 MSL = {2 * msl:g} s"
+        if svg is not None:
+            _write(svg, render_svg(outcome.rungs, title=title).encode())
+        if html is not None:
+            _write(html, _page(outcome.rungs, title, "en").encode())
+        with _printed(console):
+            print_ladder(console, outcome.rungs, width)
+        click.echo("\n" + live.summary(outcome))
+        found += live.differences(outcome)
     for difference in found:
         click.echo(f"utcp demo: {difference}", err=True)
     return 1 if found else 0
-
-
-async def _converse(host: str, port: int, outcome: Outcome) -> None:
-    """Let both ends talk, and put what happened into `outcome`, whether it comes to its end or not."""
-    recorder = LadderRecorder()
-    watch = TimeWaitWatch()
-    config = utcp.Config(msl=outcome.msl)
-    try:
-        async with (
-            asyncio.timeout(PATIENCE + 2 * outcome.msl),
-            utcp.Endpoint((host, port), config=config, observer=recorder.server) as server_end,
-            utcp.Endpoint((host, 0), config=config, observer=Tee(recorder.client, watch)) as client_end,
-        ):
-            server_port = server_end.address[1]
-            click.echo(f"TCP over UDP: {host}, port {server_port}, 2 MSL = {2 * outcome.msl:g} s\n")
-
-            def note(text: str) -> None:
-                recorder.note(text, client_end.link.now())
-
-            async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                outcome.server_heard = await reader.readline()
-                writer.write(outcome.server_heard)
-                outcome.server_heard += await reader.read()
-                for farewell in FAREWELLS:
-                    await asyncio.sleep(PAUSE)
-                    writer.write(farewell)
-                await asyncio.sleep(PAUSE)
-                note("The server closes too: once its FIN is acknowledged, it has nothing left to remember.")
-                writer.close()
-                await writer.wait_closed()
-
-            async with await server_end.start_server(serve, server_port):
-                note("Handshake: each end tells where its sequence numbers begin.")
-                reader, writer = await client_end.open_connection(host, server_port)
-                await asyncio.sleep(PAUSE)
-                note("Echo: the answer acknowledges the question; the ACK of the answer waits a little for company.")
-                writer.write(QUESTION)
-                outcome.client_heard = await reader.readline()
-                await asyncio.sleep(PAUSE)
-                note('Half-close: the client\'s FIN says "no more from me"; it goes on reading what the server says.')
-                writer.write_eof()
-                outcome.client_heard += await reader.read()
-                writer.close()
-                await writer.wait_closed()
-                await asyncio.sleep(PAUSE)
-                note("TIME_WAIT: for 2 MSL the client keeps the ports, to answer should its last ACK be lost.")
-                await watch.ended.wait()
-    except TimeoutError as error:
-        if str(error):  # a TimeoutError of the connection, which says during what
-            raise
-        raise TimeoutError(f"not finished after {PATIENCE + 2 * outcome.msl:g} s") from None
-    finally:
-        outcome.client_path = recorder.path("client")
-        outcome.server_path = recorder.path("server")
-        outcome.time_wait = watch.lasted
-        outcome.rungs = recorder.rungs()
-
-
-def differences(outcome: Outcome) -> list[str]:
-    """In what the demo was not as it should be, one line each; empty when all was right.
-
-    Retransmissions are no difference: on a busy machine they are part of a correct TCP.
-    """
-    found = []
-
-    def expect(what: str, actual: object, expected: object) -> None:
-        if actual != expected:
-            found.append(f"{what}: {actual}, not {expected}")
-
-    expect("states of the client", names(outcome.client_path), names(CLIENT_PATH))
-    expect("states of the server", names(outcome.server_path), names(SERVER_PATH))
-    expect("the server heard", outcome.server_heard, QUESTION)
-    expect("the client heard", outcome.client_heard, QUESTION + b"".join(FAREWELLS))
-
-    fresh = [arrow for arrow in outcome.arrows() if not arrow.retransmission]
-    expect("senders of a SYN", [arrow.sender for arrow in fresh if arrow.flags & SYN], ["client", "server"])
-    expect("senders of a FIN", [arrow.sender for arrow in fresh if arrow.flags & FIN], ["client", "server"])
-    expect("segments with RST", sum(1 for arrow in fresh if arrow.flags & RST), 0)
-    after_fin = fresh[next((i for i, arrow in enumerate(fresh) if arrow.flags & FIN), len(fresh)) :]
-    expect(
-        "octets that the server sent after the client's FIN",
-        sum(arrow.length for arrow in after_fin if arrow.sender == "server"),
-        sum(map(len, FAREWELLS)),
-    )
-    if outcome.time_wait is not None and outcome.time_wait < 2 * outcome.msl - 0.001:  # what rounding may take off
-        found.append(f"TIME_WAIT: {outcome.time_wait} s, less than 2 MSL")
-    return found
-
-
-def summary(outcome: Outcome) -> str:
-    """What each end did, in a line each, and how long TIME_WAIT was."""
-    lines = []
-    ends: tuple[tuple[End, tuple[int, ...]], ...] = (("client", outcome.client_path), ("server", outcome.server_path))
-    for end, path in ends:
-        sent = [arrow for arrow in outcome.arrows() if arrow.sender == end]
-        again = sum(1 for arrow in sent if arrow.retransmission)
-        octets = sum(arrow.length for arrow in sent if not arrow.retransmission)
-        lines += [f"{end}: {names(path)}", f"        {len(sent)} segments ({again} retransmitted), {octets} bytes"]
-    if outcome.time_wait is not None:
-        lines.append(f"TIME_WAIT lasted {outcome.time_wait:.3f} s; 2 MSL are {2 * outcome.msl:.3f} s")
-    return "\n".join(lines)
-
-
-def names(path: tuple[int, ...]) -> str:
-    """The states as RFC 9293 names them, one after the other."""
-    return " > ".join(NAMES[state] for state in path)

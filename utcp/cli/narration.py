@@ -1,0 +1,117 @@
+"""Scenes and ladders on a terminal: in colour there, plain text elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from utcp.scenes.text import Language, Text, wrap
+from utcp.trace.ladder import render_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from utcp.scenes.scene import Result, Scene
+    from utcp.trace.ladder import Rung
+
+PLAIN_WIDTH: Final = 100
+"""Columns where there is no terminal, and of a paragraph at most."""
+
+_INDENT: Final = " " * 11
+"""Where a ladder's notes begin."""
+
+_MARK: Final = "\0"
+
+_STYLES: Final = (
+    (r"^ *[\d.]+(?=  )", "dim"),
+    (r"\b(?:LISTEN|SYN_SENT|SYN_RCVD|ESTABLISHED)\b", "green"),
+    (r"\b(?:FIN_WAIT_[12]|CLOSE_WAIT|CLOSING|LAST_ACK)\b", "yellow"),
+    (r"\bTIME_WAIT\b", "bold magenta"),
+    (r"\bCLOSED\b", "dim"),
+    (r"(?<=[- ])SYN\b|\bSYN(?=,)", "bold green"),
+    (r"(?<=[- ])FIN\b|\bFIN(?=,)", "bold cyan"),
+    (r"(?<=[- ])RST\b|\bRST(?=,)", "bold red"),
+    (r"--x(?= )|--x$|(?<= )x--", "bold red"),
+    (r"\((?:retransmission|timer)[^)]*\)", "yellow"),
+)
+"""What stands out in a line of a ladder."""
+
+_LEGEND: Final = Text(
+    "Times are milliseconds of virtual time, sequence numbers relative to the initial ones. An arrow that ends in x was"
+    " lost; one that begins with ... arrived without having been sent then.",
+    "时间是虚拟时间，以毫秒计；序号是相对于初始序号的值。末端为 x 的箭头表示报文段丢失；"
+    "以 ... 开头的箭头表示报文段到达，但此刻并没有人发送。",
+)
+_SOURCES: Final = Text("Specified in: {sources}", "规范出处：{sources}")
+_KNOBS: Final = Text("Governed by utcp.Config: {knobs}", "相关的 utcp.Config 参数：{knobs}")
+_NAMES: Final = (Text("client", "客户端"), Text("server", "服务器"))
+
+
+def names(language: Language) -> tuple[str, str]:
+    """What the two ends are called above a ladder."""
+    return _NAMES[0].in_(language), _NAMES[1].in_(language)
+
+
+def narrate(console: Console, result: Result, width: int | None = None) -> None:
+    """Tell a scene that was played: what there will be to see, the ladder, what to remember. `width` is in columns;
+    None: the terminal's."""
+    width = width or _width(console)
+    scene, language = result.scene, result.language
+    _print(console, f"{scene.name}: {scene.title.in_(language)}", "bold")
+    _print(console)
+    for text in scene.before:
+        _paragraph(console, text.in_(language), width)
+    _paragraph(console, _LEGEND.in_(language), width, "dim")
+    print_ladder(console, result.rungs, width, language)
+    _print(console)
+    for exhibit in result.exhibits:
+        _print(console, exhibit.title, "bold")
+        for line in exhibit.lines:
+            _print(console, line)
+        _print(console)
+    for text in scene.after:
+        _paragraph(console, text.in_(language), width)
+    for reference in (_SOURCES.format(sources=scene.sources), _KNOBS.format(knobs=scene.knobs)):
+        _print(console, reference.in_(language), "dim")
+
+
+def print_ladder(console: Console, rungs: Sequence[Rung], width: int | None = None, language: Language = "en") -> None:
+    """A ladder, its notes in lines that fit."""
+    from rich.text import Text as Line
+
+    width = width or _width(console)
+    notes = [rung.note for rung in rungs if rung.note is not None]
+    marked = [rung if rung.note is None else replace(rung, note=_MARK) for rung in rungs]
+    for line in render_text(marked, width, names(language)).splitlines():
+        if line.endswith(_MARK):
+            for part in wrap(notes.pop(0), width - len(_INDENT)):
+                _print(console, _INDENT + part, "italic")
+        else:
+            styled = Line(line)
+            for pattern, style in _STYLES:
+                styled.highlight_regex(re.compile(pattern), style)
+            console.print(styled, soft_wrap=True)
+
+
+def list_scenes(console: Console, scenes: Sequence[Scene], language: Language) -> None:
+    """Names and titles."""
+    longest = max(len(scene.name) for scene in scenes)
+    for scene in scenes:
+        _print(console, f"{scene.name:<{longest}}  {scene.title.in_(language)}")
+
+
+def _width(console: Console) -> int:
+    return console.width if console.is_terminal else PLAIN_WIDTH
+
+
+def _paragraph(console: Console, text: str, width: int, style: str = "") -> None:
+    for line in wrap(text, min(width, PLAIN_WIDTH)):
+        _print(console, line, style)
+    _print(console)
+
+
+def _print(console: Console, text: str = "", style: str = "") -> None:
+    # Not as markup, and not to be wrapped: it is wrapped already.
+    console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,35 @@
+"""The story of closing a connection, in scenes that play themselves: `utcp demo SCENE`.
+
+    result = utcp.scenes.load("lost-last-ack").play()
+    print(render_text(result.rungs))
+
+Each scene is a module here that has a `SCENE`. They run in `utcp.testing`'s network, in virtual time: the same segments
+at the same times on every machine.
+"""
+
+from importlib import import_module
+from typing import Final
+
+from utcp.scenes.scene import Scene
+
+NAMES: Final = (
+    "four-way",
+    "three-way",
+    "half-close",
+    "simultaneous",
+    "late-ack",
+    "lost-last-ack",
+    "no-time-wait",
+    "syn-hits-last-ack",
+    "old-duplicate",
+    "port-exhaustion",
+)
+"""In the order in which they are best watched."""
+
+
+def load(name: str) -> Scene:
+    """The scene of that name. Raises KeyError if there is none."""
+    if name not in NAMES:
+        raise KeyError(name)
+    scene: Scene = import_module(f"utcp.scenes.{name.replace('-', '_')}").SCENE
+    return scene

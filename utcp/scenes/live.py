@@ -1,0 +1,181 @@
+"""The life of one connection over real UDP, recorded as a ladder, and checked: `utcp demo` without a scene."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import utcp
+from utcp.tcp.connection import Connection
+from utcp.tcp.observer import Observer
+from utcp.tcp.state import (
+    CLOSE_WAIT,
+    CLOSED,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    LISTEN,
+    NAMES,
+    SYN_RCVD,
+    SYN_SENT,
+    TIME_WAIT,
+)
+from utcp.tcp.transmit import Remote
+from utcp.trace.ladder import Arrow, End, LadderRecorder, Rung
+from utcp.trace.tee import Tee
+from utcp.wire import FIN, RST, SYN
+
+CLIENT_PATH: Final = (CLOSED, SYN_SENT, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, TIME_WAIT, CLOSED)
+SERVER_PATH: Final = (LISTEN, SYN_RCVD, ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSED)
+
+QUESTION: Final = b"Is this a real TCP?\n"
+FAREWELLS: Final = (b"You have finished, I have not. ", b"Now I have.\n")
+
+PAUSE: Final = 0.1
+"""Seconds between two phases: more than a delayed ACK waits, so that each phase has its segments to itself."""
+
+PATIENCE: Final = 10.0
+"""Seconds, 2 MSL not counted, after which the demo gives up."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What happened, as far as it came. `msl` and times are in seconds."""
+
+    msl: float
+    client_path: tuple[int, ...] = ()
+    server_path: tuple[int, ...] = ()
+    client_heard: bytes = b""
+    server_heard: bytes = b""
+    time_wait: float | None = None
+    """How long the client was in TIME_WAIT; None if that has not ended."""
+    rungs: list[Rung] = field(default_factory=list)
+
+    def arrows(self) -> list[Arrow]:
+        """The segments, in the order in which they were sent."""
+        return [rung.arrow for rung in self.rungs if rung.arrow is not None]
+
+
+class TimeWaitWatch(Observer):
+    """Times the TIME_WAIT of the one connection of the stack that it observes."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.lasted: float | None = None
+        self._began = 0.0
+
+    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
+        if after == TIME_WAIT:
+            self._began = now
+
+    def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
+        self.lasted = now - self._began
+        self.ended.set()
+
+
+async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str], None]) -> None:
+    """Let both ends talk, and put what happened into `outcome`, whether it comes to its end or not. Once they are
+    there, `tell` is told where. Raises OSError if something fails."""
+    recorder = LadderRecorder()
+    watch = TimeWaitWatch()
+    config = utcp.Config(msl=outcome.msl)
+    try:
+        async with (
+            asyncio.timeout(PATIENCE + 2 * outcome.msl),
+            utcp.Endpoint((host, port), config=config, observer=recorder.server) as server_end,
+            utcp.Endpoint((host, 0), config=config, observer=Tee(recorder.client, watch)) as client_end,
+        ):
+            server_port = server_end.address[1]
+            tell(f"TCP over UDP: {host}, port {server_port}, 2 MSL = {2 * outcome.msl:g} s\n")
+
+            def note(text: str) -> None:
+                recorder.note(text, client_end.link.now())
+
+            async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                outcome.server_heard = await reader.readline()
+                writer.write(outcome.server_heard)
+                outcome.server_heard += await reader.read()
+                for farewell in FAREWELLS:
+                    await asyncio.sleep(PAUSE)
+                    writer.write(farewell)
+                await asyncio.sleep(PAUSE)
+                note("The server closes too: once its FIN is acknowledged, it has nothing left to remember.")
+                writer.close()
+                await writer.wait_closed()
+
+            async with await server_end.start_server(serve, server_port):
+                note("Handshake: each end tells where its sequence numbers begin.")
+                reader, writer = await client_end.open_connection(host, server_port)
+                await asyncio.sleep(PAUSE)
+                note("Echo: the answer acknowledges the question; the ACK of the answer waits a little for company.")
+                writer.write(QUESTION)
+                outcome.client_heard = await reader.readline()
+                await asyncio.sleep(PAUSE)
+                note('Half-close: the client\'s FIN says "no more from me"; it goes on reading what the server says.')
+                writer.write_eof()
+                outcome.client_heard += await reader.read()
+                writer.close()
+                await writer.wait_closed()
+                await asyncio.sleep(PAUSE)
+                note("TIME_WAIT: for 2 MSL the client keeps the ports, to answer should its last ACK be lost.")
+                await watch.ended.wait()
+    except TimeoutError as error:
+        if str(error):  # a TimeoutError of the connection, which says during what
+            raise
+        raise TimeoutError(f"not finished after {PATIENCE + 2 * outcome.msl:g} s") from None
+    finally:
+        outcome.client_path = recorder.path("client")
+        outcome.server_path = recorder.path("server")
+        outcome.time_wait = watch.lasted
+        outcome.rungs = recorder.rungs()
+
+
+def differences(outcome: Outcome) -> list[str]:
+    """In what the demo was not as it should be, one line each; empty when all was right.
+
+    Retransmissions are no difference: on a busy machine they are part of a correct TCP.
+    """
+    found = []
+
+    def expect(what: str, actual: object, expected: object) -> None:
+        if actual != expected:
+            found.append(f"{what}: {actual}, not {expected}")
+
+    expect("states of the client", names(outcome.client_path), names(CLIENT_PATH))
+    expect("states of the server", names(outcome.server_path), names(SERVER_PATH))
+    expect("the server heard", outcome.server_heard, QUESTION)
+    expect("the client heard", outcome.client_heard, QUESTION + b"".join(FAREWELLS))
+
+    fresh = [arrow for arrow in outcome.arrows() if not arrow.retransmission]
+    expect("senders of a SYN", [arrow.sender for arrow in fresh if arrow.flags & SYN], ["client", "server"])
+    expect("senders of a FIN", [arrow.sender for arrow in fresh if arrow.flags & FIN], ["client", "server"])
+    expect("segments with RST", sum(1 for arrow in fresh if arrow.flags & RST), 0)
+    after_fin = fresh[next((i for i, arrow in enumerate(fresh) if arrow.flags & FIN), len(fresh)) :]
+    expect(
+        "octets that the server sent after the client's FIN",
+        sum(arrow.length for arrow in after_fin if arrow.sender == "server"),
+        sum(map(len, FAREWELLS)),
+    )
+    if outcome.time_wait is not None and outcome.time_wait < 2 * outcome.msl - 0.001:  # what rounding may take off
+        found.append(f"TIME_WAIT: {outcome.time_wait} s, less than 2 MSL")
+    return found
+
+
+def summary(outcome: Outcome) -> str:
+    """What each end did, in a line each, and how long TIME_WAIT was."""
+    lines = []
+    ends: tuple[tuple[End, tuple[int, ...]], ...] = (("client", outcome.client_path), ("server", outcome.server_path))
+    for end, path in ends:
+        sent = [arrow for arrow in outcome.arrows() if arrow.sender == end]
+        again = sum(1 for arrow in sent if arrow.retransmission)
+        octets = sum(arrow.length for arrow in sent if not arrow.retransmission)
+        lines += [f"{end}: {names(path)}", f"        {len(sent)} segments ({again} retransmitted), {octets} bytes"]
+    if outcome.time_wait is not None:
+        lines.append(f"TIME_WAIT lasted {outcome.time_wait:.3f} s; 2 MSL are {2 * outcome.msl:.3f} s")
+    return "\n".join(lines)
+
+
+def names(path: tuple[int, ...]) -> str:
+    """The states as RFC 9293 names them, one after the other."""
+    return " > ".join(NAMES[state] for state in path)

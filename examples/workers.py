@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from contextlib import ExitStack
-from multiprocessing import connection
+from multiprocessing import connection, parent_process
 from multiprocessing.context import SpawnProcess
 
 import utcp
@@ -40,12 +40,18 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 async def serve(number: int, sock: socket.socket) -> None:
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+        loop.add_signal_handler(signum, stop.set)
+    parent = parent_process()
+    if parent is not None:
+        loop.add_reader(parent.sentinel, stop.set)  # it may be killed, and tell nobody
     server = await utcp.start_server(echo, sock=sock)
     print(f"worker {number} serves", flush=True)
     await stop.wait()
     server.close()
+    if parent is not None:
+        loop.remove_reader(parent.sentinel)
     server.close_clients()  # the loop's end gives them 5 seconds (Config.close_timeout) to deliver
 
 

@@ -6,10 +6,13 @@ from utcp._lazy import lazy
 
 if TYPE_CHECKING:
     from utcp.aio.connect import create_connection, open_connection
+    from utcp.aio.control import open_control
     from utcp.aio.endpoint import Endpoint
     from utcp.aio.listen import create_server, start_server
+    from utcp.aio.loop_factory import loop_factory
     from utcp.aio.server import Server
     from utcp.aio.streams import StreamWriter
+    from utcp.aio.tls import start_tls
     from utcp.aio.transport import Transport
     from utcp.config import Config
     from utcp.errors import (
@@ -35,10 +38,13 @@ else:
         __name__,
         {
             "utcp.aio.connect": ["create_connection", "open_connection"],
+            "utcp.aio.control": ["open_control"],
             "utcp.aio.endpoint": ["Endpoint"],
             "utcp.aio.listen": ["create_server", "start_server"],
+            "utcp.aio.loop_factory": ["loop_factory"],
             "utcp.aio.server": ["Server"],
             "utcp.aio.streams": ["StreamWriter"],
+            "utcp.aio.tls": ["start_tls"],
             "utcp.aio.transport": ["Transport"],
             "utcp.config": ["Config"],
             "utcp.errors": [
@@ -84,6 +90,9 @@ __all__ = [
     "UserTimedOut",
     "create_connection",
     "create_server",
+    "loop_factory",
     "open_connection",
+    "open_control",
     "start_server",
+    "start_tls",
 ]

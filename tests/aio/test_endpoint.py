@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -92,7 +93,7 @@ async def test_the_observer_is_the_stacks() -> None:
 async def test_structlog_is_asked_only_when_the_application_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     default = Observer()
     monkeypatch.setattr("utcp.trace.default_observer", lambda: default)
-    monkeypatch.setitem(sys.modules, "structlog", sys)
+    monkeypatch.setitem(sys.modules, "structlog", SimpleNamespace(is_configured=lambda: False))
     async with Endpoint() as endpoint:
         assert endpoint.stack.observer is default
     monkeypatch.delitem(sys.modules, "structlog")

@@ -2,18 +2,16 @@
 
 import asyncio
 import socket
-import ssl
 import struct
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.aio.peers import Peers, Polite, Recorder, connection_of, turns, until
+from tests.certificates import client_context, server_context
 from utcp import ConnectionInfo
 from utcp.aio.tcp_info import tcp_info
 
-CERTIFICATE = Path(__file__).with_name("certificate.pem")
 TCP_MAXSEG, TCP_INFO, TCP_CONGESTION = 2, 11, 13
 
 
@@ -69,12 +67,9 @@ async def test_an_aborted_connection_has_one_too(peers: Peers) -> None:
 
 async def test_through_tls(peers: Peers) -> None:
     """asyncio's TLS transport lets go of ours at the end; what it has to show stays."""
-    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_side.load_cert_chain(CERTIFICATE)
-    client_side = ssl.create_default_context(cafile=str(CERTIFICATE))
-    server = await peers.server.create_server(Polite, 443, ssl=server_side)
+    server = await peers.server.create_server(Polite, 443, ssl=server_context())
     transport, protocol = await peers.client.create_connection(
-        Secured, peers.host, 443, udp_port=peers.server.address[1], ssl=client_side, server_hostname="localhost"
+        Secured, peers.host, 443, udp_port=peers.server.address[1], ssl=client_context()
     )
     assert transport.get_extra_info("utcp").state == "ESTABLISHED"
     transport.abort()

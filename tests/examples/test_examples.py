@@ -217,6 +217,18 @@ def test_workers_stop_at_ctrl_c() -> None:
         assert outcome(process) == (0, "stopped\n", "")
 
 
+def test_workers_do_not_outlive_the_process_that_started_them() -> None:
+    with echo_workers(2) as (process, _):
+        process.kill()
+        try:
+            assert process.communicate(timeout=60) == ("", "")  # read to the end: nobody has the pipes any more
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # as it should be
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_stay_short(example: str) -> None:
     assert len((ROOT / "examples" / example).read_text().splitlines()) < 100

@@ -2,21 +2,19 @@
 
 import asyncio
 import gc
-import ssl
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import utcp
+from tests.certificates import client_context, server_context
 from tests.testing.apps import PORT, ask, echo, serve
 from utcp import Config
 from utcp.testing import Host, Network
 from utcp.wire import RST, SYN
 
-CERTIFICATE = Path(__file__).parents[1] / "aio" / "certificate.pem"
 PATIENT = Config(msl=1.0, retries=5)
 
 
@@ -288,9 +286,7 @@ def test_tls_in_a_simulation_and_in_a_crash(simnet: Network) -> None:
     """An application that does not close in its `finally` gets no ResourceWarning for it, in a crash."""
     server, client = simnet.host("server"), simnet.host("client")
     simnet.link(server, client, latency=0.01, loss=0.1)
-    ours, theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    ours.load_cert_chain(CERTIFICATE)
-    theirs.load_verify_locations(CERTIFICATE)
+    ours, theirs = server_context(), client_context()
 
     async def serve_securely() -> None:
         async with await utcp.start_server(echo, "0.0.0.0", PORT, ssl=ours) as listening:

@@ -111,7 +111,7 @@ class Server(asyncio.AbstractServer):
     def close_clients(self) -> None:
         """Close the connections that were accepted."""
         for transport in self._clients.copy():
-            transport.close()
+            transport.close_politely()
 
     def abort_clients(self) -> None:
         """Reset the connections that were accepted."""

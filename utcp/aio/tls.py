@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from asyncio.sslproto import SSLProtocol
-from typing import Any
+from typing import Any, Final
+
+_CLOSED_IN_HANDSHAKE: Final = "Connection closed during the TLS handshake"
 
 
 class Tls:
@@ -100,18 +102,39 @@ class Secured:
         except BaseException:
             self.transport.close()
             raise
+        # SSLProtocol is content, too, when our own side closes the connection before the handshake is complete.
+        if self.transport.get_extra_info("ssl_object") is None:
+            raise ConnectionAbortedError(_CLOSED_IN_HANDSHAKE)
 
 
 async def start_tls(
-    transport: asyncio.WriteTransport, protocol: asyncio.BaseProtocol, context: ssl.SSLContext, **options: Any
+    transport: asyncio.WriteTransport,
+    protocol: asyncio.BaseProtocol,
+    sslcontext: ssl.SSLContext,
+    *,
+    server_side: bool = False,
+    server_hostname: str | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
 ) -> asyncio.Transport:
-    """`loop.start_tls()` for a utcp transport, under any loop: uvloop's own takes only uvloop's transports."""
+    """asyncio's `loop.start_tls()` for a utcp transport, under any loop: uvloop's own takes only uvloop's transports.
+
+    Returns the transport to use from now on; `protocol` gets the decrypted data. Raises what the handshake raises
+    (ssl.SSLError, ConnectionResetError, ConnectionAbortedError); the connection is closed then.
+    """
     loop: Any = asyncio.get_running_loop()
     upgraded: asyncio.Transport | None = await asyncio.BaseEventLoop.start_tls(
-        loop, transport, protocol, context, **options
+        loop,
+        transport,
+        protocol,
+        sslcontext,
+        server_side=server_side,
+        server_hostname=server_hostname,
+        ssl_handshake_timeout=ssl_handshake_timeout,
+        ssl_shutdown_timeout=ssl_shutdown_timeout,
     )
     if upgraded is None:
-        raise ConnectionAbortedError("Connection closed during the TLS handshake")
+        raise ConnectionAbortedError(_CLOSED_IN_HANDSHAKE)
     return upgraded
 
 

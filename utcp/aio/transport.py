@@ -371,6 +371,22 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         connection.close(self._driver.link.now())
         self._driver.schedule_flush()
 
+    def close_politely(self) -> None:
+        """For who closes it instead of the application: TLS above takes its leave (close_notify) before the FIN.
+
+        The FIN waits for the peer's close_notify then, up to `ssl_shutdown_timeout`.
+        """
+        if isinstance(self._protocol, SSLProtocol):
+            self._protocol._start_shutdown()  # noqa: SLF001  # as its transport's close(), and harmless when repeated
+        else:
+            self.close()
+
+    def close_unanswered(self) -> None:
+        """After `close_politely()`: the FIN waits for what TLS has still to send, no longer for the peer's answer."""
+        tls: Any = self._protocol if isinstance(self._protocol, SSLProtocol) else None
+        if tls is None or not tls._get_write_buffer_size():  # noqa: SLF001
+            self.close()
+
     def abort(self) -> None:
         """Reset the connection; after close(), stop waiting for it: delivery goes on in the background.
 

@@ -1,0 +1,57 @@
+"""An aiohttp server over utcp: a page, a file, and a WebSocket that says everything back. Until Ctrl-C.
+
+    python examples/aiohttp_server.py [--host 127.0.0.1] [--port 8080]
+
+Then, in another terminal, run aiohttp_client.py.
+"""
+
+import argparse
+import asyncio
+import sys
+
+from aiohttp import web
+
+from utcp.integrations.aiohttp import UtcpSite
+
+
+async def page(request: web.Request) -> web.Response:
+    return web.Response(text=f"hello {request.remote}")
+
+
+async def source(_: web.Request) -> web.FileResponse:
+    return web.FileResponse(__file__)
+
+
+async def echo(request: web.Request) -> web.WebSocketResponse:
+    websocket = web.WebSocketResponse()
+    await websocket.prepare(request)
+    async for message in websocket:
+        await websocket.send_str(message.data)
+    return websocket
+
+
+async def main(host: str, port: int) -> None:
+    application = web.Application()
+    application.add_routes([web.get("/", page), web.get("/source", source), web.get("/echo", echo)])
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        site = UtcpSite(runner, host, port)
+        await site.start()
+        print(f"serving {site.name}")
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="An aiohttp server over utcp.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    arguments = parser.parse_args()
+    try:
+        asyncio.run(main(arguments.host, arguments.port))
+    except OSError as error:
+        sys.exit(f"aiohttp_server: {error}")
+    except KeyboardInterrupt:
+        print("stopped")

@@ -1,0 +1,49 @@
+"""SSH over utcp, by asyncssh's hook for tunnels: a server that runs one command, and a client that asks for it.
+
+    python examples/asyncssh_exec.py
+
+Beneath, `tunnel=UtcpTunnel()` is all that differs from SSH over the kernel's TCP. The key is made for the occasion.
+"""
+
+import asyncio
+
+import asyncssh
+
+from utcp.integrations.asyncssh import UtcpTunnel
+
+
+class Server(asyncssh.SSHServer):
+    def begin_auth(self, username: str) -> bool:
+        return False  # anybody may come in: this server listens on 127.0.0.1 for a moment
+
+
+async def shout(process: asyncssh.SSHServerProcess[str]) -> None:
+    process.stdout.write((await process.stdin.read()).upper())
+    process.exit(0)
+
+
+async def main() -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    tunnel = UtcpTunnel()
+    acceptor = await asyncssh.listen(
+        "127.0.0.1", 0, tunnel=tunnel, server_factory=Server, server_host_keys=[key], process_factory=shout
+    )
+    async with acceptor:
+        connecting = asyncssh.connect(
+            "127.0.0.1",
+            acceptor.get_port(),
+            tunnel=tunnel,
+            username="guest",
+            client_keys=None,
+            config=None,
+            known_hosts=([key.convert_to_public()], [], []),
+        )
+        async with connecting as connection:
+            done = await connection.run("shout", input="hello over ssh over utcp\n", check=True)
+            print(f"the server says: {done.stdout!s}", end="")
+            info = connection.get_extra_info("utcp")
+            print(f"utcp, {info.state}: {info.bytes_sent} octets sent, {info.bytes_received} received")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,32 @@
+"""An httpx client over utcp, for starlette_app.py: three requests over one connection.
+
+python examples/httpx_client.py [--url http://127.0.0.1:8000]
+"""
+
+import argparse
+import asyncio
+import sys
+
+import httpx
+
+from utcp.integrations.httpx import UtcpTransport
+
+
+async def main(url: str) -> None:
+    async with httpx.AsyncClient(transport=UtcpTransport(), base_url=url, timeout=2) as client:
+        for number in (3, 4, 5):
+            response = await client.get(f"/square/{number}")
+            response.raise_for_status()
+            info = response.extensions["network_stream"].get_extra_info("utcp")
+            print(f"{response.json()}, over utcp port {info.local_port}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="An httpx client over utcp.")
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    try:
+        asyncio.run(main(parser.parse_args().url))
+    except httpx.ConnectTimeout:
+        sys.exit("httpx_client: no answer")
+    except httpx.HTTPError as error:
+        sys.exit(f"httpx_client: {error}")

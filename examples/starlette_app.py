@@ -1,0 +1,30 @@
+"""A Starlette application, served by uvicorn over utcp until Ctrl-C. FastAPI's are served the same way.
+
+    python examples/starlette_app.py [--host 127.0.0.1] [--port 8000]
+
+Then, in another terminal, run httpx_client.py.
+"""
+
+import argparse
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from utcp.integrations import uvicorn
+
+
+async def square(request: Request) -> Response:
+    number = request.path_params["number"]
+    return JSONResponse({"number": number, "square": number * number})
+
+
+app = Starlette(routes=[Route("/square/{number:int}", square)])
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="A Starlette application over utcp.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    arguments = parser.parse_args()
+    uvicorn.run(app, arguments.host, arguments.port)

@@ -1,0 +1,45 @@
+"""websockets over utcp, unmodified: the loop decides what its connections run over.
+
+    python examples/websockets_echo.py [--port 9000]
+
+`utcp.loop_factory()` makes an event loop that carries what goes to the addresses of `route` over utcp, and all else
+over the kernel's TCP. So the library needs no adapter, and the application's other connections stay where they are.
+`uvicorn --loop MODULE:FACTORY` takes such a factory too.
+"""
+
+import argparse
+import asyncio
+import sys
+
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+
+import utcp
+
+HOST = "127.0.0.1"
+
+
+async def echo(connection: ServerConnection) -> None:
+    async for message in connection:
+        await connection.send(message)
+
+
+async def main(port: int) -> None:
+    async with serve(echo, HOST, port), connect(f"ws://{HOST}:{port}", proxy=None) as client:
+        for message in ("hello", "and goodbye"):
+            await client.send(message)
+            print(f"said {message!r}, heard {await client.recv()!r}")
+        info = client.transport.get_extra_info("utcp")
+        print(f"utcp, {info.state}: {info.bytes_sent} octets sent, {info.bytes_received} received")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="websockets over utcp.")
+    parser.add_argument("--port", type=int, default=9000)
+    port = parser.parse_args().port
+    factory = utcp.loop_factory(route=[(HOST, port)])  # for uvloop: loop_factory(uvloop.Loop, route=...)
+    with asyncio.Runner(loop_factory=factory) as runner:
+        try:
+            runner.run(main(port))
+        except OSError as error:
+            sys.exit(f"websockets_echo: {error}")

@@ -1,0 +1,42 @@
+"""The examples for websockets, anyio and asyncssh, run as a user runs them."""
+
+import re
+import socket
+
+import pytest
+
+from tests.examples.test_examples import outcome, run, start
+
+
+def test_websockets() -> None:
+    pytest.importorskip("websockets", reason="websockets comes with the extra 'integrations'")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+        status, out, err = outcome(start("websockets_echo.py", "--port", port))
+        assert (status, out) == (1, "")
+        assert re.fullmatch(r"websockets_echo: .*address already in use\n", err)
+    assert re.fullmatch(
+        r"said 'hello', heard 'hello'\n"
+        r"said 'and goodbye', heard 'and goodbye'\n"
+        r"utcp, ESTABLISHED: \d+ octets sent, \d+ received\n",
+        run("websockets_echo.py", "--port", port),
+    )
+
+
+def test_anyio() -> None:
+    pytest.importorskip("anyio", reason="anyio comes with the extra 'integrations'")
+    # Whether the server's FIN comes with the ACK of ours or after it is the network's choice.
+    assert re.fullmatch(
+        r"the server counted 3 lines\n"
+        r"the client went through CLOSED SYN_SENT ESTABLISHED FIN_WAIT_1( FIN_WAIT_2)? TIME_WAIT\n",
+        run("anyio_half_close.py"),
+    )
+
+
+def test_asyncssh() -> None:
+    pytest.importorskip("asyncssh", reason="asyncssh comes with the extra 'integrations'")
+    assert re.fullmatch(
+        r"the server says: HELLO OVER SSH OVER UTCP\nutcp, ESTABLISHED: \d+ octets sent, \d+ received\n",
+        run("asyncssh_exec.py"),
+    )

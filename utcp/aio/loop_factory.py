@@ -1,0 +1,162 @@
+"""Event loops whose connections to chosen addresses go over utcp: for libraries that offer no hook of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from asyncio.sslproto import _SSLProtocolTransport
+from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
+from typing import Any, Final, TypeAlias, TypeVar
+
+from utcp.aio.address import Host, Port
+from utcp.aio.connect import create_connection
+from utcp.aio.listen import create_server
+from utcp.aio.transport import Transport
+from utcp.config import Config
+
+LoopT = TypeVar("LoopT", bound=asyncio.AbstractEventLoop)
+
+Address: TypeAlias = tuple[str | None, int | None]
+"""A host, as the library says it, and a port; None stands for any."""
+
+Predicate: TypeAlias = Callable[[str | None, int | str | None], bool]
+Route: TypeAlias = Predicate | Collection[Address]
+
+_MIXED: Final = "some of these hosts are routed over utcp and some are not; start a server for each kind"
+
+
+def loop_factory(
+    base: type[LoopT] = asyncio.SelectorEventLoop,  # type: ignore[assignment]  # a type variable's default
+    *,
+    route: Route,
+    config: Config | None = None,
+) -> Callable[[], LoopT]:
+    """A factory of event loops that carry the connections to some addresses, and the servers on them, over utcp.
+
+        factory = utcp.loop_factory(uvloop.Loop, route=[("127.0.0.1", 9000)])
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(main())
+
+    The loops are a subclass of `base`, an event loop class such as asyncio.SelectorEventLoop or uvloop.Loop. Their
+    `create_connection()`, `create_server()` and `start_tls()` are utcp's where `route` says so, and those of `base`
+    everywhere else, so that an application's database stays where it is. Nothing is routed that is not named. What asks
+    for a given socket (`sock=`), for UDP or for Unix sockets goes to `base` as well.
+
+    `route` is a predicate, called with host and port, or a collection of pairs of host and port, where None stands for
+    any; a collection may be changed while the loop runs. Hosts are compared as they are asked for: no name is looked
+    up, so "localhost" is not "127.0.0.1", and a server on all interfaces has the host None (which only a pair with
+    None, or a predicate, matches). A predicate gets such a host as None, and a numeric port as an int.
+
+    `config` is for every connection and server that is routed. Raises TypeError for a `base` or `route` that is none.
+    """
+    if not (isinstance(base, type) and issubclass(base, asyncio.AbstractEventLoop)):
+        raise TypeError(f"base must be a class of event loops, such as asyncio.SelectorEventLoop, not {base!r}")
+    routed = route if callable(route) else _matcher(route)
+    members = {"_utcp_routed": staticmethod(routed), "_utcp_config": config, "__module__": base.__module__}
+    made: type[LoopT] = type(f"Utcp{base.__name__.lstrip('_')}", (_RoutingLoop, base), members)
+    return made
+
+
+class _RoutingLoop(asyncio.AbstractEventLoop):
+    """Stands before a class of event loops."""
+
+    _utcp_routed: Predicate
+    _utcp_config: Config | None
+
+    async def create_connection(  # type: ignore[override]  # every loop's signature: options are handed on
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: Host = None,
+        port: Port = None,
+        *,
+        sock: Any = None,
+        **options: Any,
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        if sock is None and (host is not None or port is not None) and self._utcp_routed(_host(host), _port(port)):
+            return await create_connection(protocol_factory, host, port, config=self._utcp_config, **options)
+        base: Any = super()
+        return await base.create_connection(protocol_factory, host, port, sock=sock, **options)  # type: ignore[no-any-return]
+
+    async def create_server(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str | Iterable[str | None] | None = None,
+        port: Port = None,
+        *,
+        sock: Any = None,
+        **options: Any,
+    ) -> asyncio.AbstractServer:
+        if host is not None and not isinstance(host, (str, bytes)):
+            host = list(host)
+        if sock is None and (host is not None or port is not None) and self._routes_server(host, port):
+            return await create_server(protocol_factory, host, port, config=self._utcp_config, **options)
+        base: Any = super()
+        return await base.create_server(protocol_factory, host, port, sock=sock, **options)  # type: ignore[no-any-return]
+
+    async def start_tls(
+        self,
+        transport: asyncio.WriteTransport,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: Any,
+        **options: Any,
+    ) -> asyncio.Transport | None:
+        loop: Any = self
+        # asyncio's own takes ours, uvloop's only uvloop's. TLS over ours, which may get TLS once more, is asyncio's.
+        ours = isinstance(transport, (Transport, _SSLProtocolTransport))
+        if ours and not isinstance(loop, asyncio.BaseEventLoop):
+            return await asyncio.BaseEventLoop.start_tls(loop, transport, protocol, sslcontext, **options)
+        return await super().start_tls(transport, protocol, sslcontext, **options)
+
+    def _routes_server(self, host: str | list[str | None] | None, port: Port) -> bool:
+        hosts: list[str | None] = host if isinstance(host, list) else [host]
+        routed = {bool(self._utcp_routed(_host(each), _port(port))) for each in hosts}
+        if len(routed) > 1:
+            raise ValueError(_MIXED)
+        return True in routed
+
+
+def _matcher(route: Any) -> Predicate:
+    """A predicate by pairs of host and port. Raises TypeError for what is none."""
+    if isinstance(route, (str, bytes)) or not isinstance(route, Collection):
+        raise TypeError(f"route must be a predicate or a collection of (host, port), not {route!r}")
+
+    def pairs() -> list[Address]:
+        return [_pair(each) for each in route]
+
+    pairs()  # what is wrong is said now
+
+    def matches(host: str | None, port: int | str | None) -> bool:
+        return any(wanted in (None, host) and number in (None, port) for wanted, number in pairs())
+
+    return matches
+
+
+def _pair(pair: object) -> Address:
+    if isinstance(pair, tuple) and len(pair) == 2:
+        host, port = pair
+        if (host is None or isinstance(host, str)) and (port is None or isinstance(port, int)):
+            return _host(host), port
+    raise TypeError(f"an address of route must be a pair (host, port), with None for any, not {pair!r}")
+
+
+@lru_cache(maxsize=1024)
+def _host(host: Host) -> str | None:
+    """A host in the one way in which it is compared; None for all interfaces."""
+    if isinstance(host, bytes):
+        host = host.decode("idna")
+    if not host:
+        return None
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower()
+
+
+def _port(port: Port) -> int | str | None:
+    """A number where it is one; else the name of a service."""
+    if isinstance(port, bytes):
+        port = port.decode("ascii")
+    if isinstance(port, str) and port.isdecimal():
+        return int(port)
+    return port

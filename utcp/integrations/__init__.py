@@ -1,0 +1,1 @@
+"""Adapters: other people's libraries over utcp, each module named for its library."""

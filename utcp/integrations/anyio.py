@@ -1,0 +1,259 @@
+"""anyio over utcp: a byte stream and a listener, for anyio programs that run on asyncio.
+
+    async with await connect_utcp("127.0.0.1", 9000) as stream:
+        await stream.send(b"what else?")
+        await stream.send_eof()  # a half-close: we have said our last word, and go on listening
+        answer = await stream.receive()
+
+TLS is anyio's own: `TLSStream.wrap(stream, ...)` and `TLSListener(listener, context)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+from anyio import (
+    BrokenResourceError,
+    ClosedResourceError,
+    EndOfStream,
+    ResourceGuard,
+    TypedAttributeSet,
+    create_task_group,
+    typed_attribute,
+)
+from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+
+from utcp import Config, ConnectionInfo, Endpoint, Server
+from utcp.integrations.anyio_protocol import READ_LIMIT, StreamProtocol, Waiting
+from utcp.integrations.via import Via
+
+
+class UtcpAttribute(TypedAttributeSet):
+    """What a UtcpStream knows beyond anyio's SocketAttribute; through TLS as well."""
+
+    info: ConnectionInfo = typed_attribute()
+    """The connection's variables at this moment, or the last ones."""
+    transport: asyncio.Transport = typed_attribute()
+    """The asyncio transport below."""
+
+
+async def connect_utcp(
+    remote_host: str,
+    remote_port: int,
+    *,
+    local_host: str | None = None,
+    config: Config | None = None,
+    endpoint: Endpoint | None = None,
+) -> UtcpStream:
+    """anyio's `connect_tcp`, over utcp. Several addresses of a host are tried a quarter of a second apart.
+
+    `endpoint` is the one to connect from; without it the loop's clients share sockets of that `config`. Raises OSError
+    as `utcp.create_connection` does: ConnectionRefusedError, TimeoutError, ...
+    """
+    _require_asyncio()
+    via = Via(config, endpoint)
+    _, protocol = await via.create_connection(StreamProtocol, remote_host, remote_port, local_host=local_host)
+    return UtcpStream(protocol)
+
+
+async def create_utcp_listener(
+    *,
+    local_host: str | None = None,
+    local_port: int = 0,
+    backlog: int = 100,
+    config: Config | None = None,
+    endpoint: Endpoint | None = None,
+) -> UtcpListener:
+    """anyio's `create_tcp_listener`, over utcp: on all interfaces without `local_host`.
+
+    `local_port` 0: the system picks one, and for IPv6 another.
+
+    On an `endpoint`, which has its address, `local_port` is the utcp port, 0 the number of the UDP port. Connections
+    that nobody has accepted wait, `backlog` of them; more are reset. Raises OSError when the address is taken.
+    """
+    _require_asyncio()
+    waiting = Waiting(backlog)
+    server = await Via(config, endpoint).create_server(
+        lambda: StreamProtocol(waiting), local_host, local_port, backlog=backlog
+    )
+    return UtcpListener(server, waiting)
+
+
+class UtcpStream(ByteStream):
+    """One connection.
+
+    `send()` returns when the connection has room for more, not when the peer has the data: `aclose()` waits for that.
+    Made by `connect_utcp()` and by listeners.
+    """
+
+    def __init__(self, protocol: StreamProtocol) -> None:
+        self._protocol = protocol
+        self._transport = protocol.transport
+        self._receiving = ResourceGuard("reading from")
+        self._sending = ResourceGuard("writing to")
+        self._sent = 0
+        self._eof_sent = False
+        self._closed = False
+
+    async def receive(self, max_bytes: int = READ_LIMIT) -> bytes:
+        """What has arrived, up to `max_bytes`.
+
+        Raises EndOfStream after the peer's FIN, BrokenResourceError when the connection failed, ClosedResourceError
+        when this side has closed it, BusyResourceError when another task receives.
+        """
+        if max_bytes < 1:
+            raise ValueError("max_bytes must be a positive integer")
+        protocol = self._protocol
+        with self._receiving:
+            if protocol.readable.is_set():
+                await checkpoint()
+            else:
+                await protocol.readable.wait()
+            if self._closed:
+                raise ClosedResourceError
+            data = protocol.take(max_bytes)
+            if data:
+                return data
+            if protocol.eof:
+                raise EndOfStream
+            raise BrokenResourceError from protocol.error
+
+    async def send(self, item: bytes) -> None:
+        """Send it all; it waits while the connection's send buffer is full.
+
+        Raises BrokenResourceError when the connection failed, ClosedResourceError after `send_eof()` or `aclose()`,
+        BusyResourceError when another task sends.
+        """
+        protocol = self._protocol
+        with self._sending:
+            await checkpoint_if_cancelled()
+            if not protocol.writable.is_set():  # a send() that was cancelled has left something
+                await protocol.writable.wait()
+            self._require_open_for_sending()
+            self._transport.write(item)
+            self._sent += len(item)
+            if protocol.writable.is_set():
+                await cancel_shielded_checkpoint()
+                return
+            await protocol.writable.wait()
+            self._require_open_for_sending()
+
+    async def send_eof(self) -> None:
+        """Half-close: FIN follows what was sent, and `receive()` goes on. Idempotent."""
+        with self._sending:
+            await checkpoint_if_cancelled()
+            if not self._eof_sent:
+                self._require_open_for_sending()
+                self._eof_sent = True
+                self._transport.write_eof()
+            await cancel_shielded_checkpoint()
+
+    async def aclose(self) -> None:
+        """Close, and wait until the peer has acknowledged all that was sent, and the FIN.
+
+        Raises BrokenResourceError if it never acknowledged all that was sent. When cancelled it waits no longer, and
+        delivery goes on in the background. What the peer sends from now on is answered by RST. Idempotent.
+        """
+        protocol = self._protocol
+        if not self._closed:
+            self._closed = True
+            protocol.wake()
+            self._transport.close()
+        if protocol.over.is_set():
+            await checkpoint()
+            return
+        await checkpoint_if_cancelled()  # who does not wait, as aclose_forcefully(), is told nothing either
+        await protocol.over.wait()
+        if protocol.error is not None and self._info().bytes_acked < self._sent:
+            raise BrokenResourceError from protocol.error
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """anyio's SocketAttribute, whose `raw_socket` takes the options of a TCP socket but has no descriptor; and
+        UtcpAttribute."""
+        about = self._transport.get_extra_info
+        return {
+            SocketAttribute.family: lambda: about("socket").family,
+            SocketAttribute.local_address: lambda: _address(about("sockname")),
+            SocketAttribute.local_port: lambda: about("sockname")[1],
+            SocketAttribute.raw_socket: lambda: about("socket"),
+            SocketAttribute.remote_address: lambda: _address(about("peername")),
+            SocketAttribute.remote_port: lambda: about("peername")[1],
+            UtcpAttribute.info: self._info,
+            UtcpAttribute.transport: lambda: self._transport,
+        }
+
+    def _info(self) -> ConnectionInfo:
+        return cast("ConnectionInfo", self._transport.get_extra_info("utcp"))
+
+    def _require_open_for_sending(self) -> None:
+        if self._closed or self._eof_sent:
+            raise ClosedResourceError
+        if self._protocol.over.is_set():
+            raise BrokenResourceError from self._protocol.error
+
+
+class UtcpListener(Listener[UtcpStream]):
+    """Accepts connections. Made by `create_utcp_listener()`."""
+
+    def __init__(self, server: Server, waiting: Waiting) -> None:
+        self._server = server
+        self._sockets = server.sockets
+        self._waiting = waiting
+        self._accepting = ResourceGuard("accepting connections from")
+
+    async def accept(self) -> UtcpStream:
+        """The next connection. Raises ClosedResourceError once closed, BusyResourceError when another task accepts."""
+        waiting = self._waiting
+        with self._accepting:
+            if waiting.arrived.is_set():
+                await checkpoint()
+            else:
+                await waiting.arrived.wait()
+            if waiting.closed:
+                raise ClosedResourceError
+            return UtcpStream(waiting.take())
+
+    async def serve(self, handler: Callable[[UtcpStream], Any], task_group: TaskGroup | None = None) -> None:
+        """Start `handler(stream)` in the task group for each connection, until cancelled."""
+        async with AsyncExitStack() as stack:
+            if task_group is None:
+                task_group = await stack.enter_async_context(create_task_group())
+            while True:
+                task_group.start_soon(handler, await self.accept())
+
+    async def aclose(self) -> None:
+        """Stop listening. Connections that were accepted stay; those that still wait are reset."""
+        self._server.close()
+        self._waiting.close()
+        await checkpoint()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """anyio's SocketAttribute of the first address listened on."""
+        first = self._sockets[0]
+        return {
+            SocketAttribute.family: lambda: first.family,
+            SocketAttribute.local_address: lambda: _address(first.getsockname()),
+            SocketAttribute.local_port: lambda: first.getsockname()[1],
+            SocketAttribute.raw_socket: lambda: first,
+        }
+
+
+def _address(sockname: tuple[Any, ...]) -> tuple[str, int]:
+    """Host and port, as anyio has them: an IPv6 scope belongs to the host."""
+    host, port, *scope = sockname
+    if scope and scope[1] and "%" not in host:
+        host = f"{host}%{scope[1]}"
+    return host, port
+
+
+def _require_asyncio() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError as error:
+        raise RuntimeError("utcp runs on asyncio's event loops, and on none of trio's") from error

@@ -23,10 +23,10 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final, cast
 
-from bench import command
-from bench.ends import Ends, open_many
-from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, ratio
-from bench.stacks import App, ProtocolApp, StreamApp
+from . import command
+from .ends import Ends, open_many
+from .frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, ratio
+from .stacks import App, ProtocolApp, StreamApp
 
 CHUNK: Final = bytes(1 << 18)
 

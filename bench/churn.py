@@ -16,8 +16,8 @@ with TCP.
 
 aioquic has fewer connections and clients. At its client `wait_closed()` returns when CONNECTION_CLOSE is sent, at its
 server when that has come: the closing and draining periods, three probe timeouts each, are its TIME_WAIT and pass
-beside the clock, as TCP's do. The goal against it is one of processor time for each connection, which does not depend
-on how many clients there are; handshake and TLS 1.3 are in it.
+beside the clock, as TCP's do. The goal against it is one of processor time for each connection; handshake and TLS 1.3
+are in it.
 
 Every measurement has a server address of its own in 127.0.0.0/8: what earlier ones left in TIME_WAIT never has the
 addresses and ports of a new connection, so kernel TCP is never short of ports.
@@ -29,10 +29,10 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
 
-from bench import command
-from bench.ends import Ends
-from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, figure, ratio, speed
-from bench.stacks import StreamApp
+from . import command
+from .ends import Ends
+from .frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, figure, ratio, speed
+from .stacks import StreamApp
 
 MESSAGE: Final = bytes(range(64))
 

@@ -36,10 +36,10 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
 
-from bench import command
-from bench.ends import open_many
-from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, percentile, ratio
-from bench.stacks import StreamApp, Streams
+from . import command
+from .ends import open_many
+from .frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, percentile, ratio
+from .stacks import StreamApp, Streams
 
 WAVE: Final = 500
 

@@ -4,51 +4,65 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from bench import loops, machine, page, plot, report, rounds
-from bench.frame import Bench, Option, Outcome
-from bench.progress import Progress
-from bench.registry import NAMES, load
+from . import loops, machine, page, plot, report, rounds
+from .frame import Bench, Option, Outcome
+from .progress import Progress
+from .registry import NAMES, load
 
 RESULTS: Final = Path(__file__).parent / "results"
 
 QUICK_ROUNDS: Final = 2
 
 
-def main(name: str | None = None) -> None:
-    """Measure what the arguments say. `name`: that bench, whose own module is the command."""
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(
+    name: str | None = None, *, prog: str = f"python -m {__package__}", arguments: Sequence[str] | None = None
+) -> None:
+    """Measure what the arguments (None: those of the process) say. `name`: that bench, whose own module is the command.
+    `prog` is what the command is called."""
     if name is not None:
-        parser = _bench_parser(argparse.ArgumentParser(prog=f"python -m bench.{name}"), load(name))
+        parser = _bench_parser(_Parser(prog=f"{prog}.{name}"), load(name))
     else:
-        parser = argparse.ArgumentParser(prog="python -m bench", description="Benchmarks of utcp against kernel TCP.")
+        parser = _Parser(prog=prog, description="Benchmarks of utcp against kernel TCP.")
         commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
         for each in NAMES:
             bench = load(each)
             _bench_parser(commands.add_parser(each, help=bench.title, description=bench.title), bench)
         _all_parser(commands.add_parser("all", help="all of these, and the page of results"))
-    arguments = parser.parse_args()
-    chosen = name or arguments.name
-    if chosen == "all" and arguments.into is None:
-        if arguments.quick:
+    given = parser.parse_args(arguments)
+    chosen = name or given.name
+    if chosen == "all" and given.into is None:
+        if given.quick:
             parser.error("argument --quick: its numbers say nothing, so say by --into where the page may go")
+        if not Path(__file__).with_name("README.md").exists():
+            parser.error("argument --into: this is no checkout, so say where the page may go")
         try:
-            arguments.into = _directory(str(RESULTS))
+            given.into = _directory(str(RESULTS))
         except argparse.ArgumentTypeError as error:
             parser.error(f"argument --into: {error}")
     try:
         if chosen == "all":
-            _all(arguments)
+            _all(given)
         else:
-            _one(load(chosen), arguments)
+            _one(load(chosen), given)
     except (OSError, BrokenProcessPool, rounds.TrialFailed) as error:
         sys.exit(f"{parser.prog}: {error}")
     except KeyboardInterrupt:
-        sys.exit(f"{parser.prog}: interrupted")
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        sys.exit(130)  # as a shell reports a command that SIGINT ended
 
 
 def _bench_parser(parser: argparse.ArgumentParser, bench: Bench) -> argparse.ArgumentParser:

@@ -2,8 +2,8 @@
 
 `open_ends` serves an App and connects to it. With one process both run on the same loop. With two, the server runs in a
 process of its own with a loop of the same kind; what the client asks of its App, and of its counters, goes through a
-socket pair that is silent while nothing is asked. Times are the system's monotonic clock (`perf_counter`), which all
-processes share on Linux.
+socket pair that is silent while nothing is asked and nothing fails. Times are the system's monotonic clock
+(`perf_counter`), which all processes share on Linux.
 """
 
 import asyncio
@@ -15,10 +15,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from time import process_time
-from typing import Any
+from typing import Any, Self
 
-from bench import descriptors, loops, resident
-from bench.stacks import UNKNOWN, App, Client, Counts, Server, Setting, Streams, find
+from . import descriptors, loops, resident
+from .stacks import UNKNOWN, App, Client, Counts, Server, Setting, Streams, find
+from .trouble import CallbackFailed, reason
 
 _LINE = 1 << 20
 """Octets that an answer may have."""
@@ -116,13 +117,13 @@ async def open_ends(
             channel = _Channel(*await asyncio.open_unix_connection(sock=ours, limit=_LINE))
             try:
                 address = await channel.receive()
-                async with find_stack.dial(address, setting) as client:
+                async with find_stack.dial(address, setting) as client, _Questions(channel) as questions:
 
                     async def usage_of_both() -> Usage:
-                        there: Usage = await channel.call("")
+                        there: Usage = await questions.ask("")
                         return meter.read(client.counts()).plus(there)
 
-                    yield Ends(client, channel.call, usage_of_both)
+                    yield Ends(client, questions.ask, usage_of_both)
             finally:
                 await channel.aclose()
             await asyncio.to_thread(process.join, 10)
@@ -137,7 +138,6 @@ class _Channel:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._turn = asyncio.Lock()
 
     def send(self, value: object) -> None:
         document = pickle.dumps(value)
@@ -149,18 +149,53 @@ class _Channel:
             value = pickle.loads(await self._reader.readexactly(size))  # noqa: S301  # from our own other process
         except asyncio.IncompleteReadError:
             raise ConnectionError("the server's process has ended before its time") from None
-        if isinstance(value, BaseException):
-            raise value
         return value
-
-    async def call(self, name: str, *arguments: Any) -> Any:
-        async with self._turn:
-            self.send((name, arguments))
-            return await self.receive()
 
     async def aclose(self) -> None:
         self._writer.close()
         await self._writer.wait_closed()
+
+
+class _Questions:
+    """What the client's process asks the server's, one at a time. What that has to say unasked is CallbackFailed, and
+    goes to the loop's exception handler."""
+
+    def __init__(self, channel: _Channel) -> None:
+        self._channel = channel
+        self._turn = asyncio.Lock()
+        self._answer: asyncio.Future[Any] | None = None
+        self._gone: ConnectionError | None = None
+
+    async def __aenter__(self) -> Self:
+        self._listening = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listening.cancel()
+        await asyncio.wait([self._listening])
+
+    async def ask(self, name: str, *arguments: Any) -> Any:
+        async with self._turn:
+            if self._gone is not None:
+                raise self._gone
+            self._answer = asyncio.get_running_loop().create_future()
+            self._channel.send((name, arguments))
+            answer = await self._answer
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def _listen(self) -> None:
+        while self._gone is None:
+            try:
+                said = await self._channel.receive()
+            except ConnectionError as error:
+                said = self._gone = error
+            if self._answer is not None and not self._answer.done() and not isinstance(said, CallbackFailed):
+                self._answer.set_result(said)
+            else:
+                unasked = said if isinstance(said, CallbackFailed) else CallbackFailed(str(said))
+                asyncio.get_running_loop().call_exception_handler({"message": str(unasked), "exception": unasked})
 
 
 def _serve(
@@ -177,6 +212,15 @@ async def _serve_and_answer(sock: socket.socket, stack: str, app: Callable[[], A
     meter = _Meter()
     application = app()
     channel = _Channel(*await asyncio.open_unix_connection(sock=sock, limit=_LINE))
+
+    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        why = reason(context)
+        if why is None:
+            loop.default_exception_handler(context)
+        else:
+            channel.send(CallbackFailed(why))
+
+    asyncio.get_running_loop().set_exception_handler(tell)
     async with find(stack).serve(application, setting) as server:
         channel.send(server.address)
         while (question := await _question(channel)) is not None:

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from bench import kernel_path, simulated_path
-from bench.jobs import Job, run_all
-from bench.kernel_path import LINUX, UTCP
-from bench.path_cells import Cell, Run
 from utcp.tcp.congestion import CONTROLLERS
+
+from . import kernel_path, simulated_path
+from .jobs import Job, run_all
+from .kernel_path import LINUX, UTCP
+from .path_cells import Cell, Run
 
 SECONDS: Final = 60.0
 STAGGER: Final = 2.0

@@ -38,9 +38,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from bench import loops
-from bench.ends import Ends, open_ends
-from bench.stacks import STACKS, App, Setting
+from . import loops
+from .ends import Ends, open_ends
+from .stacks import STACKS, App, Setting
+from .trouble import Guard
 
 TIME_LIMIT: Final = 120.0
 """Seconds after which a trial has failed, beside those for which it is told to go on (its parameter `seconds`)."""
@@ -195,11 +196,12 @@ class Trial:
         )
 
     def run(self, main: Callable[["Trial"], Coroutine[object, object, Figures]]) -> Figures:
-        """The figures of `main`, run on the trial's loop. Raises TimeoutError when it takes too long."""
+        """The figures of `main`, run on the trial's loop. Raises TimeoutError when it takes too long, CallbackFailed
+        when a server's handler fails, or something else that nobody awaits."""
 
         async def limited() -> Figures:
             limit = TIME_LIMIT if self.stack in STACKS else PEER_TIME_LIMIT
-            async with asyncio.timeout(limit + self.parameters.get("seconds", 0)):
+            async with asyncio.timeout(limit + self.parameters.get("seconds", 0)), Guard():
                 return await main(self)
 
         return loops.run(limited(), self.loop)

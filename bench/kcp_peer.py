@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import aiokcp
 
-from bench.stacks import UNKNOWN, Address, App, Client, Server, Setting, StreamApp, Streams
+from .stacks import UNKNOWN, Address, App, Client, Server, Setting, StreamApp, Streams
 
 TICK: Final = 0.01
 FAST: Final = {

@@ -17,13 +17,14 @@ from pathlib import Path as File
 from typing import Final
 
 import utcp
-from bench import loops
-from bench.greedy import CHUNK, Sender
-from bench.impairment import Port, Relay, first_in_line
-from bench.path_cells import MTU, Run, seed_of
 from tests.interop.namespace import ip, missing, own_network, sysctl
 from utcp.testing.path import Conditions, Path
 from utcp.udp.tun import TunLink, open_tun
+
+from . import loops
+from .greedy import CHUNK, Sender
+from .impairment import Port, Relay, first_in_line
+from .path_cells import MTU, Run, seed_of
 
 LINUX: Final = "Linux"
 UTCP: Final = "utcp"

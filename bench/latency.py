@@ -18,10 +18,10 @@ from collections.abc import Awaitable, Sequence
 from time import perf_counter
 from typing import Final
 
-from bench import command
-from bench.ends import Ends, open_many
-from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, percentile, speed
-from bench.stacks import StreamApp, Streams
+from . import command
+from .ends import Ends, open_many
+from .frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, percentile, speed
+from .stacks import StreamApp, Streams
 
 MESSAGE: Final = bytes(range(64))
 CHUNK: Final = bytes(1 << 18)

@@ -12,8 +12,9 @@ from itertools import count
 from typing import Final
 
 import utcp
-from bench.frame import Trial
-from bench.stacks import BACKLOG, Setting, StreamApp, Streams, find
+
+from .frame import Trial
+from .stacks import BACKLOG, Setting, StreamApp, Streams, find
 
 PER_PORT: Final = 10_000
 """Connections to one listening port, at most. Ports that the connections before have left in TIME_WAIT are not free."""

@@ -31,11 +31,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import command, descriptors, resident
-from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, figure, ratio
-from bench.many_ports import Ends, open_ends
-from bench.scale import MESSAGE, Server, each, open_descriptors
-from bench.stacks import Streams
+from . import command, descriptors, resident
+from .frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, figure, ratio
+from .many_ports import Ends, open_ends
+from .scale import MESSAGE, Server, each, open_descriptors
+from .stacks import Streams
 
 FIRST: Final = 200
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import machine, report, table
-from bench.frame import Bench, Outcome
+from . import machine, report, table
+from .frame import Bench, Outcome
 
 Results = Sequence[tuple[Bench, Sequence[Outcome]]]
 
@@ -35,7 +35,7 @@ def page(results: Results, where: Mapping[str, Any], plots: Mapping[str, str], f
         *(line for failure in failures for line in ("", f"Not measured: {failure}")),
     ]
     for bench, outcomes in results:
-        module = importlib.import_module(f"bench.{bench.name}")
+        module = importlib.import_module(f".{bench.name}", __package__)
         lines += ["", f"## {bench.title}", "", *_prose(inspect.getdoc(module) or "")]
         if bench.name in plots:
             lines += ["", f"![{bench.title}]({plots[bench.name]})"]

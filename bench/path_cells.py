@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-from bench.impairment import Lateness
 from utcp.testing.path import Conditions
+
+from .impairment import Lateness
 
 BANDWIDTHS: Final = (10e6, 100e6)
 RTTS: Final = (0.001, 0.02, 0.1)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bench import machine, table
-from bench.kernel_path import LINUX, UTCP
+from . import machine, table
+from .kernel_path import LINUX, UTCP
 
 GOALS: Final = {"cubic": 0.95, "bbr": 0.9}
 """The least share of Linux's goodput, over the same path by the controller of the same name, that is good enough."""

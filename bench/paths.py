@@ -31,10 +31,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from bench import fairness, kernel_path, machine, path_report, simulated_path
-from bench.jobs import Job, run_all
-from bench.path_cells import CELLS, Cell, Run, matching
 from utcp.tcp.congestion import CONTROLLERS
+
+from . import fairness, kernel_path, machine, path_report, simulated_path
+from .jobs import Job, run_all
+from .path_cells import CELLS, Cell, Run, matching
 
 KERNELS: Final = ("cubic", "bbr")
 """Linux's congestion controllers to compare with."""

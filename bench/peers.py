@@ -10,18 +10,22 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Final
 
-from bench.stacks import Address, App, Client, Server, Setting, Stack
+from .stacks import Address, App, Client, Server, Setting, Stack
 
 
 def _stack(package: str, module: str) -> Stack:
     """The Stack in `module`, which is imported when it is used: it needs `package`."""
 
     def serve(app: App, setting: Setting) -> AbstractAsyncContextManager[Server]:
-        serve: Callable[[App, Setting], AbstractAsyncContextManager[Server]] = import_module(module).serve
+        serve: Callable[[App, Setting], AbstractAsyncContextManager[Server]] = import_module(
+            f".{module}", __package__
+        ).serve
         return serve(app, setting)
 
     def dial(address: Address, setting: Setting) -> AbstractAsyncContextManager[Client]:
-        dial: Callable[[Address, Setting], AbstractAsyncContextManager[Client]] = import_module(module).dial
+        dial: Callable[[Address, Setting], AbstractAsyncContextManager[Client]] = import_module(
+            f".{module}", __package__
+        ).dial
         return dial(address, setting)
 
     def missing() -> str | None:
@@ -30,4 +34,4 @@ def _stack(package: str, module: str) -> Stack:
     return Stack(serve, dial, missing)
 
 
-PEERS: Final = {"aioquic": _stack("aioquic", "bench.quic_peer"), "aiokcp": _stack("aiokcp", "bench.kcp_peer")}
+PEERS: Final = {"aioquic": _stack("aioquic", "quic_peer"), "aiokcp": _stack("aiokcp", "kcp_peer")}

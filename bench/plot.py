@@ -1,19 +1,25 @@
 """Plots in SVG. matplotlib draws them; the bench extra installs it."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.frame import Bench, Outcome
-from bench.report import NAMES
-from bench.stacks import PEERS, STACKS
+from utcp.trace import figure as figures
+
+from .frame import Bench, Outcome
+from .report import NAMES
+from .stacks import PEERS, STACKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS: Final = {"utcp": "#1b6ca8", "kernel_tcp": "#8a8a8a", "aioquic": "#d9822b", "aiokcp": "#7a4f9a"}
+COLOURS: Final = {
+    "utcp": figures.BLUE,
+    "kernel_tcp": figures.GREY,
+    "aioquic": figures.ORANGE,
+    "aiokcp": figures.PURPLE,
+}
 
 WIDE: Final = 30
 """How many times the least the greatest may be on a linear scale."""
@@ -21,22 +27,21 @@ WIDE: Final = 30
 
 def missing() -> str | None:
     """Why nothing can be drawn; None when it can."""
-    return None if find_spec("matplotlib") else "matplotlib is not installed: it belongs to the bench extra"
+    return "matplotlib is not installed: it belongs to the bench extra" if figures.missing() else None
 
 
 def save(bench: Bench, outcomes: Sequence[Outcome], file: Path) -> None:
     """Draw what the bench found. Raises OSError if the file cannot be written."""
-    import matplotlib as mpl  # not installed without the bench extra
-    from matplotlib.figure import Figure
+    with figures.style(bench.name):
+        from matplotlib.figure import Figure  # not installed without the bench extra
 
-    with mpl.rc_context({"svg.hashsalt": bench.name, "svg.fonttype": "none", "font.size": 8}):
         figure = Figure(layout="constrained")
         if bench.draw is not None:
             bench.draw(figure, outcomes)
         else:
             _bars(figure, bench, outcomes)
         figure.suptitle(bench.title)
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        figures.save(figure, file, "svg")
 
 
 def _bars(figure: "Figure", bench: Bench, outcomes: Sequence[Outcome]) -> None:

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from bench.stacks import UNKNOWN, Address, App, Client, Server, Setting, StreamApp, Streams
+from .stacks import UNKNOWN, Address, App, Client, Server, Setting, StreamApp, Streams
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -55,7 +55,16 @@ class _Protocol(QuicConnectionProtocol):  # type: ignore[misc, unused-ignore]  #
         self.progress.set()
         if self._handle is not None and isinstance(event, HandshakeCompleted):
             reader, writer = self.open_stream(self.ended)
-            self._serving = asyncio.ensure_future(self._handle(reader, writer))
+            self._serving = asyncio.ensure_future(self._serve(self._handle, reader, writer))
+
+    async def _serve(self, handle: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handle(reader, writer)
+        except Exception as error:
+            context = {"message": "Unhandled exception in the server's handler", "exception": error}
+            self._loop.call_exception_handler(context)
+            writer.close()
+            self.close()
 
     def open_stream(self, leave: Callable[[], Awaitable[None]]) -> Streams:
         """The stream, whose writer's `wait_closed()` is `leave`."""

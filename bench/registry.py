@@ -3,12 +3,12 @@
 import importlib
 from typing import Final
 
-from bench.frame import Bench
+from .frame import Bench
 
 NAMES: Final = ("closes", "churn", "bulk", "latency", "memory", "scale", "workers")
 
 
 def load(name: str) -> Bench:
     """The bench of that name. Its module is imported by its own name: what it pickles, another process finds again."""
-    bench: Bench = importlib.import_module(f"bench.{name}").BENCH
+    bench: Bench = importlib.import_module(f".{name}", __package__).BENCH
     return bench

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from bench import table
-from bench.frame import Bench, Goal, Outcome
-from bench.stacks import PEERS, STACKS
+from . import table
+from .frame import Bench, Goal, Outcome
+from .stacks import PEERS, STACKS
 
 NAMES: Final = {"kernel_tcp": "kernel TCP"}
 

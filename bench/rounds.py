@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, Final
 
-from bench import processes as fresh
-from bench.frame import Bench, Case, Figures, Outcome, Trial, Values
-from bench.progress import Progress
-from bench.stacks import PEERS, STACKS, find
+from . import processes as fresh
+from .frame import Bench, Case, Figures, Outcome, Trial, Values
+from .progress import Progress
+from .stacks import PEERS, STACKS, find
 
 NO_PEERS: Final = "not asked for"
 

@@ -37,10 +37,10 @@ from pathlib import Path
 from time import process_time
 from typing import Final
 
-from bench import command, descriptors, loops, resident
-from bench.frame import Bench, Case, Figure, Figures, Goal, Option, Outcomes, Trial, Values
-from bench.many_ports import Ends, open_ends
-from bench.stacks import StreamApp, Streams
+from . import command, descriptors, loops, resident
+from .frame import Bench, Case, Figure, Figures, Goal, Option, Outcomes, Trial, Values
+from .many_ports import Ends, open_ends
+from .stacks import StreamApp, Streams
 
 AT_ONCE: Final = 100
 MESSAGE: Final = bytes(range(64))

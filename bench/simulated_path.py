@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Final
 
 import utcp
-from bench.greedy import Receiver, Sender
-from bench.path_cells import Run
 from utcp.testing import Conditions, Network
+
+from .greedy import Receiver, Sender
+from .path_cells import Run
 
 _UDP_PORT: Final = 7000
 _PORT: Final = 80

@@ -215,7 +215,7 @@ def find(name: str) -> Stack:
     """The Stack of that name."""
     if name in STACKS:
         return STACKS[name]
-    peers: dict[str, Stack] = importlib.import_module("bench.peers").PEERS
+    peers: dict[str, Stack] = importlib.import_module(".peers", __package__).PEERS
     return peers[name]
 
 

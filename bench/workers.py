@@ -30,9 +30,11 @@ from time import process_time
 from typing import Any, Final
 
 import utcp
-from bench import command, loops
-from bench.frame import Bench, Case, Figure, Figures, Option, Trial, Values
-from bench.stacks import BACKLOG, Client, Setting, find
+
+from . import command, loops
+from .frame import Bench, Case, Figure, Figures, Option, Trial, Values
+from .stacks import BACKLOG, Client, Setting, find
+from .trouble import CallbackFailed, reason
 
 MESSAGE: Final = bytes(range(64))
 ENDPOINTS: Final = 16
@@ -81,11 +83,22 @@ async def _work(job: _Job, sock: socket.socket) -> None:
     else:
         server = await asyncio.start_server(echo, sock=sock, backlog=BACKLOG)
     stop = asyncio.Event()
-    asyncio.get_running_loop().add_reader(job.pipe.fileno(), stop.set)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(job.pipe.fileno(), stop.set)
+
+    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        why = reason(context)
+        if why is None:
+            loop.default_exception_handler(context)
+        else:
+            job.pipe.send(CallbackFailed(why))
+
+    loop.set_exception_handler(tell)
     start = process_time()
     job.pipe.send(None)
     await stop.wait()
-    asyncio.get_running_loop().remove_reader(job.pipe.fileno())
+    loop.remove_reader(job.pipe.fileno())
+    loop.set_exception_handler(None)
     job.pipe.send((served, process_time() - start))
     server.close()
 
@@ -121,7 +134,7 @@ async def _connect(job: _Job, address: tuple[str, int], seconds: float) -> None:
         stopping = True
         try:
             await asyncio.gather(*tasks)
-        except OSError as error:
+        except Exception as error:
             job.pipe.send(error)
         else:
             job.pipe.send((counted, (process_time() - start) / completed))
@@ -182,7 +195,13 @@ def run(trial: Trial, count: int) -> _Result:
             _receive(pipe, limit)
         for pipe in clients:
             pipe.send(None)
-        completed = [_receive(pipe, limit) for pipe in clients]
+        try:
+            completed = [_receive(pipe, limit) for pipe in clients]
+        except Exception:
+            for pipe in workers:
+                if pipe.poll():
+                    _receive(pipe, limit)  # raises what has failed there, which is the cause
+            raise
         for pipe in workers:
             pipe.send(None)
         served = [_receive(pipe, limit) for pipe in workers]

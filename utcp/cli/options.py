@@ -15,7 +15,7 @@ class _Port(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value)
-        if not text.isascii() or not text.isdecimal() or int(text) > 65535:
+        if not text.isascii() or not text.isdecimal() or len(text) > 5 or int(text) > 65535:
             self.fail(f"{text!r} is not a port, 0 to 65535", param, ctx)
         return int(text)
 
@@ -65,6 +65,8 @@ class _Seconds(click.ParamType[float]):
 PORT: Final = _Port()
 ADDRESS: Final = _Address()
 LOCAL_ADDRESS: Final = _Address("127.0.0.1")
+ANY_ADDRESS: Final = _Address("*")
+"""The host "*" stands for all interfaces."""
 SECONDS: Final = _Seconds()
 SECONDS_OR_NONE_AT_ALL: Final = _Seconds(0)
 

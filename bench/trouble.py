@@ -1,0 +1,52 @@
+"""Failures that nobody awaits, of a server's handler or of a protocol's method, made those of the measurement."""
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self
+
+
+class CallbackFailed(Exception):
+    """What failed and why, in a line."""
+
+
+class Guard:
+    """An asynchronous context manager: when the loop is told of such a failure, whatever is awaited in here ends, and
+    CallbackFailed is raised instead. Otherwise the other end would wait until its time is over."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self._why: str | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.current_task()
+        asyncio.get_running_loop().set_exception_handler(self._note)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.get_running_loop().set_exception_handler(None)
+        task, self._task = self._task, None
+        if self._why is None:
+            return
+        if task is not None:
+            task.uncancel()
+        raise CallbackFailed(self._why) from None
+
+    def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        why = reason(context)
+        if why is None:
+            loop.default_exception_handler(context)
+        elif self._why is None and self._task is not None:
+            self._why = why
+            self._task.cancel()
+
+
+def reason(context: dict[str, Any]) -> str | None:
+    """What an event loop's exception handler was told, in a line; None if it is not of an exception."""
+    error = context.get("exception")
+    if not isinstance(error, Exception):
+        return None
+    if isinstance(error, CallbackFailed):
+        return str(error)
+    return " ".join(f"{context['message']}: {type(error).__name__}: {error}".split())

@@ -1,0 +1,141 @@
+"""`utcp nc`: stdin and stdout over one utcp connection, as netcat has them over kernel TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import ssl
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from utcp.cli.options import PORT, SECONDS, loop_option, run
+
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command
+@click.argument("address", nargs=-1, metavar="[HOST] PORT")
+@click.option("-l", "--listen", is_flag=True, help="Wait for a connection to PORT. HOST: of this address only.")
+@click.option("-k", "--keep", is_flag=True, help="After a connection wait for the next, until Ctrl-C.")
+@click.option("-p", "--local-port", type=PORT, help="Our utcp port; with -l another way to say PORT.")
+@click.option(
+    "-w",
+    "--wait",
+    type=SECONDS,
+    help="Seconds to wait for the connection.  [default: as long as TCP tries; with -l: for ever]",
+)
+@click.option("-4", "--ipv4", is_flag=True, help="IPv4 only.")
+@click.option("-6", "--ipv6", is_flag=True, help="IPv6 only.")
+@click.option("--no-shutdown", is_flag=True, help="At the end of stdin send no FIN, but wait for the peer's.")
+@click.option("--tls", is_flag=True, help="Encrypt, and check the certificate of whoever listens.")
+@click.option("--ca", type=FILE, help="Check certificates by this authority, in PEM, instead of the system's.")
+@click.option("--insecure", is_flag=True, help="Do not check the certificate: encrypted, with whomever.")
+@click.option("--server-name", help="The name in the certificate, if it is not HOST.")
+@click.option("--cert", type=FILE, help="Our own certificate, in PEM. With -l it is needed.")
+@click.option("--key", type=FILE, help="Its private key; without, it is in the certificate's file.")
+@click.option("-v", "--verbose", is_flag=True, help="Say who is connected, and how the connection closed.")
+@loop_option
+def command(address: tuple[str, ...], loop: str, wait: float | None, **options: Any) -> int:
+    """Send stdin to a utcp port, print what comes back.
+
+    \b
+    utcp nc HOST PORT        connect
+    utcp nc -l [HOST] PORT   listen, and take one connection (with -k one after the other)
+
+    The end of stdin is sent as FIN (half-close); what the peer still says is printed until its FIN. When the peer is
+    first, the rest of stdin is sent nevertheless, but for a listener at a terminal, who is done then. Exit status 0:
+    everything was delivered both ways, both FINs included. Ctrl-C resets the connection. With the process ends its
+    TIME_WAIT.
+    """
+    from utcp.cli.netcat import Netcat
+
+    host, port = _target(address, options)
+    if options["ipv4"] and options["ipv6"]:
+        raise click.UsageError("-4 and -6 do not go together")
+    context = _tls(options)
+    family = socket.AF_INET if options["ipv4"] else socket.AF_INET6 if options["ipv6"] else 0
+    netcat = Netcat(
+        family=family,
+        tls=context,
+        server_name=options["server_name"],
+        wait=wait,
+        shutdown=not options["no_shutdown"],
+        verbose=options["verbose"],
+    )
+    if options["listen"]:
+        return run(_until_terminated(netcat.listen(host, port, keep=options["keep"])), loop)
+    assert host is not None  # noqa: S101  # _target() sees to it
+    return run(_until_terminated(netcat.connect(host, port, options["local_port"])), loop)
+
+
+def _target(address: tuple[str, ...], options: dict[str, Any]) -> tuple[str | None, int]:
+    """Host (None: all interfaces) and port. Raises click.UsageError for what does not go together."""
+    listen: bool = options["listen"]
+    if options["keep"] and not listen:
+        raise click.UsageError("-k needs -l")
+    words = list(address)
+    if listen and options["local_port"] is not None:
+        if len(words) > 1:
+            raise click.UsageError("say the port once: -l PORT, or -l -p PORT")
+        words.append(str(options["local_port"]))
+    if not (1 if listen else 2) <= len(words) <= 2:
+        raise click.UsageError(f"say {'[HOST] PORT' if listen else 'HOST PORT'}, not {len(words)} words")
+    port = PORT.convert(words.pop(), None, click.get_current_context())
+    if port == 0 and not listen:
+        raise click.UsageError("there is no port 0 to connect to")
+    return (words[0] or None) if words else None, port
+
+
+def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
+    """None without TLS. Raises click.UsageError, or click.ClickException for files that cannot be used."""
+    if not options["tls"]:
+        for name in ("ca", "insecure", "server_name", "cert", "key"):
+            if options[name]:
+                raise click.UsageError(f"--{name.replace('_', '-')} needs --tls")
+        return None
+    if options["key"] is not None and options["cert"] is None:
+        raise click.UsageError("--key needs --cert")
+    from utcp.tunnel.credentials import CredentialError, client_context, server_context
+
+    try:
+        if options["listen"]:
+            if options["cert"] is None:
+                raise click.UsageError("--tls with -l needs --cert FILE")
+            if options["insecure"] or options["server_name"] is not None:
+                raise click.UsageError("--insecure and --server-name are for who connects")
+            return server_context(options["cert"], options["key"], options["ca"])
+        if options["insecure"] and options["ca"] is not None:
+            raise click.UsageError("--insecure and --ca do not go together")
+        context = client_context(options["ca"], options["cert"], options["key"])
+    except CredentialError as error:
+        raise click.ClickException(str(error)) from error
+    if options["insecure"]:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _until_terminated(work: Coroutine[Any, Any, None]) -> int:
+    """Do the work; stop it at SIGTERM and SIGHUP. Returns the exit status."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    status = 0
+
+    def terminate(number: int) -> None:
+        nonlocal status
+        status = 128 + number  # as a shell reports it
+        if task is not None:
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            loop.add_signal_handler(number, terminate, number)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if status == 0:
+            raise
+    return status

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 from typing import Any, Final, Self, TypeVar
 
 from utcp.aio.address import resolve, wildcard
@@ -26,7 +27,9 @@ from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
-from utcp.tcp.state import CLOSED, FIN_WAIT_2, TIME_WAIT
+from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_2, TIME_WAIT
+from utcp.trace import log_event
+from utcp.trace.tee import Tee
 from utcp.udp.base import Link
 from utcp.udp.link import UdpLink
 from utcp.udp.path import SocketAddress
@@ -39,6 +42,9 @@ DEFAULT_CONFIG: Final = Config()
 PEER_FIN_GRACE: Final = 1.0
 """Seconds that closing an endpoint waits, once all is delivered, for FINs of peers that have not closed yet: when the
 endpoint is gone nobody acknowledges them."""
+
+CLOSE_NOTIFY_GRACE: Final = 1.0
+"""Seconds that closing an endpoint waits for peers to answer TLS's close_notify, before it sends FINs all the same."""
 
 HALF_OPEN_GRACE: Final = 1.0
 """Seconds that a closed server's endpoint stays for peers whose handshake was under way: they may think that they are
@@ -53,7 +59,9 @@ class Endpoint:
     same address, if they say so too (SO_REUSEPORT): then the system deals out what arrives by the UDP addresses and
     ports, and each peer's socket keeps to one of them as long as none comes or goes. `sock` is a bound UDP socket to
     use instead; it belongs to the endpoint. `observer` sees what the stack does; None logs to structlog if the
-    application has configured that.
+    application has configured that. `control` is the path of a Unix socket to open for `utcp ss` and `utcp capture`,
+    True for one in the default directory; None asks the environment variable UTCP_CONTROL (see `utcp.aio.control`). The
+    environment variable UTCP_PCAP has what the endpoint sends and receives captured (`utcp.aio.recording`).
 
     Use it as `async with Endpoint(...) as endpoint:`, or `start()` and `aclose()` it.
     """
@@ -67,6 +75,7 @@ class Endpoint:
         reuse_port: bool = False,
         config: Config | None = None,
         observer: Observer | None = None,
+        control: str | PathLike[str] | bool | None = None,
     ) -> None:
         if sock is not None and local_addr is not None:
             raise ValueError("local_addr and sock can not be specified at the same time")
@@ -78,6 +87,8 @@ class Endpoint:
         self._family = family
         self._reuse_port = reuse_port
         self._observer = observer
+        self._observers: list[Observer] = []
+        self._control = control
         self._driver: Driver | None = None
         self._closed: asyncio.Future[None] | None = None
         self._drained = False
@@ -107,7 +118,10 @@ class Endpoint:
         return self
 
     def run(self, link: Link) -> None:
-        """Begin with this link, on the running loop. `start()` calls it with one on a UDP socket."""
+        """Begin with this link, on the running loop. `start()` calls it with one on a UDP socket.
+
+        Raises AddressInUse, or another OSError, when the control socket that was asked for cannot be opened.
+        """
         if self._driver is not None:
             link.close()
             raise RuntimeError("the endpoint has been started already")
@@ -120,23 +134,36 @@ class Endpoint:
             config = replace(config, initial_recv_buffer=min(config.initial_recv_buffer, capacity))
         else:
             config = replace(config, recv_buffer=min(config.recv_buffer, capacity))
+        self._siblings = LoopEndpoints.of(platform)
         try:
             stack = Stack(
                 config,
                 secret=platform.secret(),
                 mtu=link.mtu,
                 default_mss=1220 if len(link.address) == 4 else 536,  # RFC 9293 3.7.1, MUST-15
-                observer=self._observer if self._observer is not None else _default_observer(),
             )
+            control = None
+            if self._control:
+                from utcp.aio.control import open_control  # here, because hardly anyone asks for it
+
+                control = open_control(self._control, for_all=False)
         except BaseException:
             link.close()
             raise
-        self._siblings = LoopEndpoints.of(platform)
         self._driver = Driver(loop, link, stack, self._siblings.has_read)
+        own = self._observer if self._observer is not None else _default_observer()
+        for observer in (own, *platform.observers(stack, link.address)):
+            if observer is not None:
+                self.observe(observer)
         self._siblings.add(self)
+        log_event("utcp.endpoint_opened", address=link.address)
+        if control is not None:
+            control.begin(self)
 
     async def aclose(self) -> None:
         """Close every connection, wait until the peers have acknowledged all, and close the socket.
+
+        Connections with TLS send close_notify first, and their FIN once the peer has answered it, or a second later.
 
         Whatever is not acknowledged after `Config.close_timeout` is reset, and its connection_lost() gets FinTimedOut.
         When this returns every transport has had its connection_lost(). Idempotent; cancelling it closes at once.
@@ -156,6 +183,10 @@ class Endpoint:
         self._closed = driver.loop.create_future()
         try:
             self._close_all(driver)
+            if not all(transport.is_closing() for transport in driver.transports):  # those with TLS above
+                await _until(driver, _shut_down, min(CLOSE_NOTIFY_GRACE, self.config.close_timeout))
+                for transport in list(driver.transports):
+                    transport.close_unanswered()
             await _until(driver, _delivered, self.config.close_timeout)
             await _until(driver, _finished, min(PEER_FIN_GRACE, self.config.close_timeout))
             self._drained = True
@@ -220,7 +251,7 @@ class Endpoint:
             if isinstance(connection.context, Opening):
                 connection.abort(now)
         for transport in list(driver.transports):
-            transport.close()
+            transport.close_politely()
 
     def _shut(self, driver: Driver) -> None:
         if driver.closed:
@@ -235,6 +266,7 @@ class Endpoint:
         self._end_grace()
         driver.close()
         self._siblings.discard(self)
+        log_event("utcp.endpoint_closed", address=driver.link.address)
         if self._closed is not None:
             self._closed.set_result(None)
 
@@ -252,6 +284,19 @@ class Endpoint:
         """The protocol behind the socket. It outlives `aclose()`, for looking at."""
         return self._started().stack
 
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Let `observer`, beside those who do so already, see what the stack does from now on; call what is returned to
+        stop that. Both at any time, also in the middle of what the observer is told."""
+        stack = self.stack
+        self._observers.append(observer)
+        stack.observer = _together(self._observers)
+
+        def stop() -> None:
+            self._observers = [other for other in self._observers if other is not observer]
+            stack.observer = _together(self._observers)
+
+        return stop
+
     def snmp(self) -> dict[str, int]:
         """Totals of all connections that this endpoint had, as `nstat` names them, and TcpCurrEstab."""
         return self.stack.snmp()
@@ -260,6 +305,16 @@ class Endpoint:
     def link(self) -> Link:
         """The socket, and the clock. It outlives `aclose()`, for looking at."""
         return self._started().link
+
+    @property
+    def started(self) -> bool:
+        """It has, or had, a socket."""
+        return self._driver is not None
+
+    @property
+    def closed(self) -> bool:
+        """It had a socket, and has none any more."""
+        return self._driver is not None and self._driver.closed
 
     @property
     def address(self) -> SocketAddress:
@@ -375,6 +430,11 @@ class Endpoint:
         driver.loop.call_soon(driver.read)
 
 
+def _shut_down(connection: Connection) -> bool:
+    """Our FIN is sent, or waits behind data."""
+    return connection.state not in (ESTABLISHED, CLOSE_WAIT)
+
+
 def _delivered(connection: Connection) -> bool:
     """The peer has acknowledged all data and our FIN, or the connection is over."""
     return connection.state in (FIN_WAIT_2, TIME_WAIT, CLOSED)
@@ -405,6 +465,11 @@ async def _until(driver: Driver, done: Callable[[Connection], bool], timeout: fl
         return
     finally:
         driver.after_flush = None
+
+
+def _together(observers: list[Observer]) -> Observer | None:
+    """The one that a stack takes for all of them."""
+    return observers[0] if len(observers) == 1 else Tee(*observers) if observers else None
 
 
 def _default_observer() -> Observer | None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+import os
+from collections.abc import AsyncGenerator, Iterator
+from typing import TYPE_CHECKING, Final
 
 from utcp.config import Config
+from utcp.trace import registry
 from utcp.udp.path import SocketAddress
 from utcp.udp.platform import Platform
 
 if TYPE_CHECKING:
+    from utcp.aio.control import Control
     from utcp.aio.endpoint import Endpoint
+    from utcp.aio.recording import FileRecording
+
+_ENVIRONMENT: Final = ("UTCP_CONTROL", "UTCP_PCAP")
 
 
 class LoopEndpoints:
@@ -27,6 +33,12 @@ class LoopEndpoints:
         self._started: dict[Endpoint, None] = {}  # in order: simulated runs are reproducible
         self._clients: dict[SocketAddress, list[Endpoint]] = {}
         self._lingering: dict[SocketAddress, Endpoint] = {}
+        self.controls: dict[str, Control] = {}
+        """The loop's control sockets, by the path that was asked for."""
+        self.leaving: dict[Control, None] = {}
+        """Those that are closed, and have clients who have not read all yet."""
+        self.recording: FileRecording | None = None
+        """What UTCP_PCAP asks for."""
         self._guard = self._closed_with_the_loop()
         try:
             # The loop learns of the generator by its first step, which runs up to the yield.
@@ -43,17 +55,35 @@ class LoopEndpoints:
             platform.set_endpoints(endpoints)
         return endpoints
 
+    def __iter__(self) -> Iterator[Endpoint]:
+        return iter(list(self._started))
+
     def add(self, endpoint: Endpoint) -> None:
+        """It has begun."""
         self._started[endpoint] = None
+        if not self._platform.simulated:
+            registry.opened(endpoint)
+        for control in self.controls.values():
+            if control.for_all:
+                control.begin(endpoint)
+        if not self._platform.simulated and any(name in os.environ for name in _ENVIRONMENT):
+            from utcp.aio.environment import obey  # here, because hardly anyone sets these variables
+
+            obey(self, endpoint)
 
     def discard(self, endpoint: Endpoint) -> None:
         """It is closed."""
         self._started.pop(endpoint, None)
+        registry.closed(endpoint)
         for clients in self._clients.values():
             if endpoint in clients:
                 clients.remove(endpoint)
         if self._lingering.get(endpoint.address) is endpoint:
             del self._lingering[endpoint.address]
+        for control in list(self.controls.values()):
+            control.end(endpoint)
+        if self.recording is not None:
+            self.recording.end(endpoint)
 
     def has_read(self, port: int) -> bool:
         """Those with this UDP port, on whatever address, have read all that came. Who has not reads again in the next
@@ -109,3 +139,4 @@ class LoopEndpoints:
             # All stay until the last is done: they may be each other's peers.
             await asyncio.gather(*(endpoint.drain() for endpoint in endpoints))
             await asyncio.gather(*(endpoint.finish() for endpoint in endpoints))
+            await asyncio.gather(*(control.aclose() for control in (*self.controls.values(), *self.leaving)))

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from utcp._lazy import lazy
 
 if TYPE_CHECKING:
+    from utcp.testing.capture import NetworkCapture
     from utcp.testing.host import Host
     from utcp.testing.link import SimulatedLink
     from utcp.testing.loop import OutOfBounds, Stalled, VirtualLoop
@@ -34,6 +35,7 @@ else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
+            "utcp.testing.capture": ["NetworkCapture"],
             "utcp.testing.host": ["Host"],
             "utcp.testing.link": ["SimulatedLink"],
             "utcp.testing.loop": ["OutOfBounds", "Stalled", "VirtualLoop"],
@@ -49,6 +51,7 @@ __all__ = [
     "Conditions",
     "Host",
     "Network",
+    "NetworkCapture",
     "OutOfBounds",
     "Packet",
     "Path",

@@ -10,8 +10,10 @@ import random
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
+from utcp.tcp.observer import Observer
+from utcp.tcp.stack import Stack
 from utcp.testing.link import SimulatedLink
 from utcp.testing.owner import Owner, running_owner
 from utcp.testing.path import ETHERNET_MTU, UDP_IP_HEADERS
@@ -185,6 +187,8 @@ class Boot(Owner, Platform):
     """From one power-on of a host to its crash: the owner of what runs meanwhile, and what utcp.aio takes from a
     simulation instead of from the operating system."""
 
+    simulated: ClassVar[bool] = True
+
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self.host = host
@@ -208,6 +212,9 @@ class Boot(Owner, Platform):
     def secret(self) -> bytes:
         """Reproducible, and another one each time."""
         return self.host.random.randbytes(16)
+
+    def observers(self, stack: Stack, address: SocketAddress) -> list[Observer]:
+        return [watch(self.host, stack) for watch in self.host.network.watches]
 
     def get_endpoints(self) -> Any:
         return self._endpoints

@@ -10,10 +10,12 @@ import hashlib
 import random
 import socket
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
+from utcp.tcp.observer import Observer
+from utcp.tcp.stack import Stack
 from utcp.testing.host import RECEIVE_BUFFER, Host, is_unnoticed
 from utcp.testing.loop import VirtualLoop
 from utcp.testing.owner import running_owner
@@ -66,6 +68,8 @@ class Network:
         self.keep_trace = True
         self.sent = 0
         """Packets so far."""
+        self.watches: list[Callable[[Host, Stack], Observer]] = []
+        """Asked when an endpoint begins, on whichever host: who observes its stack, beside its own observer."""
         self.failed: list[asyncio.Task[Any]] = []
         """Tasks started by `Host.run()` that failed while nobody awaited them."""
         self._ran = False

@@ -1,27 +1,36 @@
 """Captures for Wireshark and its like: pcapng files of what one or several stacks sent and received.
 
     with open("life.pcapng", "wb") as file:
-        observer = CaptureObserver(Capture(file), ("192.0.2.1", 9000))
-        ...  # Endpoint(("192.0.2.1", 9000), observer=observer)
+        async with Endpoint(("192.0.2.1", 9000)) as endpoint:
+            stop = endpoint.observe(CaptureObserver(Capture(file), endpoint.address, stack=endpoint.stack))
+            ...
 
     with open("simulated.pcapng", "wb") as file:
         write_trace(Capture(file), network.trace, {host.name: host.address for host in network.hosts.values()})
 
-The file format is draft-ietf-opsawg-pcapng: a section header, one interface of raw IP packets, a block per packet.
+The file format is draft-ietf-opsawg-pcapng: a section header, one interface of raw IP packets, a block per packet. What
+a comment says of the connection that a segment met, `utcp.trace.annotation` tells; simulated networks are captured with
+such comments by `utcp.testing.NetworkCapture`, endpoints of a running process by `utcp capture`.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from struct import Struct
-from typing import BinaryIO, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from utcp.tcp.observer import Observer
 from utcp.tcp.transmit import Buffer, Remote
+from utcp.trace.annotation import Comment, format_comment
+from utcp.trace.commentary import Commentary
 from utcp.wire import Segment, encode
 from utcp.wire.checksum import PROTOCOL as TCP
 from utcp.wire.checksum import fill, internet_checksum, pseudo_header
+
+if TYPE_CHECKING:
+    from utcp.tcp.connection import Connection
+    from utcp.tcp.stack import Stack
 
 Address: TypeAlias = tuple[str, int]
 """A numeric IP address, and a UDP port."""
@@ -40,6 +49,7 @@ _UDP_PSEUDO: Final = Struct("!IxxxB")
 
 _SECTION_HEADER: Final = 0x0A0D0D0A
 _INTERFACE: Final = 1
+_INTERFACE_STATISTICS: Final = 5
 _ENHANCED_PACKET: Final = 6
 
 _LINKTYPE_RAW: Final = 101
@@ -49,6 +59,8 @@ _NANOSECONDS: Final = 9
 """if_tsresol: times count in units of 10**-9 s."""
 
 _OPTION_COMMENT: Final = 1
+_OPTION_RECEIVED: Final = 4
+_OPTION_DROPPED: Final = 5
 _OPTION_TIME_RESOLUTION: Final = 9
 _MAX_OPTION: Final = 65535
 
@@ -62,10 +74,19 @@ _SECTION: Final = Struct("!IHHq").pack(0x1A2B3C4D, 1, 0, -1)
 _INTERFACE_BODY: Final = Struct("!HHI").pack(_LINKTYPE_RAW, 0, 0)
 # Interface, time (upper and lower half), octets captured, octets of the packet.
 _PACKET: Final = Struct("!IQII")
+# Interface, time; and a count in its options.
+_STATISTICS: Final = Struct("!IQ")
+_COUNT: Final = Struct("!Q")
+
+
+class Writable(Protocol):
+    """What is needed of a binary file."""
+
+    def write(self, octets: bytes, /) -> object: ...
 
 
 class Capture:
-    """A capture, written to the binary `file` packet by packet; the caller closes the file.
+    """A capture, written to the binary `file` block by block, each in one piece; the caller closes the file.
 
     `form` says how a segment is shown:
 
@@ -77,7 +98,7 @@ class Capture:
     seems to begin in 1970), `time.time_ns() - time.monotonic_ns()` gives a real endpoint's their date.
     """
 
-    def __init__(self, file: BinaryIO, *, form: Literal["tcp", "udp"] = "tcp", epoch_ns: int = 0) -> None:
+    def __init__(self, file: Writable, *, form: Literal["tcp", "udp"] = "tcp", epoch_ns: int = 0) -> None:
         self._file = file
         self._form = form
         self._epoch_ns = epoch_ns
@@ -98,6 +119,13 @@ class Capture:
             body += _option(_OPTION_COMMENT, comment.encode()) + _END_OF_OPTIONS
         self._file.write(_block(_ENHANCED_PACKET, body))
 
+    def statistics(self, now: float, received: int, dropped: int) -> None:
+        """How many packets there were up to `now`, and how many of them the capture had no room for."""
+        time = round(now * 1_000_000_000) + self._epoch_ns
+        body = _STATISTICS.pack(0, time)
+        body += _option(_OPTION_RECEIVED, _COUNT.pack(received)) + _option(_OPTION_DROPPED, _COUNT.pack(dropped))
+        self._file.write(_block(_INTERFACE_STATISTICS, body + _END_OF_OPTIONS))
+
 
 class CaptureObserver(Observer):
     """Captures what one endpoint sends and receives.
@@ -107,23 +135,55 @@ class CaptureObserver(Observer):
     is shown as utcp would have sent it, without options that utcp does not know, and datagrams that are no segments are
     not shown.
 
+    With the endpoint's `stack` each segment gets a comment about the connection that it met; `role` is this end's name
+    there, "" for "client" or "server" by who opened each connection.
+
     Several observers may share a capture. If they are those of both ends, with `received=False` every segment is shown
     once, when it was sent, whether it arrived or not.
     """
 
-    def __init__(self, capture: Capture, local: Address, *, received: bool = True) -> None:
+    def __init__(
+        self,
+        capture: Capture,
+        local: Address,
+        *,
+        received: bool | Callable[[Remote], bool] = True,
+        stack: Stack | None = None,
+        role: str = "",
+    ) -> None:
         self.capture = capture
         self.local = local
         self._received = received
+        self._commentary = None if stack is None else Commentary(stack, role)
 
     def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
         local, peer = self._addresses(remote)
-        self.capture.packet(now, local, peer, b"".join(buffers))
+        commentary = self._commentary
+        comment = "" if commentary is None else format_comment(commentary.sent(remote, buffers[0], now))
+        self.capture.packet(now, local, peer, b"".join(buffers), comment)
 
     def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
-        if self._received:
+        if self._received is True or (self._received and self._received(remote)):
             local, peer = self._addresses(remote)
-            self.capture.packet(now, peer, local, encode(segment))
+            commentary = self._commentary
+            comment = "" if commentary is None else format_comment(commentary.received(remote, segment, now))
+            self.capture.packet(now, peer, local, encode(segment), comment)
+
+    def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
+        if self._commentary is not None:
+            self._commentary.timer_expired(connection, timer, now)
+
+    def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
+        if self._commentary is not None:
+            self._commentary.retransmitted(connection, seq)
+
+    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
+        if self._commentary is not None:
+            self._commentary.state_changed(connection, after)
+
+    def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
+        if self._commentary is not None:
+            self._commentary.time_wait_ended((remote, remote_port, local_port))
 
     def _addresses(self, remote: Remote) -> tuple[Address, Address]:
         peer = getattr(remote, "peer", remote)  # a link on a wildcard address puts our own address beside the peer's
@@ -156,18 +216,26 @@ class Traced(Protocol):
     def arrivals(self) -> tuple[float, ...]: ...
 
 
-def write_trace(capture: Capture, trace: Iterable[Traced], addresses: Mapping[str, str]) -> None:
+def write_trace(
+    capture: Capture,
+    trace: Iterable[Traced],
+    addresses: Mapping[str, str],
+    comments: Callable[[TracedPacket], Comment] | None = None,
+) -> None:
     """Write what a simulated network carried, `network.trace`, each segment when it was sent; comments tell which were
-    lost or doubled. `addresses` are the hosts' by name. Datagrams that are no segments are left out. The trace does not
-    tell UDP ports: a segment's own ports, which are the same on servers, are shown for them.
+    `lost` or `duplicated`, and what `comments` says of a packet besides. `addresses` are the hosts' by name. Datagrams
+    that are no segments are left out. The trace does not tell UDP ports: a segment's own ports, which are the same on
+    servers, are shown for them.
     """
     for sent in trace:
         packet, segment = sent.packet, sent.packet.segment
         if segment is not None:
             source = (addresses[packet.source], segment.src_port)
             destination = (addresses[packet.destination], segment.dst_port)
-            comment = "" if len(sent.arrivals) == 1 else "delivered twice" if sent.arrivals else "lost"
-            capture.packet(packet.time, source, destination, packet.data, comment)
+            comment: Comment = {} if comments is None else comments(packet)
+            if len(sent.arrivals) != 1:
+                comment["duplicated" if sent.arrivals else "lost"] = True
+            capture.packet(packet.time, source, destination, packet.data, format_comment(comment))
 
 
 def segment_packet(source: Address, destination: Address, segment: bytes, form: Literal["tcp", "udp"]) -> bytes:

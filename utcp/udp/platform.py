@@ -1,8 +1,11 @@
 """What endpoints take from outside: links, randomness, a place to be found at. A simulation brings its own."""
 
 import secrets
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
+from utcp.tcp.observer import Observer
+from utcp.tcp.stack import Stack
 from utcp.udp.base import Link
 from utcp.udp.link import UdpLink
 from utcp.udp.path import SocketAddress
@@ -12,6 +15,9 @@ _ENDPOINTS = "_utcp_endpoints"
 
 class Platform:
     """The operating system's UDP sockets and random numbers, for what runs on one event loop, `home`."""
+
+    simulated: ClassVar[bool] = False
+    """It has no files, no environment variables and no sockets of any other kind."""
 
     def __init__(self, home: object) -> None:
         self._home = home
@@ -29,6 +35,10 @@ class Platform:
     def secret(self) -> bytes:
         """16 octets that nobody else knows."""
         return secrets.token_bytes(16)
+
+    def observers(self, stack: Stack, address: SocketAddress) -> Sequence[Observer]:
+        """Those who watch every endpoint here, beside its own observer: for this one, with this UDP address."""
+        return ()
 
     def get_endpoints(self) -> Any:
         """What `set_endpoints` was given; None before."""

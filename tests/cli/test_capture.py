@@ -1,0 +1,220 @@
+"""`utcp capture`: a running process's packets in a file that Wireshark reads."""
+
+import io
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.aio.callers import read_capture
+from tests.cli.running import Running, command, running, utcp_command
+from tests.cli.test_ss import HELLO, listening
+from utcp.cli import main
+from utcp.cli.capture import _Output
+from utcp.trace.pcapng import Capture
+from utcp.wire import ACK, FIN, Segment, encode
+
+both_loops = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+
+
+class Capturing:
+    """`utcp capture`, which has begun."""
+
+    def __init__(self, program: Running, file: str | Path, *options: str) -> None:
+        arguments = command("capture", str(file), str(program.control), *options)
+        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603
+        assert self.process.stderr is not None
+        begun = self.process.stderr.readline().decode()
+        assert f"(pid {program.process.pid}) into {file}" in begun
+
+    def ended(self) -> tuple[int, bytes, str]:
+        """Status, stdout, and what else it said."""
+        output, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, output, errors.decode()
+
+
+@both_loops
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_captures_until_it_is_interrupted(tmp_path: Path, loop: str, number: signal.Signals) -> None:
+    path = tmp_path / "x.pcapng"
+    with running(tmp_path / "x.sock", loop) as program:
+        program.talk()
+        capturing = Capturing(program, path)
+        begun = time.time_ns()
+        program.talk()
+        program.talk()
+        capturing.process.send_signal(number)
+        status, output, said = capturing.ended()
+        program.talk()
+        program.end()
+    seen = read_capture(path.read_bytes())
+    assert (status, output) == (0, b"")
+    assert said == f"{len(seen)} packets captured\n"
+    assert [packet.segment.payload for packet in seen if packet.segment.payload] == [b"word"] * 4
+    assert [packet.comment["role"] for packet in seen if packet.segment.payload] == ["client", "server"] * 2
+    assert {packet.comment["state"] for packet in seen} == {"ESTABLISHED"}
+    assert begun - 10**9 < seen[0].time_ns < time.time_ns()
+
+
+@both_loops
+def test_it_ends_with_the_program_and_has_its_last_segments(tmp_path: Path, loop: str) -> None:
+    path = tmp_path / "x.pcapng"
+    with running(tmp_path / "x.sock", loop) as program:
+        capturing = Capturing(program, path)
+        program.end()
+        status, _, said = capturing.ended()
+    seen = read_capture(path.read_bytes())
+    assert status == 0
+    assert said == f"{len(seen)} packets captured\n"
+    assert [packet.comment["role"] for packet in seen if packet.segment.flags & FIN] == ["client", "server"]
+
+
+def test_it_ends_after_so_many_packets(tmp_path: Path) -> None:
+    path = tmp_path / "x.pcapng"
+    with running(tmp_path / "x.sock") as program:
+        capturing = Capturing(program, path, "--count", "2")
+        program.talk()
+        program.talk()
+        assert capturing.ended() == (0, b"", "2 packets captured\n")
+        program.end()
+    assert len(read_capture(path.read_bytes())) == 2
+
+
+def test_it_ends_after_so_many_seconds(tmp_path: Path) -> None:
+    with running(tmp_path / "x.sock") as program:
+        capturing = Capturing(program, tmp_path / "x.pcapng", "--seconds", "0.2")
+        status, _, said = capturing.ended()
+        assert status == 0
+        assert said.endswith("captured\n")
+        program.end()
+
+
+def test_a_program_that_is_killed_costs_the_end_only(tmp_path: Path) -> None:
+    path = tmp_path / "x.pcapng"
+    with running(tmp_path / "x.sock") as program:
+        capturing = Capturing(program, path)
+        program.talk()
+        program.process.kill()
+        status, _, said = capturing.ended()
+    assert status == 1
+    assert (
+        said.splitlines()[1] == f"utcp capture: {program.control}: the process is gone, its last packets may be missing"
+    )
+    assert len(said.splitlines()) == 2
+    assert [packet.segment.payload for packet in read_capture(path.read_bytes())][:2] == [b"word"] * 2
+
+
+def test_it_writes_to_stdout(tmp_path: Path) -> None:
+    """As `utcp capture - | wireshark -k -i -` has it."""
+    with running(tmp_path / "x.sock") as program:
+        capturing = Capturing(program, "-", "--form", "udp")
+        program.talk()
+        capturing.process.send_signal(signal.SIGINT)
+        status, output, _ = capturing.ended()
+        program.end()
+    assert status == 0
+    assert output.startswith(b"\x0a\x0d\x0d\x0a")
+    assert program.port.to_bytes(2, "big") in output
+    assert b"word" in output
+
+
+def test_a_reader_who_leaves_ends_it(tmp_path: Path) -> None:
+    with running(tmp_path / "x.sock") as program:
+        capturing = Capturing(program, "-")
+        assert capturing.process.stdout is not None
+        capturing.process.stdout.close()
+        program.talk()
+        assert capturing.process.wait(60) == 141
+        assert capturing.process.stderr is not None
+        assert capturing.process.stderr.read() == b""
+        capturing.process.stderr.close()
+        program.talk()
+        program.end()
+
+
+def test_a_full_disk_ends_the_capture_and_not_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "full.pcapng"
+    path.symlink_to("/dev/full")
+    with running(tmp_path / "x.sock") as program:
+        finished = utcp_command("capture", str(path), str(program.control))
+        program.talk()
+        program.end()
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[1:] == [
+        f"utcp capture: {path}: No space left on device: the capture stopped at its beginning"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "complaint"),
+    [
+        ("x.pcap", 2, "name it {}/x.pcapng"),
+        ("x", 2, "name it {}/x.pcapng"),
+        ("missing/x.pcapng", 1, "{}/missing/x.pcapng: No such file or directory"),
+        ("directory.pcapng", 2, "is a directory"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, status: int, complaint: str
+) -> None:
+    (tmp_path / "directory.pcapng").mkdir()
+    with running(tmp_path / "x.sock") as program:
+        assert main(["capture", str(tmp_path / name), str(program.control)]) == status
+        program.end()
+    printed = capsys.readouterr()
+    assert complaint.format(tmp_path) in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--count", "0"], "0 is not in the range"),
+        (["--seconds", "0"], "'0' is not a number of seconds above 0"),
+        (["--form", "sctp"], "'sctp' is not one of"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["capture", "x.pcapng", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert complaint in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_only_whole_blocks_reach_the_file(tmp_path: Path, size: int) -> None:
+    whole = io.BytesIO()
+    capture = Capture(whole)
+    for _ in range(3):
+        capture.packet(1.0, ("192.0.2.1", 1), ("192.0.2.2", 2), encode(Segment(1, 2, 3, 4, ACK, 5)), "state=LISTEN")
+    capture.statistics(2.0, 5, 2)
+    data = whole.getvalue()
+    path = tmp_path / "x.pcapng"
+    output = _Output(str(path))
+    for start in range(0, len(data), size):
+        output.take(data[start : start + size])
+        assert len(read_capture(path.read_bytes())) == output.packets if path.stat().st_size else not output.packets
+    assert path.read_bytes() == data
+    assert (output.packets, output.dropped, output.complete) == (3, 2, True)
+    output.close()
+
+
+@pytest.mark.parametrize("nonsense", [b"HTTP/1.1 400\r\n\r\n", HELLO + b"nonsense that is no capture"])
+def test_who_speaks_nonsense_is_one_line(tmp_path: Path, nonsense: bytes) -> None:
+    with listening(tmp_path / "x.sock", lambda caller: caller.sendall(nonsense)):
+        finished = utcp_command("capture", str(tmp_path / "x.pcapng"), str(tmp_path / "x.sock"))
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[-1].startswith("utcp capture: ")
+    assert "Traceback" not in finished.stderr
+
+
+def test_utcp_pcap_captures_a_program_that_knows_nothing_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.pcapng"
+    with running(tmp_path / "x.sock", UTCP_PCAP=str(path)) as program:
+        program.talk()
+        program.end()
+    seen = read_capture(path.read_bytes())
+    assert [packet.segment.payload for packet in seen].count(b"word") == 2
+    assert seen[0].comment["state"] == "SYN_SENT"

@@ -1,0 +1,213 @@
+"""One that has connected to a control socket; the protocol is told in `utcp.aio.control`.
+
+No task and no transport belongs to it: it works in callbacks of the loop, so that it can be closed at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from utcp.aio.table import rows
+
+if TYPE_CHECKING:
+    from utcp.aio.control import Control
+    from utcp.aio.endpoint import Endpoint
+    from utcp.aio.recording import Recording
+
+VERSION: Final = 1
+
+MAX_REQUEST: Final = 4096
+"""Octets of a request."""
+
+CHUNK: Final = 32768
+"""Octets of an answer that are made in one turn of the loop: it has other users."""
+
+MAX_BEHIND: Final = 4 << 20
+"""Octets of a capture that a client may have left unread."""
+
+
+class Client:
+    """One that has connected: it says what it wants, and gets it as fast as it reads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, control: Control, sock: socket.socket) -> None:
+        self._loop = loop
+        self._control = control
+        self._sock = sock
+        self._request: bytearray | None = bytearray()
+        """What has come of it; None once it is complete."""
+        self._answer: Iterator[bytes] = iter(())
+        """What is still to be made."""
+        self._outbox = bytearray()
+        self._recording: Recording | None = None
+        self._finishing = False
+        """When all has left, so do we."""
+        self._reading = True
+        self._writing = False
+        control.clients[self] = None
+        loop.add_reader(sock.fileno(), self._readable)
+
+    # ------------------------------------------------------------------ what the control tells
+
+    def observe(self, endpoint: Endpoint) -> None:
+        if self._recording is not None:
+            self._recording.begin(endpoint)
+
+    def leave(self, endpoint: Endpoint) -> None:
+        if self._recording is not None:
+            self._recording.end(endpoint)
+
+    def finish(self) -> None:
+        """Send what is there, and close."""
+        if self._finishing:
+            return
+        self._finishing = True
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            self._outbox += recording.finish()
+        self._write()
+
+    def refuse(self, reason: str) -> None:
+        """Say why not, and close."""
+        self._request = None
+        self._outbox += _line({"error": reason})
+        self.finish()
+
+    def close(self) -> None:
+        """Now, whatever is left to be sent. Idempotent."""
+        if self._sock.fileno() < 0:
+            return
+        self._finishing = True
+        if self._recording is not None:
+            self._recording.finish()
+            self._recording = None
+        self._stop_reading()
+        if self._writing:
+            self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+        self._control.discard(self)
+
+    # ------------------------------------------------------------------ what the loop tells
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(MAX_REQUEST)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        if not data:
+            self._stop_reading()
+            if self._request is not None:  # it has gone without a word
+                self.close()
+            elif self._recording is not None:
+                self.finish()
+        elif self._request is not None:
+            self._request += data
+            line, newline, _ = self._request.partition(b"\n")
+            if newline:
+                self._request = None
+                self._begin(bytes(line))
+            elif len(self._request) > MAX_REQUEST:
+                self.refuse(f"a request has {MAX_REQUEST} octets at most")
+
+    def _write(self) -> None:
+        """Send what there is room for; go on when there is more."""
+        try:
+            while self._fill():
+                sent = self._sock.send(self._outbox)
+                del self._outbox[:sent]
+                if sent >= CHUNK:
+                    self._await_room()
+                    return
+        except (BlockingIOError, InterruptedError):
+            self._await_room()
+        except OSError:
+            self.close()
+        except Exception as error:  # a bug in what makes the answer: it must not come again with every turn
+            self.close()
+            self._loop.call_exception_handler({"message": "utcp: a control socket's answer failed", "exception": error})
+        else:
+            if self._writing:
+                self._writing = False
+                self._loop.remove_writer(self._sock.fileno())
+            if self._finishing:
+                self.close()
+
+    def _fill(self) -> bool:
+        """Make the next part of the answer; False when all has been made and sent."""
+        while len(self._outbox) < CHUNK and (piece := next(self._answer, None)) is not None:
+            self._outbox += piece
+        return bool(self._outbox)
+
+    def _await_room(self) -> None:
+        if not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._sock.fileno(), self._write)
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._sock.fileno())
+
+    # ------------------------------------------------------------------ requests
+
+    def _begin(self, line: bytes) -> None:
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError):
+            request = None
+        wanted = request.get("request") if isinstance(request, dict) else None
+        if wanted == "table":
+            self._answer = self._table()
+            self._finishing = True
+            self._write()
+        elif wanted == "capture":
+            self._capture(request.get("count"), request.get("form", "tcp"))
+        else:
+            self.refuse('a request is one line of JSON, {"request": "table"} or {"request": "capture"}')
+
+    def _table(self) -> Iterator[bytes]:
+        yield _line(_greeting())
+        for endpoint in list(self._control.endpoints):
+            host, udp_port = endpoint.address[:2]
+            yield _line({"type": "endpoint", "host": host, "udp_port": udp_port, "snmp": endpoint.snmp()})
+            for row in rows(endpoint):
+                yield _line(row)
+        yield _line({"type": "end"})
+
+    def _capture(self, count: Any, form: Any) -> None:
+        if form not in ("tcp", "udp"):
+            self.refuse('the form of a capture is "tcp" or "udp"')
+        elif count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+            self.refuse("the count of a capture is a number of packets, 1 or more")
+        else:
+            from utcp.aio.recording import Recording
+
+            self._outbox += _line(_greeting())
+            self._recording = Recording(self._take, form=form, count=count, ended=self.finish)
+            for endpoint in self._control.endpoints:
+                self._recording.begin(endpoint)
+            self._write()
+
+    def _take(self, octets: bytes) -> bool:
+        """A part of the capture; False when there is no room for it."""
+        if len(self._outbox) > MAX_BEHIND:
+            return False
+        self._outbox += octets
+        self._await_room()
+        return True
+
+
+def _greeting() -> dict[str, Any]:
+    return {"utcp": VERSION, "pid": os.getpid(), "program": " ".join(sys.argv)[:200]}
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"

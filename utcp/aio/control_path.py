@@ -1,0 +1,140 @@
+"""Where control sockets are: the file of each process, and who may have it.
+
+A path that is a directory, or ends in a slash, stands for the file `PID.sock` in it (`PID-2.sock` for a second event
+loop of the process), so that many processes can be told the same. True and "1" stand for the default directory:
+`$XDG_RUNTIME_DIR/utcp`, or `/tmp/utcp-UID` where there is no such variable. It is made if need be, for its user alone,
+and not used when it belongs to somebody else or others may write to it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+from utcp.errors import AddressInUse
+
+_LOOPS: Final = 64
+"""Event loops of one process that can have a socket in one directory."""
+
+
+def asked_path(asked: str | PathLike[str] | bool) -> str:
+    """The file or directory that `asked` stands for. Raises ValueError for an empty name."""
+    if asked is True or asked == "1":
+        return str(default_directory())
+    name = "" if asked is False else os.fspath(asked)
+    if not name:
+        raise ValueError("a control socket needs a path: it cannot be empty")
+    return name
+
+
+def default_directory() -> Path:
+    """Where `utcp ss` looks for the sockets of this user's processes."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/"):
+        return Path(runtime, "utcp")
+    return Path(f"/tmp/utcp-{os.getuid()}")  # noqa: S108  # secure() sees to it that nobody else owns it
+
+
+def secure(directory: Path) -> None:
+    """Raises PermissionError unless `directory` is ours, and nobody else may put files into it; FileNotFoundError,
+    NotADirectoryError when it is none."""
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, f"{directory} is no directory")
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise PermissionError(
+            errno.EPERM, f"{directory} must belong to you, and to nobody else who may write to it: name another one"
+        )
+
+
+def listen(path: str) -> tuple[socket.socket, Path]:
+    """A socket that listens, not blocking, at `path` (a file, or a directory for `PID.sock` in it), and its file.
+
+    Its owner alone may connect to it. The file of a process that has ended is replaced. Raises AddressInUse when
+    somebody listens there, and other OSErrors; their text names the file.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError(errno.EAFNOSUPPORT, "control sockets are Unix sockets, which this system does not have")
+    if not path.endswith("/") and path != str(default_directory()) and not Path(path).is_dir():
+        return _listen_at(Path(path)), Path(path)
+    directory = Path(path)
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _explained(error, directory) from None
+    if directory == default_directory():
+        secure(directory)
+        _sweep(directory)
+    for file in _files(directory):
+        try:
+            return _listen_at(file), file
+        except AddressInUse:
+            continue  # another loop of this process
+    raise AddressInUse(f"{directory} has {_LOOPS} control sockets of this process already")
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what processes that were killed have left."""
+    for file in directory.glob("*.sock"):
+        with suppress(OSError):  # in use, or gone already
+            _remove_stale(file)
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    yield directory / f"{os.getpid()}.sock"
+    for number in range(2, _LOOPS + 1):
+        yield directory / f"{os.getpid()}-{number}.sock"
+
+
+def _listen_at(file: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(file)
+        sock.bind(str(file))
+        file.chmod(0o600)  # before listen(): until then nobody can connect
+        sock.listen(16)
+        sock.setblocking(False)
+    except AddressInUse:
+        sock.close()
+        raise
+    except OSError as error:
+        sock.close()
+        raise _explained(error, file) from None
+    return sock
+
+
+def _remove_stale(file: Path) -> None:
+    """Remove the socket of a process that has ended. Raises AddressInUse when it has not, FileExistsError when the file
+    is something else."""
+    try:
+        found = file.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise FileExistsError(errno.EEXIST, "the file exists and is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(str(file))
+        except ConnectionRefusedError:
+            # Not another one that has taken its place meanwhile.
+            if os.path.samestat(found, file.lstat()):
+                file.unlink()
+            return
+        except FileNotFoundError:
+            return
+        except BlockingIOError:  # its queue is full: somebody has it
+            pass
+    raise AddressInUse(f"the control socket {file} is in use by a running process: name another one, or a directory")
+
+
+def _explained(error: OSError, file: Path) -> OSError:
+    reason = error.strerror or str(error)  # a path that is too long has no errno
+    return OSError(error.errno or errno.EINVAL, f"cannot open the control socket {file}: {reason}")

@@ -1,0 +1,241 @@
+"""Captures of running endpoints: for `utcp capture`, and for the environment variable UTCP_PCAP."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+from utcp.tcp.transmit import Buffer, Remote
+from utcp.trace import log_event
+from utcp.trace.pcapng import Capture, CaptureObserver
+from utcp.wire import Segment
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes with one file are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from utcp.aio.endpoint import Endpoint
+
+SUFFIX: Final = ".pcapng"
+
+_WILDCARDS: Final = ("0.0.0.0", "::")
+
+
+class Recording:
+    """What some endpoints of one loop send and receive, as a pcapng file that `write` gets block by block.
+
+    `write` returns False for a block that it has no room for. `count` is the number of packets after which it is over:
+    `ended` is called then, in the next turn of the loop. An exception, of `write` or from anywhere in the capture, ends
+    it as well, and `failed` is called: the endpoints are never disturbed.
+
+    Between two of these endpoints each segment is shown once, when it is sent.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[bytes], bool],
+        *,
+        form: Literal["tcp", "udp"] = "tcp",
+        count: int | None = None,
+        ended: Callable[[], None] | None = None,
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        self._write = write
+        self._left = count
+        self._ended = ended
+        self._failed = failed
+        self.endpoints: dict[Endpoint, Callable[[], None]] = {}
+        self._finished = False
+        self._parts: list[bytes] | None = None  # where the last block goes
+        self.packets = 0
+        self.dropped = 0
+        self._capture = Capture(self, form=form, epoch_ns=time.time_ns() - time.monotonic_ns())
+        log_event("utcp.capture_started")
+
+    def begin(self, endpoint: Endpoint) -> None:
+        """Capture this endpoint too."""
+        if not self._finished and endpoint not in self.endpoints:
+            self.endpoints[endpoint] = endpoint.observe(_Recorder(self, self._capture, endpoint))
+
+    def end(self, endpoint: Endpoint) -> None:
+        """The endpoint is closed."""
+        stop = self.endpoints.pop(endpoint, None)
+        if stop is not None:
+            stop()
+
+    def finish(self) -> bytes:
+        """Stop, and give the block that belongs at the end of the file. Nothing is written any more."""
+        self._stop()
+        parts = self._parts = []
+        self._capture.statistics(time.monotonic(), self.packets + self.dropped, self.dropped)
+        return b"".join(parts)
+
+    def _stop(self) -> None:
+        if not self._finished:
+            log_event("utcp.capture_ended", packets=self.packets, dropped=self.dropped)
+        self._finished = True
+        for endpoint in list(self.endpoints):
+            self.end(endpoint)
+
+    # ------------------------------------------------------------------ what the capture and its observers call
+
+    def write(self, octets: bytes) -> None:
+        """A block of the file."""
+        if self._parts is not None:
+            self._parts.append(octets)
+        elif not self._write(octets):
+            self.dropped += 1
+
+    def record(self, show: Callable[[], None]) -> None:
+        """Have `show` write a packet."""
+        if self._finished:
+            return
+        dropped = self.dropped
+        try:
+            show()
+        except Exception as error:  # whatever it is, the endpoints go on
+            self._stop()
+            if self._failed is not None:
+                self._failed(error)
+            return
+        if self.dropped > dropped:
+            return
+        self.packets += 1
+        if self._left is not None and self.packets >= self._left:
+            self._stop()
+            if self._ended is not None:
+                asyncio.get_running_loop().call_soon(self._ended)
+
+    def is_ours(self, remote: Remote, local: str) -> bool:
+        """The peer is one of these endpoints: what comes from it has been shown when it left."""
+        peer: Any = getattr(remote, "peer", remote)
+        for endpoint in self.endpoints:
+            host, port = endpoint.address[:2]
+            if port == peer[1] and (host == peer[0] or (host in _WILDCARDS and peer[0] in (local, host))):
+                return True
+        return False
+
+
+class _Recorder(CaptureObserver):
+    """Captures one endpoint, and never raises."""
+
+    def __init__(self, recording: Recording, capture: Capture, endpoint: Endpoint) -> None:
+        super().__init__(capture, endpoint.address[:2], stack=endpoint.stack, received=self._is_shown)
+        self._recording = recording
+
+    def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
+        self._recording.record(lambda: super(_Recorder, self).segment_sent(remote, buffers, now))
+
+    def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
+        if self._is_shown(remote):
+            self._recording.record(lambda: super(_Recorder, self).segment_received(remote, segment, now))
+
+    def _is_shown(self, remote: Remote) -> bool:
+        return not self._recording.is_ours(remote, getattr(remote, "local", self.local[0]))
+
+
+class FileRecording:
+    """The endpoints of a loop captured in the file `path`, which is open while there are any.
+
+    It is written without a buffer, so that it is whole at any time, and kept from other processes. The first time that
+    a process opens it it is made anew; later, or by another loop, it is continued with another section. A failure ends
+    it for good.
+    """
+
+    _begun: ClassVar[set[tuple[int, str]]] = set()
+    _opening: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, path: str, failed: Callable[[Exception], None]) -> None:
+        """Raises ValueError for a name that does not end in .pcapng."""
+        check_name(path)
+        self._path = path
+        self._failed = failed
+        self._descriptor = -1
+        self._recording: Recording | None = None
+        self._broken = False
+
+    def begin(self, endpoint: Endpoint) -> None:
+        """Capture this endpoint too. Raises OSError when the file cannot be opened."""
+        if self._broken:
+            return
+        if self._recording is None:
+            self._descriptor = self._open()
+            try:
+                self._recording = Recording(self._write, failed=self._fail)
+            except OSError as error:
+                self._fail(error)
+                return
+        self._recording.begin(endpoint)
+
+    def end(self, endpoint: Endpoint) -> None:
+        """The endpoint is closed."""
+        recording = self._recording
+        if recording is None:
+            return
+        recording.end(endpoint)
+        if not recording.endpoints:
+            self._recording = None
+            try:
+                self._write(recording.finish())
+            except OSError as error:
+                self._fail(error)
+            else:
+                self._close()
+
+    def _open(self) -> int:
+        with self._opening:
+            return self._open_alone()
+
+    def _open_alone(self) -> int:
+        # Not waiting: a pipe that nobody reads would stop the program.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0), 0o644)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                if fcntl is not None:
+                    _lock(descriptor)
+                if (os.getpid(), self._path) not in self._begun:
+                    os.ftruncate(descriptor, 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._begun.add((os.getpid(), self._path))
+        return descriptor
+
+    def _write(self, octets: bytes) -> bool:
+        written = os.write(self._descriptor, octets)
+        while written < len(octets):
+            written += os.write(self._descriptor, octets[written:])
+        return True
+
+    def _fail(self, error: Exception) -> None:
+        self._broken = True
+        self._recording = None
+        self._close()
+        self._failed(error)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process's: its other loops may write as well
+    except (BlockingIOError, PermissionError):
+        raise OSError(errno.EBUSY, "another process captures into it") from None
+
+
+def check_name(path: str) -> None:
+    """Raises ValueError unless it is that of a pcapng file: who names it `life.pcap` or `life.py` means another one."""
+    if not path.endswith(SUFFIX):
+        stem = path.removesuffix(".pcap").removesuffix(".cap")
+        raise ValueError(f"captures are pcapng files: name it {stem}{SUFFIX}")

@@ -1,0 +1,212 @@
+"""`utcp capture`: what a running process sends and receives, into a file for Wireshark."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import inf
+from struct import Struct
+from types import FrameType
+from typing import Final
+
+import click
+
+from utcp.cli.control_client import ControlFailed, Process, connect, find, greeting, request
+from utcp.cli.options import SECONDS
+
+_BLOCK: Final = Struct("!II")
+_STATISTICS: Final = 5
+_PACKET: Final = 6
+_COUNTS: Final = Struct("!HHQHHQ")
+"""The options of a statistics block as utcp writes them: what was received, what was dropped."""
+_COUNTS_AT: Final = 20
+
+LAST_WORDS: Final = 2.0
+"""Seconds that we wait for the rest of the capture when it is to end."""
+
+_LOOK: Final = 0.25
+"""Seconds between looks at what signals have said."""
+
+
+@click.command
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.argument("control", metavar="[SOCKET]", required=False)
+@click.option("-c", "--count", metavar="N", type=click.IntRange(min=1), help="End after N packets.")
+@click.option("--seconds", type=SECONDS, help="End after so many seconds.")
+@click.option(
+    "--form",
+    type=click.Choice(["tcp", "udp"]),
+    default="tcp",
+    show_default=True,
+    help="Show segments as bare TCP, or in UDP as they cross the network.",
+)
+def command(file: str, control: str | None, count: int | None, seconds: float | None, form: str) -> None:
+    """Capture what a running process sends and receives, into FILE.pcapng (-: to stdout, for `wireshark -k -i -`).
+
+    SOCKET is the process's control socket; without one: what UTCP_CONTROL says, or the only one in the default
+    directory (see `utcp ss`). It ends with Ctrl-C, with the process's last endpoint, or as the options say. Each
+    packet's comment tells of the connection that the segment met: state, timer, windows.
+    """
+    from utcp.aio.recording import check_name
+
+    if file != "-":
+        try:
+            check_name(file)
+        except ValueError as error:
+            raise click.BadParameter(f"{file}: {error}", param_hint="FILE") from None
+    path = _only(find((control,) if control else ()))
+    sock = connect(path)
+    with sock:
+        output = _Output(file)
+        try:
+            request(sock, {"request": "capture", "form": form} | ({"count": count} if count else {}))
+            process = greeting(path, lambda limit: _line(sock, limit))
+            name = process.program or "process"
+            ending = _Ending(sock, seconds)
+            with _interrupting(ending):
+                click.echo(f"Capturing {name} (pid {process.pid}) into {file}. Ctrl-C ends it.", err=True)
+                ended = _copy(sock, output, ending)
+        finally:
+            output.close()
+    _report(process, output, ended)
+
+
+def _only(paths: list[str]) -> str:
+    if len(paths) > 1:
+        raise ControlFailed(f"{len(paths)} processes have control sockets: name one of {', '.join(paths)}")
+    return paths[0]
+
+
+def _line(sock: socket.socket, limit: int) -> bytes:
+    """Octet by octet: what follows is not for us."""
+    line = bytearray()
+    while not line.endswith(b"\n") and len(line) < limit:
+        octet = sock.recv(1)
+        if not octet:
+            break
+        line += octet
+    return bytes(line)
+
+
+class _Ending:
+    """When the capture is to end: the process is told then, and sends what is left."""
+
+    def __init__(self, sock: socket.socket, seconds: float | None) -> None:
+        self._sock = sock
+        self._due = inf if seconds is None else time.monotonic() + seconds
+        self._told = inf
+
+    def tell(self) -> None:
+        """End now. The second time, whatever is left."""
+        if self._told < inf:
+            raise KeyboardInterrupt
+        self._told = time.monotonic()
+        with suppress(OSError):  # it has ended by itself
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def is_over(self) -> bool:
+        """It is to end, and nothing has come for long since: to be asked while nothing comes."""
+        now = time.monotonic()
+        if self._told == inf and now >= self._due:
+            self.tell()
+        return now > self._told + LAST_WORDS
+
+    def patience(self) -> float:
+        """Seconds to wait for something to come, before `is_over()` is asked."""
+        return min(_LOOK, max(0.001, self._due - time.monotonic())) if self._told == inf else _LOOK
+
+
+def _copy(sock: socket.socket, output: _Output, ending: _Ending) -> bool:
+    """Write what comes until it ends; False if the process went away without an end."""
+    while True:
+        sock.settimeout(ending.patience())
+        try:
+            data = sock.recv(65536)
+        except TimeoutError:
+            if ending.is_over():
+                return True  # it does not answer: what there is must do
+            continue
+        except ConnectionResetError:
+            return output.complete
+        if not data:
+            return output.complete
+        output.take(data)
+
+
+def _report(process: Process, output: _Output, ended: bool) -> None:
+    packets = f"{output.packets} packet{'' if output.packets == 1 else 's'}"
+    if output.dropped:
+        click.echo(f"{packets} captured; {output.dropped} more came faster than they could be written", err=True)
+    else:
+        click.echo(f"{packets} captured", err=True)
+    if not ended:
+        raise ControlFailed(f"{process.socket}: the process is gone, its last packets may be missing")
+
+
+@contextmanager
+def _interrupting(ending: _Ending) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a capture, and do not tear it."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        ending.tell()
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Output:
+    """The file; only whole blocks are written, so that it can be read at any time."""
+
+    def __init__(self, name: str) -> None:
+        """Raises ControlFailed when the file cannot be written."""
+        self._name = name
+        try:
+            self._descriptor = os.dup(1) if name == "-" else os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        except OSError as error:
+            raise ControlFailed(f"{name}: {error.strerror}") from None
+        self._pending = bytearray()
+        self.packets = 0
+        self.dropped = 0
+        self.complete = False
+        """The last block was the one that ends a capture."""
+
+    def take(self, data: bytes) -> None:
+        """A part of the capture. Raises ControlFailed when it cannot be written, BrokenPipeError when nobody reads."""
+        pending = self._pending
+        pending += data
+        end = 0
+        while len(pending) - end >= _BLOCK.size:
+            kind, length = _BLOCK.unpack_from(pending, end)
+            if length < 12 or length % 4:
+                raise ControlFailed("what the control socket sends is no capture")
+            if len(pending) - end < length:
+                break
+            self.complete = kind == _STATISTICS
+            if kind == _PACKET:
+                self.packets += 1
+            elif kind == _STATISTICS and length >= _COUNTS_AT + _COUNTS.size:
+                self.dropped = _COUNTS.unpack_from(pending, end + _COUNTS_AT)[5]
+            end += length
+        self._write(bytes(pending[:end]))
+        del pending[:end]
+
+    def _write(self, octets: bytes) -> None:
+        try:
+            while octets:
+                octets = octets[os.write(self._descriptor, octets) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            packets = f"after about {self.packets} packets" if self.packets else "at its beginning"
+            raise ControlFailed(f"{self._name}: {error.strerror}: the capture stopped {packets}") from None
+
+    def close(self) -> None:
+        os.close(self._descriptor)

@@ -1,0 +1,166 @@
+"""The other end of a control socket (`utcp.aio.control`), for `utcp ss` and `utcp capture`."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import click
+
+TIMEOUT: Final = 10.0
+"""Seconds without an answer: the process hangs."""
+
+_MAX_LINE: Final = 1 << 20
+
+Readline: TypeAlias = Callable[[int], bytes]
+"""A line, up to so many octets; empty at the end."""
+
+
+class ControlFailed(click.ClickException):
+    """The control socket is of no use; the text says why, in one line."""
+
+
+class NobodyThere(ControlFailed):
+    """Nothing listens at the path."""
+
+
+@dataclass(slots=True)
+class Process:
+    """What a process says of itself: the answer to a table request, see `utcp.aio.table` for its rows."""
+
+    socket: str
+    pid: int
+    program: str
+    endpoints: list[dict[str, Any]] = field(default_factory=list)
+    sockets: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "socket": self.socket,
+            "pid": self.pid,
+            "program": self.program,
+            "endpoints": self.endpoints,
+            "sockets": self.sockets,
+        }
+
+
+def find(named: Sequence[str]) -> list[str]:
+    """The sockets that the command line names, those in a directory for a directory; without any, those of UTCP_CONTROL
+    or of the default directory. Raises ControlFailed when a directory has none."""
+    from utcp.aio.control_path import asked_path, default_directory, secure
+
+    found = []
+    for name in named or (asked_path(os.environ.get("UTCP_CONTROL") or "1"),):
+        path = Path(name)
+        if not path.is_dir() and path != default_directory():
+            found.append(name)
+            continue
+        try:
+            if path == default_directory():
+                secure(path)
+            inside = sorted(str(file) for file in path.glob("*.sock") if file.is_socket())
+        except FileNotFoundError:
+            inside = []
+        except OSError as error:
+            raise ControlFailed(error.strerror or str(error)) from None
+        if not inside:
+            raise ControlFailed(f"no control socket in {path}: start the program with UTCP_CONTROL=1, or name one")
+        found += inside
+    return found
+
+
+def tables(named: Sequence[str]) -> list[Process]:
+    """What the processes that `find` finds have. Of those in a directory that have ended nothing is said, unless none
+    is left. Raises ControlFailed."""
+    found, gone = [], []
+    for path in find(named):
+        try:
+            found.append(table(path))
+        except NobodyThere as error:
+            if path in named:
+                raise
+            gone.append(error)
+    if not found:
+        if len(gone) > 1:
+            raise NobodyThere(f"nobody listens at any of these {len(gone)} control sockets: their programs have ended")
+        raise gone[0]
+    return found
+
+
+def table(path: str) -> Process:
+    """What the process behind the control socket `path` has. Raises ControlFailed."""
+    with connect(path) as sock, sock.makefile("rb") as file:
+        request(sock, {"request": "table"})
+        process = greeting(path, file.readline)
+        for message in _messages(path, file.readline):
+            kind = message.get("type")
+            if kind == "end":
+                return process
+            (process.endpoints if kind == "endpoint" else process.sockets).append(message)
+    raise ControlFailed(f"{path}: the process ended before it had said everything")
+
+
+def connect(path: str) -> socket.socket:
+    """Raises NobodyThere, or ControlFailed."""
+    if not hasattr(socket, "AF_UNIX"):
+        raise ControlFailed("control sockets are Unix sockets, which this system does not have")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(TIMEOUT)
+    try:
+        sock.connect(path)
+    except FileNotFoundError:
+        sock.close()
+        raise NobodyThere(f"{path}: no such socket: is the program running, with its control socket open?") from None
+    except ConnectionRefusedError:
+        sock.close()
+        raise NobodyThere(f"{path}: nobody listens there: the program has ended, or it is no socket") from None
+    except OSError as error:
+        sock.close()
+        raise ControlFailed(f"{path}: {error.strerror or error}") from None
+    return sock
+
+
+def request(sock: socket.socket, message: dict[str, Any]) -> None:
+    """Send it; who does not take it says more by its answer."""
+    try:
+        sock.sendall(json.dumps(message).encode() + b"\n")
+    except OSError:
+        return
+
+
+def greeting(path: str, readline: Readline) -> Process:
+    """The first line of an answer."""
+    from utcp.aio.control_client import VERSION
+
+    hello = next(_messages(path, readline), {})
+    if "error" in hello:
+        raise ControlFailed(f"{path}: {hello['error']}")
+    if not isinstance(hello.get("utcp"), int):
+        raise ControlFailed(f"{path}: who listens there is no utcp")
+    if hello["utcp"] != VERSION:
+        raise ControlFailed(f"{path}: the program's utcp speaks another version ({hello['utcp']}, not {VERSION})")
+    return Process(path, hello.get("pid", 0), str(hello.get("program", "")))
+
+
+def _messages(path: str, readline: Readline) -> Iterator[dict[str, Any]]:
+    while True:
+        try:
+            line = readline(_MAX_LINE)
+        except TimeoutError:
+            raise ControlFailed(f"{path}: no answer for {TIMEOUT:g} s: does the program's event loop hang?") from None
+        except OSError as error:
+            raise ControlFailed(f"{path}: {error.strerror or error}") from None
+        if not line:
+            return
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict):
+            raise ControlFailed(f"{path}: who listens there is no utcp")
+        yield message

@@ -1,0 +1,144 @@
+"""What segments meet in a stack: state, timer, windows; as comments for a capture."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from utcp.tcp.congestion.base import UNLIMITED
+from utcp.tcp.state import CLOSED, NAMES, SYN_SENT, TIME_WAIT
+from utcp.tcp.timers import NAMES as TIMER_NAMES
+from utcp.tcp.transmit import Buffer, Remote
+from utcp.trace.annotation import Comment, seconds
+from utcp.wire import Segment
+
+if TYPE_CHECKING:
+    from utcp.tcp.connection import Connection
+    from utcp.tcp.stack import Stack
+    from utcp.tcp.time_wait import ConnectionKey
+
+_PORTS_AND_SEQ: Final = Struct("!HHI")
+
+FLUSH: Final = 0.05
+"""Seconds in which what a timer brings about leaves: in the next turn of the loop. What leaves later, the application
+or the peer has brought about."""
+
+
+class _Expiry:
+    """A timer that has expired, and the segments that left because of it."""
+
+    __slots__ = ("at", "left_at", "timer")
+
+    def __init__(self, timer: int, at: float) -> None:
+        self.timer = timer
+        self.at = at
+        self.left_at: float | None = None
+        """When the first of them left; the others leave at the same time."""
+
+
+class Commentary:
+    """Comments on the segments of one stack, for one who is told what the stack's observers are told.
+
+    `role` is the name of this end; "" names it "client" or "server" by who opened each connection.
+    """
+
+    def __init__(self, stack: Stack, role: str = "") -> None:
+        self._stack = stack
+        self._role = role
+        self._expiries: dict[ConnectionKey, _Expiry] = {}
+        self._waiting: dict[ConnectionKey, str] = {}
+        """The ends' names of those in TIME_WAIT."""
+        self._again: tuple[ConnectionKey, int] | None = None
+
+    # ------------------------------------------------------------------ what observers are told
+
+    def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
+        self._expiries[connection.key] = _Expiry(timer, now)
+
+    def retransmitted(self, connection: Connection, seq: int) -> None:
+        self._again = (connection.key, seq)
+
+    def state_changed(self, connection: Connection, after: int) -> None:
+        if after == TIME_WAIT:
+            self._waiting[connection.key] = self._name(connection)
+        elif after == CLOSED:
+            self._expiries.pop(connection.key, None)
+            self._waiting.pop(connection.key, None)
+
+    def time_wait_ended(self, key: ConnectionKey) -> None:
+        self._waiting.pop(key, None)
+
+    # ------------------------------------------------------------------ what is said
+
+    def sent(self, remote: Remote, header: Buffer, now: float) -> Comment:
+        """Of a segment that leaves; `header` are its octets, or the first of them."""
+        local_port, remote_port, seq = _PORTS_AND_SEQ.unpack_from(header)
+        key = (remote, remote_port, local_port)
+        comment = self._met(key, "out", now)
+        expiry = self._expiries.get(key)
+        if expiry is not None:
+            if expiry.left_at is None and now - expiry.at <= FLUSH:
+                expiry.left_at = now
+            if expiry.left_at == now:
+                comment["timer"] = TIMER_NAMES[expiry.timer]
+            else:
+                del self._expiries[key]
+        if self._again == (key, seq):
+            comment["retransmission"] = True
+            self._again = None
+        return comment
+
+    def received(self, remote: Remote, segment: Segment, now: float) -> Comment:
+        """Of a segment that arrives, before the stack does anything about it."""
+        return self._met((remote, segment.src_port, segment.dst_port), "in", now)
+
+    def _met(self, key: ConnectionKey, direction: str, now: float) -> Comment:
+        comment: Comment = {"direction": direction}
+        stack = self._stack
+        connection = stack.connections.get(key)
+        if connection is not None:
+            self._describe(connection, comment, now)
+            return comment
+        role = self._role
+        record = stack.time_wait.get(key)
+        if record is not None:
+            role = self._waiting.get(key, role)
+            comment["state"] = "TIME_WAIT"
+            comment["rcv_wnd"] = record.rcv_wnd
+            comment["running"] = f"time_wait:{seconds(max(0.0, record.expires - now))}"
+        elif key[2] in stack.listeners:
+            comment["state"] = "LISTEN"
+            role = role or "server"
+        else:
+            comment["state"] = "CLOSED"
+        if role:
+            comment["role"] = role
+        return comment
+
+    def _name(self, connection: Connection) -> str:
+        return self._role or ("server" if connection.passive else "client")
+
+    def _describe(self, connection: Connection, comment: Comment, now: float) -> None:
+        congestion, rtt = connection.congestion, connection.rtt
+        comment["role"] = self._name(connection)
+        comment["state"] = NAMES[connection.state]
+        if connection.retransmits:
+            comment["retransmits"] = connection.retransmits
+        comment["cwnd"] = congestion.cwnd
+        if congestion.ssthresh < UNLIMITED:
+            comment["ssthresh"] = congestion.ssthresh
+        if connection.state != SYN_SENT:  # the peer's window, and where ours begins, are not known before
+            comment["snd_wnd"] = connection.send_side.snd_wnd
+            comment["rcv_wnd"] = connection.receive_side.window
+        comment["in_flight"] = connection.recovery.in_flight
+        if rtt.srtt is not None:
+            comment["srtt"] = rtt.srtt
+        comment["rto"] = rtt.rto
+        timers = connection.timers
+        running = [
+            f"{name}:{seconds(max(0.0, timers.deadlines[timer] - now))}"
+            for timer, name in enumerate(TIMER_NAMES)
+            if timers.is_set(timer)
+        ]
+        if running:
+            comment["running"] = ",".join(running)

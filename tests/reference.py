@@ -5,17 +5,17 @@
 
 import ast
 import inspect
+import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 from typing import Final
 
 import utcp
-from utcp import config, errors
-from utcp.trace import log, prometheus
+from utcp import errors
 
-README: Final = Path(utcp.__file__).with_name("README.md")
-SOURCES: Final = {"config": config, "errors": errors, "events": log, "metrics": prometheus}
+HOUSE: Final = Path(utcp.__file__).parent
+README: Final = HOUSE / "README.md"
 
 
 def begin(part: str) -> str:
@@ -25,18 +25,17 @@ def begin(part: str) -> str:
 END: Final = "<!-- end -->\n"
 
 
-def source(module: ModuleType) -> str:
-    return inspect.getsource(module)
-
-
-def fields(module: ModuleType = config) -> Iterator[tuple[str, str, str, str]]:
+def fields() -> Iterator[tuple[str, str, str, str]]:
     """Group, name, default and text of each field of Config. A group is named by a comment."""
-    lines = source(module).splitlines()
+    source = (HOUSE / "config.py").read_text()
+    lines = source.splitlines()
     body = next(
-        node.body for node in ast.parse(source(module)).body if isinstance(node, ast.ClassDef) and node.name == "Config"
+        node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Config"
     )
-    groups = {number: line.split("---")[1].strip() for number, line in enumerate(lines, 1) if line.startswith("    # ---")}
-    for field, text in zip(body, body[1:], strict=False):
+    groups = {
+        number: line.split("---")[1].strip() for number, line in enumerate(lines, 1) if line.startswith("    # ---")
+    }
+    for field, text in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
             assert field.value is not None
             assert isinstance(text, ast.Expr), f"{field.target.id} has no docstring"
@@ -78,10 +77,13 @@ def errors_table() -> str:
     return "".join(parts) + "\n"
 
 
-def docstring_tables(module: ModuleType) -> str:
-    """The tables of a module's docstring; a row whose first cell is empty goes on with the row above."""
+def docstring_tables(module: Path) -> str:
+    """The tables of a module's docstring; a row whose first cell is empty goes on with the row above.
+
+    The module is not imported: what it needs may not be installed.
+    """
     rows: list[list[str]] = []
-    for line in inspect.cleandoc(module.__doc__ or "").splitlines():
+    for line in (ast.get_docstring(ast.parse(module.read_text())) or "").splitlines():
         if not line.startswith("|"):
             continue
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -98,8 +100,8 @@ def rendered() -> str:
     for part, table in {
         "config": config_table(),
         "errors": errors_table(),
-        "events": docstring_tables(log),
-        "metrics": docstring_tables(prometheus),
+        "events": docstring_tables(HOUSE / "trace" / "log.py"),
+        "metrics": docstring_tables(HOUSE / "trace" / "prometheus.py"),
     }.items():
         before, mark, rest = text.partition(begin(part))
         assert mark, f"{README} has no line {begin(part)!r}"
@@ -109,4 +111,4 @@ def rendered() -> str:
 
 if __name__ == "__main__":
     README.write_text(rendered())
-    print(f"written: {README}")
+    sys.stdout.write(f"written: {README}\n")

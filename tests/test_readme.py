@@ -1,4 +1,4 @@
-"""README.md's Python works as pasted, and that of the tests' own README.md."""
+"""README.md's Python works as pasted, and that of the other pages: the tests' own, and the examples'."""
 
 import asyncio
 import re
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,7 @@ async def test_what_there_is_to_look_into() -> None:
         server = await endpoint.start_server(lambda *streams: accepted.put_nowait(streams))
         _, writer = await endpoint.open_connection("127.0.0.1", endpoint.address[1])
         names = {"writer": writer, "endpoint": endpoint}
-        exec(snippets()[2], names)  # noqa: S102
+        exec(snippets()[3], names)  # noqa: S102
         info = names["info"]
         assert isinstance(info, ConnectionInfo)
         assert info.state == "ESTABLISHED"
@@ -104,11 +105,78 @@ async def test_what_there_is_to_look_into() -> None:
         server.close()
 
 
-def test_each_fits_on_twenty_lines() -> None:
-    assert [len(code.splitlines()) <= 20 for code in snippets()] == [True, True, True]
+def test_the_server_and_the_client_fit_on_twenty_lines() -> None:
+    assert [len(code.splitlines()) <= 20 for code in snippets()[:2]] == [True, True]
 
 
-def test_the_packet_traces_pass(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("page", "first", "passed"), [(README, 2, 1), (README.with_name("tests") / "README.md", 0, 2)])
+def test_the_tests_on_the_page_pass(
+    page: Path, first: int, passed: int, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.makepyfile("\n\n".join(snippets(Path(__file__).with_name("README.md"))))
-    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+    pytester.makepyfile("\n\n".join(snippets(page)[first : first + passed]))
+    pytester.runpytest_inprocess("-p", "utcp.testing.plugin").assert_outcomes(passed=passed)
+
+
+def examples() -> list[str]:
+    return snippets(README.with_name("examples") / "README.md")
+
+
+async def test_aiohttp_as_the_examples_page_has_it() -> None:
+    web = pytest.importorskip("aiohttp.web", reason="aiohttp is not installed: it belongs to the integrations extra")
+    names: dict[str, Any] = {}
+    exec(examples()[0], names)  # noqa: S102
+
+    async def hello(_: object) -> object:
+        return web.Response(text="hello")
+
+    app = web.Application()
+    app.add_routes([web.get("/", hello)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_udp_port()
+    # The page says 8080, which may be taken here.
+    exec(examples()[0].replace("8080", str(port)), names)  # noqa: S102
+    await names["serve"](runner)
+    assert await names["fetch"](f"http://127.0.0.1:{port}/") == "hello"
+    await runner.cleanup()
+
+
+def test_the_routed_loop_as_the_examples_page_has_it() -> None:
+    names: dict[str, Any] = {}
+    port = free_udp_port()
+    exec(examples()[1].replace("9000", str(port)), names)  # noqa: S102
+    seen = []
+
+    async def main() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        seen.append(writer.get_extra_info("utcp").state)
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+
+    names["run"](main())
+    assert seen == ["ESTABLISHED"]
+
+
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)|(?:src|href)=\"([^\"#]*)(?:#([^\"]*))?\"")
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "utcp/README.md", "examples/README.md", "tests/README.md", "bench/README.md"]
+)
+def test_links_lead_somewhere(page: str) -> None:
+    """To files that are there, and to headings as GitHub makes anchors of them."""
+    path = README.parent / page
+    for match in LINK.finditer(path.read_text()):
+        target, anchor = (match[1] or match[3] or ""), (match[2] or match[4])
+        if target.startswith("https://"):
+            continue
+        file = path.parent / target if target else path
+        assert file.exists(), f"{page}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{page}: {target}#{anchor}"

@@ -1,0 +1,258 @@
+"""`utcp tunnel`: kernel TCP in, utcp across, kernel TCP out."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from utcp.cli.options import ADDRESS, ANY_ADDRESS, LOCAL_ADDRESS, SECONDS, SECONDS_OR_NONE_AT_ALL, run
+
+if TYPE_CHECKING:
+    from utcp.tunnel.end import End
+    from utcp.tunnel.options import Options
+
+Command = Callable[..., None]
+
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+COMMON: Final = (
+    click.option("--key-file", type=FILE, help="A key that both ends have, as `utcp tunnel key` makes it."),
+    click.option(
+        "--congestion-control",
+        type=click.Choice(["cubic", "newreno", "bbr"]),
+        default="cubic",
+        show_default=True,
+        help="How fast this end sends.",
+    ),
+    click.option(
+        "--mtu",
+        type=click.IntRange(576, 65535),
+        help="The largest packets, in octets. [default: what the path carries]",
+    ),
+    click.option(
+        "--connect-timeout",
+        type=SECONDS,
+        default=10.0,
+        show_default=True,
+        help="Seconds for which a connection waits for the one that is to carry it on.",
+    ),
+    click.option(
+        "--grace",
+        type=SECONDS_OR_NONE_AT_ALL,
+        default=10.0,
+        show_default=True,
+        help="Seconds that connections have to end after SIGTERM or SIGINT.",
+    ),
+    click.option(
+        "--loop",
+        type=click.Choice(["asyncio", "uvloop"]),
+        help="The event loop. [default: uvloop where it is installed]",
+    ),
+    click.option("-v", "--verbose", is_flag=True, help="A line for each connection."),
+)
+
+TLS_CERTIFICATE: Final = (
+    click.option("--tls-cert", type=FILE, help="This end's certificate, in PEM."),
+    click.option("--tls-key", type=FILE, help="Its private key; without, it is in the certificate's file."),
+)
+
+CLIENT_TLS: Final = (
+    click.option("--tls", is_flag=True, help="Encrypt, and check the server by the system's authorities."),
+    click.option("--tls-ca", type=FILE, help="Encrypt, and check the server by this authority, in PEM."),
+    click.option("--server-name", help="The name in the server's certificate, if it is not HOST."),
+    *TLS_CERTIFICATE,
+)
+
+SERVER_TLS: Final = (
+    *TLS_CERTIFICATE,
+    click.option("--tls-ca", type=FILE, help="Let in only who has a certificate of this authority, in PEM."),
+)
+
+
+def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(function: Command) -> Command:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@click.group(name="tunnel")
+def command() -> None:
+    """Carry kernel TCP over utcp.
+
+    \b
+    At the users' end:     utcp tunnel listen 8080 --to HOST:9000
+    At the service's end:  utcp tunnel serve 9000 --forward 127.0.0.1:80
+
+    Each connection to port 8080 becomes a utcp connection to UDP port 9000 of HOST, and there one to port 80. If it is
+    the service that cannot be reached from outside:
+
+    \b
+    On a public host:      utcp tunnel serve 9000 --reverse 8080
+    Where the service is:  utcp tunnel expose 127.0.0.1:80 --to HOST:9000
+
+    Without a key or TLS nothing is encrypted. `utcp tunnel key > FILE` makes a key for --key-file of both ends.
+    """
+
+
+@command.command()
+@click.argument("address", type=LOCAL_ADDRESS, metavar="[HOST:]PORT")
+@click.option("--to", type=ADDRESS, required=True, metavar="HOST:PORT", help="Where `utcp tunnel serve` listens.")
+@_with(*CLIENT_TLS, *COMMON)
+def listen(address: tuple[str, int], to: tuple[str, int], **options: Any) -> None:
+    """Take kernel TCP in on PORT (of 127.0.0.1), and carry it to HOST:PORT by utcp."""
+    from utcp.tunnel.listen import Listen
+
+    _run(partial(Listen, _interface(address), to), _client_tls, options, to[0])
+
+
+@command.command()
+@click.argument("address", type=ANY_ADDRESS, metavar="[HOST:]PORT")
+@click.option("--forward", type=ADDRESS, metavar="HOST:PORT", help="Connect to this address by kernel TCP.")
+@click.option(
+    "--reverse", type=LOCAL_ADDRESS, metavar="[HOST:]PORT", help="Take users in on this port, for `utcp tunnel expose`."
+)
+@_with(*SERVER_TLS, *COMMON)
+def serve(
+    address: tuple[str, int], forward: tuple[str, int] | None, reverse: tuple[str, int] | None, **options: Any
+) -> None:
+    """Take utcp in on UDP port PORT (of all interfaces), and carry it on by kernel TCP."""
+    from utcp.tunnel.reverse import Reverse
+    from utcp.tunnel.serve import Serve
+
+    make: Callable[[Options], End]
+    if forward is not None and reverse is None:
+        make = partial(Serve, _interface(address), forward)
+    elif reverse is not None and forward is None:
+        make = partial(Reverse, _interface(address), _interface(reverse))
+        if options["tls_cert"] is not None and options["tls_ca"] is None:
+            raise click.UsageError("--reverse with --tls-cert needs --tls-ca: else anybody could take the users over")
+    else:
+        raise click.UsageError("say either --forward HOST:PORT or --reverse PORT")
+    _run(make, _server_tls, options, address[0])
+
+
+@command.command()
+@click.argument("target", type=LOCAL_ADDRESS, metavar="[HOST:]PORT")
+@click.option("--to", type=ADDRESS, required=True, metavar="HOST:PORT", help="Where `serve --reverse` listens.")
+@_with(*CLIENT_TLS, *COMMON)
+def expose(target: tuple[str, int], to: tuple[str, int], **options: Any) -> None:
+    """Let the users of `utcp tunnel serve --reverse` at HOST:PORT use the service at TARGET."""
+    from utcp.tunnel.expose import Expose
+
+    _run(partial(Expose, target, to), _client_tls, options, to[0])
+
+
+@command.command()
+def key() -> None:
+    """Make a random key of 256 bits, for --key-file of both ends."""
+    from utcp.tunnel.key import new_key
+
+    click.echo(new_key(), nl=False)
+
+
+def _run(
+    make: Callable[[Options], End],
+    tls: Callable[[dict[str, Any]], ssl.SSLContext | None],
+    options: dict[str, Any],
+    host: str,
+) -> None:
+    from utcp.tunnel.credentials import CredentialError
+    from utcp.tunnel.dial import is_loopback
+    from utcp.tunnel.end import LOG, reason
+    from utcp.tunnel.options import Options, tunnel_config
+    from utcp.tunnel.process import run as run_end
+
+    _log_to_stderr(verbose=options["verbose"])
+    try:
+        context = tls(options)
+    except CredentialError as error:
+        raise click.ClickException(str(error)) from error
+    if context is None and not is_loopback(host):
+        LOG.warning("nothing is encrypted, and whoever reaches the UDP port can use it: --key-file or TLS help")
+    end = make(
+        Options(
+            config=tunnel_config(options["congestion_control"], options["mtu"]),
+            tls=context,
+            server_name=options.get("server_name"),
+            tls_hint="have both ends the same key?" if options["key_file"] is not None else "",
+            connect_timeout=options["connect_timeout"],
+        )
+    )
+    loop = options["loop"] or ("uvloop" if find_spec("uvloop") else "asyncio")
+    try:
+        run(run_end(end, options["grace"]), loop)
+    except OSError as error:
+        raise click.ClickException(reason(error)) from error
+
+
+def _client_tls(options: dict[str, Any]) -> ssl.SSLContext | None:
+    wanted = options["tls"] or options["tls_ca"] is not None
+    _check_tls_options(options, wanted=wanted, needs="--tls or --tls-ca")
+    if options["key_file"] is not None:
+        return _key_context(options["key_file"], server_side=False)
+    if not wanted:
+        return None
+    from utcp.tunnel.credentials import client_context
+
+    return client_context(options["tls_ca"], options["tls_cert"], options["tls_key"])
+
+
+def _server_tls(options: dict[str, Any]) -> ssl.SSLContext | None:
+    wanted = options["tls_cert"] is not None
+    _check_tls_options(options, wanted=wanted, needs="--tls-cert")
+    if options["key_file"] is not None:
+        return _key_context(options["key_file"], server_side=True)
+    if not wanted:
+        return None
+    from utcp.tunnel.credentials import server_context
+
+    return server_context(options["tls_cert"], options["tls_key"], options["tls_ca"])
+
+
+def _check_tls_options(options: dict[str, Any], *, wanted: bool, needs: str) -> None:
+    given = [name for name in ("tls", "tls_ca", "tls_cert", "tls_key", "server_name") if options.get(name)]
+    if not given:
+        return
+    names = ", ".join("--" + name.replace("_", "-") for name in given)
+    if options["key_file"] is not None:
+        raise click.UsageError(f"--key-file and {names} do not go together")
+    if not wanted:
+        raise click.UsageError(f"{names} needs {needs}")
+    if options["tls_key"] is not None and options["tls_cert"] is None:
+        raise click.UsageError("--tls-key needs --tls-cert")
+
+
+def _key_context(path: Path, *, server_side: bool) -> ssl.SSLContext:
+    from utcp.tunnel.end import LOG
+    from utcp.tunnel.key import key_context, read_key, readable_by_others
+
+    secret = read_key(path)
+    if readable_by_others(path):
+        LOG.warning("others can read %s: chmod 600 it", path)
+    return key_context(secret, server_side=server_side)
+
+
+def _interface(address: tuple[str, int]) -> tuple[str | None, int]:
+    """An address to listen on; "*" stands for all interfaces."""
+    host, port = address
+    return (None if host == "*" else host), port
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    log = logging.getLogger("utcp.tunnel")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("utcp tunnel: %(message)s"))
+    log.handlers = [handler]
+    log.propagate = False
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)

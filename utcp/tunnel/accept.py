@@ -1,0 +1,110 @@
+"""Taking connections in: by kernel TCP, and by utcp with TLS or without."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from utcp import Endpoint, Server
+from utcp.aio.address import Resolved, wildcard
+from utcp.tunnel.dial import resolve_name
+from utcp.tunnel.options import Options
+from utcp.tunnel.pump import address_text, peer_name
+from utcp.tunnel.tls import TlsTransport
+
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted: a thousand users may come at once."""
+
+
+HandshakeFailed: TypeAlias = Callable[[str, BaseException], None]
+"""Is called with the name of the peer, and why."""
+
+
+class Acceptor:
+    """Takes utcp connections in on utcp port `port` of UDP sockets of its own, over TLS if the options have it."""
+
+    def __init__(
+        self, factory: Callable[[], asyncio.Protocol], port: int, options: Options, handshake_failed: HandshakeFailed
+    ) -> None:
+        self._factory = factory if options.tls is None else _secured(factory, options.tls, handshake_failed)
+        self._port = port
+        self._options = options
+        self._endpoints: list[Endpoint] = []
+        self._servers: list[Server] = []
+
+    async def start(self, address: tuple[str | None, int]) -> None:
+        """Bind UDP port `address`, host None for all interfaces of both families. Raises OSError; nothing is left open
+        then."""
+        try:
+            for resolved in await _addresses(address):
+                endpoint = Endpoint((resolved.address[0], resolved.address[1]), config=self._options.config)
+                try:
+                    await endpoint.start()
+                except OSError as error:
+                    if address[0] is None and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                        continue  # the host does without this family
+                    raise
+                self._endpoints.append(endpoint)
+                self._servers.append(await endpoint.create_server(self._factory, self._port, backlog=BACKLOG))
+        except BaseException:
+            await self.aclose()
+            raise
+
+    @property
+    def names(self) -> str:
+        """The UDP addresses that it is bound to."""
+        return " and ".join(address_text(endpoint.address) for endpoint in self._endpoints)
+
+    def close(self) -> None:
+        """Refuse whoever comes. Connections that are open stay."""
+        for server in self._servers:
+            server.close()
+
+    async def aclose(self) -> None:
+        """Close the sockets, once what was said on them is delivered."""
+        await asyncio.gather(*(endpoint.aclose() for endpoint in self._endpoints))
+
+
+async def accept_kernel(
+    factory: Callable[[], asyncio.Protocol], address: tuple[str | None, int]
+) -> asyncio.AbstractServer:
+    """Listen on a port of kernel TCP. Raises OSError."""
+    host, port = address
+    if host is not None:
+        await resolve_name(host, port, socket.AI_PASSIVE)  # its complaint says which
+    return await asyncio.get_running_loop().create_server(factory, host, port, backlog=BACKLOG)
+
+
+def names(server: asyncio.AbstractServer) -> str:
+    """The addresses that a server of the kernel's TCP listens on."""
+    sockets = getattr(server, "sockets", ())
+    return " and ".join(address_text(each.getsockname()) for each in sockets)
+
+
+async def _addresses(address: tuple[str | None, int]) -> list[Resolved]:
+    host, port = address
+    if host is None:
+        return [Resolved(family, wildcard(family, port)) for family in (socket.AF_INET, socket.AF_INET6)]
+    return await resolve_name(host, port, socket.AI_PASSIVE)
+
+
+def _secured(
+    factory: Callable[[], asyncio.Protocol], context: ssl.SSLContext, handshake_failed: HandshakeFailed
+) -> Callable[[], asyncio.Protocol]:
+    """A factory of protocols for connections whose TLS is dealt with."""
+
+    def make() -> asyncio.Protocol:
+        transport: TlsTransport
+
+        def shaken(error: BaseException | None) -> None:
+            if error is not None:
+                handshake_failed(peer_name(transport), error)
+
+        transport = TlsTransport(factory(), context, shaken, server_side=True)
+        return transport
+
+    return make

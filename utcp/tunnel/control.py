@@ -1,0 +1,122 @@
+"""What the two ends of a reverse tunnel say on a connection before it carries a user.
+
+    Expose                          Reverse
+    HELLO          ->                          I have a service to expose
+                   <-               WELCOME    wait here
+                                               ... until a user comes
+                   <-               GO, more   a user comes, and so many more are waiting already
+    HERE           ->                          I have heard; from here on the octets are the user's and the service's
+
+HERE takes one round trip, as opening a connection does when the service can be reached. It tells connections that are
+alive from those whose other end has gone without a word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from utcp.errors import ConnectionReset
+from utcp.tunnel.pump import Side, peer_name
+
+HELLO: Final = b"utcp tunnel 1: expose\n"
+WELCOME: Final = b"utcp tunnel 1: welcome\n"
+GO: Final = struct.Struct("!2sH")
+"""GO_MARK, and how many more users wait (65535 at most)."""
+GO_MARK: Final = b"go"
+HERE: Final = b"here"
+
+Heard: TypeAlias = Callable[["Control"], None]
+
+
+class Control(asyncio.Protocol):
+    """A utcp connection that carries no user yet. `made(control)` is called once it is open, `lost(control)` when it
+    ends before it has become a side.
+
+    It reads what it was told to expect, and leaves the rest where it is: that is the user's, or the service's.
+    """
+
+    def __init__(self, made: Heard | None = None, lost: Heard | None = None) -> None:
+        self._made = made
+        self._lost = lost
+        self._received = bytearray()
+        self._expected = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: BaseException | None = None
+        self.transport: Any = None
+        self.name = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.name = peer_name(transport)
+        if self._made is not None:
+            self._made(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) >= self._expected:
+            self.transport.pause_reading()
+            self._wake()
+
+    def eof_received(self) -> bool:
+        self._end(None)
+        return False  # closes
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._end(exc)
+
+    @property
+    def over(self) -> bool:
+        """The connection has ended, or its peer has closed it."""
+        return self._error is not None
+
+    def expect(self, octets: int) -> None:
+        """Read so many octets when they come, and hear of the connection's end until then."""
+        self._expected = octets
+        if len(self._received) < octets and not self.over:
+            self.transport.resume_reading()
+
+    async def read(self, octets: int) -> bytes:
+        """The next so many octets. Raises the connection's error, an OSError, when they do not come."""
+        self.expect(octets)
+        while len(self._received) < octets:
+            if self._error is not None:
+                raise self._error
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        data = bytes(self._received[:octets])
+        del self._received[:octets]
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Say something, if there is still somebody to hear it."""
+        if not self.over:
+            self.transport.write(data)
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        self.transport.abort()
+
+    def become_side(self) -> Side:
+        """The same connection as a side, to be joined to another."""
+        side = Side()
+        side.connection_made(self.transport)
+        side.early = bytes(self._received)
+        side.paused = True
+        side.lost = self.over
+        self.transport.set_protocol(side)
+        return side
+
+    def _end(self, exc: BaseException | None) -> None:
+        if self._error is not None:
+            return
+        self._error = exc or ConnectionReset("The other end of the tunnel has closed the connection")
+        self._wake()
+        if self._lost is not None:
+            self._lost(self)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,125 @@
+"""Opening utcp connections to the other end of a tunnel, for as long as it takes it to come back."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from utcp import Endpoint
+from utcp.aio.address import Resolved, interleave, resolve
+from utcp.aio.connect import HAPPY_EYEBALLS_DELAY
+from utcp.aio.opening import Opening
+from utcp.aio.race import first_to_open
+from utcp.tunnel.options import Options
+from utcp.tunnel.tls import TlsTransport
+
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.Protocol)
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 2.0
+"""Seconds between two attempts while a user waits: the first pause, doubled up to the longest."""
+
+
+class Dialer:
+    """Connects to utcp port `port` behind the UDP address `to`, from one UDP socket for each address family.
+
+    The UDP port need not be the one that the other end has bound: a NAT on the way may map it.
+    """
+
+    def __init__(self, to: tuple[str, int], port: int, options: Options) -> None:
+        self._to = to
+        self._port = port
+        self._options = options
+        self._endpoints: dict[int, Endpoint] = {}
+
+    async def dial(self, factory: Callable[[], ProtocolT]) -> ProtocolT:
+        """Connect to the other end, over TLS if the options have it.
+
+        What is refused, or fails otherwise, is tried again until `connect_timeout` has passed; then the last failure is
+        raised, an OSError. ssl.SSLError is raised at once: a wrong key does not become right.
+        """
+        failure: OSError = TimeoutError(f"no answer in {self._options.connect_timeout:g} s")
+        pause = FIRST_PAUSE
+        try:
+            async with asyncio.timeout(self._options.connect_timeout):
+                while True:
+                    try:
+                        return await self.dial_once(factory)
+                    except ssl.SSLError:
+                        raise
+                    except OSError as error:
+                        failure = error
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE)
+        except TimeoutError:
+            raise failure from None
+
+    async def dial_once(self, factory: Callable[[], ProtocolT]) -> ProtocolT:
+        """Connect to the other end. Raises OSError; ssl.SSLError when the TLS handshake fails."""
+        remotes = await resolve(*self._to)
+        delay = HAPPY_EYEBALLS_DELAY if len(remotes) > 1 else None
+        attempts = [partial(self._attempt, remote) for remote in interleave(remotes, 1)]
+        opening = await first_to_open(attempts, delay, all_errors=False)
+        context = self._options.tls
+        if context is None:
+            _, protocol = await opening.hand_over(factory, None)
+            return protocol
+        return await self._secured(opening, factory(), context)
+
+    async def aclose(self) -> None:
+        """Close the sockets, once what was said on them is delivered."""
+        await asyncio.gather(*(endpoint.aclose() for endpoint in self._endpoints.values()))
+
+    async def _attempt(self, remote: Resolved) -> Opening:
+        family, address = remote
+        endpoint = self._endpoints.get(family)
+        if endpoint is None:
+            endpoint = Endpoint(family=family, config=self._options.config)
+            await endpoint.start()  # does not wait for anything: nobody else makes another meanwhile
+            self._endpoints[family] = endpoint
+        return await Opening.establish(endpoint.driver, address, self._port, None)
+
+    async def _secured(self, opening: Opening, protocol: ProtocolT, context: ssl.SSLContext) -> ProtocolT:
+        shaken = asyncio.get_running_loop().create_future()
+
+        def settle(error: BaseException | None) -> None:
+            if not shaken.done():
+                if error is None:
+                    shaken.set_result(None)
+                else:
+                    shaken.set_exception(error)
+
+        server_name = (self._options.server_name or self._to[0]) if context.check_hostname else None
+
+        def tls() -> TlsTransport:
+            return TlsTransport(protocol, context, settle, server_side=False, server_name=server_name)
+
+        transport: Any
+        transport, _ = await opening.hand_over(tls, None)
+        try:
+            await shaken
+        except asyncio.CancelledError:
+            transport.abort()
+            raise
+        return protocol
+
+
+async def check_name(address: tuple[str, int]) -> None:
+    """Resolve a host that is to be connected to. Raises OSError if it has no address."""
+    await resolve_name(*address)
+
+
+async def resolve_name(host: str, port: int, flags: int = 0) -> list[Resolved]:
+    """The addresses of a host. Raises OSError, with its name."""
+    try:
+        return await resolve(host, port, flags=flags)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot resolve {host}: {error.strerror}") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host does not leave this machine, as far as its name says."""
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,0 +1,174 @@
+"""What every end of a tunnel has: connections under way, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from utcp.tunnel.hangup import HangupWatch
+from utcp.tunnel.options import Options
+from utcp.tunnel.pump import KernelSide, Side, address_text, join
+
+LOG: Final = logging.getLogger("utcp.tunnel")
+"""INFO: what the end does as a whole. DEBUG: each connection. WARNING and ERROR: what has gone wrong."""
+
+
+class End:
+    """The base of the ends. Each is started once, and then stopped."""
+
+    def __init__(self, options: Options) -> None:
+        self.options: Final = options
+        self._watch: HangupWatch | None = None
+        self._sides: set[Side] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.stopping = False
+
+    async def start(self) -> None:
+        """Begin to take connections in. Raises OSError when an address cannot be used or resolved."""
+        self._watch = HangupWatch(asyncio.get_running_loop())
+        try:
+            await self._open()
+        except BaseException:
+            self._watch.close()
+            await self._release()
+            raise
+
+    async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
+        """Take no more connections in, give those that are open `grace` seconds to end, unless `hurry` is set, and
+        reset the rest."""
+        self.stopping = True
+        self._close()
+        for task in self._background:
+            task.cancel()
+        if self.connections:
+            LOG.info("stopping: %d connections have %g seconds to end", self.connections, grace)
+        waiting = [asyncio.create_task(self._idle.wait())]
+        if hurry is not None:
+            waiting.append(asyncio.create_task(hurry.wait()))
+        await asyncio.wait(waiting, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waiting:
+            wait.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*waiting, *tasks, *self._background, return_exceptions=True)
+        if self._sides:
+            LOG.info("resetting %d connections", self.connections)
+        for side in list(self._sides):
+            side.reset()
+        await self._idle.wait()
+        if self._watch is not None:
+            self._watch.close()
+        await self._release()
+
+    @property
+    def connections(self) -> int:
+        """How many users' connections are open, or wait for the one that is to carry them on."""
+        return len(self._sides) // 2 + len(self._tasks)
+
+    @property
+    def description(self) -> str:
+        """What it listens on, in the words of the log."""
+        raise NotImplementedError
+
+    async def _open(self) -> None:
+        """Begin to listen."""
+        raise NotImplementedError
+
+    def _close(self) -> None:
+        """Listen no longer; let go of what carries no user."""
+        raise NotImplementedError
+
+    async def _release(self) -> None:
+        """Close the UDP sockets. What was said on them is delivered first, within `Config.close_timeout`."""
+        raise NotImplementedError
+
+    # --- for the ends
+
+    @property
+    def watch(self) -> HangupWatch:
+        assert self._watch is not None  # noqa: S101  # it is made before anything can connect
+        return self._watch
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something for one connection. It is cancelled when the end must stop."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        self._idle.clear()
+        task.add_done_callback(self._done)
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that carries no user. It is cancelled as soon as the end is to stop."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._done)
+
+    def carry(self, one: Side, other: Side) -> None:
+        """Join two connections."""
+        self._sides |= {one, other}
+        self._idle.clear()
+        LOG.debug("%s and %s: joined", one.name, other.name)
+        join(one, other, self._ended)
+
+    async def connect_kernel(self, address: tuple[str, int]) -> KernelSide:
+        """Connect to `address` by kernel TCP. Raises OSError."""
+        async with asyncio.timeout(self.options.connect_timeout):
+            _, side = await asyncio.get_running_loop().create_connection(lambda: KernelSide(self.watch), *address)
+            return side
+
+    async def forward(self, side: Side, address: tuple[str, int]) -> None:
+        """Carry a connection on to `address` by kernel TCP; reset it when that cannot be reached."""
+        try:
+            target = await self.connect_kernel(address)
+        except BaseException as error:
+            side.reset()
+            if not isinstance(error, OSError):
+                raise
+            LOG.warning("%s: %s", address_text(address), reason(error))
+            return
+        self.carry(side, target)
+
+    def handshake_failed(self, name: str, error: BaseException) -> None:
+        """Say why there is no TLS with the peer of that name."""
+        hint = f" ({self.options.tls_hint})" if self.options.tls_hint else ""
+        LOG.error("%s: TLS handshake failed: %s%s", name, reason(error), hint)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            LOG.error("this should not happen", exc_info=task.exception())
+        self._settle()
+
+    def _ended(self, first: Side, last: Side) -> None:
+        self._sides -= {first, last}
+        error = first.error
+        how = "closed" if first.eof and last.eof else f"reset: {reason(error)}" if error is not None else "reset"
+        LOG.debug("%s and %s: %d and %d octets, %s", first.name, last.name, first.octets, last.octets, how)
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._sides and not self._tasks:
+            self._idle.set()
+
+
+def reason(error: BaseException) -> str:
+    """One line of why."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and getattr(error, "reason", None):  # one of our own has none
+        return error.reason.replace("_", " ").lower()
+    if isinstance(error, TimeoutError) and not error.args:
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        if error.errno and error.strerror.startswith("Connect call failed"):
+            return os.strerror(error.errno)  # to what address, the line says already
+        return " ".join(error.strerror.split())
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,179 @@
+"""Two connections whose ends are joined: what one receives the other sends, its end and its reset included."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from utcp.tunnel.hangup import HangupWatch
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+"""struct linger: closing resets the connection (socket(7))."""
+
+
+class Side(asyncio.Protocol):
+    """One of two joined connections, over any transport that can half-close.
+
+    Until it is joined to another it reads once, 256 KiB at most; what arrives on top stays in the socket's buffer, or
+    in the window. From then on what it reads goes into the other's transport, and when that asks for a pause this one
+    stops reading, and its peer's window closes.
+    """
+
+    __slots__ = ("early", "ended", "eof", "error", "lost", "made", "name", "octets", "other", "paused", "transport")
+
+    def __init__(self, made: Callable[[Any], None] | None = None) -> None:
+        self.made = made
+        """Called with this side once there is a connection."""
+        self.transport: Any = None
+        self.name = ""
+        """The address of whoever is at the other end of this connection."""
+        self.other: Side | None = None
+        self.ended: Callable[[Side], None] | None = None
+        self.eof = False
+        self.lost = False
+        self.paused = False
+        self.error: BaseException | None = None
+        """Why the connection was lost; None after an orderly end, and after a reset of our own."""
+        self.octets = 0
+        """How many it has received."""
+        self.early = b""
+        """What it has received before it was joined."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.name = peer_name(transport)
+        if self.made is not None:
+            self.made(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.octets += len(data)
+        other = self.other
+        if other is None:
+            # Not earlier, in connection_made(): uvloop, and older versions of asyncio, begin to read regardless of it.
+            self.early += data
+            self.pause()
+        elif not other.transport.is_closing():
+            other.transport.write(data)
+
+    def eof_received(self) -> bool:
+        self.eof = True
+        other = self.other
+        if other is not None and not other.lost:
+            other.transport.write_eof()
+            if other.eof:
+                self.transport.close()
+                other.transport.close()
+        return True
+
+    def pause_writing(self) -> None:
+        if self.other is not None:
+            self.other.pause()
+
+    def resume_writing(self) -> None:
+        if self.other is not None:
+            self.other.resume()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.lost = True
+        self.error = exc
+        other = self.other
+        if other is None:
+            return
+        if not other.lost and not (self.eof and other.eof):
+            other.reset()
+        if other.lost and self.ended is not None:
+            self.ended(self)
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        self.paused = True
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        self.paused = False
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def reset(self) -> None:
+        """End the connection at once, with RST."""
+        self.transport.abort()
+
+
+class KernelSide(Side):
+    """A side that is a kernel connection. `watch` tells it of a reset that comes while it does not read."""
+
+    __slots__ = ("_watch",)
+
+    def __init__(self, watch: HangupWatch, made: Callable[[Any], None] | None = None) -> None:
+        super().__init__(made)
+        self._watch = watch
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._watch.add(sock.fileno(), self.hung_up)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._watch.remove(self.hung_up)
+        super().connection_lost(exc)
+
+    def hung_up(self) -> None:
+        """The kernel says that the connection is over. A transport that reads finds out by itself, after what there is
+        left to read; one that does not read never would."""
+        if not self.lost and (self.paused or self.eof):
+            self.reset()
+
+    def reset(self) -> None:
+        if not self.lost:
+            # Otherwise the kernel sends FIN, unless something is left unread.
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
+
+
+Ended: TypeAlias = Callable[[Side, Side], None]
+
+
+def join(one: Side, other: Side, ended: Ended) -> None:
+    """Carry what each of the two receives to the other from now on. `ended(first, second)` is called when both are
+    over, with the one that ended first in front."""
+    one.other, other.other = other, one
+    one.ended = lambda last: ended(other if last is one else one, last)
+    other.ended = one.ended
+    if one.lost and other.lost:
+        ended(one, other)
+        return
+    for side, peer in ((one, other), (other, one)):
+        if side.lost:
+            peer.reset()
+            continue
+        if side.paused:
+            side.resume()
+        early, side.early = side.early, b""
+        if early and not peer.lost:
+            peer.transport.write(early)  # which may ask for a pause at once
+        if side.eof:
+            side.eof_received()
+
+
+def peer_name(transport: asyncio.BaseTransport) -> str:
+    """Whom a connection is to: HOST:PORT; for utcp the UDP address, and the client's utcp port, which is the same in
+    the logs of both ends."""
+    peer = transport.get_extra_info("peername")
+    udp = transport.get_extra_info("udp_peername")
+    if udp is None:
+        return address_text(peer)
+    return f"{address_text(udp)}/{max(peer[1], transport.get_extra_info('sockname')[1])}"
+
+
+def address_text(address: Any) -> str:
+    """HOST:PORT as people write it."""
+    if not isinstance(address, tuple):
+        return str(address)
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

@@ -1,0 +1,242 @@
+"""TLS 1.3 with half-close, as a transport above one connection."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from utcp.errors import ConnectionReset
+
+HANDSHAKE_TIMEOUT: Final = 15.0
+"""Seconds that a peer has for its part of the handshake."""
+
+_RECORD: Final = 1 << 14
+"""Octets that one TLS record carries at most (RFC 8446 5.1)."""
+
+_HANDSHAKE: Final = 22
+_ALERT: Final = 21
+"""What the first record of either end begins with: ContentType handshake, or alert (RFC 8446 5.1)."""
+
+Shaken: TypeAlias = Callable[[BaseException | None], None]
+
+
+class TlsTransport(asyncio.Transport, asyncio.Protocol):
+    """A protocol to the connection below, and the transport of `protocol` above.
+
+    asyncio's own TLS has no half-close: it answers the peer's close_notify by closing. TLS 1.3 has it (RFC 8446 6.1),
+    and so has this: `write_eof()` sends close_notify and then FIN, and goes on reading. FIN without close_notify is
+    taken for what it may be, the work of somebody on the path, and resets the connection.
+
+    `shaken(exc)` is called once: None when the handshake is complete, after `protocol.connection_made()`; else why it
+    failed, and then `protocol` never hears of the connection. `server_name` None: no name is sent or checked.
+    """
+
+    __slots__ = (
+        "_at_end",
+        "_error",
+        "_held",
+        "_incoming",
+        "_object",
+        "_open",
+        "_outgoing",
+        "_paused",
+        "_peer_closed",
+        "_protocol",
+        "_shaken",
+        "_spoken",
+        "_timeout",
+        "_transport",
+    )
+
+    def __init__(
+        self,
+        protocol: asyncio.BaseProtocol,
+        context: ssl.SSLContext,
+        shaken: Shaken,
+        *,
+        server_side: bool,
+        server_name: str | None = None,
+    ) -> None:
+        self._protocol: Any = protocol
+        self._shaken: Shaken | None = shaken
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name)
+        self._transport: Any = None
+        self._timeout: asyncio.TimerHandle | None = None
+        self._open = False
+        self._paused = False
+        self._peer_closed = False
+        self._spoken = False
+        self._at_end = False
+        """The protocol above knows that nothing more will come."""
+        self._held: list[bytes] = []
+        """What was decrypted and waits for `resume_reading()`: of one read from below."""
+        self._error: BaseException | None = None
+
+    # --- what the connection below calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        loop = asyncio.get_running_loop()
+        self._timeout = loop.call_later(HANDSHAKE_TIMEOUT, self._fail, TimeoutError("the TLS handshake takes too long"))
+        self._shake_hands()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._spoken and data[0] not in (_HANDSHAKE, _ALERT):
+            # No alert: who does not speak TLS would take it for data.
+            self._fail(ssl.SSLError(ssl.SSL_ERROR_SSL, "the other end does not speak TLS"))
+            return
+        self._spoken = True
+        self._incoming.write(data)
+        if not self._open:
+            self._shake_hands()
+        if self._open:
+            self._decrypt()
+            self._deliver()
+
+    def eof_received(self) -> bool:
+        if not self._peer_closed:
+            self._fail(ConnectionReset("The connection ended without TLS's close_notify"))
+        return True  # the protocol above has heard of it by close_notify
+
+    def pause_writing(self) -> None:
+        if self._open:
+            self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._open:
+            self._protocol.resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        error = self._error or exc
+        if self._timeout is not None:
+            self._timeout.cancel()
+        if self._open:
+            self._protocol.connection_lost(error)
+        elif self._shaken is not None:
+            self._settle(error or ConnectionReset("The connection ended in the TLS handshake"))
+
+    # --- what the protocol above calls
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
+
+    def is_closing(self) -> bool:
+        closing: bool = self._transport.is_closing()
+        return closing
+
+    def is_reading(self) -> bool:
+        return not self._paused and not self.is_closing()
+
+    def pause_reading(self) -> None:
+        self._paused = True
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        if self._held or self._peer_closed:
+            # Before anything new from below, which is delivered in the next turn at the earliest.
+            asyncio.get_running_loop().call_soon(self._deliver)
+        self._transport.resume_reading()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._object.write(view) :]
+        self._transport.write(self._outgoing.read())
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        try:
+            self._object.unwrap()
+        except ssl.SSLWantReadError:
+            pass  # close_notify is written; the peer's is still to come
+        self._transport.write(self._outgoing.read())
+        self._transport.write_eof()
+
+    def get_write_buffer_size(self) -> int:
+        size: int = self._transport.get_write_buffer_size()
+        return size
+
+    def close(self) -> None:
+        """Of use once both have said that they have no more to say; before that it is an `abort()` to the peer."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    # --- TLS
+
+    def _shake_hands(self) -> None:
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return
+        except ssl.SSLError as error:
+            self._flush()  # the alert that tells the peer why
+            self._error = error
+            self._settle(error)
+            self._transport.close()
+            return
+        self._flush()
+        self._open = True
+        self._protocol.connection_made(self)
+        self._settle(None)
+
+    def _decrypt(self) -> None:
+        """Into `_held`. The records that are complete are always all decrypted: OpenSSL wants to see nothing else where
+        it looks for the peer's close_notify."""
+        try:
+            while not self._peer_closed:
+                data = self._object.read(_RECORD)
+                if data:
+                    self._held.append(data)
+                else:
+                    self._peer_closed = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._peer_closed = True
+        except ssl.SSLError as error:
+            self._fail(error)
+            return
+        self._flush()
+
+    def _deliver(self) -> None:
+        if self._held and not self._paused and not self.is_closing():
+            data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+            self._held.clear()
+            self._protocol.data_received(data)
+        if self._peer_closed and not self._at_end and not self._paused and not self.is_closing():
+            # Not only at the FIN: there are those who send theirs when they have our close_notify.
+            self._at_end = True
+            if not self._protocol.eof_received():
+                self.close()
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            self._transport.write(self._outgoing.read())
+
+    def _settle(self, error: BaseException | None) -> None:
+        shaken, self._shaken = self._shaken, None
+        if self._timeout is not None:
+            self._timeout.cancel()
+        if shaken is not None:
+            shaken(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        self._transport.abort()

@@ -7,7 +7,8 @@ A pytest plugin. Marks say what a test proves, by the ids of the tables in `requ
 
 A run fails when a mark names an id that is in no table, and when a test passes that proves what the table does not
 call done: then the table is out of date. A run of the whole suite (or any with `--ledger`) fails when nothing proves
-what the table calls done. `python -m tests.conformance.ledger` writes the tables in README.md anew, and their overview on the front page.
+what the table calls done. `python -m tests.conformance.ledger` writes the tables in README.md anew, and their overview
+on the front page.
 """
 
 from __future__ import annotations

@@ -10,12 +10,30 @@ from dataclasses import replace
 
 import pytest
 
-from tests.tunnel.ends import PLAIN, Tunnel, is_reset, receive, reset, rest, reverse_tunnel, send, tunnel, until
+from tests.tunnel.ends import (
+    KEY,
+    LOCAL,
+    PLAIN,
+    Tunnel,
+    is_reset,
+    receive,
+    reset,
+    rest,
+    reverse_tunnel,
+    send,
+    tunnel,
+    until,
+    with_key,
+)
 from utcp.tunnel.end import End
 from utcp.tunnel.pump import KernelSide
 from utcp.tunnel.serve import Serve
 
 pytestmark = pytest.mark.parametrize("secure", [False, True], ids=["plain", "key"])
+
+
+MUCH = 200 << 20
+"""More than the kernel's buffers and those of a tunnel take in."""
 
 
 async def is_over(carried: Tunnel) -> None:
@@ -67,6 +85,26 @@ async def test_a_service_that_speaks_and_leaves_at_once(secure: bool) -> None:
                 assert await rest(user) == b"busy, come back later\n"
 
 
+async def test_a_user_who_has_nothing_to_say_and_waits(secure: bool) -> None:
+    """Its FIN comes while the other end of the tunnel is not there yet."""
+    far = with_key(PLAIN, KEY, server_side=True) if secure else PLAIN
+    async with tunnel(secure) as carried:
+        assert isinstance(carried.far, Serve)
+        udp = carried.far._acceptor._endpoints[0].address[1]
+        await carried.far.stop(0)
+        with await carried.connect() as user:
+            user.shutdown(socket.SHUT_WR)
+            await asyncio.sleep(0.05)
+            again = Serve((LOCAL, udp), carried.service.address, far)
+            await again.start()
+            with await carried.service.accept() as service:
+                assert await rest(service) == b""
+                await send(service, b"you are welcome")
+                service.shutdown(socket.SHUT_WR)
+                assert await rest(user) == b"you are welcome"
+            await again.stop(1)
+
+
 async def test_a_user_who_speaks_and_leaves_at_once(secure: bool) -> None:
     async with tunnel(secure) as carried:
         for number in range(20):
@@ -105,7 +143,7 @@ async def test_the_reset_of_a_service_reaches_the_user(secure: bool, reverse: bo
 async def fill(sock: socket.socket) -> int:
     """Send until nothing more is taken for a while; how much that was."""
     sent = 0
-    while True:
+    while sent < MUCH:
         try:
             sent += sock.send(bytes(1 << 20))
         except BlockingIOError:
@@ -115,6 +153,7 @@ async def fill(sock: socket.socket) -> int:
                 sent += sock.send(bytes(1 << 20))
             except BlockingIOError:
                 return before
+    raise AssertionError(f"nothing holds back who has sent {sent} octets")
 
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="without epoll nobody tells")

@@ -87,6 +87,26 @@ def test_what_arrives_puts_the_probe_off() -> None:
 
 
 @pytest.mark.rfc9293("MUST-26")
+def test_the_probe_is_put_off_no_further_than_that() -> None:
+    """Also where probes are further apart than the idle time: a NAT on the way waits for no one."""
+    t = established(keepalive=True, keepalive_idle=10.0, keepalive_interval=75.0)
+    t.advance(9)
+    t.receives("P. 1:101 ack 1")
+    t.sends_after(0.04, ". 1:1 ack 101")
+    t.sends_at(19, ". 0:0 ack 101")
+
+
+def test_the_probe_after_data_that_was_outstanding() -> None:
+    t = established(keepalive=True, keepalive_idle=10.0, keepalive_interval=75.0)
+    t.advance(9.9)
+    t.write(100)
+    t.sends("P. 1:101 ack 1")
+    t.advance(0.15)
+    t.receives(". 1:1 ack 101")
+    t.sends_at(20.05, ". 100:100 ack 1")
+
+
+@pytest.mark.rfc9293("MUST-26")
 def test_no_probe_while_data_is_outstanding() -> None:
     """MUST-26: retransmission does that work."""
     t = alive()

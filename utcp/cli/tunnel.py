@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,8 @@ import click
 from utcp.cli.options import ADDRESS, ANY_ADDRESS, LOCAL_ADDRESS, SECONDS, SECONDS_OR_NONE_AT_ALL, run
 
 if TYPE_CHECKING:
+    import ssl
+
     from utcp.tunnel.end import End
     from utcp.tunnel.options import Options
 

@@ -131,12 +131,10 @@ def _time_out(connection: Connection, error: OSError, now: float) -> None:
 def _keepalive_timeout(connection: Connection, now: float) -> None:
     """RFC 9293 3.8.4: probe only an idle connection (MUST-26), give up only after several (MUST-29)."""
     due = connection.last_heard + connection.keepalive_idle
-    if (
-        connection.send_side.flight_size
-        or connection.send_side.pending
-        or (now < due and not connection.keepalive_probes)
-    ):
-        connection.timers.set(KEEPALIVE, max(due, now + connection.keepalive_interval))
+    if connection.send_side.flight_size or connection.send_side.pending:
+        connection.timers.set(KEEPALIVE, now + connection.keepalive_idle)
+    elif now < due and not connection.keepalive_probes:
+        connection.timers.set(KEEPALIVE, due)
     elif connection.keepalive_probes >= connection.keepalive_count:
         _time_out(connection, KeepaliveTimedOut(), now)
     else:

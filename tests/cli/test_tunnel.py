@@ -49,6 +49,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         ([*LISTEN, "--tls-cert", __file__], "--tls-cert needs --tls or --tls-ca"),
         ([*LISTEN, "--tls", "--tls-key", __file__], "--tls-key needs --tls-cert"),
         ([*SERVE, "--tls-ca", __file__], "--tls-ca needs --tls-cert"),
+        ([*LISTEN, "--tls", "--server-name", ".example.org"], "'.example.org' is not a host's name"),
         ([*LISTEN, "--tls", "--key-file", __file__], "--key-file and --tls do not go together"),
         ([*REVERSE, "--tls-cert", __file__], "--reverse with --tls-cert needs --tls-ca"),
     ],
@@ -144,6 +145,7 @@ def test_certificates_that_cannot_be_used(
         ["tunnel", "expose", "127.0.0.1:80", "--to", "no.such.host.invalid:9000"],
     ],
 )
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "no..host"])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_host_that_does_not_exist(arguments: list[str], loop: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*arguments, "--loop", loop]) == 1

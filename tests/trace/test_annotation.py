@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp.trace.annotation import Comment, format_comment, parse_comment
+from utcp.trace.annotation import Comment, flights_of, format_comment, parse_comment
 
 FULL: Comment = {
     "role": "client",
@@ -81,6 +81,7 @@ words = st.sampled_from(["ESTABLISHED", "x", "retransmit:0.198,keepalive:7200"])
             "direction": words,
             "timer": words,
             "running": words,
+            "flight": st.sampled_from(["0.02", "0.000000001,0.5"]),
             **dict.fromkeys(("retransmits", "cwnd", "ssthresh", "snd_wnd", "rcv_wnd", "in_flight"), counts),
             **dict.fromkeys(("srtt", "rto"), times),
             **dict.fromkeys(("retransmission", "lost", "duplicated"), st.just(True)),
@@ -94,3 +95,17 @@ def test_what_is_written_is_read_back(comment: Comment) -> None:
 @given(st.text())
 def test_any_text_can_be_read(text: str) -> None:
     parse_comment(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "flights"),
+    [
+        ("flight=0.02", [0.02]),
+        ("flight=0.02,0.0305 duplicated", [0.02, 0.0305]),
+        ("lost", []),
+        ("state=CLOSED flight=soon", []),
+        ("state=CLOSED flight=0.02,", []),
+    ],
+)
+def test_how_long_each_that_arrived_was_under_way(text: str, flights: list[float]) -> None:
+    assert flights_of(parse_comment(text)) == flights

@@ -120,17 +120,18 @@ def test_lost_segments_are_crossed_out_and_retransmissions_marked() -> None:
     assert_ladder(
         ends,
         """
-       ms  client      |                                                             | server
-      0.0  CLOSED      |                                                             | LISTEN
-      0.0  SYN_SENT    |--- SYN seq=0 --x                                            |
-   1000.0              |--- SYN seq=0 (retransmission) ----------------------------->| SYN_RCVD
-   1001.0              |                                  x-- SYN,ACK seq=0 ack=1 ---|
-   2001.0  ESTABLISHED |<------------------- SYN,ACK seq=0 ack=1 (retransmission) ---|
-   2002.0              |--- PSH,ACK seq=1:1001 ack=1 len=1000 --x                    |
-   2002.0              |--- PSH,ACK seq=1001:2001 ack=1 len=1000 --x                 |
-   2300.0              |--- ACK seq=2001 ack=1 --x                                   |
-   2400.0              |--- PSH,ACK seq=501:2501 ack=1 len=2000 (retransmission) --x |
-   2500.0              |--- PSH,ACK seq=2501:2502 ack=1 len=1 --x                    |
+       ms  client      |                                                     | server
+      0.0  CLOSED      |                                                     | LISTEN
+      0.0  SYN_SENT    |--- SYN seq=0 --x                                    |
+   1000.0              |--- SYN seq=0 (retransmission) --------------------->| SYN_RCVD
+   1001.0              |                          x-- SYN,ACK seq=0 ack=1 ---|
+   2001.0  ESTABLISHED |<----------- SYN,ACK seq=0 ack=1 (retransmission) ---|
+   2002.0              |--- PSH,ACK seq=1:1001 ack=1 len=1000 --x            |
+   2002.0              |--- PSH,ACK seq=1001:2001 ack=1 len=1000 --x         |
+   2300.0              |--- ACK seq=2001 ack=1 --x                           |
+   2400.0              |--- PSH,ACK seq=501:2501 ack=1 len=2000 --x          |
+                       |    (retransmission)                                 |
+   2500.0              |--- PSH,ACK seq=2501:2502 ack=1 len=1 --x            |
 """,
     )
 

@@ -371,6 +371,69 @@ def test_a_simulated_run_tells_states_timers_and_losses(tmp_path: Path) -> None:
     assert server_states == [SYN_RCVD, ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSED]
 
 
+def test_a_simulated_run_tells_when_segments_arrived(tmp_path: Path) -> None:
+    """Both ends close at once: FINs and ACKs cross, and each state begins when something arrives."""
+    network = Network(seed=1)
+    capture = NetworkCapture(network)
+    server, client = network.host("server"), network.host("client")
+    network.link(client, server, latency=0.02)
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.08)  # at 0.06 it was called, at 0.04 the client was connected
+        writer.close()
+
+    async def ask() -> None:
+        async with utcp.Endpoint((client.address, 7000)) as endpoint:
+            _, writer = await endpoint.open_connection("server", PORT, local_port=50000)
+            await asyncio.sleep(0.1)
+            writer.close()
+            await writer.wait_closed()
+
+    async def listen() -> None:
+        async with utcp.Endpoint((server.address, PORT)) as endpoint:
+            await endpoint.start_server(serve, PORT)
+            await client.run(ask())
+
+    async def scenario() -> None:
+        await server.run(listen())
+
+    network.run(scenario())
+    path = tmp_path / "crossing.pcapng"
+    with path.open("wb") as file:
+        capture.write(file)
+    assert_ladder(
+        rungs_of(read_capture(path)),
+        """
+       ms  client      |                                                     | server
+      0.0  CLOSED      |                                                     |
+      0.0  SYN_SENT    |--- SYN seq=0 -------------------------------------->|
+     20.0  ESTABLISHED |<---------------------------- SYN,ACK seq=0 ack=1 ---| SYN_RCVD
+     40.0              |--- ACK seq=1 ack=1 -------------------------------->| ESTABLISHED
+    140.0  FIN_WAIT_1  |--- FIN,ACK seq=1 ack=1 ---------------------------->|
+    140.0  CLOSING     |<---------------------------- FIN,ACK seq=1 ack=1 ---| FIN_WAIT_1
+    160.0              |                                                     | CLOSING
+    160.0              |<-------------------------------- ACK seq=2 ack=2 ---|
+    160.0              |--- ACK seq=2 ack=2 -------------------------------->| TIME_WAIT
+    180.0  TIME_WAIT   |                                                     |
+""",
+    )
+
+
+def test_a_doubled_segment_arrives_twice() -> None:
+    tap = Tap()
+    tap.open()
+    tap.see(10, "client", PSH | ACK, 1, 1, 100, comment="flight=0.001,0.004 duplicated")
+    found = [(arrow.sent, arrow.received) for arrow in arrows_of(tap.captured)[3:]]
+    assert found == [(0.01, 0.011), (None, 0.014)]
+
+
+def test_a_reset_closes_whatever_the_comment_says_of_the_state_before_it() -> None:
+    tap = Tap()
+    tap.open()
+    tap.see(10, "server", RST, 1, 0, comment="server direction=out state=LAST_ACK timer=retransmit")
+    assert rungs_of(tap.captured)[-1].server == CLOSED
+
+
 def test_a_comment_says_what_segments_do_not_show() -> None:
     """TIME_WAIT has ended when the next segment arrives; a doubled segment arrived twice; pacing is no timeout."""
     tap = Tap()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from utcp.trace.ladder.rungs import duration
 from utcp.trace.ladder.width import columns, ems, pad, wrap
@@ -32,7 +34,32 @@ def test_lines_break_between_chinese_characters_but_not_before_their_punctuation
     assert "".join(lines) == text
     assert all(ems(line) <= 7 for line in lines)  # a comma hangs over
     assert not any(line[0] in "，。" for line in lines)
+    assert wrap("长度是三,对.", 3) == ["长度是", "三,", "对."]
     assert wrap("发送 FIN 之后", 4) == ["发送", "FIN 之", "后"]
+
+
+def test_lines_of_a_terminal_are_measured_in_columns() -> None:
+    assert wrap("one two three", 8, columns) == ["one two", "three"]
+    assert wrap("客户端发出 FIN，进入 FIN_WAIT_1。", 17, columns) == ["客户端发出 FIN，", "进入 FIN_WAIT_1。"]
+    assert wrap("客户端（主动关闭方）", 8, columns) == ["客户端", "（主动关", "闭方）"], (
+        "no line ends with an opening bracket"
+    )
+    assert wrap("", 10, columns) == [""]
+
+
+PIECES = ["one ", "two, ", "FIN_WAIT_1 ", "客户端", "关闭，", "（主动关闭方）", "“不再发送”", "ACK。", " "]
+
+
+@given(st.lists(st.sampled_from(PIECES)), st.integers(14, 40))
+def test_lines_fit_and_nothing_is_lost(pieces: list[str], width: int) -> None:
+    text = "".join(pieces)
+    lines = wrap(text, width, columns)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    for line in lines:
+        assert columns(line) <= width
+        assert line == line.strip()
+        assert line[:1] not in set("，。）”")
+        assert line[-1:] not in set("（“")
 
 
 @pytest.mark.parametrize(

@@ -186,3 +186,16 @@ async def test_several_observers_share_a_capture_and_show_every_segment_once() -
         with pytest.raises(ConnectionRefusedError):
             await client.open_connection("127.0.0.1", 80, udp_port=server.address[1])
     assert [captured.segment("tcp").flags for captured in packets(file)] == [SYN, RST | ACK]
+
+
+def test_the_head_is_written_in_one_piece() -> None:
+    """Of two that write into one file, neither comes between the other's section and interface."""
+    pieces: list[bytes] = []
+
+    class Pieces:
+        def write(self, octets: bytes, /) -> int:
+            pieces.append(octets)
+            return len(octets)
+
+    Capture(Pieces())
+    assert len(pieces) == 1

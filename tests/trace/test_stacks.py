@@ -135,16 +135,17 @@ def test_a_life_as_a_ladder() -> None:
     pair.advance_to_timeout()
     without_times = [line[9:] for line in render_text(recorder.rungs(), width=80).splitlines()]
     assert without_times == [
-        "  client      |                                                          | server",
-        "  CLOSED      |                                                          | LISTEN",
-        "  SYN_SENT    |--- SYN seq=0 ------------------------------------------->| SYN_RCVD",
-        "  ESTABLISHED |<--------------------------------- SYN,ACK seq=0 ack=1 ---|",
-        "              |--- ACK seq=1 ack=1 ------------------------------------->| ESTABLISHED",
+        "  client      |                                           | server",
+        "  CLOSED      |                                           | LISTEN",
+        "  SYN_SENT    |--- SYN seq=0 ---------------------------->| SYN_RCVD",
+        "  ESTABLISHED |<------------------ SYN,ACK seq=0 ack=1 ---|",
+        "              |--- ACK seq=1 ack=1 ---------------------->| ESTABLISHED",
         "  the client's FIN is lost, and sent again",
-        "  FIN_WAIT_1  |--- FIN,ACK seq=1 ack=1 --x                               |",
-        "              |--- FIN,ACK seq=1 ack=1 (retransmission, timer probe) --->| CLOSE_WAIT",
-        "  FIN_WAIT_2  |<------------------------------------- ACK seq=1 ack=2 ---|",
-        "  TIME_WAIT   |<--------------------------------- FIN,ACK seq=1 ack=2 ---| LAST_ACK",
-        "              |--- ACK seq=2 ack=2 ------------------------------------->| CLOSED",
-        "  CLOSED      |                                                          |",
+        "  FIN_WAIT_1  |--- FIN,ACK seq=1 ack=1 --x                |",
+        "              |--- FIN,ACK seq=1 ack=1 ------------------>| CLOSE_WAIT",
+        "              |    (retransmission, timer probe)          |",
+        "  FIN_WAIT_2  |<---------------------- ACK seq=1 ack=2 ---|",
+        "  TIME_WAIT   |<------------------ FIN,ACK seq=1 ack=2 ---| LAST_ACK",
+        "              |--- ACK seq=2 ack=2 ---------------------->| CLOSED",
+        "  CLOSED      |                                           |",
     ]

@@ -8,8 +8,9 @@ import pytest
 
 import utcp
 from tests.tunnel.ends import LOCAL, PLAIN, Service, is_reset, receive, until
+from utcp.tunnel import expose as expose_module
 from utcp.tunnel import reverse as reverse_module
-from utcp.tunnel.control import GO, GO_MARK, HELLO, HERE, WELCOME
+from utcp.tunnel.control import GO, GO_MARK, HELLO, HERE, WELCOME, Control
 from utcp.tunnel.expose import SPARE, Expose
 from utcp.tunnel.options import EXPOSE_PORT
 from utcp.tunnel.reverse import Reverse
@@ -84,6 +85,67 @@ async def test_a_user_is_not_left_with_a_connection_that_is_dead(monkeypatch: py
             pass
         for _, writer in (alive, dead, user):
             writer.close()
+
+
+class Deaf(asyncio.Transport):
+    """A connection of which only the protocol above is of interest."""
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return {"peername": (LOCAL, 1024)}.get(name, default)
+
+    def pause_reading(self) -> None:
+        pass
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+
+async def test_a_connection_that_ends_with_its_hello_waits_for_nobody() -> None:
+    """Both may be read in one turn of the loop: its end is known before it could have been put among the idle."""
+    async with public_end() as (_, _, end):
+        control = Control(end._offered, end._withdrawn)
+        control.connection_made(Deaf())
+        await until(lambda: control._waiter)
+        control.data_received(HELLO)
+        control.connection_lost(ConnectionResetError())
+        await until(lambda: not end._background)
+        assert end._idle_controls == []
+
+
+async def test_no_more_connections_wait_than_are_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reaches the UDP port may open them, and nothing would ever close them."""
+    monkeypatch.setattr(reverse_module, "MOST_IDLE", 2)
+    async with public_end() as (inside, users, end):
+        waiting = [await inside.offer() for _ in range(2)]
+        one_more = await inside.offer()
+        with pytest.raises(ConnectionResetError):
+            await one_more[0].read()
+        assert len(end._idle_controls) == 2
+        user = await asyncio.open_connection(*users)
+        assert await go(waiting[1][0]) == 0
+        await inside.offer()  # there is room again
+        for _, writer in (*waiting, one_more, user):
+            writer.close()
+
+
+async def test_a_public_end_that_lets_go_at_once_is_not_stormed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expose_module, "FIRST_PAUSE", 1000.0)
+    offered = 0
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal offered
+        offered += 1
+        assert await reader.readexactly(len(HELLO)) == HELLO
+        writer.write(WELCOME)
+        writer.close()
+
+    async with utcp.Endpoint((LOCAL, 0), config=PLAIN.config) as endpoint:
+        await endpoint.start_server(accept, EXPOSE_PORT)
+        end = Expose((LOCAL, 9), (LOCAL, endpoint.address[1]), PLAIN)
+        await end.start()
+        await until(lambda: end._retry is not None and not end._opening and not end._spare)
+        assert offered <= 1 + SPARE
+        await end.stop(0)
 
 
 async def test_as_many_connections_are_opened_as_users_wait() -> None:

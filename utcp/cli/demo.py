@@ -102,7 +102,7 @@ def command(
     if svg is not None:
         _write(svg, _picture(result).encode())
     if html is not None:
-        _write(html, _page(result.rungs, _title(result), language).encode())
+        _write(html, _page(result.rungs, _title(result)).encode())
     if pcap is not None:
         _write(pcap, result.capture)
     return _tell(console, result, width)
@@ -183,11 +183,10 @@ def _picture(result: Result) -> str:
     return render_svg(result.rungs, title=_title(result), names=names(result.language))
 
 
-def _page(rungs: Sequence[Rung], title: str, language: Language) -> str:
-    from utcp.cli.narration import names
+def _page(rungs: Sequence[Rung], title: str) -> str:
     from utcp.trace.ladder import render_html
 
-    return render_html(rungs, title=title, names=names(language))
+    return render_html(rungs, title=title)  # it speaks English, and so are its ends called; notes are as they are
 
 
 def _write(path: Path, octets: bytes) -> None:
@@ -225,7 +224,7 @@ def _live(
         if svg is not None:
             _write(svg, render_svg(outcome.rungs, title=title).encode())
         if html is not None:
-            _write(html, _page(outcome.rungs, title, "en").encode())
+            _write(html, _page(outcome.rungs, title).encode())
         with _printed(console):
             print_ladder(console, outcome.rungs, width)
         click.echo("\n" + live.summary(outcome))

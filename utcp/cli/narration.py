@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from utcp.scenes.text import Language, Text, wrap
+from utcp.scenes.text import Language, Text
 from utcp.trace.ladder import render_text
+from utcp.trace.ladder.width import columns, wrap
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,7 +87,7 @@ def print_ladder(console: Console, rungs: Sequence[Rung], width: int | None = No
     marked = [rung if rung.note is None else replace(rung, note=_MARK) for rung in rungs]
     for line in render_text(marked, width, names(language)).splitlines():
         if line.endswith(_MARK):
-            for part in wrap(notes.pop(0), width - len(_INDENT)):
+            for part in wrap(notes.pop(0), width - len(_INDENT), columns):
                 _print(console, _INDENT + part, "italic")
         else:
             styled = Line(line)
@@ -107,7 +108,7 @@ def _width(console: Console) -> int:
 
 
 def _paragraph(console: Console, text: str, width: int, style: str = "") -> None:
-    for line in wrap(text, min(width, PLAIN_WIDTH)):
+    for line in wrap(text, min(width, PLAIN_WIDTH), columns):
         _print(console, line, style)
     _print(console)
 

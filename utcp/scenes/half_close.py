@@ -111,7 +111,7 @@ async def play(stage: Stage) -> None:
 
 SCENE: Final = Scene(
     name="half-close",
-    title=Text("Half-close: a FIN says that the question is complete", "半关闭"),
+    title=Text("Half-close: a FIN says that the question is complete", "半关闭：FIN 表示问题已经说完"),
     before=(
         Text(
             "A FIN closes one direction only. A program whose input ends with it, such as sort, can answer long after,"

@@ -117,14 +117,14 @@ SCENE: Final = Scene(
     after=(
         Text(
             "Compare four-way: the same words, and nothing sent twice. An ACK means that TCP has received, not that the"
-            " application has dealt with it or is done. The client stays in FIN_WAIT_1 with its timer doubling; a"
-            " server that talks long enough would be given up, though nothing is wrong with the connection.",
-            "与 four-way 比较：说的话一样，却没有任何东西发送两次。ACK 的意思是 TCP 已经收到，"
+            " application has dealt with it or is done. The client stays in FIN_WAIT_1 with its timer doubling; if the"
+            " server talks long enough, the client gives up, though nothing is wrong with the connection.",
+            "对照 four-way：说的话一样，那里却没有任何报文段需要重传。ACK 的意思是 TCP 已经收到，"
             "而不是应用程序已经处理或者已经说完。客户端一直停留在 FIN_WAIT_1，重传超时每次加倍；"
             "如果服务器说得足够久，客户端就会放弃这条本来毫无问题的连接。",
         ),
     ),
-    sources="RFC 9293 3.10.7.4 (eighth check), 3.8.1; RFC 6298 5",
+    sources="RFC 9293 3.10.7.4 (eighth check), 3.8.1, 3.8.3; RFC 6298 5",
     knobs="rto_min, rto_initial, retries, fin_retries",
     script=play,
 )

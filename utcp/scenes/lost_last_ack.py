@@ -111,7 +111,7 @@ SCENE: Final = Scene(
             "应用程序不必等待这一切：服务器确认了客户端的 FIN 之后，wait_closed() 就已返回。",
         ),
     ),
-    sources="RFC 9293 3.6, 3.10.7.4 (eighth check, TIME-WAIT)",
+    sources="RFC 9293 3.4.2, 3.6, 3.10.7.4 (eighth check, TIME-WAIT)",
     knobs="msl, fin_retries",
     script=play,
 )

@@ -33,7 +33,8 @@ GONE: Final = Text(
     "客户端的最后一个 ACK 丢失了，进程随即退出。再没有人能重发这个 ACK。",
 )
 LIMIT: Final = Text(
-    "{probes} tail loss probe and {timeouts} timeouts (fin_retries) in {seconds:.0f} s: RST, and TimeoutError.",
+    "{probes} tail loss probe and {timeouts} retransmissions at timeouts (fin_retries) in {seconds:.0f} s: RST, and"
+    " TimeoutError.",
     "{seconds:.0f} 秒内，{probes} 次尾部丢失探测，{timeouts} 次超时重传（fin_retries）："
     "发出 RST，应用程序得到 TimeoutError。",
 )

@@ -39,8 +39,9 @@ AGAIN: Final = Text(
     "没有 TIME_WAIT：同一对端口上立刻建立新连接。它的初始序号只比旧连接大 {ahead}。",
 )
 STRAYS: Final = Text(
-    "The copy arrives. Counted in the new numbers it lies inside the window: the server keeps it.",
-    "滞留的副本到达。按新连接的序号计算，它正好落在接收窗口之内：服务器收下了它。",
+    "The copy arrives. Counted in the new numbers it lies inside the window, and that its ACK is an old one is no"
+    " reason to refuse it: the server keeps it.",
+    "滞留的副本到达。按新连接的序号计算，它正好落在接收窗口之内；ACK 号虽旧，也不成为拒收的理由：服务器收下了它。",
 )
 CORRUPTED: Final = Text(
     "The client's own records follow. Octets {first} to {last} the server has from the copy, and drops the right ones.",
@@ -114,7 +115,7 @@ async def play(stage: Stage) -> None:
     _deliver(stage, stray)
     await asyncio.sleep(SHORT)
     arrow = stage.arrows()[-2]
-    stage.expect("the copy", told(arrow), f"client ACK {1921 - ahead}:{2881 - ahead} ack 1")
+    stage.expect("the copy", told(arrow), f"client ACK {1921 - ahead}:{2881 - ahead} ack {1 - ahead}")
     stage.note(CORRUPTED.format(first=2 * SEGMENT + 1, last=3 * SEGMENT - ahead))
     await _send_new(stage, writer)
     for endpoint, host in ((client, stage.client), (server, stage.server)):
@@ -231,13 +232,13 @@ SCENE: Final = Scene(
         ),
         Text(
             "With 2 MSL the same copy is harmless twice over: the port is not given out, and the RST that the copy"
-            " causes does not end TIME_WAIT. Timestamps are a second line of defence. msl=0 is for showing this, and"
-            " for nothing else.",
-            "有了 2 MSL，同样的副本就无从作怪：端口不会被重新分配，副本引起的 RST 也结束不了 TIME_WAIT。"
+            " causes does not end TIME_WAIT (RFC 1337). Timestamps are a second line of defence. msl=0 is for showing"
+            " this, and for nothing else.",
+            "有了 2 MSL，同样的副本就无从作怪：端口不会被重新分配，副本引起的 RST 也结束不了 TIME_WAIT（RFC 1337）。"
             "时间戳是第二道防线。msl=0 只为演示这一点而存在，别无他用。",
         ),
     ),
-    sources="RFC 9293 3.4.1, 3.4.2, 3.6, 3.10.7.1; RFC 7323 5",
+    sources="RFC 9293 3.4.1, 3.4.2, 3.6, 3.10.7.1, 3.10.7.4; RFC 1337; RFC 7323 5",
     knobs="msl, timestamps",
     script=play,
 )

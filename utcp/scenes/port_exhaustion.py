@@ -24,7 +24,7 @@ INTERVAL: Final = 1.0
 
 FOLLOWED: Final = Text(
     "The first of four connections, one a second, each closed by the client. The ladder follows its port.",
-    "每秒建立一条，共四条连接，都由客户端先关闭。这是第一条，梯形图跟踪它的端口。",
+    "每秒建立一条，共四条连接，都由客户端先关闭。这是第一条，时序图跟踪它的端口。",
 )
 OTHERS: Final = Text(
     "Three more connections have followed, from ports {ports}. All four are in TIME_WAIT.",
@@ -153,7 +153,7 @@ SCENE: Final = Scene(
             " ephemeral ports in place of {count}; the ladder follows the first of them.",
             "由客户端先关闭的每一条连接，都会把它通往该服务器的端口占用 2 MSL。如果客户端不断地打开和关闭连接，"
             "即使几乎没有连接处于打开状态，端口也会耗尽。这个客户端只有四个临时端口，而不是 {count} 个；"
-            "梯形图跟踪其中的第一个。",
+            "时序图跟踪其中的第一个。",
         ).format(count=65535 - 49152 + 1),
     ),
     after=(

@@ -112,7 +112,7 @@ SCENE: Final = Scene(
         Text(
             "A port that is used again before its last connection has ended at both ends meets that connection. Here"
             " the client skips TIME_WAIT (msl=0), its last ACK is lost, and it connects from the same port at once. The"
-            " server is in LAST_ACK, and takes none of this for the ACK that it waits for.",
+            " server is still in LAST_ACK: it waits for an ACK, and what comes is a SYN.",
             "如果旧连接还没有在两端都结束，就重新使用同一个端口，新连接会撞上旧连接。"
             "这里的客户端跳过了 TIME_WAIT（msl=0），最后一个 ACK 又丢失了，它随即用同一个端口发起连接。"
             "服务器还在 LAST_ACK，等的是 ACK，来的却是 SYN。",
@@ -127,10 +127,12 @@ SCENE: Final = Scene(
             "如果有 TIME_WAIT，这一切都不会发生：端口不会被重新分配，重传的 FIN 也会得到确认。",
         ),
         Text(
-            'RFC 5961 has a challenge ACK in place of this RST: syn_in_last_ack="challenge". The client then answers it'
-            " with RST, which ends LAST_ACK, and connects with its second SYN, a second later.",
-            'RFC 5961 用挑战 ACK（challenge ACK）代替这个 RST：syn_in_last_ack="challenge"。客户端会用 RST 回答它，'
-            "LAST_ACK 因此结束；约一秒后，重传的 SYN 便能建立连接。",
+            "This RST is utcp's own choice. By RFC 793 a SYN inside the window would end the old connection as well;"
+            ' RFC 5961, to which RFC 9293 refers, has a challenge ACK in its place: syn_in_last_ack="challenge". The'
+            " client then answers it with RST, which ends LAST_ACK, and connects with its second SYN, a second later.",
+            "只回 RST 而不动旧连接，是 utcp 自己的选择。按 RFC 793，落在窗口之内的 SYN 还会终止旧连接；"
+            'RFC 9293 所援引的 RFC 5961 则改用挑战 ACK（challenge ACK）：syn_in_last_ack="challenge"。'
+            "客户端会用 RST 回答它，LAST_ACK 因此结束；约一秒后，重传的 SYN 便能建立连接。",
         ),
     ),
     sources="RFC 9293 3.5.2, 3.10.7.1, 3.10.7.4 (fourth check); RFC 5961 4",

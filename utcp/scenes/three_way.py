@@ -13,7 +13,7 @@ REQUEST: Final = b"That is all. You too?\n"
 OPENING: Final = Text("Three segments open the connection.", "三次握手建立连接。")
 CLOSING: Final = Text(
     "The client closes. The server, at end-of-file, closes too, at once: its ACK takes its FIN along.",
-    "客户端关闭连接。服务器读到文件结束，也立刻关闭：ACK 把 FIN 一起捎走。",
+    "客户端关闭连接。服务器读到文件结束，也立刻关闭：ACK 与 FIN 合成一个报文段发回。",
 )
 WAITING: Final = Text(
     "FIN_WAIT_2 was skipped. TIME_WAIT is as long as ever: 2 MSL = {seconds:g} s.",
@@ -75,7 +75,7 @@ SCENE: Final = Scene(
         Text(
             "The ACK never waits for a FIN. utcp sends once the applications that a segment has woken have run: whoever"
             " closes in that moment saves a segment, and whoever does not has its FIN acknowledged all the same.",
-            "ACK 从不等待 FIN。utcp 在被报文段唤醒的应用程序运行之后才发送：应用程序若恰好在这时关闭，"
+            "ACK 从不等待 FIN。报文段唤醒的应用程序先运行一轮，utcp 随后才发送：应用程序若恰好在这时关闭，"
             "就省下一个报文段；若没有关闭，对方的 FIN 照样立即得到确认。",
         ),
     ),

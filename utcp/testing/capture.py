@@ -28,7 +28,8 @@ class NetworkCapture:
             capture.write(file)
 
     Each segment is shown once, when it was sent, with a comment (`utcp.trace.annotation`): the sending host, its
-    connection's state, the timer that brought the segment about, the windows, and `lost` or `duplicated` if it was.
+    connection's state, the timer that brought the segment about, the windows, for how long it was under way, and `lost`
+    or `duplicated` if it was.
     Of endpoints that began before it was made it shows the segments, and nothing of their connections.
     """
 

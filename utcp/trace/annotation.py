@@ -43,9 +43,11 @@ class Comment(TypedDict, total=False):
     """A bare word, of simulated networks: it did not arrive."""
     duplicated: bool
     """A bare word, of simulated networks: it arrived more than once."""
+    flight: str
+    """Of simulated networks: for how many seconds it was under way; with commas between them, of each that arrived."""
 
 
-_TEXTS: Final = frozenset(("direction", "state", "timer", "running"))
+_TEXTS: Final = frozenset(("direction", "state", "timer", "running", "flight"))
 _INTEGERS: Final = frozenset(("retransmits", "cwnd", "ssthresh", "snd_wnd", "rcv_wnd", "in_flight"))
 _SECONDS: Final = frozenset(("srtt", "rto"))
 _WORDS: Final = frozenset(("retransmission", "lost", "duplicated"))
@@ -96,6 +98,16 @@ def parse_comment(text: str) -> Comment:
     comment: Comment = {}
     comment.update(found)  # type: ignore[typeddict-item]  # its keys are those of Comment
     return comment
+
+
+def flights_of(comment: Comment) -> list[float]:
+    """For how many seconds the segment was under way, as often as it arrived; empty where the comment does not tell."""
+    found = []
+    for flight in comment.get("flight", "").split(","):
+        if not (flight.replace(".", "", 1).isdecimal() and flight.isascii()):
+            return []
+        found.append(float(flight))
+    return found
 
 
 def seconds(value: float) -> str:

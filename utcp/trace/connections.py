@@ -81,7 +81,7 @@ class Connections:
                 connection.tells_sent.add(sender)
             elif direction == "in":
                 connection.tells_received.add(receiver)
-            elif comment:  # only a simulated network knows of `lost` and `duplicated`: it shows what each end sent
+            elif comment:  # `flight`, `lost`, `duplicated`: a simulated network's, which shows what each end sent
                 connection.tells_sent.update((sender, receiver))
         return connection
 

@@ -102,9 +102,10 @@ class Capture:
         self._file = file
         self._form = form
         self._epoch_ns = epoch_ns
-        file.write(_block(_SECTION_HEADER, _SECTION))
         resolution = _option(_OPTION_TIME_RESOLUTION, bytes((_NANOSECONDS,)))
-        file.write(_block(_INTERFACE, _INTERFACE_BODY + resolution + _END_OF_OPTIONS))
+        interface = _block(_INTERFACE, _INTERFACE_BODY + resolution + _END_OF_OPTIONS)
+        # At once: another thread that writes into the same file must not come between the two.
+        file.write(_block(_SECTION_HEADER, _SECTION) + interface)
 
     def packet(self, now: float, source: Address, destination: Address, segment: bytes, comment: str = "") -> None:
         """`segment` went from `source` to `destination` at `now`, in seconds. Wireshark shows `comment` with it.
@@ -222,10 +223,10 @@ def write_trace(
     addresses: Mapping[str, str],
     comments: Callable[[TracedPacket], Comment] | None = None,
 ) -> None:
-    """Write what a simulated network carried, `network.trace`, each segment when it was sent; comments tell which were
-    `lost` or `duplicated`, and what `comments` says of a packet besides. `addresses` are the hosts' by name. Datagrams
-    that are no segments are left out. The trace does not tell UDP ports: a segment's own ports, which are the same on
-    servers, are shown for them.
+    """Write what a simulated network carried, `network.trace`, each segment when it was sent; comments tell for how
+    long it was under way, whether it was `lost` or `duplicated`, and what `comments` says of a packet besides.
+    `addresses` are the hosts' by name. Datagrams that are no segments are left out. The trace does not tell UDP ports:
+    a segment's own ports, which are the same on servers, are shown for them.
     """
     for sent in trace:
         packet, segment = sent.packet, sent.packet.segment
@@ -235,6 +236,10 @@ def write_trace(
             comment: Comment = {} if comments is None else comments(packet)
             if len(sent.arrivals) != 1:
                 comment["duplicated" if sent.arrivals else "lost"] = True
+            if sent.arrivals:
+                sent_ns = round(packet.time * 1_000_000_000)
+                flights = [round(time * 1_000_000_000) - sent_ns for time in sorted(sent.arrivals)]
+                comment["flight"] = ",".join(f"{flight / 1e9:.9f}".rstrip("0").rstrip(".") for flight in flights)
             capture.packet(packet.time, source, destination, packet.data, format_comment(comment))
 
 

@@ -13,10 +13,12 @@ from collections import deque
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from math import inf
 from os import PathLike
 from typing import Final, NamedTuple
 
-from utcp.trace.annotation import Comment, parse_comment
+from utcp.trace.annotation import Comment, flights_of, parse_comment
 from utcp.trace.capture_file import Captured, iter_capture
 from utcp.trace.connections import CapturedConnection, Connections, End, ends_of
 from utcp.wire import ACK, FIN, RST, SYN, Segment
@@ -74,7 +76,7 @@ class Series:
     connection at the sender has written it into comments. `outstanding`, from what was captured: octets sent and not
     acknowledged yet. `round_trips`: from a segment to the ACK for it, as seen where it was captured; of what was sent
     again only if timestamps tell which of the two was acknowledged (RFC 7323 4, RFC 6298 3), and none from a capture
-    that shows only what each end sent: there is no place at which both were seen.
+    that shows only what each end sent, and not when it arrived: there is no place at which both were seen.
     """
 
     sender: End
@@ -184,11 +186,16 @@ class _Builder:
         self._both = sees_own and receiver in connection.tells_received
         self._under_way: dict[tuple[int, ...], list[_Sighting]] = {}
         self._arrived = 0
+        self._coming: list[tuple[float, int, Segment, Comment]] = []
+        """What the peer has sent, and a simulated network delivers later: when, and as what it was captured."""
+        self._added = 0
 
     def add(self, captured: Captured) -> None:
         time = (captured.time_ns - self._connection.began_ns) / 1e9
         source, _ = ends_of(captured)
         comment = parse_comment(captured.comment)
+        self._deliver(time)
+        self._added += 1
         self._note(time, source, comment)
         direction = comment.get("direction")
         sees_own, sees_peers = self._twice
@@ -197,11 +204,16 @@ class _Builder:
                 self._seen_at_peer(captured.segment)
             else:
                 self._from_sender(time, captured.segment, comment)
-        elif not (direction == "out" and sees_peers):
-            self._from_receiver(time, captured.segment, comment)
+        elif direction == "out" and sees_peers:
+            pass
+        elif flights := flights_of(comment):
+            heappush(self._coming, (round(time + flights[0], 9), self._added, captured.segment, comment))
+        else:
+            self._from_receiver(time, captured.segment, comment, self._round_trips)
 
     def finish(self) -> Series:
         """What was sent before something that arrived, and did not arrive itself, is lost."""
+        self._deliver(inf)
         if self._both:
             for sightings in self._under_way.values():
                 for sighting in sightings:
@@ -211,6 +223,11 @@ class _Builder:
                         for mark in sighting.marks:
                             mark.lost = True
         return self._series
+
+    def _deliver(self, until: float) -> None:
+        while self._coming and self._coming[0][0] <= until:
+            time, _, segment, comment = heappop(self._coming)
+            self._from_receiver(time, segment, comment, round_trip=True)
 
     def _from_sender(self, time: float, segment: Segment, comment: Comment) -> None:
         series, lost = self._series, comment.get("lost", False)
@@ -247,21 +264,21 @@ class _Builder:
         if sightings:
             self._arrived = max(self._arrived, sightings.pop(0).number)
 
-    def _from_receiver(self, time: float, segment: Segment, comment: Comment) -> None:
+    def _from_receiver(self, time: float, segment: Segment, comment: Comment, round_trip: bool) -> None:
         series, lost = self._series, comment.get("lost", False)
         if segment.flags & SYN:
             self._shifts[series.receiver] = segment.window_scale
         if segment.flags & ACK and not segment.flags & RST and not lost:
-            self._acknowledge(time, segment)
+            self._acknowledge(time, segment, round_trip)
         for bit, name in ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST")):
             if segment.flags & bit:
                 series.marks.append(Mark(time, self._acked, name, by_sender=False, lost=lost))
 
-    def _acknowledge(self, time: float, segment: Segment) -> None:
+    def _acknowledge(self, time: float, segment: Segment, round_trip: bool) -> None:
         series = self._series
         place = self._space.place(segment.ack)
         if place > self._acked:
-            if self._round_trips:
+            if round_trip:
                 self._measure(time, place, segment)
             self._acked = place
         series.acks.append(Point(time, self._acked))

@@ -35,6 +35,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     __slots__ = (
         "_at_end",
+        "_eof_written",
         "_error",
         "_held",
         "_incoming",
@@ -70,6 +71,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._paused = False
         self._peer_closed = False
         self._spoken = False
+        self._eof_written = False
         self._at_end = False
         """The protocol above knows that nothing more will come."""
         self._held: list[bytes] = []
@@ -85,6 +87,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._shake_hands()
 
     def data_received(self, data: bytes) -> None:
+        if self._peer_closed:
+            return  # RFC 8446 6.1: what follows close_notify is ignored
         if not self._spoken and data[0] not in (_HANDSHAKE, _ALERT):
             # No alert: who does not speak TLS would take it for data.
             self._fail(ssl.SSLError(ssl.SSL_ERROR_SSL, "the other end does not speak TLS"))
@@ -159,11 +163,14 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         return True
 
     def write_eof(self) -> None:
+        if self._eof_written or self.is_closing():
+            return
         try:
             self._object.unwrap()
         except ssl.SSLWantReadError:
             pass  # close_notify is written; the peer's is still to come
-        self._transport.write(self._outgoing.read())
+        self._flush()
+        self._eof_written = True
         self._transport.write_eof()
 
     def get_write_buffer_size(self) -> int:
@@ -227,8 +234,9 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
                 self.close()
 
     def _flush(self) -> None:
-        if self._outgoing.pending:
-            self._transport.write(self._outgoing.read())
+        data = self._outgoing.read()
+        if data and not self._eof_written:  # OpenSSL may still want to answer what it reads
+            self._transport.write(data)
 
     def _settle(self, error: BaseException | None) -> None:
         shaken, self._shaken = self._shaken, None

@@ -111,6 +111,8 @@ class _End:
     numbers: Numbers = field(default_factory=Numbers)
     machine: Machine = field(default_factory=Machine)
     shown: int | None = None
+    latest: int = -1
+    """The youngest segment that it has sent or received."""
     sent_until: int | None = None
     """The end of the sequence space that it has sent, as far as seen."""
     newest: tuple[float, int | None] = (0.0, None)
@@ -242,11 +244,12 @@ class _Assembly:
             else:
                 opens = flight.segment.flags & (SYN | ACK) == SYN
                 if end.shown is None and opens and state in (None, SYN_SENT):
-                    self._show(name, CLOSED, index)
-                end.machine.sent(flight.segment, arrow.seq)
+                    self._show(name, CLOSED, index, time)
                 if state is not None:
                     end.machine.state = state
-            self._show(name, end.machine.state, index)
+                end.machine.sent(flight.segment, arrow.seq)
+            self._show(name, end.machine.state, index, time)
+            end.latest = max(end.latest, index)
 
     def _correct(self, name: End, state: int | None, time: float, index: int) -> None:
         """A comment says which state the end was in before this arrived: segments may not have shown it."""
@@ -258,15 +261,20 @@ class _Assembly:
             self._first[name] = end.shown = state
         else:
             end.shown = state
-            client, server = (state, None) if name == "client" else (None, state)
-            self._apart.append((time, index, Rung(time, client, server)))
+            self._show_apart(name, state, index, time)
 
-    def _show(self, name: End, state: int | None, index: int) -> None:
+    def _show_apart(self, name: End, state: int, index: int, time: float) -> None:
+        client, server = (state, None) if name == "client" else (None, state)
+        self._apart.append((time, index, Rung(time, client, server)))
+
+    def _show(self, name: End, state: int | None, index: int, time: float) -> None:
         end = self._ends[name]
         if state is None or state == end.shown:
             return
         if end.shown is None and state == CLOSED:
             self._first[name] = state
+        elif index < end.latest:  # it arrived after something that was sent later: its own row is too early
+            self._show_apart(name, state, index, time)
         else:
             self._states[index][name] = state
         end.shown = state

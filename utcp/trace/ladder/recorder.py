@@ -45,6 +45,8 @@ class LadderRecorder:
         self._made = 0
         self._in_flight: list[_Row] = []
         self._ends: dict[End, _EndRecord] = {"client": _EndRecord(), "server": _EndRecord()}
+        self._pairs: dict[tuple[End, int | None], int] = {}
+        """By an end and an initial sequence number of its: the peer's on the same connection."""
 
     def note(self, text: str, now: float) -> None:
         """Put a line of explanation between what happened before and what happens from here on."""
@@ -159,12 +161,21 @@ class LadderRecorder:
         if segment.flags & SYN and segment.seq not in record.isns[-1:]:
             record.isns.append(segment.seq)
             record.snd_max = segment.seq
+        if segment.flags & (SYN | ACK) == SYN | ACK:
+            acknowledged = seq.add(segment.ack, -1)
+            self._pairs[sender, segment.seq] = acknowledged
+            self._pairs[PEER[sender], acknowledged] = segment.seq
         row = _Row(now, end=sender, segment=segment)
+        peer = self._ends[PEER[sender]]
         if segment.flags & RST and segment.seq == 0:
             row.seq = 0  # it answers a segment without ACK; not a number of its sender's space (RFC 9293 3.10.7.1)
+            row.ack = _relative(segment.ack, peer.isns)
         else:
-            row.seq = _relative(segment.seq, record.isns)
-        row.ack = _relative(segment.ack, self._ends[PEER[sender]].isns)
+            isn = _isn_below(segment.seq, record.isns)
+            row.seq = segment.seq if isn is None else seq.diff(segment.seq, isn)
+            # The ACK counts in the same connection, if that has an ISN at the peer.
+            paired = self._pairs.get((sender, isn))
+            row.ack = _relative(segment.ack, peer.isns) if paired is None else seq.diff(segment.ack, paired)
         return self._append(row)
 
 
@@ -278,9 +289,13 @@ class _EndRecord:
 
 
 def _relative(number: int, isns: list[int]) -> int:
-    """`number`, counted from the nearest of `isns` below it: the old connection may still have something to say
-    when the SYN of a new one was seen."""
-    if not isns:
-        return number
-    distances = [seq.diff(number, isn) for isn in isns]
-    return min((distance for distance in distances if distance >= 0), default=distances[-1])
+    """`number`, counted from its connection's ISN; as it is where none is known."""
+    isn = _isn_below(number, isns)
+    return number if isn is None else seq.diff(number, isn)
+
+
+def _isn_below(number: int, isns: list[int]) -> int | None:
+    """The nearest of `isns` below `number`, else the last: the old connection may still have something to say when the
+    SYN of a new one was seen."""
+    below = [isn for isn in isns if seq.diff(number, isn) >= 0]
+    return min(below, key=lambda isn: seq.diff(number, isn)) if below else isns[-1] if isns else None

@@ -95,7 +95,8 @@ class Stay:
 
 
 def stays_in_time_wait(rungs: Iterable[Rung]) -> list[Stay]:
-    """Every TIME_WAIT that the ladder shows from its beginning to its end, in order of their ends."""
+    """Every TIME_WAIT that the ladder shows from its beginning to its end, in order of their ends; not those that took
+    no time (2 MSL = 0)."""
     stays = []
     present: dict[End, Stay] = {}
     for index, rung in enumerate(rungs):
@@ -112,7 +113,8 @@ def stays_in_time_wait(rungs: Iterable[Rung]) -> list[Stay]:
                 stay = present.pop(end)
                 stay.last, stay.ended = index, rung.state_time(end)
                 stay.expired = arrow is None and state == CLOSED
-                stays.append(stay)
+                if stay.ended > stay.began:
+                    stays.append(stay)
     return stays
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal, TypeAlias
 
-from utcp.trace.annotation import Comment
+from utcp.trace.annotation import Comment, flights_of
 from utcp.trace.ladder.rungs import ENDS, PEER, End
 from utcp.wire import Segment, seq
 
@@ -77,15 +77,19 @@ def flights(sightings: Iterable[Sighting]) -> list[Flight]:
         else:
             found += _matched(seen["sender"], seen["receiver"], watched[PEER[end]])
         found += [_alone(sighting) for sighting in alone]
-        found += [_doubled(sighting) for sighting in alone if sighting.comment.get("duplicated")]
+        for sighting in alone:
+            found += _doubled(sighting)
     found.sort(key=lambda flight: flight.place)
     return found
 
 
 def _alone(sighting: Sighting) -> Flight:
-    """What one observer makes of it: that it was under way then; lost if a comment says so."""
+    """What one observer makes of it: that it was under way then; lost, or when it arrived, if a comment says so."""
     comment = sighting.comment
     received = None if comment.get("lost") else sighting.time
+    flights = flights_of(comment)
+    if flights and received is not None:
+        received = _later(sighting.time, flights[0])
     at_receiver = comment if sighting.where == "receiver" else Comment()
     at_sender = Comment() if sighting.where == "receiver" else comment
     return Flight(
@@ -101,10 +105,18 @@ def _alone(sighting: Sighting) -> Flight:
     )
 
 
-def _doubled(sighting: Sighting) -> Flight:
-    """The second of two that arrived, as a comment says."""
-    flight = _alone(sighting)
-    return replace(flight, sent=None, at_sender=Comment(), remarks=())
+def _doubled(sighting: Sighting) -> list[Flight]:
+    """The second of two that arrived, as a comment says; and the third."""
+    if not sighting.comment.get("duplicated"):
+        return []
+    arrivals = [_later(sighting.time, flight) for flight in flights_of(sighting.comment)[1:]] or [sighting.time]
+    first = _alone(sighting)
+    return [replace(first, sent=None, received=time, at_sender=Comment(), remarks=()) for time in arrivals]
+
+
+def _later(time: float, seconds: float) -> float:
+    """`time` + `seconds`, to the nanosecond: equal to the time of what was captured then."""
+    return round(time + seconds, 9)
 
 
 def _matched(sent: Sequence[Sighting], received: Sequence[Sighting], watched_until: float) -> list[Flight]:

@@ -7,42 +7,55 @@ from typing import Final
 
 from utcp.tcp.state import NAMES
 from utcp.tcp.timers import NAMES as TIMERS
+from utcp.trace.ladder.layout import usual_flight
 from utcp.trace.ladder.rungs import Arrow, Rung
 from utcp.trace.ladder.width import columns, pad
-from utcp.wire import flag_names
+from utcp.trace.ladder.words import header_words
 
 _TIME_WIDTH: Final = 9
 _STATE_WIDTH: Final = max(map(len, NAMES))
+_TINY: Final = 0.0001
+"""Seconds: where segments are under way for less, as within one machine, times are told to the microsecond."""
 
 
 def render_text(rungs: Sequence[Rung], width: int = 100, names: tuple[str, str] = ("client", "server")) -> str:
-    """The ladder as lines of text, `width` columns wide, or wider where a segment's description needs it.
+    """The ladder as lines of text, `width` columns wide, or wider where a segment's numbers need it.
 
     Times are milliseconds since the first rung. A state is written where it changes. An arrow that ends in `x` is a
     segment that never arrived; one that begins with `...`, one that arrived without having been sent. `(timer ...)`
-    says which timer's expiry led to it. Chinese characters count as two columns.
+    says which timer's expiry led to it; where there is no room for that beside the numbers, it has a line of its own.
+    Chinese characters count as two columns.
     """
-    labels = [_label(rung.arrow) for rung in rungs if rung.arrow]
+    labels = [header_words(rung.arrow) for rung in rungs if rung.arrow]
     sides = max(_STATE_WIDTH, columns(names[0]))
     frame = _TIME_WIDTH + sides + max(_STATE_WIDTH, columns(names[1])) + len("  ") + 2 * len(" |")
     shaft = max([width - frame, *(len("---  --->") + len(label) for label in labels)])
     lines = [_line("ms", names[0], sides, " " * shaft, names[1])]
+    digits = 3 if usual_flight(rungs) < _TINY else 1
     left = right = None
     for rung in rungs:
         if rung.note is not None:
             lines.append(f"{'':{_TIME_WIDTH}}  {rung.note}")
             continue
+        below = ""
         left_text, left = _changed(left, rung.client)
         right_text, right = _changed(right, rung.server)
         if rung.arrow is not None:
-            body = _shaft(rung.arrow, shaft)
+            label, marks = header_words(rung.arrow), _marks(rung.arrow)
+            if marks and len("---  --->") + len(label) + len(marks) + 1 > shaft:
+                below = f"    {marks:<{shaft - 4}}" if rung.arrow.sender == "client" else f"{marks:>{shaft - 4}}    "
+            elif marks:
+                label += f" {marks}"
+            body = _shaft(rung.arrow, label, shaft)
         elif rung.expired is not None:
             end, timer = rung.expired
             said = f"(timer {TIMERS[timer]})"
             body = f" {said:<{shaft - 1}}" if end == "client" else f"{said:>{shaft - 1}} "
         else:
             body = " " * shaft
-        lines.append(_line(f"{(rung.time - rungs[0].time) * 1000:.1f}", left_text, sides, body, right_text))
+        lines.append(_line(f"{(rung.time - rungs[0].time) * 1000:.{digits}f}", left_text, sides, body, right_text))
+        if below:
+            lines.append(_line("", "", sides, below, ""))
     return "\n".join(lines) + "\n"
 
 
@@ -55,25 +68,16 @@ def _changed(shown: int | None, state: int | None) -> tuple[str, int | None]:
     return ("", shown) if state in (None, shown) else (NAMES[state], state)
 
 
-def _label(arrow: Arrow) -> str:
-    numbers = f"seq={arrow.seq}"
-    if arrow.length:
-        numbers += f":{arrow.seq + arrow.length}"
-    if arrow.ack is not None:
-        numbers += f" ack={arrow.ack}"
-    if arrow.length:
-        numbers += f" len={arrow.length}"
+def _marks(arrow: Arrow) -> str:
+    """What else is known of it: "(retransmission, timer probe)"."""
     marks = ["retransmission"] if arrow.retransmission else []
     if arrow.timer is not None:
         marks.append(f"timer {TIMERS[arrow.timer]}")
-    if marks:
-        numbers += f" ({', '.join(marks)})"
-    return f"{flag_names(arrow.flags)} {numbers}"
+    return f"({', '.join(marks)})" if marks else ""
 
 
-def _shaft(arrow: Arrow, width: int) -> str:
+def _shaft(arrow: Arrow, label: str, width: int) -> str:
     """The arrow between the columns: its description near the sender, its head at the receiver or, lost, an `x`."""
-    label = _label(arrow)
     tail = "---" if arrow.sent is not None else "..."
     if arrow.sender == "client":
         start = f"{tail} {label} "

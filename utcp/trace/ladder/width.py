@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Final
 
 _LATIN: Final = 0.52
 _BROAD: Final = 0.68
 """Of capitals and what is as broad."""
-_CLOSING: Final = frozenset("，。、；：！？）》」』”’…,.;:!?)")
-"""Punctuation that does not begin a line."""
+_OPENING: Final = "（《「『“‘"
+_CLOSING: Final = "，。、；：？！）》」』”’…"
+_WIDE: Final = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uff60"
+_PIECE: Final = re.compile(rf"\s+|[{_OPENING}]*(?:[{_WIDE}][,.;:!?)]*|[^\s{_WIDE}{_OPENING}{_CLOSING}]+)?[{_CLOSING}]*")
+"""A line may break between two of these."""
 
 
 def columns(text: str) -> int:
@@ -28,31 +32,18 @@ def ems(text: str) -> float:
     return sum(map(_ems, text))
 
 
-def wrap(text: str, width: float) -> list[str]:
-    """`text` in lines of at most `width` ems: broken at spaces, and between Chinese characters. A word longer than a
-    line has one for itself."""
+def wrap(text: str, width: float, measure: Callable[[str], float] = ems) -> list[str]:
+    """`text` in lines of at most `width`, as `measure` has it (`ems`, `columns`): broken at spaces, and between Chinese
+    characters, but for the punctuation that must not begin or end a line. A word longer than a line has one for itself.
+    """
     lines = [""]
-    for word in _words(text):
-        if lines[-1] and ems((lines[-1] + word).rstrip()) > width:
+    for piece in filter(None, _PIECE.findall(text)):
+        if lines[-1] and measure(lines[-1] + piece.rstrip()) > width:
             lines[-1] = lines[-1].rstrip()
-            lines.append(word.lstrip())
-        else:
-            lines[-1] += word
-    lines[-1] = lines[-1].rstrip()
-    return lines
-
-
-def _words(text: str) -> Iterator[str]:
-    """What must not be broken, one after the other; a space belongs to the word before."""
-    word = ""
-    for character in text.replace("\n", " "):
-        breakable = word and (word[-1] == " " or _columns(character) == 2 or _columns(word[-1]) == 2)
-        if breakable and character != " " and character not in _CLOSING:
-            yield word
-            word = ""
-        word += character
-    if word:
-        yield word
+            lines.append("")
+        if lines[-1] or not piece.isspace():
+            lines[-1] += " " if piece.isspace() else piece
+    return [*lines[:-1], lines[-1].rstrip()]
 
 
 def _ems(character: str) -> float:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from utcp.tcp import timers
 from utcp.tcp.state import NAMES
 from utcp.trace.ladder.layout import usual_flight
-from utcp.trace.ladder.rungs import ENDS, End, Rung
+from utcp.trace.ladder.rungs import ENDS, Arrow, End, Rung
 from utcp.wire import flag_names
 
 
@@ -40,13 +40,6 @@ def label_of(rungs: Sequence[Rung], index: int) -> str:
     arrow = rungs[index].arrow
     if arrow is None:
         raise AssertionError(f"rung {index} has no arrow")
-    numbers = f"seq={arrow.seq}"
-    if arrow.length:
-        numbers += f":{arrow.seq + arrow.length}"
-    if arrow.ack is not None:
-        numbers += f" ack={arrow.ack}"
-    if arrow.length:
-        numbers += f" len={arrow.length}"
     marks = []
     if arrow.retransmission:
         marks.append("retransmission")
@@ -56,7 +49,19 @@ def label_of(rungs: Sequence[Rung], index: int) -> str:
         marks.append("lost")
     if is_late(rungs, index):
         marks.append("late")
-    return f"{flag_names(arrow.flags)} {numbers}{' · ' if marks else ''}{', '.join(marks)}"
+    return f"{header_words(arrow)}{' · ' if marks else ''}{', '.join(marks)}"
+
+
+def header_words(arrow: Arrow) -> str:
+    """Control bits and relative numbers: "PSH,ACK seq=1:30 ack=1 len=29"."""
+    numbers = f"seq={arrow.seq}"
+    if arrow.length:
+        numbers += f":{arrow.seq + arrow.length}"
+    if arrow.ack is not None:
+        numbers += f" ack={arrow.ack}"
+    if arrow.length:
+        numbers += f" len={arrow.length}"
+    return f"{flag_names(arrow.flags)} {numbers}"
 
 
 def is_late(rungs: Sequence[Rung], index: int) -> bool:

@@ -137,6 +137,7 @@ async def test_a_server_on_asyncios_tls_which_closes_first(files: Files, loop: s
         (["--tls", "--insecure", "--cert", "{text}", "-l", "9000"], 2, "--insecure and --server-name are for who conn"),
         (["--ca", "{text}", "host", "9000"], 2, "--ca needs --tls"),
         (["--server-name", "x", "host", "9000"], 2, "--server-name needs --tls"),
+        (["--tls", "--server-name", ".x", "host", "9000"], 2, "'.x' is not a host's name"),
         (["--insecure", "host", "9000"], 2, "--insecure needs --tls"),
     ],
 )

@@ -1,5 +1,6 @@
 """`utcp tunnel`: keys, and whatever can be wrong with what it is told. Tunnels at work are in tests/tunnel."""
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -138,19 +139,22 @@ def test_certificates_that_cannot_be_used(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["tunnel", "listen", "0", "--to", "no.such.host.invalid:9000"],
-        ["tunnel", "listen", "no.such.host.invalid:0", "--to", "127.0.0.1:9000"],
-        ["tunnel", "serve", "127.0.0.1:0", "--forward", "no.such.host.invalid:80"],
-        ["tunnel", "serve", "no.such.host.invalid:0", "--forward", "127.0.0.1:80"],
-        ["tunnel", "expose", "127.0.0.1:80", "--to", "no.such.host.invalid:9000"],
+        ["tunnel", "listen", "0", "--to", "HOST:9000"],
+        ["tunnel", "listen", "HOST:0", "--to", "127.0.0.1:9000"],
+        ["tunnel", "serve", "127.0.0.1:0", "--forward", "HOST:80"],
+        ["tunnel", "serve", "HOST:0", "--forward", "127.0.0.1:80"],
+        ["tunnel", "expose", "127.0.0.1:80", "--to", "HOST:9000"],
     ],
 )
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "no..host"])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_host_that_does_not_exist(arguments: list[str], loop: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_host_that_does_not_exist(
+    arguments: list[str], host: str, loop: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [each.replace("HOST", host) for each in arguments]
     assert main([*arguments, "--loop", loop]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert "cannot resolve no.such.host.invalid" in said[-1]
+    assert f"cannot resolve {host}" in said[-1]
     assert all("encrypted" in line for line in said[:-1])
 
 
@@ -186,6 +190,25 @@ def test_a_new_key(capsys: pytest.CaptureFixture[str]) -> None:
         assert len(bytes.fromhex(printed.out)) == 32
         keys.append(printed.out)
     assert keys[0] != keys[1]
+
+
+def test_a_new_key_in_a_file_is_for_its_owner_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "key"
+    before = os.umask(0)
+    try:
+        assert main(["tunnel", "key", str(path)]) == 0
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+    made = path.read_text()
+    assert len(bytes.fromhex(made)) == 32
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "")
+    assert main(["tunnel", "key", str(path)]) == 1
+    assert "exists already" in one_line(capsys)
+    assert path.read_text() == made
+    assert main(["tunnel", "key", str(tmp_path / "nowhere" / "key")]) == 1
+    assert "No such file or directory" in one_line(capsys)
 
 
 def test_it_warns_of_what_is_not_encrypted(tmp_path: Path) -> None:

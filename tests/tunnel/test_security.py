@@ -200,5 +200,5 @@ def test_both_ends_make_the_same_certificate() -> None:
     assert (certificate_pem, private_key) == _identity(KEY)
     assert _identity(OTHER_KEY)[0] != certificate_pem
     assert hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate_pem.decode())).hexdigest() == (
-        "966f088fb85baa1cbe9c23a7cde6322fe1967a22e6aca093511ba6d1a6ccfbc2"
+        "8700f9f6e24054f0e556912f855de809d324a33b2b07e79239613ec0ea0ae00d"
     )

@@ -2,10 +2,12 @@
 
 import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 
-from tests.tunnel.processes import LOCAL, PATIENCE, reverse, tunnel
+from tests.tunnel.processes import LOCAL, PATIENCE, ROOT, reverse, tunnel
 from tests.tunnel.test_restart import drain, get, open_user
 from tests.tunnel.web import web
 
@@ -63,6 +65,34 @@ def test_a_second_signal_ends_it_at_once() -> None:
         assert near.wait() == 0
         with pytest.raises(ConnectionResetError):
             drain(user)
+
+
+SLOW_START = """
+import asyncio
+from utcp.tunnel.end import End
+from utcp.tunnel.options import Options
+from utcp.tunnel.process import run
+
+class Slow(End):
+    async def _open(self):
+        print("resolving", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(run(Slow(Options()), 10))
+"""
+
+
+def test_a_start_that_takes_long_can_be_stopped() -> None:
+    """Nothing is open yet that would need an orderly end."""
+    command = [sys.executable, "-c", SLOW_START]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "resolving\n"
+            process.terminate()
+            assert process.wait(PATIENCE) == -signal.SIGTERM
+        finally:
+            process.kill()
 
 
 def test_an_idle_tunnel_stops_without_delay() -> None:

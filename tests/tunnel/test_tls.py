@@ -116,6 +116,18 @@ async def test_the_end_is_written_once() -> None:
     assert ends.below.ended
 
 
+async def test_nothing_is_written_after_the_end() -> None:
+    """OpenSSL answers the peer's KeyUpdate even then; ssl has no way to send one."""
+    ends = Ends()
+    ends.server.write_eof()
+    ends.carry()
+    ends.server._outgoing.write(b"as if it were an answer")
+    ends.client.write(b"go on")
+    ends.carry()
+    assert ends.above.received == b"go on"
+    assert not ends.below.closed
+
+
 async def test_an_end_after_a_failure_is_not_written() -> None:
     """Between abort() and connection_lost() the user's end may come."""
     ends = Ends()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from utcp.cli.options import PORT, SECONDS, loop_option, run
+from utcp.cli.options import PORT, SECONDS, SERVER_NAME, loop_option, run
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -34,7 +34,7 @@ FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--tls", is_flag=True, help="Encrypt, and check the certificate of whoever listens.")
 @click.option("--ca", type=FILE, help="Check certificates by this authority, in PEM, instead of the system's.")
 @click.option("--insecure", is_flag=True, help="Do not check the certificate: encrypted, with whomever.")
-@click.option("--server-name", help="The name in the certificate, if it is not HOST.")
+@click.option("--server-name", type=SERVER_NAME, help="The name in the certificate, if it is not HOST.")
 @click.option("--cert", type=FILE, help="Our own certificate, in PEM. With -l it is needed.")
 @click.option("--key", type=FILE, help="Its private key; without, it is in the certificate's file.")
 @click.option("-v", "--verbose", is_flag=True, help="Say who is connected, and how the connection closed.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -62,8 +63,22 @@ class _Seconds(click.ParamType[float]):
         return seconds
 
 
+class _ServerName(click.ParamType[str]):
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        try:
+            # The only way to ask the library; otherwise it complains at the first connection.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=text)
+        except ValueError:
+            self.fail(f"{text!r} is not a host's name", param, ctx)
+        return text
+
+
 PORT: Final = _Port()
 ADDRESS: Final = _Address()
+SERVER_NAME: Final = _ServerName()
 LOCAL_ADDRESS: Final = _Address("127.0.0.1")
 ANY_ADDRESS: Final = _Address("*")
 """The host "*" stands for all interfaces."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from utcp.cli.options import ADDRESS, ANY_ADDRESS, LOCAL_ADDRESS, SECONDS, SECONDS_OR_NONE_AT_ALL, run
+from utcp.cli.options import ADDRESS, ANY_ADDRESS, LOCAL_ADDRESS, SECONDS, SECONDS_OR_NONE_AT_ALL, SERVER_NAME, run
 
 if TYPE_CHECKING:
     import ssl
@@ -68,7 +68,7 @@ TLS_CERTIFICATE: Final = (
 CLIENT_TLS: Final = (
     click.option("--tls", is_flag=True, help="Encrypt, and check the server by the system's authorities."),
     click.option("--tls-ca", type=FILE, help="Encrypt, and check the server by this authority, in PEM."),
-    click.option("--server-name", help="The name in the server's certificate, if it is not HOST."),
+    click.option("--server-name", type=SERVER_NAME, help="The name in the server's certificate, if it is not HOST."),
     *TLS_CERTIFICATE,
 )
 
@@ -102,7 +102,7 @@ def command() -> None:
     On a public host:      utcp tunnel serve 9000 --reverse 8080
     Where the service is:  utcp tunnel expose 127.0.0.1:80 --to HOST:9000
 
-    Without a key or TLS nothing is encrypted. `utcp tunnel key > FILE` makes a key for --key-file of both ends.
+    Without a key or TLS nothing is encrypted. `utcp tunnel key FILE` makes a key for --key-file of both ends.
     """
 
 
@@ -155,11 +155,22 @@ def expose(target: tuple[str, int], to: tuple[str, int], **options: Any) -> None
 
 
 @command.command()
-def key() -> None:
-    """Make a random key of 256 bits, for --key-file of both ends."""
-    from utcp.tunnel.key import new_key
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+def key(file: Path | None) -> None:
+    """Make a random key of 256 bits, for --key-file of both ends.
 
-    click.echo(new_key(), nl=False)
+    It is written to FILE, which only its owner can read; without FILE it is printed.
+    """
+    from utcp.tunnel.credentials import CredentialError
+    from utcp.tunnel.key import new_key, write_key
+
+    if file is None:
+        click.echo(new_key(), nl=False)
+        return
+    try:
+        write_key(file)
+    except CredentialError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _run(

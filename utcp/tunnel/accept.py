@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -76,7 +77,13 @@ async def accept_kernel(
     host, port = address
     if host is not None:
         await resolve_name(host, port, socket.AI_PASSIVE)  # its complaint says which
-    return await asyncio.get_running_loop().create_server(factory, host, port, backlog=BACKLOG)
+    # asyncio's loop also takes `backlog` for how often it accepts in a row. When the process has no descriptor left it
+    # tries so often again, with a traceback in the log and a timer for each.
+    server = await asyncio.get_running_loop().create_server(factory, host, port, backlog=1)
+    for each in server.sockets:
+        with socket.socket(fileno=os.dup(each.fileno())) as same:
+            same.listen(BACKLOG)
+    return server
 
 
 def names(server: asyncio.AbstractServer) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -116,6 +117,8 @@ async def resolve_name(host: str, port: int, flags: int = 0) -> list[Resolved]:
     """The addresses of a host. Raises OSError, with its name."""
     try:
         return await resolve(host, port, flags=flags)
+    except UnicodeError as error:  # a label that is empty, or longer than 63 octets
+        raise OSError(socket.EAI_NONAME, f"cannot resolve {host}: this cannot be a host's name") from error
     except OSError as error:
         raise OSError(error.errno, f"cannot resolve {host}: {error.strerror}") from error
 

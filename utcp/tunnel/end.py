@@ -29,6 +29,7 @@ class End:
         self._idle = asyncio.Event()
         self._idle.set()
         self.stopping = False
+        self._out_of_time = False
 
     async def start(self) -> None:
         """Begin to take connections in. Raises OSError when an address cannot be used or resolved."""
@@ -55,6 +56,7 @@ class End:
         await asyncio.wait(waiting, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         for wait in waiting:
             wait.cancel()
+        self._out_of_time = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -97,12 +99,20 @@ class End:
         assert self._watch is not None  # noqa: S101  # it is made before anything can connect
         return self._watch
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something for one connection. It is cancelled when the end must stop."""
+    def spawn(self, side: Side, work: Coroutine[Any, Any, None]) -> None:
+        """Do something for one connection, `side`. When the end must stop the work is cancelled and `side` reset."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            if task.cancelled():
+                side.reset()  # the work may not even have begun
+            self._done(task)
+
         task = asyncio.create_task(work)
         self._tasks.add(task)
         self._idle.clear()
-        task.add_done_callback(self._done)
+        task.add_done_callback(done)
+        if self._out_of_time:  # accepted before it was stopped, and only now heard of
+            task.cancel()
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that carries no user. It is cancelled as soon as the end is to stop."""

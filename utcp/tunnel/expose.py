@@ -88,8 +88,9 @@ class Expose(End):
             if mark != GO_MARK:
                 raise ConnectionReset("the public end speaks another protocol")
         except OSError as error:
-            LOG.debug("%s: %s", control.name, reason(error))
             control.abort()
+            # Not at once: a public end that lets go of whoever comes would be stormed.
+            self._failed(error)
             return
         except asyncio.CancelledError:
             control.transport.close()
@@ -100,7 +101,8 @@ class Expose(End):
         self._more = more
         self._fill()
         control.write(HERE)
-        self.spawn(self.forward(control.become_side(), self.target))
+        side = control.become_side()
+        self.spawn(side, self.forward(side, self.target))
 
     async def _welcomed(self) -> Control:
         async with asyncio.timeout(self.options.connect_timeout):

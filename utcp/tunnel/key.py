@@ -22,6 +22,7 @@ Both log one line, and the connection of the user is reset.
 
 from __future__ import annotations
 
+import os
 import secrets
 import ssl
 import stat
@@ -41,6 +42,17 @@ _INFO: Final = b"utcp tunnel: Ed25519 key of a pre-shared key, version 1"
 def new_key() -> str:
     """A random key of 256 bits, as the text of a key file: 64 hexadecimal digits and a newline."""
     return secrets.token_hex(KEY_OCTETS) + "\n"
+
+
+def write_key(path: Path) -> None:
+    """Make a key file that nobody but its owner can read. Raises CredentialError; what exists is not overwritten."""
+    try:
+        with open(path, "x", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(new_key())
+    except FileExistsError as error:
+        raise CredentialError(f"{path} exists already: keys are not overwritten") from error
+    except OSError as error:
+        raise CredentialError(f"cannot write the key file {path}: {error.strerror}") from error
 
 
 def read_key(path: Path) -> bytes:
@@ -103,7 +115,8 @@ def _identity(key: bytes) -> tuple[bytes, bytes]:
         .issuer_name(name)
         .public_key(private_key.public_key())
         .serial_number(1)
-        .not_valid_before(datetime(2000, 1, 1))  # the library wants UTC without saying so
+        # A small device without a battery begins in 1970. (The library wants UTC without saying so.)
+        .not_valid_before(datetime(1970, 1, 1))
         .not_valid_after(datetime(9999, 12, 31, 23, 59, 59))  # never (RFC 5280 4.1.2.5)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(private_key, None)

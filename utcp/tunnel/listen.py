@@ -43,7 +43,7 @@ class Listen(End):
         await self._dialer.aclose()
 
     def _accepted(self, user: KernelSide) -> None:
-        self.spawn(self._carry_across(user))
+        self.spawn(user, self._carry_across(user))
 
     async def _carry_across(self, user: KernelSide) -> None:
         try:

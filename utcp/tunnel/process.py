@@ -21,9 +21,10 @@ async def run(end: End, grace: float) -> None:
             hurry.set()
         stop.set()
 
+    await end.start()
+    # Not before: there is nothing yet to end in good order, and a name may take long to resolve.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled)
-    await end.start()
     LOG.info("%s", end.description)
     await stop.wait()
     await end.stop(grace, hurry)

@@ -16,6 +16,10 @@ from utcp.tunnel.pump import KernelSide
 PATIENCE: Final = 3.0
 """Seconds that the other end has to answer, before another of its connections is tried."""
 
+MOST_IDLE: Final = 4096
+"""Connections that may wait for a user; more are refused. One `Expose` keeps 1024 at most. They cost whoever opens them
+nothing, and would take all our memory."""
+
 
 class Reverse(End):
     """Takes users in by kernel TCP on `users`, and the connections of `Expose` by utcp on `address` (host None: all
@@ -68,6 +72,8 @@ class Reverse(End):
             async with asyncio.timeout(PATIENCE):
                 if await control.read(len(HELLO)) != HELLO:
                     raise ConnectionReset("it is no `utcp tunnel expose`")
+                if len(self._idle_controls) >= MOST_IDLE:
+                    raise ConnectionReset(f"{MOST_IDLE} connections wait for users already")
         except OSError as error:
             LOG.warning("%s: %s", control.name, reason(error))
             control.abort()
@@ -81,6 +87,8 @@ class Reverse(End):
         self._hand_out(control)
 
     def _hand_out(self, control: Control) -> None:
+        if control.over:
+            return  # since it was read from
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -95,7 +103,7 @@ class Reverse(End):
     # --- users
 
     def _accepted(self, user: KernelSide) -> None:
-        self.spawn(self._carry_in(user))
+        self.spawn(user, self._carry_in(user))
 
     async def _carry_in(self, user: KernelSide) -> None:
         try:

@@ -36,4 +36,4 @@ class Serve(End):
         await self._acceptor.aclose()
 
     def _accepted(self, side: Side) -> None:
-        self.spawn(self.forward(side, self.target))
+        self.spawn(side, self.forward(side, self.target))

@@ -1,0 +1,29 @@
+"""Somebody who comes in the very moment in which an end is stopped."""
+
+import asyncio
+
+from tests.tunnel.ends import LOCAL, PLAIN
+from utcp.tunnel.pump import Side
+from utcp.tunnel.serve import Serve
+
+
+class Aborted(asyncio.Transport):
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_who_is_heard_of_after_the_end_is_reset() -> None:
+    """A TLS handshake may be completed after the last look at what is open."""
+    end = Serve((LOCAL, 0), (LOCAL, 9), PLAIN)
+    await end.start()
+    await end.stop(0)
+    transport = Aborted({"peername": (LOCAL, 1024)})
+    side = Side()
+    side.connection_made(transport)
+    end.spawn(side, asyncio.sleep(1000))
+    async with asyncio.timeout(5):
+        await end._idle.wait()
+    assert transport.aborted
+    assert not end.connections

@@ -1,12 +1,17 @@
-"""What a scene is expected to show: its ladder as text (`ladders/`), and as a picture (`examples/pictures/`)."""
+"""What a scene is expected to show: its ladder as text (`ladders/`), and as a picture (`examples/pictures/`).
+
+One picture more is for the front page, which has no room for a long one.
+"""
 
 from functools import cache
 from pathlib import Path
 
-from utcp.scenes import load
+from utcp.scenes import NAMES, load
 from utcp.scenes.scene import Result
 from utcp.scenes.text import Language
-from utcp.trace.ladder import render_svg, render_text
+from utcp.tcp.state import ESTABLISHED
+from utcp.trace.ladder import Rung, render_svg, render_text
+from utcp.wire import FIN
 
 LADDERS = Path(__file__).parent / "ladders"
 PICTURES = Path(__file__).parents[2] / "examples" / "pictures"
@@ -31,3 +36,16 @@ def picture(name: str) -> str:
     """The English ladder as SVG."""
     result = played(name)
     return render_svg(result.rungs, title=f"{name}: {result.scene.title.en}")
+
+
+def front_page() -> str:
+    """The end of `four-way`, without its notes: from the client's FIN to TIME_WAIT."""
+    rungs = [rung for rung in played("four-way").rungs if rung.note is None]
+    fin = next(index for index, rung in enumerate(rungs) if rung.arrow is not None and rung.arrow.flags & FIN)
+    before = Rung(rungs[fin].time, ESTABLISHED, ESTABLISHED)
+    return render_svg([before, *rungs[fin:]], title="A connection closes: both ends, and every state")
+
+
+def pictures() -> dict[str, str]:
+    """All of them, by their file's name."""
+    return {"front-page.svg": front_page(), **{f"{name}.svg": picture(name) for name in NAMES}}

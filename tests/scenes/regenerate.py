@@ -1,12 +1,12 @@
 """Writes anew what the tests of the scenes expect, for those who have changed it on purpose and read what has changed.
 
 python -m tests.scenes.regenerate             # the ladders, tests/scenes/ladders/NAME.txt
-python -m tests.scenes.regenerate --pictures  # the pictures as well, examples/pictures/NAME.svg
+python -m tests.scenes.regenerate --pictures  # the pictures as well, examples/pictures/*.svg
 """
 
 import sys
 
-from tests.scenes.goldens import LADDERS, PICTURES, ladder, picture
+from tests.scenes.goldens import LADDERS, PICTURES, ladder, pictures
 from utcp.scenes import NAMES
 
 
@@ -16,8 +16,8 @@ def main() -> None:
         (LADDERS / f"{name}.txt").write_text(ladder(name), encoding="utf-8")
     if "--pictures" in sys.argv[1:]:
         PICTURES.mkdir(exist_ok=True)
-        for name in NAMES:
-            (PICTURES / f"{name}.svg").write_text(picture(name), encoding="utf-8")
+        for name, drawn in pictures().items():
+            (PICTURES / name).write_text(drawn, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from string import Formatter
 import pytest
 
 import utcp.scenes
-from tests.scenes.goldens import LADDERS, PICTURES, ladder, picture, played
+from tests.scenes.goldens import LADDERS, PICTURES, ladder, pictures, played
 from utcp import Config
 from utcp.aio.endpoint import Endpoint
 from utcp.scenes import NAMES, load
@@ -42,10 +42,10 @@ def test_the_ladder_is_the_expected_one(name: str) -> None:
     assert ladder(name) == (LADDERS / f"{name}.txt").read_text(encoding="utf-8")
 
 
-@each
+@pytest.mark.parametrize("name", pictures())
 def test_the_picture_is_the_expected_one(name: str) -> None:
     """`python -m tests.scenes.regenerate --pictures`"""
-    assert picture(name) == (PICTURES / f"{name}.svg").read_text(encoding="utf-8")
+    assert pictures()[name] == (PICTURES / name).read_text(encoding="utf-8")
 
 
 @each

@@ -1,6 +1,7 @@
 """Failures that nobody awaits, of a server's handler or of a protocol's method, made those of the measurement."""
 
 import asyncio
+import errno
 from types import TracebackType
 from typing import Any, Self
 
@@ -43,9 +44,10 @@ class Guard:
 
 
 def reason(context: dict[str, Any]) -> str | None:
-    """What an event loop's exception handler was told, in a line; None if it is not of an exception."""
+    """What an event loop's exception handler was told, in a line; None if it is no failure of ours: without an exception,
+    or asyncio's transport telling the loop that the peer was gone before its half-close (connection_lost() follows)."""
     error = context.get("exception")
-    if not isinstance(error, Exception):
+    if not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno == errno.ENOTCONN):
         return None
     if isinstance(error, CallbackFailed):
         return str(error)

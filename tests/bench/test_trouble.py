@@ -1,6 +1,7 @@
 """A server's handler that fails is what a measurement failed of, not the time that it then takes."""
 
 import asyncio
+import errno
 import importlib.util
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from bench import loops
 from bench.frame import Figures, Trial
 from bench.stacks import STACKS, ProtocolApp, StreamApp
-from bench.trouble import CallbackFailed, Guard
+from bench.trouble import CallbackFailed, Guard, reason
 
 
 class Failing(StreamApp):
@@ -101,3 +102,10 @@ def test_an_error_of_the_measurement_itself_stays_what_it_is() -> None:
 
     with pytest.raises(KeyError, match="own"):
         Trial("utcp", "asyncio", 1, {}, 1).run(fail)
+
+
+def test_a_half_close_that_finds_the_peer_gone_is_no_failure() -> None:
+    """asyncio's own transport lets it out into the loop; that the connection is lost is told as well."""
+    gone = OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+    assert reason({"message": "Exception in callback None()", "exception": gone}) is None
+    assert reason({"message": "Exception in callback None()", "exception": OSError(errno.EIO, "failed")}) is not None

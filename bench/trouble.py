@@ -44,8 +44,11 @@ class Guard:
 
 
 def reason(context: dict[str, Any]) -> str | None:
-    """What an event loop's exception handler was told, in a line; None if it is no failure of ours: without an exception,
-    or asyncio's transport telling the loop that the peer was gone before its half-close (connection_lost() follows)."""
+    """What an event loop's exception handler was told, in a line; None if that is no failure of the measurement.
+
+    That is what comes without an exception, and a half-close that finds the peer gone: asyncio's transport lets that out
+    into the loop, and connection_lost() follows.
+    """
     error = context.get("exception")
     if not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno == errno.ENOTCONN):
         return None

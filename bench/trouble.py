@@ -46,8 +46,8 @@ class Guard:
 def reason(context: dict[str, Any]) -> str | None:
     """What an event loop's exception handler was told, in a line; None if that is no failure of the measurement.
 
-    That is what comes without an exception, and a half-close that finds the peer gone: asyncio's transport lets that out
-    into the loop, and connection_lost() follows.
+    That is what comes without an exception, and a half-close that finds the peer gone: asyncio's transport lets that
+    out into the loop, and connection_lost() follows.
     """
     error = context.get("exception")
     if not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno == errno.ENOTCONN):

@@ -1,7 +1,7 @@
 """Endpoints for more connections than a pair of ports can tell apart.
 
 A connection is named by both UDP addresses and both utcp ports. With one UDP socket at each end and one listening port,
-the client's ephemeral port is all that differs: 16,384 of them by default. So the server listens on several utcp ports
+the client's ephemeral port is all that differs: 28,232 of them by default. So the server listens on several utcp ports
 behind its one UDP port. For kernel TCP one port is enough: it runs out of descriptors before.
 """
 

@@ -112,8 +112,9 @@ class Config:
     """How long `Endpoint.aclose()`, and the loop's end, wait for closing connections to deliver."""
 
     # --- ports (RFC 6056)
-    ephemeral_ports: tuple[int, int] = (49152, 65535)
-    """First and last port handed to active opens that name none (IANA's dynamic range)."""
+    ephemeral_ports: tuple[int, int] = (32768, 60999)
+    """First and last port that active opens use which name none. Linux's default range: IANA's dynamic range (49152 to
+    65535) holds 16,384 connections to one server at a time, TIME_WAIT included."""
 
     def __post_init__(self) -> None:
         for name in ("rto_initial", "rto_min", "rto_max", "challenge_ack_interval", "close_timeout"):

@@ -282,11 +282,11 @@ def test_port_towards_another_host_cannot_be_told_from_ones_own() -> None:
     """RFC 6056 3.3.4: 1 of 16,384. An attacker whom we connect to learns a port; the port towards his victim lies
     anywhere, and moves on by 1 when his own does in 1 of 256 cases only."""
     ports = EphemeralPorts(49152, 65535, SECRET)
-    own = ports.choose("attacker", 80, lambda port: False)
+    own, _ = ports.choose("attacker", 80, lambda port: 0.0, 0.0)
     assert own is not None
     distances = Counter[int]()
     for host in range(16384):
-        other = ports.choose(f"host {host}", 80, lambda port: False)
+        other, _ = ports.choose(f"host {host}", 80, lambda port: 0.0, 0.0)
         assert other is not None
         distances[(other - own) % 16384 >> 6] += 1
     assert chi_square(distances, 256) < LIMIT_255
@@ -294,7 +294,8 @@ def test_port_towards_another_host_cannot_be_told_from_ones_own() -> None:
 
 def test_first_port_follows_from_the_secret() -> None:
     first = [
-        EphemeralPorts(49152, 65535, n.to_bytes(16, "big")).choose("peer", 80, lambda _: False) for n in range(4096)
+        EphemeralPorts(49152, 65535, n.to_bytes(16, "big")).choose("peer", 80, lambda _: 0.0, 0.0)[0]
+        for n in range(4096)
     ]
     assert chi_square(Counter((port or 0) - 49152 >> 6 for port in first), 256) < LIMIT_255
 

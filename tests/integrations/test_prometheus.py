@@ -85,7 +85,7 @@ async def test_a_connection_s_life(peers: Peers) -> None:
         "utcp_sent_bytes_total": 5,
         "utcp_received_bytes_total": 10,
         "utcp_ephemeral_ports_in_use": 1,
-        "utcp_ephemeral_ports_used_ratio": pytest.approx(1 / 16384),
+        "utcp_ephemeral_ports_used_ratio": pytest.approx(1 / 28232),
     }
     writer.close()
     await writer.wait_closed()

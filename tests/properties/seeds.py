@@ -30,7 +30,7 @@ def configuration(random: Random) -> Config:
         rfc1337=pick((True, False)),
         time_wait_reuse=pick((True, False)),
         syn_in_last_ack=pick(("reset", "challenge")),
-        ephemeral_ports=pick(((50000, 50003), (49152, 65535))),
+        ephemeral_ports=pick(((50000, 50003), (32768, 60999))),
         syn_retries=pick((3, 7)),
     )
 

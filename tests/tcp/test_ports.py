@@ -2,12 +2,15 @@
 
 import errno
 from itertools import pairwise
+from math import inf
+from random import Random
 
 import pytest
 
 from tests.tcp.reach import established, fin_wait_2, last_ack, syn_sent, time_wait
 from tests.tcp.script import SECRET, Script
 from utcp.errors import AddressInUse, AddressNotAvailable
+from utcp.tcp.ports import EphemeralPorts
 from utcp.tcp.state import CLOSED, SYN_SENT
 
 
@@ -102,7 +105,7 @@ def test_listening_on_port_0_picks_one() -> None:
 def test_chosen_from_the_range_and_never_twice() -> None:
     chosen = ports(1000)
     assert len(set(chosen)) == 1000
-    assert all(49152 <= port <= 65535 for port in chosen)
+    assert all(32768 <= port <= 60999 for port in chosen)
 
 
 @pytest.mark.rfc("6056", "3.1-1")
@@ -158,6 +161,90 @@ def test_port_comes_back_when_its_connection_is_gone() -> None:
         t.abort()
         t.silent()
         t.flow.begin(t.flow.peer_iss)
+
+
+# --- what it costs
+
+
+class Holders:
+    """Who holds the ports of one destination, and how often anyone asked."""
+
+    def __init__(self) -> None:
+        self.until: dict[int, float] = {}
+        self.asked = 0
+
+    def free_at(self, port: int) -> float:
+        self.asked += 1
+        return self.until.get(port, 0.0)
+
+
+@pytest.mark.defect(62)
+@pytest.mark.parametrize("held", [inf, 60.0], ids=["connections", "TIME_WAIT"])
+def test_a_range_in_use_is_searched_once(held: float) -> None:
+    """No matter how many opens fail, and how many take the port that has just become free."""
+    holders, ports = Holders(), EphemeralPorts(10000, 19999, SECRET)
+    for port in range(10000, 20000):
+        holders.until[port] = held
+    for _ in range(100):
+        assert ports.choose("peer", 80, holders.free_at, 1.0) == (None, None if held == inf else held)
+    assert holders.asked < 10000 + 100 * 40
+    holders.asked = 0
+    for port in range(12000, 12100):
+        holders.until[port] = 0.0
+        ports.released("peer", 80, port, 1.0)
+        assert ports.choose("peer", 80, holders.free_at, 1.0) == (port, None)
+        holders.until[port] = inf
+    assert holders.asked < 100 * 40
+
+
+@pytest.mark.defect(62)
+def test_a_block_of_long_lived_connections_is_searched_once() -> None:
+    holders, ports = Holders(), EphemeralPorts(10000, 19999, SECRET)
+    for port in range(11000, 20000):
+        holders.until[port] = inf
+    chosen = set()
+    for _ in range(1000):
+        port, _ = ports.choose("peer", 80, holders.free_at, 0.0)
+        assert port is not None
+        holders.until[port] = inf
+        chosen.add(port)
+    assert chosen == set(range(10000, 11000))
+    assert holders.asked < 10000 + 1000 * 40
+    assert ports.choose("peer", 80, holders.free_at, 0.0) == (None, None)
+
+
+@pytest.mark.defect(62)
+def test_listening_on_port_0_does_not_look_at_connections() -> None:
+    t = Script(ephemeral_ports=(50000, 50001))
+    t.connect(local_port=None)
+    t.connect(local_port=None)
+    assert {t.stack.listen(0, t.now).local_port for _ in range(2)} == {50000, 50001}
+    with pytest.raises(AddressNotAvailable, match="listen"):
+        t.stack.listen(0, t.now)
+
+
+@pytest.mark.defect(62)
+@pytest.mark.parametrize("seed", range(10))
+def test_the_choice_is_free_if_anything_is(seed: int) -> None:
+    """Against a model, through scarcity and back."""
+    random = Random(seed)
+    holders, ports, now = Holders(), EphemeralPorts(1000, 1099, SECRET), 0.0
+    for _ in range(1500):
+        now += random.random()
+        if random.random() < random.choice((0.3, 0.7)):
+            port, when = ports.choose("peer", 80, holders.free_at, now)
+            free = [other for other in range(1000, 1100) if holders.until.get(other, 0.0) <= now]
+            if port is None:
+                assert not free
+                assert (inf if when is None else when) == min(holders.until.values())
+            else:
+                assert port in free
+                holders.until[port] = inf
+        elif holders.until:
+            port = random.choice(list(holders.until))
+            if holders.until[port] > now or random.random() < 0.1:  # ended, restarted in TIME_WAIT, or ended early
+                holders.until[port] = now + random.choice((0.0, 20.0, 200.0))
+                ports.released("peer", 80, port, holders.until[port])
 
 
 # --- what an outsider sees

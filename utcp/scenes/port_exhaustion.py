@@ -154,15 +154,15 @@ SCENE: Final = Scene(
             "由客户端先关闭的每一条连接，都会把它通往该服务器的端口占用 2 MSL。如果客户端不断地打开和关闭连接，"
             "即使几乎没有连接处于打开状态，端口也会耗尽。这个客户端只有四个临时端口，而不是 {count} 个；"
             "时序图跟踪其中的第一个。",
-        ).format(count=65535 - 49152 + 1),
+        ).format(count=len(range(*Config().ephemeral_ports)) + 1),
     ),
     after=(
         Text(
             "With n ports and 2 MSL of 60 s a client opens no more than n/60 connections a second to one destination,"
-            " about 270 with the default range. The error says how long it takes until one is free."
+            " about 470 with the default range. The error says how long it takes until one is free."
             " What helps: keep connections open and use them again; let the server close first, which then has the"
             " TIME_WAIT, where it takes up no ephemeral port; more ports, or more destinations.",
-            "若有 n 个端口，2 MSL 为 60 秒，则客户端每秒最多向同一目的地建立 n/60 条连接，默认范围约为 270 条。"
+            "若有 n 个端口，2 MSL 为 60 秒，则客户端每秒最多向同一目的地建立 n/60 条连接，默认范围约为 470 条。"
             "错误信息会说明还要等多久才有端口空出来。解决办法：保持连接并重复使用；让服务器先关闭，"
             "这样 TIME_WAIT 就在服务器一侧，不占用临时端口；或者增加端口，增加目的地。",
         ),

@@ -134,7 +134,8 @@ class Stack:
         if backlog < 1:
             raise ValueError(f"backlog must be 1 or more, not {backlog}")
         if local_port == 0:
-            chosen = self._ports.choose("", 0, self._port_is_used)
+            # Connections do not matter: a port may be listened on that they use (RFC 9293 3.9.1.1, MUST-42).
+            chosen, _ = self._ports.choose("", 0, lambda port: inf if port in self.listeners else 0.0, now)
             if chosen is None:
                 raise AddressNotAvailable("every ephemeral port is in use: none is left to listen on")
             local_port = chosen
@@ -145,26 +146,25 @@ class Stack:
         self.listeners[local_port] = listener
         return listener
 
-    def _port_is_used(self, port: int) -> bool:
-        return port in self.listeners or any(key[2] == port for key in self.connections)
-
     def _ephemeral_port(self, remote: Remote, remote_port: int, now: float) -> int:
-        def taken(port: int) -> bool:
+        def free_at(port: int) -> float:
             key = (remote, remote_port, port)
-            return key in self.connections or key in self.time_wait or port in self.listeners
+            if key in self.connections or port in self.listeners:
+                return inf
+            record = self.time_wait.get(key)
+            return 0.0 if record is None else record.expires
 
-        port = self._ports.choose(remote, remote_port, taken)
+        port, when = self._ports.choose(remote, remote_port, free_at, now)
         if port is not None:
             return port
         self.counters.ports_exhausted += 1
         if self.observer is not None:
             self.observer.ports_exhausted(remote, remote_port, now)
-        waits = [self.time_wait.seconds_left((remote, remote_port, port), now) for port in self._ports.all()]
-        seconds = min((wait for wait in waits if wait is not None), default=None)
+        seconds = None if when is None else when - now
         first, last = self.config.ephemeral_ports
-        when = "close one" if seconds is None else f"TIME_WAIT frees one in {seconds:.3f} seconds"
+        hint = "close one" if seconds is None else f"TIME_WAIT frees one in {seconds:.3f} seconds"
         raise AddressNotAvailable(
-            f"every ephemeral port ({first} to {last}) is in use towards {remote} port {remote_port}: {when}", seconds
+            f"every ephemeral port ({first} to {last}) is in use towards {remote} port {remote_port}: {hint}", seconds
         )
 
     def _check_free(self, key: ConnectionKey, now: float) -> None:
@@ -497,7 +497,7 @@ class Stack:
             connection.skip_time_wait(now)
             return
         receive = connection.receive_side
-        self.forget(connection)
+        self.forget(connection, now + self.time_wait.duration)
         self.time_wait.add(
             connection.key,
             now,
@@ -509,17 +509,19 @@ class Stack:
             connection.timestamps,
         )
 
-    def forget(self, connection: Connection) -> None:
-        """`connection` has no TCB any more."""
+    def forget(self, connection: Connection, free_at: float = 0.0) -> None:
+        """`connection` has no TCB any more; its ports are free from `free_at` on."""
         send = connection.send_side
         self.counters.past_bytes_sent += send.sent + send.bytes_retrans
         self.counters.past_bytes_received += connection.receive_side.bytes_received
         del self.connections[connection.key]
         self._timers.remove(connection.timers)
+        self._ports.released(*connection.key, free_at)
 
     def forget_listener(self, listener: Listener) -> None:
         """`listener` stopped listening."""
         del self.listeners[listener.local_port]
+        self._ports.released_by_listener(listener.local_port, 0.0)
 
     def _expire_time_wait(self, now: float) -> None:
         for remote, remote_port, local_port in self.time_wait.take_expired(now):
@@ -528,6 +530,7 @@ class Stack:
 
     def _end_time_wait(self, key: ConnectionKey, now: float) -> None:
         self.time_wait.remove(key)
+        self._ports.released(*key, now)
         if self.observer is not None:
             self.observer.time_wait_ended(*key, now)
 

@@ -56,21 +56,28 @@ def test_without_cookies_it_is_bounded_as_well() -> None:
 
 
 def test_a_crowd_from_one_host_gets_what_its_path_carries() -> None:
-    """As over loopback: the question is asked once, however many ports connect at the same moment."""
-    asked: list[object] = []
-
-    def mtu(remote: object) -> int:
-        asked.append(remote)
-        return 65507
-
-    stack = Stack(secret=bytes(16), mtu=mtu)
+    """As over loopback: however many ports connect at the same moment, their host is one question to the link."""
+    stack = Stack(secret=bytes(16), mtu=lambda remote: 65507)
     stack.listen(80, 0.0, backlog=10_000)
     syn = Segment(0, 80, 7, 0, SYN, 65535, mss=65487)
     for port in range(10_000, 13_000):
         syn.src_port = port
         stack.receive_datagram(encode(syn), "host", 0.0)
     assert {connection.receive_mss for connection in stack.connections.values()} == {65487}
-    assert len(asked) == 1
+
+
+@pytest.mark.defect(60)
+def test_the_mss_offered_follows_the_route() -> None:
+    """The link alone remembers routes, and for how long."""
+    carries = 9000
+    stack = Stack(secret=bytes(16), mtu=lambda remote: carries)
+    stack.listen(80, 0.0)
+    syn = Segment(50000, 80, 7, 0, SYN, 65535, mss=8980)
+    stack.receive_datagram(encode(syn), "host", 0.0)
+    carries = 1300
+    syn.src_port = 50001
+    stack.receive_datagram(encode(syn), "host", 31.0)
+    assert [connection.receive_mss for connection in stack.connections.values()] == [8980, 1280]
 
 
 def test_many_hosts_get_what_their_paths_carry() -> None:

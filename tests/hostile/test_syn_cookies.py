@@ -272,18 +272,42 @@ def test_an_echo_that_is_none_of_ours_completes_nothing() -> None:
     assert t.state == ESTABLISHED
 
 
-def test_while_nothing_can_be_accepted_the_completing_ack_is_dropped() -> None:
-    t = answered(backlog=1, delayed_ack=0)
-    other = t.flow_to(50001, 80)
-    other.receives(f"S 0:0 <{FULL}>")
-    other.sends("S. 0:0 ack 1")
-    t.receives(". 1:1 ack 1")
-    other.receives(". 1:1 ack 1")
+@pytest.mark.defect(67)
+def test_clients_whose_cookies_come_back_together_are_all_kept() -> None:
+    """Nobody accepts while one batch is processed. A server that speaks first must still find every client."""
+    t = Script(syn_cookies="always")
+    t.listen(backlog=100)
+    clients = [t.flow_to(50000 + number, 80) for number in range(300)]
+    for client in clients:
+        client.receives(f"S 0:0 <{FULL}>")
+        client.sends("S. 0:0 ack 1")
+    for client in clients:
+        client.receives(". 1:1 ack 1")
     t.silent()
-    assert t.stack.counters.listen_overflows == t.stack.counters.listen_drops == 1
+    assert [t.accept().remote_port for _ in clients] == [50000 + number for number in range(300)]
+    assert t.stack.counters.listen_overflows == 0
+
+
+@pytest.mark.defect(67)
+def test_a_completing_ack_that_cannot_be_kept_is_reset() -> None:
+    """Its sender would wait for ever. Text is dropped: its sender repeats it, and may find room."""
+    t = answered(backlog=1, syn_backlog=1, delayed_ack=0)
+    flows = [t.flow, t.flow_to(50001, 80), t.flow_to(50002, 80), t.flow_to(50003, 80)]
+    for flow in flows[1:]:
+        flow.receives(f"S 0:0 <{FULL}>")
+        flow.sends("S. 0:0 ack 1")
+    flows[0].receives(". 1:1 ack 1")
+    flows[1].receives(". 1:1 ack 1")
+    t.silent()
+    flows[2].receives(". 1:1 ack 1")
+    flows[2].sends("R 1:1")
+    flows[3].receives("P. 1:101 ack 1")
+    t.silent()
+    assert t.stack.counters.listen_overflows == t.stack.counters.listen_drops == 2
     t.accept()
-    other.receives("P. 1:101 ack 1")  # its sender took the connection for established
-    other.sends(". 1:1 ack 101")
+    flows[3].receives("P. 1:101 ack 1")
+    flows[3].sends(". 1:1 ack 101")
+    t.accept()
     assert len(t.accept().read()) == 100
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.tcp.reach import established, fin_wait_2, last_ack, syn_sent, time_wait
 from tests.tcp.script import SECRET, Script
+from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable
 from utcp.tcp.ports import EphemeralPorts
 from utcp.tcp.state import CLOSED, SYN_SENT
@@ -100,6 +101,12 @@ def test_listening_on_port_0_picks_one() -> None:
 
 
 # --- ephemeral ports
+
+
+@pytest.mark.defect(89)
+def test_the_default_range_is_that_of_linux() -> None:
+    """28,232 connections to one server, TIME_WAIT included."""
+    assert Config().ephemeral_ports == (32768, 60999)
 
 
 def test_chosen_from_the_range_and_never_twice() -> None:

@@ -31,7 +31,8 @@ class Listener:
 
     A SYN is left unanswered while `backlog` connections wait to be accepted: its sender tries again. While
     `syn_backlog` handshakes are under way it is answered with a cookie, and nothing is kept of it (RFC 4987;
-    `Config.syn_cookies`). Nothing is accepted and then reset.
+    `Config.syn_cookies`). Handshakes that were under way may still end and wait as well, so at most
+    `backlog + syn_backlog` connections exist that nobody has accepted.
     """
 
     __slots__ = (
@@ -202,7 +203,10 @@ class Listener:
     def _completes(self, stack: Stack, segment: Segment, key: ConnectionKey, now: float) -> bool:
         """Whether this ACK is the end of a cookie's handshake, or belongs to one; all that follows from it is done.
 
-        While no connection can be accepted it is dropped, and its sender sends it, or its text, again.
+        The client takes the connection for established. So its ACK is kept beyond `backlog`, like that of a handshake
+        which left state, as long as `backlog + syn_backlog` allows. Beyond that, text is dropped and its sender
+        repeats it, but an ACK alone is reset: nobody repeats that, and where the server speaks first, its client
+        would wait for ever.
         """
         cookies = stack.cookies
         if not cookies.outstanding(now):
@@ -216,9 +220,9 @@ class Listener:
             # It comes from behind a segment that is missing: text, or the ACK of a SYN-ACK that came twice. A reset
             # would end what its sender only has to send again.
             return cookies.is_marked(key, iss, now)
-        if len(self.queue) >= self.backlog:
+        if len(self.queue) + len(self.half_open) >= self.backlog + self.syn_backlog:
             self._overflow(stack, key[0], now)
-            return True
+            return bool(segment.payload)
         counters.syncookies_recv += 1
         ts_offset = stack.sequence_numbers.initial(*key, now)[1]
         receive_mss = stack.receive_mss(key[0], stack.config)

@@ -87,7 +87,7 @@ class Stack:
         self.cookies = SynCookies(secret)
         self._resets = TokenBucket(self.config.reset_rate, self.config.reset_rate * _RESET_SECONDS)
         self._route_questions = TokenBucket(_UNVERIFIED_ROUTES_PER_SECOND, _UNVERIFIED_ROUTES_PER_SECOND)
-        self._last_asked: tuple[Remote, int] | None = None
+        self._last_asked: Remote | None = None
         self._ports = EphemeralPorts(*self.config.ephemeral_ports, secret)
         self._mtu = mtu
 
@@ -473,19 +473,15 @@ class Stack:
         return mss if config.mss is None else min(mss, config.mss)
 
     def unverified_receive_mss(self, remote: Remote, now: float) -> int:
-        """`receive_mss` towards the sender of a SYN, whose address may be forged.
+        """Return `receive_mss` towards the sender of a SYN, whose address may be forged.
 
-        To ask for a route costs system calls, and a place in what the link remembers of routes: no more than
-        _UNVERIFIED_ROUTES_PER_SECOND are asked for. For the others, and those are a flood, an Ethernet is assumed: it
-        is what the peer may send us in one segment; what we send is found out on the way.
+        A new remote costs system calls and a place in the link's memory of routes, so no more than
+        _UNVERIFIED_ROUTES_PER_SECOND are looked up. The rest are a flood: for them an Ethernet is assumed. This number
+        limits what the peer sends in one segment; what we send is found out on the way.
         """
-        last = self._last_asked
-        if last is not None and last[0] == remote:
-            return last[1]
-        if self._mtu is None or self._route_questions.take(now):
-            mss = self.receive_mss(remote, self.config)
-            self._last_asked = (remote, mss)
-            return mss
+        if self._mtu is None or remote == self._last_asked or self._route_questions.take(now):
+            self._last_asked = remote
+            return self.receive_mss(remote, self.config)
         mss = _UNASKED_UDP_PAYLOAD - HEADER_LENGTH
         return mss if self.config.mss is None else min(mss, self.config.mss)
 

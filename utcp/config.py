@@ -81,6 +81,11 @@ class Config:
     fin_retries: int = 8
     """R2 once the application has closed: retransmissions of a FIN, or of the data before it, and zero-window probes,
     before RST is sent and the user gets TimeoutError (102 s at `rto_min`, above the 100 s of SHLD-11)."""
+    orphan_timeout: float | None = 300.0
+    """How long a connection that the application has closed may take to deliver, however often the peer acknowledges:
+    this time, and one second more for each 1,000 octets that were queued at the close. Then RST is sent and the user
+    gets TimeoutError. Without this limit, a peer that acknowledges one octet a minute keeps a megabyte for two years.
+    None: no limit."""
     user_timeout: float | None = None
     """Give up when sent data stays unacknowledged for so long, also at a window that the peer holds closed (RFC 9293
     3.9.1.1, RFC 5482), whatever `retries` says. An idle connection it never ends."""
@@ -132,6 +137,10 @@ class Config:
         _require(
             self.user_timeout is None or self.user_timeout > 0,
             f"user_timeout must be above 0 seconds, or None for none, not {self.user_timeout}",
+        )
+        _require(
+            self.orphan_timeout is None or self.orphan_timeout > 0,
+            f"orphan_timeout must be above 0 seconds, or None for no limit, not {self.orphan_timeout}",
         )
         _require(self.mss is None or 64 <= self.mss <= 65495, f"mss must be in 64..65495 octets, not {self.mss}")
         _require(

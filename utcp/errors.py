@@ -52,7 +52,8 @@ class RetransmissionTimedOut(ConnectionTimedOut):
 
 
 class FinTimedOut(ConnectionTimedOut):
-    """Our FIN, or data before it, stayed unacknowledged through every retransmission after the close; RST was sent."""
+    """After the close, our FIN or data before it stayed unacknowledged through every retransmission, or for longer than
+    `Config.orphan_timeout` allows; RST was sent."""
 
 
 class UserTimedOut(ConnectionTimedOut):

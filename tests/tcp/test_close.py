@@ -860,6 +860,59 @@ def test_ack_of_something_never_sent_gets_an_ack(reach: Callable[[], Script], nx
 # --- LINGER and ABORT
 
 
+@pytest.mark.defect(64)
+def test_delivery_after_the_close_has_a_total_time() -> None:
+    """However often the peer acknowledges: here one octet, each 55 s. 10,000 octets have 10 s beyond orphan_timeout."""
+    t = established(window=1)
+    t.write(10_000)
+    t.close()
+    t.drain()
+    acked = 1
+    while t.state != CLOSED and t.time < 1000:
+        t.advance(min(55, 310 - t.time) if t.time < 310 else 55)
+        if any(segment.flags & RST for segment in t.drain()):
+            break
+        acked += 1
+        t.receives(f". 1:1 ack {acked} win 1")
+        t.drain()
+    assert t.state == CLOSED
+    assert t.time == pytest.approx(310, abs=0.1)
+    assert isinstance(t.error, FinTimedOut)
+
+
+@pytest.mark.defect(64)
+def test_delivery_after_the_close_may_take_what_its_rate_needs() -> None:
+    """2,000 octets a second are no attack: 1 MB has 1,300 s."""
+    t = established(window=2000, send_buffer=1 << 20)
+    t.write(1_000_000)
+    t.close()
+    t.drain()
+    acked = 1
+    while acked < 1_000_002:
+        t.advance(1)
+        t.drain()
+        acked = min(acked + 2000, 1_000_001 + t.connection.send_side.fin_sent)
+        t.receives(f". 1:1 ack {acked} win 2000")
+        t.drain()
+    assert t.time > 500
+    assert t.state == FIN_WAIT_2
+    assert t.error is None
+
+
+@pytest.mark.defect(64)
+def test_delivery_after_the_close_without_a_limit() -> None:
+    t = established(window=1, orphan_timeout=None)
+    t.write(1000)
+    t.close()
+    t.drain()
+    for acked in range(2, 102):
+        t.advance(55)
+        t.drain()
+        t.receives(f". 1:1 ack {acked} win 1")
+        t.drain()
+    assert t.state == FIN_WAIT_1
+
+
 @pytest.mark.parametrize("reach", [established, close_wait], ids=["ESTABLISHED", "CLOSE_WAIT"])
 def test_linger_zero_close_sends_rst(reach: Callable[[], Script]) -> None:
     t = reach()

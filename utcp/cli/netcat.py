@@ -21,9 +21,8 @@ from utcp.tcp.state import NAMES
 from utcp.tunnel.tls import TlsTransport
 from utcp.udp.platform import Platform
 
-CONFIG: Final = Config(fin_retries=15)
-"""Who has sent all may have a slow reader at the other end: after the close delivery is given the same time as before.
-"""
+CONFIG: Final = Config(fin_retries=15, orphan_timeout=None)
+"""The reader at the other end may be slow: delivery may take as long after the close as before it."""
 
 
 class Netcat:

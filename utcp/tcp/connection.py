@@ -6,6 +6,7 @@ It owns the state and coordinates its parts; each part owns its variables. What 
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from utcp.config import Config
@@ -47,6 +48,9 @@ _MIN_SEND_MSS: Final = 64
 """A peer that offers less would have us send more header than data."""
 
 _INITIAL_SEND_BUFFER: Final = 1 << 20
+
+_ORPHAN_RATE: Final = 1000.0
+"""Octets per second that a closed connection must deliver, once `Config.orphan_timeout` is over."""
 
 
 class Connection:
@@ -381,11 +385,19 @@ class Connection:
             self.reset_peer(self.undelivered("closed with unread received data"), now, with_ack=True)
         else:
             self.shutdown(now)
-            if self.linger is not None and not self.send_side.fin_acked:
-                self.set_timer(LINGER, now + self.linger)
+            if not self.send_side.fin_acked:
+                self.timers.set(LINGER, now + self._delivery_time())
+                self.stack.schedule(self)
             if self.state == FIN_WAIT_2:
                 self.set_timer(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
             self.end_if_delivered(now)
+
+    def _delivery_time(self) -> float:
+        """Seconds that delivery may take from the close on."""
+        if self.linger is not None:
+            return self.linger
+        orphan_timeout = self.config.orphan_timeout
+        return inf if orphan_timeout is None else orphan_timeout + self.send_queue / _ORPHAN_RATE
 
     def abort(self, now: float) -> None:
         """ABORT (RFC 9293 3.10.5): RST to the peer, everything queued is dropped, ENDED without error."""

@@ -66,7 +66,7 @@ def handle_timeout(connection: Connection, now: float) -> None:
             else:
                 _time_out(connection, UserTimedOut(), now)
         elif timer == LINGER:
-            _time_out(connection, LingerTimedOut(), now)
+            _time_out(connection, FinTimedOut() if connection.linger is None else LingerTimedOut(), now)
         elif timer == PROBE:
             connection.tail_probe_due = True
         elif timer == REORDER:

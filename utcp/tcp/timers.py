@@ -23,6 +23,7 @@ KEEPALIVE: Final = 3
 FIN_WAIT_2: Final = 4
 USER_TIMEOUT: Final = 5
 LINGER: Final = 6
+"""The application has closed, and our FIN must be acknowledged by then (SO_LINGER, `Config.orphan_timeout`)."""
 PROBE: Final = 7
 """RFC 8985 7: no ACK has come for the end of a flight; its probe goes before the retransmission timeout."""
 REORDER: Final = 8

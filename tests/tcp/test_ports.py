@@ -211,10 +211,10 @@ def test_a_block_of_long_lived_connections_is_searched_once() -> None:
         holders.until[port] = inf
     chosen = set()
     for _ in range(1000):
-        port, _ = ports.choose("peer", 80, holders.free_at, 0.0)
-        assert port is not None
-        holders.until[port] = inf
-        chosen.add(port)
+        found, _ = ports.choose("peer", 80, holders.free_at, 0.0)
+        assert found is not None
+        holders.until[found] = inf
+        chosen.add(found)
     assert chosen == set(range(10000, 11000))
     assert holders.asked < 10000 + 1000 * 40
     assert ports.choose("peer", 80, holders.free_at, 0.0) == (None, None)

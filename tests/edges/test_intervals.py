@@ -5,6 +5,7 @@ import pytest
 from tests.tcp.reach import established, syn_rcvd, syn_sent, time_wait
 from tests.tcp.script import MSS, Script
 from utcp.errors import AddressInUse, UserTimedOut
+from utcp.tcp.rate_limit import TO_SYN
 from utcp.tcp.time_wait import TimeWaitTable
 from utcp.wire.seq import HALF
 
@@ -40,7 +41,7 @@ def test_time_wait_answers_again_when_the_interval_is_over() -> None:
 def test_time_wait_answers_at_once_on_a_clock_that_begins_at_zero() -> None:
     table = TimeWaitTable(60.0)
     table.add(("peer", 80, 50000), 0.0, 1, 1, 0, 0, 0, False)
-    assert table.may_answer(("peer", 80, 50000), 0.0, 0.5)
+    assert table.may_answer(("peer", 80, 50000), TO_SYN, 0.0, 0.5)
 
 
 def test_a_connection_challenges_at_once_on_a_clock_that_begins_at_zero() -> None:

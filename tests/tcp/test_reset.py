@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.tcp.reach import close_wait, closed, closing, established, fin_wait_1, fin_wait_2, last_ack
+from tests.tcp.reach import close_wait, closed, closing, established, fin_wait_1, fin_wait_2, last_ack, time_wait
 from tests.tcp.script import Script
 from utcp.errors import ConnectionReset
 from utcp.tcp.event import ENDED
@@ -231,11 +231,31 @@ def test_two_challenges_in_500_ms_get_one_ack() -> None:
     t.receives("S 5000:5000")
     t.sends(". 1:1 ack 1")
     t.advance(0.3)
-    t.receives("S 5000:5000", "R 100:100", ". -5:-5 ack 1")
+    t.receives("S 5000:5000", "S 6000:6000")
     t.silent()
     t.advance(0.3)
-    t.receives("R 100:100")
+    t.receives("S 5000:5000")
     t.sends(". 1:1 ack 1")
+
+
+_PROVES_NOTHING = {"SYN": "S 5000:5000", "RST": "R 100:100", "ACK": ". -5:-5 ack 1"}
+
+
+@pytest.mark.defect(56)
+@pytest.mark.parametrize("reach", [established, lambda: time_wait(rfc1337=False)], ids=["ESTABLISHED", "TIME_WAIT"])
+@pytest.mark.parametrize("flood", _PROVES_NOTHING)
+@pytest.mark.parametrize("other", _PROVES_NOTHING)
+def test_a_flood_of_one_kind_uses_up_no_answer_to_another(reach: Reach, flood: str, other: str) -> None:
+    """Forged ACKs of nothing, 20 a second, kept the SYNs of a rebooted peer without an answer."""
+    t = reach()
+    answers = 0
+    for _ in range(18):
+        t.receives(_PROVES_NOTHING[flood])
+        answers += len(t.drain())
+        t.advance(0.05)
+    assert answers == 2
+    t.receives(_PROVES_NOTHING[other])
+    assert len(t.drain()) == (flood != other)
 
 
 def test_ration_is_per_connection() -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from utcp.tcp.rate_limit import TO_SYN
 from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
 
 MICROSECOND = 1e-6
@@ -166,7 +167,7 @@ def test_whatever_happens_the_records_stand_in_the_order_of_their_expiry(steps: 
                 answers.pop(each, None)
             else:
                 may = now >= answers.get(each, 0.0)
-                assert table.may_answer(each, now, 1.0) == may
+                assert table.may_answer(each, TO_SYN, now, 1.0) == may
                 if may:
                     answers[each] = now + 1.0
         assert list(table) == list(model)
@@ -187,11 +188,11 @@ def test_one_that_was_restarted_twice_keeps_no_other_waiting() -> None:
 
 def test_a_later_record_of_the_same_key_may_answer_at_once() -> None:
     table = filled(2)
-    assert table.may_answer(key(0), 1.0, 0.5)
+    assert table.may_answer(key(0), TO_SYN, 1.0, 0.5)
     table.remove(key(0))
     table.add(key(0), 1.1, *FIELDS)
-    assert table.may_answer(key(0), 1.2, 0.5)
-    assert not table.may_answer(key(0), 1.3, 0.5)
+    assert table.may_answer(key(0), TO_SYN, 1.2, 0.5)
+    assert not table.may_answer(key(0), TO_SYN, 1.3, 0.5)
 
 
 # --- memory
@@ -221,7 +222,7 @@ def test_when_the_last_record_goes_nothing_is_left(how: str) -> None:
     def fill_and_empty() -> TimeWaitTable:
         table = filled(20_000, remotes=1000)
         for index in range(0, 20_000, 2):
-            table.may_answer(key(index, 1000), 20.0, 0.5)
+            table.may_answer(key(index, 1000), TO_SYN, 20.0, 0.5)
             table.restart(key(index, 1000), 20.0, 1)
         if how == "expires":
             table.take_expired(1000.0)
@@ -296,10 +297,10 @@ def test_what_has_been_answered_is_remembered_no_longer_than_it_counts() -> None
 
     def provoke() -> None:
         for index in range(20_000):
-            assert table.may_answer(key(index), 30.0 + index / 1024, 2 / 1024)
+            assert table.may_answer(key(index), TO_SYN, 30.0 + index / 1024, 2 / 1024)
 
     assert growth(provoke) < 20_000
-    assert not table.may_answer(key(19_999), 30.0 + 20_000 / 1024, 2 / 1024)
+    assert not table.may_answer(key(19_999), TO_SYN, 30.0 + 20_000 / 1024, 2 / 1024)
 
 
 # --- steps

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from utcp.errors import ConnectionRefused, ConnectionReset
 from utcp.tcp import event
+from utcp.tcp.rate_limit import TO_ACK, TO_RST, TO_SYN
 from utcp.tcp.receive import DELAYED
 from utcp.tcp.state import CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RCVD, SYN_SENT
 from utcp.tcp.timers import DELAYED_ACK, LINGER, PACING, PERSIST, PROBE, REORDER, RETRANSMIT, USER_TIMEOUT
@@ -235,7 +236,7 @@ def _process_syn(connection: Connection, segment: Segment, now: float) -> bool:
         connection.vanish(now)  # RFC 9293 3.10.7.4, fourth: back to LISTEN
         return False
     connection.stack.counters.syn_challenges += 1
-    _challenge(connection, now)  # RFC 5961 4.2, whatever the sequence number
+    _challenge(connection, TO_SYN, now)  # RFC 5961 4.2, whatever the sequence number
     return False
 
 
@@ -271,22 +272,20 @@ def _answer_unacceptable(connection: Connection, segment: Segment, length: int, 
         connection.receive_side.note_duplicate((segment.seq + (segment.flags >> 1 & 1)) & MASK, len(segment.payload))
         connection.ack_now()
     else:
-        _challenge(connection, now)
+        _challenge(connection, TO_ACK, now)
 
 
-def _challenge(connection: Connection, now: float) -> None:
-    """A challenge ACK, at most one per interval (RFC 5961 7)."""
-    if now < connection.next_challenge:
-        return
-    connection.next_challenge = now + connection.config.challenge_ack_interval
-    connection.stack.counters.challenge_acks += 1
-    connection.ack_now()
+def _challenge(connection: Connection, kind: int, now: float) -> None:
+    """A challenge ACK, at most one per interval and kind of segment (RFC 5961 7)."""
+    if connection.may_answer(kind, now, connection.config.challenge_ack_interval):
+        connection.stack.counters.challenge_acks += 1
+        connection.ack_now()
 
 
 def _process_rst(connection: Connection, offset: int, now: float) -> None:
     """RFC 5961 3.2: an RST must hit RCV.NXT exactly; elsewhere in the window it is challenged."""
     if offset != 0:
-        _challenge(connection, now)
+        _challenge(connection, TO_RST, now)
     elif connection.state == SYN_RCVD and connection.passive:
         connection.vanish(now)
     elif connection.state == SYN_RCVD:
@@ -305,7 +304,7 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
     if advance > flight_size:
         if advance < HALF or 0x100000000 - advance > max(send.max_snd_wnd, 1):
             # Of something never sent (RFC 9293), or older than any window allows (RFC 5961 5, MAY-12).
-            _challenge(connection, now)
+            _challenge(connection, TO_ACK, now)
             return False
         return True  # an old ACK: its text and FIN count all the same
     # RFC 7323 2.2: the window of a SYN is not scaled.

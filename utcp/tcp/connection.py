@@ -16,6 +16,7 @@ from utcp.tcp.congestion import controller
 from utcp.tcp.info import ConnectionInfo, info_of
 from utcp.tcp.pacing import Pacer
 from utcp.tcp.path_mtu import PathMtu
+from utcp.tcp.rate_limit import AnswerLimits
 from utcp.tcp.receive import NOW, ReceiveSide
 from utcp.tcp.recovery import Recovery
 from utcp.tcp.rtt import RttEstimator
@@ -63,6 +64,7 @@ class Connection:
         "_events",
         "_path",
         "_path_mtu",
+        "answer_limits",
         "closed_by_user",
         "config",
         "congestion",
@@ -85,7 +87,6 @@ class Connection:
         "listener",
         "local_port",
         "mss",
-        "next_challenge",
         "nodelay",
         "offers_mss",
         "opened_at",
@@ -190,7 +191,8 @@ class Connection:
         self.tail_probe_due = False
         self.last_sent = now
         self.last_heard = now
-        self.next_challenge = 0.0
+        self.answer_limits: AnswerLimits | None = None
+        """Made for the first segment that proves nothing: few connections receive one."""
         self.soft_error: OSError | None = None
         """What the network has said of the peer since it last acknowledged something."""
         self.nodelay = config.nodelay
@@ -602,6 +604,13 @@ class Connection:
         """Have the next flush send an ACK, by itself if nothing carries it."""
         self.receive_side.owe_ack()
         self.touch()
+
+    def may_answer(self, kind: int, now: float, interval: float) -> bool:
+        """Whether a segment that proves nothing, of this kind of `rate_limit`, may be answered: then it will be."""
+        limits = self.answer_limits
+        if limits is None:
+            self.answer_limits = limits = AnswerLimits()
+        return limits.take(kind, now, interval)
 
     def touch(self) -> None:
         """Have the next flush look at this connection."""

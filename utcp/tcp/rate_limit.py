@@ -1,4 +1,35 @@
-"""A token bucket: so many events a second, and a reserve for a crowd that comes at once."""
+"""Limits on what is sent in answer to segments that prove nothing about their sender."""
+
+from math import inf
+from typing import Final
+
+from utcp._compiled import mypyc_attr
+
+TO_SYN: Final = 0
+TO_RST: Final = 1
+TO_ACK: Final = 2
+"""What is answered: the kinds of segments that prove nothing."""
+KINDS: Final = 3
+
+
+@mypyc_attr(acyclic=True)
+class AnswerLimits:
+    """The last answer of one connection to each kind of segment that proves nothing (RFC 5961 7).
+
+    Each kind has its own limit, so that a flood of one kind does not use up the answers to another.
+    """
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last = [-inf, -inf, -inf]
+
+    def take(self, kind: int, now: float, interval: float) -> bool:
+        """Whether a segment of this kind may be answered at `now`: `interval` seconds after the last one."""
+        if now - self._last[kind] < interval:
+            return False
+        self._last[kind] = now
+        return True
 
 
 class TokenBucket:

@@ -23,7 +23,7 @@ from utcp.tcp.listener import Listener
 from utcp.tcp.observer import Observer
 from utcp.tcp.output import transmit
 from utcp.tcp.ports import EphemeralPorts
-from utcp.tcp.rate_limit import TokenBucket
+from utcp.tcp.rate_limit import TO_ACK, TO_RST, TO_SYN, TokenBucket
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_SENT
 from utcp.tcp.syn_cookies import SynCookies
 from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
@@ -273,6 +273,7 @@ class Stack:
                 self._end_time_wait(key, now)
                 return
             proves_nothing = True
+            kind = TO_RST
         elif flags & SYN:
             listener = self.listeners.get(segment.dst_port)
             if (
@@ -287,6 +288,7 @@ class Stack:
                 listener.open(self, segment, key, now, record)
                 return
             proves_nothing = True
+            kind = TO_SYN
         else:
             old = record.timestamps and segment.ts_val is not None and lt(segment.ts_val, record.ts_recent)
             sane = flags & ACK and diff(segment.ack, record.snd_nxt) <= 0
@@ -296,11 +298,12 @@ class Stack:
             if offset == 0 and not length and sane and not old:
                 return
             proves_nothing = not (flags & FIN and sane and offset + length == 0 and not old)
+            kind = TO_ACK
         if not proves_nothing:  # the peer has not heard our last ACK
             ts_recent = record.ts_recent if segment.ts_val is None else segment.ts_val
             self.time_wait.restart(key, now, ts_recent)
             record = record._replace(ts_recent=ts_recent)
-        elif self.time_wait.may_answer(key, now, self.config.challenge_ack_interval):
+        elif self.time_wait.may_answer(key, kind, now, self.config.challenge_ack_interval):
             self.counters.challenge_acks += 1
         else:
             return

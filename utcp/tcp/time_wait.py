@@ -15,6 +15,7 @@ from math import ceil
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from utcp.tcp.rate_limit import KINDS
 from utcp.tcp.transmit import Remote
 
 ConnectionKey: TypeAlias = tuple[Remote, int, int]
@@ -72,6 +73,7 @@ class TimeWaitTable:
         self._stale: dict[int, int] = {}
         """Of a code, how many of its places are stale: always the foremost ones."""
         self._next_answers: dict[int, float] = {}
+        """By code * KINDS + kind of segment."""
         self._prune_at = _ANSWERS
 
     def __len__(self) -> int:
@@ -130,9 +132,10 @@ class TimeWaitTable:
         record = _unpack(self._records[self._code(key)])
         self.restore(key, record._replace(ts_recent=ts_recent), now)
 
-    def may_answer(self, key: ConnectionKey, now: float, interval: float) -> bool:
-        """Whether a segment that proves nothing may get an ACK: one per `interval` seconds (RFC 5961 7)."""
-        code = self._code(key)
+    def may_answer(self, key: ConnectionKey, kind: int, now: float, interval: float) -> bool:
+        """Whether a segment that proves nothing, of this kind of `rate_limit`, may get an ACK: one per `interval`
+        seconds (RFC 5961 7)."""
+        code = self._code(key) * KINDS + kind
         answers = self._next_answers
         next_answer = answers.get(code)
         if next_answer is not None and now < next_answer:
@@ -203,7 +206,8 @@ class TimeWaitTable:
         """The key of a record that is dropped."""
         del self._records[code]
         if self._next_answers:
-            self._next_answers.pop(code, None)
+            for kind in range(KINDS):
+                self._next_answers.pop(code * KINDS + kind, None)
         number = code >> 32
         remotes = self._remotes
         remote = remotes.remotes[number]

@@ -64,7 +64,8 @@ class Config:
     """How long an ACK may wait for data to ride on; below 0.5 s (RFC 9293 3.8.6.3, MUST-40). 0: never waits."""
     challenge_ack_interval: float = 0.5
     """At most one challenge ACK in this time, for each connection and each kind of segment: SYN, RST and ACK (RFC 5961
-    7). An ACK of an unacceptable segment that has no text and no FIN counts as one."""
+    7). An ACK of an unacceptable segment that has no text and no FIN counts as one. Where ACKs are answered again and
+    again the time doubles, up to 16 times this: so two stacks that disagree come to rest."""
 
     # --- retransmission (RFC 6298)
     congestion_control: str = "cubic"
@@ -96,7 +97,7 @@ class Config:
     keepalive_idle: float = 7200.0
     """Idle time before the first probe (MUST-28: two hours or more by default)."""
     keepalive_interval: float = 75.0
-    """Time between probes that nobody answers."""
+    """Time between probes that nobody answers. A peer answers ten a second at most, Linux two."""
     keepalive_count: int = 9
     """Unanswered probes before the connection ends with TimeoutError."""
 

@@ -5,7 +5,7 @@ import pytest
 from tests.tcp.reach import established, last_ack
 from tests.tcp.script import START, Script
 from utcp.config import Config
-from utcp.tcp.rate_limit import TokenBucket
+from utcp.tcp.rate_limit import TO_ACK, TO_KEEPALIVE, TO_RST, TO_SYN, AnswerLimits, TokenBucket
 
 
 def test_bucket_begins_full_and_fills_at_its_rate() -> None:
@@ -23,6 +23,26 @@ def test_bucket_takes_no_harm_from_a_clock_that_stands_still() -> None:
     assert not bucket.take(START - 1)
     assert not bucket.take(START)
     assert bucket.take(START + 0.125)
+
+
+@pytest.mark.defect(57)
+@pytest.mark.parametrize(("pause", "then"), [(15.75, 8.0), (16.0, 0.5)])
+def test_time_between_answers_to_acks_begins_anew_after_a_pause(pause: float, then: float) -> None:
+    limits = AnswerLimits()
+    now = START
+    for wait in (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, pause, then):
+        assert limits.take(TO_ACK, now, 0.5)
+        assert not limits.take(TO_ACK, now + min(wait, 8.0) - 0.25, 0.5)
+        now += wait
+    assert limits.take(TO_ACK, now, 0.5)
+
+
+@pytest.mark.parametrize("kind", [TO_SYN, TO_RST, TO_KEEPALIVE])
+def test_time_between_other_answers_stays(kind: int) -> None:
+    limits = AnswerLimits()
+    for number in range(10):
+        assert limits.take(kind, START + number / 2, 0.5)
+        assert not limits.take(kind, START + number / 2 + 0.25, 0.5)
 
 
 def deluge(t: Script, count: int) -> int:

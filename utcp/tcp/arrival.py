@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from utcp.errors import ConnectionRefused, ConnectionReset
 from utcp.tcp import event
-from utcp.tcp.rate_limit import TO_ACK, TO_RST, TO_SYN
+from utcp.tcp.rate_limit import TO_ACK, TO_KEEPALIVE, TO_RST, TO_SYN
 from utcp.tcp.receive import DELAYED
 from utcp.tcp.state import CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RCVD, SYN_SENT
 from utcp.tcp.timers import DELAYED_ACK, LINGER, PACING, PERSIST, PROBE, REORDER, RETRANSMIT, USER_TIMEOUT
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
 """RFC 7323 5.5: after 24 days a timestamp proves nothing."""
+
+_KEEPALIVE_ANSWER_INTERVAL: Final = 0.1
+"""Seconds between answers to keepalive probes: less than between those of any peer (Linux: 1 s or more)."""
 
 
 def segment_arrives(connection: Connection, segment: Segment, now: float) -> None:
@@ -148,10 +151,7 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
         acceptable = offset < window and offset + length > 0
     if not acceptable:
         if not flags & RST:
-            if offset == -1 and not length:
-                connection.ack_now()  # a keepalive (RFC 9293 3.8.4), or Linux's window probe: no ACK answers ours
-            else:
-                _answer_unacceptable(connection, segment, length, now)
+            _answer_unacceptable(connection, segment, length, now)
         return
     # Second: RST.
     if flags & RST:
@@ -266,13 +266,30 @@ def _answer_unacceptable(connection: Connection, segment: Segment, length: int, 
     """ACK what cannot be accepted (RFC 9293 3.10.7.4, first check).
 
     An empty segment may be an ACK like ours: two stacks could answer each other for ever, so those are rationed.
-    Text and FIN are not: their sender waits for this ACK.
+    Text and FIN are not: their sender waits for this ACK. A keepalive probe's sender does as well, but it can be forged
+    without end.
     """
     if length:
         connection.receive_side.note_duplicate((segment.seq + (segment.flags >> 1 & 1)) & MASK, len(segment.payload))
         connection.ack_now()
-    else:
+    elif not _is_keepalive(connection, segment):
         _challenge(connection, TO_ACK, now)
+    elif connection.may_answer(TO_KEEPALIVE, now, _KEEPALIVE_ANSWER_INTERVAL):
+        connection.ack_now()
+
+
+def _is_keepalive(connection: Connection, segment: Segment) -> bool:
+    """Whether an empty segment is a keepalive probe (RFC 9293 3.8.4) or one of Linux's window probes.
+
+    One that acknowledges what we never sent is not: it comes from a peer with which we disagree, and answers an ACK of
+    ours that stood where a keepalive probe does for the peer.
+    """
+    send = connection.send_side
+    return (
+        segment.flags & ACK != 0
+        and (segment.seq + 1) & MASK == connection.receive_side.rcv_nxt
+        and (segment.ack - send.snd_una) & MASK <= send.flight_size
+    )
 
 
 def _challenge(connection: Connection, kind: int, now: float) -> None:

@@ -8,8 +8,12 @@ from utcp._compiled import mypyc_attr
 TO_SYN: Final = 0
 TO_RST: Final = 1
 TO_ACK: Final = 2
-"""What is answered: the kinds of segments that prove nothing."""
-KINDS: Final = 3
+TO_KEEPALIVE: Final = 3
+"""The kinds of segments that prove nothing and are answered all the same."""
+KINDS: Final = 4
+
+_LONGEST: Final = 16
+"""How far the time between answers to ACKs grows, as a multiple of what it is at first."""
 
 
 @mypyc_attr(acyclic=True)
@@ -19,14 +23,27 @@ class AnswerLimits:
     Each kind has its own limit, so that a flood of one kind does not use up the answers to another.
     """
 
-    __slots__ = ("_last",)
+    __slots__ = ("_ack_interval", "_last")
 
     def __init__(self) -> None:
-        self._last = [-inf, -inf, -inf]
+        self._last = [-inf] * KINDS
+        self._ack_interval = 0.0
+        """Seconds that must pass between the last answer to an ACK and the next."""
 
     def take(self, kind: int, now: float, interval: float) -> bool:
-        """Whether a segment of this kind may be answered at `now`: `interval` seconds after the last one."""
-        if now - self._last[kind] < interval:
+        """Whether a segment of this kind may be answered at `now`: `interval` seconds after the last one.
+
+        An ACK may itself be the peer's answer to our last one, and its round trip longer than `interval`. So the time
+        between answers to ACKs doubles from one to the next, up to _LONGEST times `interval`, and begins anew after a
+        pause of twice that: two stacks that disagree about what was sent stop answering each other.
+        """
+        since = now - self._last[kind]
+        if kind == TO_ACK:
+            if since < self._ack_interval:
+                return False
+            longest = _LONGEST * interval
+            self._ack_interval = min(2 * self._ack_interval, longest) if since < 2 * longest else interval
+        elif since < interval:
             return False
         self._last[kind] = now
         return True

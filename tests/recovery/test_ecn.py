@@ -252,6 +252,19 @@ def test_a_mark_on_the_segment_with_cwr_counts_anew() -> None:
     t.sends("E. 1:1 ack 201")
 
 
+@pytest.mark.defect(57)
+def test_a_mark_on_an_ack_without_data_is_ignored() -> None:
+    """The peer sends those not ECT (RFC 3168 6.1.4). On a path that marks everything, ACKs would answer ACKs without
+    end."""
+    t, _ = marking()
+    marked(t, ". 1:1 ack 1")
+    t.silent()
+    t.write(100)
+    assert [segment.flags & ECE for segment in t.drain()] == [0]
+    marked(t, "F. 1:1 ack 101")
+    assert [segment.flags & ECE for segment in t.drain()] == [ECE]
+
+
 def test_marks_without_negotiation_are_nothing() -> None:
     t = established(ecn="accept")
     assert not t.connection.ecn

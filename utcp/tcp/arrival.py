@@ -199,10 +199,13 @@ def _accept(connection: Connection, segment: Segment, text_fits: bool, now: floa
 
 
 def _process_marks(connection: Connection, segment: Segment) -> None:
-    """RFC 3168 6.1.3: a mark is echoed on every ACK until the peer says that it has slowed down."""
+    """RFC 3168 6.1.3: a mark is echoed on every ACK until the peer says that it has slowed down.
+
+    An ACK without data is sent not ECT (6.1.4): a mark on it is not about the peer's data, and is ignored.
+    """
     if segment.flags & CWR:
         connection.ece = 0
-    if segment.ecn == CONGESTION_EXPERIENCED:
+    if segment.ecn == CONGESTION_EXPERIENCED and segment.length:
         connection.stack.counters.in_ce_pkts += 1
         connection.ece = ECE
         connection.ack_now()

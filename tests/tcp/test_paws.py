@@ -1,6 +1,7 @@
 """Timestamps: what they echo, and protection against wrapped sequence numbers (RFC 7323)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -223,8 +224,82 @@ def test_paws_protects_every_synchronized_state(reach: type[Script], rcv: int) -
 
 def test_acks_of_old_timestamps_are_rationed() -> None:
     t = stamped()
-    t.receives(". 1:1 ack 1 <ts 5>")
-    t.sends(". 1:1 ack 1")
+    t.write(100)
+    t.sends("P. 1:101 ack 1")
+    t.receives(". 1:1 ack 101 <ts 5>")
+    t.sends(". 101:101 ack 1")
     for _ in range(20):
-        t.receives(". 1:1 ack 1 <ts 5>")
+        t.receives(". 1:1 ack 101 <ts 5>")
         t.silent()
+
+
+@pytest.mark.defect(51)
+@pytest.mark.parametrize("overtaken", ["101:101 ack 101", "101:101 ack 51", "51:51 ack 51", "51:51 ack 101"])
+def test_an_ack_that_was_overtaken_is_dropped_in_silence(overtaken: str) -> None:
+    """Old by timestamp and with nothing new in its ACK field, as a path that reorders delivers it. The answer to it
+    would be a duplicate ACK for the peer."""
+    t = stamped()
+    t.write(100)
+    t.sends("P. 1:101 ack 1")
+    t.receives("P. 1:101 ack 101 <ts 2000>")
+    t.sends_after(0.04, ". 101:101 ack 101")
+    t.receives(f". {overtaken} <ts 1999>")
+    t.silent()
+    assert t.stack.counters.paws_drops == 1
+
+
+@pytest.mark.defect(51)
+@pytest.mark.parametrize("line", ["101:101 ack 102", "100:100 ack 101", "101:102 ack 51", "-70000:-70000 ack 2000000"])
+def test_what_is_old_by_timestamp_alone_is_answered(line: str) -> None:
+    """An ACK of something new, a keepalive probe, text: their senders may have to learn what we expect."""
+    t = stamped()
+    t.write(100)
+    t.sends("P. 1:101 ack 1")
+    t.receives("P. 1:101 ack 101 <ts 2000>")
+    t.sends_after(0.04, ". 101:101 ack 101")
+    t.receives(f". {line} <ts 1999>")
+    t.sends(". 101:101 ack 101")
+
+
+# --- keepalive probes without timestamps
+
+
+@pytest.mark.defect(65)
+@pytest.mark.parametrize("probe", [". 100:100 ack 1", ". 100:101 ack 1"], ids=["empty", "one octet"])
+def test_keepalive_probe_without_timestamps_is_answered(probe: str) -> None:
+    """illumos and Windows send them; with silence they reset a living connection (RFC 9293 3.8.4)."""
+    t = stamped()
+    t.receives("P. 1:101 ack 1 <ts 2000>")
+    assert t.read() == 100
+    t.sends_after(0.04, ". 1:1 ack 101 <ts *:2000>")
+    before = t.info
+    for _ in range(3):
+        t.receives(f"{probe} <nots>")
+        t.sends(". 1:1 ack 101 <ts *:2000>")
+        t.receives(f"{probe} <nots>")
+        t.silent()
+        t.advance(0.125)
+    assert replace(before, segs_in=0, segs_out=0) == replace(t.info, segs_in=0, segs_out=0)
+
+
+@pytest.mark.defect(65)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "P. 101:102 ack 1",
+        "P. 99:101 ack 1",
+        ". 101:101 ack 1",
+        ". 99:99 ack 1",
+        ". 100:100 ack 2",
+        ". 100:100 ack 0",
+        "F. 100:100 ack 1",
+        "- 100:100",
+    ],
+)
+def test_nothing_else_without_timestamps_is_answered(line: str) -> None:
+    t = stamped()
+    t.receives("P. 1:101 ack 1 <ts 2000>")
+    t.sends_after(0.04, ". 1:1 ack 101")
+    t.receives(f"{line} <nots>")
+    t.silent()
+    assert t.info.unread == 100

@@ -257,12 +257,27 @@ def _paws_accepts(connection: Connection, segment: Segment, now: float) -> bool:
     receive = connection.receive_side
     if segment.ts_val is None:
         connection.stack.counters.paws_drops += 1
+        if _is_keepalive(connection, segment):
+            # illumos and Windows probe without timestamps, and reset a connection whose other end stays silent.
+            _answer_keepalive(connection, now)
         return False
     if lt(segment.ts_val, receive.ts_recent) and now - receive.ts_recent_at < _TS_RECENT_LIFETIME:
         connection.stack.counters.paws_drops += 1
-        _answer_unacceptable(connection, segment, segment.length, now)
+        if not _is_overtaken(connection, segment):
+            _answer_unacceptable(connection, segment, segment.length, now)
         return False
     return True
+
+
+def _is_overtaken(connection: Connection, segment: Segment) -> bool:
+    """Whether a segment with an older timestamp is an ACK that later segments have overtaken: nothing in it is new, and
+    the peer would take the answer for a duplicate ACK. A keepalive probe is none: its sender waits for the answer."""
+    return (
+        not segment.length
+        and segment.flags & ACK != 0
+        and (connection.send_side.snd_una - segment.ack) & MASK < HALF
+        and not _is_keepalive(connection, segment)
+    )
 
 
 def _answer_unacceptable(connection: Connection, segment: Segment, length: int, now: float) -> None:
@@ -275,21 +290,27 @@ def _answer_unacceptable(connection: Connection, segment: Segment, length: int, 
     if length:
         connection.receive_side.note_duplicate((segment.seq + (segment.flags >> 1 & 1)) & MASK, len(segment.payload))
         connection.ack_now()
-    elif not _is_keepalive(connection, segment):
+    elif _is_keepalive(connection, segment):
+        _answer_keepalive(connection, now)
+    else:
         _challenge(connection, TO_ACK, now)
-    elif connection.may_answer(TO_KEEPALIVE, now, _KEEPALIVE_ANSWER_INTERVAL):
+
+
+def _answer_keepalive(connection: Connection, now: float) -> None:
+    if connection.may_answer(TO_KEEPALIVE, now, _KEEPALIVE_ANSWER_INTERVAL):
         connection.ack_now()
 
 
 def _is_keepalive(connection: Connection, segment: Segment) -> bool:
-    """Whether an empty segment is a keepalive probe (RFC 9293 3.8.4) or one of Linux's window probes.
+    """Whether a segment is a keepalive probe (RFC 9293 3.8.4), perhaps with one octet, or one of Linux's window probes.
 
     One that acknowledges what we never sent is not: it comes from a peer with which we disagree, and answers an ACK of
     ours that stood where a keepalive probe does for the peer.
     """
     send = connection.send_side
     return (
-        segment.flags & ACK != 0
+        segment.flags & (ACK | FIN) == ACK
+        and len(segment.payload) <= 1
         and (segment.seq + 1) & MASK == connection.receive_side.rcv_nxt
         and (segment.ack - send.snd_una) & MASK <= send.flight_size
     )

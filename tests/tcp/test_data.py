@@ -1,6 +1,6 @@
 """Data: reassembly, acknowledging, windows in both directions (RFC 9293 3.7, 3.8.6, 3.10.7.4)."""
 
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import pytest
 
@@ -807,11 +807,43 @@ def test_reordering_that_one_batch_repairs_makes_no_duplicate_acks() -> None:
     t.sends(". 1:1 ack 5001")
 
 
+@pytest.mark.defect(52)
+@pytest.mark.rfc("5681", "4.2-2")
+@pytest.mark.parametrize("options", [f"mss {MSS}", f"mss {MSS},sackOK", f"mss {MSS},sackOK,ts 1000"])
+@pytest.mark.parametrize("pause", [True, False])
+@pytest.mark.parametrize("size", [100, MSS])
+def test_a_segment_behind_a_hole_makes_one_ack(options: str, pause: bool, size: int) -> None:
+    """Also while the ACK of what came before it is delayed; the same ACK left twice."""
+    t = established(options=options)
+    t.receives(f". 1:{1 + size} ack 1")
+    if pause:
+        t.silent_for(0.01)
+    t.receives(f". {1 + 2 * size}:{1 + 3 * size} ack 1")
+    (ack,) = t.sends(f". 1:1 ack {1 + size}")
+    assert bool(ack.sack_blocks) == t.info.sack
+    t.receives(f". {1 + 3 * size}:{1 + 4 * size} ack 1", f". {1 + 4 * size}:{1 + 5 * size} ack 1")
+    t.sends(f". 1:1 ack {1 + size}", f". 1:1 ack {1 + size}")
+    t.silent_for(1.0)
+
+
+@pytest.mark.defect(52)
+@pytest.mark.rfc("5681", "4.2-2")
+def test_no_order_of_arrival_makes_more_acks_than_segments() -> None:
+    for order in permutations(range(5)):
+        t = established(options=f"mss {MSS},sackOK")
+        for number in order:
+            t.receives(f". {1 + MSS * number}:{1 + MSS * (number + 1)} ack 1")
+            assert len(t.drain()) <= 1
+        t.advance(0.04)
+        assert len(t.drain()) <= 1
+        assert t.info.bytes_received == 5 * MSS
+
+
 def test_three_segments_behind_a_hole_make_three_duplicates_of_the_ack_before_it() -> None:
     """RFC 5681 4.2, also when all arrive in one batch: fast retransmit counts duplicates, not ACKs."""
     t = established()
-    t.receives(". 1:1001 ack 1", ". 2001:3001 ack 1", ". 3001:4001 ack 1", ". 4001:5001 ack 1")
-    t.sends(*[". 1:1 ack 1001"] * 4)
+    t.receives(". 1:1001 ack 1", ". 1001:2001 ack 1", ". 3001:4001 ack 1", ". 4001:5001 ack 1", ". 5001:6001 ack 1")
+    t.sends(*[". 1:1 ack 2001"] * 4)
 
 
 def test_a_window_that_stays_small_is_used_without_delay_doubling() -> None:

@@ -218,6 +218,7 @@ class ReceiveSide:
         buffer, and refusing it at a closed window would make it come for ever.
         """
         size = len(payload)
+        owed = self.ack_due
         offset = (seq - self.rcv_nxt) & MASK
         if offset >= HALF:  # begins before RCV.NXT: its front is old
             old = 0x100000000 - offset
@@ -248,7 +249,7 @@ class ReceiveSide:
         elif fin:
             self._fin_seq = (self.rcv_nxt + offset + size) & MASK
         if offset:
-            self._hold(offset, bytes(payload))
+            self._hold(offset, bytes(payload), owed)
             return False
         if size:
             if self.holding and self._held is not None:
@@ -333,12 +334,14 @@ class ReceiveSide:
         self._drop_held()
         self.ack_due = NOW
 
-    def _hold(self, offset: int, payload: bytes) -> None:
-        """Keep out-of-order text."""
-        self.ack_due = NOW
-        if not self.duplicate_acks_due and self.rcv_nxt != self.last_ack_sent:
-            self.duplicate_acks_due = 1  # the ACK of what came before; the ones behind it are duplicates
+    def _hold(self, offset: int, payload: bytes, owed: int) -> None:
+        """Keep out-of-order text. `owed` is what was owed for the segments before it."""
+        if not self.duplicate_acks_due and owed == NOW and self.rcv_nxt != self.last_ack_sent:
+            # The segments before it in this batch have an ACK of their own, and those behind it are duplicates. A
+            # delayed ACK has none: no more than one ACK leaves for a segment (RFC 5681 4.2).
+            self.duplicate_acks_due = 1
         self.duplicate_acks_due += 1
+        self.ack_due = NOW
         if not payload:
             return
         start = self.bytes_received + offset

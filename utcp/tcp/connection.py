@@ -270,7 +270,9 @@ class Connection:
         offered = self.stack.default_mss if syn.mss is None else max(syn.mss, _MIN_SEND_MSS)
         self.peer_mss = offered
         self._path_mtu = None
-        self.mss = min(offered, self.receive_mss) - (TIMESTAMPS_LENGTH if self.timestamps else 0)
+        options = TIMESTAMPS_LENGTH if self.timestamps else 0
+        self.mss = min(offered, self.receive_mss) - options
+        receive.expect_mss((self.receive_mss if self.offers_mss else self.stack.default_mss) - options)
         self.congestion.begin(self.mss)
 
     def establish(self, now: float) -> None:

@@ -111,7 +111,7 @@ class ConnectionInfo:
     mss: int
     """Payload of a full-sized segment as we send them; Linux: `snd_mss`."""
     rcv_mss: int
-    """The largest payload received, 536 at first."""
+    """The largest payload received, 536 at first, and never more than the MSS that we offer allows."""
     advmss: int
     """The MSS that we offer."""
     pmtu: int

@@ -37,6 +37,7 @@ class ReceiveSide:
         "_dsack",
         "_fin_seq",
         "_held",
+        "_largest",
         "_maximum",
         "_queue",
         "_quick_acks",
@@ -93,7 +94,9 @@ class ReceiveSide:
         """TS.Recent of RFC 7323 4.3, and when it was taken."""
         self.ts_recent_at = 0.0
         self.mss = 536
-        """The largest payload seen: what the peer calls a full-sized segment."""
+        """The largest payload received, but no more than the MSS option allows: a full-sized segment of the peer."""
+        self._largest = 536
+        """The payload that our MSS option allows."""
         self.readable = 0
         self.bytes_received = 0
         self.segs_in = 0
@@ -139,6 +142,11 @@ class ReceiveSide:
     def use_sack(self, sack: bool) -> None:
         """The handshake has settled whether the peer is told what is held out of order."""
         self.sack = sack
+
+    def expect_mss(self, largest: int) -> None:
+        """The handshake has settled how much payload the peer may send in a segment."""
+        self._largest = largest
+        self.mss = min(self.mss, largest)
 
     def synchronize(self, irs: int) -> None:
         """The peer's SYN has this number."""
@@ -230,8 +238,8 @@ class ReceiveSide:
             size -= old
             offset = 0
         if size >= self.mss:
-            if size > self.mss:
-                self.mss = size  # the first of its size: a stream, or a request that is to be answered
+            if size > self.mss and self.mss < self._largest:
+                self.mss = min(size, self._largest)  # the first of its size: a stream, or a request to be answered
             elif self._quick_acks:
                 self._quick_acks -= 1
                 self.ack_due = NOW
@@ -311,10 +319,10 @@ class ReceiveSide:
 
     def _take_stretch(self, octets: int, size: int) -> None:
         full = octets // size
-        if size > self.mss:
-            self.mss = size
+        if size > self.mss and self.mss < self._largest:
+            self.mss = min(size, self._largest)
             full -= 1
-        if size == self.mss and full > 0 and self._quick_acks:
+        if size >= self.mss and full > 0 and self._quick_acks:
             self._quick_acks -= min(self._quick_acks, full)
             self.ack_due = NOW
         self.readable += octets

@@ -11,6 +11,7 @@ from tests.tcp.script import MSS, SECRET, Script
 from utcp.config import Config
 from utcp.tcp.endings import Endings
 from utcp.tcp.stack import Stack
+from utcp.tcp.state import CLOSED, TIME_WAIT
 
 Reach = Callable[[], Script]
 Step = Callable[[Script], object]
@@ -52,9 +53,31 @@ def linger(t: Script) -> None:
     t.advance(1.1)
 
 
+def half_closed_time_wait() -> Script:
+    """As README's client does: it writes, half-closes, reads to the end, and closes."""
+    t = fin_wait_2(half=True)
+    t.receives("F. 1:101 ack 2")
+    t.read()
+    t.sends(". 2:2 ack 102")
+    assert t.state == TIME_WAIT
+    return t
+
+
+def half_closed_last_ack() -> Script:
+    t = close_wait()
+    t.shutdown()
+    t.sends("F. 1:1 ack 2")
+    t.receives(". 2:2 ack 2")
+    assert t.state == CLOSED
+    return t
+
+
 CASES: dict[str, tuple[Reach, Step, str]] = {
     "active close": (fin_wait_1, lambda t: t.receives(". 1:1 ack 2"), "delivered"),
     "passive close": (last_ack, lambda t: t.receives(". 2:2 ack 2"), "delivered"),
+    "close after a half-close, in TIME_WAIT": (half_closed_time_wait, lambda t: t.close(), "delivered"),
+    "close after a half-close, in CLOSED": (half_closed_last_ack, lambda t: t.close(), "delivered"),
+    "abort after a half-close, in TIME_WAIT": (half_closed_time_wait, lambda t: t.abort(), "delivered"),
     "abort": (established, lambda t: t.abort(), "aborted"),
     "abort with the FIN acknowledged": (established, half_closed_and_aborted, "aborted"),
     "close before the handshake is over": (syn_sent, lambda t: t.close(), "aborted"),
@@ -75,6 +98,7 @@ CASES: dict[str, tuple[Reach, Step, str]] = {
 }
 
 
+@pytest.mark.defect(58)
 @pytest.mark.parametrize(("reach", "step", "cause"), CASES.values(), ids=list(CASES))
 def test_an_ending_counts_once_under_its_cause(reach: Reach, step: Step, cause: str) -> None:
     t = reach()

@@ -378,7 +378,7 @@ class Connection:
         if self.ended:
             return
         if self.state in (CLOSED, TIME_WAIT):  # both directions were over: the user's word was all that was missing
-            self._end(self.error, now)
+            self._end(self.error, now, self.send_side.fin_acked)
         elif self.state == SYN_SENT:
             self.finish(None, now)
         elif self.linger == 0:

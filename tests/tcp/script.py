@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -17,7 +18,7 @@ from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSED, LISTEN, NAMES, TIME_WAIT, IllegalTransition, check
 from utcp.tcp.transmit import Remote
-from utcp.wire import ACK, PSH, RST, SYN, Segment, decode, encode
+from utcp.wire import ACK, PSH, RST, SYN, MalformedSegment, Segment, decode, encode
 from utcp.wire.seq import add, diff
 
 SECRET: Final = b"sixteen or more random octets"
@@ -55,6 +56,16 @@ class Flow:
         self.peer_shift: int | None = None
         self.snd_nxt = 0
         self.right_edge: int | None = None
+        self.acked = 0
+        """The last acknowledgement that has left."""
+        self.syn_window = 0
+        self.peer_window = 0
+        """The window last offered by the peer, in octets from `peer_una` on."""
+        self.peer_una = 1
+        self.peer_seq: int | None = None
+        """The highest acknowledgement that has arrived, and the SEQ of the segment that offered the window."""
+        self.answered: set[int] = set()
+        """SEG.ACK of each segment of the last batch: a RST that answers one of them takes its SEQ from there."""
         self.first_ts_val: int | None = None
         self.last_ts_val = 0
         self.peer_has_timestamps = False
@@ -115,6 +126,37 @@ class Flow:
                 segment.ts_ecr = 0
         return segment
 
+    def note_arrived(self, segment: Segment) -> None:
+        """Learn from a segment of the peer what its window allows."""
+        if segment.flags & ACK:
+            self.answered.add(segment.ack)
+        if segment.flags & RST or (self.our_iss is None and segment.flags & ACK):
+            return
+        seq = diff(segment.seq, self.peer_iss)
+        if not segment.flags & ACK:
+            if segment.flags & SYN:
+                self.syn_window = segment.window
+                if self.peer_seq is None:
+                    self.peer_window = segment.window
+            return
+        ack = diff(segment.ack, self.our_iss or 0)
+        newer = ack > self.peer_una or self.peer_seq is None
+        if ack == self.peer_una and self.peer_seq is not None:
+            newer = seq >= self.peer_seq and seq + max(segment.length, 1) > self.acked  # not old text, nor a probe
+        if newer and ack <= self.snd_nxt:
+            self.peer_una, self.peer_seq, self.peer_window = ack, seq, self._octets(segment, outgoing=False)
+
+    def _misplaced(self, seq: int) -> str | None:
+        """What is wrong with the SEQ of a segment without new text: it is SND.NXT, or the right edge of the window that
+        the peer offered last, if SND.NXT is beyond it. An edge that is less than a unit of the peer's window scale to
+        the left of SND.NXT has been rounded down (RFC 7323 2.4)."""
+        edge = self.peer_una + self.peer_window
+        unit = 1 << min(self.peer_shift or 0, 14) if self.our_shift is not None and self.peer_window else 1
+        right = edge if self.snd_nxt - edge >= unit else self.snd_nxt
+        if seq in (right, right - self.script.keepalive):
+            return None
+        return f"an empty segment has SEQ {seq}; SND.NXT is {self.snd_nxt}, and the peer's window ends at {edge}"
+
     def note_sent(self, segment: Segment) -> str | None:
         """Learn our numbers from a segment that left; the rule it breaks, if it breaks one."""
         if segment.flags & SYN:
@@ -124,21 +166,26 @@ class Flow:
                 self.our_iss = segment.seq
                 self.snd_nxt = 0
                 self.right_edge = None
+                self.peer_una, self.peer_seq, self.peer_window = 1, None, self.syn_window
             self.our_shift = segment.window_scale
         if segment.ts_val is not None:
             if self.first_ts_val is None:
                 self.first_ts_val = segment.ts_val
             self.last_ts_val = segment.ts_val
-        if self.our_iss is None or segment.flags & RST:
+        if self.our_iss is None:
             return None
         seq = diff(segment.seq, self.our_iss)
+        if segment.flags & RST:
+            answers = segment.seq in self.answered or (segment.flags & ACK and segment.seq == 0)
+            return None if answers else self._misplaced(seq)
         if self.patterned and segment.payload != stream(seq, seq + len(segment.payload)):
             return "payload is not what was written there"
-        if segment.length == 0 and seq not in (self.snd_nxt, self.snd_nxt - self.script.keepalive):
-            return f"an ACK has SEQ {seq}, but SND.NXT is {self.snd_nxt}: it never goes back"
+        if segment.length == 0 and (misplaced := self._misplaced(seq)) is not None:
+            return misplaced
         self.snd_nxt = max(self.snd_nxt, seq + segment.length)
         if segment.flags & ACK:
-            edge = diff(segment.ack, self.peer_iss) + self._octets(segment, outgoing=True)
+            self.acked = diff(segment.ack, self.peer_iss)
+            edge = self.acked + self._octets(segment, outgoing=True)
             if self.right_edge is not None and edge < self.right_edge:
                 return f"the right edge of the offered window moves left, from {self.right_edge} to {edge}"
             self.right_edge = edge
@@ -354,6 +401,11 @@ class Script:
         self._nothing_unexpected()
         self.trace.append(f"{self.time:9.3f} < {len(data)} octets: {data[:32].hex()}")
         self._only_resets_arrived = False
+        self.flow.answered.clear()
+        for start in range(0, len(data), segment_size or max(len(data), 1)):
+            with suppress(MalformedSegment):
+                segment = decode(data[start : start + (segment_size or len(data))])
+                self.flow_to(segment.src_port, segment.dst_port, remote=self.flow.remote).note_arrived(segment)
         self.stack.receive_datagram(data, self.flow.remote, self.now, segment_size)
 
     def sends(self, *lines: str) -> list[Segment]:
@@ -443,8 +495,10 @@ class Script:
         self._flush()
         self._nothing_unexpected()
         self._only_resets_arrived = all(segment.flags & RST for segment in segments)
+        flow.answered.clear()
         for segment in segments:
             self.trace.append(f"{self.time:9.3f} < {flow.describe(segment, outgoing=False)}")
+            flow.note_arrived(segment)
             self.stack.receive_datagram(encode(segment), flow.remote, self.now)
 
     def claim(self, lines: Iterable[str], time: float, flow: Flow | None = None) -> list[Segment]:

@@ -132,7 +132,7 @@ class Burst:
             Segment(
                 connection.local_port,
                 connection.remote_port,
-                connection.send_side.snd_nxt,
+                connection.send_side.acceptable_seq,
                 self._ack,
                 ACK | connection.ece,
                 self._window,
@@ -358,7 +358,7 @@ class Burst:
     def pure_ack(self) -> None:
         """An ACK by itself; as a keepalive probe it repeats an octet that the peer has (RFC 9293 3.8.4)."""
         connection = self._connection
-        seq = connection.send_side.snd_nxt
+        seq = connection.send_side.acceptable_seq
         if connection.keepalive_due:
             connection.keepalive_due = False
             self._header((seq - 1) & MASK, ACK, None, 0)

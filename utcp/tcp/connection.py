@@ -469,14 +469,15 @@ class Connection:
             self.stack.time_wait.restore(self.key, self.displaced, now)
 
     def reset_peer(self, error: OSError | None, now: float, with_ack: bool = False) -> None:
-        """RST to the peer, and the end. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>. In SYN_SENT nobody is told."""
+        """Send RST, and end the connection. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>, with a SEQ that the peer's window
+        allows. In SYN_SENT there is no peer to reset."""
         if self.state == SYN_SENT:
             self.finish(error, now)
             return
         segment = Segment(
             self.local_port,
             self.remote_port,
-            self.send_side.snd_nxt,
+            self.send_side.acceptable_seq,
             self.receive_side.rcv_nxt if with_ack else 0,
             RST | ACK if with_ack else RST,
             ts_val=self.ts_now(now) if self.timestamps else None,

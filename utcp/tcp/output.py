@@ -78,9 +78,8 @@ def _fin_may_go(connection: Connection) -> bool:
 def _bare_fin_or_ack(connection: Connection, now: float, outbox: Outbox) -> None:
     """A FIN that may go, else an ACK that is due."""
     send, receive = connection.send_side, connection.receive_side
-    seq = send.snd_nxt
     if _fin_may_go(connection):
-        flags = ACK | FIN
+        seq, flags = send.snd_nxt, ACK | FIN
         send.advance(0, True, False)
         departure = connection.recovery.depart(now)
         connection.recovery.sent(1, departure)
@@ -88,7 +87,7 @@ def _bare_fin_or_ack(connection: Connection, now: float, outbox: Outbox) -> None
         connection.timers.stop(PROBE)
         connection.last_sent = now
     elif receive.ack_due == NOW:
-        flags = ACK
+        seq, flags = send.acceptable_seq, ACK
     else:
         return
     header = pack(

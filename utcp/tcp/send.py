@@ -110,6 +110,21 @@ class SendSide:
         return self.snd_wnd - self.flight_size
 
     @property
+    def acceptable_seq(self) -> int:
+        """SEQ of a segment without new text: SND.NXT, but not beyond the right edge of the window that the peer offered
+        last, where the peer would drop the segment with its ACK or RST (RFC 9293 3.10.7.4, first check).
+
+        SND.NXT is beyond that edge after a zero-window probe, and after the peer has shrunk its window. When it is
+        beyond by less than the unit of the window scale, the peer has rounded its window down, and its true edge has
+        not moved (RFC 7323 2.4). A closed window is never taken for a rounded one. The window of the peer's SYN begins
+        behind our SYN.
+        """
+        beyond = ((self.snd_nxt - self.snd_una) & MASK) - self.snd_wnd
+        if beyond <= 0 or (self.snd_wnd and beyond < 1 << self.shift) or not self.syn_acked:
+            return self.snd_nxt
+        return (self.snd_una + self.snd_wnd) & MASK
+
+    @property
     def limit(self) -> int:
         """Octets that it holds until they are acknowledged."""
         return self._limit

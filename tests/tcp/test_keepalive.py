@@ -9,6 +9,7 @@ from tests.tcp.reach import established, fin_wait_2
 from tests.tcp.script import Script
 from utcp.errors import KeepaliveTimedOut
 from utcp.tcp.state import CLOSED, ESTABLISHED, FIN_WAIT_2
+from utcp.wire import encode
 
 KNOBS: dict[str, Any] = {
     "keepalive": True,
@@ -104,6 +105,55 @@ def test_the_probe_after_data_that_was_outstanding() -> None:
     t.advance(0.15)
     t.receives(". 1:1 ack 101")
     t.sends_at(20.05, ". 100:100 ack 1")
+
+
+def expires_with(line: str) -> Script:
+    """The keepalive timer expires, and this segment arrives before anything is sent."""
+    t = alive(delayed_ack=0.0)
+    t.now = t.start + 10
+    t.stack.handle_timeout(t.now)
+    t.stack.receive_datagram(encode(t.flow.segment(line)), t.flow.remote, t.now)
+    return t
+
+
+@pytest.mark.defect(59)
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("F. 1:1 ack 1", ". 1:1 ack 2"),
+        ("P. 1:101 ack 1", ". 1:1 ack 101"),
+        ("P. 101:201 ack 1", ". 1:1 ack 1"),
+    ],
+)
+def test_ack_that_is_owed_when_the_timer_expires_is_no_probe(line: str, answer: str) -> None:
+    """The peer has just been heard of. It would drop an ACK with the SEQ of a probe."""
+    t = expires_with(line)
+    t.sends(answer)
+    assert t.stack.counters.keepalives == 0
+
+
+@pytest.mark.defect(59)
+def test_peer_that_speaks_when_the_timer_expires_is_not_probed() -> None:
+    t = expires_with(". 1:1 ack 1")
+    t.silent()
+    t.sends_at(20, PROBE)
+    assert t.stack.counters.keepalives == 1
+
+
+@pytest.mark.defect(59)
+def test_challenge_that_is_owed_when_the_timer_expires_leaves_beside_the_probe() -> None:
+    """What is not acceptable proves nothing of the peer."""
+    t = expires_with("S 5000:5000")
+    t.sends(". 1:1 ack 1", PROBE)
+
+
+@pytest.mark.defect(59)
+def test_data_that_leaves_when_the_timer_expires_replaces_the_probe() -> None:
+    t = alive()
+    t.now = t.start + 10
+    t.stack.handle_timeout(t.now)
+    t.write(100)
+    t.sends("P. 1:101 ack 1")
 
 
 @pytest.mark.rfc9293("MUST-26")

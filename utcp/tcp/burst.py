@@ -356,17 +356,22 @@ class Burst:
         self._first(0, True)
 
     def pure_ack(self) -> None:
-        """An ACK by itself; as a keepalive probe it repeats an octet that the peer has (RFC 9293 3.8.4)."""
+        """An ACK by itself."""
         connection = self._connection
-        seq = connection.send_side.acceptable_seq
-        if connection.keepalive_due:
-            connection.keepalive_due = False
-            self._header((seq - 1) & MASK, ACK, None, 0)
-        elif connection.receive_side.sack_due:
+        if connection.receive_side.sack_due:
             header = self._ack_with_sack()
             self._put(header, None, len(header))
         else:
-            self._header(seq, ACK, None, 0)
+            self._header(connection.send_side.acceptable_seq, ACK, None, 0)
+
+    def keepalive_probe(self) -> None:
+        """An ACK whose SEQ is that of an octet which the peer has, so that the peer answers (RFC 9293 3.8.4): unless the
+        peer has been heard of since the timer expired, or data has left meanwhile, whose ACK will do."""
+        connection = self._connection
+        connection.keepalive_due = False
+        if connection.keepalive_probes and not connection.send_side.flight_size:
+            connection.stack.counters.keepalives += 1
+            self._header((connection.send_side.snd_nxt - 1) & MASK, ACK, None, 0)
 
     def _first(self, size: int, fin: bool, probe: bool = False) -> None:
         """`size` octets, and the FIN if `fin`, for the first time; as a window probe if `probe`."""

@@ -56,8 +56,10 @@ def transmit(connection: Connection, now: float, outbox: Outbox) -> None:
         burst.new_data()
     if _fin_may_go(connection):
         burst.fin()
-    if receive.ack_due == NOW or connection.keepalive_due:
+    if receive.ack_due == NOW:
         burst.pure_ack()
+    if connection.keepalive_due:
+        burst.keepalive_probe()
     burst.finish()
     _set_timers(connection, now)
 

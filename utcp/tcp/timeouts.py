@@ -140,5 +140,4 @@ def _keepalive_timeout(connection: Connection, now: float) -> None:
     else:
         connection.keepalive_probes += 1
         connection.keepalive_due = True
-        connection.stack.counters.keepalives += 1
         connection.timers.set(KEEPALIVE, now + connection.keepalive_interval)

@@ -323,3 +323,53 @@ def test_after_an_undo_the_acks_of_originals_do_not_make_the_path_look_short() -
     t.receives(f". 1:1 ack 20001 <ts *:{original}>")
     t.silent_for(10)
     assert t.stack.counters.retrans_segs == 2
+
+
+# --- several losses: an ACK is of what it is of
+
+
+@pytest.mark.defect(68)
+def test_the_ack_of_a_retransmission_of_an_earlier_recovery_is_no_reason() -> None:
+    """Octet 26001 left beyond the first recovery's point, was lost, and was sent again within that recovery. The ACK of
+    this retransmission comes after a second recovery has begun, for what was lost later. Its timestamp is older than
+    all that the second recovery has sent again, and yet nothing of it had been late."""
+    t = sender(cwnd=20)
+    t.write(60 * MSS)
+    assert len(t.drain()) == 20
+    t.advance(RTT)
+    t.receives(". 1:1 ack 1 <sack 1001:4001>")
+    assert seqs(t.drain(), t) == [1]  # it is lost once more
+    t.receives(". 1:1 ack 1 <sack 1001:20001>")
+    assert seqs(t.drain(), t) == list(range(20001, 29001, MSS))  # 26001 is lost
+    t.advance(RTT)
+    t.receives(". 1:1 ack 1 <sack 1001:26001>")
+    assert seqs(t.drain(), t) == [1, *range(29001, 35001, MSS)]  # 29001 and 30001 are lost
+    t.advance(0.01)
+    t.receives(". 1:1 ack 1 <sack 1001:26001 27001:29001>")
+    assert seqs(t.drain(), t)[0] == 26001
+    t.advance(RTT - 0.01)
+    first_again, second_again = 300, 310  # when octets 1 and 26001 left for the last time, in milliseconds
+    t.receives(f". 1:1 ack 26001 <sack 27001:29001,ts *:{first_again}>")
+    assert (t.info.ca_state, t.info.ssthresh) == ("disorder", 10 * MSS)
+    t.drain()
+    t.receives(f". 1:1 ack 26001 <sack 27001:29001 31001:34001,ts *:{first_again}>")
+    assert (t.info.ca_state, t.info.ssthresh) == ("recovery", 5 * MSS)
+    assert seqs(t.drain(), t)[0] == 29001
+    t.advance(0.01)
+    t.receives(f". 1:1 ack 29001 <sack 31001:34001,ts *:{second_again}>")
+    assert (t.info.ca_state, t.info.ssthresh) == ("recovery", 5 * MSS)
+    t.drain()
+
+
+def test_an_original_after_a_loss_that_was_real_is_no_reason() -> None:
+    """RFC 4015 3.2: the first ACK of what was sent again decides. Of two segments one was lost, one only late."""
+    t = sender(20, cwnd=20)
+    t.advance(RTT)
+    t.receives(". 1:1 ack 1 <sack 2001:20001>")
+    assert seqs(t.drain(), t) == [1, 1001]
+    again, original = 200, 100
+    t.advance(RTT)
+    t.receives(f". 1:1 ack 1001 <sack 2001:20001,ts *:{again}>")
+    assert t.info.ssthresh == 10 * MSS
+    t.receives(f". 1:1 ack 20001 <ts *:{original}>")
+    assert (t.info.ca_state, t.info.ssthresh, t.info.cwnd) == ("open", 10 * MSS, 10 * MSS)

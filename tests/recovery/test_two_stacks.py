@@ -1,5 +1,6 @@
 """Two stacks and a path that loses, doubles and reorders: every octet arrives, and little is sent twice."""
 
+from collections import Counter
 from random import Random
 
 import hypothesis.strategies as st
@@ -8,6 +9,8 @@ from hypothesis import given, settings
 
 from tests.recovery.trace import consistent, transfer
 from tests.tcp.pair import DROP, PASS, Packet, Pair, Rule
+from utcp.tcp.congestion import BBR, CONTROLLERS, Cubic
+from utcp.tcp.delivery import AckSample
 from utcp.tcp.recovery import OPEN
 
 SEGMENT = 988
@@ -184,3 +187,52 @@ def test_a_pause_of_the_path_costs_nothing_in_the_end(timestamps: bool) -> None:
     assert p.client.counters.spurious_rtos >= 1
     assert near.congestion.ssthresh > 1 << 20
     assert p.client.counters.retrans_segs <= 4
+
+
+class Bottleneck(Path):
+    """A path that carries `rate` octets a second, and has room for what takes `queue` seconds to pass."""
+
+    def __init__(self, seed: int, rate: float, queue: float, *, loss: float) -> None:
+        super().__init__(seed, loss=loss)
+        self._rate = rate
+        self._queue = queue
+        self._free_at = 0.0
+
+    def __call__(self, packet: Packet) -> tuple[float, ...]:
+        if packet.sender == "server" or not packet.segment.payload:
+            return super().__call__(packet)
+        wait = max(0.0, self._free_at - packet.time)
+        if wait > self._queue:
+            return DROP
+        self._free_at = packet.time + wait + (len(packet.segment.payload) + 60) / self._rate
+        return tuple(wait + delay for delay in super().__call__(packet))
+
+
+@pytest.mark.parametrize("controller", [BBR, Cubic])
+@pytest.mark.defect(68)
+def test_random_loss_alone_undoes_nothing(controller: type[BBR | Cubic], monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 Mbit/s, 60 ms, 3 % lost at random, and nothing is reordered: each reduction is right. BBR starts once."""
+    undone = 0
+    states: Counter[str] = Counter()
+
+    class Watched(controller):  # type: ignore[misc, valid-type]  # either of the two
+        __slots__ = ()
+
+        def on_spurious(self, now: float) -> None:
+            nonlocal undone
+            undone += 1
+            super().on_spurious(now)
+
+        def on_ack(self, sample: AckSample) -> None:
+            super().on_ack(sample)
+            if isinstance(self, BBR):
+                states[self.state] += 1
+
+    monkeypatch.setitem(CONTROLLERS, "watched", Watched)
+    path = Bottleneck(0, 1.25e6, 0.06, loss=0.03)
+    p = Pair(path, delay=0.03, congestion_control="watched")
+    near, _ = transfer(p, 1000 * SEGMENT)
+    assert path.lost > 20
+    assert near.info().dsack_dups == 0
+    assert undone == 0
+    assert states["Startup"] < 400

@@ -332,7 +332,7 @@ class Recovery:
         sample.prior_in_flight = self.in_flight
         sample.limited = board.una < self._limited_until
         recovering = self.recovering
-        delivered, original, dsack = self._deliver(advance, blocks, sample, echo_age, now)
+        delivered, original, dsack, resent_at = self._deliver(advance, blocks, sample, echo_age, now)
         if not self.sack:
             delivered = self._count_duplicate(advance, duplicate)
         # A probe that repaired a loss, an undo, the end of a recovery, a new loss: in this order.
@@ -343,7 +343,7 @@ class Recovery:
         if (
             spurious is not None
             and spurious.in_question
-            and self._was_spurious(spurious, advance, delivered, duplicate, original, dsack, echo_age, now)
+            and self._was_spurious(spurious, advance, delivered, duplicate, original, dsack, echo_age, resent_at, now)
         ):
             self._undo(now)
         if self.phase != OPEN and board.una >= self._recover + (self.phase == REDUCED):
@@ -390,13 +390,14 @@ class Recovery:
 
     def _deliver(
         self, advance: int, blocks: tuple[tuple[int, int], ...], sample: AckSample, echo_age: float, now: float
-    ) -> tuple[int, bool, tuple[int, int]]:
-        """Account for what the ACK tells of; how much is new to us, whether an original transmission of what was
-        outstanding at the last loss is among it, and the stretch that it reports as received twice (RFC 2883)."""
+    ) -> tuple[int, bool, tuple[int, int], float]:
+        """Account for what the ACK tells of. Return how much is new to us, whether an original transmission of what was
+        outstanding at the last loss is among it, the stretch that it reports as received twice (RFC 2883), and when the
+        earliest retransmission left of what SND.UNA passes (`inf`: of nothing)."""
         board, rtt = self.board, self._rtt
         una = board.una + advance
         runs = board.acknowledge(una) if advance else []
-        karn = all(run.sent == 1 for run in runs)
+        resent_at = min([run.departure.at for run in runs if run.sent > 1], default=inf)
         dsack = NO_DSACK
         if advance and self._sacked_segments:  # what SND.UNA has passed counts no more
             self._sacked_segments = min(self._sacked_segments, -(-board.sacked // self._congestion.mss))
@@ -417,7 +418,7 @@ class Recovery:
         if dsack != NO_DSACK and not self.probe_under_way:
             self.rack.saw_dsack(board.nxt, una)
         if not runs:
-            return 0, False, dsack
+            return 0, False, dsack, resent_at
         total = 0
         original = False
         newest: Departure | None = None
@@ -430,7 +431,7 @@ class Recovery:
                 if newest is None or run.departure.at > newest.at:
                     newest = run.departure
         sample.newly_delivered = total
-        if newest is not None and karn:
+        if newest is not None and resent_at == inf:
             sample.rtt = now - newest.at
             rtt.sample(sample.rtt, now)
         elif advance and echo_age >= 0:
@@ -450,7 +451,7 @@ class Recovery:
             if overtaken:
                 self.reord_seen += 1
                 self._counters.sack_reorderings += 1
-        return total, original, dsack
+        return total, original, dsack, resent_at
 
     def _count_dsack(self, size: int, old: bool) -> None:
         """The peer has received `size` octets twice; `old`: after it had acknowledged them cumulatively."""
@@ -639,6 +640,7 @@ class Recovery:
         original: bool,
         dsack: tuple[int, int],
         echo_age: float,
+        resent_at: float,
         now: float,
     ) -> bool:
         """Whether this ACK shows that the last reduction was wrong."""
@@ -646,7 +648,7 @@ class Recovery:
             return True
         if self.phase in (OPEN, REDUCED):
             return False
-        if advance and spurious.echoes_original(echo_age, now):
+        if spurious.judge_echo(echo_age, resent_at, now):
             return True
         return self.phase == TIMED_OUT and spurious.judge_timeout(advance, delivered, duplicate, original)
 

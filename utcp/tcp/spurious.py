@@ -72,9 +72,23 @@ class SpuriousDetection:
         self._needed -= dsack[1] - dsack[0]
         return self._needed <= 0
 
-    def echoes_original(self, echo_age: float, now: float) -> bool:
-        """The timestamp echoed by an ACK of new data, `echo_age` seconds old, is of an original (RFC 4015 3.2)."""
-        return 0 <= now - self._first_resent_at + _TICK < echo_age
+    def judge_echo(self, echo_age: float, resent_at: float, now: float) -> bool:
+        """Judge an ACK by the timestamp that it echoes, which is `echo_age` seconds old; -1: it echoes none. Return
+        whether it answers an original transmission of what was sent again in vain (RFC 4015 3.2).
+
+        Of what the ACK acknowledges, and had been sent again, the earliest retransmission left at `resent_at`; `inf`:
+        nothing had been sent again. It may have left before this reduction, in an earlier recovery.
+        """
+        if resent_at == inf or echo_age < 0 or self._first_resent_at == inf:
+            return False
+        echoed_at = now - echo_age
+        if echoed_at < min(resent_at, self._first_resent_at) - _TICK:
+            return True
+        if echoed_at >= self._first_resent_at:
+            # A retransmission was needed. RFC 4015 lets the first ACK decide: a later one may tell of a segment that
+            # was only late, but the loss that began the reduction was real.
+            self._first_resent_at = -inf
+        return False
 
     def judge_timeout(self, advance: int, delivered: int, duplicate: bool, original: bool) -> bool:
         """An ACK after a timeout (RFC 5682 2.1, 3.1); whether it proves the timeout wrong. `original`: it delivers

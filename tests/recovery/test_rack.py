@@ -4,7 +4,8 @@ from math import inf
 
 import pytest
 
-from tests.recovery.trace import MSS, RTT, recovery, sender, seqs
+from tests.recovery.trace import MSS, OPTIONS, RTT, recovery, sender, seqs
+from tests.tcp.script import Script
 from utcp.tcp.congestion import NewReno
 from utcp.tcp.counters import Counters
 from utcp.tcp.delivery import Departure
@@ -30,7 +31,7 @@ def flight(rack: Rack, *times: float) -> list[Run]:
 
 def arrives(rack: Rack, run: Run, now: float, *, echo_age: float = -1.0, min_rtt: float = 0.1) -> None:
     run.state = 3
-    rack.delivered(run, echo_age, min_rtt, now)
+    rack.delivered(run, echo_age, min_rtt, False, now)
 
 
 @pytest.mark.rfc("8985", "4-2", "6.2-9")
@@ -267,10 +268,116 @@ def test_dsack_makes_patience_longer() -> None:
     t.sends(". 1:1001 ack 1")
     t.advance(RTT / 10)
     t.receives(". 1:1 ack 4001 <ts *:100>", ". 1:1 ack 4001 <sack 1:1001>")
-    recovery(t).rack.reordering_seen = True
     t.receives(". 1:1 ack 4001 <sack 5001:6001>")
     due = recovery(t).reorder_at
     assert due == pytest.approx(t.start + RTT + RTT + 2 * RTT / 4, abs=0.02)
+
+
+def overtaken_by_three(options: str = OPTIONS) -> Script:
+    """Ten segments are in flight. The first is late by 10 ms, which is less than a quarter of the round trip. Three
+    have overtaken it, and reordering was never seen: it is sent again before it arrives."""
+    t = sender(10, options=options)
+    t.advance(RTT)
+    t.receives(". 1:1 ack 1 <sack 1001:4001>")
+    t.sends(". 1:1001 ack 1")
+    t.advance(0.01)
+    return t
+
+
+def waits_for_what_is_late(t: Script) -> bool:
+    """The next segment that three overtake is not sent again within a quarter of the round trip."""
+    t.receives(". 1:1 ack 4001 <sack 5001:9001>")
+    t.advance(0.01)
+    return 4001 not in seqs(t.drain(), t)
+
+
+@pytest.mark.rfc("8985", "6.2-4")
+@pytest.mark.defect(47)
+def test_an_original_that_comes_after_it_was_sent_again_shows_reordering() -> None:
+    """By the timestamp that its ACK echoes."""
+    t = overtaken_by_three()
+    t.receives(f". 1:1 ack 4001 <ts *:{round(RTT * 1000) - 1}>")
+    assert t.info.reord_seen == 1
+    assert waits_for_what_is_late(t)
+
+
+@pytest.mark.rfc("8985", "6.2-4")
+@pytest.mark.defect(47)
+def test_without_timestamps_an_ack_sooner_than_a_round_trip_shows_reordering() -> None:
+    t = overtaken_by_three("mss 1000,sackOK")
+    t.receives(". 1:1 ack 4001")
+    assert t.info.reord_seen == 1
+    assert waits_for_what_is_late(t)
+
+
+@pytest.mark.rfc("8985", "6.2-4")
+@pytest.mark.defect(47)
+def test_an_original_that_is_sacked_after_it_was_sent_again_shows_reordering() -> None:
+    """The first segment is lost, the second is late."""
+    t = sender(20, cwnd=20)
+    t.advance(RTT)
+    t.receives(". 1:1 ack 1 <sack 2001:20001>")
+    assert seqs(t.drain(), t) == [1, 1001]
+    t.advance(0.01)
+    t.receives(". 1:1 ack 1 <sack 1001:20001>")
+    assert t.info.reord_seen == 1
+
+
+@pytest.mark.rfc("8985", "6.2-4", "6.2-6")
+@pytest.mark.defect(47)
+def test_a_dsack_of_what_fast_recovery_sent_again_shows_reordering() -> None:
+    """The original was so late that its ACK could be of either."""
+    t = overtaken_by_three("mss 1000,sackOK")
+    t.advance(RTT)
+    t.receives(". 1:1 ack 4001")
+    t.drain()
+    assert t.info.reord_seen == 0
+    t.receives(". 1:1 ack 4001 <sack 1:1001>")
+    assert t.info.reord_seen == 1
+    assert waits_for_what_is_late(t)
+
+
+@pytest.mark.rfc("8985", "6.2-4")
+def test_a_dsack_of_what_a_timeout_sent_again_shows_no_reordering() -> None:
+    """The whole path paused. Nothing was overtaken."""
+    t = sender(10, options="mss 1000,sackOK")
+    t.connection.timers.stop(7)  # the probe's
+    t.advance(t.info.rto + 0.0001)
+    assert seqs(t.drain(), t) == [1]
+    t.receives(". 1:1 ack 10001", ". 1:1 ack 10001 <sack 1:1001>")
+    assert t.info.dsack_dups == 1
+    assert t.info.reord_seen == 0
+    assert not recovery(t).rack.reordering_seen
+
+
+@pytest.mark.rfc("8985", "6.2-4")
+def test_a_lost_ack_of_a_retransmission_shows_no_reordering() -> None:
+    """The first segment was lost and its retransmission arrived; the ACK did not. The timer sends it once more."""
+    t = sender(10)
+    t.advance(RTT)
+    t.receives(". 1:1 ack 1 <sack 1001:10001>")
+    t.sends(". 1:1001 ack 1")
+    again = 199
+    t.advance(t.info.rto + 0.0001)
+    assert t.drain()
+    assert t.info.ca_state == "loss"
+    t.advance(RTT)
+    t.receives(f". 1:1 ack 10001 <sack 1:1001,ts *:{again}>")
+    assert t.info.dsack_dups == 1
+    assert t.info.reord_seen == 0
+    assert not recovery(t).rack.reordering_seen
+
+
+@pytest.mark.rfc("8985", "6.2-4")
+def test_a_dsack_of_what_the_network_doubled_shows_no_reordering() -> None:
+    t = sender(10)
+    t.advance(RTT)
+    t.receives(". 1:1 ack 1 <sack 1001:4001>")
+    t.sends(". 1:1001 ack 1")
+    t.advance(RTT)
+    t.receives(". 1:1 ack 4001", ". 1:1 ack 4001 <sack 2001:3001>")
+    assert t.info.dsack_dups == 1
+    assert t.info.reord_seen == 0
 
 
 @pytest.mark.rfc("8985", "6.2-10")

@@ -310,7 +310,7 @@ def test_detection_costs_the_same_in_trains_of_any_length(train: int, reo_wnd: f
             continue
         now = segment / 1000 + 1.0
         for run in board.sack(segment * 1000, segment * 1000 + 1000):
-            rack.delivered(run, -1.0, 1.0, now)
+            rack.delivered(run, -1.0, 1.0, False, now)
         before = touched(rack, runs)
         found, _ = rack.detect(reo_wnd, now)
         work += abs(touched(rack, runs) - before)

@@ -283,6 +283,39 @@ def test_dsack_of_what_the_network_doubled_before_is_no_reason() -> None:
     assert t.info.ssthresh == 6 * MSS
 
 
+@pytest.mark.rfc("2883", "5-4")
+def test_dsack_of_what_was_not_sent_again_is_no_reason() -> None:
+    """It lies above what was lost, and the network has doubled it."""
+    t = fast(options=SACK_ONLY)
+    t.advance(RTT)
+    t.receives(". 1:1 ack 10001", ". 1:1 ack 10001 <sack 2001:3001>", ". 1:1 ack 10001 <sack 4001:5001>")
+    assert (t.info.cwnd, t.info.ssthresh) == (5 * MSS, 5 * MSS)
+
+
+@pytest.mark.rfc("2883", "5-4")
+@pytest.mark.defect(68)
+def test_dsack_of_what_an_earlier_recovery_sent_again_is_no_reason() -> None:
+    """Its segment is above what the present one has sent again, and that was lost."""
+    t = sender(20, cwnd=20, options=SACK_ONLY)
+    t.write(20 * MSS)
+    t.advance(RTT)
+    t.receives(". 1:1 ack 1 <sack 1001:20001>")
+    sent = seqs(t.drain(), t)
+    assert sent[0] == 1
+    assert sent[-1] >= 25001
+    t.advance(RTT)
+    t.receives(". 1:1 ack 1 <sack 1001:22001 23001:26001>")
+    assert seqs(t.drain(), t)[:2] == [1, 22001]
+    t.advance(RTT)
+    t.receives(". 1:1 ack 22001 <sack 23001:26001>")  # octet 1 was lost twice; the second recovery begins
+    assert seqs(t.drain(), t) == [26001]
+    assert (t.info.ca_state, t.info.ssthresh) == ("recovery", 5 * MSS)
+    t.receives(". 1:1 ack 26001 <sack 27001:31001>")
+    t.drain()
+    t.receives(". 1:1 ack 26001 <sack 22001:23001 27001:31001>")
+    assert (t.info.ca_state, t.info.ssthresh) == ("recovery", 5 * MSS)
+
+
 def test_dsack_of_two_gibibytes_is_no_reason() -> None:
     t = fast(options=SACK_ONLY)
     t.advance(0.01)

@@ -118,6 +118,28 @@ def test_reordering_by_less_than_a_quarter_of_a_round_trip_costs_next_to_nothing
     assert near.recovery.rack.reordering_seen
 
 
+@pytest.mark.parametrize("timestamps", [True, False])
+@pytest.mark.parametrize("controller", ["cubic", "bbr"])
+@pytest.mark.defect(47)
+def test_segments_that_many_overtake_are_sent_again_once_or_twice(controller: str, timestamps: bool) -> None:
+    """2 % come 2 to 8 ms late on a path of 40 ms. The first is sent again before it arrives; then reordering is
+    known."""
+    draw = Random(1).random
+
+    def late(packet: Packet) -> tuple[float, ...]:
+        return (0.002 + 0.006 * draw(),) if packet.segment.payload and draw() < 0.02 else PASS
+
+    p = Pair(late, delay=0.02, congestion_control=controller, timestamps=timestamps)
+    near, _ = transfer(p, 1000 * SEGMENT)
+    p.run_for(0.1)
+    assert p.client.counters.retrans_segs <= 2
+    assert p.client.counters.sack_recoveries <= 2
+    assert p.client.counters.timeouts == 0
+    assert near.info().reord_seen > 10
+    if controller == "cubic":
+        assert near.congestion.ssthresh > 1 << 20  # undone
+
+
 @pytest.mark.rfc("2883", "5-4")
 def test_duplicates_alone_cost_nothing() -> None:
     p = Pair(Path(3, twice=0.3))

@@ -401,8 +401,7 @@ def _acknowledged(
         return
     blocks: tuple[tuple[int, int], ...] = ()
     if segment.sack_blocks and connection.sack:
-        una, position = connection.send_side.snd_una, recovery.board.una + advance
-        blocks = tuple((position + diff(left, una), position + diff(right, una)) for left, right in segment.sack_blocks)
+        blocks = _blocks(connection, segment, recovery.board.una + advance)
     echo_age = -1.0
     if connection.timestamps and segment.ts_ecr:
         elapsed = (connection.ts_now(now) - segment.ts_ecr) & MASK
@@ -413,6 +412,19 @@ def _acknowledged(
     if probe is not None:
         connection.mtu_probe_over(probe.size, probe.arrived, now)
     _follow_congestion(connection)
+
+
+def _blocks(connection: Connection, segment: Segment, una: int) -> tuple[tuple[int, int], ...]:
+    """The SACK blocks as positions, SND.UNA being `una`; without those that are of nothing that was sent, or older than
+    any window allows."""
+    send = connection.send_side
+    oldest, nxt = una - send.max_snd_wnd, una + send.flight_size
+    blocks = []
+    for left_edge, right_edge in segment.sack_blocks:
+        left, right = una + diff(left_edge, send.snd_una), una + diff(right_edge, send.snd_una)
+        if oldest <= left < right <= nxt:
+            blocks.append((left, right))
+    return tuple(blocks)
 
 
 def _follow_congestion(connection: Connection) -> None:

@@ -71,20 +71,24 @@ class Rack:
         """Something leaves, later than all before."""
         self._departures.append(departure)
 
-    def delivered(self, run: Run, echo_age: float, min_rtt: float, now: float) -> bool:
+    def delivered(self, run: Run, echo_age: float, min_rtt: float, timed_out: bool, now: float) -> bool:
         """A run has arrived (RFC 8985 6.2 steps 2 and 3); whether something sent later had overtaken it.
 
-        `echo_age`: how old the echoed timestamp is, -1 without."""
+        `echo_age`: how old the echoed timestamp is, -1 without. `timed_out`: what left again did so because the
+        retransmission timer had expired; then the ACK of an earlier transmission may merely be lost."""
         overtaken = False
         sent_at = run.departure.at
+        rtt = now - sent_at
+        # Of something sent again an earlier transmission has arrived if the ACK came sooner than a round trip takes.
+        earlier = run.sent > 1 and (rtt < min_rtt - ROUNDING or echo_age > rtt + 0.001)
         if run.end > self._fack:
             self._fack = run.end
-        elif run.end < self._fack and run.sent == 1:
+        elif run.end < self._fack and (run.sent == 1 or (earlier and not timed_out)):
+            # RFC 8985 6.2 step 3 asks only what was sent once. If three segments overtake each late one, it is always
+            # sent again before it arrives, and the reordering would never be noticed.
             self.reordering_seen = overtaken = True
-        rtt = now - sent_at
-        # Of something sent again the first transmission may have arrived: the ACK came sooner than a round trip takes.
-        if run.sent > 1 and (rtt < min_rtt - ROUNDING or echo_age > rtt + 0.001):
-            return False
+        if earlier:
+            return overtaken
         if sent_at > self._sent_at or (sent_at == self._sent_at and run.end > self._end):
             self._sent_at = sent_at
             self._end = run.end

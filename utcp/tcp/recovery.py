@@ -233,8 +233,8 @@ class Recovery:
         elif self.phase == TIMED_OUT and start and not self.forced:
             self._counters.slow_start_retrans += 1
         self.forced = False
-        if self._spurious is not None:
-            self._spurious.resent(size, departure.at)
+        if self._spurious is not None and self.phase > REDUCED:  # else a probe, which repairs nothing known to be lost
+            self._spurious.resent(start, start + size, departure.at)
         if self._reduction is not None:
             self._reduction.sent(size)
 
@@ -286,7 +286,7 @@ class Recovery:
         if not self.sack:
             pass
         elif last.sent > 1:
-            self.rack.delivered(last, -1.0, rtt.min_rtt, now)
+            self.rack.delivered(last, -1.0, rtt.min_rtt, False, now)
         elif self._rack is None:
             self._last_end = last.end
             self._last_sent_at = last.departure.at
@@ -323,8 +323,8 @@ class Recovery:
         now: float,
     ) -> None:
         """An ACK arrived. SND.UNA moves by `advance`, of which `acked` octets are payload; `blocks` are its SACK blocks
-        as positions; `duplicate`: it moved and said nothing else (RFC 5681 2); `echo_age`: how old, in seconds, the
-        timestamp is that it echoes, -1 if it does not."""
+        as positions, none of them beyond SND.NXT; `duplicate`: it moved and said nothing else (RFC 5681 2); `echo_age`:
+        how old, in seconds, the timestamp is that it echoes, -1 if it does not."""
         board = self.board
         sample = AckSample(now)
         sample.acked = acked
@@ -337,13 +337,19 @@ class Recovery:
             delivered = self._count_duplicate(advance, duplicate)
         # A probe that repaired a loss, an undo, the end of a recovery, a new loss: in this order.
         probe, spurious = self._probe, self._spurious
+        needless = spurious is not None and dsack != NO_DSACK and spurious.take_dsack(dsack[0], dsack[1])
+        if needless and spurious is not None and spurious.by_order:
+            self.rack.reordering_seen = True
+            self._count_reordering()
         repaired = probe is not None and probe.acknowledged(board.una, dsack[1], duplicate and not blocks)
         if repaired:
             self._counters.loss_probe_recoveries += 1
         if (
             spurious is not None
             and spurious.in_question
-            and self._was_spurious(spurious, advance, delivered, duplicate, original, dsack, echo_age, resent_at, now)
+            and self._was_spurious(
+                spurious, advance, delivered, duplicate, original, needless, echo_age, resent_at, now
+            )
         ):
             self._undo(now)
         if self.phase != OPEN and board.una >= self._recover + (self.phase == REDUCED):
@@ -402,8 +408,6 @@ class Recovery:
         if advance and self._sacked_segments:  # what SND.UNA has passed counts no more
             self._sacked_segments = min(self._sacked_segments, -(-board.sacked // self._congestion.mss))
         for index, (left, right) in enumerate(blocks):
-            if right <= left or right > board.nxt:
-                continue  # of what was never sent
             within_next = len(blocks) > 1 and blocks[1][0] <= left and right <= blocks[1][1]
             if index == 0 and (right <= una or (left >= una and within_next)):
                 dsack = left, right
@@ -442,16 +446,20 @@ class Recovery:
                 rtt.sample(max(echo_age, 0.001), now)
         if self.sack:
             overtaken = False
-            rack = self.rack
+            rack, timed_out = self.rack, self.phase == TIMED_OUT
             # In order: the first of several blocks is the newest (RFC 2018 4), and none of them overtook another.
             for run in sorted(runs, key=_start) if len(blocks) > 1 else runs:
                 # What is echoed behind a hole is the timestamp of a segment before it (RFC 7323 4.3).
-                if rack.delivered(run, echo_age if run.end <= una else -1.0, rtt.min_rtt, now):
+                if rack.delivered(run, echo_age if run.end <= una else -1.0, rtt.min_rtt, timed_out, now):
                     overtaken = True
             if overtaken:
-                self.reord_seen += 1
-                self._counters.sack_reorderings += 1
+                self._count_reordering()
         return total, original, dsack, resent_at
+
+    def _count_reordering(self) -> None:
+        """An ACK tells of something that was overtaken on the way."""
+        self.reord_seen += 1
+        self._counters.sack_reorderings += 1
 
     def _count_dsack(self, size: int, old: bool) -> None:
         """The peer has received `size` octets twice; `old`: after it had acknowledged them cumulatively."""
@@ -521,6 +529,7 @@ class Recovery:
             self._counters.sack_recoveries += 1
         else:
             self._counters.reno_recoveries += 1
+        self._question().overtaken()
         self.phase = FAST
         self._recover = self.board.nxt
         self._cancel_probe()
@@ -534,7 +543,7 @@ class Recovery:
     def _begin_reduction(self, ece: bool, delivered: int, now: float) -> None:
         board, congestion = self.board, self._congestion
         spurious = self._question()
-        spurious.begin(board.una)
+        spurious.begin()
         self.reduced = True
         outstanding = self.in_flight + board.lost
         if ece:
@@ -578,7 +587,7 @@ class Recovery:
         does not lower ssthresh again)."""
         board, congestion = self.board, self._congestion
         outstanding = self.in_flight + board.lost
-        self._question().timed_out(board.una, first, self.phase in (OPEN, REDUCED))
+        self._question().timed_out(first, self.phase in (OPEN, REDUCED))
         if first:
             congestion.on_timeout(outstanding, now)
         else:
@@ -638,13 +647,13 @@ class Recovery:
         delivered: int,
         duplicate: bool,
         original: bool,
-        dsack: tuple[int, int],
+        needless: bool,
         echo_age: float,
         resent_at: float,
         now: float,
     ) -> bool:
         """Whether this ACK shows that the last reduction was wrong."""
-        if spurious.told_twice(dsack):
+        if needless and spurious.all_was_needless:
             return True
         if self.phase in (OPEN, REDUCED):
             return False

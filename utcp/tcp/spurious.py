@@ -1,11 +1,10 @@
 """Was it a mistake? Whether what was taken for lost had only been late (RFC 2883, 4015, 5682)."""
 
+from bisect import bisect_left, insort
 from math import inf
 from typing import Final
 
 NO_DSACK: Final = (0, 0)
-
-_NEVER: Final = -1
 
 # F-RTO (RFC 5682): where it stands after a timeout.
 _OFF: Final = 0
@@ -21,56 +20,72 @@ _TICK: Final = 0.001
 class SpuriousDetection:
     """What is remembered of the last reduction of the window, to find out that it was wrong."""
 
-    __slots__ = ("_first_resent_at", "_frto", "_needed", "_since")
+    __slots__ = ("_first_resent_at", "_frto", "_needed", "by_order", "in_question")
 
     def __init__(self) -> None:
-        self._since = _NEVER
-        """SND.UNA when the reduction began."""
-        self._needed = 0
-        """Octets sent again since then, without those that a DSACK has shown to be needless."""
+        self.in_question = False
+        """There is a reduction that may turn out to be wrong."""
+        self.by_order = False
+        """The last loss was noticed by what arrived out of order, not by a timeout."""
+        self._needed: list[tuple[int, int]] = []
+        """The stretches sent again since the reduction began, sorted, once for each time; without those that a DSACK
+        has shown to be needless."""
         self._first_resent_at = inf
         """An ACK that echoes a timestamp from before that answers an original transmission."""
         self._frto = _OFF
 
     @property
-    def in_question(self) -> bool:
-        """There is a reduction that may turn out to be wrong."""
-        return self._since != _NEVER
+    def all_was_needless(self) -> bool:
+        """DSACKs have shown that whatever was sent again need not have been (RFC 2883 5)."""
+        return not self._needed
 
     @property
     def new_data_first(self) -> bool:
         """F-RTO asks for new data before retransmissions (RFC 5682 2.1 step 2b, 3.1)."""
         return self._frto == _NEW
 
-    def begin(self, una: int) -> None:
+    def begin(self) -> None:
         """The window is reduced for a loss."""
-        self._since = una
-        self._needed = 0
+        self.in_question = True
+        self._needed = []
         self._first_resent_at = inf
+
+    def overtaken(self) -> None:
+        """Fast recovery begins."""
+        self.by_order = True
 
     def cannot_be(self) -> None:
         """The reduction has a reason that is no guess (a congestion mark), or was undone."""
-        self._since = _NEVER
+        self.in_question = False
 
-    def timed_out(self, una: int, first: bool, calm: bool) -> None:
+    def timed_out(self, first: bool, calm: bool) -> None:
         """The retransmission timer expired, for the `first` time for this octet; `calm`: nothing was being repaired."""
         if calm:
-            self.begin(una)
+            self.begin()
+        self.by_order = False
         self._frto = _RESENT if calm or not first else _OFF
 
-    def resent(self, size: int, now: float) -> None:
-        """`size` octets leave again."""
+    def resent(self, start: int, end: int, now: float) -> None:
+        """Positions `start` to `end` leave again."""
         if self._frto == _NEW:  # there was no new data to send: an ACK would prove nothing (RFC 5682 2.1 step 2b)
             self._frto = _OFF
-        self._needed += size
+        insort(self._needed, (start, end))
         self._first_resent_at = min(self._first_resent_at, now)
 
-    def told_twice(self, dsack: tuple[int, int]) -> bool:
-        """The peer reports a stretch received twice; whether all that was sent again was needless then (RFC 2883)."""
-        if dsack == NO_DSACK or not self._needed or dsack[0] < self._since:
-            return False
-        self._needed -= dsack[1] - dsack[0]
-        return self._needed <= 0
+    def take_dsack(self, left: int, right: int) -> bool:
+        """The peer reports that it received positions `left` to `right` twice (RFC 2883). Return whether that shows
+        that something was sent again in vain. What the network doubled, or an earlier recovery sent, is none of it."""
+        needed = self._needed
+        index = bisect_left(needed, (left, 0))
+        position = left
+        while index < len(needed) and needed[index][1] <= right:
+            start, end = needed[index]
+            if start < position:
+                index += 1  # sent again twice: this DSACK is of one of them
+            else:
+                position = end
+                del needed[index]
+        return position > left
 
     def judge_echo(self, echo_age: float, resent_at: float, now: float) -> bool:
         """Judge an ACK by the timestamp that it echoes, which is `echo_age` seconds old; -1: it echoes none. Return

@@ -1,12 +1,21 @@
 """Every knob of a stack, in one frozen value."""
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal, NamedTuple
+
+CONTROLLERS: Final[dict[str, Callable[[int, int], Any]]] = {}
+"""The congestion controllers by name. `utcp.tcp.congestion` fills it and describes what may be added; it is kept here
+so that a Config can check a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """How a stack behaves. Times are in seconds, sizes in octets. Raises ValueError for values that cannot work."""
+    """How a stack behaves. Times are in seconds, sizes in octets.
+
+    Raises ValueError for a value of a wrong type or out of range. The text says which field it is, and which values are
+    right.
+    """
 
     # --- opening
     syn_retries: int = 7
@@ -123,80 +132,26 @@ class Config:
     65535) holds 16,384 connections to one server at a time, TIME_WAIT included."""
 
     def __post_init__(self) -> None:
-        for name in ("rto_initial", "rto_min", "rto_max", "challenge_ack_interval", "close_timeout"):
-            _require(getattr(self, name) > 0, f"{name} must be above 0 seconds, not {getattr(self, name)}")
-        for name in ("keepalive_idle", "keepalive_interval", "fin_wait_2_timeout"):
-            _require(getattr(self, name) > 0, f"{name} must be above 0 seconds, not {getattr(self, name)}")
-        for name in ("syn_retries", "syn_ack_retries", "retries", "fin_retries"):
-            _require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
-        _require(
-            self.keepalive_count >= 2, "keepalive_count must be 2 or more: one lost probe proves nothing (MUST-29)"
-        )
-        _require(self.rto_min <= self.rto_max, f"rto_min ({self.rto_min}) must not exceed rto_max ({self.rto_max})")
-        _require(0 <= self.delayed_ack < 0.5, f"delayed_ack must be in [0, 0.5) seconds, not {self.delayed_ack}")
-        _require(self.msl >= 0, f"msl must be 0 or more seconds, not {self.msl}")
-        _require(
-            self.user_timeout is None or self.user_timeout > 0,
-            f"user_timeout must be above 0 seconds, or None for none, not {self.user_timeout}",
-        )
-        _require(
-            self.orphan_timeout is None or self.orphan_timeout > 0,
-            f"orphan_timeout must be above 0 seconds, or None for no limit, not {self.orphan_timeout}",
-        )
-        _require(self.mss is None or 64 <= self.mss <= 65495, f"mss must be in 64..65495 octets, not {self.mss}")
-        _require(
-            self.send_buffer is None or 2048 <= self.send_buffer <= 1 << 30,
-            f"send_buffer must be 2 KiB to 1 GiB, or None to grow by itself, not {self.send_buffer}",
-        )
-        _require(
-            2048 <= self.max_send_buffer <= 1 << 30,
-            f"max_send_buffer must be 2 KiB to 1 GiB, not {self.max_send_buffer}",
-        )
-        _require(
-            self.ecn in ("off", "accept", "request"), f'ecn must be "off", "accept" or "request", not {self.ecn!r}'
-        )
-        _require(0 <= self.max_ack_delay <= 60, f"max_ack_delay must be in [0, 60] seconds, not {self.max_ack_delay}")
-        _require(
-            self.recv_buffer is None or 2048 <= self.recv_buffer <= 1 << 30,
-            f"recv_buffer must be 2 KiB to 1 GiB, or None to grow by itself, not {self.recv_buffer}",
-        )
-        _require(
-            2048 <= self.initial_recv_buffer <= 1 << 30 and 2048 <= self.max_recv_buffer <= 1 << 30,
-            "initial_recv_buffer and max_recv_buffer must be 2 KiB to 1 GiB, "
-            f"not {self.initial_recv_buffer} and {self.max_recv_buffer}",
-        )
-        _require(self.syn_backlog >= 1, f"syn_backlog must be 1 or more, not {self.syn_backlog}")
-        for name in (
-            "initial_recv_buffer",
-            "max_recv_buffer",
-            "max_send_buffer",
-            "keepalive_count",
-            "syn_backlog",
-            "retries",
-            "fin_retries",
-            "syn_retries",
-            "syn_ack_retries",
-        ):
-            _require(isinstance(getattr(self, name), int), f"{name} must be a whole number, not {getattr(self, name)}")
-        for name in ("mss", "recv_buffer", "send_buffer"):
+        for name in _FLAGS:
             value = getattr(self, name)
-            _require(value is None or isinstance(value, int), f"{name} must be a whole number or None, not {value}")
-        _require(
-            all(isinstance(port, int) for port in self.ephemeral_ports),
-            f"ephemeral_ports must be whole numbers, not {self.ephemeral_ports}",
-        )
-        _require(
-            self.syn_cookies in ("always", "overflow", "never"),
-            f'syn_cookies must be "always", "overflow" or "never", not {self.syn_cookies!r}',
-        )
-        _require(0.1 <= self.reset_rate <= 1e9, f"reset_rate must be 0.1 to 1e9 a second, not {self.reset_rate}")
-        _require(len(self.ephemeral_ports) == 2, f"ephemeral_ports must be two ports, not {self.ephemeral_ports}")
-        first, last = self.ephemeral_ports
-        _require(1 <= first <= last <= 65535, f"ephemeral_ports must be two of 1..65535 in order, not {(first, last)}")
-        _require(
-            self.syn_in_last_ack in ("reset", "challenge"),
-            f'syn_in_last_ack must be "reset" or "challenge", not {self.syn_in_last_ack!r}',
-        )
+            _require(isinstance(value, bool), name, "True or False", value)
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            right = "one of " + ", ".join(f'"{choice}"' for choice in sorted(choices))
+            _require(isinstance(value, str) and value in choices, name, right, value)
+        for name, bounds in _BOUNDS.items():
+            value = getattr(self, name)
+            if value is None and bounds.none:
+                continue
+            number = isinstance(value, int if bounds.whole else (int, float)) and not isinstance(value, bool)
+            within = number and bounds.lowest <= value <= bounds.highest  # NaN is in no range
+            right = f"{bounds.right}, or None {bounds.none}" if bounds.none else bounds.right
+            _require(within, name, right, value)
+        _require(self.rto_min <= self.rto_max, "rto_min", f"at most rto_max ({self.rto_max})", self.rto_min)
+        ports = self.ephemeral_ports
+        right = "a tuple of two ports, first and last, from 1 to 65535 and in order"
+        pair = isinstance(ports, tuple) and len(ports) == 2 and all(type(port) is int for port in ports)
+        _require(pair and 1 <= ports[0] <= ports[1] <= 65535, "ephemeral_ports", right, ports)
 
     @property
     def recv_buffer_sizes(self) -> tuple[int, int]:
@@ -206,6 +161,72 @@ class Config:
         return min(self.initial_recv_buffer, self.max_recv_buffer), self.max_recv_buffer
 
 
-def _require(condition: bool, message: str) -> None:
+class _Bounds(NamedTuple):
+    """The numbers that a field may have."""
+
+    lowest: float
+    highest: float
+    right: str
+    """The same in words."""
+    whole: bool = True
+    """No fractions."""
+    none: str = ""
+    """What None means; empty: None is not allowed."""
+
+
+_MAX_COUNT: Final = 1 << 30
+_MAX_SECONDS: Final = 1e9
+_ABOVE_ZERO: Final = 5e-324
+"""The least number above 0."""
+_BELOW_HALF: Final = 0.49999999999999994
+"""The greatest number below 0.5."""
+
+_COUNT: Final = _Bounds(0, _MAX_COUNT, "a whole number, 0 or more")
+_BUFFER: Final = _Bounds(2048, 1 << 30, "a whole number of octets, 2 KiB to 1 GiB")
+_GROWING_BUFFER: Final = _BUFFER._replace(none="to grow by itself")
+_SECONDS: Final = _Bounds(_ABOVE_ZERO, _MAX_SECONDS, "a number of seconds, above 0 and at most 1e9", whole=False)
+
+_BOUNDS: Final[dict[str, _Bounds]] = {
+    "syn_retries": _COUNT,
+    "syn_ack_retries": _COUNT,
+    "syn_backlog": _Bounds(1, _MAX_COUNT, "a whole number, 1 or more"),
+    "reset_rate": _Bounds(0.1, 1e9, "a number of RSTs per second, 0.1 to 1e9", whole=False),
+    "mss": _Bounds(64, 65495, "a whole number of octets, 64 to 65495", none="for what the path carries"),
+    "send_buffer": _GROWING_BUFFER,
+    "max_send_buffer": _BUFFER,
+    "recv_buffer": _GROWING_BUFFER,
+    "initial_recv_buffer": _BUFFER,
+    "max_recv_buffer": _BUFFER,
+    "max_ack_delay": _Bounds(0, 60, "a number of seconds, 0 to 60", whole=False),
+    "delayed_ack": _Bounds(0, _BELOW_HALF, "a number of seconds, 0 or more and below 0.5", whole=False),
+    "challenge_ack_interval": _SECONDS,
+    "rto_initial": _SECONDS,
+    "rto_min": _SECONDS,
+    "rto_max": _SECONDS,
+    "retries": _COUNT,
+    "fin_retries": _COUNT,
+    "user_timeout": _SECONDS._replace(none="for no such limit"),
+    "orphan_timeout": _SECONDS._replace(none="for no such limit"),
+    "keepalive_idle": _SECONDS,
+    "keepalive_interval": _SECONDS,
+    "keepalive_count": _Bounds(
+        2, _MAX_COUNT, "a whole number, 2 or more, because one lost probe proves nothing (RFC 9293 MUST-29)"
+    ),
+    "msl": _Bounds(0, _MAX_SECONDS, "a number of seconds, 0 to 1e9", whole=False),
+    "fin_wait_2_timeout": _SECONDS,
+    "close_timeout": _SECONDS,
+}
+
+_CHOICES: Final[dict[str, Collection[str]]] = {
+    "syn_cookies": ("always", "overflow", "never"),
+    "ecn": ("off", "accept", "request"),
+    "congestion_control": CONTROLLERS,
+    "syn_in_last_ack": ("reset", "challenge"),
+}
+
+_FLAGS: Final = ("nodelay", "window_scaling", "timestamps", "sack", "keepalive", "rfc1337", "time_wait_reuse")
+
+
+def _require(condition: bool, name: str, right: str, value: object) -> None:
     if not condition:
-        raise ValueError(message)
+        raise ValueError(f"{name} must be {right}, not {value!r}")

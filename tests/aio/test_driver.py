@@ -331,8 +331,3 @@ async def test_what_one_datagram_breaks_does_not_take_the_others_along() -> None
     (context,) = reported
     assert isinstance(context["exception"], LookupError)
     assert "not processed" in context["message"]
-
-
-async def test_a_congestion_control_that_nobody_registered_fails_at_the_start() -> None:
-    with pytest.raises(ValueError, match="congestion_control must be one of"):
-        await Endpoint(config=Config(congestion_control="none")).start()

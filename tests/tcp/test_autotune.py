@@ -163,7 +163,7 @@ def test_the_sizes_of_the_configuration() -> None:
     assert Config().recv_buffer_sizes == (MIB, 16 * MIB)
     assert Config(recv_buffer=5000).recv_buffer_sizes == (5000, 5000)
     assert Config(max_recv_buffer=MIB - 1).recv_buffer_sizes == (MIB - 1, MIB - 1)
-    with pytest.raises(ValueError, match="must be 2 KiB to 1 GiB"):
+    with pytest.raises(ValueError, match="2 KiB to 1 GiB"):
         Config(max_recv_buffer=(1 << 30) + 1)
     t = syn_sent(recv_buffer=None)
     assert t.connection.receive_side.limit == MIB

@@ -14,7 +14,6 @@ from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable, ConnectionRefused, PathUnreachable
 from utcp.tcp import path_errors
 from utcp.tcp.arrival import segment_arrives, stretch_arrives
-from utcp.tcp.congestion import controller
 from utcp.tcp.connection import Connection
 from utcp.tcp.counters import Counters
 from utcp.tcp.endings import Endings
@@ -67,9 +66,6 @@ class Stack:
         if len(secret) < 16:
             raise ValueError(f"secret must be 16 random octets or more, not {len(secret)}")
         self.config = config if config is not None else Config()
-        controller(
-            self.config.congestion_control, 536
-        )  # a name that nobody registered fails here, not at the first SYN
         self.default_mss = default_mss
         self.observer = observer
         self.counters = Counters()

@@ -1,19 +1,13 @@
 """How much may be in flight: controllers behind one interface, chosen by name (`Config.congestion_control`)."""
 
-from collections.abc import Callable
-from typing import Final
-
+from utcp.config import CONTROLLERS
 from utcp.tcp.congestion.base import CongestionController
 from utcp.tcp.congestion.bbr import BBR
 from utcp.tcp.congestion.cubic import Cubic
 from utcp.tcp.congestion.newreno import NewReno
 
-CONTROLLERS: Final[dict[str, Callable[[int, int], CongestionController]]] = {
-    "bbr": BBR,
-    "cubic": Cubic,
-    "newreno": NewReno,
-}
-"""Controllers by name; each is made with the effective MSS in octets and a seed. Add to it to plug in another."""
+# Each is made with the effective MSS in octets and a seed. To plug in another, add it before a Config names it.
+CONTROLLERS.update(bbr=BBR, cubic=Cubic, newreno=NewReno)
 
 
 def controller(name: str, mss: int, seed: int = 0) -> CongestionController:
@@ -23,7 +17,8 @@ def controller(name: str, mss: int, seed: int = 0) -> CongestionController:
     except KeyError:
         known = ", ".join(sorted(CONTROLLERS))
         raise ValueError(f"congestion_control must be one of {known}, not {name!r}") from None
-    return make(mss, seed)
+    made: CongestionController = make(mss, seed)
+    return made
 
 
 __all__ = ["BBR", "CONTROLLERS", "CongestionController", "Cubic", "NewReno", "controller"]

@@ -307,6 +307,55 @@ async def test_local_addr_names_our_utcp_port(peers: Peers) -> None:
     await until(lambda: client.lost)
 
 
+@pytest.mark.defect(80)
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_port_zero_is_refused_as_by_the_kernels_tcp(host: str) -> None:
+    errors = []
+    for streams in (asyncio, utcp):
+        with pytest.raises(ConnectionRefusedError) as raised:
+            await streams.open_connection(host, 0)
+        errors.append(raised.value.errno)
+    assert errors == [errno.ECONNREFUSED] * 2
+
+
+@pytest.mark.defect(80)
+async def test_udp_port_zero_is_refused_too(peers: Peers) -> None:
+    for ports in ({"port": 7, "udp_port": 0}, {"port": 0, "udp_port": 7}):
+        with pytest.raises(ConnectionRefused, match="Connect call failed"):
+            await peers.client.open_connection(peers.host, **ports)
+    assert not peers.client.stack.connections
+
+
+@pytest.mark.defect(80)
+@pytest.mark.parametrize("address", ["127.0.0.1", "h:", b"::1", 5, {"host": "127.0.0.1", "port": 0}])
+async def test_a_local_addr_that_is_no_tuple(address: Any) -> None:
+    text = f"local_addr must be a tuple of host and port, not {address!r}"
+    with pytest.raises(TypeError, match=f"^{re.escape(text)}$"):
+        await utcp.open_connection("127.0.0.1", 9, local_addr=address)
+    with pytest.raises(TypeError, match=f"^{re.escape(text)}$"):
+        Endpoint(address)
+
+
+@pytest.mark.defect(80)
+@pytest.mark.parametrize("address", [(), ("127.0.0.1",), ("127.0.0.1", 0, 0)])
+async def test_a_local_addr_of_another_length(address: Any) -> None:
+    with pytest.raises(ValueError, match=r"^local_addr must be a tuple of host and port, not "):
+        await utcp.open_connection("127.0.0.1", 9, local_addr=address)
+
+
+async def test_a_local_addr_as_getsockname_has_it() -> None:
+    """Of IPv6 that has four parts."""
+    server = await utcp.create_server(Polite, "::1", 0, config=FAST)
+    address: Any = ("::1", 0, 0, 0)
+    transport, client = await utcp.create_connection(
+        Recorder, *server.sockets[0].getsockname()[:2], local_addr=address, config=FAST
+    )
+    assert transport.get_extra_info("sockname")[0] == "::1"
+    transport.close()
+    await until(lambda: client.lost)
+    server.close()
+
+
 async def test_local_addr_of_another_host_or_family() -> None:
     with pytest.raises(OSError, match="no matching local address with family="):
         await utcp.open_connection("127.0.0.1", 1, local_addr=("::1", 0))

@@ -317,6 +317,37 @@ async def test_a_server_that_took_an_endpoint_over_keeps_it(peers: Peers) -> Non
 
 async def test_a_server_that_cannot_start_leaves_nothing() -> None:
     before = started()
-    with pytest.raises(ValueError, match="backlog must be 1 or more"):
-        await utcp.create_server(Polite, "127.0.0.1", 0, backlog=0)
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        await utcp.create_server(Polite, "127.0.0.1", 0, backlog=1.5)  # type: ignore[arg-type]  # on purpose
     await until(lambda: started() == before)
+
+
+@pytest.mark.defect(78)
+@pytest.mark.parametrize("backlog", [0, -1, 1, True, 2**31 - 1])
+async def test_backlogs_that_asyncio_takes(backlog: int) -> None:
+    server = await utcp.create_server(Polite, "127.0.0.1", 0, backlog=backlog)
+    server.close()
+
+
+@pytest.mark.defect(78)
+@pytest.mark.parametrize(
+    ("backlog", "error"), [(1.5, TypeError), ("5", TypeError), (None, TypeError), (2**31, OverflowError)]
+)
+async def test_backlogs_that_asyncio_refuses(peers: Peers, backlog: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await utcp.create_server(Polite, "127.0.0.1", 0, backlog=backlog)
+    server = await peers.server.create_server(Polite, backlog=backlog, start_serving=False)
+    with pytest.raises(error):
+        await server.start_serving()
+    assert not peers.server.stack.listeners
+
+
+@pytest.mark.defect(78)
+@pytest.mark.parametrize("backlog", [0, -1])
+async def test_the_smallest_backlog_has_room_for_one(peers: Peers, backlog: int) -> None:
+    await peers.server.create_server(peers.remember(Polite), backlog=backlog)
+    for _ in range(3):
+        transport, client = await peers.client.create_connection(Recorder, peers.host, peers.port)
+        transport.close()
+        await until(lambda client=client: client.lost)  # type: ignore[misc]  # a loop variable, bound
+    assert len(peers.accepted) == 3

@@ -32,6 +32,20 @@ def wildcard(family: int, port: int) -> SocketAddress:
     return ("::", port, 0, 0) if family == socket.AF_INET6 else ("0.0.0.0", port)
 
 
+def host_and_port(address: object, name: str) -> tuple[Host, Port]:
+    """The host and the port of a local address that a caller gave as the argument `name`. The address may also be what
+    `getsockname()` returns for IPv6, whose scope then becomes part of the host.
+
+    Raises TypeError unless it is a tuple or a list, and ValueError unless it has a host and a port.
+    """
+    if not isinstance(address, (tuple, list)):
+        raise TypeError(f"{name} must be a tuple of host and port, not {address!r}")
+    if len(address) not in (2, 4):
+        raise ValueError(f"{name} must be a tuple of host and port, not {address!r}")
+    host, port, *scope = address
+    return (f"{host}%{scope[1]}" if scope and scope[1] else host), port
+
+
 async def resolve(host: Host, port: Port, *, family: int = 0, proto: int = 0, flags: int = 0) -> list[Resolved]:
     """All addresses of `host`, each once, in the resolver's order. Raises OSError (socket.gaierror) as getaddrinfo."""
     numeric = _numeric(host, port, family)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from utcp.aio.address import Host, Port, Resolved, resolve, wildcard, with_port
+from utcp.aio.address import Host, Port, Resolved, host_and_port, resolve, wildcard, with_port
 from utcp.aio.address import interleave as interleave_families
 from utcp.aio.endpoint import DEFAULT_CONFIG, Endpoint
 from utcp.aio.opening import Opening
@@ -58,7 +58,8 @@ async def create_connection(
 
     Raises what asyncio's raises: ConnectionRefusedError, TimeoutError and other OSErrors of connections that failed;
     AddressInUse when the local port is taken, or in TIME_WAIT, towards that peer; AddressNotAvailable when no ephemeral
-    port is left; ValueError for arguments that do not go together. When cancelled nothing is left of the attempt.
+    port is left; ValueError for arguments that do not go together; TypeError for a `local_addr` that is no tuple. When
+    cancelled nothing is left of the attempt.
     """
     tls = Tls.of_client(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
     config = DEFAULT_CONFIG if config is None else config
@@ -68,8 +69,9 @@ async def create_connection(
         return await _connect_socket(sock, config, protocol_factory, tls)
     if sock is not None:
         raise ValueError("host/port and sock can not be specified at the same time")
+    local = None if local_addr is None else host_and_port(local_addr, "local_addr")
     remotes = await resolve(host, port, family=family, proto=proto, flags=flags)
-    locals_ = None if local_addr is None else await _resolve_local(local_addr, family, proto, flags)
+    locals_ = None if local is None else await _resolve_local(*local, family, proto, flags)
     if happy_eyeballs_delay is None and len(remotes) > 1:
         happy_eyeballs_delay = HAPPY_EYEBALLS_DELAY
     if interleave is None and happy_eyeballs_delay is not None:
@@ -124,10 +126,9 @@ def _local_endpoint(family: int, locals_: Sequence[Resolved], config: Config) ->
     raise failure or OSError(f"no matching local address with {family=} found")
 
 
-async def _resolve_local(local_addr: tuple[str | None, int], family: int, proto: int, flags: int) -> list[Resolved]:
-    host, port = local_addr
+async def _resolve_local(host: Host, port: Port, family: int, proto: int, flags: int) -> list[Resolved]:
     if host is None:
-        return [Resolved(each, wildcard(each, port)) for each in (socket.AF_INET, socket.AF_INET6)]
+        return [Resolved(each, wildcard(each, int(port or 0))) for each in (socket.AF_INET, socket.AF_INET6)]
     return await resolve(host, port, family=family, proto=proto, flags=flags)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import socket
 import ssl as ssl_module
 import sys
@@ -12,7 +13,7 @@ from functools import partial
 from os import PathLike
 from typing import Any, Final, Self, TypeVar
 
-from utcp.aio.address import resolve, wildcard
+from utcp.aio.address import host_and_port, resolve, wildcard
 from utcp.aio.driver import Driver
 from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
@@ -36,6 +37,8 @@ from utcp.udp.path import SocketAddress
 from utcp.udp.platform import Platform
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+
+_MAX_BACKLOG: Final = 2**31 - 1
 
 DEFAULT_CONFIG: Final = Config()
 
@@ -82,7 +85,7 @@ class Endpoint:
         if sock is not None and reuse_port:
             raise ValueError("reuse_port and sock can not be specified at the same time: it is set before binding")
         self.config: Final = DEFAULT_CONFIG if config is None else config
-        self._local_addr = local_addr
+        self._local_addr = None if local_addr is None else host_and_port(local_addr, "local_addr")
         self._sock = sock
         self._family = family
         self._reuse_port = reuse_port
@@ -109,7 +112,7 @@ class Endpoint:
             platform = Platform.of(asyncio.get_running_loop())
             if host is None:
                 family = self._family or socket.AF_INET
-                self.run(platform.bind(family, wildcard(family, port), reuse_port=self._reuse_port))
+                self.run(platform.bind(family, wildcard(family, int(port or 0)), reuse_port=self._reuse_port))
                 return self
             family, address = (await resolve(host, port, family=self._family, flags=socket.AI_PASSIVE))[0]
             self.run(platform.bind(family, address, reuse_port=self._reuse_port))
@@ -397,9 +400,16 @@ class Endpoint:
     # --- what servers call
 
     def listen(self, port: int, backlog: int, user: object) -> Listener:
-        """Listen on a utcp port; `user.ready(listener)` is called when connections wait. Raises AddressInUse."""
+        """Listen on a utcp port; `user.ready(listener)` is called when connections wait. Raises AddressInUse.
+
+        `backlog` is as for `socket.listen()`: a number below 1 leaves room for one connection. Raises TypeError unless
+        it is a whole number, OverflowError above 2**31 - 1.
+        """
         driver = self.driver
-        return driver.stack.listen(port, driver.link.now(), backlog=backlog, context=user)
+        number = operator.index(backlog)
+        if number > _MAX_BACKLOG:
+            raise OverflowError(f"backlog must be at most {_MAX_BACKLOG}, not {number}")
+        return driver.stack.listen(port, driver.link.now(), backlog=max(number, 1), context=user)
 
     def stop_listening(self, listener: Listener) -> None:
         """The counterpart of `listen()`; also once the endpoint is closed."""

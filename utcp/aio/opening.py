@@ -11,7 +11,7 @@ from utcp.aio.address import with_port
 from utcp.aio.driver import Driver
 from utcp.aio.tls import Secured, Tls
 from utcp.aio.transport import Transport
-from utcp.errors import ConnectionAborted
+from utcp.errors import ConnectionAborted, ConnectionRefused
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import CONNECTED, ENDED
 from utcp.udp.path import SocketAddress
@@ -34,9 +34,12 @@ class Opening:
     async def establish(cls, driver: Driver, address: SocketAddress, port: int, local_port: int | None) -> Opening:
         """Connect to utcp port `port` at the UDP address `address`.
 
-        Raises the connection's error in asyncio's words ("Connect call failed ..."), AddressInUse or
-        AddressNotAvailable for the local port, OSError when there is no route. When cancelled nothing is left of it.
+        Raises the connection's error in asyncio's words ("Connect call failed ..."), ConnectionRefused for port 0,
+        AddressInUse or AddressNotAvailable for the local port, OSError when there is no route. When cancelled nothing
+        is left of it.
         """
+        if not (address[1] and port):  # nothing listens on port 0: the kernel's TCP refuses it too
+            raise ConnectionRefused(f"Connect call failed {with_port(address, port)}")
         self = cls(driver)
         link = driver.link
         self.connection = driver.stack.connect(

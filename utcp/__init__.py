@@ -1,71 +1,32 @@
 """A real TCP (RFC 9293) in user space, over UDP, for asyncio."""
 
-from typing import TYPE_CHECKING
-
-from utcp._lazy import lazy
-
-if TYPE_CHECKING:
-    from utcp.aio.connect import create_connection, open_connection
-    from utcp.aio.control import open_control
-    from utcp.aio.endpoint import Endpoint
-    from utcp.aio.listen import create_server, start_server
-    from utcp.aio.loop_factory import loop_factory
-    from utcp.aio.server import Server
-    from utcp.aio.streams import StreamWriter
-    from utcp.aio.tls import start_tls
-    from utcp.aio.transport import Transport
-    from utcp.config import Config
-    from utcp.errors import (
-        AddressInUse,
-        AddressNotAvailable,
-        ConnectionAborted,
-        ConnectionRefused,
-        ConnectionReset,
-        ConnectionTimedOut,
-        FinTimedOut,
-        InvalidState,
-        KeepaliveTimedOut,
-        LingerTimedOut,
-        PathUnreachable,
-        RetransmissionTimedOut,
-        SynTimedOut,
-        UserTimedOut,
-    )
-    from utcp.tcp.info import ConnectionInfo
-else:
-    # pytest imports this package wherever it is installed, for the sake of utcp.testing.plugin.
-    __getattr__, __dir__ = lazy(
-        __name__,
-        {
-            "utcp.aio.connect": ["create_connection", "open_connection"],
-            "utcp.aio.control": ["open_control"],
-            "utcp.aio.endpoint": ["Endpoint"],
-            "utcp.aio.listen": ["create_server", "start_server"],
-            "utcp.aio.loop_factory": ["loop_factory"],
-            "utcp.aio.server": ["Server"],
-            "utcp.aio.streams": ["StreamWriter"],
-            "utcp.aio.tls": ["start_tls"],
-            "utcp.aio.transport": ["Transport"],
-            "utcp.config": ["Config"],
-            "utcp.errors": [
-                "AddressInUse",
-                "AddressNotAvailable",
-                "ConnectionAborted",
-                "ConnectionRefused",
-                "ConnectionReset",
-                "ConnectionTimedOut",
-                "FinTimedOut",
-                "InvalidState",
-                "KeepaliveTimedOut",
-                "LingerTimedOut",
-                "PathUnreachable",
-                "RetransmissionTimedOut",
-                "SynTimedOut",
-                "UserTimedOut",
-            ],
-            "utcp.tcp.info": ["ConnectionInfo"],
-        },
-    )
+from utcp.aio.connect import create_connection, open_connection
+from utcp.aio.control import open_control
+from utcp.aio.endpoint import Endpoint
+from utcp.aio.listen import create_server, start_server
+from utcp.aio.loop_factory import loop_factory
+from utcp.aio.server import Server
+from utcp.aio.streams import StreamWriter
+from utcp.aio.tls import start_tls
+from utcp.aio.transport import Transport
+from utcp.config import Config
+from utcp.errors import (
+    AddressInUse,
+    AddressNotAvailable,
+    ConnectionAborted,
+    ConnectionRefused,
+    ConnectionReset,
+    ConnectionTimedOut,
+    FinTimedOut,
+    InvalidState,
+    KeepaliveTimedOut,
+    LingerTimedOut,
+    PathUnreachable,
+    RetransmissionTimedOut,
+    SynTimedOut,
+    UserTimedOut,
+)
+from utcp.tcp.info import ConnectionInfo
 
 __all__ = [
     "AddressInUse",

@@ -1,4 +1,7 @@
-"""Packages whose public names are imported when they are first used: importing the package itself costs nothing."""
+"""Packages whose public names are imported when they are first used, so that importing the package costs nothing.
+
+`utcp` itself is no such package: its names are used in running event loops, which an import would block.
+"""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping

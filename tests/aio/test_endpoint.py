@@ -92,11 +92,14 @@ async def test_the_observer_is_the_stacks() -> None:
 
 async def test_structlog_is_asked_only_when_the_application_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     default = Observer()
-    monkeypatch.setattr("utcp.trace.default_observer", lambda: default)
+    monkeypatch.setattr("utcp.aio.endpoint.default_observer", lambda: default)
     monkeypatch.setitem(sys.modules, "structlog", SimpleNamespace(is_configured=lambda: False))
     async with Endpoint() as endpoint:
         assert endpoint.stack.observer is default
-    monkeypatch.delitem(sys.modules, "structlog")
+
+
+async def test_without_structlog_nobody_observes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "structlog", raising=False)
     async with Endpoint() as endpoint:
         assert endpoint.stack.observer is None
 

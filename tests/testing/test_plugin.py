@@ -130,7 +130,9 @@ def test_a_network_that_is_not_run_leaves_nothing(pytester: pytest.Pytester) -> 
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("-p", "utcp.testing.plugin"), ("-p", "no:utcp.testing.plugin")], ids=["alone", "asked", "barred"]
+    "arguments",
+    [(), ("-p", "utcp.testing.plugin"), ("-p", "pytest_aioutcp"), ("-p", "no:pytest_aioutcp")],
+    ids=["alone", "asked", "asked by its name", "barred"],
 )
 @pytest.mark.parametrize("conftest", ["", "pytest_plugins = ['utcp.testing.plugin']"], ids=["", "conftest"])
 def test_installed_it_is_found_and_never_registered_twice(
@@ -140,13 +142,13 @@ def test_installed_it_is_found_and_never_registered_twice(
     metadata = installed / "aioutcp-0.0.dist-info"
     metadata.mkdir()
     metadata.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: aioutcp\nVersion: 0.0\n")
-    metadata.joinpath("entry_points.txt").write_text("[pytest11]\nutcp.testing.plugin = utcp.testing.plugin\n")
+    metadata.joinpath("entry_points.txt").write_text("[pytest11]\npytest_aioutcp = pytest_aioutcp\n")
     monkeypatch.setenv("PYTHONPATH", f"{installed}:{SOURCE}")
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     pytester.makeconftest(conftest)
     pytester.makepyfile("def test_it(simnet): pass")
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
-    if "no:utcp.testing.plugin" in arguments:
+    if "no:pytest_aioutcp" in arguments:
         result.assert_outcomes(errors=1)
     else:
         result.assert_outcomes(passed=1)
@@ -157,22 +159,22 @@ def test_the_entry_point_is_named_like_the_module() -> None:
     pyproject = SOURCE / "pyproject.toml"
     if not pyproject.exists():
         pytest.skip("no source tree: utcp is imported from where it is installed")
-    assert '[project.entry-points.pytest11]\n"utcp.testing.plugin" = "utcp.testing.plugin"\n' in pyproject.read_text()
+    assert '[project.entry-points.pytest11]\npytest_aioutcp = "pytest_aioutcp"\n' in pyproject.read_text()
 
 
-def test_loading_it_imports_nothing_else_of_utcp() -> None:
+@pytest.mark.defect(72)
+def test_loading_it_imports_nothing_of_utcp() -> None:
     script = """
 import sys
 import pytest
 before = set(sys.modules)
-import utcp.testing.plugin
+import pytest_aioutcp
 print(*sorted(set(sys.modules) - before))
 """
     process = subprocess.run(  # noqa: S603  # our own interpreter and script
         [sys.executable, "-c", script], cwd=SOURCE, capture_output=True, text=True, check=True, timeout=60
     )
-    ours = {"utcp", "utcp._lazy", "utcp.testing", "utcp.testing.plugin"}
-    assert set(process.stdout.split()) - ours <= {"shlex"}
+    assert set(process.stdout.split()) <= {"pytest_aioutcp", "shlex"}
 
 
 def test_the_public_names_are_where_they_are_said_to_be() -> None:

@@ -1,6 +1,8 @@
 """Socket addresses: numeric ones without a thread, names by the loop's resolver."""
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  # the first look-up of a name would import it in the running loop
+import encodings.idna  # noqa: F401  # and so would the first name for TLS
 import itertools
 import socket
 from collections.abc import Iterable

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from utcp.aio.recording import Recording
 from utcp.aio.table import rows
 
 if TYPE_CHECKING:
     from utcp.aio.control import Control
     from utcp.aio.endpoint import Endpoint
-    from utcp.aio.recording import Recording
 
 VERSION: Final = 1
 
@@ -188,8 +188,6 @@ class Client:
         elif count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
             self.refuse("the count of a capture is a number of packets, 1 or more")
         else:
-            from utcp.aio.recording import Recording
-
             self._outbox += _line(_greeting())
             self._recording = Recording(self._take, form=form, count=count, ended=self.finish)
             for endpoint in self._control.endpoints:

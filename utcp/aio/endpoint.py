@@ -6,7 +6,6 @@ import asyncio
 import operator
 import socket
 import ssl as ssl_module
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,7 +13,9 @@ from os import PathLike
 from typing import Any, Final, Self, TypeVar
 
 from utcp.aio.address import host_and_port, resolve, wildcard
+from utcp.aio.control import open_control
 from utcp.aio.driver import Driver
+from utcp.aio.environment import obey
 from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
 from utcp.aio.server import Acceptor, Server
@@ -29,7 +30,7 @@ from utcp.tcp.listener import Listener
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_2, TIME_WAIT
-from utcp.trace import log_event
+from utcp.trace import default_observer, log_event
 from utcp.trace.tee import Tee
 from utcp.udp.base import Link
 from utcp.udp.link import UdpLink
@@ -147,18 +148,18 @@ class Endpoint:
             )
             control = None
             if self._control:
-                from utcp.aio.control import open_control  # here, because hardly anyone asks for it
-
                 control = open_control(self._control, for_all=False)
         except BaseException:
             link.close()
             raise
         self._driver = Driver(loop, link, stack, self._siblings.has_read)
-        own = self._observer if self._observer is not None else _default_observer()
+        own = self._observer if self._observer is not None else default_observer()
         for observer in (own, *platform.observers(stack, link.address)):
             if observer is not None:
                 self.observe(observer)
         self._siblings.add(self)
+        if not platform.simulated:
+            obey(self._siblings, self)
         log_event("utcp.endpoint_opened", address=link.address)
         if control is not None:
             control.begin(self)
@@ -480,12 +481,3 @@ async def _until(driver: Driver, done: Callable[[Connection], bool], timeout: fl
 def _together(observers: list[Observer]) -> Observer | None:
     """The one that a stack takes for all of them."""
     return observers[0] if len(observers) == 1 else Tee(*observers) if observers else None
-
-
-def _default_observer() -> Observer | None:
-    # An application that logs by structlog has imported it; utcp does not do it for others.
-    if "structlog" not in sys.modules:
-        return None
-    from utcp.trace import default_observer
-
-    return default_observer()

@@ -12,6 +12,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from utcp.aio.control import open_control
+from utcp.aio.recording import FileRecording
+
 if TYPE_CHECKING:
     from utcp.aio.endpoint import Endpoint
     from utcp.aio.shared import LoopEndpoints
@@ -25,8 +28,6 @@ def obey(endpoints: LoopEndpoints, endpoint: Endpoint) -> None:
     """Do for `endpoint`, which has begun on the running loop, what the environment asks."""
     control = os.environ.get("UTCP_CONTROL")
     if control:
-        from utcp.aio.control import open_control
-
         try:
             open_control(control)
         except (OSError, ValueError) as error:
@@ -37,8 +38,6 @@ def obey(endpoints: LoopEndpoints, endpoint: Endpoint) -> None:
 
 
 def _record(path: str, endpoints: LoopEndpoints, endpoint: Endpoint) -> None:
-    from utcp.aio.recording import FileRecording
-
     try:
         if endpoints.recording is None:
             if path.endswith("/") or Path(path).is_dir():

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from utcp.config import Config
 from utcp.trace import registry
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from utcp.aio.control import Control
     from utcp.aio.endpoint import Endpoint
     from utcp.aio.recording import FileRecording
-
-_ENVIRONMENT: Final = ("UTCP_CONTROL", "UTCP_PCAP")
 
 
 class LoopEndpoints:
@@ -66,10 +63,6 @@ class LoopEndpoints:
         for control in self.controls.values():
             if control.for_all:
                 control.begin(endpoint)
-        if not self._platform.simulated and any(name in os.environ for name in _ENVIRONMENT):
-            from utcp.aio.environment import obey  # here, because hardly anyone sets these variables
-
-            obey(self, endpoint)
 
     def discard(self, endpoint: Endpoint) -> None:
         """It is closed."""

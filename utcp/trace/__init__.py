@@ -4,25 +4,23 @@
 import sys
 
 from utcp.tcp.observer import Observer
+from utcp.trace import log
+from utcp.trace.log import StructlogObserver
 
 
 def default_observer() -> Observer | None:
     """An observer that logs to the structlog that the application has configured; None when it has configured none.
 
-    Asked when an endpoint is made. Neither imports nor configures structlog: `import utcp` stays free of it.
+    Asked when an endpoint starts. Neither imports nor configures structlog: `import utcp` stays free of it.
     """
     if not _structlog_is_configured():
         return None
-    from utcp.trace.log import StructlogObserver  # here, because it imports structlog
-
     return StructlogObserver()
 
 
 def log_event(event: str, **fields: object) -> None:
     """Log an event that no stack knows of (see `utcp.trace.log`), if the application has configured structlog."""
     if _structlog_is_configured():
-        from utcp.trace import log  # here, because it imports structlog
-
         log.log_event(event, **fields)
 
 

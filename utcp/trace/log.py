@@ -72,8 +72,6 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from utcp.errors import ConnectionAborted, ConnectionRefused, ConnectionReset, ConnectionTimedOut
 from utcp.tcp.observer import Observer
 from utcp.tcp.state import ESTABLISHED, NAMES
@@ -103,6 +101,9 @@ class _Log:
     """The application's logger, whose failures harm nobody."""
 
     def __init__(self) -> None:
+        # Here, because `import utcp` does without it. An application that has configured it has imported it.
+        import structlog
+
         self._logger: Any = structlog.get_logger("utcp").bind()
         self._failing = False
 

@@ -179,7 +179,14 @@ class Driver:
             item = ready.popleft()
             user: Any = item.context
             if user is not None:
-                user.ready(item)
+                try:
+                    user.ready(item)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as exc:  # it must not take the others' events along
+                    self.loop.call_exception_handler(
+                        {"message": f"utcp: the events of {item!r} were not handled to their end", "exception": exc}
+                    )
 
     def _flush(self) -> None:
         if self.closed:

@@ -149,14 +149,16 @@ class Endpoint:
             control = None
             if self._control:
                 control = open_control(self._control, for_all=False)
+            own = self._observer if self._observer is not None else default_observer()
+            observers = [
+                observer for observer in (own, *platform.observers(stack, link.address)) if observer is not None
+            ]
         except BaseException:
             link.close()
             raise
         self._driver = Driver(loop, link, stack, self._siblings.has_read)
-        own = self._observer if self._observer is not None else default_observer()
-        for observer in (own, *platform.observers(stack, link.address)):
-            if observer is not None:
-                self.observe(observer)
+        for observer in observers:
+            self.observe(observer)
         self._siblings.add(self)
         if not platform.simulated:
             obey(self._siblings, self)

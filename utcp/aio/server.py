@@ -140,10 +140,16 @@ class Server(asyncio.AbstractServer):
         """Give every connection that waits a transport and a protocol."""
         while (connection := listener.accept()) is not None:
             context = self._context.copy()
-            context.run(self._serve, endpoint, connection, context)
+            try:
+                context.run(self._serve, endpoint, connection, context)
+            except BaseException:
+                # SystemExit or KeyboardInterrupt: those that still wait are served if the loop goes on.
+                endpoint.stack.add_ready(listener)
+                raise
 
     def _serve(self, endpoint: Endpoint, connection: Connection, context: contextvars.Context) -> None:
         try:
+            driver = endpoint.driver
             protocol = self._protocol_factory()
             if self._tls is not None:
                 protocol = Secured(self._loop, protocol, self._tls).protocol
@@ -155,7 +161,7 @@ class Server(asyncio.AbstractServer):
                 {"message": "Error on transport creation for incoming connection", "exception": exc}
             )
             return
-        transport = Transport(endpoint.driver, connection, protocol, context, server=self)
+        transport = Transport(driver, connection, protocol, context, server=self)
         transport.start(connection.take_events())
 
     def attach(self, transport: Transport) -> None:

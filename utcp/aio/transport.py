@@ -132,15 +132,16 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         try:
             self._protocol.connection_made(self)
         except (SystemExit, KeyboardInterrupt):
+            self._put_back(events)
             raise
         except BaseException as exc:
             self._fatal_error(exc, "Fatal error: protocol.connection_made() call failed.")
             return
-        self._handle(events)
+        self._deliver(events)
 
     def ready(self, connection: Connection) -> None:
         """Something happened to the connection."""
-        self._context.run(self._handle, connection.take_events())
+        self._context.run(self._deliver, connection.take_events())
 
     def vanish(self) -> None:
         """The machine is gone: nobody is told, and nobody is to complain."""
@@ -154,6 +155,21 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
     def lose(self, error: OSError) -> None:
         """The endpoint has given the connection up; connection_lost(error) follows in the next turn."""
         self._force_close(error)
+
+    def _deliver(self, events: int) -> None:
+        """Handle the events. What a callback raises is reported and ends the connection at most, but SystemExit and
+        KeyboardInterrupt end the loop. They leave the rest of the events for a loop that goes on."""
+        try:
+            self._handle(events)
+        except BaseException:
+            self._put_back(events & ~TROUBLE)
+            raise
+
+    def _put_back(self, events: int) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.tell(events)
+            self._driver.schedule_flush()
 
     def _handle(self, events: int) -> None:
         if events & (READABLE | PEER_CLOSED):
@@ -169,9 +185,14 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
 
     def _tell_trouble(self) -> None:
         """R1 of RFC 9293 3.8.3 (SHLD-10), and its soft errors (SHLD-25): for protocols that want to know."""
-        hear = getattr(self._protocol, "connection_trouble", None)
-        if hear is not None and self._connection is not None:
-            hear(self._connection.soft_error)
+        try:
+            hear = getattr(self._protocol, "connection_trouble", None)
+            if hear is not None and self._connection is not None:
+                hear(self._connection.soft_error)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._report(exc, "protocol.connection_trouble() call failed.")
 
     # --- reading
 
@@ -189,7 +210,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._paused = False
         connection = self._connection
         if connection is not None and (connection.readable or connection.at_eof):
-            self._loop.call_soon(self._read, context=self._context)
+            self._loop.call_soon(self._deliver, READABLE, context=self._context)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = protocol
@@ -409,12 +430,16 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
         if not isinstance(exc, OSError):
-            self._loop.call_exception_handler(
-                {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
-            )
+            self._report(exc, message)
         elif self._loop.get_debug():
             logger.debug("%r: %s", self, message, exc_info=True)
         self._force_close(exc)
+
+    def _report(self, exc: BaseException, message: str) -> None:
+        """Tell the loop's exception handler what a callback raised."""
+        self._loop.call_exception_handler(
+            {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
+        )
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         try:
@@ -422,14 +447,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self._loop.call_exception_handler(
-                {
-                    "message": "Fatal error: protocol.connection_lost() call failed.",
-                    "exception": error,
-                    "transport": self,
-                    "protocol": self._protocol,
-                }
-            )
+            self._report(error, "Fatal error: protocol.connection_lost() call failed.")
         finally:
             self._release()
 

@@ -1,6 +1,7 @@
 """What happened: log events (`log`), metrics (`prometheus`), ladders (`ladder`), captures written (`pcapng`) and read
 (`capture_file`), plots (`plot`), several observers as one (`tee`)."""
 
+import logging
 import sys
 
 from utcp.tcp.observer import Observer
@@ -15,13 +16,20 @@ def default_observer() -> Observer | None:
     """
     if not _structlog_is_configured():
         return None
-    return StructlogObserver()
+    try:
+        return StructlogObserver()
+    except Exception:  # the application's classes may raise anything
+        logging.getLogger("utcp").exception("structlog has made no logger: nothing is logged of this endpoint")
+        return None
 
 
 def log_event(event: str, **fields: object) -> None:
     """Log an event that no stack knows of (see `utcp.trace.log`), if the application has configured structlog."""
     if _structlog_is_configured():
-        log.log_event(event, **fields)
+        try:
+            log.log_event(event, **fields)
+        except Exception:  # the application's classes may raise anything
+            logging.getLogger("utcp").exception("structlog has made no logger for %s", event)
 
 
 def _structlog_is_configured() -> bool:

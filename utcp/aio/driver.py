@@ -81,11 +81,9 @@ class Driver:
         """Send now."""
         if self.closed or self.link.pending:
             return
-        now = self.link.now()
-        transmits = self.stack.datagrams_to_send(now)
+        transmits = self.stack.datagrams_to_send(self.link.now())
         if transmits:
-            self._fail(self.link.send(transmits), now)
-            self._hear(now)
+            self._sent(self.link.send(transmits))
             self._await_room()
 
     def read(self) -> None:
@@ -112,36 +110,53 @@ class Driver:
         try:
             if self._writing:  # the descriptor may say so by being readable
                 self._writable()
-            self._receive(self.link.now())
+            self._receive()
         finally:
             self._dispatch()
 
-    def _receive(self, now: float) -> None:
+    def _receive(self) -> float:
+        """Take in a batch and what ICMP says, and return the time that both are stamped with.
+
+        The clock is read after the sockets: with an earlier time, what arrives while the batch is read would seem to
+        have arrived before, and the smallest round-trip time would stay too short for as long as it is remembered. The
+        time that processing a batch takes is not added to its segments, and a wakeup reads only one batch: later ones
+        would wait in the socket while the first is processed, and their round trips would grow by that.
+        """
+        received = self.link.receive(BATCH)
+        errors = self.link.path_errors()
+        now = self.link.now()
         stack = self.stack
-        for data, remote, segment_size, ecn in self.link.receive(BATCH):
+        for data, remote, segment_size, ecn in received:
             try:
                 stack.receive_datagram(data, remote, now, segment_size, ecn)
             except Exception as exc:  # a bug, or an observer's: it must not take the others' datagrams along
                 self.loop.call_exception_handler(
                     {"message": f"utcp: a datagram from {remote} was not processed to its end", "exception": exc}
                 )
-        self._hear(now)
-
-    def _hear(self, now: float) -> None:
-        """Tell the stack what ICMP says about what it has sent."""
-        errors = self.link.path_errors()
         if errors:
-            for remote, code, mtu, quoted, local in errors:
-                if local:
-                    self.stack.path_failed(remote, code, now)
-                else:
-                    self.stack.path_error(remote, code, mtu, quoted, now)
-            self.schedule_flush()
+            self._report([], errors, now)
+        return now
+
+    def _sent(self, failures: list[SendError]) -> None:
+        """Tell the stack what came of a send: its failures, and ICMP errors."""
+        errors = self.link.path_errors()
+        if failures or errors:
+            self._report(failures, errors, self.link.now())
+
+    def _report(self, failures: list[SendError], errors: list[PathError], now: float) -> None:
+        """Tell the stack which sends failed and what ICMP says about what it has sent."""
+        stack = self.stack
+        for failure in failures:
+            stack.path_failed(failure.remote, failure.errno, now)
+        for remote, code, mtu, quoted, local in errors:
+            if local:
+                stack.path_failed(remote, code, now)
+            else:
+                stack.path_error(remote, code, mtu, quoted, now)
+        self.schedule_flush()
 
     def _writable(self) -> None:
-        now = self.link.now()
-        self._fail(self.link.flush_pending(), now)
-        self._hear(now)
+        self._sent(self.link.flush_pending())
         if not self.link.pending:
             self._stop_writing()
             self.schedule_flush()
@@ -156,12 +171,6 @@ class Driver:
         self._writing = False
         if not self.link.watch_room(False):
             self.loop.remove_writer(self.link.fileno())
-
-    def _fail(self, errors: list[SendError], now: float) -> None:
-        if errors:
-            for error in errors:
-                self.stack.path_failed(error.remote, error.errno, now)
-            self.schedule_flush()
 
     def _dispatch(self) -> None:
         # This flush stands behind all that the users below wake. One that was asked for earlier in this turn would run
@@ -235,11 +244,10 @@ class Driver:
 
     def _expire(self) -> None:
         self._timer = None
-        now = self.link.now()
         # A busy loop fires late. Had we, or a peer on this loop, read in time what waits, perhaps nothing would have
         # timed out. So timers wait until both have read all, within bounds.
         try:
-            self._receive(now)
+            now = self._receive()
             deadline = self.stack.next_timeout()
             if deadline is not None:
                 nothing_waits = self.link.drained and self._peer_has_read()

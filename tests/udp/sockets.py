@@ -4,9 +4,10 @@ import errno
 import os
 import select
 import socket
+import struct
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -77,11 +78,23 @@ def all_arrive(link: UdpLink, count: int) -> list[bytes]:
     return found
 
 
+QueueEntry: TypeAlias = tuple[bytes, list[tuple[int, int, bytes]], int, Any]
+"""What `recvmsg()` returns of an error queue."""
+
+
 class ScriptedSocket(socket.socket):
     """A UDP socket whose sends and receives fail as told: one errno per call, 0 for a call that goes through.
 
     With `refuses_trains` set, it is that errno's failure that each send with UDP_SEGMENT meets.
     """
+
+    port_unreachable: QueueEntry = (
+        bytes(40),
+        [(socket.IPPROTO_IP, sockopt.IP_RECVERR, struct.pack("=IBBBBII", errno.ECONNREFUSED, 2, 3, 3, 0, 0, 0))],
+        0,
+        ("192.0.2.1", 9),
+    )
+    """An ICMP error about a datagram to somebody else."""
 
     def __init__(self, family: int = socket.AF_INET) -> None:
         super().__init__(family, socket.SOCK_DGRAM)
@@ -90,6 +103,10 @@ class ScriptedSocket(socket.socket):
         self.receive_script: deque[int] = deque()
         self.refuses_trains = 0
         self.sends = 0
+        self.icmp: deque[QueueEntry] = deque()
+        """What the error queue holds before what the kernel has put there."""
+        self.icmp_per_failure = 0
+        """Entries that each failing send brings."""
 
     def sendto(self, *arguments: Any) -> int:
         self._play_send()
@@ -102,6 +119,8 @@ class ScriptedSocket(socket.socket):
         return super().sendmsg(*arguments)
 
     def recvmsg(self, *arguments: Any) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
+        if len(arguments) > 2:  # MSG_ERRQUEUE
+            return self.icmp.popleft() if self.icmp else super().recvmsg(*arguments)
         _play(self.receive_script)
         return super().recvmsg(*arguments)
 
@@ -110,6 +129,8 @@ class ScriptedSocket(socket.socket):
         return super().recvfrom(*arguments)
 
     def _play_send(self) -> None:
+        if self.send_script and self.send_script[0]:
+            self.icmp.extend([self.port_unreachable] * self.icmp_per_failure)
         _play(self.send_script)
         self.sends += 1
 

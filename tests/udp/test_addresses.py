@@ -163,6 +163,43 @@ def test_the_local_address_of_a_datagram(level: int, value: bytes, local: str | 
     assert sockopt.read_local_address(level, value) == local
 
 
+@pytest.mark.parametrize(
+    ("bound", "receives"),
+    [
+        ("127.0.0.1", {"127.0.0.1", "::ffff:127.0.0.1"}),
+        ("0.0.0.0", {"127.0.0.1", "127.0.0.2", "::ffff:127.0.0.1"}),
+        pytest.param("::1", {"::1"}, marks=needs_ipv6),
+        pytest.param("::", {"::1"}, marks=needs_ipv6),
+        pytest.param("dual", {"::1", "127.0.0.1", "127.0.0.2", "::ffff:127.0.0.1"}, marks=needs_ipv6),
+        pytest.param("::ffff:127.0.0.2", {"127.0.0.2"}, marks=needs_ipv6),
+    ],
+)
+@pytest.mark.defect(61)
+def test_at_which_addresses_a_link_receives(bound: str, receives: set[str], keep: Keep) -> None:
+    """By address and port; the wildcard stands for this host's own addresses, of the families that the socket has."""
+    sock = socket.socket(socket.AF_INET if "." in bound and ":" not in bound else socket.AF_INET6, socket.SOCK_DGRAM)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, "f" not in bound and bound != "dual")
+    sock.bind(("::" if bound == "dual" else bound, 0))
+    link = keep(UdpLink(sock))
+    hosts = ("127.0.0.1", "127.0.0.2", "192.0.2.1", "::1", "::ffff:127.0.0.1", "2001:db8::1", "::ffff:192.0.2.1")
+    found = {}
+    for host in hosts:
+        for number in (port(link), port(link) ^ 1):
+            address = (host, number, 0, 0) if ":" in host else (host, number)
+            found[host, number] = link.receives_at(address)
+    assert {host for (host, number), here in found.items() if here and number == port(link)} == receives
+    assert not any(here for (_, number), here in found.items() if number != port(link))
+
+
+@pytest.mark.defect(61)
+def test_a_link_local_address_is_another_one_on_another_interface(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    monkeypatch.setattr(link, "_address", ("fe80::1", 9000, 0, 2))
+    assert link.receives_at(("fe80::1", 9000, 0, 2))
+    assert not link.receives_at(("fe80::1", 9000, 0, 3))
+
+
 def test_names_are_not_looked_up(keep: Keep) -> None:
     a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
     with pytest.raises(socket.gaierror):
@@ -247,9 +284,22 @@ def test_a_route_is_asked_for_once_per_host_and_lifetime(questions: list[int], r
 
 def test_a_forgotten_route_is_asked_for_again(questions: list[int], routes: Routes) -> None:
     routes.find(("127.0.0.1", 9), "", 100.0)
-    routes.forget(("127.0.0.1", 9), "")
-    assert routes.find(("127.0.0.1", 9), "", 100.0).mtu == 1001
-    routes.forget(("127.0.0.9", 9), "")
+    routes.find(("127.0.0.2", 9), "127.0.0.1", 100.0)
+    routes.forget()
+    assert routes.find(("127.0.0.1", 9), "", 100.0).mtu == 1002
+    assert routes.find(("127.0.0.2", 9), "127.0.0.1", 100.0).mtu == 1003
+
+
+def test_a_route_that_is_still_the_same_is_the_same_object(
+    questions: list[int], routes: Routes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of connections share the remote that is made of it."""
+    monkeypatch.setattr(path, "path_payload", lambda _: 1000)
+    route = routes.find(("127.0.0.1", 9), "", 100.0)
+    assert routes.find(("127.0.0.1", 9), "", 101.0, 0.5) is route
+    monkeypatch.setattr(path, "path_payload", lambda _: 1001)
+    assert routes.find(("127.0.0.1", 9), "", 101.2, 0.5) is route
+    assert routes.find(("127.0.0.1", 9), "", 101.5, 0.5).mtu == 1001
 
 
 def test_the_routes_known_are_bounded(questions: list[int], routes: Routes, monkeypatch: pytest.MonkeyPatch) -> None:

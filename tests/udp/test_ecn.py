@@ -69,7 +69,9 @@ def test_ipv4_on_an_ipv6_socket(keep: Keep) -> None:
 def test_no_option_is_set_for_a_mark_and_none_sent_without(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
     b = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
-    monkeypatch.setattr(sockopt, "ecn_message", lambda *_: pytest.fail("a message for a packet without marks"))
+    monkeypatch.setattr(
+        sockopt, "traffic_class_message", lambda *_: pytest.fail("a message for a packet without marks")
+    )
     assert a.send([Transmit(b.address, [b"x"], 1)]) == []
     monkeypatch.undo()
     a.send([Transmit(b.address, [b"x"], 1, ecn=3)])

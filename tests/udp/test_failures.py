@@ -16,7 +16,6 @@ from utcp.tcp.transmit import Transmit
 from utcp.udp import link as link_module
 from utcp.udp import sockopt
 from utcp.udp.link import SendError, UdpLink
-from utcp.udp.path import Routes
 
 IPV4 = LOOPBACK[socket.AF_INET]
 EAGAIN = errno.EAGAIN
@@ -25,17 +24,8 @@ AGAIN = int(sockopt.IS_LINUX)
 """How often a send is tried again where ICMP errors are heard: the first may have failed with another's."""
 
 
-TRIES = 4 if sockopt.IS_LINUX else 1
-"""Calls until an error that ICMP can bring is believed, if there is no route."""
-
-
-def cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no route to anywhere any more."""
-
-    def find(*_: object) -> None:
-        raise OSError(errno.ENETUNREACH, "no route")
-
-    monkeypatch.setattr(Routes, "find", find)
+TRIES = 1 + AGAIN
+"""Calls until an error is believed."""
 
 
 def single(receiver: UdpLink, number: int) -> Transmit:
@@ -184,13 +174,14 @@ def test_a_datagram_too_large_is_reported_and_the_next_one_sent(family: int, kee
 
 
 @pytest.mark.parametrize("offload", [True, False])
-@pytest.mark.parametrize("code", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM])
-def test_a_failed_train_is_reported_once(code: int, offload: bool, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("code", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM, errno.EACCES])
+@pytest.mark.defect(79)
+def test_a_failed_train_is_reported_once(code: int, offload: bool, keep: Keep) -> None:
+    """Whether or not the kernel would let another socket, such as one that asks for a route, send there."""
     sock = ScriptedSocket()
     a = keep(UdpLink(sock, offload=offload))
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))
-    sock.send_script.extend([code] * (1 + AGAIN if code == errno.EPERM else TRIES))
-    cut_off(monkeypatch)
+    sock.send_script.extend([code] * TRIES)
     assert a.send([Transmit(b.address, [bytes(100)], 100, 10), single(b, 1)]) == [SendError(b.address, code)]
     assert all_arrive(b, 1) == [b"\1"]
     assert a.counters.send_errors == 1
@@ -199,23 +190,51 @@ def test_a_failed_train_is_reported_once(code: int, offload: bool, keep: Keep, m
 @pytest.mark.skipif(not AGAIN, reason="ICMP is heard on Linux only")
 @pytest.mark.parametrize("code", [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH])
 def test_a_flood_of_icmp_ends_nothing_that_goes_elsewhere(code: int, keep: Keep) -> None:
-    """Each call is told of the last ICMP error, whoever it is about: no verdict on this remote, to which there is a
-    route. The datagram is lost, as datagrams may be."""
+    """Each call is told of the last ICMP error, whoever it is about: no verdict on this remote. The datagram is lost,
+    as datagrams may be."""
     sock = ScriptedSocket()
     a = keep(UdpLink(sock))
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))
-    sock.send_script.extend([code] * TRIES)
+    attempts = 1 + link_module._ATTEMPTS
+    sock.send_script.extend([code] * attempts)
+    sock.icmp_per_failure = 1
     assert a.send([single(b, 0), single(b, 1)]) == []
     assert all_arrive(b, 1) == [b"\1"]
     assert (a.counters.send_errors, a.counters.datagrams_dropped) == (0, 1)
+    assert len(a.path_errors()) == attempts
+
+
+@pytest.mark.skipif(not AGAIN, reason="ICMP is heard on Linux only")
+@pytest.mark.defect(79)
+def test_an_error_of_its_own_is_told_from_icmp_errors_that_come_meanwhile(keep: Keep) -> None:
+    sock = ScriptedSocket()
+    a = keep(UdpLink(sock))
+    b = keep(UdpLink.bind(socket.AF_INET, IPV4))
+    sock.icmp.extend([ScriptedSocket.port_unreachable] * 2)
+    sock.send_script.extend([errno.ENETUNREACH] * 3)
+    assert a.send([single(b, 0)]) == [SendError(b.address, errno.ENETUNREACH)]
+    assert [error.errno for error in a.path_errors()] == [errno.ECONNREFUSED] * 2
+
+
+@pytest.mark.skipif(not AGAIN, reason="ICMP is heard on Linux only")
+def test_icmp_errors_that_a_send_finds_in_the_queue_are_bounded_and_none_is_lost(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "MAX_PATH_ERRORS", 4)
+    sock = ScriptedSocket()
+    a = keep(UdpLink(sock))
+    b = keep(UdpLink.bind(socket.AF_INET, IPV4))
+    sock.icmp.extend([ScriptedSocket.port_unreachable] * 10)
+    sock.send_script.extend([errno.ECONNREFUSED, 0])
+    assert a.send([single(b, 0)]) == []
+    assert [len(a.path_errors()) for _ in range(4)] == [4, 4, 2, 0]
 
 
 def test_a_failure_while_flushing_is_reported(
-    scripted: tuple[ScriptedSocket, UdpLink, UdpLink], monkeypatch: pytest.MonkeyPatch
+    scripted: tuple[ScriptedSocket, UdpLink, UdpLink],
 ) -> None:
     sock, a, b = scripted
     sock.send_script.extend([EAGAIN, *[errno.ENETUNREACH] * TRIES, 0])
-    cut_off(monkeypatch)
     assert a.send([single(b, 0), single(b, 1)]) == []
     assert a.flush_pending() == [SendError(b.address, errno.ENETUNREACH)]
     assert all_arrive(b, 1) == [b"\1"]

@@ -5,6 +5,7 @@ import errno
 import select
 import socket
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 import uvloop
@@ -14,6 +15,7 @@ from tests.udp.conftest import Keep
 from tests.udp.sockets import (
     LOOPBACK,
     WILDCARD,
+    QueueEntry,
     ScriptedSocket,
     all_arrive,
     arrives,
@@ -24,6 +26,7 @@ from tests.udp.sockets import (
 )
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.udp import base, error_queue, sockopt
+from utcp.udp import link as link_module
 from utcp.udp.link import PathError, UdpLink
 from utcp.udp.path import SocketAddress, UdpPath
 
@@ -33,6 +36,19 @@ both_loops = pytest.mark.parametrize(
     "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
 )
 SEGMENT = bytes(range(100, 140))
+
+
+class Queue:
+    """A socket that has these entries in its error queue."""
+
+    def __init__(self, family: int, entries: list[QueueEntry]) -> None:
+        self.family = family
+        self.entries = entries
+
+    def recvmsg(self, size: int, control_size: int, flags: int) -> QueueEntry:
+        if not self.entries:
+            raise BlockingIOError
+        return self.entries.pop(0)
 
 
 def closed_port(family: int) -> SocketAddress:
@@ -156,7 +172,7 @@ def test_a_send_that_fails_for_itself_leaves_nothing_in_the_queue(keep: Keep) ->
 
 
 def test_what_one_call_tells_is_bounded_and_the_rest_comes(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(error_queue, "MAX_PATH_ERRORS", 4)
+    monkeypatch.setattr(link_module, "MAX_PATH_ERRORS", 4)
     a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
     address = closed_port(socket.AF_INET)
     for number in range(10):
@@ -206,7 +222,7 @@ def test_too_big_has_the_route_asked_for_again(keep: Keep, monkeypatch: pytest.M
     before = a.mtu(remote)
     monkeypatch.setattr("utcp.udp.path.path_payload", lambda _: 1172)
     told = PathError(remote, errno.ECONNREFUSED, None, b"", False)
-    monkeypatch.setattr(error_queue, "read", lambda *_: ([told], True))
+    monkeypatch.setattr(error_queue, "read", lambda *_: error_queue.Reading([told], True, True))
     a._ask_queue = True
     a.path_errors()
     assert a.mtu(remote) == before
@@ -248,7 +264,11 @@ def test_what_a_too_big_message_says() -> None:
         )
         value = error_queue._EXTENDED_ERROR.pack(code, origin, 3, 4, 0, info, 0) + bytes(16)
         peer: SocketAddress = ("192.0.2.1", 9) if family == socket.AF_INET else ("2001:db8::1", 9, 0, 0)
-        return error_queue._understand(b"quoted", [(level, kind, value)], peer, lambda address, _: address)
+        queue = Queue(family, [(b"quoted", [(level, kind, value)], socket.MSG_ERRQUEUE, peer)])
+        errors, has_icmp, emptied = error_queue.read(cast("socket.socket", queue), lambda address, _: address)
+        assert emptied
+        assert has_icmp == bool(errors)
+        return errors[0] if errors else None
 
     four, six = ("192.0.2.1", 9), ("2001:db8::1", 9, 0, 0)
     assert understood(errno.EMSGSIZE, 2, 1400) == PathError(four, errno.EMSGSIZE, 1372, b"quoted", False)
@@ -349,7 +369,7 @@ def test_a_closed_link_is_silent() -> None:
     address = closed_port(socket.AF_INET)
     for _ in range(2):
         a.send([single(address)])
-    assert a._ask_queue
+    assert a._path_errors
     a.close()
     assert a.fileno() == -1
     assert a.watch_room(False)

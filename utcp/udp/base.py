@@ -69,6 +69,7 @@ class LinkCounters:
         "segmentation_refused",
         "send_calls",
         "send_errors",
+        "truncated",
     )
 
     def __init__(self) -> None:
@@ -78,6 +79,7 @@ class LinkCounters:
         self.receive_errors = 0
         self.path_errors = 0  # those that `path_errors()` has returned
         self.not_unicast = 0  # datagrams to a broadcast or multicast address, dropped
+        self.truncated = 0  # datagrams that did not fit into the buffers, or their control messages; dropped
         self.send_calls = 0  # with those that failed
         self.datagrams_sent = 0
         self.bytes_sent = 0
@@ -147,6 +149,10 @@ class Link:
     def sockname(self, remote: Remote) -> SocketAddress:
         """Our UDP address as that remote sees it (before any NAT)."""
         raise NotImplementedError
+
+    def receives_at(self, address: SocketAddress) -> bool:
+        """Whether this link receives what this host sends to the UDP address `address`."""
+        return address == self.address
 
     def mtu(self, remote: Remote) -> int:
         """The largest payload of one datagram towards `remote`, in octets: a whole TCP segment with its header."""

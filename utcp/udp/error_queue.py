@@ -9,21 +9,19 @@ import errno
 import socket
 from collections.abc import Callable
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from utcp.tcp.transmit import Remote
 from utcp.udp import sockopt
 from utcp.udp.base import MAX_PATH_ERRORS, QUOTED, PathError
 from utcp.udp.path import SocketAddress
 
-_CONTROL_SIZE: Final = 256
-"""Room for the control messages: the error with the address of who sent it (64 octets), a PKTINFO, a TOS octet."""
-
 # struct sock_extended_err (linux/errqueue.h): errno, origin, type, code, padding, info (the MTU), data.
 _EXTENDED_ERROR: Final = Struct("=IBBBBII")
 _ORIGIN_ICMP: Final = 2
 _ORIGIN_ICMPV6: Final = 3
 _IN6_ADDRESS: Final = 16
+_ERROR_KINDS: Final = ((socket.IPPROTO_IP, sockopt.IP_RECVERR), (socket.IPPROTO_IPV6, sockopt.IPV6_RECVERR))
 
 _SMALLEST_MTU: Final = {socket.AF_INET: 68, socket.AF_INET6: 1280}  # RFC 791 3.2, RFC 8200 5
 
@@ -31,38 +29,67 @@ NameRemote = Callable[[SocketAddress, str | None], Remote | None]
 """From a datagram's destination and the address of ours that it left from (None: not told) to the remote's name."""
 
 
-def read(sock: socket.socket, name_remote: NameRemote) -> tuple[list[PathError], bool]:
-    """At most MAX_PATH_ERRORS entries, and whether the queue is empty now.
+class Reading(NamedTuple):
+    """A part of the queue: the errors whose remotes have a name here, whether any entry was an ICMP message (with or
+    without such a name), and whether the queue is empty now."""
 
-    What the kernel says of itself is left out: the send that it is about has failed with it.
+    errors: list[PathError]
+    has_icmp: bool
+    emptied: bool
+
+
+def read(sock: socket.socket, name_remote: NameRemote, limit: int = MAX_PATH_ERRORS) -> Reading:
+    """Take `limit` entries out of the queue, or as many as there are.
+
+    What the kernel says of itself is left out: the send that it is about has failed with it. So are entries that did
+    not fit into the buffer for control messages.
     """
     found: list[PathError] = []
-    for _ in range(MAX_PATH_ERRORS):
+    has_icmp = False
+    for _ in range(limit):
         try:
-            quoted, control, _, destination = sock.recvmsg(QUOTED, _CONTROL_SIZE, socket.MSG_ERRQUEUE)
+            quoted, control, flags, destination = sock.recvmsg(QUOTED, sockopt.CONTROL_SIZE, socket.MSG_ERRQUEUE)
         except BlockingIOError:
-            return found, True
-        error = _understand(quoted, control, destination, name_remote)
-        if error is not None:
-            found.append(error)
-    return found, False
+            return Reading(found, has_icmp, True)
+        if flags & sockopt.MSG_CTRUNC:
+            has_icmp = True  # for all that is known
+            continue
+        code, origin, info = _extended_error(control)
+        if origin in (_ORIGIN_ICMP, _ORIGIN_ICMPV6):
+            has_icmp = True
+            error = _understand(sock.family, code, info, quoted, control, destination, name_remote)
+            if error is not None:
+                found.append(error)
+    return Reading(found, has_icmp, False)
+
+
+def _extended_error(control: list[sockopt.ControlMessage]) -> tuple[int, int, int]:
+    """The errno, its origin and the number that goes with it; zeros if there is no such message."""
+    for level, kind, value in control:
+        if (level, kind) in _ERROR_KINDS:
+            code, origin, _, _, _, info, _ = _EXTENDED_ERROR.unpack_from(value)
+            return code, origin, info
+    return 0, 0, 0
 
 
 def _understand(
-    quoted: bytes, control: list[sockopt.ControlMessage], destination: SocketAddress, name_remote: NameRemote
+    socket_family: int,
+    code: int,
+    info: int,
+    quoted: bytes,
+    control: list[sockopt.ControlMessage],
+    destination: SocketAddress,
+    name_remote: NameRemote,
 ) -> PathError | None:
-    code = info = 0
     local: str | None = None
     for level, kind, value in control:
-        if (level, kind) in ((socket.IPPROTO_IP, sockopt.IP_RECVERR), (socket.IPPROTO_IPV6, sockopt.IPV6_RECVERR)):
-            code, origin, _, _, _, info, _ = _EXTENDED_ERROR.unpack_from(value)
-            if origin not in (_ORIGIN_ICMP, _ORIGIN_ICMPV6):
-                return None
+        # Only the message of the socket's own family: an IPv6 socket may bring both for an IPv4 datagram.
+        if socket_family == socket.AF_INET6:
+            if (level, kind) == (socket.IPPROTO_IPV6, sockopt.IPV6_PKTINFO):
+                local = socket.inet_ntop(socket.AF_INET6, value[:_IN6_ADDRESS])
         elif (level, kind) == (socket.IPPROTO_IP, sockopt.IP_PKTINFO):
             # The ICMP message's destination; the octets before it, otherwise our address, are 0 here.
             local = socket.inet_ntop(socket.AF_INET, value[8:12])
-        elif (level, kind) == (socket.IPPROTO_IPV6, sockopt.IPV6_PKTINFO):
-            local = socket.inet_ntop(socket.AF_INET6, value[:_IN6_ADDRESS])
     remote = name_remote(destination, local)
     if remote is None or not code:
         return None

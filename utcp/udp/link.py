@@ -13,7 +13,7 @@ from utcp.tcp.transmit import Remote, Transmit
 from utcp.udp import error_queue, sockopt
 from utcp.udp.base import BATCH_OCTETS, MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
 from utcp.udp.ip import is_unicast
-from utcp.udp.path import Route, Routes, SocketAddress, UdpPath
+from utcp.udp.path import OPEN_ROUTE_LIFETIME, Route, Routes, SocketAddress, UdpPath
 
 __all__ = ["Link", "LinkCounters", "PathError", "Received", "SendError", "UdpLink", "UdpPath"]
 
@@ -35,27 +35,19 @@ Measured: 92 buffers of 700 octets, 5.4 against 6.4 microseconds; 14 of 4450, 4.
 """
 
 _LATER: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM})
-# What ICMP can say (RFC 792, RFC 4443), as Linux words it.
-_ICMP: Final = frozenset(
-    {
-        errno.ECONNREFUSED,
-        errno.EHOSTUNREACH,
-        errno.ENETUNREACH,
-        errno.ENOPROTOOPT,
-        errno.EPROTO,
-        getattr(errno, "EHOSTDOWN", errno.EHOSTUNREACH),
-        getattr(errno, "ENONET", errno.EHOSTUNREACH),
-    }
-)
+
 _ATTEMPTS: Final = 3
-"""Calls for one train that may each be told of an ICMP error about another datagram."""
+"""How often a datagram or train is sent again while ICMP errors, about it or others, make the calls fail."""
+
+_DISTURBED: Final = -1
+"""In place of an errno: ICMP errors made every attempt fail."""
 
 _MISUSE: Final = frozenset({errno.EBADF, errno.ENOTSOCK})
 
-_ECN_KINDS: Final = frozenset({sockopt.IP_TOS, sockopt.IPV6_TCLASS})
-
 # EINVAL, EMSGSIZE: a segment larger than the path's MTU. EIO, EOPNOTSUPP: a device or tunnel that cannot checksum.
 _SEGMENTATION_REFUSED: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.EOPNOTSUPP})
+
+_TRUNCATED: Final = sockopt.MSG_TRUNC | sockopt.MSG_CTRUNC
 
 
 class UdpLink(Link):
@@ -80,24 +72,27 @@ class UdpLink(Link):
         if self._address[1] == 0:
             raise ValueError("the UDP socket must be bound")
         sock.setblocking(False)
+        sockopt.send_at_once(sock)
         sockopt.discover_path_mtu(sock)
         sockopt.enlarge_buffers(sock, BUFFER_SIZE)
         self._socket = sock
         self.family: int = sock.family
         self._wildcard = self._address[0] in ("0.0.0.0", "::")
         self._names_local = self._wildcard and sockopt.report_local_address(sock)
-        self._receives_trains = offload and sockopt.receive_trains(sock)
+        self._takes_ipv4 = sockopt.takes_ipv4(sock)
+        self._receives_trains = sockopt.receive_trains(sock, offload)
         self._sends_trains = offload and sockopt.can_segment(sock)
         # Windows has no sendmsg(): there everything is joined.
         self._join_below = JOIN_BELOW if hasattr(sock, "sendmsg") else sockopt.RECEIVE_SIZE
         self._receive_capacity = sockopt.receive_capacity(sock)
         self._reports_ecn = sockopt.report_ecn(sock)
-        self._routes = Routes(sock.family)
+        self._traffic_class = sockopt.traffic_class(sock)
+        self._routes = Routes(sock.family, takes_ipv4=self._takes_ipv4)
         self._remotes: dict[SocketAddress, tuple[Route, Remote]] = {}
         self._pending: deque[Transmit] = deque()
         self._pending_octets = 0
         self.counters = LinkCounters()
-        self._path_errors: list[PathError] = []  # what our own kernel has said
+        self._path_errors: list[PathError] = []  # what the next path_errors() returns
         self._ask_queue = False  # the error queue may hold something
         self._found_nothing = False  # the last receive()
         self._hears_errors = sockopt.report_errors(sock)
@@ -153,12 +148,13 @@ class UdpLink(Link):
         while datagrams < limit and octets < BATCH_OCTETS:
             counters.receive_calls += 1
             control: list[sockopt.ControlMessage] = []
+            flags = 0
             try:
                 # Not recvmsg_into() a buffer kept for it: a train of 46 segments, taken apart, costs 29 to 32
                 # microseconds as new bytes and 32 to 35 as views of such a buffer; one of 64 small segments 11 to 12
                 # against 17 to 20; a single datagram the same.
                 if with_messages:
-                    data, control, _, peer = self._socket.recvmsg(sockopt.RECEIVE_SIZE, sockopt.CONTROL_SIZE)
+                    data, control, flags, peer = self._socket.recvmsg(sockopt.RECEIVE_SIZE, sockopt.CONTROL_SIZE)
                 else:
                     data, peer = self._socket.recvfrom(sockopt.RECEIVE_SIZE)
             except BlockingIOError:
@@ -172,18 +168,38 @@ class UdpLink(Link):
                 datagrams += 1
                 self._ask_queue = True
                 continue
+            if flags & _TRUNCATED:
+                # A train whose segment size is missing would pass for one datagram, with headers in its text.
+                counters.truncated += 1
+                datagrams += 1
+                continue
             remote: Remote = peer
             segment_size = None
             ecn = 0
-            for level, kind, value in control:
+            is_unicast = True
+            for level, kind, value in control:  # with those that the socket's former owner asked for
                 if level == sockopt.SOL_UDP:
-                    segment_size = sockopt.read_segment_size(value)
-                elif kind in _ECN_KINDS:
-                    ecn = sockopt.read_ecn(value)
-                else:
-                    local = sockopt.read_local_address(level, value)
-                    remote = UdpPath(peer, local) if local is not None else None
-            if remote is None:
+                    if kind == sockopt.UDP_GRO:
+                        segment_size = sockopt.read_segment_size(value)
+                elif level == socket.IPPROTO_IP:
+                    if kind == sockopt.IP_TOS:
+                        ecn = sockopt.read_ecn(value)
+                    elif kind == sockopt.IP_PKTINFO and self._names_local:
+                        local = sockopt.read_local_address(level, value)
+                        if local is None:
+                            is_unicast = False
+                        elif self.family == socket.AF_INET:
+                            remote = UdpPath(peer, local)
+                elif level == socket.IPPROTO_IPV6:
+                    if kind == sockopt.IPV6_TCLASS:
+                        ecn = sockopt.read_ecn(value)
+                    elif kind == sockopt.IPV6_PKTINFO and self._names_local:
+                        local = sockopt.read_local_address(level, value)
+                        if local is None:
+                            is_unicast = False
+                        else:
+                            remote = UdpPath(peer, local)
+            if not is_unicast:
                 counters.not_unicast += 1
                 datagrams += 1
                 continue
@@ -215,16 +231,11 @@ class UdpLink(Link):
         return errors
 
     def path_errors(self) -> list[PathError]:
-        if not self._ask_queue and not self._path_errors:
+        if self._ask_queue and self._hears_errors:
+            self._read_error_queue()
+        if not self._path_errors:
             return []
         found, self._path_errors = self._path_errors, []
-        if self._ask_queue and self._hears_errors:
-            told, empty = error_queue.read(self._socket, self._name_remote)
-            self._ask_queue = not empty
-            for error in told:
-                if error.errno == errno.EMSGSIZE:
-                    self._routes.forget(self.peername(error.remote), self._local(error.remote))
-            found += told
         self.counters.path_errors += len(found)
         return found
 
@@ -252,11 +263,13 @@ class UdpLink(Link):
         return errors
 
     def remote(self, address: SocketAddress) -> Remote:
-        route = self._route(address, "" if self._wildcard else self._address[0])
+        local = "" if self._wildcard else self._address[0]
+        route = self._routes.find(address, local, self.now(), OPEN_ROUTE_LIFETIME)
         known = self._remotes.get(address)
         if known is not None and known[0] is route:
             return known[1]
-        if not is_unicast(socket.inet_pton(self.family, route.host)):  # MUST-46
+        host = sockopt.unmapped(route.host)
+        if not is_unicast(socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)):  # MUST-46
             raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         peer: SocketAddress = (route.host, address[1])
         if self.family == socket.AF_INET6:
@@ -277,13 +290,23 @@ class UdpLink(Link):
             return (remote.local, self._address[1], 0, remote.peer[3])
         return (remote.local, self._address[1])
 
+    def receives_at(self, address: SocketAddress) -> bool:
+        if address[1] != self._address[1]:
+            return False
+        host, scope_id = sockopt.unmapped(address[0]), address[3] if len(address) == 4 else 0
+        if not self._wildcard:
+            own_scope_id = self._address[3] if len(self._address) == 4 else 0
+            return (host, scope_id) == (sockopt.unmapped(self._address[0]), own_scope_id)
+        is_carried = self.family == socket.AF_INET6 if ":" in host else self._takes_ipv4
+        return is_carried and sockopt.is_ours(host, scope_id)
+
     def mtu(self, remote: Remote) -> int:
         """The largest payload of one datagram towards `remote`, in octets; that of an Ethernet when there is no route.
 
         The kernel is asked once per host and ROUTE_LIFETIME (`Routes.find`).
         """
         try:
-            return self._route(self.peername(remote), self._local(remote)).mtu
+            return self._routes.find(self.peername(remote), self._local(remote), self.now()).mtu
         except OSError:
             # Not an error here: the send will fail, and say why.
             return sockopt.default_payload(self.family)
@@ -310,8 +333,18 @@ class UdpLink(Link):
             return peer
         return None if local is None else UdpPath(peer, local)
 
-    def _route(self, peer: SocketAddress, local: str) -> Route:
-        return self._routes.find(peer, local, self.now())
+    def _read_error_queue(self) -> bool:
+        """Take in ICMP errors, as far as `path_errors()` may return them; False when there was none.
+
+        Errors that find no room stay in the queue, which keeps the descriptor readable.
+        """
+        room = MAX_PATH_ERRORS - len(self._path_errors)
+        errors, has_icmp, emptied = error_queue.read(self._socket, self._name_remote, room)
+        self._ask_queue = not emptied
+        self._path_errors += errors
+        if any(error.errno == errno.EMSGSIZE for error in errors):
+            self._routes.forget()
+        return has_icmp or not emptied
 
     def _keep(self, transmits: Iterable[Transmit]) -> None:
         for transmit in transmits:
@@ -337,18 +370,15 @@ class UdpLink(Link):
                 return self._send_parts(transmit, segment_size * max(1, segments), errors)
         code = self._try(transmit, segment_size)
         if code and code not in _LATER and self._hears_errors:
-            # Perhaps that was an ICMP error about another datagram: any call is told of the last.
-            self._ask_queue = True
-            code = self._try_again(transmit, segment_size)
-            if code in _ICMP and not self._is_unreachable(transmit.remote):
-                # Somebody floods us with them: they must not end what goes elsewhere.
-                counters.datagrams_dropped += _datagram_count(transmit)
-                return None
+            code = self._insist(transmit, segment_size)
         if code in _LATER:
             return transmit
+        if code == _DISTURBED:
+            counters.datagrams_dropped += _datagram_count(transmit)
+            return None
         if code:
-            # Perhaps the route is no longer what it was.
-            self._routes.forget(self.peername(transmit.remote), self._local(transmit.remote))
+            # Perhaps the routes are no longer what they were.
+            self._routes.forget()
             if segment_size is not None and code in _SEGMENTATION_REFUSED:
                 # Not remembered: being refused costs less than one datagram of the train.
                 counters.segmentation_refused += 1
@@ -361,24 +391,21 @@ class UdpLink(Link):
         counters.bytes_sent += size
         return None
 
-    def _try_again(self, transmit: Transmit, segment_size: int | None) -> int:
-        """Once for an error that is our own, more often for one that ICMP can bring; 0, or the last errno."""
-        code = self._try(transmit, segment_size)
-        attempts = 1
-        while code in _ICMP and attempts < _ATTEMPTS:
-            code = self._try(transmit, segment_size)
-            attempts += 1
-        return code
+    def _insist(self, transmit: Transmit, segment_size: int | None) -> int:
+        """Send what a call refused again, until it leaves or the error is known to be its own.
 
-    def _is_unreachable(self, remote: Remote) -> bool:
-        """Our own kernel has no way to `remote`."""
-        peer, local = self.peername(remote), self._local(remote)
-        self._routes.forget(peer, local)
-        try:
-            self._route(peer, local)
-        except OSError:
-            return True
-        return False
+        Returns 0, an errno, or _DISTURBED. An ICMP error about any datagram joins the error queue and makes the next
+        call fail, once. So an error is the send's own when the queue held no ICMP error after one failure and the next
+        call fails as well. While ICMP errors keep coming, nothing is known: whoever floods us with them must end
+        nothing that goes elsewhere.
+        """
+        for _ in range(_ATTEMPTS):
+            has_icmp = self._read_error_queue()
+            code = self._try(transmit, segment_size)
+            self._ask_queue = True  # what this call has brought about is told with the rest
+            if not code or code in _LATER or not has_icmp:
+                return code
+        return _DISTURBED
 
     def _try(self, transmit: Transmit, segment_size: int | None) -> int:
         """Send with one call; 0, or the errno that prevented it."""
@@ -420,7 +447,8 @@ class UdpLink(Link):
         if isinstance(remote, UdpPath):
             control.append(sockopt.source_message(self.family, remote.local))
         if transmit.ecn and sockopt.IS_LINUX:
-            control.append(sockopt.ecn_message(sockopt.packet_family(peer), transmit.ecn))
+            family = sockopt.packet_family(peer)
+            control.append(sockopt.traffic_class_message(family, self._traffic_class[family] | transmit.ecn))
         buffers = transmit.buffers
         if len(buffers) > 1 and transmit.size < self._join_below * len(buffers):
             buffers = [b"".join(buffers)]

@@ -10,6 +10,9 @@ __all__ = ["Route", "Routes", "SocketAddress", "UdpPath"]
 ROUTE_LIFETIME: Final = 30.0
 """Seconds a route is believed. The kernel forgets a path MTU it has learned after 10 minutes (RFC 1191 6.3)."""
 
+OPEN_ROUTE_LIFETIME: Final = 1.0
+"""Seconds a route is believed for a new connection: it should leave from the address that this host has now."""
+
 MAX_ROUTES: Final = 1024
 
 MAX_PROBES: Final = 16
@@ -37,33 +40,46 @@ class Routes:
 
     It asks by connecting a UDP socket, which sends nothing. One socket for each of our addresses is kept for that, so a
     question about a host never heard of, as each SYN of a flood brings one, costs three system calls (6 microseconds).
+
+    `takes_ipv4`: an IPv6 socket whose routes are asked for also carries IPv4. Otherwise an IPv4 address that is mapped
+    into IPv6 is unreachable (ENETUNREACH), as it is for the socket itself.
     """
 
-    def __init__(self, family: int) -> None:
+    def __init__(self, family: int, *, takes_ipv4: bool = False) -> None:
         self._family = family
+        self._takes_ipv4 = takes_ipv4
         self._known: dict[tuple[str, int, str], tuple[Route, float]] = {}
         self._probes: dict[tuple[str, int], socket.socket] = {}
         self._closed = False
 
-    def find(self, peer: SocketAddress, local: str, now: float) -> Route:
-        """The route to `peer`, from our address `local` ("" for whichever the kernel chooses).
+    def find(self, peer: SocketAddress, local: str, now: float, max_age: float = ROUTE_LIFETIME) -> Route:
+        """The route to `peer`, from our address `local` ("" for whichever the kernel chooses), `max_age` seconds old or
+        less. The object is the same for as long as the answer is.
 
         Raises OSError when there is no route or the host is not a numeric address (names are not looked up here).
         """
         key = (peer[0], _scope_id(peer), local)
         known = self._known.get(key)
-        if known is not None and now < known[1]:
-            return known[0]
+        if known is not None:
+            if now - known[1] < max_age:
+                return known[0]
+            del self._known[key]
         route = self._ask(peer, local)
+        if known is not None and known[0] == route:
+            route = known[0]
         if len(self._known) >= MAX_ROUTES:
-            # Not worth an order of use: a route asked for again is one cheap question.
+            # No LRU: a lookup after eviction costs a few system calls.
             self._known.clear()
-        self._known[key] = (route, now + ROUTE_LIFETIME)
+        self._known[key] = (route, now)
         return route
 
-    def forget(self, peer: SocketAddress, local: str) -> None:
-        """Ask again next time: something says that the route has changed."""
-        self._known.pop((peer[0], _scope_id(peer), local), None)
+    def forget(self) -> None:
+        """Ask again next time: something shows that the kernel's routing has changed.
+
+        All routes go, because a change concerns more of them than the one that showed it: when an address of this host
+        is gone, so are the routes from it to every host, under every name of the host.
+        """
+        self._known.clear()
 
     def close(self) -> None:
         """Keep no sockets from now on. Idempotent."""
@@ -73,7 +89,7 @@ class Routes:
     def _ask(self, peer: SocketAddress, local: str) -> Route:
         address = self._numeric(peer)
         if not local or self._closed:
-            with socket.socket(self._family, socket.SOCK_DGRAM) as probe:
+            with self._probe() as probe:
                 if local:
                     probe.bind(_any_port(local, address))
                 return _route(probe, address)
@@ -82,7 +98,7 @@ class Routes:
         if kept is None:
             if len(self._probes) >= MAX_PROBES:
                 self._close_probes()
-            kept = socket.socket(self._family, socket.SOCK_DGRAM)
+            kept = self._probe()
             try:
                 kept.bind(_any_port(local, address))
             except BaseException:
@@ -95,6 +111,12 @@ class Routes:
             # Perhaps our address is gone, and with it all that this socket can tell.
             self._probes.pop(key).close()
             raise
+
+    def _probe(self) -> socket.socket:
+        probe = socket.socket(self._family, socket.SOCK_DGRAM)
+        if self._family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not self._takes_ipv4)
+        return probe
 
     def _numeric(self, peer: SocketAddress) -> SocketAddress:
         """`peer` without names in it: connect() would look them up, and wait."""

@@ -31,6 +31,7 @@ IPV6_RECVPKTINFO: Final = 49
 IPV6_PKTINFO: Final = 50
 IPV6_RECVTCLASS: Final = 66
 IPV6_TCLASS: Final = 67
+UDP_CORK: Final = 1
 SO_SNDBUFFORCE: Final = 32
 SO_RCVBUFFORCE: Final = 33
 PMTUDISC_WANT: Final = 1
@@ -46,8 +47,13 @@ MAX_TRAIN_BYTES: Final = 65507
 RECEIVE_SIZE: Final = 65536
 """No datagram and no train is larger: UDP's length field has 16 bits."""
 
-CONTROL_SIZE: Final = 128
-"""Room for the control messages of one receive: a segment size (24 octets), an IPv6 PKTINFO (40), a TOS octet (24)."""
+CONTROL_SIZE: Final = 1024
+"""Room for the control messages of one receive, in octets. Those that a link asks for take 152: a segment size 24, both
+versions' PKTINFO 40 and 32, traffic class and TOS octet 24 and 24. The others are those that the owner of a socket may
+have asked for before it became a link's: timestamps, TTLs, IP options and the like."""
+
+MSG_CTRUNC: Final = int(getattr(socket, "MSG_CTRUNC", 0))
+MSG_TRUNC: Final = int(getattr(socket, "MSG_TRUNC", 0))
 
 _NATIVE_INT: Final = Struct("=i")
 _NATIVE_U16: Final = Struct("=H")
@@ -55,6 +61,8 @@ _IN_PKTINFO: Final = Struct(
     "=i4s4s"
 )  # interface, our address (in a message sent: the source), destination in the header
 _IN6_PKTINFO: Final = Struct("=16si")  # destination in the header (in a message sent: the source), interface
+
+_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"  # RFC 4291 2.5.5.2
 
 _UDP_HEADER: Final = 8
 _IP_HEADER: Final = {socket.AF_INET: 20, socket.AF_INET6: 40}
@@ -77,18 +85,32 @@ def can_segment(sock: socket.socket) -> bool:
     return IS_LINUX and _set(sock, SOL_UDP, UDP_SEGMENT, 0)
 
 
-def receive_trains(sock: socket.socket) -> bool:
-    """Ask for trains of equal-sized datagrams to be received as one (UDP generic receive offload)."""
-    return IS_LINUX and _set(sock, SOL_UDP, UDP_GRO, 1)
+def receive_trains(sock: socket.socket, wanted: bool = True) -> bool:
+    """Ask for trains of equal-sized datagrams to be received as one (UDP generic receive offload), or not to be.
+
+    Returns whether they are.
+    """
+    return IS_LINUX and _set(sock, SOL_UDP, UDP_GRO, int(wanted)) and wanted
+
+
+def send_at_once(sock: socket.socket) -> None:
+    """Have each send leave by itself, whatever the socket's former owner asked for."""
+    if IS_LINUX:
+        _set(sock, SOL_UDP, UDP_CORK, 0)
+
+
+def takes_ipv4(sock: socket.socket) -> bool:
+    """Whether IPv4 datagrams come and go by the socket."""
+    return sock.family == socket.AF_INET or not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
 
 def report_local_address(sock: socket.socket) -> bool:
     """Ask that each datagram tells to which of our addresses it was sent; a reply can then leave from there."""
     if not IS_LINUX:
         return False
-    if sock.family == socket.AF_INET6:
-        return _set(sock, socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
-    return _set(sock, socket.IPPROTO_IP, IP_PKTINFO, 1)
+    # Of an IPv6 socket too: only IPv4's message tells that an IPv4 datagram was sent to a broadcast address.
+    ipv4 = _set(sock, socket.IPPROTO_IP, IP_PKTINFO, 1)
+    return _set(sock, socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) if sock.family == socket.AF_INET6 else ipv4
 
 
 def report_ecn(sock: socket.socket) -> bool:
@@ -118,10 +140,25 @@ def discover_path_mtu(sock: socket.socket) -> None:
     leave with DF, since none is larger than what `mtu()` says.
     """
     if IS_LINUX:
+        _set(sock, socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_WANT)  # of an IPv6 socket too: it may carry IPv4
         if sock.family == socket.AF_INET6:
             _set(sock, socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_WANT)
-        else:
-            _set(sock, socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_WANT)
+
+
+def traffic_class(sock: socket.socket) -> dict[int, int]:
+    """The DSCP that the socket's datagrams are sent with, by the family of the packet, shifted to its place in the TOS
+    octet or traffic class. The ECN bits below it are cleared: the stack says for each segment what they are."""
+    found = {int(socket.AF_INET): 0, int(socket.AF_INET6): 0}
+    if IS_LINUX:
+        options = [(socket.AF_INET, socket.IPPROTO_IP, IP_TOS)]
+        if sock.family == socket.AF_INET6:
+            options.append((socket.AF_INET6, socket.IPPROTO_IPV6, IPV6_TCLASS))
+        for family, level, option in options:
+            value = sock.getsockopt(level, option)
+            found[family] = value & ~3
+            if value & 3:
+                _set(sock, level, option, value & ~3)
+    return found
 
 
 def enlarge_buffers(sock: socket.socket, size: int) -> None:
@@ -167,7 +204,28 @@ def default_payload(family: int) -> int:
 
 def packet_family(peer: SocketAddress) -> socket.AddressFamily:
     """The family of the packets that go to `peer`: an IPv6 socket's peer may be an IPv4 address, mapped into IPv6."""
-    return socket.AF_INET6 if len(peer) == 4 and not peer[0].startswith("::ffff:") else socket.AF_INET
+    is_mapped = peer[0].startswith("::ffff:") and "." in peer[0]
+    return socket.AF_INET6 if len(peer) == 4 and not is_mapped else socket.AF_INET
+
+
+def unmapped(host: str) -> str:
+    """The IPv4 address that `host` stands for if it is one mapped into IPv6 (RFC 4291 2.5.5.2), else `host` itself."""
+    try:
+        octets = socket.inet_pton(socket.AF_INET6, host)
+    except OSError:  # IPv4, or a name, or with a scope
+        return host
+    return socket.inet_ntop(socket.AF_INET, octets[12:]) if octets.startswith(_MAPPED_PREFIX) else host
+
+
+def is_ours(host: str, scope_id: int = 0) -> bool:
+    """Whether the numeric address `host` is one of this machine's: a socket can be bound to it then."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0, 0, scope_id) if family == socket.AF_INET6 else (host, 0))
+    except OSError:
+        return False
+    return True
 
 
 def segment_size_message(segment_size: int) -> ControlMessage:
@@ -182,11 +240,11 @@ def read_segment_size(value: bytes) -> int:
 
 
 @lru_cache(maxsize=8)
-def ecn_message(family: int, ecn: int) -> ControlMessage:
-    """For a send: the two ECN bits of the IP header. `family` is that of the packet, not of the socket."""
+def traffic_class_message(family: int, value: int) -> ControlMessage:
+    """For a send: the TOS octet or traffic class, DSCP and ECN bits. `family` is that of the packet, not the socket."""
     if family == socket.AF_INET6:
-        return socket.IPPROTO_IPV6, IPV6_TCLASS, _NATIVE_INT.pack(ecn)
-    return socket.IPPROTO_IP, IP_TOS, _NATIVE_INT.pack(ecn)
+        return socket.IPPROTO_IPV6, IPV6_TCLASS, _NATIVE_INT.pack(value)
+    return socket.IPPROTO_IP, IP_TOS, _NATIVE_INT.pack(value)
 
 
 def read_ecn(value: bytes) -> int:
@@ -205,7 +263,7 @@ def source_message(family: int, local: str) -> ControlMessage:
 
 @lru_cache(maxsize=1024)
 def read_local_address(level: int, value: bytes) -> str | None:
-    """To which of our addresses a datagram was sent; None when that was a broadcast or multicast address.
+    """To which of our addresses a datagram was sent, by its PKTINFO; None: to a broadcast or multicast address.
 
     TCP knows no such destination: RFC 9293 3.9.2.3, MUST-57.
     """

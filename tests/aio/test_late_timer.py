@@ -178,3 +178,46 @@ async def test_a_timer_does_not_wait_for_an_endpoint_that_is_not_the_peer(
         await late.fire()
         assert late.resent > 0
         late.serve()
+
+
+@pytest.mark.defect(61)
+async def test_a_timer_does_not_wait_for_the_same_port_of_another_address(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers
+) -> None:
+    """A busy server here delays no retransmission to a server with the same port number elsewhere."""
+    transport, _, _ = await peers.connect(Recorder, Recorder)
+    await turns(5)
+    async with utcp.Endpoint(("127.0.0.2", peers.port)) as namesake:
+        late = Late(peers, monkeypatch)
+        await late.write(transport)
+        while late.far.link.receive():  # what was written is lost
+            pass
+        namesake.link.drained = False
+        late.pass_time(0.9)
+        await late.fire()
+        assert late.resent > 0
+        late.serve()
+
+
+@pytest.mark.defect(61)
+async def test_a_timer_waits_for_a_peer_that_is_bound_to_the_wildcard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address that the client connects to is one of this host's, and the wildcard endpoint receives at it."""
+    peers = Peers()
+    peers.server = utcp.Endpoint(("0.0.0.0", 0), config=peers.server.config)  # as a server of everybody
+    async with peers:
+        peers.host = "127.0.0.3"
+        peers.client = utcp.Endpoint(("127.0.0.1", 0), config=peers.server.config)
+        async with peers.client:
+            transport, _, _ = await peers.connect(Recorder, Recorder)
+            await turns(5)
+            late = Late(peers, monkeypatch)
+            await late.write(transport)
+            while late.far.link.receive():  # what was written is lost
+                pass
+            late.far.link.drained = False
+            late.pass_time(0.9)
+            await late.fire()
+            assert late.resent == 0
+            await late.fire()
+            assert late.resent > 0
+            late.serve()

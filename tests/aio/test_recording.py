@@ -255,3 +255,23 @@ async def test_a_capture_that_fails_costs_the_endpoint_nothing() -> None:
         assert accepted.received == b"text"
         assert peers.client.stack.observer is None
     assert [type(failure) for failure in failures] == [ZeroDivisionError]
+
+
+@pytest.mark.defect(61)
+async def test_peers_are_told_from_strangers_by_address_and_port() -> None:
+    recording = Recording(lambda _: True)
+    async with utcp.Endpoint(("0.0.0.0", 0)) as everywhere, utcp.Endpoint(("127.0.0.1", 0)) as here:
+        recording.begin(everywhere)
+        port = everywhere.address[1]
+        assert recording.is_ours(("127.0.0.1", port))
+        assert recording.is_ours(("127.0.0.2", port))  # not the address that we talk to it from
+        assert not recording.is_ours(("192.0.2.1", port))
+        assert not recording.is_ours(("::1", port, 0, 0))  # another program's, with the same port of the other family
+        other = ("127.0.0.1", here.address[1])
+        assert not recording.is_ours(other)
+        recording.begin(here)
+        assert recording.is_ours(other)
+        assert not recording.is_ours(("127.0.0.2", here.address[1]))
+        recording.end(here)
+        assert not recording.is_ours(other)
+        recording.finish()

@@ -326,3 +326,17 @@ def test_the_trace_tells_what_became_of_each_packet(simnet: Network) -> None:
     assert first.packet.segment is not None
     assert first.packet.segment.flags == SYN
     assert first.arrivals[0] == 0.25 < first.arrivals[1] <= 0.5
+
+
+@pytest.mark.defect(61)
+def test_a_simulated_link_receives_at_its_own_address_and_port(simnet: Network) -> None:
+    near, far = simnet.host("near"), simnet.host("far")
+    everywhere, here = far.bind(("0.0.0.0", 9000)), far.bind((far.address, 9001))
+    assert everywhere.receives_at((far.address, 9000))
+    assert everywhere.receives_at(("127.0.0.1", 9000))
+    assert here.receives_at((far.address, 9001))
+    for address in ((near.address, 9000), (far.address, 9001), ("192.0.2.1", 9000)):
+        assert not everywhere.receives_at(address)
+    for address in (("127.0.0.1", 9001), (near.address, 9001), (far.address, 9000)):
+        assert not here.receives_at(address)
+    simnet.close()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.stack import Stack
-from utcp.udp.base import Link, SendError
+from utcp.udp.base import Link, PathError, SendError
+from utcp.udp.path import SocketAddress
 
 if TYPE_CHECKING:
     from utcp.aio.transport import Transport
@@ -33,8 +34,9 @@ class Driver:
     happened, never in the middle of a batch. What users do about it leaves one loop turn later, by a flush that was put
     behind their wakeups: so ACKs ride on replies, and the ACK of a FIN carries our own.
 
-    `has_read(port)` says whether the endpoint of this loop with that UDP port, if there is one, has read all that came:
-    endpoints of a loop may be each other's peers, and none hears what another has not sent because the loop is late.
+    `has_read(address)` says whether the endpoints of this loop that receive what is sent to that UDP address, if there
+    are any, have read all that came. Two endpoints of one loop may be each other's peers: before a timer fires, both
+    read their sockets, because a late loop may have left the awaited ACK unread.
     """
 
     __slots__ = (
@@ -53,7 +55,7 @@ class Driver:
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, link: Link, stack: Stack, has_read: Callable[[int], bool]
+        self, loop: asyncio.AbstractEventLoop, link: Link, stack: Stack, has_read: Callable[[SocketAddress], bool]
     ) -> None:
         self.loop = loop
         self.link = link
@@ -240,7 +242,7 @@ class Driver:
     def _peer_has_read(self) -> bool:
         """The peer of the connection whose timer is due, if it is on this loop."""
         remote = self.stack.next_remote()
-        return remote is None or self._has_read(self.link.peername(remote)[1])
+        return remote is None or self._has_read(self.link.peername(remote))
 
     def _expire(self) -> None:
         self._timer = None

@@ -9,11 +9,12 @@ import stat
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.trace import log_event
 from utcp.trace.pcapng import Capture, CaptureObserver
+from utcp.udp.path import SocketAddress
 from utcp.wire import Segment
 
 try:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".pcapng"
 
-_WILDCARDS: Final = ("0.0.0.0", "::")
+_MAX_PEERS: Final = 1024
+"""Addresses for which a recording remembers whether they are its own endpoints'."""
 
 
 class Recording:
@@ -57,6 +59,8 @@ class Recording:
         self._parts: list[bytes] | None = None  # where the last block goes
         self.packets = 0
         self.dropped = 0
+        self._ours: dict[SocketAddress, bool] = {}
+        """By the peer's address: what `is_ours` has found out. The kernel is not asked for each segment."""
         self._capture = Capture(self, form=form, epoch_ns=time.time_ns() - time.monotonic_ns())
         log_event("utcp.capture_started")
 
@@ -64,12 +68,14 @@ class Recording:
         """Capture this endpoint too."""
         if not self._finished and endpoint not in self.endpoints:
             self.endpoints[endpoint] = endpoint.observe(_Recorder(self, self._capture, endpoint))
+            self._ours.clear()
 
     def end(self, endpoint: Endpoint) -> None:
         """The endpoint is closed."""
         stop = self.endpoints.pop(endpoint, None)
         if stop is not None:
             stop()
+            self._ours.clear()
 
     def finish(self) -> bytes:
         """Stop, and give the block that belongs at the end of the file. Nothing is written any more."""
@@ -114,14 +120,15 @@ class Recording:
             if self._ended is not None:
                 asyncio.get_running_loop().call_soon(self._ended)
 
-    def is_ours(self, remote: Remote, local: str) -> bool:
-        """The peer is one of these endpoints: what comes from it has been shown when it left."""
-        peer: Any = getattr(remote, "peer", remote)
-        for endpoint in self.endpoints:
-            host, port = endpoint.address[:2]
-            if port == peer[1] and (host == peer[0] or (host in _WILDCARDS and peer[0] in (local, host))):
-                return True
-        return False
+    def is_ours(self, peer: SocketAddress) -> bool:
+        """Whether the peer is one of these endpoints: what comes from it was shown when it left."""
+        known = self._ours.get(peer)
+        if known is None:
+            known = any(endpoint.link.receives_at(peer) for endpoint in self.endpoints)
+            if len(self._ours) >= _MAX_PEERS:
+                self._ours.clear()
+            self._ours[peer] = known
+        return known
 
 
 class _Recorder(CaptureObserver):
@@ -130,6 +137,7 @@ class _Recorder(CaptureObserver):
     def __init__(self, recording: Recording, capture: Capture, endpoint: Endpoint) -> None:
         super().__init__(capture, endpoint.address[:2], stack=endpoint.stack, received=self._is_shown)
         self._recording = recording
+        self._link = endpoint.link
 
     def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
         self._recording.record(lambda: super(_Recorder, self).segment_sent(remote, buffers, now))
@@ -139,7 +147,7 @@ class _Recorder(CaptureObserver):
             self._recording.record(lambda: super(_Recorder, self).segment_received(remote, segment, now))
 
     def _is_shown(self, remote: Remote) -> bool:
-        return not self._recording.is_ours(remote, getattr(remote, "local", self.local[0]))
+        return not self._recording.is_ours(self._link.peername(remote))
 
 
 class FileRecording:

@@ -78,11 +78,14 @@ class LoopEndpoints:
         if self.recording is not None:
             self.recording.end(endpoint)
 
-    def has_read(self, port: int) -> bool:
-        """Those with this UDP port, on whatever address, have read all that came. Who has not reads again in the next
-        turn: its batch may have ended just where there was nothing more."""
+    def has_read(self, address: SocketAddress) -> bool:
+        """Whether the endpoints that receive what this host sends to `address` have read all that came.
+
+        An endpoint that has not reads again in the next turn: its batch may have ended just where there was nothing
+        more.
+        """
         undrained = [
-            endpoint for endpoint in self._started if endpoint.address[1] == port and not endpoint.link.drained
+            endpoint for endpoint in self._started if not endpoint.link.drained and endpoint.link.receives_at(address)
         ]
         for endpoint in undrained:
             endpoint.read_soon()

@@ -110,6 +110,14 @@ class SimulatedLink(Link):
     def sockname(self, remote: Remote) -> SocketAddress:
         return self._path(remote).local, self.port
 
+    def receives_at(self, address: SocketAddress) -> bool:
+        host, port = address[:2]
+        return (
+            port == self.port
+            and self.ip in ("0.0.0.0", host)
+            and self.host.network.host_at(self.host, host) is self.host
+        )
+
     def mtu(self, remote: Remote) -> int:
         peer = self._path(remote).peer
         return self.host.path_mtu(peer[0]) - UDP_IP_HEADERS

@@ -1,35 +1,41 @@
-"""The ledger: what each RFC asks for, what becomes of it here, and which tests prove it.
+"""The ledger: what each RFC asks for, what becomes of it here, and which tests prove it; the same of known defects.
 
-A pytest plugin. Marks say what a test proves, by the ids of the tables in `requirements/`:
+A pytest plugin. Marks say what a test proves, by the ids of the tables in `requirements/` and of `defects.tsv`:
 
     @pytest.mark.rfc9293("MUST-13", "MUST-15")
     @pytest.mark.rfc("5961", "3.2-1")
+    @pytest.mark.defect(12, 37)
 
 A run fails when a mark names an id that is in no table, and when a test passes that proves what the table does not
-call done: then the table is out of date. A run of the whole suite (or any with `--ledger`) fails when nothing proves
-what the table calls done. `python -m tests.conformance.ledger` writes the tables in README.md anew, and their overview
-on the front page.
+call done (of a defect: mended), because the table is out of date then. A run of the whole suite (or any with
+`--ledger`) fails when no test that passed proves what the table calls done. `python -m tests.conformance.ledger` writes
+the tables in README.md anew, and their overview on the front page.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 import pytest
 
 REQUIREMENTS: Final = Path(__file__).with_name("requirements")
+DEFECTS: Final = Path(__file__).with_name("defects.tsv")
 README: Final = Path(__file__).with_name("README.md")
 FRONT_PAGE: Final = Path(__file__).parents[2] / "README.md"
 BEGIN: Final = "<!-- ledger: written by python -m tests.conformance.ledger -->\n"
 END: Final = "<!-- end of the ledger -->\n"
 
 DONE: Final = "done"
-STATUSES: Final = (DONE, "deviates", "not applicable", "not yet", "left out")
+MENDED: Final = "mended"
+NOT_YET: Final = "not yet"
+STATUSES: Final = (DONE, "deviates", "not applicable", NOT_YET, "left out")
 COLUMNS: Final = ("id", "level", "section", "requirement", "status", "why")
+DEFECT_STATUSES: Final = (MENDED, NOT_YET)
+DEFECT_COLUMNS: Final = ("number", "defect", "right", "seen in", "status", "why")
 
 SUBJECTS: Final = {
     "9293": "TCP",
@@ -57,7 +63,7 @@ SUBJECTS: Final = {
 }
 
 Key: TypeAlias = tuple[str, str]
-"""The number of an RFC, and the id of a requirement in it."""
+"""The number of an RFC, and the id of a requirement in it; or "defect", and its number."""
 Claims: TypeAlias = Mapping[Key, Iterable[str]]
 """Node ids of the tests that prove a requirement."""
 
@@ -78,20 +84,56 @@ class Requirement(NamedTuple):
         return self.rfc, self.id
 
     def __str__(self) -> str:
-        return f"RFC {self.rfc} {self.id}"
+        return name_of(self.key)
+
+
+class Defect(NamedTuple):
+    """One row of `defects.tsv`: a mistake that another stack made, or that utcp made itself, and what is right."""
+
+    number: int
+    text: str
+    right: str
+    seen_in: str
+    status: str
+    why: str
+
+    @property
+    def key(self) -> Key:
+        return defect_key(self.number)
+
+    def __str__(self) -> str:
+        return name_of(self.key)
+
+
+Row: TypeAlias = Requirement | Defect
+
+
+def defect_key(number: int) -> Key:
+    return "defect", str(number)
+
+
+def name_of(key: Key) -> str:
+    """How messages name a row."""
+    return " ".join(key) if key[0] == "defect" else f"RFC {key[0]} {key[1]}"
+
+
+def _cells(path: Path, columns: tuple[str, ...]) -> Iterator[list[str]]:
+    """The rows of a table. Raises ValueError for a head that is not `columns`, or a row of another length."""
+    head, *lines = path.read_text().splitlines()
+    if tuple(head.split("\t")) != columns:
+        raise ValueError(f"{path.name}: the columns must be {columns}")
+    for line in lines:
+        cells = line.split("\t")
+        if len(cells) != len(columns):
+            raise ValueError(f"{path.name}: {len(columns)} cells are needed: {line!r}")
+        yield cells
 
 
 def read(folder: Path = REQUIREMENTS) -> dict[Key, Requirement]:
     """The tables, RFC 9293's first. Raises ValueError for one that is not as it must be."""
     rows: dict[Key, Requirement] = {}
     for path in sorted(folder.glob("rfc*.tsv"), key=lambda path: (path.stem != "rfc9293", path.stem)):
-        head, *lines = path.read_text().splitlines()
-        if tuple(head.split("\t")) != COLUMNS:
-            raise ValueError(f"{path.name}: the columns must be {COLUMNS}")
-        for line in lines:
-            cells = line.split("\t")
-            if len(cells) != len(COLUMNS):
-                raise ValueError(f"{path.name}: {len(COLUMNS)} cells are needed: {line!r}")
+        for cells in _cells(path, COLUMNS):
             row = Requirement(path.stem[3:], *cells)
             if row.status not in STATUSES:
                 raise ValueError(f"{row}: the status must be one of {STATUSES}, not {row.status!r}")
@@ -105,32 +147,47 @@ def read(folder: Path = REQUIREMENTS) -> dict[Key, Requirement]:
     return rows
 
 
-def unknown(rows: Mapping[Key, Requirement], claims: Claims) -> list[str]:
+def read_defects(path: Path = DEFECTS) -> dict[Key, Defect]:
+    """The known defects, numbered from 1 without a gap. Raises ValueError for a table that is not as it must be."""
+    rows: dict[Key, Defect] = {}
+    for number, cells in enumerate(_cells(path, DEFECT_COLUMNS), start=1):
+        if cells[0] != str(number):
+            raise ValueError(f"{path.name}: number {number} is missing before {cells[0]!r}")
+        row = Defect(number, *cells[1:])
+        if row.status not in DEFECT_STATUSES:
+            raise ValueError(f"{row}: the status must be one of {DEFECT_STATUSES}, not {row.status!r}")
+        if row.status == NOT_YET and not row.why:
+            raise ValueError(f"{row}: why is it not mended yet?")
+        rows[row.key] = row
+    return rows
+
+
+def unknown(rows: Mapping[Key, Row], claims: Claims) -> list[str]:
     """What marks name and no table has."""
     return [
-        f"{name} proves RFC {key[0]} {key[1]}, which is in no table"
+        f"{name} is marked with {name_of(key)}, which is in no table"
         for key, names in claims.items()
         if key not in rows
         for name in names
     ]
 
 
-def outdated(rows: Mapping[Key, Requirement], passed: Claims) -> list[str]:
-    """What tests prove although the table does not call it done."""
+def outdated(rows: Mapping[Key, Row], passed: Claims) -> list[str]:
+    """What tests prove although the table does not call it done or mended."""
     return [
-        f"{rows[key]} is proven by {name}, but called {rows[key].status!r}"
+        f"{name} passed and is marked with {rows[key]}, which is called {rows[key].status!r}"
         for key, names in passed.items()
-        if rows[key].status != DONE
+        if rows[key].status not in (DONE, MENDED)
         for name in names
     ]
 
 
-def unproven(rows: Mapping[Key, Requirement], passed: Claims) -> list[str]:
-    """What the table calls done although no test proves it."""
+def unproven(rows: Mapping[Key, Row], passed: Claims) -> list[str]:
+    """What the table calls done or mended although no test proves it."""
     return [
-        f"{row} is called done, but no test that passed proves it: {row.text}"
+        f"{row} is called {row.status}, but no test that passed proves it: {row.text}"
         for row in rows.values()
-        if row.status == DONE and row.key not in passed
+        if row.status in (DONE, MENDED) and row.key not in passed
     ]
 
 
@@ -150,12 +207,34 @@ def render(rows: Mapping[Key, Requirement], claims: Claims) -> str:
         parts.append(f"\n### RFC {rfc}\n")
         parts.append(f"\n{', '.join(f'{counts[name]} {name}' for name in STATUSES if counts[name])}.\n")
         parts.append("\n| id | level | section | requirement | status | tests |\n|---|---|---|---|---|---|\n")
-        for row in table:
-            status = f"{row.status}: {row.why}" if row.why else row.status
-            tests = "<br>".join(sorted({_short(name) for name in claims.get(row.key, ())}))
-            cells = (row.id, row.level, row.section, row.text, status, tests)
-            parts.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |\n")
+        parts += [_line(row.id, row.level, row.section, row.text, _status(row), _tests(row, claims)) for row in table]
     return "".join(parts)
+
+
+def render_defects(defects: Mapping[Key, Defect], claims: Claims) -> str:
+    """The known defects as Markdown."""
+    counts = Counter(row.status for row in defects.values())
+    parts = [
+        f"\n### Known defects\n\n{len(defects)}: {', '.join(f'{counts[name]} {name}' for name in DEFECT_STATUSES)}.\n",
+        "\n| # | what happens | what is right | seen in | status | tests |\n|---|---|---|---|---|---|\n",
+    ]
+    parts += [
+        _line(str(row.number), row.text, row.right, row.seen_in, _status(row), _tests(row, claims))
+        for row in defects.values()
+    ]
+    return "".join(parts)
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |\n"
+
+
+def _status(row: Row) -> str:
+    return f"{row.status}: {row.why}" if row.why else row.status
+
+
+def _tests(row: Row, claims: Claims) -> str:
+    return "<br>".join(sorted({_short(name) for name in claims.get(row.key, ())}))
 
 
 def overview(rows: Mapping[Key, Requirement]) -> str:
@@ -188,7 +267,9 @@ class Ledger:
     """Follows one run of pytest: what its tests claim, and which of them pass."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.rows = read()
+        self.requirements = read()
+        self.defects = read_defects()
+        self.rows: dict[Key, Row] = {**self.requirements, **self.defects}
         self.claims: defaultdict[Key, list[str]] = defaultdict(list)
         self.passed: defaultdict[Key, list[str]] = defaultdict(list)
         self.whole = _everything_is_asked_for(config)
@@ -211,9 +292,14 @@ class Ledger:
         if self._config.getoption("ledger_write"):
             if not self.whole:
                 raise pytest.UsageError("the tables name all tests: --ledger-write needs the whole suite")
-            write(render(self.rows, self.claims))
-            write(overview(self.rows), FRONT_PAGE)
+            write(self.tables())
+            write(overview(self.requirements), FRONT_PAGE)
             pytest.exit(f"written: {README}, {FRONT_PAGE}", returncode=0)
+
+    def tables(self) -> str:
+        """What README.md has to show."""
+        of_rfcs = {key: names for key, names in self.claims.items() if key in self.requirements}
+        return render(self.requirements, of_rfcs) + render_defects(self.defects, self.claims)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and report.passed:
@@ -240,7 +326,7 @@ class Ledger:
             for problem in self.problems:
                 terminalreporter.write_line(problem)
         if (self.whole and not self._config.getoption("ledger_write")) or self._config.getoption("ledger"):
-            terminalreporter.write_line(f"ledger: {summary(self.rows, self.claims)}")
+            terminalreporter.write_line(f"ledger: {summary(self.requirements, self.claims)}")
 
 
 STASH: Final = pytest.StashKey[Ledger]()
@@ -253,6 +339,8 @@ def _keys(item: pytest.Item) -> Iterable[Key]:
     for mark in item.iter_markers("rfc"):
         number, *names = mark.args
         yield from ((number, name) for name in names)
+    for mark in item.iter_markers("defect"):
+        yield from (defect_key(number) for number in mark.args)
 
 
 def _everything_is_asked_for(config: pytest.Config) -> bool:

@@ -4,6 +4,8 @@ import asyncio
 import gc
 from typing import Final
 
+import pytest
+
 import utcp
 from tests.aio.peers import until
 from utcp.tcp.connection import Connection
@@ -14,7 +16,8 @@ CONFIG: Final = utcp.Config(msl=0.05, close_timeout=1.0, recv_buffer=BUFFER, sen
 HOST: Final = "127.0.0.1"
 
 
-async def test_defect_28_wait_closed_means_delivered() -> None:
+@pytest.mark.defect(28)
+async def test_wait_closed_means_delivered() -> None:
     """Whoever writes, closes and leaves has lost nothing, and learns when that is certain."""
     size = 3_000_000
     received: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -36,7 +39,8 @@ async def test_defect_28_wait_closed_means_delivered() -> None:
         assert await received == size
 
 
-async def test_defect_31_side_that_never_wrote_closes_like_any_other() -> None:
+@pytest.mark.defect(31)
+async def test_side_that_never_wrote_closes_like_any_other() -> None:
     """After the peer's end, and before it."""
     closed: asyncio.Queue[BaseException | None] = asyncio.Queue()
 
@@ -65,7 +69,8 @@ async def test_defect_31_side_that_never_wrote_closes_like_any_other() -> None:
             await writer.wait_closed()
 
 
-async def test_defect_32_drain_waits_for_a_peer_that_does_not_read() -> None:
+@pytest.mark.defect(32)
+async def test_drain_waits_for_a_peer_that_does_not_read() -> None:
     """And what waits is bounded by the buffers that were asked for, on either side."""
     stop = asyncio.Event()
 
@@ -100,7 +105,8 @@ async def test_defect_32_drain_waits_for_a_peer_that_does_not_read() -> None:
         writer.transport.abort()
 
 
-async def test_defect_39_connection_after_connection_leaves_nothing() -> None:
+@pytest.mark.defect(39)
+async def test_connection_after_connection_leaves_nothing() -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.read())
         writer.close()
@@ -126,7 +132,8 @@ async def test_defect_39_connection_after_connection_leaves_nothing() -> None:
         assert alive() == before
 
 
-async def test_defect_40_idle_connection_costs_no_cpu() -> None:
+@pytest.mark.defect(40)
+async def test_idle_connection_costs_no_cpu() -> None:
     """No timer, no wakeup: the loop sleeps."""
     stop = asyncio.Event()
 

@@ -38,7 +38,8 @@ FINS: tuple[float, ...] = (0.2, 0.6, 1.4, 3.0, 6.2, 12.6, 25.4, 51.0)
 # --- the peer's FIN
 
 
-def test_defect_06_time_wait_ends_and_unread_data_stays() -> None:
+@pytest.mark.defect(6)
+def test_time_wait_ends_and_unread_data_stays() -> None:
     t = fin_wait_2(half=True)
     t.receives("F. 1:101 ack 2")
     t.sends(". 2:2 ack 102")
@@ -49,7 +50,8 @@ def test_defect_06_time_wait_ends_and_unread_data_stays() -> None:
     assert t.connection.at_eof
 
 
-def test_defect_11_fin_before_a_gap_is_remembered() -> None:
+@pytest.mark.defect(11)
+def test_fin_before_a_gap_is_remembered() -> None:
     t = established()
     t.receives("F. 1001:2001 ack 1")
     t.sends(". 1:1 ack 1")
@@ -60,7 +62,8 @@ def test_defect_11_fin_before_a_gap_is_remembered() -> None:
     assert t.connection.at_eof
 
 
-def test_defect_13_no_data_is_taken_after_the_fin() -> None:
+@pytest.mark.defect(13)
+def test_no_data_is_taken_after_the_fin() -> None:
     t = close_wait()
     t.receives("P. 2:102 ack 1")
     t.drain()
@@ -70,8 +73,9 @@ def test_defect_13_no_data_is_taken_after_the_fin() -> None:
     t.sends("P. 1:101 ack 2")
 
 
+@pytest.mark.defect(23)
 @pytest.mark.parametrize("acked", [1, 2], ids=["FIN_WAIT_1", "FIN_WAIT_2"])
-def test_defect_23_data_out_of_order_after_our_fin_is_held(acked: int) -> None:
+def test_data_out_of_order_after_our_fin_is_held(acked: int) -> None:
     t = established()
     t.shutdown()
     t.sends("F. 1:1 ack 1")
@@ -84,7 +88,8 @@ def test_defect_23_data_out_of_order_after_our_fin_is_held(acked: int) -> None:
     assert t.state == (CLOSING if acked == 1 else TIME_WAIT)
 
 
-def test_defect_23_unacceptable_segment_in_closing_gets_an_ack() -> None:
+@pytest.mark.defect(23)
+def test_unacceptable_segment_in_closing_gets_an_ack() -> None:
     """The peer's FIN again: the ACK of the first was lost."""
     t = closing()
     t.receives("F. 1:1 ack 1")
@@ -95,7 +100,8 @@ def test_defect_23_unacceptable_segment_in_closing_gets_an_ack() -> None:
 # --- our FIN
 
 
-def test_defect_26_close_leaves_established_at_once() -> None:
+@pytest.mark.defect(26)
+def test_close_leaves_established_at_once() -> None:
     """However long the FIN waits behind data and a closed window."""
     t = established(window=0)
     t.write(5000)
@@ -109,7 +115,8 @@ def test_defect_26_close_leaves_established_at_once() -> None:
     assert t.state == LAST_ACK
 
 
-def test_defect_26_fin_behind_a_closed_window_leaves_when_it_opens() -> None:
+@pytest.mark.defect(26)
+def test_fin_behind_a_closed_window_leaves_when_it_opens() -> None:
     t = established(window=0)
     t.write(100)
     t.close()
@@ -117,7 +124,8 @@ def test_defect_26_fin_behind_a_closed_window_leaves_when_it_opens() -> None:
     t.sends("FP. 1:101 ack 1")
 
 
-def test_defect_27_fin_does_not_wait_for_the_congestion_window() -> None:
+@pytest.mark.defect(27)
+def test_fin_does_not_wait_for_the_congestion_window() -> None:
     t = established()
     t.write(10_000)
     assert len(t.drain()) == 10
@@ -126,7 +134,8 @@ def test_defect_27_fin_does_not_wait_for_the_congestion_window() -> None:
     t.sends("F. 10001:10001 ack 1")
 
 
-def test_defect_27_nor_does_a_rst() -> None:
+@pytest.mark.defect(27)
+def test_rst_does_not_wait_for_the_congestion_window() -> None:
     t = established()
     t.write(20_000)
     t.drain()
@@ -134,8 +143,9 @@ def test_defect_27_nor_does_a_rst() -> None:
     t.sends("R? 10001:10001")
 
 
+@pytest.mark.defect(30)
 @pytest.mark.parametrize("octets", [1000, 2000, 999])
-def test_defect_30_full_segment_still_has_its_fin(octets: int) -> None:
+def test_full_segment_still_has_its_fin(octets: int) -> None:
     t = established()
     t.write(octets)
     t.close()
@@ -145,7 +155,8 @@ def test_defect_30_full_segment_still_has_its_fin(octets: int) -> None:
     assert t.flow.snd_nxt == octets + 2
 
 
-def test_defect_20_duplicate_acks_of_a_lone_fin_leave_its_timer_running() -> None:
+@pytest.mark.defect(20)
+def test_duplicate_acks_of_a_lone_fin_leave_its_timer_running() -> None:
     t = fin_wait_1()
     t.receives(*[". 1:1 ack 1"] * 3)
     t.drain()
@@ -153,12 +164,13 @@ def test_defect_20_duplicate_acks_of_a_lone_fin_leave_its_timer_running() -> Non
     assert [segment.flags for segment in t.drain()] == [FIN | ACK] * 5
 
 
+@pytest.mark.defect(36)
 @pytest.mark.parametrize(
     ("reach", "fin"),
     [(fin_wait_1, "F. 1:1 ack 1"), (closing, "F. 1:1 ack 2"), (last_ack, "F. 1:1 ack 2")],
     ids=["FIN_WAIT_1", "CLOSING", "LAST_ACK"],
 )
-def test_defect_36_fin_is_sent_again_a_bounded_number_of_times(reach: Reach, fin: str) -> None:
+def test_fin_is_sent_again_a_bounded_number_of_times(reach: Reach, fin: str) -> None:
     """With its number, doubling the interval; then RST, and silence."""
     t = reach()
     for time in FINS:
@@ -168,7 +180,8 @@ def test_defect_36_fin_is_sent_again_a_bounded_number_of_times(reach: Reach, fin
     t.silent_for(3600)
 
 
-def test_defect_22_lost_fin_in_closing_is_sent_again() -> None:
+@pytest.mark.defect(22)
+def test_lost_fin_in_closing_is_sent_again() -> None:
     t = closing()
     t.sends_at(0.2, "F. 1:1 ack 2")
     t.receives(". 2:2 ack 2")
@@ -179,8 +192,9 @@ def test_defect_22_lost_fin_in_closing_is_sent_again() -> None:
     assert t.stack.next_timeout() is None
 
 
+@pytest.mark.defect(25)
 @pytest.mark.parametrize("reach", [closing, last_ack])
-def test_defect_25_exhausted_retries_are_an_error(reach: Reach) -> None:
+def test_exhausted_retries_are_an_error(reach: Reach) -> None:
     t = reach(fin_retries=2)
     t.advance(60)
     assert [bool(segment.flags & RST) for segment in t.drain()] == [False, False, True]
@@ -192,7 +206,8 @@ def test_defect_25_exhausted_retries_are_an_error(reach: Reach) -> None:
 # --- LAST_ACK
 
 
-def test_defect_14_ack_that_does_not_advance_still_opens_the_window_in_last_ack() -> None:
+@pytest.mark.defect(14)
+def test_ack_that_does_not_advance_still_opens_the_window_in_last_ack() -> None:
     t = close_wait(window=0)
     t.write(100)
     t.close()
@@ -205,7 +220,8 @@ def test_defect_14_ack_that_does_not_advance_still_opens_the_window_in_last_ack(
     assert t.error is None
 
 
-def test_defect_24_partial_ack_in_last_ack_counts() -> None:
+@pytest.mark.defect(24)
+def test_partial_ack_in_last_ack_counts() -> None:
     t = close_wait()
     t.write(2000)
     t.close()
@@ -221,7 +237,8 @@ def test_defect_24_partial_ack_in_last_ack_counts() -> None:
     assert t.error is None
 
 
-def test_defect_41_syn_in_last_ack_provokes_nothing_that_reads_as_the_ack_of_the_fin() -> None:
+@pytest.mark.defect(41)
+def test_syn_in_last_ack_provokes_nothing_that_reads_as_the_ack_of_the_fin() -> None:
     """A tracer that takes any ACK seen in LAST_ACK for the last one is not given one: the answer is a RST whose ACK is
     of the SYN, and the connection is still there."""
     t = last_ack()
@@ -232,7 +249,8 @@ def test_defect_41_syn_in_last_ack_provokes_nothing_that_reads_as_the_ack_of_the
     assert t.state == LAST_ACK
 
 
-def test_defect_41_our_own_ladder_is_not_taken_in_by_the_challenge() -> None:
+@pytest.mark.defect(41)
+def test_ladder_does_not_take_the_challenge_in_last_ack_for_the_ack_of_the_fin() -> None:
     """`syn_in_last_ack="challenge"` sends that ACK; the ladder's states come from the connection, not from flags."""
     t = last_ack(syn_in_last_ack="challenge")
     recorder = LadderRecorder()
@@ -249,8 +267,9 @@ def test_defect_41_our_own_ladder_is_not_taken_in_by_the_challenge() -> None:
 # --- FIN_WAIT_2 and half-close
 
 
+@pytest.mark.defect(17)
 @pytest.mark.parametrize("seconds", [60.0, 5.0])
-def test_defect_17_fin_wait_2_ends(seconds: float) -> None:
+def test_fin_wait_2_ends(seconds: float) -> None:
     t = fin_wait_2(fin_wait_2_timeout=seconds)
     t.silent_for(seconds - 0.1)
     assert t.state == FIN_WAIT_2
@@ -260,7 +279,8 @@ def test_defect_17_fin_wait_2_ends(seconds: float) -> None:
     assert t.stack.next_timeout() is None
 
 
-def test_defect_29_half_close_lasts_as_long_as_the_peer_sends() -> None:
+@pytest.mark.defect(29)
+def test_half_close_lasts_as_long_as_the_peer_sends() -> None:
     t = fin_wait_2(half=True)
     t.silent_for(30 * 86_400)
     assert t.state == FIN_WAIT_2
@@ -277,7 +297,8 @@ def test_defect_29_half_close_lasts_as_long_as_the_peer_sends() -> None:
 # --- TIME_WAIT
 
 
-def test_defect_21_connecting_from_a_port_in_time_wait_leaves_the_record_alone() -> None:
+@pytest.mark.defect(21)
+def test_connecting_from_a_port_in_time_wait_leaves_the_record_alone() -> None:
     t = time_wait()
     t.advance(10)
     with pytest.raises(AddressInUse) as refusal:
@@ -288,7 +309,8 @@ def test_defect_21_connecting_from_a_port_in_time_wait_leaves_the_record_alone()
     t.sends(". 2:2 ack 2")
 
 
-def test_defect_21_new_incarnation_begins_above_the_old_snd_nxt() -> None:
+@pytest.mark.defect(21)
+def test_new_incarnation_begins_above_the_old_snd_nxt() -> None:
     """RFC 9293 3.6.1: even when the clock of ISNs has not moved since."""
     t = established(passive=True)
     t.write(8000)
@@ -303,7 +325,8 @@ def test_defect_21_new_incarnation_begins_above_the_old_snd_nxt() -> None:
     assert gt(syn_ack.seq, old_snd_nxt)
 
 
-def test_defect_34_no_timer_but_2_msl_runs_in_time_wait() -> None:
+@pytest.mark.defect(34)
+def test_no_timer_but_2_msl_runs_in_time_wait() -> None:
     t = established(keepalive=True, keepalive_idle=1.0, user_timeout=5.0, delayed_ack=0.4)
     t.write(100)
     t.close()

@@ -19,7 +19,8 @@ def isn(*, after: float = 0.0, secret: bytes = SECRET, local_port: int = 50000) 
     return syn.seq
 
 
-def test_defect_02_isn_follows_a_clock_and_hides_behind_a_key() -> None:
+@pytest.mark.defect(2)
+def test_isn_follows_a_clock_and_hides_behind_a_key() -> None:
     """RFC 9293 3.4.1, MUST-8, MUST-9: one tick in 4 microseconds, offset by a keyed hash of the four addresses."""
     assert (isn(after=1.0) - isn()) & MASK == 250_000
     assert isn(secret=b"another key, random octets") != isn()
@@ -28,7 +29,8 @@ def test_defect_02_isn_follows_a_clock_and_hides_behind_a_key() -> None:
     assert max(offsets) - min(offsets) > 1 << 24  # no counter from one connection to the next
 
 
-def test_defect_07_close_in_syn_rcvd_takes_no_ack_of_the_syn_for_one_of_the_fin() -> None:
+@pytest.mark.defect(7)
+def test_close_in_syn_rcvd_takes_no_ack_of_the_syn_for_one_of_the_fin() -> None:
     t = simultaneous_open()
     t.close()
     fins = t.drain()
@@ -43,8 +45,9 @@ def test_defect_07_close_in_syn_rcvd_takes_no_ack_of_the_syn_for_one_of_the_fin(
     assert t.error is None
 
 
+@pytest.mark.defect(9)
 @pytest.mark.parametrize("syn", ["S 5000:5000", "S 1:1", "S -100000:-100000"])
-def test_defect_09_syn_on_a_connection_is_answered_so_that_its_sender_can_reconnect(syn: str) -> None:
+def test_syn_on_a_connection_is_answered_so_that_its_sender_can_reconnect(syn: str) -> None:
     """RFC 5961 4.2: the challenge ACK makes a peer that has forgotten the connection reset it."""
     t = established(passive=True)
     t.receives(syn)
@@ -57,7 +60,8 @@ def test_defect_09_syn_on_a_connection_is_answered_so_that_its_sender_can_reconn
     assert t.state == SYN_RCVD
 
 
-def test_defect_09_rebooted_peer_reconnects_within_a_round_trip_and_an_rto() -> None:
+@pytest.mark.defect(9)
+def test_rebooted_peer_reconnects_within_a_round_trip_and_an_rto() -> None:
     p = Pair(delay=0.01)
     p.client.connect("server", 80, p.now, local_port=50000)
     p.server.listen(80, p.now)
@@ -67,7 +71,8 @@ def test_defect_09_rebooted_peer_reconnects_within_a_round_trip_and_an_rto() -> 
     p.run(lambda: again.state == ESTABLISHED, seconds=1.2)
 
 
-def test_defect_12_inexact_rst_in_the_window_is_challenged() -> None:
+@pytest.mark.defect(12)
+def test_inexact_rst_in_the_window_is_challenged() -> None:
     """RFC 5961 3.2."""
     t = established()
     t.receives("R 1000:1000")
@@ -78,7 +83,8 @@ def test_defect_12_inexact_rst_in_the_window_is_challenged() -> None:
     assert t.state == CLOSED
 
 
-def test_defect_33_closing_a_listener_leaves_nothing_in_its_queue() -> None:
+@pytest.mark.defect(33)
+def test_closing_a_listener_leaves_nothing_in_its_queue() -> None:
     t = established(passive=True)
     waiting = t.flow_to(50001, 80)
     waiting.receives("S 0:0 <mss 1000>")
@@ -95,8 +101,9 @@ def test_defect_33_closing_a_listener_leaves_nothing_in_its_queue() -> None:
     half_open.sends("R 1:1")
 
 
+@pytest.mark.defect(37)
 @pytest.mark.parametrize("line", ["R 0:0", "R 7:7", "R. 0:0 ack 0", "R. 5:5 ack 7"])
-def test_defect_37_rst_is_never_answered_with_rst(line: str) -> None:
+def test_rst_is_never_answered_with_rst(line: str) -> None:
     t = closed()
     t.receives(line)
     t.silent()
@@ -107,7 +114,8 @@ def test_defect_37_rst_is_never_answered_with_rst(line: str) -> None:
     t.silent()
 
 
-def test_defect_37_two_aborts_that_cross_leave_silence() -> None:
+@pytest.mark.defect(37)
+def test_two_aborts_that_cross_leave_silence() -> None:
     p = Pair(timestamps=False)
     near, far = p.established()
     near.send(b"x" * 5000)
@@ -122,7 +130,8 @@ def test_defect_37_two_aborts_that_cross_leave_silence() -> None:
     assert not p.server.connections
 
 
-def test_defect_38_newer_syn_in_time_wait_connects_at_once() -> None:
+@pytest.mark.defect(38)
+def test_newer_syn_in_time_wait_connects_at_once() -> None:
     """MAY-2, RFC 6191: a client that reuses its port does not wait for 2 MSL to pass."""
     t = time_wait(passive=True)
     assert t.flow.our_iss is not None
@@ -136,14 +145,16 @@ def test_defect_38_newer_syn_in_time_wait_connects_at_once() -> None:
     assert t.state == ESTABLISHED
 
 
-def test_defect_38_older_syn_in_time_wait_is_answered_too() -> None:
+@pytest.mark.defect(38)
+def test_older_syn_in_time_wait_is_answered() -> None:
     t = time_wait(passive=True)
     t.receives("S -100000:-100000")
     t.sends(". 2:2 ack 2")
     assert t.state == TIME_WAIT
 
 
-def test_defect_42_syn_again_with_another_timestamp_opens_nothing_new() -> None:
+@pytest.mark.defect(42)
+def test_syn_again_with_another_timestamp_opens_nothing_new() -> None:
     t = syn_rcvd(options=f"mss {MSS},ts 100")
     for clock in (1100, 3100):
         t.receives(f"S 0:0 <mss {MSS},ts {clock}>")
@@ -151,7 +162,8 @@ def test_defect_42_syn_again_with_another_timestamp_opens_nothing_new() -> None:
         assert len(t.stack.connections) == len(t.listener.half_open) == 1
 
 
-def test_defect_43_wrapped_old_duplicate_fails_paws() -> None:
+@pytest.mark.defect(43)
+def test_wrapped_old_duplicate_fails_paws() -> None:
     """RFC 7323 5.3: in the window by its number, too old by its timestamp."""
     t = established(options=f"mss {MSS},ts 5000")
     t.receives("P. 1:101 ack 1 <ts 6000>")

@@ -18,7 +18,8 @@ def in_flight(segments: int) -> Script:
     return t
 
 
-def test_defect_01_acks_and_resets_after_a_timeout_carry_snd_nxt() -> None:
+@pytest.mark.defect(1)
+def test_acks_and_resets_after_a_timeout_carry_snd_nxt() -> None:
     """A retransmission resends a range; SND.NXT does not go back to it."""
     t = established()
     t.write(3000)
@@ -30,7 +31,8 @@ def test_defect_01_acks_and_resets_after_a_timeout_carry_snd_nxt() -> None:
     t.sends("R? 3001:3001")
 
 
-def test_defect_01_nor_after_a_fast_retransmission() -> None:
+@pytest.mark.defect(1)
+def test_acks_and_resets_after_a_fast_retransmission_carry_snd_nxt() -> None:
     t = in_flight(4)
     t.receives(*[". 1:1 ack 1"] * 3)
     t.sends(". 1:1001 ack 1")
@@ -40,7 +42,8 @@ def test_defect_01_nor_after_a_fast_retransmission() -> None:
     t.sends("R? 4001:4001")
 
 
-def test_defect_01_outage_on_both_sides_ends_in_agreement() -> None:
+@pytest.mark.defect(1)
+def test_outage_on_both_sides_ends_in_agreement() -> None:
     """Both peers have timed out and resend; each accepts the other's ACKs at once."""
     t = established()
     t.write(2000)
@@ -55,8 +58,9 @@ def test_defect_01_outage_on_both_sides_ends_in_agreement() -> None:
     assert t.read() == 2000
 
 
+@pytest.mark.defect(3)
 @pytest.mark.parametrize("flags", ["", "P", "F"])
-def test_defect_03_ack_of_what_was_never_sent_is_refused_with_its_segment(flags: str) -> None:
+def test_ack_of_what_was_never_sent_is_refused_with_its_segment(flags: str) -> None:
     """RFC 9293 3.10.7.4, fifth check: ACK, drop."""
     t = established()
     t.write(100)
@@ -69,7 +73,8 @@ def test_defect_03_ack_of_what_was_never_sent_is_refused_with_its_segment(flags:
     assert t.state == ESTABLISHED
 
 
-def test_defect_04_dead_peer_is_given_up_by_default() -> None:
+@pytest.mark.defect(4)
+def test_dead_peer_is_given_up_by_default() -> None:
     """MUST-20: R2."""
     t = established()
     t.write(100)
@@ -80,7 +85,8 @@ def test_defect_04_dead_peer_is_given_up_by_default() -> None:
     assert t.stack.next_timeout() is None
 
 
-def test_defect_05_octet_of_a_window_probe_counts_in_snd_nxt() -> None:
+@pytest.mark.defect(5)
+def test_octet_of_a_window_probe_counts_in_snd_nxt() -> None:
     t = established(window=0)
     t.write(100)
     t.silent()
@@ -100,8 +106,9 @@ def right_edges(t: Script) -> list[int]:
     return [diff(ack.ack, t.flow.peer_iss) + (ack.window << shift) for ack in t.drain()]
 
 
+@pytest.mark.defect(10)
 @pytest.mark.parametrize("options", ["mss 1000", "mss 1000,wscale 7"])
-def test_defect_10_right_window_edge_never_moves_left(options: str) -> None:
+def test_right_window_edge_never_moves_left(options: str) -> None:
     """SHLD-14: whether the user reads or not, and whatever the scale rounds away."""
     t = established(options=options, recv_buffer=200_000, delayed_ack=0.0)
     edges: list[int] = []
@@ -117,8 +124,9 @@ def test_defect_10_right_window_edge_never_moves_left(options: str) -> None:
     assert all(before <= after for before, after in pairwise(edges))
 
 
+@pytest.mark.defect(15)
 @pytest.mark.rfc("6582", "3.2-4")
-def test_defect_15_partial_ack_in_recovery_resends_the_next_hole() -> None:
+def test_partial_ack_in_recovery_resends_the_next_hole() -> None:
     """RFC 6582 3.2 step 3."""
     t = in_flight(8)
     t.receives(*[". 1:1 ack 1"] * 3)
@@ -129,8 +137,9 @@ def test_defect_15_partial_ack_in_recovery_resends_the_next_hole() -> None:
     assert t.flow.seq(t.drain()[0]) == 5001
 
 
+@pytest.mark.defect(15)
 @pytest.mark.rfc("5681", "3.2-3")
-def test_defect_15_first_duplicate_acks_let_new_segments_go() -> None:
+def test_first_duplicate_acks_let_new_segments_go() -> None:
     """RFC 3042, limited transmit."""
     t = established()
     t.write(20_000)
@@ -141,7 +150,8 @@ def test_defect_15_first_duplicate_acks_let_new_segments_go() -> None:
     t.sends(". 11001:12001 ack 1")
 
 
-def test_defect_16_partial_ack_with_a_closed_window_keeps_the_retransmission_timer() -> None:
+@pytest.mark.defect(16)
+def test_partial_ack_with_a_closed_window_keeps_the_retransmission_timer() -> None:
     """A persist timer stands beside it, never in its place."""
     t = established(window=2000)
     t.write(3000)
@@ -151,7 +161,8 @@ def test_defect_16_partial_ack_with_a_closed_window_keeps_the_retransmission_tim
     t.sends_after(0.4, ". 1001:2001 ack 1")
 
 
-def test_defect_18_sender_waits_for_more_than_a_silly_window() -> None:
+@pytest.mark.defect(18)
+def test_sender_waits_for_more_than_a_silly_window() -> None:
     """MUST-38: 10 octets are no window for 3000."""
     t = established(window=2000)
     t.write(5000)
@@ -162,7 +173,8 @@ def test_defect_18_sender_waits_for_more_than_a_silly_window() -> None:
     t.sends(". 2001:3001 ack 1", ". 3001:4001 ack 1")
 
 
-def test_defect_18_receiver_offers_no_silly_window() -> None:
+@pytest.mark.defect(18)
+def test_receiver_offers_no_silly_window() -> None:
     """MUST-39: the edge waits for a segment's worth of room."""
     t = established(recv_buffer=4096, delayed_ack=0.0)
     t.receives(*(f". {seq}:{seq + 1000} ack 1" for seq in (1, 1001, 2001)), "P. 3001:4001 ack 1")
@@ -179,8 +191,9 @@ def test_defect_18_receiver_offers_no_silly_window() -> None:
     assert update.window >= 1000
 
 
+@pytest.mark.defect(19)
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 0.5, 5.0])
-def test_defect_19_window_that_shrank_to_zero_and_opens_again_stalls_nothing(seconds: float) -> None:
+def test_window_that_shrank_to_zero_and_opens_again_stalls_nothing(seconds: float) -> None:
     """MUST-34: SND.UNA + SND.WND lies before SND.NXT for a while."""
     t = established(window=2000)
     t.write(5000)
@@ -200,7 +213,8 @@ def test_defect_19_window_that_shrank_to_zero_and_opens_again_stalls_nothing(sec
     t.silent_for(60)
 
 
-def test_defect_19_window_that_shrank_to_zero_is_probed() -> None:
+@pytest.mark.defect(19)
+def test_window_that_shrank_to_zero_is_probed() -> None:
     """The segment that opens it may be lost: the answer to a probe tells it again."""
     t = established(window=2000)
     t.write(5000)
@@ -216,7 +230,8 @@ def test_defect_19_window_that_shrank_to_zero_is_probed() -> None:
     assert t.flow.snd_nxt == 5001
 
 
-def test_defect_35_idle_connection_outlives_the_user_timeout() -> None:
+@pytest.mark.defect(35)
+def test_idle_connection_outlives_the_user_timeout() -> None:
     """It bounds how long data stays unacknowledged, not how long nobody speaks."""
     t = established(user_timeout=10.0)
     t.write(100)

@@ -78,9 +78,10 @@ def test_k() -> None:
     assert cubic._k == pytest.approx(9.0856, abs=1e-4)
 
 
+@pytest.mark.defect(8)
 @pytest.mark.rfc("9438", "4.2-2")
-def test_defect_8_k_is_that_of_rfc_9438() -> None:
-    """Known defect 8: RFC 8312's K, cbrt(W_max * 0.3 / 0.4), would be 8.31 here and the function would begin at 535,
+def test_k_after_fast_convergence_is_that_of_rfc_9438() -> None:
+    """RFC 8312's K, cbrt(W_max * 0.3 / 0.4), would be 8.31 here and the function would begin at 535,
     far below the window; RFC 9438's is cbrt((765 - 630) / 0.4) = 6.9624."""
     cubic, acks = after_loss(1000)
     cubic.cwnd = 900 * MSS

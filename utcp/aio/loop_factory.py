@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from utcp.aio.address import Host, Port
 from utcp.aio.connect import create_connection
 from utcp.aio.listen import create_server
+from utcp.aio.tls import start_tls
 from utcp.aio.transport import Transport
 from utcp.config import Config
 
@@ -101,11 +102,10 @@ class _RoutingLoop(asyncio.AbstractEventLoop):
         sslcontext: Any,
         **options: Any,
     ) -> asyncio.Transport | None:
-        loop: Any = self
-        # asyncio's own takes ours, uvloop's only uvloop's. TLS over ours, which may get TLS once more, is asyncio's.
+        # TLS over ours, which may get TLS once more, has asyncio's transport.
         ours = isinstance(transport, (Transport, _SSLProtocolTransport))
-        if ours and not isinstance(loop, asyncio.BaseEventLoop):
-            return await asyncio.BaseEventLoop.start_tls(loop, transport, protocol, sslcontext, **options)
+        if ours and transport.get_extra_info("utcp") is not None:
+            return await start_tls(transport, protocol, sslcontext, **options)
         return await super().start_tls(transport, protocol, sslcontext, **options)
 
     def _routes_server(self, host: str | list[str | None] | None, port: Port) -> bool:

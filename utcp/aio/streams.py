@@ -153,11 +153,16 @@ class StreamWriter(asyncio.StreamWriter):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> None:
-        """Upgrade the connection to TLS. Raises what the handshake raises; the connection is closed then."""
+        """Upgrade the connection to TLS. Raises what the handshake raises; the connection is closed then.
+
+        Octets that the reader holds at that moment are the beginning of TLS on a server. On a client they are
+        plaintext that nobody vouches for: the connection is aborted, and ssl.SSLError is raised.
+        """
         protocol = self._protocol
         await self.drain()
+        below: Any = self._transport
         self._transport = await start_tls(
-            self._transport,
+            below,
             protocol,
             sslcontext,
             server_side=protocol._client_connected_cb is not None,  # noqa: SLF001
@@ -166,6 +171,14 @@ class StreamWriter(asyncio.StreamWriter):
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         protocol._replace_transport(self._transport)  # noqa: SLF001
+        # A full reader pauses TLS and not the transport below: a close would wait there for a close_notify that is
+        # never read, until `ssl_shutdown_timeout`.
+        reader: Any = self._reader
+        if reader is not None:
+            reader._transport = self._transport  # noqa: SLF001
+            if reader._paused:  # noqa: SLF001  # by what came right behind the handshake
+                self._transport.pause_reading()
+                below.resume_reading()
 
 
 class ClientStreams:

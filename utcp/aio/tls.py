@@ -75,9 +75,14 @@ class Secured:
 
     __slots__ = ("_waiter", "protocol", "transport")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, app_protocol: asyncio.BaseProtocol, tls: Tls) -> None:
-        # A server's handshakes have nobody who waits for them: SSLProtocol reports their failures itself.
-        self._waiter: asyncio.Future[None] | None = None if tls.server_side else loop.create_future()
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, app_protocol: asyncio.BaseProtocol, tls: Tls, *, upgrade: bool = False
+    ) -> None:
+        """`upgrade`: the protocol has had its connection_made(), and a caller waits for a server's handshake as well.
+
+        No caller waits for the other handshakes of servers: SSLProtocol reports their failures itself.
+        """
+        self._waiter: asyncio.Future[None] | None = loop.create_future() if upgrade or not tls.server_side else None
         # Wider than annotated: the context and the waiter may be None, the timeouts floats.
         make: Any = SSLProtocol
         self.protocol: SSLProtocol = make(
@@ -87,20 +92,24 @@ class Secured:
             self._waiter,
             tls.server_side,
             tls.server_hostname,
+            call_connection_made=not upgrade,
             ssl_handshake_timeout=tls.handshake_timeout,
             ssl_shutdown_timeout=tls.shutdown_timeout,
         )
         # asyncio itself hands it out so; there is no public name.
         self.transport: asyncio.Transport = self.protocol._app_transport  # noqa: SLF001
 
-    async def handshake(self) -> None:
-        """Wait until a client's handshake is complete. Raises what it failed with; the connection is closed then."""
+    async def handshake(self, below: asyncio.WriteTransport | None = None) -> None:
+        """Wait until the handshake is complete, unless it is a server's that no caller waits for.
+
+        Raises what the handshake failed with. `below`, by default the transport above, is closed then.
+        """
         if self._waiter is None:
             return
         try:
             await self._waiter
         except BaseException:
-            self.transport.close()
+            (below or self.transport).close()
             raise
         # SSLProtocol is content, too, when our own side closes the connection before the handshake is complete.
         if self.transport.get_extra_info("ssl_object") is None:
@@ -121,21 +130,70 @@ async def start_tls(
 
     Returns the transport to use from now on; `protocol` gets the decrypted data. Raises what the handshake raises
     (ssl.SSLError, ConnectionResetError, ConnectionAbortedError); the connection is closed then.
+
+    If `protocol` is that of a StreamReader, see `take_read_ahead()` for the octets which the reader has read ahead. Any
+    other protocol that keeps what it has received must see to it itself: on a client, it must not take such octets for
+    the peer's words under TLS.
     """
-    loop: Any = asyncio.get_running_loop()
-    upgraded: asyncio.Transport | None = await asyncio.BaseEventLoop.start_tls(
-        loop,
-        transport,
-        protocol,
+    if not isinstance(sslcontext, ssl.SSLContext):
+        raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
+    below: Any = transport
+    if not getattr(below, "_start_tls_compatible", False):
+        raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+    if transport.is_closing():
+        raise ConnectionAbortedError("Connection closed before the TLS handshake")  # asyncio's waits for ever
+    loop = asyncio.get_running_loop()
+    tls = Tls(
         sslcontext,
         server_side=server_side,
         server_hostname=server_hostname,
-        ssl_handshake_timeout=ssl_handshake_timeout,
-        ssl_shutdown_timeout=ssl_shutdown_timeout,
+        handshake_timeout=ssl_handshake_timeout,
+        shutdown_timeout=ssl_shutdown_timeout,
     )
-    if upgraded is None:
-        raise ConnectionAbortedError(_CLOSED_IN_HANDSHAKE)
-    return upgraded
+    secured = Secured(loop, protocol, tls, upgrade=True)
+    # Nothing may reach SSLProtocol before its connection_made(), which is to be called as the loop's and not from here.
+    below.pause_reading()
+    take_read_ahead(secured.protocol, below)
+    below.set_protocol(secured.protocol)
+    made = loop.call_soon(secured.protocol.connection_made, below)
+    resumed = loop.call_soon(below.resume_reading)
+    try:
+        await secured.handshake(below)
+    except BaseException:
+        made.cancel()
+        resumed.cancel()
+        raise
+    return secured.transport
+
+
+def take_read_ahead(tls: SSLProtocol, below: asyncio.WriteTransport) -> None:
+    """Decide on the octets that the application's StreamReader holds when TLS begins on its connection.
+
+    They arrived before the handshake, so a server's belong to it: the client has sent its ClientHello together with the
+    line before it, and that goes to TLS. On a client they are plaintext, because a server speaks second in TLS. An
+    attacker on the path can add such octets, and the application would take them for authenticated ones
+    (CVE-2011-0411 is this fault in mail servers). They are dropped, the connection is aborted, and ssl.SSLError is
+    raised: the same class as when the octets come a little later and the handshake fails at them.
+
+    asyncio leaves both in the reader; since February 2026 (issue 142352) it gives a server's to TLS.
+    """
+    private: Any = tls
+    protocol = private._app_protocol  # noqa: SLF001
+    reader: Any = (
+        getattr(protocol, "_stream_reader", None) if isinstance(protocol, asyncio.StreamReaderProtocol) else None
+    )
+    if reader is None or not reader._buffer:  # noqa: SLF001
+        return
+    held = bytes(reader._buffer)  # noqa: SLF001
+    reader._buffer.clear()  # noqa: SLF001
+    if private._server_side:  # noqa: SLF001
+        private._incoming.write(held)  # noqa: SLF001
+        return
+    error = ssl.SSLError(ssl.SSL_ERROR_SSL, f"the peer sent {len(held)} octets of plaintext before the TLS handshake")
+    private._app_transport._closed = True  # noqa: SLF001  # never handed out: it is not to complain
+    reader.set_exception(error)
+    below.abort()
+    raise error
 
 
 def _forbid_timeouts(handshake_timeout: float | None, shutdown_timeout: float | None) -> None:

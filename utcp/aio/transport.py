@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from utcp.aio.address import with_port
 from utcp.aio.driver import Driver
 from utcp.aio.socket_facade import ConnectionSocket
+from utcp.aio.tls import take_read_ahead
 from utcp.errors import InvalidState
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, PEER_CLOSED, READABLE, TROUBLE, WRITABLE
@@ -213,6 +214,10 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             self._loop.call_soon(self._deliver, READABLE, context=self._context)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        if isinstance(protocol, SSLProtocol):
+            # asyncio's own loop.start_tls() comes by here, too.
+            take_read_ahead(protocol, self)
+            self._eof_received = False  # TLS is told as well
         self._protocol = protocol
         self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
 

@@ -193,6 +193,7 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
     ) -> httpcore.AsyncNetworkStream:
         if self._received:
             # Nobody vouches for what came before TLS; it must not be taken for the server's answer.
+            self._received.clear()
             self._transport.abort()
             raise httpcore.ConnectError("the server spoke before the TLS handshake")
         with _failures(httpcore.ConnectTimeout, httpcore.ConnectError):

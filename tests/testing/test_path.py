@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from utcp.testing import Conditions, Path
+from utcp.testing import Conditions, Network, Path
 from utcp.testing.path import UDP_IP_HEADERS
 
 PACKETS = 20_000
@@ -47,6 +47,45 @@ def test_the_queue_holds_packets_whatever_their_size() -> None:
     assert [path.carry(size, now=0.0) for size in sizes] == [[1.0], [1.5], [2.0], []]
     assert path.counts["queue_full"] == 1
     assert path.carry(472, now=1.0) == [2.5]  # one has left
+
+
+def test_waits_are_recorded_when_asked_for() -> None:
+    path = Path(Conditions(bandwidth=8000.0, latency=0.5, queue=1), seed=1)
+    size = 1000 - UDP_IP_HEADERS
+    path.carry(size, now=0.0)
+    assert path.waits is None
+    path.waits = []
+    assert [path.carry(size, now=0.25), path.carry(size, now=0.25)] == [[2.5], []]
+    path.carry(size, now=4.0)
+    assert path.waits == [0.75, 0.0]  # the packet that was dropped did not wait
+
+
+def test_a_policer_drops_what_its_bucket_has_no_tokens_for_and_delays_nothing() -> None:
+    path = Path(Conditions(bandwidth=8000.0, latency=0.5, policer_burst=3000, queue=0), seed=1)
+    size = 1000 - UDP_IP_HEADERS
+    assert [path.carry(size, now=10.0) for _ in range(4)] == [[10.5], [10.5], [10.5], []]
+    assert path.carry(size, now=10.5) == []  # half of a packet's tokens
+    assert path.carry(size, now=11.0) == [11.5]
+    assert path.carry(size, now=11.5) == []
+    assert [path.carry(size, now=99.0) for _ in range(4)] == [[99.5], [99.5], [99.5], []]
+    assert path.counts["policed"] == 4
+    assert path.counts["queue_full"] == 0
+
+
+def test_a_policer_holds_the_rate() -> None:
+    path = Path(Conditions(bandwidth=1e6, policer_burst=15_000), seed=1)
+    passed = sum(bool(times) for times in arrivals(path, interval=0.0005, count=PACKETS))
+    assert passed * 128 * 8 / (PACKETS * 0.0005) == pytest.approx(1e6, rel=0.02)
+
+
+def test_the_two_directions_of_a_link_have_conditions_of_their_own() -> None:
+    network = Network()
+    server, client = network.host("server"), network.host("client")
+    network.link(server, client, latency=0.01, bandwidth=20e6)
+    network.link_oneway(client, server, bandwidth=0.5e6)
+    assert network.path(server, client).conditions == Conditions(latency=0.01, bandwidth=20e6)
+    assert network.path(client, server).conditions == Conditions(latency=0.01, bandwidth=0.5e6)
+    network.close()
 
 
 def test_random_loss() -> None:
@@ -150,6 +189,8 @@ def test_a_knob_leaves_the_luck_of_the_others_alone() -> None:
         {"bandwidth": 0.0},
         {"mtu": 575},
         {"ecn_threshold": -1},
+        {"policer_burst": 3000},
+        {"policer_burst": 1499, "bandwidth": 1e6},
     ],
 )
 def test_values_that_cannot_be(wrong: dict[str, float]) -> None:

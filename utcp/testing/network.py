@@ -158,7 +158,7 @@ class Network:
     def link_oneway(
         self, source: Host, destination: Host, conditions: Conditions | None = None, **changes: Any
     ) -> None:
-        """Set the conditions in one direction."""
+        """Set the conditions in one direction: an asymmetric path is `link()` for both directions and this for one."""
         if source is destination:
             raise ValueError(f"{source!r} talks to itself over a perfect path of its own")
         pair = (source.name, destination.name)

@@ -29,6 +29,10 @@ class Conditions:
     """Bits per second, IP and UDP headers included; None: no limit."""
     queue: int = 1000
     """Packets that wait for the bandwidth at most; further ones are dropped from the tail."""
+    policer_burst: int | None = None
+    """Octets of a token bucket that fills at `bandwidth` and polices it: each packet takes tokens for its size, IP and
+    UDP headers included, and a packet that finds too few is dropped. No packet waits, and `queue` has no effect. None:
+    packets wait for the bandwidth."""
     ecn_threshold: int | None = None
     """A packet that finds so many waiting for the bandwidth, or more, is marked with CE if it is ECN-capable (RFC 3168:
     its ECN bits are not 0). None: the path marks nothing. `queue` still drops."""
@@ -65,6 +69,12 @@ class Conditions:
             raise ValueError(f"ecn_threshold must be 0 or more, or None, not {self.ecn_threshold}")
         if self.bandwidth is not None and self.bandwidth <= 0:
             raise ValueError(f"bandwidth must be above 0 bits per second, or None, not {self.bandwidth}")
+        if self.policer_burst is not None and self.bandwidth is None:
+            raise ValueError("policer_burst needs a bandwidth, at which its bucket fills")
+        if self.policer_burst is not None and self.policer_burst < self.mtu:
+            raise ValueError(
+                f"policer_burst must be None or the mtu ({self.mtu} octets) or more, not {self.policer_burst}"
+            )
         if self.mtu < 576:
             raise ValueError(f"mtu must be 576 octets or more (RFC 791), not {self.mtu}")
 
@@ -81,16 +91,29 @@ class Carried(NamedTuple):
 class Path:
     """The state of one direction: its random numbers, its queue, its burst."""
 
-    __slots__ = ("_departures", "_in_burst", "_last_arrival", "_random", "conditions", "counts")
+    __slots__ = (
+        "_bucket_full_at",
+        "_departures",
+        "_in_burst",
+        "_last_arrival",
+        "_random",
+        "conditions",
+        "counts",
+        "waits",
+    )
 
     def __init__(self, conditions: Conditions, seed: int | str) -> None:
         self.conditions = conditions
         self._random = random.Random(seed)  # noqa: S311  # reproducible, not secret
         self._departures: deque[float] = deque()  # of those that the bandwidth has kept waiting
+        self._bucket_full_at = 0.0  # unless another packet takes tokens
         self._last_arrival = 0.0
         self._in_burst = False
-        kinds = ("sent", "lost", "queue_full", "corrupted", "too_big", "duplicated", "marked")
+        kinds = ("sent", "lost", "queue_full", "policed", "corrupted", "too_big", "duplicated", "marked")
         self.counts = dict.fromkeys(kinds, 0)
+        self.waits: list[float] | None = None
+        """Seconds for which each packet waited in the queue for the bandwidth, in the order of sending; those that the
+        queue or the policer dropped are not in it. None: they are not recorded. Assign a list to record them."""
 
     def carry(self, size: int, now: float) -> list[float]:
         """Send `size` octets of UDP payload at `now`; when they arrive: never, once, or twice."""
@@ -106,7 +129,11 @@ class Path:
             self.counts["too_big"] += 1
             return Carried([], ecn, too_big=True)
         departure = now
-        if conditions.bandwidth is not None:
+        if conditions.policer_burst is not None:
+            if not self._conforms(size, now):
+                self.counts["policed"] += 1
+                return Carried([], ecn)
+        elif conditions.bandwidth is not None:
             departures = self._departures
             while departures and departures[0] <= now:
                 departures.popleft()
@@ -120,6 +147,8 @@ class Path:
             begin = departures[-1] if departures else now
             departure = begin + (size + UDP_IP_HEADERS) * 8 / conditions.bandwidth
             departures.append(departure)
+            if self.waits is not None:
+                self.waits.append(begin - now)
         if conditions.burst_loss:
             self._in_burst = luck[0] >= conditions.burst_end if self._in_burst else luck[0] < conditions.burst_start
         if luck[1] < (conditions.burst_loss if self._in_burst else conditions.loss):
@@ -137,3 +166,13 @@ class Path:
             self.counts["duplicated"] += 1
             return Carried([arrival, arrival + luck[6] * max(conditions.latency, 0.001)], ecn)
         return Carried([arrival], ecn)
+
+    def _conforms(self, size: int, now: float) -> bool:
+        """Take the tokens for `size` octets of UDP payload, if the policer's bucket has as many."""
+        bandwidth, burst = self.conditions.bandwidth, self.conditions.policer_burst
+        assert bandwidth is not None and burst is not None  # noqa: S101, PT018  # Conditions has checked this
+        full_at = max(self._bucket_full_at, now) + (size + UDP_IP_HEADERS) * 8 / bandwidth
+        if full_at - now > burst * 8 / bandwidth:
+            return False
+        self._bucket_full_at = full_at
+        return True

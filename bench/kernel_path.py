@@ -50,15 +50,22 @@ def unavailable(controllers: Sequence[str] = ()) -> str | None:
 
 
 def run(
-    conditions: Conditions, senders: Sequence[tuple[str, str]], seconds: float, seed: int, stagger: float = 0.0
+    conditions: Conditions,
+    senders: Sequence[tuple[str, str]],
+    seconds: float,
+    seed: int,
+    stagger: float = 0.0,
+    ack_conditions: Conditions | None = None,
 ) -> Run:
     """One flow for each of `senders`, pairs of a TCP (`LINUX`, `UTCP`) and a congestion controller, from hosts of their
     own to one Linux host, each begun `stagger` seconds after the one before.
 
-    Measured for `seconds`, from when the receiver has accepted the last. Raises OSError.
+    The path for acknowledgements has the same conditions unless it has its own. Measured for `seconds`, from when the
+    receiver has accepted the last. Raises OSError.
     """
     forth = Path(conditions, seed_of(seed, "sender", "receiver"))
-    back = Path(conditions, seed_of(seed, "receiver", "sender"))
+    forth.waits = []
+    back = Path(ack_conditions or conditions, seed_of(seed, "receiver", "sender"))
     with ExitStack() as stack:
         results, report = _fork.Pipe(duplex=False)
         stack.enter_context(results)
@@ -87,9 +94,7 @@ def run(
             octets = None
         if octets is None:
             raise OSError("the flows did not come about")
-    counts = forth.counts
-    mbit = tuple(count * 8 / seconds / 1e6 for count in octets)
-    return Run(mbit, counts["sent"], counts["lost"], counts["queue_full"], relay.lateness)
+    return Run.over(forth, octets, seconds, relay.lateness)
 
 
 @contextmanager

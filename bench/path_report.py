@@ -6,8 +6,15 @@ from typing import Any, Final
 from . import machine, table
 from .kernel_path import LINUX, UTCP
 
-GOALS: Final = {"cubic": 0.95, "bbr": 0.9}
+GOALS: Final = {"cubic": 0.95, "bbr": 0.95}
 """The least share of Linux's goodput, over the same path by the controller of the same name, that is good enough."""
+
+QUEUE_GOALS: Final = {"bbr": 1.5}
+"""How many times as long as Linux's packets, on average, those of a controller may wait in the bottleneck's queue. One
+that is loss-based fills every queue."""
+
+QUEUE_SLACK: Final = 1.0
+"""And so many packets' time more: where Linux's queue is empty, a multiple of it says nothing."""
 
 _TITLES: Final = {
     "paths": "Goodput over impaired paths",
@@ -21,32 +28,59 @@ def goodput(result: dict[str, Any], controllers: Sequence[str], kernels: Sequenc
     alone = [name for name in controllers if name not in kernels]
     header = ["path (bandwidth/RTT/loss)", "queue"]
     for name in compared:
-        header += [f"utcp {name}", f"Linux {name}", "ratio"]
-    header += [f"utcp {name}" for name in alone]
+        header += [f"utcp {name}", f"Linux {name}", "ratio", "wait", "Linux's"]
+    for name in alone:
+        header += [f"utcp {name}", "wait"]
     rows = [header]
-    below = late = 0
+    below = above = late = 0
     for cell in result["cells"]:
         row = [cell["cell"], str(cell["queue"])]
         for name in compared:
-            ours, theirs = cell[UTCP][name]["mbit"], cell[LINUX].get(name)
-            row.append(table.number(ours, 2))
+            ours, theirs = cell[UTCP][name], cell[LINUX].get(name)
+            row.append(table.number(ours["mbit"], 2))
             if theirs is None or not theirs["mbit"]:  # not measured, or too short for anything to arrive
-                row += ["-", "-"]
+                row += ["-", "-", _wait(ours), "-"]
                 continue
-            ratio = ours / theirs["mbit"]
+            ratio = ours["mbit"] / theirs["mbit"]
+            is_below = ratio < result["goals"].get(name, 1.0)
+            is_above = _waits_too_long(result, cell, name)
             row.append(table.number(theirs["mbit"], 2) + ("~" if theirs["late"] else ""))
-            row.append(f"{ratio:.2f}" + ("*" if ratio < result["goals"].get(name, 1.0) else ""))
+            row.append(f"{ratio:.2f}" + ("*" if is_below else ""))
+            row += [_wait(ours) + ("!" if is_above else ""), _wait(theirs)]
             late += theirs["late"]
-            below += ratio < result["goals"].get(name, 1.0)
-        rows.append(row + [table.number(cell[UTCP][name]["mbit"], 2) for name in alone])
-    notes = ["Mbit/s that the receiving application read; queue in packets."]
+            below += is_below
+            above += is_above
+        for name in alone:
+            row += [table.number(cell[UTCP][name]["mbit"], 2), _wait(cell[UTCP][name])]
+        rows.append(row)
+    notes = [
+        "Mbit/s that the receiving application read; queue in packets.",
+        "wait: milliseconds that a packet of data waited in the bottleneck's queue, mean / 95th percentile.",
+    ]
     if any(cell[LINUX] for cell in result["cells"]):
         goals = ", ".join(f"{share:.0%} with {name}" for name, share in result["goals"].items())
         notes.append(f"* ({below} of them): below the goal, as a share of Linux's: {goals}.")
+        queue_goals = ", ".join(f"{times:g} times Linux's with {name}" for name, times in result["queue_goals"].items())
+        notes.append(f"! ({above} of them): a mean wait above the goal: {queue_goals}, and a packet's time.")
         notes.append(_relay([run for cell in result["cells"] for each in cell[LINUX].values() for run in each["runs"]]))
     if late:
         notes.append(f"~ ({late} of them): the relay was late for want of CPU time; measure again.")
     return _whole(result, rows, notes)
+
+
+def _wait(figures: dict[str, Any]) -> str:
+    """Both figures of the queueing delay; a dash for results from before it was measured."""
+    if "queue_delay" not in figures:
+        return "-"
+    return f"{1e3 * figures['queue_delay']:.1f}/{1e3 * figures['queue_delay_p95']:.1f}"
+
+
+def _waits_too_long(result: dict[str, Any], cell: dict[str, Any], name: str) -> bool:
+    ours, theirs = cell[UTCP][name], cell[LINUX][name]
+    if name not in result["queue_goals"] or "queue_delay" not in theirs:
+        return False
+    slack = QUEUE_SLACK * cell["packet_time"]
+    return bool(ours["queue_delay"] > result["queue_goals"][name] * theirs["queue_delay"] + slack)
 
 
 def fairness(result: dict[str, Any]) -> str:

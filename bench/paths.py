@@ -5,7 +5,8 @@
 
 Goodput: the octets that the receiving application read, in Mbit/s, over the seconds after the receiver has accepted the
 connection; one flow, whose sender always writes and whose receiver always reads. Slow start is part of it. A cell in
-which chance has a part is the mean of three seeds.
+which chance has a part is the mean of three seeds. Beside it stands how long the packets of data waited in the
+bottleneck's queue, the mean and the 95th percentile: what a flow costs the others, and its own requests.
 
 utcp runs in virtual time, over `utcp.testing.Network`: the protocol, the driver and asyncio's transports are the real
 ones, timers fire with the driver's resolution, and computing takes no time. Linux runs in real time between two network
@@ -35,7 +36,7 @@ from utcp.tcp.congestion import CONTROLLERS
 
 from . import fairness, kernel_path, machine, path_report, simulated_path
 from .jobs import Job, run_all
-from .path_cells import CELLS, Cell, Run, matching
+from .path_cells import CELLS, MTU, Cell, Run, matching
 
 KERNELS: Final = ("cubic", "bbr")
 """Linux's congestion controllers to compare with."""
@@ -55,14 +56,15 @@ def lateness_allowed(cell: Cell) -> float:
 
 def measure_utcp(cell: Cell, controller: str, seconds: float, seed: int) -> Run:
     """One run in virtual time."""
-    return simulated_path.run(cell.conditions, [controller], seconds, seed)
+    return simulated_path.run(cell.conditions, [controller], seconds, seed, ack_conditions=cell.ack_conditions)
 
 
 def measure_linux(cell: Cell, controller: str, seconds: float, seed: int) -> Run:
     """One run in real time, or some more when the relay was late: then the one in which it was least so."""
     runs: list[Run] = []
     while len(runs) < ATTEMPTS and (not runs or runs[-1].p99 > lateness_allowed(cell)):
-        runs.append(kernel_path.run(cell.conditions, [(kernel_path.LINUX, controller)], seconds, seed))
+        flows = [(kernel_path.LINUX, controller)]
+        runs.append(kernel_path.run(cell.conditions, flows, seconds, seed, ack_conditions=cell.ack_conditions))
     return min(runs, key=lambda run: run.p99)
 
 
@@ -98,11 +100,14 @@ def measure(
         {
             "cell": cell.name,
             "queue": cell.queue,
+            "packet_time": 8 * MTU / cell.bandwidth,
             "seconds": duration or cell.duration,
             **{
                 tcp: {
                     controller: {
                         "mbit": statistics.fmean(run.mbit[0] for run in runs.values()),
+                        "queue_delay": statistics.fmean(run.queue_delay for run in runs.values()),
+                        "queue_delay_p95": statistics.fmean(run.queue_delay_p95 for run in runs.values()),
                         "late": any(run.p99 > lateness_allowed(cell) for run in runs.values()),
                         "runs": [{"seed": seed, **asdict(runs[seed])} for seed in sorted(runs)],
                     }
@@ -199,7 +204,8 @@ def main() -> None:
             cells = measure(wanted, arguments.duration, arguments.jobs, kernel=not skipped, progress=progress)
             if arguments.kernel_from:
                 path_report.take_kernel(cells, json.loads(arguments.kernel_from.read_text()))
-            result = {"benchmark": "paths", **where, "goals": path_report.GOALS, "cells": cells}
+            result = {"benchmark": "paths", **where, "cells": cells}
+            result |= {"goals": path_report.GOALS, "queue_goals": path_report.QUEUE_GOALS}
             text = path_report.goodput(result, list(CONTROLLERS), KERNELS)
         document = json.dumps(result, indent=1) + "\n"
         if arguments.write:

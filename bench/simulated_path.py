@@ -14,14 +14,26 @@ _UDP_PORT: Final = 7000
 _PORT: Final = 80
 
 
-def run(conditions: Conditions, controllers: Sequence[str], seconds: float, seed: int, stagger: float = 0.0) -> Run:
+def run(
+    conditions: Conditions,
+    controllers: Sequence[str],
+    seconds: float,
+    seed: int,
+    stagger: float = 0.0,
+    ack_conditions: Conditions | None = None,
+) -> Run:
     """One flow for each congestion controller, each begun `stagger` seconds after the one before.
 
-    Measured for `seconds`, from when the receiver has accepted the last. The same arguments give the same result.
+    The path for acknowledgements has the same conditions unless it has its own. Measured for `seconds`, from when the
+    receiver has accepted the last. The same arguments give the same result.
     """
     network = Network(seed, conditions=conditions, max_steps=1 << 62)
     network.keep_trace = False
     sender, receiver = network.host("sender"), network.host("receiver")
+    if ack_conditions is not None:
+        network.link_oneway(receiver, sender, ack_conditions)
+    path = network.path(sender, receiver)
+    path.waits = []
 
     async def receive(connected: asyncio.Queue[Receiver], listening: asyncio.Event) -> None:
         endpoint = utcp.Endpoint((receiver.address, _UDP_PORT))
@@ -55,8 +67,4 @@ def run(conditions: Conditions, controllers: Sequence[str], seconds: float, seed
         receiver.crash()
         return octets
 
-    octets = network.run(measure())
-    counts = network.path(sender, receiver).counts
-    return Run(
-        tuple(count * 8 / seconds / 1e6 for count in octets), counts["sent"], counts["lost"], counts["queue_full"]
-    )
+    return Run.over(path, network.run(measure()), seconds)

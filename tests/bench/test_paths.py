@@ -16,7 +16,7 @@ from bench import kernel_path, machine, path_report, processes, simulated_path
 from bench import paths as paths_module
 from bench.fairness import jain
 from bench.impairment import Lateness, Port, Relay
-from bench.path_cells import CELLS, Cell, Run, matching, seed_of
+from bench.path_cells import CELLS, QUEUE20, Cell, Run, matching, seed_of
 from utcp.tcp.congestion import CONTROLLERS
 from utcp.testing import Network
 from utcp.testing.path import Conditions
@@ -43,16 +43,30 @@ def paths(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_grid_and_the_extra_rows() -> None:
     names = [cell.name for cell in CELLS]
-    assert len(names) == len(set(names)) == 30
+    assert len(names) == len(set(names)) == 37
     assert {"10mbit/1ms/0%", "100mbit/20ms/0.1%", "100mbit/100ms/3%"} <= set(names)
     assert sum(name.endswith("/reorder") for name in names) == 3
     assert sum(name.endswith("/queue20") for name in names) == 3
+    peculiar = {"20mbit/20ms/bloat", "20mbit/20ms/ack500k", "20mbit/20ms/policer", "20mbit/20ms/jitter10ms"}
+    assert {"200mbit/50ms/bursts", "5mbit/300ms/0%", "20mbit/20ms/5%", *peculiar} <= set(names)
 
 
 def test_queues() -> None:
     assert Cell(100e6, 0.1).queue == 833  # a bandwidth-delay product of packets of 1500 octets
     assert Cell(10e6, 0.001).queue == 20
-    assert Cell(100e6, 0.1, short_queue=True).queue == 20
+    assert Cell(100e6, 0.1, kind=QUEUE20).queue == 20
+
+
+def test_peculiar_paths() -> None:
+    assert Cell(20e6, 0.02, kind="bloat").queue == 167  # 0.1 seconds of packets
+    ack_path = Cell(20e6, 0.02, kind="ack500k")
+    assert (ack_path.conditions.bandwidth, ack_path.ack_conditions.bandwidth) == (20e6, 500e3)
+    policer = Cell(20e6, 0.02, kind="policer")
+    assert policer.conditions.policer_burst == policer.queue * 1500 == 33 * 1500
+    assert Cell(20e6, 0.02, kind="jitter10ms").conditions.jitter == 0.01
+    bursts = Cell(200e6, 0.05, kind="bursts").conditions
+    assert bursts.burst_start / (bursts.burst_start + bursts.burst_end) == pytest.approx(0.004, rel=0.01)
+    assert SLOW.ack_conditions == SLOW.conditions
 
 
 def test_chance_takes_several_seeds() -> None:
@@ -88,6 +102,24 @@ def test_goodput_is_below_the_rate_and_near_it() -> None:
     assert 5.0 < run.mbit[0] <= 10 * 1440 / 1500
     assert run.lost == 0
     assert run.lateness is None
+
+
+def test_how_long_packets_wait_in_the_queue() -> None:
+    """CUBIC fills the queue of 20 packets, which take 24 ms to pass; a policer has none."""
+    run = simulated_path.run(SLOW.conditions, ["cubic"], 2.0, 1)
+    assert 0.005 < run.queue_delay < run.queue_delay_p95 <= 20 * 1500 * 8 / 10e6
+    run = simulated_path.run(Cell(10e6, 0.02, kind="policer").conditions, ["cubic"], 2.0, 1)
+    assert run.queue_delay == run.queue_delay_p95 == 0.0
+    assert run.queue_full > 0
+
+
+def test_the_path_of_acknowledgements_can_have_its_own_conditions() -> None:
+    slow = Cell(10e6, 0.02).conditions
+    without, narrow = (
+        simulated_path.run(slow, ["cubic"], 2.0, 1, ack_conditions=conditions)
+        for conditions in (None, Cell(50e3, 0.02).conditions)
+    )
+    assert 0 < narrow.mbit[0] < 0.9 * without.mbit[0]
 
 
 def test_two_flows_share_one_path() -> None:
@@ -200,8 +232,8 @@ def test_a_run_whose_relay_was_late_is_repeated(
 ) -> None:
     made: list[Run] = []
 
-    def run(*_: object) -> Run:
-        made.append(Run((1.0,), 1, 0, 0, Lateness(0.0, lateness[len(made)], 1.0)))
+    def run(*_: object, **__: object) -> Run:
+        made.append(Run((1.0,), 1, 0, 0, lateness=Lateness(0.0, lateness[len(made)], 1.0)))
         return made[-1]
 
     monkeypatch.setattr(kernel_path, "run", run)
@@ -260,17 +292,23 @@ def test_table() -> None:
 
 def test_cells_below_the_goal_are_marked() -> None:
     lateness = {"p50": 0.0, "p99": 0.0001, "worst": 0.002}
+    wait = {"queue_delay": 0.002, "queue_delay_p95": 0.004}
+    longer = {"queue_delay": 0.0043, "queue_delay_p95": 0.006}  # 1.5 times, and 1.2 ms for a packet, would be 4.2
     linux = {
-        name: {"mbit": 5.0, "late": name == "bbr", "runs": [{"mbit": [5.0], "lateness": lateness}]}
+        name: {"mbit": 5.0, "late": name == "bbr", **wait, "runs": [{"mbit": [5.0], "lateness": lateness}]}
         for name in ("cubic", "bbr")
     }
-    utcp = {name: {"mbit": mbit} for name, mbit in (("newreno", 3.0), ("cubic", 4.0), ("bbr", 4.5))}
-    cells = [{"cell": SLOW.name, "queue": 20, "utcp": utcp, "Linux": {}}]
+    utcp = {name: {"mbit": mbit, **longer} for name, mbit in (("newreno", 3.0), ("cubic", 4.0), ("bbr", 4.5))}
+    cells = [{"cell": SLOW.name, "queue": 20, "packet_time": 0.0012, "utcp": utcp, "Linux": {}}]
     path_report.take_kernel(cells, {"cells": [{"cell": "another"}, {"cell": SLOW.name, "Linux": linux}]})
     goals = {"cubic": 0.95, "bbr": 0.9}
-    result = {"machine": machine.describe(0.0), "commit": None, "kernel_skipped": None, "goals": goals, "cells": cells}
+    result = {"machine": machine.describe(0.0), "commit": None, "kernel_skipped": None, "cells": cells}
+    result |= {"goals": goals, "queue_goals": {"bbr": 1.5}}
     lines = path_report.goodput(result, ["bbr", "cubic", "newreno"], ["cubic", "bbr"]).splitlines()
-    assert lines[4].split() == [SLOW.name, "20", "4.00", "5.00", "0.80*", "4.50", "5.00~", "0.90", "3.00"]
+    cubic = ["4.00", "5.00", "0.80*", "4.3/6.0", "2.0/4.0"]
+    bbr = ["4.50", "5.00~", "0.90", "4.3/6.0!", "2.0/4.0"]
+    assert lines[4].split() == [SLOW.name, "20", *cubic, *bbr, "3.00", "4.3/6.0"]
+    assert "! (1 of them): a mean wait above the goal: 1.5 times Linux's with bbr, and a packet's time." in lines
     assert "* (1 of them): below the goal, as a share of Linux's: 95% with cubic, 90% with bbr." in lines
     assert "~ (1 of them): the relay was late for want of CPU time; measure again." in lines
     assert any(line.startswith("The relay was at most 0.10 ms late") for line in lines)

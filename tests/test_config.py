@@ -10,7 +10,7 @@ from utcp import Config
 
 FIELDS: Final = {field.name: field.default for field in dataclasses.fields(Config)}
 
-MAY_BE_NONE: Final = ("mss", "send_buffer", "recv_buffer", "user_timeout")
+MAY_BE_NONE: Final = ("mss", "send_buffer", "recv_buffer", "user_timeout", "orphan_timeout")
 OF_NO_FIELD: Final = [b"1", [], {}, object(), 1j, math.nan, math.inf, -math.inf, -1, 10**400, "", " 1"]
 
 WRONG: Final[dict[type, list[Any]]] = {
@@ -38,6 +38,7 @@ OUT_OF_RANGE: Final[dict[str, list[Any]]] = {
     "rto_min": [0, 60.1],
     "rto_max": [0, 0.1],
     "user_timeout": [0],
+    "orphan_timeout": [0],
     "keepalive_idle": [0],
     "keepalive_interval": [0],
     "keepalive_count": [0, 1],
@@ -61,6 +62,7 @@ RIGHT: Final[dict[str, list[Any]]] = {
     "rto_max": [0.2],
     "msl": [0],
     "user_timeout": [1],
+    "orphan_timeout": [1, None],
     "keepalive": [True],
     "keepalive_count": [2],
     "close_timeout": [1e-9, 1e9],

@@ -245,13 +245,18 @@ CASES: dict[str, tuple[Reach, Step, dict[str, int]]] = {
     ),
     "cookie back at a full backlog": (
         after(
-            lambda: listening(backlog=1, syn_cookies="always"),
+            lambda: listening(backlog=1, syn_backlog=1, syn_cookies="always"),
             another_syn,
-            receives("S 0:0"),
+            Script.drain,
+            receives(f"S 0:0 <mss {MSS}>"),
+            Script.drain,
+            lambda t: t.flow_to(50002, 80).receives(f"S 0:0 <mss {MSS}>"),
+            Script.drain,
             receives(". 1:1 ack 1"),
+            lambda t: t.flow_to(50002, 80).receives(". 1:1 ack 1"),
         ),
         another_ack(1),
-        {"TcpExtListenOverflows": 1, "TcpExtListenDrops": 1},
+        {"TcpExtListenOverflows": 1, "TcpExtListenDrops": 1, "TcpOutRsts": 1},
     ),
     "no such cookie": (
         after(lambda: listening(syn_cookies="always"), another_syn),

@@ -72,9 +72,10 @@ class Config:
     delayed_ack: float = 0.04
     """How long an ACK may wait for data to ride on; below 0.5 s (RFC 9293 3.8.6.3, MUST-40). 0: never waits."""
     challenge_ack_interval: float = 0.5
-    """At most one challenge ACK in this time, for each connection and each kind of segment: SYN, RST and ACK (RFC 5961
-    7). An ACK of an unacceptable segment that has no text and no FIN counts as one. Where ACKs are answered again and
-    again the time doubles, up to 16 times this: so two stacks that disagree come to rest."""
+    """At most one challenge ACK in this time, for each connection and each kind of segment: SYN, RST, data, and ACK
+    without data (RFC 5961 7). The answer to any unacceptable segment without text and FIN counts as one. Where ACKs
+    without data are answered again and again the time doubles, up to 16 times this: so two stacks that disagree come
+    to rest."""
 
     # --- retransmission (RFC 6298)
     congestion_control: str = "cubic"

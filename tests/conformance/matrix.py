@@ -176,6 +176,7 @@ ZERO_WINDOW: Final = (
 #     RST(SEG.ACK)    <SEQ=SEG.ACK><CTL=RST>
 #     RST(0)          <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>
 #     RST(SND.NXT)    <SEQ=SND.NXT><CTL=RST>
+#     RST, SYN        <SEQ=SEG.ACK><CTL=RST> and, behind it, <SEQ=ISS><CTL=SYN>
 # * next: the state afterwards, = for the same. LISTEN and CLOSED say whether a listener is left on the port.
 # * takes: what of the segment counts; everything else stays as it was, and the user is told of nothing else.
 #     syn             RCV.NXT becomes SEG.SEQ+1
@@ -219,12 +220,13 @@ LISTEN             | SYN-ACK ACKs | *            | *      | RST(SEG.ACK) | =    
 LISTEN             | SYN SYN-FIN  | *            | *      | SYN-ACK      | SYN_RCVD    | syn      | 3.10.7.2 3rd
 LISTEN             | FIN none     | *            | *      | -            | =           | -        | 3.10.7.2 4th
 
-# --- SYN_SENT. Only an ACK of our SYN is acceptable; a RST without one proves nothing.
+# --- SYN_SENT. Only an ACK of our SYN is acceptable; a RST without one proves nothing. Behind the RST, which ends an
+# older connection of the peer, our SYN goes again: once before the timer sends it again.
 SYN_SENT           | RST-ACK      | *            | next   | -            | CLOSED      | refused  | 3.10.7.3 2nd
 SYN_SENT           | RSTs         | *            | *      | -            | =           | -        | 3.10.7.3 1st, 2nd
 SYN_SENT           | SYN-ACK      | *            | next   | ACK          | ESTABLISHED | syn ack  | 3.10.7.3 4th
 SYN_SENT           | ACKs         | *            | next   | -            | =           | -        | 3.10.7.3 5th
-SYN_SENT           | SYN-ACK ACKs | *            | wrong  | RST(SEG.ACK) | =           | -        | 3.10.7.3 1st
+SYN_SENT           | SYN-ACK ACKs | *            | wrong  | RST, SYN     | =           | -        | 3.10.7.3 1st
 SYN_SENT           | SYN SYN-FIN  | *            | *      | SYN-ACK      | SYN_RCVD    | syn      | 3.10.7.3 4th
 SYN_SENT           | FIN none     | *            | *      | -            | =           | -        | 3.10.7.3 5th
 
@@ -297,7 +299,7 @@ FIN_WAIT_2         | FIN-ACK      | edge         | *      | ACK          | TIME_
 FINISHED           | FIN-ACK      | window       | *      | -            | =           | ack      | utcp: after FIN
 """
 
-REPLIES: Final = frozenset({"-", "ACK", "SYN-ACK", "RST(SEG.ACK)", "RST(0)", "RST(SND.NXT)"})
+REPLIES: Final = frozenset({"-", "ACK", "SYN-ACK", "RST(SEG.ACK)", "RST(0)", "RST(SND.NXT)", "RST, SYN"})
 TAKES: Final = frozenset({"syn", "ack", "text", "fin", "2msl", "refused", "reset", "aborted"})
 
 

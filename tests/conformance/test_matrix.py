@@ -203,8 +203,8 @@ class Expected:
     """What the row of a cell says, in numbers: the segment that arrives, the reply, the place and the user after it."""
 
     line: str
-    reply: tuple[int, int | None, int | None] | None
-    """Flags, SEQ (None: 0 absolutely), ACK (None: the bit is off)."""
+    replies: list[tuple[int, int | None, int | None]]
+    """Of each: flags, SEQ (None: 0 absolutely), ACK (None: the bit is off)."""
     after: Seen
     events: int
     error: type[OSError] | None
@@ -231,13 +231,14 @@ def expect(cell: Cell, row: Row, rcv_wnd: int) -> Expected:
     else:
         unread = (UNREAD if place.window_is_closed else 0) + text
         after = Seen(state, snd_una, place.snd_nxt, None if state == "SYN_SENT" else rcv_nxt, unread)
-    replies: dict[str, tuple[int, int | None, int | None] | None] = {
-        "-": None,
-        "ACK": (ACK, place.snd_nxt, rcv_nxt),
-        "SYN-ACK": (SYN | ACK, 0, rcv_nxt),
-        "RST(SEG.ACK)": (RST, ack, None),
-        "RST(0)": (RST | ACK, None, seq + event_.length),
-        "RST(SND.NXT)": (RST, place.snd_nxt, None),
+    replies: dict[str, list[tuple[int, int | None, int | None]]] = {
+        "-": [],
+        "ACK": [(ACK, place.snd_nxt, rcv_nxt)],
+        "SYN-ACK": [(SYN | ACK, 0, rcv_nxt)],
+        "RST(SEG.ACK)": [(RST, ack, None)],
+        "RST(0)": [(RST | ACK, None, seq + event_.length)],
+        "RST(SND.NXT)": [(RST, place.snd_nxt, None)],
+        "RST, SYN": [(RST, ack, None), (SYN, 0, None)],
     }
     errors = [ERRORS[name] for name in takes & ERRORS.keys()]
     events = 0
@@ -295,7 +296,7 @@ def test_cell(cell: Cell) -> None:
         0 if connection is None else connection.take_events(),
         None if connection is None or connection.error is None else type(connection.error),
     )
-    due = ([] if wanted.reply is None else [wanted.reply], wanted.after, wanted.events, wanted.error)
+    due = (wanted.replies, wanted.after, wanted.events, wanted.error)
     if got != due:
         trace = "\n".join(f"    {line}" for line in t.trace[-4:])
         pytest.fail(f"{row.source}: {row.text}\n{trace}\n  expected {due}\n  got      {got}", pytrace=False)
@@ -303,7 +304,7 @@ def test_cell(cell: Cell) -> None:
 
 
 def _reply(reply: Segment, iss: int, peer_iss: int) -> tuple[int, int | None, int | None]:
-    """As `Expected.reply` has it."""
+    """As `Expected.replies` has it."""
     absolute = reply.flags == RST | ACK and reply.seq == 0
     return (
         reply.flags,

@@ -5,7 +5,7 @@ import pytest
 from tests.tcp.reach import established, last_ack
 from tests.tcp.script import START, Script
 from utcp.config import Config
-from utcp.tcp.rate_limit import TO_ACK, TO_KEEPALIVE, TO_RST, TO_SYN, AnswerLimits, TokenBucket
+from utcp.tcp.rate_limit import TO_ACK, TO_DATA, TO_KEEPALIVE, TO_RST, TO_SYN, AnswerLimits, TokenBucket
 
 
 def test_bucket_begins_full_and_fills_at_its_rate() -> None:
@@ -37,7 +37,7 @@ def test_time_between_answers_to_acks_begins_anew_after_a_pause(pause: float, th
     assert limits.take(TO_ACK, now, 0.5)
 
 
-@pytest.mark.parametrize("kind", [TO_SYN, TO_RST, TO_KEEPALIVE])
+@pytest.mark.parametrize("kind", [TO_SYN, TO_RST, TO_DATA, TO_KEEPALIVE])
 def test_time_between_other_answers_stays(kind: int) -> None:
     limits = AnswerLimits()
     for number in range(10):

@@ -5,7 +5,7 @@ import pytest
 from tests.tcp.pair import Pair, both, lose
 from tests.tcp.reach import established, simultaneous_open, syn_rcvd, syn_sent
 from tests.tcp.script import MSS, Script
-from utcp.errors import AddressInUse, ConnectionRefused, InvalidState, PathUnreachable, SynTimedOut
+from utcp.errors import AddressInUse, ConnectionRefused, ConnectionReset, InvalidState, PathUnreachable, SynTimedOut
 from utcp.tcp.event import CONNECTED, ENDED, TROUBLE
 from utcp.tcp.state import (
     CLOSED,
@@ -134,9 +134,80 @@ def test_unacceptable_ack_in_syn_sent_gets_rst(flags: str, ack: int) -> None:
     """RFC 9293 3.10.7.3, first check: SEG.ACK =< ISS or > SND.NXT."""
     t = syn_sent()
     t.receives(f"{flags} 0:0 ack {ack}")
-    t.sends(f"R {ack}:{ack}")
+    t.sends(f"R {ack}:{ack}", "S 0:0")
     assert t.state == SYN_SENT
     t.sends_at(1, "S 0:0")
+
+
+@pytest.mark.defect(55)
+def test_acks_that_our_rst_refuses_make_one_syn_for_each_of_the_timers() -> None:
+    """A forger sends hundreds of them: the SYN goes again once behind a RST, and then not before the timer sent it. The
+    one behind a RST restarts the timer."""
+    t = syn_sent(syn_retries=2)
+    sent = []
+    for _ in range(400):
+        t.receives(". 77:77 ack 500")
+        sent += [t.time for segment in t.drain() if segment.flags & SYN]
+        t.advance(1 / 64)
+        sent += [t.time for segment in t.drain() if segment.flags & SYN]
+    assert sent == [0, 1, 1, 3, 3]
+    t.advance(8)
+    assert isinstance(t.error, SynTimedOut)
+    assert t.stack.counters.retrans_segs == 2
+
+
+@pytest.mark.defect(55)
+def test_a_syn_that_follows_a_rst_was_not_lost() -> None:
+    """It asks for ECN again, the congestion window begins as ever, and so does the timer."""
+    t = Script(ecn="request")
+    t.connect()
+    t.sends("SEW 0:0")
+    t.advance(0.1)
+    t.receives(". 77:77 ack 500")
+    t.sends("R 500:500", "SEW 0:0")
+    t.silent_for(0.9)
+    t.sends_after(0.1, "S 0:0")
+
+
+@pytest.mark.defect(55)
+def test_a_connection_after_a_repeated_syn_begins_as_any_other() -> None:
+    t = Script(ecn="request")
+    t.connect()
+    t.sends("SEW 0:0")
+    t.receives(". 77:77 ack 500")
+    t.sends("R 500:500", "SEW 0:0")
+    t.advance(0.1)
+    t.receives(f"SE. 0:0 ack 1 <mss {MSS}>")
+    t.sends(". 1:1 ack 1")
+    assert t.info.ecn
+    assert t.info.cwnd == 10 * MSS
+    assert t.info.rto == 1.0
+    assert t.info.total_retrans == 0
+
+
+@pytest.mark.defect(55)
+def test_no_syn_follows_a_rst_that_was_withheld() -> None:
+    t = syn_sent(reset_rate=0.1)
+    t.receives(". 77:77 ack 500")
+    t.sends("R 500:500", "S 0:0")
+    t.sends_at(1, "S 0:0")
+    t.receives(". 77:77 ack 500")
+    t.silent()
+    t.sends_at(3, "S 0:0")
+
+
+@pytest.mark.defect(55)
+@pytest.mark.parametrize("timestamps", [True, False])
+def test_ports_of_a_connection_that_the_peer_still_has_are_usable_at_once(timestamps: bool) -> None:
+    """The peer's connection is half open: we have rebooted, or given up without a word."""
+    p = Pair(delay=0.05, timestamps=timestamps)
+    near, old = p.established()
+    p.reboot("client")
+    again = p.connect(local_port=near.local_port)
+    began = p.time
+    p.run(lambda: again.state == ESTABLISHED)
+    assert p.time - began == pytest.approx(0.2, abs=1e-3)
+    assert isinstance(old.error, ConnectionReset)
 
 
 @pytest.mark.parametrize("line", ["F 0:0", "F. 0:0 ack 1", ". 0:0 ack 1", "P. 0:10 ack 1", "- 0:0"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from utcp.errors import ConnectionRefused, ConnectionReset
 from utcp.tcp import event
-from utcp.tcp.rate_limit import TO_ACK, TO_KEEPALIVE, TO_RST, TO_SYN
+from utcp.tcp.rate_limit import TO_ACK, TO_DATA, TO_KEEPALIVE, TO_RST, TO_SYN
 from utcp.tcp.receive import DELAYED
 from utcp.tcp.state import CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RCVD, SYN_SENT
 from utcp.tcp.timers import DELAYED_ACK, LINGER, PACING, PERSIST, PROBE, REORDER, RETRANSMIT, USER_TIMEOUT
@@ -101,8 +101,8 @@ def _arrives_in_syn_sent(connection: Connection, segment: Segment, now: float) -
     send = connection.send_side
     flags = segment.flags
     if flags & ACK and segment.ack != send.snd_nxt:  # first: an ACK of anything but our SYN
-        if not flags & RST:
-            connection.stack.reset_in_reply(connection.remote, segment, now)
+        if not flags & RST and connection.stack.reset_in_reply(connection.remote, segment, now):
+            _repeat_syn(connection, now)
         return
     if flags & RST:  # second
         if flags & ACK:
@@ -123,6 +123,17 @@ def _arrives_in_syn_sent(connection: Connection, segment: Segment, now: float) -
         connection.enter(SYN_RCVD, now)
         connection.syn_again = True
     connection.touch()
+
+
+def _repeat_syn(connection: Connection, now: float) -> None:
+    """Send the SYN again behind a RST. Our SYN has met an older connection at the peer, whose answer the RST has
+    refused: that ends it, and the ports are free. As Linux does, but once for every time that the timer has sent the
+    SYN, so that forged ACKs make no storm. In SYN_SENT all that this connection has sent are SYNs.
+    """
+    if connection.send_side.segs_out <= 2 * connection.retransmits + 1:
+        connection.syn_again = True
+        connection.timers.set(RETRANSMIT, now + connection.rtt.rto)
+        connection.touch()
 
 
 def _arrives(connection: Connection, segment: Segment, now: float) -> None:
@@ -345,7 +356,7 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
     if advance > flight_size:
         if advance < HALF or 0x100000000 - advance > max(send.max_snd_wnd, 1):
             # Of something never sent (RFC 9293), or older than any window allows (RFC 5961 5, MAY-12).
-            _challenge(connection, TO_ACK, now)
+            _challenge(connection, TO_DATA if segment.length else TO_ACK, now)
             return False
         return True  # an old ACK: its text and FIN count all the same
     # RFC 7323 2.2: the window of a SYN is not scaled.

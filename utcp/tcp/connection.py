@@ -181,7 +181,7 @@ class Connection:
         self.ece = 0
         """ECE while a congestion mark of the peer's data is to be echoed, else 0."""
         self.syn_again = False
-        """The peer sent its SYN again: so do we."""
+        """Our SYN or SYN-ACK is to be sent again, though nothing says that it was lost."""
         self.retransmits = 0
         """Timeouts in a row without progress: what R2 counts (RFC 9293 3.8.3)."""
         self.total_retransmits = 0

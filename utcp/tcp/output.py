@@ -105,7 +105,7 @@ def _bare_fin_or_ack(connection: Connection, now: float, outbox: Outbox) -> None
 
 
 def _send_syn(connection: Connection, now: float) -> None:
-    """SYN or SYN-ACK, the first time, after a timeout, or because the peer sent its SYN again."""
+    """SYN or SYN-ACK, the first time, after a timeout, because the peer sent its SYN again, or behind a RST."""
     send, receive, recovery = connection.send_side, connection.receive_side, connection.recovery
     again = send.snd_nxt != send.iss
     lost = recovery.pending
@@ -115,7 +115,7 @@ def _send_syn(connection: Connection, now: float) -> None:
     departure = recovery.depart(now)
     if again:
         recovery.resent(0, 1, departure)
-        if lost or connection.passive:  # else it answers a SYN that crossed ours: nothing says that ours was lost
+        if lost or connection.passive:  # else it answers a SYN that crossed ours, or follows a RST: ours was not lost
             connection.note_retransmission(send.iss, 1, now)
     else:
         send.advance_over_syn()
@@ -126,7 +126,9 @@ def _send_syn(connection: Connection, now: float) -> None:
     timestamps = connection.config.timestamps if opening else connection.timestamps
     if not opening:
         flags = SYN | ACK | (ECE if connection.ecn else 0)
-    elif connection.config.ecn == "request" and not again:  # RFC 3168 6.1.1.1: a path may drop such SYNs
+    elif (
+        connection.config.ecn == "request" and not connection.total_retransmits
+    ):  # RFC 3168 6.1.1.1: a path may drop such SYNs
         flags = SYN | ECE | CWR
     else:
         flags = SYN

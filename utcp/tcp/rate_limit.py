@@ -8,9 +8,10 @@ from utcp._compiled import mypyc_attr
 TO_SYN: Final = 0
 TO_RST: Final = 1
 TO_ACK: Final = 2
-TO_KEEPALIVE: Final = 3
+TO_DATA: Final = 3
+TO_KEEPALIVE: Final = 4
 """The kinds of segments that prove nothing and are answered all the same."""
-KINDS: Final = 4
+KINDS: Final = 5
 
 _LONGEST: Final = 16
 """How far the time between answers to ACKs grows, as a multiple of what it is at first."""

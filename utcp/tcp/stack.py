@@ -353,20 +353,22 @@ class Stack:
         if self.observer is not None:
             self.observer.segment_sent(remote, [data], now)
 
-    def reset_in_reply(self, remote: Remote, segment: Segment, now: float) -> None:
-        """The RST that answers an unwelcome segment (RFC 9293 3.10.7.1). The caller makes sure that it is no RST.
+    def reset_in_reply(self, remote: Remote, segment: Segment, now: float) -> bool:
+        """Send the RST that answers an unwelcome segment (RFC 9293 3.10.7.1); whether it left. The caller makes sure
+        that the segment is no RST.
 
         `Config.reset_rate` limits them, because their senders are nobody that we know.
         """
         if not self._resets.take(now):
             self.counters.resets_withheld += 1
-            return
+            return False
         if segment.flags & ACK:
             reset = Segment(segment.dst_port, segment.src_port, segment.ack, 0, RST)
         else:
             ack = (segment.seq + segment.length) & MASK
             reset = Segment(segment.dst_port, segment.src_port, 0, ack, RST | ACK)
         self.put(remote, reset, now)
+        return True
 
     def path_failed(self, remote: Remote, code: int, now: float) -> None:
         """The link could not send towards `remote`, for the reason `code` (errno): opens under way end with

@@ -53,6 +53,7 @@ SUBJECTS: Final = {
     "6298": "retransmission timer",
     "6528": "initial sequence numbers",
     "6582": "NewReno",
+    "6675": "loss recovery by SACK",
     "6928": "initial window",
     "7323": "window scaling, timestamps, PAWS",
     "8899": "search for the path's MTU",

@@ -88,6 +88,7 @@ def test_sack_of_what_was_never_sent_is_ignored(blocks: str) -> None:
 
 
 @pytest.mark.rfc("2018", "5-1")
+@pytest.mark.rfc("6675", "4-2")
 def test_sack_reneging_loses_nothing() -> None:
     """RFC 2018 8: a peer may drop what it has reported. Everything is kept and sent again until it is acknowledged."""
     t = established(options=SACK)

@@ -20,6 +20,7 @@ def acks(t: Script, first: int, count: int) -> list[list[int]]:
 
 
 @pytest.mark.rfc("9937", "6-1", "6-2", "6-5")
+@pytest.mark.rfc("6675", "4-6", "5-3", "5-5", "5-9")
 def test_single_loss_of_twenty() -> None:
     """RFC 9937's first example: a window of 20, segment 0 lost, ssthresh 10. Two ACKs bring limited transmit's new
     segments, the third the retransmission, and from then on every other ACK a new segment. What the third ACK delivers
@@ -62,6 +63,7 @@ def test_what_the_first_ack_of_a_recovery_delivers_is_part_of_recover_fs() -> No
 
 
 @pytest.mark.rfc("9937", "6-3", "6-5")
+@pytest.mark.rfc("6675", "4-5", "5-10")
 def test_fifteen_of_twenty_lost() -> None:
     """The second example: in flight falls far below ssthresh at once. The retransmission goes alone (no further ACK has
     said that it is safe), and then the window grows back as slow start would, to ssthresh and not beyond."""
@@ -96,6 +98,7 @@ def test_fifteen_of_twenty_lost() -> None:
 
 @pytest.mark.rfc("5681", "3.2-8")
 @pytest.mark.rfc("9937", "6-7")
+@pytest.mark.rfc("6675", "5-10")
 def test_every_other_segment_of_a_window_lost() -> None:
     """Half of a window is repaired in a round trip or two, without a timeout."""
     t = sender(20, cwnd=20)

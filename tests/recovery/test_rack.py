@@ -150,6 +150,7 @@ def test_patience_lasts_for_16_recoveries() -> None:
 
 
 @pytest.mark.rfc("8985", "6.2-5")
+@pytest.mark.rfc("6675", "5-6")
 def test_three_sacked_segments_tell_of_a_loss_at_once() -> None:
     """6.2 step 4: while no reordering was seen, the third behaves as three duplicate ACKs do."""
     t = sender(10)
@@ -240,6 +241,7 @@ def test_what_was_sacked_and_is_acknowledged_now_counts_no_more() -> None:
 
 
 @pytest.mark.rfc("8985", "6.2-9")
+@pytest.mark.rfc("6675", "5-5")
 def test_a_lost_retransmission_is_noticed_without_a_timeout() -> None:
     """6.2: by what was sent after it and has arrived."""
     t = sender(20, cwnd=20)
@@ -393,3 +395,49 @@ def test_reordering_timer_waits_for_the_oldest() -> None:
     assert recovery(t).reorder_at == pytest.approx(t.start + RTT + 0.1 + RTT / 4)
     t.advance(0.1 + RTT / 4 - 0.11 + 0.0001)
     assert seqs(t.drain(), t)[0] == 1
+
+
+# --- after a timeout (RFC 6675 5.1)
+
+
+def timed_out_in_recovery() -> Script:
+    """Twenty segments were in flight. The first was lost twice, and of the last nine nothing is known."""
+    t = sender(20, cwnd=20)
+    t.advance(RTT)
+    t.receives(". 1:1 ack 1 <sack 1001:11001>")
+    t.drain()
+    assert t.info.ca_state == "recovery"
+    t.advance(2 * t.info.rto)
+    assert 1 in seqs(t.drain(), t)
+    assert t.info.ca_state == "loss"
+    return t
+
+
+@pytest.mark.rfc("6675", "5.1-2")
+def test_what_is_sacked_after_a_timeout_is_not_sent_again() -> None:
+    t = timed_out_in_recovery()
+    t.advance(RTT)
+    t.receives(". 1:1 ack 11001 <sack 12001:13001 14001:19001>")
+    sent = seqs(t.drain(), t)
+    for ack in (11001, 13001, 19001):
+        t.advance(RTT)
+        t.receives(f". 1:1 ack {ack} <sack 14001:19001>")
+        sent += seqs(t.drain(), t)
+    assert sorted(set(sent)) == [11001, 13001, 19001]
+
+
+@pytest.mark.rfc("6675", "5.1-3", "5.1-4")
+def test_no_recovery_begins_until_all_that_was_in_flight_at_a_timeout_is_acknowledged() -> None:
+    """Also what had left beyond the point of the recovery that the timeout ended."""
+    t = timed_out_in_recovery()
+    t.write(20 * MSS)
+    t.drain()
+    top, ssthresh = t.flow.snd_nxt, t.info.ssthresh
+    t.advance(RTT)
+    for ack in (11001, 12001, 13001):
+        t.receives(f". 1:1 ack {ack} <sack {ack + MSS}:{ack + 5 * MSS}>")
+        t.drain()
+        assert (t.info.ca_state, t.info.ssthresh) == ("loss", ssthresh)
+    t.receives(f". 1:1 ack {top}")
+    assert t.info.ca_state == "open"
+    t.drain()

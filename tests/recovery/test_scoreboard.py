@@ -186,6 +186,7 @@ class OctetByOctet(RuleBasedStateMachine):
 
 
 @pytest.mark.rfc("8985", "4-1")
+@pytest.mark.rfc("6675", "3-1", "4-1", "4-4")
 def test_octet_by_octet() -> None:
     run_state_machine_as_test(
         OctetByOctet,

@@ -362,6 +362,7 @@ def test_after_an_undo_the_acks_of_originals_do_not_make_the_path_look_short() -
 
 
 @pytest.mark.defect(68)
+@pytest.mark.rfc("6675", "5-4", "5-7", "5-8")
 def test_the_ack_of_a_retransmission_of_an_earlier_recovery_is_no_reason() -> None:
     """Octet 26001 left beyond the first recovery's point, was lost, and was sent again within that recovery. The ACK of
     this retransmission comes after a second recovery has begun, for what was lost later. Its timestamp is older than

@@ -91,6 +91,7 @@ def test_one_lost_segment_costs_one_retransmission_and_no_timeout(number: int) -
 
 @pytest.mark.parametrize("numbers", [(3, 4), (1, 2, 3), (10, 20, 30), range(40, 60), range(30, 60, 5), (99, 100)])
 @pytest.mark.rfc("2018", "5-2")
+@pytest.mark.rfc("6675", "4-5", "5-10")
 def test_several_lost_segments_cost_as_many_retransmissions_and_no_timeout(numbers: tuple[int, ...]) -> None:
     p = Pair(lose_data(*numbers))
     transfer(p, 100 * SEGMENT)

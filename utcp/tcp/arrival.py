@@ -11,6 +11,7 @@ from utcp.errors import ConnectionRefused, ConnectionReset
 from utcp.tcp import event
 from utcp.tcp.rate_limit import TO_ACK, TO_DATA, TO_KEEPALIVE, TO_RST, TO_SYN
 from utcp.tcp.receive import DELAYED
+from utcp.tcp.spurious import NO_DSACK
 from utcp.tcp.state import CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RCVD, SYN_SENT
 from utcp.tcp.timers import DELAYED_ACK, LINGER, PACING, PERSIST, PROBE, REORDER, RETRANSMIT, USER_TIMEOUT
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
@@ -358,7 +359,12 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
             # Of something never sent (RFC 9293), or older than any window allows (RFC 5961 5, MAY-12).
             _challenge(connection, TO_DATA if segment.length else TO_ACK, now)
             return False
-        return True  # an old ACK: its text and FIN count all the same
+        # An old ACK, overtaken by a newer one: its text and FIN count all the same, and so do its SACK blocks (RFC 6675
+        # 5, RFC 2883 5).
+        if segment.sack_blocks and connection.sack and not send.probe:
+            _acknowledged(connection, segment, 0, 0, False, now)
+            connection.touch()
+        return True
     # RFC 7323 2.2: the window of a SYN is not scaled.
     window = segment.window if segment.flags & SYN else segment.window << send.shift
     changed = False
@@ -402,40 +408,54 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
 def _acknowledged(
     connection: Connection, segment: Segment, advance: int, acked: int, duplicate: bool, now: float
 ) -> None:
-    """Tell recovery what an ACK says of what was sent: SND.UNA has moved by `advance`, `acked` of it payload."""
+    """Tell recovery what an ACK says of what was sent: SND.UNA has moved by `advance`, `acked` of it payload. Of an old
+    ACK only the SACK blocks count: marks and timestamps that come in order have told more since."""
     recovery = connection.recovery
-    ece = connection.ecn and segment.flags & (ECE | SYN) == ECE
+    newest = segment.ack == connection.send_side.snd_una
+    ece = newest and connection.ecn and segment.flags & (ECE | SYN) == ECE
     if advance and not ece and not segment.sack_blocks and recovery.plain:
         recovery.on_plain_ack(advance, acked, now)
         if acked:
             _follow_congestion(connection)
         return
-    blocks: tuple[tuple[int, int], ...] = ()
+    blocks: list[tuple[int, int]] = []
+    dsack = NO_DSACK
     if segment.sack_blocks and connection.sack:
-        blocks = _blocks(connection, segment, recovery.board.una + advance)
+        blocks, dsack = _blocks(connection, segment, recovery.board.una + advance)
+        if not newest and not blocks and dsack == NO_DSACK:
+            return
     echo_age = -1.0
-    if connection.timestamps and segment.ts_ecr:
+    if newest and connection.timestamps and segment.ts_ecr:
         elapsed = (connection.ts_now(now) - segment.ts_ecr) & MASK
         if elapsed < HALF:
             echo_age = elapsed / 1000
-    recovery.on_ack(advance, acked, blocks, duplicate, ece, echo_age, now)
+    recovery.on_ack(advance, acked, blocks, dsack, duplicate, ece, echo_age, now)
     probe = recovery.mtu_probe_over()
     if probe is not None:
         connection.mtu_probe_over(probe.size, probe.arrived, now)
     _follow_congestion(connection)
 
 
-def _blocks(connection: Connection, segment: Segment, una: int) -> tuple[tuple[int, int], ...]:
-    """The SACK blocks as positions, SND.UNA being `una`; without those that are of nothing that was sent, or older than
-    any window allows."""
+def _blocks(connection: Connection, segment: Segment, una: int) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """The SACK blocks as positions, SND.UNA being `una`, and apart from them the stretch that was received twice. The
+    first block is one if it lies below the ACK of its own segment, or within the second block (RFC 2883 5).
+
+    Blocks are left out that are of nothing that was sent, or older than any window allows."""
     send = connection.send_side
     oldest, nxt = una - send.max_snd_wnd, una + send.flight_size
-    blocks = []
+    blocks: list[tuple[int, int]] = []
     for left_edge, right_edge in segment.sack_blocks:
         left, right = una + diff(left_edge, send.snd_una), una + diff(right_edge, send.snd_una)
-        if oldest <= left < right <= nxt:
-            blocks.append((left, right))
-    return tuple(blocks)
+        if not oldest <= left < right <= nxt:
+            left = right = una  # says nothing, and leaves the others where they are
+        blocks.append((left, right))
+    left, right = blocks[0]
+    if left < right and (
+        right <= una + diff(segment.ack, send.snd_una)
+        or (len(blocks) > 1 and blocks[1][0] <= left and right <= blocks[1][1])
+    ):
+        return [block for block in blocks[1:] if una <= block[0] < block[1]], (left, right)
+    return [block for block in blocks if una <= block[0] < block[1]], NO_DSACK
 
 
 def _follow_congestion(connection: Connection) -> None:

@@ -316,15 +316,17 @@ class Recovery:
         self,
         advance: int,
         acked: int,
-        blocks: tuple[tuple[int, int], ...],
+        blocks: list[tuple[int, int]],
+        dsack: tuple[int, int],
         duplicate: bool,
         ece: bool,
         echo_age: float,
         now: float,
     ) -> None:
         """An ACK arrived. SND.UNA moves by `advance`, of which `acked` octets are payload; `blocks` are its SACK blocks
-        as positions, none of them beyond SND.NXT; `duplicate`: it moved and said nothing else (RFC 5681 2); `echo_age`:
-        how old, in seconds, the timestamp is that it echoes, -1 if it does not."""
+        as positions, all of them between SND.UNA, as it is then, and SND.NXT; `dsack` is the stretch that it reports as
+        received twice (RFC 2883); `duplicate`: it did not move and said nothing else (RFC 5681 2); `echo_age`: how old,
+        in seconds, the timestamp is that it echoes, -1 if it does not."""
         board = self.board
         sample = AckSample(now)
         sample.acked = acked
@@ -332,7 +334,9 @@ class Recovery:
         sample.prior_in_flight = self.in_flight
         sample.limited = board.una < self._limited_until
         recovering = self.recovering
-        delivered, original, dsack, resent_at = self._deliver(advance, blocks, sample, echo_age, now)
+        delivered, original, resent_at = self._deliver(advance, blocks, sample, echo_age, now)
+        if dsack != NO_DSACK:
+            self._count_dsack(dsack)
         if not self.sack:
             delivered = self._count_duplicate(advance, duplicate)
         # A probe that repaired a loss, an undo, the end of a recovery, a new loss: in this order.
@@ -395,34 +399,26 @@ class Recovery:
         return duplicates.arrived(self.board.nxt - self.board.una, mss) if duplicate else 0
 
     def _deliver(
-        self, advance: int, blocks: tuple[tuple[int, int], ...], sample: AckSample, echo_age: float, now: float
-    ) -> tuple[int, bool, tuple[int, int], float]:
+        self, advance: int, blocks: list[tuple[int, int]], sample: AckSample, echo_age: float, now: float
+    ) -> tuple[int, bool, float]:
         """Account for what the ACK tells of. Return how much is new to us, whether an original transmission of what was
-        outstanding at the last loss is among it, the stretch that it reports as received twice (RFC 2883), and when the
-        earliest retransmission left of what SND.UNA passes (`inf`: of nothing)."""
+        outstanding at the last loss is among it, and when the earliest retransmission left of what SND.UNA passes
+        (`inf`: of nothing)."""
         board, rtt = self.board, self._rtt
         una = board.una + advance
         runs = board.acknowledge(una) if advance else []
         resent_at = min([run.departure.at for run in runs if run.sent > 1], default=inf)
-        dsack = NO_DSACK
         if advance and self._sacked_segments:  # what SND.UNA has passed counts no more
             self._sacked_segments = min(self._sacked_segments, -(-board.sacked // self._congestion.mss))
-        for index, (left, right) in enumerate(blocks):
-            within_next = len(blocks) > 1 and blocks[1][0] <= left and right <= blocks[1][1]
-            if index == 0 and (right <= una or (left >= una and within_next)):
-                dsack = left, right
-                self._count_dsack(right - left, right <= una)
-                continue
-            if left >= una and board.run_count <= 2 * (board.nxt - una) // self._congestion.mss + _SPARE_RUNS:
+        for left, right in blocks:
+            if board.run_count <= 2 * (board.nxt - una) // self._congestion.mss + _SPARE_RUNS:
                 sacked = board.sack(left, right)
                 if sacked:
                     runs = runs + sacked
                     size = sum(run.end - run.start for run in sacked)
                     self._sacked_segments += max(1, size // self._congestion.mss)
-        if dsack != NO_DSACK and not self.probe_under_way:
-            self.rack.saw_dsack(board.nxt, una)
         if not runs:
-            return 0, False, dsack, resent_at
+            return 0, False, resent_at
         total = 0
         original = False
         newest: Departure | None = None
@@ -454,20 +450,24 @@ class Recovery:
                     overtaken = True
             if overtaken:
                 self._count_reordering()
-        return total, original, dsack, resent_at
+        return total, original, resent_at
 
     def _count_reordering(self) -> None:
         """An ACK tells of something that was overtaken on the way."""
         self.reord_seen += 1
         self._counters.sack_reorderings += 1
 
-    def _count_dsack(self, size: int, old: bool) -> None:
-        """The peer has received `size` octets twice; `old`: after it had acknowledged them cumulatively."""
-        self.dsack_dups += -(-size // self._congestion.mss)
-        if old:
+    def _count_dsack(self, dsack: tuple[int, int]) -> None:
+        """The peer has received this stretch twice."""
+        left, right = dsack
+        board = self.board
+        self.dsack_dups += -(-(right - left) // self._congestion.mss)
+        if right <= board.una:
             self._counters.dsacks_received += 1
         else:
             self._counters.dsacks_ofo_received += 1
+        if not self.probe_under_way:
+            self.rack.saw_dsack(board.nxt, board.una)
 
     def _detect_loss(self, now: float) -> int:
         """What RACK takes for lost by now, in octets; sets when to look again."""

@@ -1,13 +1,19 @@
 """Proportional rate reduction (RFC 9937): what leaves while the window shrinks."""
 
+import struct
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
 from tests.recovery.trace import MSS, RTT, recovery, sender, seqs
 from tests.tcp.script import Script
+from utcp.aio.tcp_info import tcp_info
 from utcp.tcp.prr import RateReduction
 from utcp.tcp.recovery import FAST, OPEN, TIMED_OUT
+from utcp.trace.commentary import Commentary
+from utcp.trace.ladder.facts import connection_facts
+from utcp.wire import ACK, Segment
 
 
 def acks(t: Script, first: int, count: int) -> list[list[int]]:
@@ -155,6 +161,23 @@ def test_a_mark_reduces_in_the_same_way() -> None:
     assert max(sent) == 1
     assert recovery(t).in_flight == 10 * MSS
     assert t.stack.counters.retrans_segs == 0
+
+
+@pytest.mark.defect(63)
+def test_the_window_that_is_shown_is_the_one_in_force() -> None:
+    """Wherever a user looks: TCP_INFO, a ladder, the comments of a capture."""
+    t = sender(10, options="mss 1000,sackOK")
+    t.advance(RTT)
+    t.receives(". 1:1 ack 1 <sack 1001:4001>")
+    t.sends(". 1:1001 ack 1")
+    assert t.info.cwnd == t.info.snd_cwnd == recovery(t).window == 7500
+    assert struct.unpack_from("=I", tcp_info(t.info), 80) == (8,)  # in segments
+    assert ("cwnd", "7500") in connection_facts(t.connection, t.now)
+    segment = Segment(t.flow.remote_port, t.flow.local_port, 0, 0, ACK)
+    assert Commentary(t.stack).received(t.flow.remote, segment, t.now)["cwnd"] == 7500
+    t.advance(RTT)
+    t.receives(". 1:1 ack 10001")
+    assert t.info.cwnd == t.info.ssthresh == 5 * MSS
 
 
 # --- the rule by itself

@@ -73,6 +73,8 @@ class ConnectionInfo:
     """"open", "disorder" (something arrived out of order, nothing is taken for lost), "cwr" (the window shrinks after a
     congestion mark), "recovery" (fast recovery) or "loss" (after a timeout)."""
     cwnd: int
+    """The congestion window in force, octets. In fast recovery, and after a congestion mark, that is the window of
+    proportional rate reduction (RFC 9937) unless the controller leads by itself (BBR)."""
     ssthresh: int
     pacing_rate: float
     """Octets per second; infinite when nothing is paced."""
@@ -205,7 +207,7 @@ def info_of(connection: Connection, now: float) -> ConnectionInfo:
         unread=receive.readable,
         congestion_control=connection.config.congestion_control,
         ca_state=recovery.phase_name,
-        cwnd=connection.congestion.cwnd,
+        cwnd=recovery.window,
         ssthresh=connection.congestion.ssthresh,
         pacing_rate=connection.pacer.rate,
         delivery_rate=recovery.delivery.rate,

@@ -148,7 +148,7 @@ class Recovery:
 
     @property
     def window(self) -> int:
-        """What may be in flight."""
+        """The congestion window in force, in octets: what may be in flight."""
         if self._reduction is not None:
             return self._reduction.window
         return self._congestion.cwnd

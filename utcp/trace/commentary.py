@@ -124,7 +124,7 @@ class Commentary:
         comment["state"] = NAMES[connection.state]
         if connection.retransmits:
             comment["retransmits"] = connection.retransmits
-        comment["cwnd"] = congestion.cwnd
+        comment["cwnd"] = connection.recovery.window
         if congestion.ssthresh < UNLIMITED:
             comment["ssthresh"] = congestion.ssthresh
         if connection.state != SYN_SENT:  # the peer's window, and where ours begins, are not known before

@@ -5,7 +5,6 @@ import contextvars
 import gc
 import logging
 import socket
-import tempfile
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -308,22 +307,6 @@ async def test_a_write_to_a_connection_reset_in_the_same_batch_ends_it_with_the_
     assert transport.is_closing()
     await until(lambda: client.lost)
     assert isinstance(client.lost[0], ConnectionReset)
-
-
-async def test_sendfile_falls_back_to_writing(peers: Peers) -> None:
-    loop = asyncio.get_running_loop()
-    if type(loop).__module__.startswith("uvloop"):
-        pytest.skip("uvloop has no loop.sendfile()")
-    transport, client, server = await peers.connect(Recorder)
-    content = bytes(range(256)) * 4096
-    with tempfile.TemporaryFile() as file:
-        file.write(content)
-        file.seek(0)
-        assert await loop.sendfile(transport, file) == len(content)
-    assert transport.get_protocol() is client
-    transport.close()
-    await until(lambda: server.lost)
-    assert server.received == content
 
 
 # --- protocols that fail

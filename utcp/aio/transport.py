@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import warnings
 from asyncio import constants, transports
 from asyncio.log import logger
 from asyncio.sslproto import SSLProtocol
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from utcp.aio.address import with_port
 from utcp.aio.driver import Driver
+from utcp.aio.sendfile import send_file, sendfile_mode
 from utcp.aio.socket_facade import ConnectionSocket
 from utcp.aio.tls import take_read_ahead
 from utcp.errors import InvalidState
@@ -47,6 +49,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
     segment without an answer (`exc` is None), or what ICMP says of the path (`exc` is an OSError). The connection goes
     on trying.
 
+    `loop.sendfile()` of asyncio's loops does what it does over kernel TCP; uvloop has none.
+
     `get_extra_info()` knows "socket", "peername", "sockname" (host and utcp port), "udp_peername", "udp_sockname", and
     "utcp": a `ConnectionInfo` of this moment, or of the end of the connection; also through TLS.
     """
@@ -68,12 +72,12 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         "_fills_buffers",
         "_paused",
         "_protocol",
+        "_room",
         "_server",
         "_tcb",
     )
 
     _start_tls_compatible = True
-    _sendfile_compatible = constants._SendfileMode.FALLBACK  # noqa: SLF001  # loop.sendfile() looks for it
 
     def __init__(
         self,
@@ -98,6 +102,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._buffer: deque[bytes | memoryview] | None = None
         """What the connection has not accepted. Most never need it, and an empty deque takes 700 octets."""
         self._buffer_size = 0
+        self._room: asyncio.Future[None] | None = None
+        """While sendfile() runs: done when the connection may accept more, and when it is over."""
         self._paused = False
         self._closing = False
         self._eof_received = False
@@ -177,6 +183,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             self._read()
         if events & WRITABLE and not self._closing:
             self._feed()
+            self._wake_sendfile()
         if events & TROUBLE and not self._conn_lost:
             self._tell_trouble()
         if events & ENDED and not self._conn_lost:
@@ -285,6 +292,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
         if self._eof_written:
             raise RuntimeError("Cannot call write() after write_eof()")
+        if self._room is not None:
+            raise RuntimeError("unable to write; sendfile is in progress")
         if not data:
             return
         if self._closing:
@@ -380,6 +389,50 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         if not self._conn_lost:
             self._maybe_resume_protocol()
 
+    # --- sending files
+
+    @property
+    def _sendfile_compatible(self) -> Any:
+        """loop.sendfile() looks for it."""
+        return sendfile_mode(self._loop, Transport)
+
+    async def send_file(self, file: Any, offset: int, count: int | None) -> int:
+        """What asyncio's `loop.sendfile(transport, file, offset, count)` does; call that (uvloop has none)."""
+        return await send_file(self, file, offset, count)
+
+    @contextlib.contextmanager
+    def sending_file(self) -> Iterator[None]:
+        """Meanwhile nothing is delivered, and write() raises RuntimeError, as with asyncio's own."""
+        if self._room is not None:
+            raise RuntimeError("sendfile is in progress")
+        was_reading = self.is_reading()
+        self.pause_reading()
+        self._room = self._loop.create_future()
+        try:
+            yield
+        finally:
+            self._room = None
+            if was_reading:
+                self.resume_reading()
+
+    async def send_when_ready(self, data: memoryview) -> int:
+        """Within `sending_file()`: the octets, at least one, that the connection has accepted behind what was written.
+
+        Raises what the connection ended with, or ConnectionError.
+        """
+        while not self._closing:
+            if not self._buffer:
+                accepted = self._send(data)
+                if accepted:
+                    return accepted
+            self._room = self._loop.create_future()
+            await self._room
+        raise self._tcb.error or ConnectionError("Connection closed while a file was sent")
+
+    def _wake_sendfile(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
     # --- closing
 
     def is_closing(self) -> bool:
@@ -467,6 +520,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             self._protocol._extra["utcp"] = self._info()  # noqa: SLF001
         self._protocol = None
         self._drop_buffer()
+        self._wake_sendfile()
         if self._facade is not None:
             self._facade.detach()
         self._driver.transports.pop(self, None)

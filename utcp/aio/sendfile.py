@@ -1,0 +1,83 @@
+"""`loop.sendfile()` on asyncio's loops, for utcp's transports as for those of kernel TCP.
+
+asyncio's loop has two ways: the system call for its own sockets, and a fallback for all other transports. The fallback
+reads from the position of the file when `offset` is 0, takes a `count` of 0 for all of the file, and checks neither.
+Here the file is read as by the system call: by its descriptor and at `offset`, so that octets which a buffered writer
+still holds are not sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from asyncio import constants
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from utcp.aio.transport import Transport
+
+BLOCK: Final = 256 * 1024
+"""Octets read from the file at once."""
+
+
+def sendfile_mode(loop: Any, ours: type[Transport]) -> Any:
+    """Return what `loop.sendfile()` is to try for a transport of `ours`, and see that `loop` can.
+
+    The loop asks a transport for its mode just before it calls `_sendfile_native()`. That is replaced here, on the one
+    loop; other transports get the loop's own. asyncio has no public place for it.
+    """
+    theirs = loop._sendfile_native  # noqa: SLF001
+    if "_sendfile_native" not in vars(loop):
+
+        async def sendfile_native(transport: Any, file: Any, offset: int, count: int | None) -> int:
+            sends = transport.send_file if isinstance(transport, ours) else partial(theirs, transport)
+            sent: int = await sends(file, offset, count)
+            return sent
+
+        loop._sendfile_native = sendfile_native  # noqa: SLF001
+    return constants._SendfileMode.TRY_NATIVE  # noqa: SLF001
+
+
+async def send_file(transport: Transport, file: Any, offset: int, count: int | None) -> int:
+    """Send `count` octets of `file` (None: up to its end) from `offset` on, behind what was written before.
+
+    Returns how many octets the connection has accepted. If there are any, the position of the file is behind the last
+    of them, also after an exception. Raises asyncio's TypeError and ValueError for wrong parameters,
+    SendfileNotAvailableError for a file that cannot be read at an offset, and OSError when the connection ends.
+    """
+    loop: Any = asyncio.get_running_loop()
+    loop._check_sendfile_params(transport.get_extra_info("socket"), file, offset, count)  # noqa: SLF001
+    try:
+        descriptor = file.fileno()
+        size = os.fstat(descriptor).st_size
+    except (AttributeError, io.UnsupportedOperation, OSError) as exc:
+        raise asyncio.SendfileNotAvailableError("not a regular file") from exc
+    if not size and count is None:
+        return 0
+    sent = 0
+    try:
+        with transport.sending_file():
+            while count is None or sent < count:
+                block = _read(descriptor, BLOCK if count is None else min(BLOCK, count - sent), offset, sent)
+                if not block:
+                    break
+                rest = memoryview(block)
+                while rest:
+                    accepted = await transport.send_when_ready(rest)
+                    sent += accepted
+                    rest = rest[accepted:]
+    finally:
+        if sent:
+            os.lseek(descriptor, offset + sent, os.SEEK_SET)
+    return sent
+
+
+def _read(descriptor: int, size: int, offset: int, sent: int) -> bytes:
+    try:
+        return os.pread(descriptor, size, offset + sent)
+    except OSError as exc:
+        if sent:
+            raise
+        raise asyncio.SendfileNotAvailableError("os.pread() failed") from exc

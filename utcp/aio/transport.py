@@ -317,10 +317,10 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._maybe_pause_protocol()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Write the parts in one piece. Raises TypeError, and writes nothing, when one of them is not bytes-like."""
         if self._eof_written:
             raise RuntimeError("Cannot call writelines() after write_eof()")
-        for data in list_of_data:
-            self.write(data)
+        self.write(b"".join(list_of_data))
 
     def can_write_eof(self) -> bool:
         return True

@@ -50,7 +50,7 @@ def host_and_port(address: object, name: str) -> tuple[Host, Port]:
 
 async def resolve(host: Host, port: Port, *, family: int = 0, proto: int = 0, flags: int = 0) -> list[Resolved]:
     """All addresses of `host`, each once, in the resolver's order. Raises OSError (socket.gaierror) as getaddrinfo."""
-    numeric = _numeric(host, port, family)
+    numeric = _numeric(host, port, family, proto)
     if numeric is not None:
         return [numeric]
     infos = await asyncio.get_running_loop().getaddrinfo(
@@ -74,16 +74,17 @@ def interleave(addresses: Iterable[Resolved], first_family_count: int) -> list[R
 
 
 @lru_cache(maxsize=1024)
-def _numeric(host: Host, port: Port, family: int) -> Resolved | None:
-    if host is None:
+def _numeric(host: Host, port: Port, family: int, proto: int) -> Resolved | None:
+    """The address that needs no resolver, None when there is none. Raises OverflowError for a port that cannot be."""
+    if host is None or proto not in (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP):
         return None
     if isinstance(host, bytes):
         host = host.decode("idna")
     if "%" in host:  # a scope: inet_pton() does not know them
         return None
     try:
-        number = int(port or 0)
-    except ValueError:  # the name of a service
+        number = 0 if port in (None, "", b"") else int(port)
+    except (TypeError, ValueError):  # the name of a service, or nonsense
         return None
     for candidate in (socket.AF_INET, socket.AF_INET6):
         if family not in (socket.AF_UNSPEC, candidate):
@@ -92,5 +93,7 @@ def _numeric(host: Host, port: Port, family: int) -> Resolved | None:
             socket.inet_pton(candidate, host)
         except OSError:
             continue
+        if not 0 <= number <= 0xFFFF:
+            raise OverflowError("port must be 0-65535.")  # as bind() and connect() of a socket
         return Resolved(candidate, (host, number) if candidate == socket.AF_INET else (host, number, 0, 0))
     return None

@@ -155,6 +155,15 @@ class Side(ABC):
         self._servers.append(server)
         return server
 
+    async def connect_and_forget(self, *arguments: Any) -> None:
+        await self._create_connection(asyncio.Protocol, *arguments)
+
+    async def open_and_forget(self, *arguments: Any) -> None:
+        await self._open_connection(*arguments)
+
+    async def serve_and_forget(self, *arguments: Any) -> None:
+        await self._create_server(*arguments)
+
     def notes(self, keep_open: bool = True) -> Notes:
         """A protocol whose transport `clean()` aborts."""
         return self.noted(Notes(keep_open))

@@ -10,7 +10,7 @@ import re
 import socket
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, TypeAlias
@@ -24,7 +24,7 @@ Program: TypeAlias = Callable[[Side], Awaitable[Any]]
 LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 SIDES: Final[dict[str, type[Side]]] = {side.name: side for side in (Kernel, Utcp)}
 
-WARNINGS: Final = "warnings"
+STRAY: Final = "(stray)"
 """A row of each table, for what cannot be attributed to one of its programs: warnings, and reports out of context."""
 
 _AT_ONCE: Final = 64
@@ -52,11 +52,13 @@ class Outcome:
     """What the loop's exception handler was told, in order of the alphabet: exceptions, or else messages."""
     logged: list[str] = field(default_factory=list)
     """What asyncio logged itself."""
+    warned: list[str] = field(default_factory=list)
+    """Kinds of warnings. The interpreter does not attribute them, so that they are known of a row that runs alone."""
     seconds: float = 0.0
 
-    def seen(self) -> tuple[Any, list[str], list[str]]:
+    def seen(self) -> tuple[Any, list[str], list[str], list[str]]:
         """All but the time."""
-        return self.result, self.told, self.logged
+        return self.result, self.told, self.logged, self.warned
 
 
 class Table:
@@ -86,18 +88,15 @@ class Table:
     @cache  # noqa: B019  # the tables live as long as the process
     def outcomes(self, side: str, loop: str) -> dict[str, Outcome]:
         """What is seen of each row."""
-        batches: Iterable[list[Row]] = (
-            ([row] for row in self.rows.values()) if self.alone else [list(self.rows.values())]
-        )
+        if not self.alone:
+            return _run(list(self.rows.values()), self.limit, SIDES[side], LOOPS[loop])
         found: dict[str, Outcome] = {}
-        stray: list[str] = []
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            for batch in batches:
-                found |= _run(batch, self.limit, SIDES[side], LOOPS[loop])
-                stray += found[WARNINGS].told
-        found[WARNINGS] = Outcome(sorted({warning.category.__name__ for warning in caught}), stray)
-        return found
+        for row in self.rows.values():
+            found |= _run([row], self.limit, SIDES[side], LOOPS[loop])
+            stray = found.pop(STRAY)
+            found[row.name].told += stray.told
+            found[row.name].warned = stray.warned
+        return {**found, STRAY: Outcome()}
 
 
 _outcome: contextvars.ContextVar[Outcome] = contextvars.ContextVar("_outcome")
@@ -107,20 +106,23 @@ def _run(
     rows: list[Row], limit: float, side: type[Side], loop_factory: Callable[[], asyncio.AbstractEventLoop]
 ) -> dict[str, Outcome]:
     found: dict[str, Outcome] = {row.name: Outcome() for row in rows}
-    stray = found[WARNINGS] = Outcome()
+    stray = found[STRAY] = Outcome()
     log = _Log()
     logging.getLogger("asyncio").addHandler(log)
     gc.freeze()  # so that collecting costs what the programs have left, not what pytest has
     try:
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            loop = runner.get_loop()
-            loop.set_exception_handler(lambda _, context: _told(context, stray).append(_report(context)))
-            loop.getaddrinfo = _Resolver(loop)  # type: ignore[method-assign]
-            runner.run(_run_all(rows, limit, side, found))
-        gc.collect()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with asyncio.Runner(loop_factory=loop_factory) as runner:
+                loop = runner.get_loop()
+                loop.set_exception_handler(lambda _, context: _told(context, stray).append(_report(context)))
+                loop.getaddrinfo = _Resolver(loop)  # type: ignore[method-assign]
+                runner.run(_run_all(rows, limit, side, found))
+            gc.collect()
     finally:
         gc.unfreeze()
         logging.getLogger("asyncio").removeHandler(log)
+    stray.warned = sorted({warning.category.__name__ for warning in caught})
     for outcome in found.values():
         outcome.told.sort()
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
@@ -388,6 +389,7 @@ for error in (LookupError, ConnectionResetError, asyncio.CancelledError):
         "eof": lambda side, near, far: far.write_eof(),
         "lost": lambda side, near, far: near.close(),
         "pause": lambda side, near, far: (far.pause_reading(), near.write(bytes(16 << 20))),
+        "resume": lambda side, near, far: near.write(bytes(4 << 20)),
     }.items():
         TRANSPORTS.add(f"{error.__name__} in callback {callback}", fails(callback, error, act))
 
@@ -454,3 +456,47 @@ async def _(side: Side) -> Any:
     far_transport.write_eof()
     await settled(near, far)
     return [near.calls, far.calls, far.received]
+
+
+# --- forgotten, and never closed
+
+FORGOTTEN: Final = Table("forgotten", alone=True)
+
+
+@FORGOTTEN.row("a client's transport")
+async def _(side: Side) -> Any:
+    _, port = await side.serve()
+    await side.connect_and_forget(LOCALHOST, port)
+    gc.collect()
+    await asyncio.sleep(0.02)
+
+
+@FORGOTTEN.row("a client's streams")
+async def _(side: Side) -> Any:
+    _, port = await side.serve()
+    await side.open_and_forget(LOCALHOST, port)
+    gc.collect()
+    await asyncio.sleep(0.02)
+
+
+@FORGOTTEN.row("a client's streams, closed and not waited for")
+async def _(side: Side) -> Any:
+    _, port = await side.serve()
+    _, writer = await side.open_connection(LOCALHOST, port)
+    writer.close()
+
+
+@FORGOTTEN.row("a server")
+async def _(side: Side) -> Any:
+    await side.serve_and_forget(Echo, LOCALHOST, 0)
+    gc.collect()
+    await asyncio.sleep(0.02)
+
+
+@FORGOTTEN.row("a server that serves")
+async def _(side: Side) -> Any:
+    server, port = await side.serve()
+    transport, _ = await side.create_connection(side.notes, LOCALHOST, port)
+    await asyncio.sleep(0.01)
+    server.close()
+    transport.close()

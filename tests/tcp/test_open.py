@@ -16,7 +16,7 @@ from utcp.tcp.state import (
     SYN_RCVD,
     SYN_SENT,
 )
-from utcp.wire import SYN
+from utcp.wire import SYN, encode
 
 # --- active
 
@@ -137,6 +137,21 @@ def test_unacceptable_ack_in_syn_sent_gets_rst(flags: str, ack: int) -> None:
     t.sends(f"R {ack}:{ack}", "S 0:0")
     assert t.state == SYN_SENT
     t.sends_at(1, "S 0:0")
+
+
+@pytest.mark.parametrize("flags", ["S.", "."])
+@pytest.mark.parametrize("ack", [0, 1])
+def test_nothing_is_acceptable_before_the_syn_has_left(flags: str, ack: int) -> None:
+    """Found by forged segments: in the turn in which a connection is opened, an ACK of the ISS passed for one of the
+    SYN, and the stack raised."""
+    t = Script()
+    t.connect()
+    t.flow.our_iss = t.connection.send_side.iss
+    t.stack.receive_datagram(encode(t.flow.segment(f"{flags} 0:0 ack {ack}")), "peer", t.now)
+    assert t.state == SYN_SENT
+    t.sends(f"R {ack}:{ack}", "S 0:0")
+    t.receives("S. 0:0 ack 1")
+    t.sends(". 1:1 ack 1")
 
 
 @pytest.mark.defect(55)

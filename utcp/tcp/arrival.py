@@ -101,7 +101,9 @@ def _arrives_in_syn_sent(connection: Connection, segment: Segment, now: float) -
     """RFC 9293 3.10.7.3. Text and FIN on a SYN-ACK are left for the peer to send again."""
     send = connection.send_side
     flags = segment.flags
-    if flags & ACK and segment.ack != send.snd_nxt:  # first: an ACK of anything but our SYN
+    if flags & ACK and (
+        segment.ack != send.snd_nxt or segment.ack == send.iss
+    ):  # first: an ACK of anything but our SYN
         if not flags & RST and connection.stack.reset_in_reply(connection.remote, segment, now):
             _repeat_syn(connection, now)
         return

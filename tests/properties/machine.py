@@ -3,6 +3,7 @@
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from tests.properties import forgery
 from tests.properties.world import PEER, User, World
 from utcp.config import Config
 from utcp.testing import Conditions
@@ -50,6 +51,21 @@ paths = st.builds(
     corrupt=st.sampled_from([0.0, 0.05]),
 )
 
+recipes = st.builds(
+    forgery.Recipe,
+    flags=st.sampled_from(forgery.FLAGS),
+    seq=st.sampled_from(forgery.SEQS),
+    seq_off=st.sampled_from(forgery.OFF),
+    ack=st.sampled_from(forgery.ACKS),
+    ack_off=st.sampled_from(forgery.OFF),
+    size=st.sampled_from(forgery.SIZES),
+    window=st.sampled_from(forgery.WINDOWS),
+    stamp=st.sampled_from(forgery.STAMPS),
+    echo=st.sampled_from(forgery.ECHOES),
+    blocks=st.sampled_from(forgery.BLOCKS),
+    marked=st.booleans(),
+)
+
 
 class TwoPeers(RuleBasedStateMachine):
     """`Watch`, `User` and `World` check what must hold, after every step; `finish()` that nothing is left."""
@@ -62,11 +78,14 @@ class TwoPeers(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, (1 << 32) - 1), a=configs, b=configs, path=paths)
     def begin(self, seed: int, a: Config, b: Config, path: Conditions) -> None:
-        self.world = World(seed, {"a": a, "b": b}, path, self.flips)
+        self.world = self._make(seed, {"a": a, "b": b}, path)
         for port in PORTS:
             self.world.listen("b", port)
             self.world.open("a", port, None)
         self._time_passes()
+
+    def _make(self, seed: int, configs: dict[str, Config], path: Conditions) -> World:
+        return World(seed, configs, path, self.flips)
 
     def _time_passes(self) -> None:
         """A little, after each call: for how long is up to the seed."""
@@ -180,3 +199,36 @@ class FlippedBits(TwoPeers):
     """The path flips bits, and no checksum drops what it makes of them: peers that are not honest."""
 
     flips = 0.2
+
+
+class ForgedSegments(TwoPeers):
+    """A third party forges segments, for either end or for both. In the end it stops, and both come to rest."""
+
+    world: forgery.ForgedWorld | None
+
+    def _make(self, seed: int, configs: dict[str, Config], path: Conditions) -> forgery.ForgedWorld:
+        return forgery.ForgedWorld(seed, configs, path)
+
+    @property
+    def _forged(self) -> forgery.ForgedWorld:
+        world = self._world
+        if not isinstance(world, forgery.ForgedWorld):
+            raise TypeError(f"{world!r} has no forger")
+        return world
+
+    @rule(victims=st.sampled_from(["a", "b", "ab"]), number=which, recipe=recipes)
+    def forge(self, victims: str, number: int, recipe: forgery.Recipe) -> None:
+        pairs = self._forged.pairs
+        for name in victims if pairs else ():
+            self._forged.forge(name, pairs[number % len(pairs)], recipe)
+        self._time_passes()
+
+    @rule(number=st.integers(0, 1 << 16))
+    def replay(self, number: int) -> None:
+        self._forged.replay(number)
+        self._time_passes()
+
+    def teardown(self) -> None:
+        if self.world is not None and self.world.intact:
+            self._forged.come_to_rest()
+        super().teardown()

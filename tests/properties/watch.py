@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from utcp.tcp.connection import Connection
 from utcp.tcp.observer import Observer
-from utcp.tcp.state import CLOSED, LISTEN, NAMES, SYN_SENT, TIME_WAIT, check
+from utcp.tcp.state import CLOSED, LISTEN, NAMES, SYN_RCVD, SYN_SENT, TIME_WAIT, check
 from utcp.tcp.time_wait import ConnectionKey
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.wire import ACK, FIN, RST, SYN, Segment, decode
@@ -21,6 +21,8 @@ class Flow:
     def __init__(self, connection: Connection, state: int) -> None:
         self.connection = connection
         self.state = state
+        self.displaced: Flow | None = None
+        """The incarnation in TIME_WAIT that this one took the place of."""
         self.snd_nxt = 0
         """One beyond the last number that was sent."""
         self.offered_edge: int | None = None
@@ -61,12 +63,17 @@ class Watch(Observer):
             flow = self.flows.get(connection.key)
             if flow is not None and flow.state != CLOSED:
                 self.fail(f"{connection!r} begins while the one before is in {NAMES[flow.state]}")
+            displaced = None if connection.displaced is None else flow
             flow = self.flows[connection.key] = Flow(connection, before)
+            flow.displaced = displaced
             self.connections[connection.key, connection.send_side.iss] = connection
         flow = self.flows[connection.key]
         if flow.state != before:
             self.fail(f"{connection!r} was in {NAMES[flow.state]} and moves from {NAMES[before]}")
         flow.state = after
+        if after == CLOSED and before == SYN_RCVD and flow.displaced is not None:
+            flow.displaced.state = TIME_WAIT  # half open, it came to nothing: the record is back
+            self.flows[connection.key] = flow.displaced
         if self.received is not None and self.received.flags & SYN and before in (LISTEN, SYN_SENT):
             flow.allowed_edge = max(flow.allowed_edge, 1 + self.received.window)
 

@@ -67,7 +67,8 @@ class User:
         if self.closed:
             return
         data = connection.read(limit)
-        if self.world.honest:
+        trusting = self.world.reads_are_true(self)
+        if trusting:
             irs = connection.receive_side.irs
             position = 0
             while position < len(data):
@@ -76,7 +77,7 @@ class User:
                     raise Broken(f"{self.name}: {connection!r} read at {self.read} what nobody wrote there")
                 position += len(piece)
         self.read += len(data)
-        if connection.at_eof and self.world.honest:
+        if connection.at_eof and trusting:
             peer = self.world.peer_of(self)
             if not peer.finished or peer.written != self.read:
                 raise Broken(f"{self.name}: {connection!r} has EOF after {self.read} of {peer.written} octets")
@@ -119,7 +120,9 @@ class User:
         """What holds when everything is over: it was all delivered, or the user was told that it was not."""
         if self.ended != 1:
             raise Broken(f"{self.name}: the user of {self.connection!r} was told {self.ended} times of its end")
-        if self.world.honest and self.connected and not self.aborted and self.connection.error is None:
+        if not self.connected or self.aborted or self.connection.error is not None:
+            return
+        if self.world.delivers_all(self):
             received = self.world.peer_of(self).connection.receive_side.bytes_received
             if received != self.written:
                 raise Broken(f"{self.name}: {self.connection!r}: {received} of {self.written} octets, and no error")
@@ -192,6 +195,14 @@ class World:
         user = User(self, name, connection)
         self.users.append(user)
         self._streams[name, connection.send_side.iss] = user
+
+    def reads_are_true(self, user: User) -> bool:
+        """What `user` reads must be what its peer wrote."""
+        return self.honest
+
+    def delivers_all(self, user: User) -> bool:
+        """What `user` wrote must have arrived if its connection ended without an error."""
+        return self.honest
 
     def peer_of(self, user: User) -> User | _Stranger:
         """The user at the other end of this incarnation; a stand-in when it never had one."""

@@ -29,6 +29,9 @@ class Flow:
         """The right edge of the window that we have offered."""
         self.allowed_edge = 0
         """The furthest right edge that arrived from the peer: so far we may send."""
+        self.acks: set[int] = set()
+        self.windows: set[int] = set()
+        """Every acknowledgement of what was sent, and every window, that has arrived."""
 
     @property
     def iss(self) -> int:
@@ -96,8 +99,10 @@ class Watch(Observer):
             return
         ack = diff(segment.ack, flow.iss)
         if 0 < ack <= flow.snd_nxt:
-            shift = 0 if segment.flags & SYN else flow.connection.send_side.shift
-            flow.allowed_edge = max(flow.allowed_edge, ack + (segment.window << shift))
+            window = segment.window << (0 if segment.flags & SYN else flow.connection.send_side.shift)
+            flow.allowed_edge = max(flow.allowed_edge, ack + window)
+            flow.acks.add(ack)
+            flow.windows.add(window)
 
     def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
         segment = decode(b"".join(buffers))
@@ -114,9 +119,9 @@ class Watch(Observer):
         seq = diff(segment.seq, flow.iss)
         end = seq + segment.length
         if not segment.length:
-            probe = flow.connection.config.keepalive
-            if seq != flow.snd_nxt and not (probe and seq == flow.snd_nxt - 1):
-                self.fail(f"{segment!r}: SEQ is {seq} and SND.NXT {flow.snd_nxt}, which never goes back")
+            probe = flow.connection.config.keepalive and seq == flow.snd_nxt - 1
+            if seq != flow.snd_nxt and not probe and not self._is_edge(flow, seq):
+                self.fail(f"{segment!r}: SEQ is {seq}, neither SND.NXT {flow.snd_nxt} nor a right edge before it")
             return
         if not 0 <= seq <= flow.snd_nxt:
             self.fail(f"{segment!r} leaves a hole: SND.NXT was {flow.snd_nxt}")
@@ -126,6 +131,10 @@ class Watch(Observer):
                 self.fail(f"{segment!r} is no SYN of ours")
         elif end > flow.allowed_edge and segment.length > 1:
             self.fail(f"{segment!r} reaches {end}, and the peer's window {flow.allowed_edge}")
+
+    def _is_edge(self, flow: Flow, seq: int) -> bool:
+        """`seq` is before SND.NXT, at the right edge of a window that the peer may have offered last."""
+        return seq < flow.snd_nxt and any(seq - window in flow.acks for window in flow.windows)
 
     def _check_offer(self, flow: Flow, segment: Segment) -> None:
         if segment.flags & SYN and flow.offered_edge is not None:

@@ -1,16 +1,16 @@
 """The segment size that a path takes: the kernel's word, ICMP's, and what gets through (RFC 8899, 4821, 1191, 5927)."""
 
-from collections.abc import Callable
 from errno import ECONNREFUSED, EHOSTUNREACH, EMSGSIZE
 from struct import pack
 from typing import Any
 
 import pytest
 
-from tests.tcp.pair import Packet, Pair
+from tests.tcp.pair import Pair, Rule
 from tests.tcp.reach import established, syn_rcvd, syn_sent
 from tests.tcp.script import Script
 from utcp.errors import ConnectionRefused, PathUnreachable, RetransmissionTimedOut
+from utcp.tcp.connection import Connection
 from utcp.tcp.event import TROUBLE
 from utcp.tcp.path_mtu import BASE, MAX_PROBES, RAISE_AFTER, PathMtu
 from utcp.tcp.state import CLOSED, ESTABLISHED
@@ -165,14 +165,18 @@ def test_an_ack_ends_the_trouble() -> None:
 # --- black holes
 
 
-def narrow(largest: int) -> Callable[[Packet], tuple[float, ...]]:
-    """A path that drops what is larger, without a word."""
+def narrow(largest: int) -> Rule:
+    """A path that drops what is larger, without a word: UDP payload, our header with timestamps included."""
     return lambda packet: (0.0,) if len(packet.segment.payload) + 32 <= largest else ()
 
 
-def transfer(pair: Pair, octets: int) -> int:
-    """Send so much from the client to the server; the client's MSS at the end."""
-    near, far = pair.established()
+def outage(begin: float, end: float) -> Rule:
+    """Nothing passes between these times."""
+    return lambda packet: () if begin <= packet.time < end else (0.0,)
+
+
+def send(pair: Pair, near: Connection, far: Connection, octets: int) -> None:
+    """The client sends so much, and the server has it."""
     near.send(bytes(octets), force=True)
     got = 0
 
@@ -182,6 +186,12 @@ def transfer(pair: Pair, octets: int) -> int:
         return got == octets
 
     pair.run(over, seconds=120)
+
+
+def transfer(pair: Pair, octets: int) -> int:
+    """Send so much from the client to the server; the client's MSS at the end."""
+    near, far = pair.established()
+    send(pair, near, far, octets)
     return near.mss
 
 
@@ -201,17 +211,53 @@ def test_probes_cost_little_and_their_loss_is_no_congestion() -> None:
     assert pair.client.counters.retrans_segs < 60
 
 
+@pytest.mark.parametrize(("largest", "sack"), [(96, True), (296, True), (548, True), (548, False), (1199, True)])
+@pytest.mark.rfc("8899", "5.1.2-3")
+@pytest.mark.defect(54)
+def test_a_path_below_the_base_size_is_used_as_well(largest: int, sack: bool) -> None:
+    """Down to segments of 64 octets, and from there up to what passes."""
+    pair = Pair(narrow(largest), mss=None, sack=sack)
+    mss = transfer(pair, 500 * largest)
+    assert 0.8 * (largest - 32) <= mss <= largest - 32
+    assert pair.time < 40
+    assert pair.client.counters.timeouts <= 12
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.0, 5.0, 20.0])
 @pytest.mark.rfc("8899", "3-7")
-def test_an_outage_does_not_leave_segments_small() -> None:
+@pytest.mark.defect(54)
+def test_an_outage_does_not_leave_segments_small(seconds: float) -> None:
     """Small segments were lost as well: once the path is back, the first probe has the full size."""
-    start = 0.0
+    pair = Pair(outage(0.05, 0.05 + seconds), mss=None)
+    near, far = pair.established()
+    before = near.mss
+    send(pair, near, far, 300_000)
+    assert pair.client.counters.timeouts
+    assert near.mss == before == 1472 - 32
 
-    def outage(packet: Packet) -> tuple[float, ...]:
-        return () if packet.count > 30 and start < packet.time < start + 2 else (0.0,)
 
-    pair = Pair(outage, mss=None)
-    start = pair.now
-    assert transfer(pair, 2_000_000) == 1472 - 32
+@pytest.mark.defect(54)
+def test_after_an_outage_messages_make_segments_larger_as_far_as_they_go() -> None:
+    """There is never enough to send for a probe of the full size, with data behind it."""
+    pair = Pair(outage(0.1, 30.0), mss=None)
+    near, far = pair.established()
+    pair.run_for(0.1)
+    send(pair, near, far, 1400)
+    assert near.mss == 64
+    for _ in range(10):
+        send(pair, near, far, 1400)
+    assert near.mss >= 300
+
+
+def test_a_short_outage_does_not_make_small_segments_smaller() -> None:
+    """What is small enough for the base size is suspected later: paths that do not take that are rare."""
+    pair = Pair(outage(0.1, 3.0), mss=None)
+    near, far = pair.established()
+    pair.run_for(0.1)
+    before = near.mss
+    send(pair, near, far, 500)
+    assert pair.client.counters.timeouts >= 3
+    assert near.mss == before
 
 
 # --- the search
@@ -220,40 +266,60 @@ def test_an_outage_does_not_leave_segments_small() -> None:
 @pytest.mark.rfc("8899", "3-6", "5.1.2-1")
 def test_search_halves_until_it_knows() -> None:
     mtu = PathMtu(9000)
-    assert not mtu.black_hole_suspected(1, 0.0)
-    assert mtu.black_hole_suspected(2, 0.0)
+    assert not mtu.black_hole_suspected(1, 9000, 0.0)
+    assert mtu.black_hole_suspected(2, 9000, 0.0)
     assert mtu.size == BASE
     probes = []
-    while size := mtu.due(1.0):
+    while size := mtu.due(10_000, 1.0):
         probes.append(size)
         if size <= 4000:
             mtu.arrived(size, 1.0)
         else:
             for _ in range(MAX_PROBES):
-                assert mtu.due(1.0) == size
+                assert mtu.due(10_000, 1.0) == size
                 mtu.lost(size, 1.0)
     assert 4000 - 16 <= mtu.size <= 4000
-    assert probes[0] == (BASE + 9000) // 2
-    assert len(probes) <= 10
+    assert probes[:2] == [9000, (BASE + 9000) // 2]
+    assert len(probes) <= 11
 
 
 @pytest.mark.rfc("8899", "5.1.1-2")
 def test_search_begins_anew_after_ten_minutes() -> None:
     mtu = PathMtu(1400)
-    mtu.black_hole_suspected(2, 0.0)
-    while size := mtu.due(1.0):
+    mtu.black_hole_suspected(2, 1400, 0.0)
+    while size := mtu.due(9000, 1.0):
         mtu.lost(size, 1.0)
     assert mtu.size == BASE
-    assert mtu.due(RAISE_AFTER) == 0
-    assert mtu.due(1.0 + RAISE_AFTER) == 1400
+    assert mtu.due(9000, RAISE_AFTER) == 0
+    assert mtu.due(9000, 1.0 + RAISE_AFTER) == 1400
     mtu.arrived(1400, 700.0)
     assert mtu.size == 1400
-    assert mtu.due(10_000.0) == 0
+    assert mtu.due(9000, 10_000.0) == 0
+
+
+@pytest.mark.rfc("8899", "4.3-1", "5.1.2-3")
+@pytest.mark.defect(54)
+def test_segments_become_smaller_step_by_step() -> None:
+    mtu = PathMtu(1440)
+    falls = [timeouts for timeouts in range(1, 10) if mtu.black_hole_suspected(timeouts, mtu.size, 0.0)]
+    assert falls == [2, 4, 6]
+    assert mtu.size == 64
+    assert mtu.due(9000, 1.0) == 1440
+    assert mtu.due(500, 1.0) == 500
+    assert mtu.due(100, 1.0) == 0
 
 
 @pytest.mark.rfc("8899", "4.3-1")
-def test_small_segments_are_not_suspected() -> None:
-    assert not PathMtu(536).black_hole_suspected(9, 0.0)
+@pytest.mark.parametrize(("length", "first"), [(1440, 2), (1169, 2), (1168, 4), (517, 4), (516, 6), (65, 6)])
+def test_small_segments_are_suspected_later(length: int, first: int) -> None:
+    mtu = PathMtu(1440)
+    assert [n for n in range(first + 1) if mtu.black_hole_suspected(n, length, 0.0)] == [first]
+
+
+def test_what_is_small_enough_is_not_suspected() -> None:
+    assert not PathMtu(500).black_hole_suspected(5, 500, 0.0)
+    assert not PathMtu(52).black_hole_suspected(9, 52, 0.0)
+    assert not PathMtu(1440).black_hole_suspected(9, 64, 0.0)
 
 
 def test_icmp_with_an_mtu_that_is_no_smaller_changes_nothing() -> None:

@@ -318,15 +318,11 @@ class Burst:
             offset += mss
 
     def _mtu_probe_fits(self, size: int) -> bool:
-        """A probe of the path MTU may leave: nothing else is in doubt, and there is data behind it, by which its loss
-        will show (RFC 8899 5.2, RFC 4821 7.4)."""
-        send, recovery = self._connection.send_side, self._connection.recovery
-        with_data_behind = size + 3 * self._connection.mss
+        """A probe of the path MTU may leave: nothing else is in doubt."""
+        recovery = self._connection.recovery
         return (
             recovery.phase == OPEN
             and not recovery.mtu_probe_under_way
-            and send.unsent >= with_data_behind
-            and send.usable_window >= with_data_behind
             and (not recovery.in_flight or recovery.in_flight + size <= recovery.window)
         )
 

@@ -504,7 +504,11 @@ class Connection:
 
     def mtu_probe_due(self, now: float) -> int:
         """The size of a probe of the path MTU that may be sent now, 0 for none."""
-        return 0 if self._path_mtu is None else self._path_mtu.due(now)
+        if self._path_mtu is None:
+            return 0
+        send = self.send_side
+        # Behind it there is data, by which its loss will show (RFC 8899 5.2, RFC 4821 7.4).
+        return self._path_mtu.due(min(send.unsent, send.usable_window) - 3 * self.mss, now)
 
     def mtu_probe_over(self, size: int, arrived: bool, now: float) -> None:
         """What became of a probe of the path MTU (RFC 8899 5.2)."""

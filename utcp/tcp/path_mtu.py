@@ -1,8 +1,8 @@
 """The segment size that a path takes: packetization layer path MTU discovery (RFC 8899, with TCP's means RFC 4821).
 
 The kernel's path MTU is the first guess and the upper bound: it knows its interfaces and hears ICMP. What it cannot
-know is a router that drops large packets without a word. Large segments that time out again and again say so; then
-segments are small, and probes look for what does get through.
+know is a router that drops large packets without a word. Segments that time out again and again say so; then segments
+are small, and probes look for what does get through. As an outage looks the same, the first probe has the full size.
 """
 
 from typing import Final
@@ -14,6 +14,12 @@ BASE: Final = 1200 - 20 - 12
 """BASE_PLPMTU (RFC 8899 5.1.2) less our header with timestamps: UDP payloads of 1200 octets get through nearly
 everywhere."""
 
+_STEPS: Final = (BASE, 576 - 48 - 12, 64)
+"""What segments become small to, one after the other: the least is MIN_PLPMTU (RFC 8899 5.1.2), payload that is worth a
+header; that in the middle makes an IP packet of 576 octets, which every IPv4 host takes."""
+
+MINIMUM: Final = _STEPS[-1]
+
 MAX_PROBES: Final = 3
 """So many losses of a probe say that its size does not get through (RFC 8899 5.1.2)."""
 
@@ -23,15 +29,15 @@ _CLOSE_ENOUGH: Final = 16
 RAISE_AFTER: Final = 600.0
 """PMTU_RAISE_TIMER (RFC 8899 5.1.1), in seconds: then the search begins anew, for routes change."""
 
-_SUSPICIOUS: Final = 2
-"""Timeouts in a row at which large segments come under suspicion."""
+SUSPICIOUS: Final = 2
+"""Timeouts in a row for which the size comes under suspicion, and for which each smaller one is tried."""
 
 
 @mypyc_attr(acyclic=True)
 class PathMtu:
     """The search for one connection's segment size; all sizes are TCP payloads with what options take, in octets."""
 
-    __slots__ = ("_ceiling", "_failures", "_floor", "_raise_at", "limit", "probe_size", "size")
+    __slots__ = ("_ceiling", "_failed", "_failures", "_floor", "_raise_at", "limit", "probe_size", "size")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -43,6 +49,8 @@ class PathMtu:
         self._floor = limit
         self._ceiling = limit
         self._failures = 0
+        """Probes lost since one arrived; `_failed`: the smallest of them."""
+        self._failed = limit
         self._raise_at = 0.0
 
     def set_limit(self, limit: int) -> None:
@@ -56,18 +64,23 @@ class PathMtu:
         if size < self.size:
             self._search(size, size + 1, now)
 
-    def black_hole_suspected(self, timeouts: int, now: float) -> bool:
-        """The retransmission timer has expired so often in a row; whether segments became smaller for it."""
-        if timeouts < _SUSPICIOUS or self.size <= BASE:
+    def black_hole_suspected(self, timeouts: int, length: int, now: float) -> bool:
+        """The retransmission timer has expired `timeouts` times in a row for a segment of `length` octets. Return
+        whether segments become smaller for it."""
+        step = _STEPS[min(timeouts // SUSPICIOUS, len(_STEPS)) - 1]
+        if timeouts < SUSPICIOUS or step >= min(length, self.size):
             return False
-        self._search(BASE, self.size, now)
+        self._search(step, self.limit + 1, now)
         return True
 
-    def due(self, now: float) -> int:
-        """The size of a probe that may be sent now, 0 for none."""
+    def due(self, most: int, now: float) -> int:
+        """The size of a probe that may be sent now, 0 for none. `most`: what there is to put into it. A smaller one is
+        worth sending if segments are very small."""
         if not self.probe_size and self.size < self.limit and now >= self._raise_at:
             self._search(self.size, self.limit + 1, now)
-        return self.probe_size
+        if most >= self.probe_size:
+            return self.probe_size
+        return most if self.size < BASE and most >= 2 * self.size else 0
 
     def arrived(self, size: int, now: float) -> None:
         """A probe of `size` was acknowledged."""
@@ -77,16 +90,17 @@ class PathMtu:
 
     def lost(self, size: int, now: float) -> None:
         """A probe of `size` was lost: by its size, or as any segment may be."""
-        if size != self.probe_size:
+        if not self.size < size <= self.probe_size:
             return
+        self._failed = min(self._failed, size)
         self._failures += 1
         if self._failures >= MAX_PROBES:
-            self._search(self._floor, size, now)
+            self._search(self._floor, self._failed, now)
 
     def _search(self, floor: int, ceiling: int, now: float) -> None:
         """`floor` gets through, and `ceiling` does not, or is not known to."""
         self.size = self._floor = floor
-        self._ceiling = ceiling
+        self._ceiling = self._failed = ceiling
         self._failures = 0
         self._raise_at = now + RAISE_AFTER
         if floor >= self.limit:

@@ -13,7 +13,7 @@ from utcp.errors import (
     UserTimedOut,
 )
 from utcp.tcp import event
-from utcp.tcp.path_mtu import BASE
+from utcp.tcp.path_mtu import MINIMUM, SUSPICIOUS
 from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, SYN_RCVD, SYN_SENT
 from utcp.tcp.timers import (
     DELAYED_ACK,
@@ -85,8 +85,9 @@ def _retransmission_timeout(connection: Connection, now: float) -> None:
     connection.rtt.back_off()
     recovery = connection.recovery
     recovery.on_timeout(connection.retransmits == 1, now)
-    large = recovery.board.first_length > BASE
-    if large and connection.path_mtu.black_hole_suspected(connection.retransmits, now):
+    length = recovery.board.first_length
+    suspicious = connection.retransmits >= SUSPICIOUS and length > MINIMUM
+    if suspicious and connection.path_mtu.black_hole_suspected(connection.retransmits, length, now):
         connection.use_mss(connection.path_mtu.size, now)
 
 

@@ -1,11 +1,15 @@
-"""What `get_extra_info("socket")` and `Server.sockets` show: TCP sockets as far as libraries look at them."""
+"""What `get_extra_info("socket")` and `Server.sockets` show: TCP sockets as far as libraries look at them.
+
+The table of what each method and option does is in examples/README.md, "Sockets".
+"""
 
 import errno
 import math
 import os
 import socket
 import struct
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeAlias
 
 from utcp.aio.driver import Driver
 from utcp.aio.tcp_info import tcp_info
@@ -20,12 +24,15 @@ class _Option:
     """Options of IPPROTO_TCP that the `socket` module does not name everywhere; the numbers are Linux's (tcp(7))."""
 
     MAXSEG: Final = 2
+    CORK: Final = 3
     KEEPIDLE: Final = 4
     KEEPINTVL: Final = 5
     KEEPCNT: Final = 6
     INFO: Final = 11
+    QUICKACK: Final = 12
     CONGESTION: Final = 13
     USER_TIMEOUT: Final = 18
+    NOTSENT_LOWAT: Final = 25
 
 
 _CONGESTION_NAME_SIZE: Final = 16
@@ -35,14 +42,87 @@ _CONGESTION_NAME_SIZE: Final = 16
 _MAX_KEEPALIVE_TIME: Final = 32767
 _MAX_KEEPALIVE_COUNT: Final = 127
 
+# The bounds of `Config.send_buffer` and `Config.recv_buffer`, octets.
+_MIN_BUFFER: Final = 2048
+_MAX_BUFFER: Final = 1 << 30
+
+# Linux's bounds of TCP_MAXSEG, octets.
+_MIN_MAXSEG: Final = 88
+_MAX_MAXSEG: Final = 32767
+
+_MAX_UNPRIVILEGED_PRIORITY: Final = 6
+"""Of SO_PRIORITY (socket(7))."""
+
+_NO_ECN: Final = 0xFC
+"""The bits of IP_TOS and IPV6_TCLASS that an application may choose; TCP owns the two of ECN (RFC 3168)."""
+
+_MAX_OPTION_SIZE: Final = 1024
+"""Octets that `socket.getsockopt` returns at most."""
+
+
+def _flag(value: int) -> int:
+    return int(value != 0)
+
+
+def _anything(value: int) -> int:
+    return value
+
+
+def _priority(value: int) -> int:
+    if not 0 <= value <= _MAX_UNPRIVILEGED_PRIORITY:
+        raise _error(errno.EPERM)
+    return value
+
+
+def _type_of_service(value: int) -> int:
+    return value & _NO_ECN
+
+
+def _traffic_class(value: int) -> int:
+    if not -1 <= value <= 0xFF:
+        raise _error(errno.EINVAL)
+    return max(value, 0) & _NO_ECN
+
+
+def _of_socket(name: str, linux: int) -> tuple[int, int]:
+    return socket.SOL_SOCKET, getattr(socket, name, linux)
+
+
+_SO_DOMAIN: Final = _of_socket("SO_DOMAIN", 39)
+_SO_PROTOCOL: Final = _of_socket("SO_PROTOCOL", 38)
+_IPV6_TCLASS: Final = (socket.IPPROTO_IPV6, getattr(socket, "IPV6_TCLASS", 67))
+
+_OptionKey: TypeAlias = tuple[int, int]
+"""Level and number."""
+
+_WITHOUT_EFFECT: Final[dict[_OptionKey, Callable[[int], int]]] = {
+    _of_socket("SO_REUSEADDR", 2): _flag,
+    _of_socket("SO_REUSEPORT", 15): _flag,
+    _of_socket("SO_BROADCAST", 6): _flag,
+    _of_socket("SO_PRIORITY", 12): _priority,
+    (socket.IPPROTO_IP, socket.IP_TOS): _type_of_service,
+    _IPV6_TCLASS: _traffic_class,
+    (socket.IPPROTO_TCP, _Option.NOTSENT_LOWAT): _anything,
+}
+"""Options that are taken and read back, as the kernel does it, without any effect: hints, and what has no meaning for a
+connection that exists. The value is what the kernel makes of the number that is set."""
+
 
 class SocketFacade:
-    """The part of `socket.socket` that ListeningSocket and ConnectionSocket share. It has no descriptor."""
+    """The part of `socket.socket` that ListeningSocket and ConnectionSocket share. It has no descriptor.
 
-    __slots__ = ("_sockname",)
+    It has the methods of asyncio's TransportSocket, which is never blocking.
+    """
+
+    __slots__ = ("_hints", "_sockname")
 
     def __init__(self, sockname: SocketAddress) -> None:
         self._sockname = sockname
+        self._hints: dict[_OptionKey, int] = {}
+        """What options without effect were set to."""
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError(f"Cannot serialize {type(self).__name__} object")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} family={self.family!s} laddr={self._sockname}>"
@@ -63,6 +143,32 @@ class SocketFacade:
         """-1: there is no descriptor for one connection, and nothing to poll."""
         return -1
 
+    def dup(self) -> NoReturn:
+        """Raise OSError (EOPNOTSUPP): a socket without a descriptor has no duplicate."""
+        raise _error(errno.EOPNOTSUPP)
+
+    def get_inheritable(self) -> bool:
+        """False: a child process inherits no connection."""
+        return False
+
+    def setblocking(self, flag: bool) -> None:
+        """Raise ValueError unless `flag` is false."""
+        if flag:
+            raise ValueError("setblocking(): transport sockets cannot be blocking")
+
+    def settimeout(self, value: float | None) -> None:
+        """Raise ValueError unless `value` is 0."""
+        if value != 0:
+            raise ValueError("settimeout(): only 0 timeout is allowed on transport sockets")
+
+    def gettimeout(self) -> float | None:
+        """0: the socket is not blocking."""
+        return 0
+
+    def shutdown(self, how: int) -> None:
+        """Raise OSError (EOPNOTSUPP); a connection's does more."""
+        raise _error(errno.EOPNOTSUPP)
+
     def getsockname(self) -> SocketAddress:
         """Local host and utcp port."""
         return self._sockname
@@ -72,6 +178,8 @@ class SocketFacade:
 
     def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
         """As `socket.getsockopt`. Raises OSError: ENOPROTOOPT for an option that utcp does not have."""
+        if not 0 <= size <= _MAX_OPTION_SIZE:
+            raise OSError("getsockopt buflen out of range")
         value = self._get(level, option)
         return _INT.pack(value)[:size] if size else value
 
@@ -83,19 +191,34 @@ class SocketFacade:
         self._set(level, option, value)
 
     def _get(self, level: int, option: int) -> int:
-        if level == socket.SOL_SOCKET:
-            if option == socket.SO_ERROR:
-                return 0
-            if option == socket.SO_TYPE:
-                return int(socket.SOCK_STREAM)
-        raise _error(errno.ENOPROTOOPT)
+        key = level, option
+        if key == (socket.SOL_SOCKET, socket.SO_ERROR):
+            return 0
+        if key == (socket.SOL_SOCKET, socket.SO_TYPE):
+            return int(socket.SOCK_STREAM)
+        if key == (socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return int(isinstance(self, ListeningSocket))
+        if key == _SO_DOMAIN:
+            return int(self.family)
+        if key == _SO_PROTOCOL:
+            return int(self.proto)
+        self._without_effect(key)
+        return self._hints.get(key, 0)
 
     def _set(self, level: int, option: int, value: Any) -> None:
-        raise _error(errno.ENOPROTOOPT)
+        key = level, option
+        self._hints[key] = self._without_effect(key)(_integer(value))
+
+    def _without_effect(self, key: _OptionKey) -> Callable[[int], int]:
+        """Raises OSError (ENOPROTOOPT) unless the option is one of those."""
+        takes = _WITHOUT_EFFECT.get(key)
+        if takes is None or (key == _IPV6_TCLASS and self.family != socket.AF_INET6):
+            raise _error(errno.ENOPROTOOPT)
+        return takes
 
 
 class ListeningSocket(SocketFacade):
-    """An address that a Server listens on."""
+    """An address that a Server listens on. Its connections do not inherit options: Config is for them."""
 
     __slots__ = ()
 
@@ -103,7 +226,7 @@ class ListeningSocket(SocketFacade):
 class ConnectionSocket(SocketFacade):
     """A connection: its options are those of the TCP below."""
 
-    __slots__ = ("_connection", "_driver", "_peername")
+    __slots__ = ("_connection", "_corked", "_driver", "_nodelay", "_peername")
 
     def __init__(
         self, sockname: SocketAddress, peername: SocketAddress, connection: Connection | None, driver: Driver
@@ -112,6 +235,9 @@ class ConnectionSocket(SocketFacade):
         self._peername = peername
         self._connection = connection
         self._driver = driver
+        self._nodelay = connection is None or connection.nodelay
+        """What TCP_NODELAY says; while TCP_CORK is set, the connection does not follow it."""
+        self._corked = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} family={self.family!s} laddr={self._sockname} raddr={self._peername}>"
@@ -123,6 +249,21 @@ class ConnectionSocket(SocketFacade):
     def detach(self) -> None:
         """The connection is lost: from now on its options raise EBADF, as those of a closed socket do."""
         self._connection = None
+
+    def shutdown(self, how: int) -> None:
+        """SHUT_WR: FIN behind what the connection has accepted; the transport does not know of it, prefer its
+        write_eof(). SHUT_RDWR: close the connection, as `Transport.close()`.
+
+        Raises OSError: EOPNOTSUPP for SHUT_RD, EINVAL for what is none of the three.
+        """
+        connection, now = self._open(), self._driver.link.now()
+        if how == socket.SHUT_WR:
+            connection.shutdown(now)
+        elif how == socket.SHUT_RDWR:
+            connection.close(now)
+        else:
+            raise _error(errno.EOPNOTSUPP if how == socket.SHUT_RD else errno.EINVAL)
+        self._driver.schedule_flush()
 
     def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
         if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER):
@@ -141,7 +282,11 @@ class ConnectionSocket(SocketFacade):
         connection = self._open()
         match (level, option):
             case (socket.IPPROTO_TCP, socket.TCP_NODELAY):
-                return int(connection.nodelay)
+                return int(self._nodelay)
+            case (socket.IPPROTO_TCP, _Option.CORK):
+                return int(self._corked)
+            case (socket.IPPROTO_TCP, _Option.QUICKACK):
+                return int(connection.receive_side.quick_ack)
             case (socket.SOL_SOCKET, socket.SO_KEEPALIVE):
                 return int(connection.keepalive)
             case (socket.IPPROTO_TCP, _Option.MAXSEG):
@@ -165,7 +310,26 @@ class ConnectionSocket(SocketFacade):
         now = self._driver.link.now()
         match (level, option):
             case (socket.IPPROTO_TCP, socket.TCP_NODELAY):
-                connection.nodelay = bool(_integer(value))
+                self._nodelay = bool(_integer(value))
+                connection.nodelay = self._nodelay and not self._corked
+                connection.touch()  # what Nagle's algorithm holds back may leave now
+            case (socket.IPPROTO_TCP, _Option.CORK):
+                self._corked = bool(_integer(value))
+                connection.nodelay = self._nodelay and not self._corked
+                connection.touch()
+            case (socket.IPPROTO_TCP, _Option.QUICKACK):
+                connection.receive_side.set_quick_ack(bool(_integer(value)))
+                connection.touch()
+            case (socket.IPPROTO_TCP, _Option.MAXSEG):
+                # As with Linux: once there is a connection, it goes by what the handshake agreed on.
+                size = _integer(value)
+                if size and not _MIN_MAXSEG <= size <= _MAX_MAXSEG:
+                    raise _error(errno.EINVAL)
+            case (socket.SOL_SOCKET, socket.SO_SNDBUF):
+                connection.send_side.resize(_buffer_size(value))
+            case (socket.SOL_SOCKET, socket.SO_RCVBUF):
+                connection.receive_side.resize(_buffer_size(value))
+                connection.touch()
             case (socket.SOL_SOCKET, socket.SO_LINGER):
                 on, seconds = _unpack(_LINGER, value)
                 connection.linger = float(seconds) if on else None
@@ -205,6 +369,14 @@ class ConnectionSocket(SocketFacade):
 
 def _integer(value: Any) -> int:
     return value if isinstance(value, int) else int(_unpack(_INT, value)[0])
+
+
+def _buffer_size(value: Any) -> int:
+    """Octets, within the bounds of `Config.send_buffer` and `Config.recv_buffer`."""
+    size = _integer(value)
+    if size < 0:
+        raise _error(errno.EINVAL)
+    return min(max(size, _MIN_BUFFER), _MAX_BUFFER)
 
 
 def _unpack(form: struct.Struct, value: Any) -> tuple[Any, ...]:

@@ -51,8 +51,9 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
 
     `loop.sendfile()` of asyncio's loops does what it does over kernel TCP; uvloop has none.
 
-    `get_extra_info()` knows "socket", "peername", "sockname" (host and utcp port), "udp_peername", "udp_sockname", and
-    "utcp": a `ConnectionInfo` of this moment, or of the end of the connection; also through TLS.
+    `get_extra_info()` knows "socket" (a table of its options stands in examples/README.md), "peername", "sockname"
+    (host and utcp port), "udp_peername", "udp_sockname", and "utcp": a `ConnectionInfo` of this moment, or of the end
+    of the connection; also through TLS.
     """
 
     __slots__ = (

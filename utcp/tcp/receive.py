@@ -199,6 +199,24 @@ class ReceiveSide:
         """The window field of a SYN, which is never scaled (RFC 7323 2.2)."""
         return min(self.limit, 65535)
 
+    def resize(self, size: int) -> None:
+        """Hold `size` octets from now on, and do not grow any more. A window that was offered stays offered: a smaller
+        buffer shows as the peer sends."""
+        self.limit = self._maximum = size
+        if self._update_is_due():
+            self.ack_due = NOW
+
+    @property
+    def quick_ack(self) -> bool:
+        """The next full-sized segments are acknowledged one by one."""
+        return self._quick_acks > 0
+
+    def set_quick_ack(self, quick: bool) -> None:
+        """Acknowledge the next 16 full-sized segments one by one, and what waits for an ACK now; or delay ACKs."""
+        self._quick_acks = _QUICK_ACKS if quick else 0
+        if quick and self.ack_due:
+            self.ack_due = NOW
+
     def tune(self, now: float, rtt: float) -> None:
         """Text arrived in order: once in a round trip, see whether the buffer is to grow. It never shrinks.
 

@@ -159,6 +159,10 @@ class SendSide:
         if size > self._limit:
             self._limit = max(self._limit, min(size, self._maximum))
 
+    def resize(self, size: int) -> None:
+        """Accept `size` octets ahead of their acknowledgement from now on, and do not grow any more."""
+        self._limit = self._maximum = size
+
     def append(self, data: Buffer, force: bool) -> int:
         """Queue as much of `data` as there is room for, all of it if `force`; how much that was. Nothing is copied."""
         size = len(data)

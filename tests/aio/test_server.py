@@ -12,6 +12,7 @@ import utcp
 from tests.aio.peers import FAST, Peers, Polite, Recorder, started, turns, until
 from utcp import AddressInUse, Config, ConnectionRefused, ConnectionReset, Server
 from utcp.tcp.state import NAMES
+from utcp.wire import ACK, RST, SYN, Segment, decode, encode
 
 
 async def connect(server: Server, factory: type[Recorder] = Recorder) -> tuple[asyncio.Transport, Recorder]:
@@ -261,16 +262,129 @@ async def test_a_closed_servers_socket_stays_for_time_wait_and_goes_with_it() ->
     assert len(started() - before) == 1  # the shared client
 
 
-async def test_a_peer_whose_handshake_the_closing_cut_short_is_reset() -> None:
-    server = await utcp.create_server(Polite, "127.0.0.1", 0, config=FAST)
-    _, client = await connect(server)  # its ACK is still on the way
+class Echo(Polite):
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        assert self.transport is not None
+        self.transport.write(data)
+
+
+def half_open(server: Server) -> list[str]:
+    return [NAMES[each.state] for endpoint in server._endpoints for each in endpoint.stack.connections.values()]
+
+
+@pytest.mark.defect(75)
+@pytest.mark.parametrize("way", ["close", "close twice", "async with"])
+async def test_a_client_whose_handshake_is_under_way_is_served(way: str) -> None:
+    """open_connection() has returned, so it is connected; its ACK is still on the way to the server."""
+    server = await utcp.create_server(Echo, "127.0.0.1", 0, config=FAST)
+    transport, client = await connect(server)
+    assert half_open(server) == ["SYN_RCVD"]
+    if way == "async with":
+        closing = asyncio.create_task(server.__aexit__())
+    else:
+        server.close()
+        if way == "close twice":
+            server.close()
+        closing = asyncio.create_task(server.wait_closed())
+    await turns(1)
+    assert not server.is_serving()
+    transport.write(b"am I served?")
+    await until(lambda: client.received == b"am I served?")
+    assert not closing.done()
+    transport.close()
+    await until(lambda: client.lost)
+    assert client.lost == [None]
+    await closing
     (endpoint,) = server._endpoints
-    assert [NAMES[each.state] for each in endpoint.stack.connections.values()] == ["SYN_RCVD"]
+    await until(lambda: endpoint.link.fileno() == -1)
+
+
+def knock(port: int) -> socket.socket:
+    """The socket of a peer that has sent a SYN, and says nothing more."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(10)
+    sock.connect(("127.0.0.1", port))
+    sock.send(encode(Segment(5000, port, 1, 0, SYN, 1000, mss=1000)))
+    return sock
+
+
+@pytest.mark.defect(75)
+async def test_a_handshake_that_is_not_completed_is_reset_after_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utcp.aio.endpoint.HALF_OPEN_GRACE", 0.05)
+    server = await utcp.create_server(Echo, "127.0.0.1", 0, config=FAST)
+    with knock(server.sockets[0].getsockname()[1]) as peer:
+        await until(lambda: half_open(server))
+        server.close()
+        closing = asyncio.create_task(server.wait_closed())
+        await turns(5)
+        assert not closing.done()
+        assert half_open(server) == ["SYN_RCVD"]
+        await closing
+        flags = [decode(await asyncio.to_thread(peer.recv, 100)).flags for _ in range(2)]
+        assert flags == [SYN | ACK, RST]
+    (endpoint,) = server._endpoints
+    await until(lambda: endpoint.link.fileno() == -1)
+
+
+@pytest.mark.defect(75)
+async def test_a_handshake_ends_with_its_endpoint(peers: Peers) -> None:
+    server = await peers.server.create_server(Echo)
+    with knock(peers.port) as peer:
+        await until(lambda: half_open(server))
+        server.close()
+        closing = asyncio.create_task(server.wait_closed())
+        await peers.server.aclose()
+        await closing
+        flags = [decode(await asyncio.to_thread(peer.recv, 100)).flags for _ in range(2)]
+        assert flags == [SYN | ACK, RST]
+
+
+@pytest.mark.defect(75)
+async def test_a_client_that_holds_a_cookie_is_refused() -> None:
+    """Nothing is kept of its handshake; the endpoint stays to reset it."""
+    config = Config(msl=0.05, syn_cookies="always")
+    server = await utcp.create_server(Echo, "127.0.0.1", 0, config=config)
+    _, client = await connect(server)
+    assert half_open(server) == []
     server.close()
     await server.wait_closed()
     await until(lambda: client.lost)
     assert isinstance(client.lost[0], ConnectionReset)
+    (endpoint,) = server._endpoints
     await until(lambda: endpoint.link.fileno() == -1)
+
+
+@pytest.mark.defect(75)
+async def test_a_new_server_takes_over_while_a_handshake_is_under_way() -> None:
+    server = await utcp.create_server(Echo, "127.0.0.1", 0, config=FAST)
+    address = server.sockets[0].getsockname()
+    transport, client = await connect(server)
+    server.close()
+    again = await utcp.create_server(Polite, *address, config=FAST)
+    assert again._endpoints == server._endpoints
+    transport.write(b"whose am I?")
+    await until(lambda: client.received == b"whose am I?")
+    transport.close()
+    await server.wait_closed()
+    again.close()
+
+
+@pytest.mark.defect(75)
+async def test_close_during_serve_forever_leaves_the_clients_alone(peers: Peers) -> None:
+    server = await peers.server.create_server(peers.remember(Echo))
+    transport, client = await peers.client.create_connection(Recorder, peers.host, peers.port)
+    await until(lambda: peers.accepted)
+    serving = asyncio.create_task(server.serve_forever())
+    await turns(2)
+    server.close()
+    await turns(5)
+    transport.write(b"still here")
+    await until(lambda: client.received == b"still here")
+    assert not serving.done()
+    transport.close()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
 
 
 async def test_a_server_can_be_started_again_while_its_predecessors_connections_are_in_time_wait() -> None:

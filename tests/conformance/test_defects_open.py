@@ -95,6 +95,7 @@ def test_closing_a_listener_leaves_nothing_in_its_queue() -> None:
     half_open.sends("S. 0:0 ack 1")
     t.listener.close(t.now)
     waiting.sends("R? 1:1")
+    half_open.sends("R 1:1")
     assert list(t.stack.connections) == [t.flow.key]  # the accepted one is not the listener's any more
     assert t.state == ESTABLISHED
     half_open.receives(". 1:1 ack 1")

@@ -447,15 +447,42 @@ def test_half_open_connections_are_bounded_and_none_that_was_answered_is_reset()
         flow.silent()
 
 
-def test_closed_listener_forgets_half_open_connections() -> None:
+@pytest.mark.defect(75)
+def test_closed_listener_resets_half_open_connections() -> None:
+    """RFC 9293 3.10.5, ABORT in SYN-RECEIVED: the peer may be ESTABLISHED, and send nothing by itself."""
     t = syn_rcvd()
     t.listener.close(t.now)
-    t.silent()
+    t.sends("R 1:1")
     assert not t.stack.connections
     assert not t.stack.listeners
     assert t.stack.next_timeout() is None
     t.receives(". 1:1 ack 1")
     t.sends("R 1:1")
+    t.listener.close(t.now)
+    t.silent()
+
+
+@pytest.mark.defect(75)
+def test_a_stopped_listener_completes_its_handshakes_and_begins_none() -> None:
+    t = syn_rcvd()
+    other = t.flow_to(50001, 80)
+    t.listener.stop()
+    t.silent()
+    other.receives("S 0:0")
+    other.sends("R. 0:0 ack 1")
+    again = t.stack.listen(80, t.now)  # the port is free
+    t.receives("P. 1:101 ack 1")
+    connection = t.listener.accept()
+    assert connection is not None
+    assert connection.state == ESTABLISHED
+    assert connection.readable == 100
+    assert again.accept() is None
+    t.drain()
+    t.listener.close(t.now)
+    t.listener.stop()
+    t.silent()
+    assert t.stack.listeners == {80: again}
+    assert connection.state == ESTABLISHED
 
 
 def test_closed_listener_resets_what_was_not_accepted() -> None:

@@ -9,6 +9,7 @@ import ssl as ssl_module
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from math import inf
 from os import PathLike
 from typing import Any, Final, Self, TypeVar
 
@@ -23,6 +24,7 @@ from utcp.aio.shared import LoopEndpoints
 from utcp.aio.stream_reader import DEFAULT_LIMIT
 from utcp.aio.streams import ClientConnected, ClientStreams, StreamWriter, stream_factory
 from utcp.aio.tls import Tls
+from utcp.aio.transport import CLOSE_NOTIFY_GRACE
 from utcp.config import Config
 from utcp.errors import FinTimedOut
 from utcp.tcp.connection import Connection
@@ -47,12 +49,8 @@ PEER_FIN_GRACE: Final = 1.0
 """Seconds that closing an endpoint waits, once all is delivered, for FINs of peers that have not closed yet: when the
 endpoint is gone nobody acknowledges them."""
 
-CLOSE_NOTIFY_GRACE: Final = 1.0
-"""Seconds that closing an endpoint waits for peers to answer TLS's close_notify, before it sends FINs all the same."""
-
 HALF_OPEN_GRACE: Final = 1.0
-"""Seconds that a closed server's endpoint stays for peers whose handshake was under way: they may think that they are
-connected, and what they send gets RST."""
+"""Seconds that a closed server goes on with handshakes that were under way. Their peers may be connected already."""
 
 
 class Endpoint:
@@ -96,7 +94,9 @@ class Endpoint:
         self._driver: Driver | None = None
         self._closed: asyncio.Future[None] | None = None
         self._drained = False
-        self._grace: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+        self._stopping: dict[Listener, asyncio.TimerHandle] = {}
+        """Listeners that have stopped, and still accept the connections that were half-open then."""
 
     def __repr__(self) -> str:
         if self._driver is None:
@@ -171,8 +171,9 @@ class Endpoint:
 
         Connections with TLS send close_notify first, and their FIN once the peer has answered it, or a second later.
 
-        Whatever is not acknowledged after `Config.close_timeout` is reset, and its connection_lost() gets FinTimedOut.
-        When this returns every transport has had its connection_lost(). Idempotent; cancelling it closes at once.
+        All of it takes `Config.close_timeout` at most. Whatever is not acknowledged by then is reset, and its
+        connection_lost() gets FinTimedOut. When this returns every transport has had its connection_lost(). Idempotent;
+        cancelling it closes at once.
         """
         await self.drain()
         await self.finish()
@@ -186,15 +187,22 @@ class Endpoint:
             if not self._drained:
                 await asyncio.shield(self._closed)
             return
-        self._closed = driver.loop.create_future()
+        loop = driver.loop
+        self._closed = loop.create_future()
+        deadline = loop.time() + self.config.close_timeout
+        if self._deadline is not None:  # the closing of its connections has begun earlier
+            deadline = min(deadline, self._deadline)
         try:
             self._close_all(driver)
             if not all(transport.is_closing() for transport in driver.transports):  # those with TLS above
-                await _until(driver, _shut_down, min(CLOSE_NOTIFY_GRACE, self.config.close_timeout))
+                await _until(driver, _shut_down, min(CLOSE_NOTIFY_GRACE, deadline - loop.time()))
                 for transport in list(driver.transports):
                     transport.close_unanswered()
-            await _until(driver, _delivered, self.config.close_timeout)
-            await _until(driver, _finished, min(PEER_FIN_GRACE, self.config.close_timeout))
+            await _until(driver, _delivered, deadline - loop.time())
+            # A peer that has said nothing for so long has no FIN on the way.
+            heard = max((connection.last_heard for connection in driver.stack.connections.values()), default=-inf)
+            grace = heard + PEER_FIN_GRACE - driver.link.now()
+            await _until(driver, _finished, min(grace, deadline - loop.time()))
             self._drained = True
         except BaseException:
             self._shut(driver)
@@ -235,7 +243,7 @@ class Endpoint:
 
         def close_if_idle() -> None:
             stack = driver.stack
-            if not (driver.transports or stack.connections or len(stack.time_wait) or self._grace):
+            if not (driver.transports or stack.connections or len(stack.time_wait) or self._stopping):
                 self._shut(driver)
 
         driver.after_flush = close_if_idle
@@ -245,14 +253,16 @@ class Endpoint:
     def keep_open(self) -> None:
         """Take close_when_idle() back: there is a new server."""
         self.driver.after_flush = None
+        self._deadline = None
 
-    @staticmethod
-    def _close_all(driver: Driver) -> None:
+    def _close_all(self, driver: Driver) -> None:
         now = driver.link.now()
         for listener in list(driver.stack.listeners.values()):
             if isinstance(listener.context, Acceptor):
                 listener.context.server.close()
             listener.close(now)
+        for listener in list(self._stopping):
+            self.end_listening(listener)
         for connection in list(driver.stack.connections.values()):
             if isinstance(connection.context, Opening):
                 connection.abort(now)
@@ -263,13 +273,14 @@ class Endpoint:
         if driver.closed:
             return
         now = driver.link.now()
+        for transport in list(driver.transports):
+            transport.lose(FinTimedOut("The endpoint was closed before the peer had acknowledged everything"))
+        for listener in list(self._stopping):
+            self.end_listening(listener)
         for connection in list(driver.stack.connections.values()):
             if not _delivered(connection):
                 connection.abort(now)
-        for transport in list(driver.transports):
-            transport.lose(FinTimedOut("The endpoint was closed before the peer had acknowledged everything"))
         driver.flush()
-        self._end_grace()
         driver.close()
         self._siblings.discard(self)
         log_event("utcp.endpoint_closed", address=driver.link.address)
@@ -415,19 +426,36 @@ class Endpoint:
         return driver.stack.listen(port, driver.link.now(), backlog=max(number, 1), context=user)
 
     def stop_listening(self, listener: Listener) -> None:
-        """The counterpart of `listen()`; also once the endpoint is closed."""
+        """The counterpart of `listen()`; also once the endpoint is closed.
+
+        Connections whose handshake is under way are still accepted, for HALF_OPEN_GRACE seconds. Then `end_listening()`
+        resets those that are left.
+        """
         driver = self._started()
-        if listener.half_open and not driver.closed:
-            self._end_grace()
-            self._grace = driver.loop.call_later(HALF_OPEN_GRACE, self._end_grace)
+        listener.stop()
+        # A peer whose handshake rests in a cookie is refused, and the endpoint stays to do it.
+        waits = listener.half_open or listener.queue or driver.stack.cookies.outstanding(driver.link.now())
+        if waits and not driver.closed:
+            self._stopping[listener] = driver.loop.call_later(HALF_OPEN_GRACE, self.end_listening, listener)
+        else:
+            self.end_listening(listener)
+
+    def end_listening(self, listener: Listener) -> None:
+        """Stop listening, and reset what was not accepted. `user.ready(listener)` is called: nothing waits any more."""
+        driver = self._started()
+        timer = self._stopping.pop(listener, None)
+        if timer is not None:
+            timer.cancel()
         listener.close(driver.link.now())
         driver.schedule_flush()
+        user: Any = listener.context
+        if user is not None:
+            user.ready(listener)
 
-    def _end_grace(self) -> None:
-        if self._grace is not None:
-            self._grace.cancel()
-            self._grace = None
-            self._started().schedule_flush()
+    def close_by(self, deadline: float) -> None:
+        """Let `aclose()`, and the loop's end, wait no longer than until `deadline` on the loop's clock: the connections
+        are being closed already."""
+        self._deadline = deadline
 
     def abort(self, connection: Connection) -> None:
         """Reset a connection that has no user."""

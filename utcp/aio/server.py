@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from utcp.aio.address import with_port
 from utcp.aio.socket_facade import ListeningSocket
 from utcp.aio.tls import Secured, Tls
-from utcp.aio.transport import Transport
+from utcp.aio.transport import CLOSE_NOTIFY_GRACE, Transport
+from utcp.errors import FinTimedOut
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 
@@ -46,6 +47,7 @@ class Server(asyncio.AbstractServer):
         )
         self._context = contextvars.copy_context()
         self._closed = False
+        self._ending = False  # whoever is still accepted is closed at once
         self._serving_forever: asyncio.Future[None] | None = None
         self._gone: asyncio.Future[None] = loop.create_future()  # closed, and the last client has left
 
@@ -61,7 +63,7 @@ class Server(asyncio.AbstractServer):
         return self._loop
 
     def is_serving(self) -> bool:
-        return bool(self._listeners)
+        return bool(self._listeners) and not self._closed
 
     async def start_serving(self) -> None:
         """Begin to accept; nothing when it does already.
@@ -73,7 +75,13 @@ class Server(asyncio.AbstractServer):
         self.listen()
 
     async def serve_forever(self) -> None:
-        """Accept until cancelled; then close, the clients too, and wait_closed()."""
+        """Accept until cancelled; then close, the clients too, and wait until they are gone.
+
+        That takes `Config.close_timeout` at most. Clients that have not acknowledged everything by then are reset, and
+        their connection_lost() gets FinTimedOut. A second cancellation resets them at once.
+
+        `close()` ends it as well, and leaves the clients alone: it then waits, without a bound, for the last one to go.
+        """
         if self._serving_forever is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
         if self._closed:
@@ -83,24 +91,51 @@ class Server(asyncio.AbstractServer):
         try:
             await self._serving_forever
         except asyncio.CancelledError:
-            self.close()
-            # wait_closed() waits for the clients, and nobody else would ask them to leave: without this a cancelled
-            # server with an idle client would never end.
-            self.close_clients()
-            await self.wait_closed()
+            if self.is_serving():
+                self.close()
+                await self._end()
+            else:  # close() has ended it, and leaves the clients alone
+                await self.wait_closed()
             raise
         finally:
             self._serving_forever = None
 
+    async def _end(self) -> None:
+        """Close the clients, and wait for them."""
+        # wait_closed() alone would wait for ever: nobody else asks an idle client to leave, or knows of one that
+        # vanished.
+        self._ending = True
+        loop = self._loop
+        timeout = max(endpoint.config.close_timeout for endpoint in self._endpoints)
+        deadline = loop.time() + timeout
+        if self._owns_endpoints:
+            for endpoint in self._endpoints:
+                endpoint.close_by(deadline)
+        self.close_clients()
+        try:
+            await asyncio.wait([self._gone], timeout=min(CLOSE_NOTIFY_GRACE, timeout))
+            for transport in self._clients.copy():
+                transport.close_unanswered()
+            await asyncio.wait([self._gone], timeout=max(0, deadline - loop.time()))
+        finally:
+            for endpoint, listener in zip(self._endpoints, self._listeners, strict=True):
+                endpoint.end_listening(listener)
+            for transport in self._clients.copy():
+                transport.lose(FinTimedOut("The server was closed before the peer had acknowledged everything"))
+        await self.wait_closed()
+
     def close(self) -> None:
-        """Stop accepting. Connections that are open stay."""
+        """Stop accepting. Connections that are open stay.
+
+        So do clients whose handshake is under way: they are connected, as far as they know. They are served if it is
+        complete within a second, else reset. A second call does nothing.
+        """
         if self._closed:
             return
         self._closed = True
         self._sockets = ()
         for endpoint, listener in zip(self._endpoints, self._listeners, strict=False):
             endpoint.stop_listening(listener)
-        self._listeners = []
         if self._serving_forever is not None and not self._serving_forever.done():
             self._serving_forever.cancel()
         if self._owns_endpoints:
@@ -132,7 +167,7 @@ class Server(asyncio.AbstractServer):
                 self._listeners.append(endpoint.listen(port, self._backlog, Acceptor(self, endpoint)))
         except BaseException:
             for endpoint, listener in zip(self._endpoints, self._listeners, strict=False):
-                endpoint.stop_listening(listener)
+                endpoint.end_listening(listener)
             self._listeners = []
             raise
 
@@ -146,6 +181,7 @@ class Server(asyncio.AbstractServer):
                 # SystemExit or KeyboardInterrupt: those that still wait are served if the loop goes on.
                 endpoint.stack.add_ready(listener)
                 raise
+        self._wake()
 
     def _serve(self, endpoint: Endpoint, connection: Connection, context: contextvars.Context) -> None:
         try:
@@ -163,6 +199,8 @@ class Server(asyncio.AbstractServer):
             return
         transport = Transport(driver, connection, protocol, context, server=self)
         transport.start(connection.take_events())
+        if self._ending:
+            transport.close_politely()
 
     def attach(self, transport: Transport) -> None:
         self._clients[transport] = None
@@ -172,7 +210,9 @@ class Server(asyncio.AbstractServer):
         self._wake()
 
     def _wake(self) -> None:
-        if self._closed and not self._clients and not self._gone.done():
+        if not self._closed or self._clients or self._gone.done():
+            return
+        if not any(listener.half_open or listener.queue for listener in self._listeners):
             self._gone.set_result(None)
 
 

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 MAX_READ: Final = 256 * 1024
 """Octets handed to a protocol at once, as asyncio reads from a socket."""
 
+CLOSE_NOTIFY_GRACE: Final = 1.0
+"""Seconds that who closes transports instead of the application waits for peers to answer TLS's close_notify, before it
+sends FINs all the same."""
+
 _NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
 """Ours keep nothing for get_extra_info(); the base would make a dictionary for each."""
 
@@ -161,7 +165,16 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             above._closed = True  # noqa: SLF001
 
     def lose(self, error: OSError) -> None:
-        """The endpoint has given the connection up; connection_lost(error) follows in the next turn."""
+        """Give the connection up: reset the peer, unless it has acknowledged everything. connection_lost(error) follows
+        in the next turn; if the connection has ended already, with the error that it ended with."""
+        connection = self._connection
+        if self._conn_lost or connection is None:
+            return
+        if connection.ended:
+            self._force_close(connection.error)
+            return
+        connection.abort(self._driver.link.now())
+        self._driver.schedule_flush()
         self._force_close(error)
 
     def _deliver(self, events: int) -> None:

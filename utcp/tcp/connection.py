@@ -468,6 +468,12 @@ class Connection:
         if self.displaced is not None:  # its SYN was an old duplicate after all (RFC 9293 3.6.1, MAY-2)
             self.stack.time_wait.restore(self.key, self.displaced, now)
 
+    def refuse(self, now: float) -> None:
+        """Reset the peer of a half-open passive connection, and vanish (RFC 9293 3.10.5, SYN-RECEIVED)."""
+        reset = Segment(self.local_port, self.remote_port, self.send_side.snd_nxt, 0, RST)
+        self.stack.put(self.remote, reset, now)
+        self.vanish(now)
+
     def reset_peer(self, error: OSError | None, now: float, with_ack: bool = False) -> None:
         """Send RST, and end the connection. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>, with a SEQ that the peer's window
         allows. In SYN_SENT there is no peer to reset."""

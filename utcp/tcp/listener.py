@@ -45,6 +45,7 @@ class Listener:
         "local_port",
         "queue",
         "ready",
+        "stopped",
         "syn_backlog",
     )
 
@@ -58,6 +59,8 @@ class Listener:
         self.queue: deque[Connection] = deque()
         self.ready = False
         """It stands in the stack's list of those with something to tell."""
+        self.stopped = False
+        """It takes no further SYN."""
         limit, maximum = stack.config.recv_buffer_sizes
         typical = ReceiveSide(limit, maximum, stack.counters)
         self._window = typical.offer_unscaled_window()
@@ -80,15 +83,22 @@ class Listener:
         connection.accepted()
         return connection
 
+    def stop(self) -> None:
+        """Stop listening. A further SYN gets RST, and so does the ACK of a cookie. Handshakes under way go on, and
+        `accept` returns the connections that come of them, until `close`. A second call does nothing."""
+        if self._stack is not None and not self.stopped:
+            self.stopped = True
+            self._stack.forget_listener(self)
+
     def close(self, now: float) -> None:
-        """Stop listening. Half-open connections vanish: what they send next gets RST. Those that were established and
-        not accepted get RST at once. Accepted ones are not touched. A second call does nothing."""
+        """Stop listening, and reset the connections that were not accepted, half-open ones too: their peers may be
+        ESTABLISHED. Accepted connections are not touched. A second call does nothing."""
         if self._stack is None:
             return
-        self._stack.forget_listener(self)
+        self.stop()
         self._stack = None
         for connection in list(self.half_open):
-            connection.vanish(now)
+            connection.refuse(now)
         while self.queue:
             connection = self.queue.popleft()
             connection.accepted()

@@ -14,6 +14,7 @@ import pytest
 
 import utcp
 from tests.aio.peers import FAST, Peers, Polite, Recorder, started, until
+from tests.udp.sockets import ScriptedSocket, needs_ipv6
 from utcp import (
     AddressInUse,
     AddressNotAvailable,
@@ -28,9 +29,10 @@ from utcp.aio.address import Resolved, interleave
 from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
 from utcp.tcp.connection import Connection
+from utcp.tcp.transmit import Transmit
 from utcp.udp.base import SendError
 from utcp.udp.link import UdpLink
-from utcp.udp.path import SocketAddress
+from utcp.udp.path import Route, Routes, SocketAddress, UdpPath
 
 HASTY = Config(msl=0.05, rto_initial=0.02, syn_retries=1)
 
@@ -126,6 +128,122 @@ async def test_a_path_that_cannot_be_sent_on(peers: Peers) -> None:
     with pytest.raises(PathUnreachable, match="Connect call failed") as raised:
         await peers.client.open_connection("127.0.0.1", peers.port)
     assert raised.value.errno == errno.EHOSTUNREACH
+
+
+@pytest.mark.defect(79)
+@pytest.mark.parametrize("host", ["::ffff:127.0.0.1", "::ffff:7f00:1", "0:0:0:0:0:FFFF:127.0.0.1"])
+async def test_an_ipv4_address_mapped_into_ipv6_is_connected_to_over_ipv4(host: str, peers: Peers) -> None:
+    await peers.server.create_server(peers.remember(Polite))
+    for create_connection in (utcp.create_connection, peers.client.create_connection):
+        transport, protocol = await create_connection(Recorder, host, peers.port)
+        assert transport.get_extra_info("peername") == ("127.0.0.1", peers.port)
+        transport.close()
+        await until(lambda protocol=protocol: protocol.lost)  # type: ignore[misc]  # a loop variable, bound
+    transport, protocol = await utcp.create_connection(Recorder, host, peers.port, local_addr=("::ffff:127.0.0.1", 0))
+    transport.close()
+    await until(lambda: protocol.lost)
+
+
+@pytest.mark.defect(79)
+@needs_ipv6
+async def test_a_mapped_address_is_out_of_reach_of_an_endpoint_without_ipv4(peers: Peers) -> None:
+    async with Endpoint(("::1", 0)) as endpoint, Endpoint(family=socket.AF_INET6) as everywhere, asyncio.timeout(5):
+        for each in (endpoint, everywhere):
+            with pytest.raises(OSError, match=r"unreachable|Invalid argument"):
+                await each.open_connection("::ffff:127.0.0.1", peers.port)
+
+
+@pytest.mark.defect(79)
+@needs_ipv6
+async def test_sock_may_be_connected_to_a_mapped_address(peers: Peers) -> None:
+    await peers.server.create_server(peers.remember(Polite))
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    sock.bind(("::ffff:127.0.0.1", 0))
+    local = sock.getsockname()[1]
+    sock.connect(("::ffff:127.0.0.1", peers.port))
+    transport, protocol = await utcp.create_connection(Recorder, sock=sock)
+    assert transport.get_extra_info("peername") == ("127.0.0.1", peers.port)
+    await until(lambda: peers.accepted)
+    assert peers.accepted[0].transport.get_extra_info("peername")[0] == "127.0.0.1"
+    (connection,) = peers.server.stack.connections.values()
+    assert peers.server.link.peername(connection.remote) == ("127.0.0.1", local)
+    transport.close()
+    await until(lambda: protocol.lost)
+
+
+@pytest.mark.defect(79)
+@pytest.mark.parametrize(
+    "code", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES, errno.EPERM, errno.ECONNREFUSED]
+)
+async def test_a_lasting_error_of_sends_ends_an_open_at_once_and_nothing_that_is_established(
+    code: int, peers: Peers
+) -> None:
+    sock = ScriptedSocket()
+    await peers.server.create_server(peers.remember(Polite))
+    async with Endpoint(sock=sock, config=FAST) as client, asyncio.timeout(5):
+        transport, protocol = await client.create_connection(Recorder, peers.host, peers.port)
+        await until(lambda: peers.accepted)
+        sock.send_script.extend([code] * 1000)
+        with pytest.raises(PathUnreachable) as caught:
+            await client.open_connection(peers.host, peers.port)
+        assert caught.value.errno == code
+        transport.write(b"lost at first")
+        failures = client.link.counters.send_errors
+        await until(lambda: client.link.counters.send_errors > failures)
+        assert not protocol.lost
+        sock.send_script.clear()
+        await until(lambda: peers.accepted[0].received == b"lost at first")
+        transport.close()
+        await until(lambda: protocol.lost)
+        assert protocol.lost == [None]
+
+
+@pytest.mark.defect(87)
+async def test_an_open_whose_first_send_fails_asks_for_the_route_again(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers
+) -> None:
+    """The address of this host that it would have left from is gone."""
+    await peers.server.create_server(peers.remember(Polite))
+    locals_ = {"127.0.0.7": "127.0.0.8"}
+    asked: list[str] = []
+    ask = Routes._ask
+
+    def first_the_former_address(self: Routes, peer: SocketAddress, local: str) -> Route:
+        route = ask(self, peer, local)
+        if local:
+            return route
+        asked.append(peer[0])
+        return route._replace(local="127.0.0.7" if len(asked) == 1 else "127.0.0.8")
+
+    monkeypatch.setattr(Routes, "_ask", first_the_former_address)
+    async with Endpoint(config=FAST) as client, asyncio.timeout(5):
+        link = client.link
+        assert isinstance(link, UdpLink)
+        attempt = link._try
+
+        def gone(transmit: Transmit, segment_size: int | None) -> int:
+            remote = transmit.remote
+            assert isinstance(remote, UdpPath)
+            return errno.EINVAL if remote.local in locals_ else attempt(transmit, segment_size)
+
+        monkeypatch.setattr(link, "_try", gone)
+        transport, protocol = await client.create_connection(Recorder, peers.host, peers.port)
+        assert transport.get_extra_info("sockname")[0] == "127.0.0.8"
+        assert len(asked) == 2
+        transport.close()
+        await until(lambda: protocol.lost)
+        assert not client.stack.connections  # nothing is left of the first attempt
+        failures = link.counters.send_errors + 1
+        locals_["127.0.0.8"] = ""
+        with pytest.raises(PathUnreachable):  # the route is the same: nothing else can be tried
+            await client.open_connection(peers.host, peers.port)
+        asked.clear()
+        opening = asyncio.create_task(client.open_connection(peers.host, peers.port))
+        await until(lambda: link.counters.send_errors > failures)
+        await client.aclose()
+        with pytest.raises(OSError, match="Connect call failed"):
+            await opening
 
 
 async def test_an_unknown_name_raises_what_the_resolver_raises(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias, cast
 
+from utcp.udp import sockopt
 from utcp.udp.path import SocketAddress
 
 Host: TypeAlias = str | bytes | None
@@ -46,6 +47,12 @@ def host_and_port(address: object, name: str) -> tuple[Host, Port]:
         raise ValueError(f"{name} must be a tuple of host and port, not {address!r}")
     host, port, *scope = address
     return (f"{host}%{scope[1]}" if scope and scope[1] else host), port
+
+
+def unmapped(resolved: Resolved) -> Resolved:
+    """An IPv4 address for one that is mapped into IPv6 (::ffff:192.0.2.1); other addresses as they are."""
+    host = sockopt.unmapped(resolved.address[0])
+    return resolved if host == resolved.address[0] else Resolved(socket.AF_INET, (host, resolved.address[1]))
 
 
 async def resolve(host: Host, port: Port, *, family: int = 0, proto: int = 0, flags: int = 0) -> list[Resolved]:

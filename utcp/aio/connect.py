@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from utcp.aio.address import Host, Port, Resolved, host_and_port, resolve, wildcard, with_port
+from utcp.aio.address import Host, Port, Resolved, host_and_port, resolve, unmapped, wildcard, with_port
 from utcp.aio.address import interleave as interleave_families
 from utcp.aio.endpoint import DEFAULT_CONFIG, Endpoint
 from utcp.aio.opening import Opening
@@ -50,6 +50,9 @@ async def create_connection(
 ) -> tuple[asyncio.Transport, ProtocolT]:
     """asyncio's `loop.create_connection`, over utcp: to UDP port `port` of `host`, utcp port `port`.
 
+    An IPv4 address that is mapped into IPv6 (::ffff:192.0.2.1) is connected to over IPv4, as by kernel TCP; unlike
+    there, `peername` and `sockname` are IPv4 addresses then.
+
     Where the host has several addresses they are tried `happy_eyeballs_delay` apart (None: 0.25 s, unlike asyncio).
 
     All connections of a loop with the same `config` and local host leave from one UDP socket; `local_addr` names that
@@ -70,7 +73,7 @@ async def create_connection(
     if sock is not None:
         raise ValueError("host/port and sock can not be specified at the same time")
     local = None if local_addr is None else host_and_port(local_addr, "local_addr")
-    remotes = await resolve(host, port, family=family, proto=proto, flags=flags)
+    remotes = await _resolve(host, port, family, proto, flags)
     locals_ = None if local is None else await _resolve_local(*local, family, proto, flags)
     if happy_eyeballs_delay is None and len(remotes) > 1:
         happy_eyeballs_delay = HAPPY_EYEBALLS_DELAY
@@ -129,7 +132,13 @@ def _local_endpoint(family: int, locals_: Sequence[Resolved], config: Config) ->
 async def _resolve_local(host: Host, port: Port, family: int, proto: int, flags: int) -> list[Resolved]:
     if host is None:
         return [Resolved(each, wildcard(each, int(port or 0))) for each in (socket.AF_INET, socket.AF_INET6)]
-    return await resolve(host, port, family=family, proto=proto, flags=flags)
+    return await _resolve(host, port, family, proto, flags)
+
+
+async def _resolve(host: Host, port: Port, family: int, proto: int, flags: int) -> list[Resolved]:
+    """All addresses of `host`; those that are mapped into IPv6 as IPv4, which carries what is sent to them."""
+    found = await resolve(host, port, family=family, proto=proto, flags=flags)
+    return list(dict.fromkeys(map(unmapped, found)))
 
 
 async def _connect_socket(
@@ -138,7 +147,8 @@ async def _connect_socket(
     if sock.type != socket.SOCK_DGRAM:
         raise ValueError(f"A Datagram Socket was expected, got {sock!r}")
     # The link takes no connected socket, and a socket cannot be disconnected from Python.
-    family, local, remote = sock.family, sock.getsockname(), sock.getpeername()
+    family, remote = unmapped(Resolved(sock.family, sock.getpeername()))
+    local = unmapped(Resolved(sock.family, sock.getsockname())).address
     sock.close()
     endpoint = Endpoint(config=config)
     endpoint.run(Platform.of(asyncio.get_running_loop()).bind(family, local))

@@ -34,6 +34,7 @@ from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_2, TIME_WAIT
 from utcp.trace import default_observer, log_event
 from utcp.trace.tee import Tee
+from utcp.udp import sockopt
 from utcp.udp.base import Link
 from utcp.udp.link import UdpLink
 from utcp.udp.path import SocketAddress
@@ -368,7 +369,10 @@ class Endpoint:
         tls = Tls.of_client(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
         driver = self.driver
         udp_port = port if udp_port is None else udp_port
-        addresses = await resolve(host, udp_port, family=socket.AF_INET6 if len(self.address) == 4 else socket.AF_INET)
+        family = socket.AF_INET6 if len(self.address) == 4 else socket.AF_INET
+        if family == socket.AF_INET:
+            host = sockopt.unmapped(host)
+        addresses = await resolve(host, udp_port, family=family)
         attempts = [partial(Opening.establish, driver, address, port, local_port) for _, address in addresses]
         opening = await first_to_open(attempts, None, all_errors=all_errors)
         return await opening.hand_over(protocol_factory, tls)

@@ -11,9 +11,10 @@ from utcp.aio.address import with_port
 from utcp.aio.driver import Driver
 from utcp.aio.tls import Secured, Tls
 from utcp.aio.transport import Transport
-from utcp.errors import ConnectionAborted, ConnectionRefused
+from utcp.errors import ConnectionAborted, ConnectionRefused, PathUnreachable
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import CONNECTED, ENDED
+from utcp.tcp.transmit import Remote
 from utcp.udp.path import SocketAddress
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
@@ -40,20 +41,43 @@ class Opening:
         """
         if not (address[1] and port):  # nothing listens on port 0: the kernel's TCP refuses it too
             raise ConnectionRefused(f"Connect call failed {with_port(address, port)}")
-        self = cls(driver)
         link = driver.link
-        self.connection = driver.stack.connect(
-            link.remote(address), port, link.now(), local_port=local_port, context=self
-        )
+        remote = link.remote(address)
+        self = await cls._attempt(driver, remote, port, local_port)
+        if isinstance(self._error, PathUnreachable) and not driver.closed:
+            again = self._route_again(remote, address)
+            if again is not None:
+                self.abandon()
+                self = await cls._attempt(driver, again, port, local_port)
+        if not self.events & CONNECTED:
+            raise self._failure(with_port(address, port))
+        return self
+
+    @classmethod
+    async def _attempt(cls, driver: Driver, remote: Remote, port: int, local_port: int | None) -> Opening:
+        """An opening that has been connected, or has failed."""
+        self = cls(driver)
+        stack, now = driver.stack, driver.link.now()
+        self.connection = stack.connect(remote, port, now, local_port=local_port, context=self)
         driver.schedule_flush()
         try:
             await self.waiter
         except asyncio.CancelledError:
             self.abandon()
             raise
-        if not self.events & CONNECTED:
-            raise self._failure(with_port(address, port))
         return self
+
+    def _route_again(self, remote: Remote, address: SocketAddress) -> Remote | None:
+        """The name that the peer has by now; None if it is still `remote`, or there is no route any more.
+
+        The link has forgotten its routes with the send that failed. If this host's address has changed, the new route
+        leaves from the new one.
+        """
+        try:
+            again = self.driver.link.remote(address)
+        except OSError:
+            return None
+        return None if again == remote else again
 
     def ready(self, connection: Connection) -> None:
         self.events |= connection.take_events()
@@ -70,9 +94,14 @@ class Opening:
             connection.abort(self.driver.link.now())
             self.driver.schedule_flush()
 
+    @property
+    def _error(self) -> OSError | None:
+        """Why there is no connection."""
+        return None if self.connection is None else self.connection.error
+
     def _failure(self, address: SocketAddress) -> OSError:
         """Why there is no connection, in asyncio's words."""
-        error = None if self.connection is None else self.connection.error
+        error = self._error
         self.abandon()
         if error is None:
             return ConnectionAborted("The endpoint was closed")

@@ -1,14 +1,18 @@
 """What an observer is told (utcp.tcp.observer), and what the user is told (utcp.tcp.event)."""
 
+import sys
 from errno import EHOSTUNREACH, EMSGSIZE
+from types import FrameType
 
 import pytest
 
 from tests.tcp.pair import Pair
 from tests.tcp.reach import established, syn_rcvd
 from tests.tcp.script import MSS, SECRET, START, Script
+from tests.variant import interpreted_only
 from utcp.config import Config
 from utcp.errors import AddressNotAvailable
+from utcp.scenes.stage import Moments
 from utcp.tcp import timers
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import CONNECTED, ENDED, PEER_CLOSED, READABLE
@@ -16,6 +20,9 @@ from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSED, NAMES, SYN_SENT
 from utcp.tcp.transmit import Buffer, Remote
+from utcp.trace.ladder import LadderRecorder
+from utcp.trace.log import StructlogObserver
+from utcp.trace.tee import Tee
 from utcp.wire import ACK, FIN, SYN, Segment, decode, encode, flag_names
 
 
@@ -230,3 +237,85 @@ def test_strangers_and_full_tables() -> None:
         t.stack.connect("server", 443, t.now)
     t.drain()
     assert troubles.words == ["80 overflowed by peer", "no port towards server 443"]
+
+
+class Ends(Observer):
+    """Sees events, and no segments."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+
+    def connection_ended(self, connection: Connection, now: float) -> None:
+        self.ended += 1
+
+
+class Arrivals(Observer):
+    """Sees segments that arrive."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
+        self.count += 1
+
+
+def calls_for_a_train(observer: Observer | None) -> int:
+    """How many Python functions are called while a train of 40 segments is received."""
+    t = established()
+    t.stack.observer = observer
+    train = b"".join(encode(t.flow.segment(f". {start}:{start + 1000} ack 1")) for start in range(1, 40_001, 1000))
+    calls = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        t.stack.receive_datagram(train, t.flow.remote, t.now, MSS + 20)
+    finally:
+        sys.setprofile(None)
+    assert t.read() == 40_000
+    return calls
+
+
+@interpreted_only
+@pytest.mark.defect(83)
+def test_an_observer_of_events_costs_received_segments_nothing() -> None:
+    calls_for_a_train(None)  # the first train of a size is dearer: its layout is remembered
+    bare = calls_for_a_train(None)
+    assert bare < 2 * 40
+    assert calls_for_a_train(Ends()) == calls_for_a_train(Tee(Ends(), Ends())) == bare
+    arrivals = Arrivals()
+    assert calls_for_a_train(Tee(Ends(), arrivals)) > 4 * bare
+    assert arrivals.count == 40
+
+
+@pytest.mark.defect(83)
+def test_who_sees_segments() -> None:
+    assert not Observer().sees_segments
+    assert not Ends().sees_segments
+    assert not Tee(Ends(), Ends()).sees_segments
+    assert not StructlogObserver().sees_segments
+    assert not Moments().sees_segments
+    assert Arrivals().sees_segments
+    assert Notes().sees_segments
+    assert Tee(Ends(), Arrivals()).sees_segments
+    assert type("Heir", (Arrivals,), {})().sees_segments
+    assert LadderRecorder().client.sees_segments
+
+
+def test_the_tap_comes_and_goes_with_the_observer() -> None:
+    stack = Stack(secret=SECRET, observer=Notes())
+
+    def both() -> tuple[Observer | None, Observer | None]:
+        return stack.observer, stack.tap
+
+    observer, tap = both()
+    assert tap is observer is not None
+    stack.observer = ends = Ends()
+    assert both() == (ends, None)
+    stack.observer = arrivals = Arrivals()
+    assert both() == (arrivals, arrivals)
+    stack.observer = None
+    assert both() == (None, None)

@@ -61,10 +61,11 @@ class Endpoint:
     is both. `family` chooses IPv4 (default) or IPv6 where the host does not. `reuse_port` lets other sockets bind the
     same address, if they say so too (SO_REUSEPORT): then the system deals out what arrives by the UDP addresses and
     ports, and each peer's socket keeps to one of them as long as none comes or goes. `sock` is a bound UDP socket to
-    use instead; it belongs to the endpoint. `observer` sees what the stack does; None logs to structlog if the
-    application has configured that. `control` is the path of a Unix socket to open for `utcp ss` and `utcp capture`,
-    True for one in the default directory; None asks the environment variable UTCP_CONTROL (see `utcp.aio.control`). The
-    environment variable UTCP_PCAP has what the endpoint sends and receives captured (`utcp.aio.recording`).
+    use instead; it belongs to the endpoint. `observer` sees what the stack does (`utcp.tcp.observer` says what costs
+    what); None logs to structlog if the application has configured that. `control` is the path of a Unix socket to open
+    for `utcp ss` and `utcp capture`, True for one in the default directory; None asks the environment variable
+    UTCP_CONTROL (see `utcp.aio.control`). The environment variable UTCP_PCAP has what the endpoint sends and receives
+    captured (`utcp.aio.recording`).
 
     Use it as `async with Endpoint(...) as endpoint:`, or `start()` and `aclose()` it.
     """

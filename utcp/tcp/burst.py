@@ -66,8 +66,8 @@ def put(
     stack.counters.out_segs += 1
     send = connection.send_side
     send.note_segment(payload is not None)
-    if stack.observer is not None:
-        stack.observer.segment_sent(connection.remote, [header] if payload is None else [header, payload], now)
+    if stack.tap is not None:
+        stack.tap.segment_sent(connection.remote, [header] if payload is None else [header, payload], now)
     return outbox.add(connection.remote, header, payload, size, after, ecn)
 
 
@@ -284,7 +284,7 @@ class Burst:
     def _copied(self, seq: int, offset: int, count: int, length: int) -> None:
         """`count` full-sized segments from `seq`, and stream `offset`, on, each `length` octets with its header."""
         connection, outbox, now = self._connection, self._outbox, self._now
-        remote, mss, observer = connection.remote, connection.mss, connection.stack.observer
+        remote, mss, tap = connection.remote, connection.mss, connection.stack.tap
         flags = ACK | connection.ece
         ecn = ECN_CAPABLE if connection.ecn else NOT_ECT
         header = pack(connection, seq, self._ack, flags, self._window, self._ts_val, self._ts_ecr)
@@ -293,9 +293,9 @@ class Burst:
             number = min(count, outbox.room(remote, length, self._train, ecn))
             train = write_train(header, seq, piece, begin, mss, number)
             self._train = outbox.add_train(remote, [train], number, length, self._train, ecn)
-            if observer is not None:
+            if tap is not None:
                 for start in range(0, len(train), length):
-                    observer.segment_sent(remote, [train[start : start + length]], now)
+                    tap.segment_sent(remote, [train[start : start + length]], now)
             count -= number
             seq += number * mss
             begin += number * mss
@@ -303,7 +303,7 @@ class Burst:
     def _viewed(self, seq: int, offset: int, count: int, length: int) -> None:
         """`_copied` for large segments, whose text is not."""
         connection, outbox = self._connection, self._outbox
-        remote, mss, observer, send = connection.remote, connection.mss, connection.stack.observer, connection.send_side
+        remote, mss, tap, send = connection.remote, connection.mss, connection.stack.tap, connection.send_side
         flags = ACK | connection.ece
         ecn = ECN_CAPABLE if connection.ecn else NOT_ECT
         for _ in range(count):
@@ -312,8 +312,8 @@ class Burst:
                 *send.pieces(offset, mss),
             ]
             self._train = outbox.add_train(remote, buffers, 1, length, self._train, ecn)
-            if observer is not None:
-                observer.segment_sent(remote, buffers, self._now)
+            if tap is not None:
+                tap.segment_sent(remote, buffers, self._now)
             seq = (seq + mss) & MASK
             offset += mss
 

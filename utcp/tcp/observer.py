@@ -1,4 +1,4 @@
-"""Where a stack tells what it does: for logs, captures, ladders, tests. Without an observer it costs one `is None`."""
+"""Where a stack reports what it does: for logs, captures, ladders, tests."""
 
 from __future__ import annotations
 
@@ -14,20 +14,39 @@ if TYPE_CHECKING:
 class Observer:
     """Override what you want to see. Called in the middle of protocol processing: look, note, return; call nothing.
 
-    `now` is the stack's time in seconds.
+    `now` is the stack's time in seconds. There are two kinds of methods:
+
+    * Most report events: a state, an end, a retransmission, a timer, trouble. They cost a call when the event happens,
+      and received segments nothing.
+    * `segment_received` and `segment_sent` are the segment tap. For an observer that overrides one of them the stack
+      takes each received train (many segments that the kernel hands over as one) apart, decodes every segment by itself
+      and calls the observer for each: receiving costs four to five times as much.
     """
 
-    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
-        """`connection` moved between two states of `utcp.tcp.state`."""
+    sees_segments: bool = False
+    """The stack calls `segment_received` and `segment_sent`. Set for every subclass: true if it overrides either."""
 
-    def connection_ended(self, connection: Connection, now: float) -> None:
-        """It is over for its user; `connection.error` says why, None for a delivered close. Comes once."""
+    def __init_subclass__(cls, **arguments: object) -> None:
+        super().__init_subclass__(**arguments)
+        cls.sees_segments = (
+            cls.segment_received is not Observer.segment_received or cls.segment_sent is not Observer.segment_sent
+        )
+
+    # ------------------------------------------------------------------ the segment tap
 
     def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
         """A well-formed segment arrived, before anything was done about it."""
 
     def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
         """A segment was handed to the link: these buffers, joined, are its bytes."""
+
+    # ------------------------------------------------------------------ events
+
+    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
+        """`connection` moved between two states of `utcp.tcp.state`."""
+
+    def connection_ended(self, connection: Connection, now: float) -> None:
+        """It is over for its user; `connection.error` says why, None for a delivered close. Comes once."""
 
     def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
         """`length` octets of sequence space from `seq` on go out again."""

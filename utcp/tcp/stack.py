@@ -67,7 +67,9 @@ class Stack:
             raise ValueError(f"secret must be 16 random octets or more, not {len(secret)}")
         self.config = config if config is not None else Config()
         self.default_mss = default_mss
-        self.observer = observer
+        self._observer = observer
+        self.tap = _tap(observer)
+        """The observer, if it sees segments."""
         self.counters = Counters()
         self.endings = Endings()
         self.connections: dict[ConnectionKey, Connection] = {}
@@ -86,6 +88,16 @@ class Stack:
         self._last_asked: Remote | None = None
         self._ports = EphemeralPorts(*self.config.ephemeral_ports, secret)
         self._mtu = mtu
+
+    @property
+    def observer(self) -> Observer | None:
+        """The one that is called for what happens here."""
+        return self._observer
+
+    @observer.setter
+    def observer(self, observer: Observer | None) -> None:
+        self._observer = observer
+        self.tap = _tap(observer)
 
     # ------------------------------------------------------------------ opening
 
@@ -188,7 +200,7 @@ class Stack:
         if (
             segment_size is not None
             and size > segment_size
-            and self.observer is None
+            and self.tap is None
             and isinstance(data, bytes)
             and ecn != CONGESTION_EXPERIENCED
         ):
@@ -219,7 +231,7 @@ class Stack:
         self, data: bytes | memoryview, start: int, stop: int, remote: Remote, now: float, step: int, ecn: int
     ) -> None:
         """The segments in `data[start:stop]`, of `step` octets each but for the last."""
-        keep = isinstance(data, bytes) and self.observer is None
+        keep = isinstance(data, bytes) and self.tap is None
         while True:
             end = min(start + step, stop)
             self.counters.in_segs += 1
@@ -238,8 +250,8 @@ class Stack:
                 return
 
     def _segment_arrives(self, segment: Segment, remote: Remote, now: float) -> None:
-        if self.observer is not None:
-            self.observer.segment_received(remote, segment, now)
+        if self.tap is not None:
+            self.tap.segment_received(remote, segment, now)
         key = (remote, segment.src_port, segment.dst_port)
         connection = self.connections.get(key)
         if connection is not None:
@@ -350,8 +362,8 @@ class Stack:
         """`put`, for a segment that is encoded already."""
         self.counters.out_segs += 1
         self._outbox.add(remote, data, None, len(data))
-        if self.observer is not None:
-            self.observer.segment_sent(remote, [data], now)
+        if self.tap is not None:
+            self.tap.segment_sent(remote, [data], now)
 
     def reset_in_reply(self, remote: Remote, segment: Segment, now: float) -> bool:
         """Send the RST that answers an unwelcome segment (RFC 9293 3.10.7.1); whether it left. The caller makes sure
@@ -543,6 +555,10 @@ def _is_newer(syn: Segment, record: TimeWait, timestamps: bool) -> bool:
     if record.timestamps and syn.ts_val is not None and syn.ts_val != record.ts_recent:
         return gt(syn.ts_val, record.ts_recent)
     return ge(syn.seq, record.rcv_nxt)
+
+
+def _tap(observer: Observer | None) -> Observer | None:
+    return observer if observer is not None and observer.sees_segments else None
 
 
 def _check_port(port: int) -> None:

@@ -59,7 +59,8 @@ A half-open connection, which a forged SYN can make, is no connection here: it h
 with `utcp.state_changed`, and ends with `utcp.time_wait_ended`.
 
 Whether debug events are wanted is asked of the logger once, when the observer is made; if they are not, they cost
-nothing but the test of a bool. The logger is the one that `structlog.get_logger("utcp")` gives at that moment.
+nothing but the test of a bool. The logger is the one that `structlog.get_logger("utcp")` gives at that moment. No event
+is about a segment as such: what is received costs as much as without logging.
 
 An exception in the application's processors must not break the protocol, in the middle of which it happens: the event
 is lost, and the standard library's logger `utcp` gets the traceback, as an error; of failures in a row only the first.

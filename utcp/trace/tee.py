@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 
 class Tee(Observer):
-    """Tells each of `observers`, in the order given, everything that it is told."""
+    """Calls each of `observers`, in the order given, for everything that it is called for.
+
+    It sees segments if one of them does.
+    """
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
+        self.sees_segments = any(observer.sees_segments for observer in observers)
 
     def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
         for observer in self._observers:

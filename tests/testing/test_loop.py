@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from utcp.testing import OutOfBounds, Stalled, VirtualLoop
+from tests.testing.apps import ask
+from tests.testing.hosts import pair
+from utcp.testing import Network, OutOfBounds, Stalled, VirtualLoop
+from utcp.testing.loop import FREE_TURNS, TURN_TIME
 
 
 async def sleep_for(seconds: float) -> float:
@@ -79,6 +82,75 @@ def test_waiting_for_what_never_comes_is_an_error_that_says_where() -> None:
 
     with pytest.raises(Stalled, match=r"(?s)at 0\.000000 s.*wait_in_vain.*Event\.wait"):
         VirtualLoop().run(wait_in_vain())
+
+
+async def poll(condition: Callable[[], bool]) -> float:
+    """Busy waiting, as beginners write it."""
+    while not condition():  # noqa: ASYNC110  # that is the point
+        await asyncio.sleep(0)
+    return asyncio.get_running_loop().time()
+
+
+@pytest.mark.defect(85)
+def test_what_a_program_polls_for_comes() -> None:
+    """Timers fire on time while it polls, also those that are set meanwhile."""
+    loop = VirtualLoop(max_steps=10_000)
+    fired: list[float] = []
+
+    def fire() -> None:
+        fired.append(loop.time())
+        if len(fired) < 3:
+            loop.call_later(0.01, fire)
+
+    async def main() -> float:
+        loop.call_later(0.02, fire)
+        return await poll(lambda: len(fired) == 3)
+
+    assert loop.run(main()) == pytest.approx(0.04, abs=3 * TURN_TIME)  # it notices a turn later
+    assert fired == pytest.approx([0.02, 0.03, 0.04], abs=1e-9)
+    assert loop.steps <= FREE_TURNS + 0.04 / TURN_TIME + 10
+
+
+@pytest.mark.defect(85)
+def test_polling_takes_the_same_time_each_run() -> None:
+    def run() -> tuple[float, int]:
+        loop = VirtualLoop()
+
+        async def main() -> float:
+            done = asyncio.create_task(asyncio.sleep(0.01))
+            await poll(done.done)
+            await asyncio.sleep(1)  # time jumps again, and turns are free again
+            before = loop.time()
+            await poll(iter([False] * (FREE_TURNS - 10) + [True]).__next__)
+            assert loop.time() == before
+            return before
+
+        return loop.run(main()), loop.steps
+
+    assert run() == run()
+    assert run()[0] == pytest.approx(1.01, abs=3 * TURN_TIME)
+
+
+@pytest.mark.defect(85)
+def test_a_conversation_goes_on_while_a_program_polls(simnet: Network) -> None:
+    _, client = pair(simnet, latency=0.02)
+
+    async def scenario() -> float:
+        asking = client.run(ask("server", b"question"))
+        await poll(asking.done)
+        assert await asking == b"question"
+        return simnet.loop.time()
+
+    assert 0.08 <= simnet.run(scenario()) < 0.2
+
+
+def test_a_thousand_turns_at_one_moment_take_no_time() -> None:
+    loop = VirtualLoop()
+
+    async def main() -> float:
+        return await poll(iter([False] * (FREE_TURNS - 10) + [True]).__next__)
+
+    assert loop.run(main()) == 0
 
 
 def test_too_much_time_is_an_error() -> None:

@@ -26,6 +26,12 @@ _COLLECT_EVERY: Final = 20_000
 
 _SHOWN_TASKS: Final = 10
 
+FREE_TURNS: Final = 1000
+"""Turns of the loop in a row that take no virtual time."""
+
+TURN_TIME: Final = 10e-6
+"""Seconds of virtual time that each further turn takes: about what a turn of a real loop takes."""
+
 T = TypeVar("T")
 
 
@@ -40,6 +46,10 @@ class OutOfBounds(RuntimeError):
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs coroutines in virtual time, which begins at 0 and passes only while nothing is ready to run.
 
+    A program that polls (`while not done: await asyncio.sleep(0)`) is always ready to run. So that what it waits for
+    can come, each turn takes TURN_TIME after FREE_TURNS turns in a row without a jump of the clock, until the clock
+    jumps again. What a turn does has no influence on that: the same program gives the same times.
+
     A run is bounded: by `max_time` virtual seconds and `max_steps` turns of the loop; so is, by as much again, the
     cleaning up after it. There are no real sockets, threads or subprocesses here; what would need them raises
     RuntimeError. What happens at the same time happens in the order in which it was asked for.
@@ -52,6 +62,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.max_time = max_time
         self.max_steps = max_steps
         self.steps = 0
+        self._turns = 0  # since the last jump
         self._allowance = 1  # times the bounds: the second is for cleaning up
         self._now = 0.0
         self._clock_resolution = math.ulp(0.0)
@@ -117,7 +128,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     # ------------------------------------------------------------------ virtual time
 
     def jump(self, timeout: float | None) -> None:
-        """Nothing is ready for `timeout` seconds (None: for ever): let them pass."""
+        """Nothing is ready for `timeout` seconds (None: for ever): let them pass. 0: something is ready."""
         if self._failure is not None and self._allowance == 1:
             raise self._failure
         self.steps += 1
@@ -132,13 +143,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 f"nothing is left to happen at {self._now:.6f} s of virtual time, and something waits{self._waiting()}"
             )
         if timeout > 0:
-            # The deadline itself, not now + timeout, and the smallest resolution: no rounding may make a timer early.
-            self._now = self._scheduled[0].when()
-            self._clock_resolution = math.ulp(self._now)
-            if self._now > self._allowance * self.max_time:
-                raise OutOfBounds(
-                    f"more than {self.max_time} s of virtual time, after {self.steps} steps{self._waiting()}"
-                )
+            # The deadline itself, not now + timeout: no rounding may make a timer early.
+            self._turns = 0
+            self._pass_until(self._scheduled[0].when())
+            return
+        self._turns += 1
+        if self._turns > FREE_TURNS:
+            until = self._now + TURN_TIME
+            if self._scheduled:  # no timer is late because of a turn
+                until = max(self._now, min(until, self._scheduled[0].when()))
+            self._pass_until(until)
+
+    def _pass_until(self, now: float) -> None:
+        self._now = now
+        self._clock_resolution = math.ulp(now)  # the smallest: no timer is early
+        if now > self._allowance * self.max_time:
+            raise OutOfBounds(f"more than {self.max_time} s of virtual time, after {self.steps} steps{self._waiting()}")
 
     def call_at(  # type: ignore[override]  # typeshed spells *args as a TypeVarTuple
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None

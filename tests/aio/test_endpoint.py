@@ -314,3 +314,19 @@ async def test_a_drained_endpoint_can_be_closed() -> None:
     async with asyncio.timeout(5):
         await endpoint.aclose()
     assert endpoint.link.fileno() == -1
+
+
+async def test_a_loop_that_cannot_watch_the_socket_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Windows' proactor loop, or Linux when the user watches too many descriptors."""
+    loop = asyncio.get_running_loop()
+
+    def add_reader(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(loop, "add_reader", add_reader)
+    link = UdpLink.bind(socket.AF_INET, ("127.0.0.1", 0))
+    endpoint = Endpoint()
+    with pytest.raises(NotImplementedError):
+        endpoint.run(link)
+    assert link.fileno() == -1
+    assert not endpoint.started

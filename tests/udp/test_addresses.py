@@ -1,5 +1,6 @@
 """Remotes and our own addresses: what a link names them, and that replies leave from the address written to."""
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Iterator
@@ -288,6 +289,38 @@ def test_a_forgotten_route_is_asked_for_again(questions: list[int], routes: Rout
     routes.forget()
     assert routes.find(("127.0.0.1", 9), "", 100.0).mtu == 1002
     assert routes.find(("127.0.0.2", 9), "127.0.0.1", 100.0).mtu == 1003
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
+def test_a_question_that_cannot_be_asked_leaves_what_is_known(
+    code: int, questions: list[int], routes: Routes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process without descriptors goes on opening connections to hosts that it knows."""
+    route = routes.find(("127.0.0.1", 9), "", 100.0)
+
+    def fail(*_: object) -> None:
+        raise OSError(code, "no socket")
+
+    monkeypatch.setattr(Routes, "_ask", fail)
+    assert routes.find(("127.0.0.1", 9), "", 102.0, 1.0) is route
+    with pytest.raises(OSError, match="no socket"):
+        routes.find(("127.0.0.2", 9), "", 102.0, 1.0)
+    with pytest.raises(OSError, match="no socket"):
+        routes.find(("127.0.0.1", 9), "", 100.0 + path.ROUTE_LIFETIME, 1.0)
+
+
+def test_a_route_that_is_gone_is_not_believed(
+    questions: list[int], routes: Routes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes.find(("127.0.0.1", 9), "", 100.0)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENETUNREACH, "no route")
+
+    monkeypatch.setattr(Routes, "_ask", fail)
+    for max_age in (1.0, path.ROUTE_LIFETIME):
+        with pytest.raises(OSError, match="no route"):
+            routes.find(("127.0.0.1", 9), "", 102.0, max_age)
 
 
 def test_a_route_that_is_still_the_same_is_the_same_object(

@@ -97,6 +97,25 @@ def test_a_split_train_half_sent_goes_on_where_it_stopped(scripted: tuple[Script
     assert a.counters.send_calls == 6
 
 
+def test_a_signal_handler_that_raises_costs_nothing_that_waits(
+    scripted: tuple[ScriptedSocket, UdpLink, UdpLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sock, a, b = scripted
+    sock.send_script.append(EAGAIN)
+    a.send([single(b, number) for number in range(3)])
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sock, "sendto", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            a.flush_pending()
+    assert a.flush_pending() == []
+    assert all_arrive(b, 3) == [b"\0", b"\1", b"\2"]
+    assert a._pending_octets == 0
+
+
 def test_what_waits_is_bounded(
     scripted: tuple[ScriptedSocket, UdpLink, UdpLink], monkeypatch: pytest.MonkeyPatch
 ) -> None:

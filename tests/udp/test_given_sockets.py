@@ -26,7 +26,7 @@ from tests.udp.sockets import (
 from utcp.tcp.transmit import Transmit
 from utcp.udp import sockopt
 from utcp.udp.base import Received
-from utcp.udp.link import UdpLink
+from utcp.udp.link import BUFFER_SIZE, UdpLink
 from utcp.udp.path import UdpPath
 
 pytestmark = [needs_linux, pytest.mark.defect(82)]
@@ -255,3 +255,18 @@ def test_a_socket_bound_to_one_address_names_remotes_without_ours(keep: Keep) ->
     (received,) = arrives(link)
     assert received.remote == peer.address
     assert not isinstance(received.remote, UdpPath)
+
+
+@pytest.mark.parametrize(
+    ("forced", "plain"), [(sockopt.SO_RCVBUFFORCE, socket.SO_RCVBUF), (sockopt.SO_SNDBUFFORCE, socket.SO_SNDBUF)]
+)
+def test_a_buffer_larger_than_ours_stays(forced: int, plain: int, keep: Keep) -> None:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, forced, 4 * BUFFER_SIZE)
+    except PermissionError:
+        sock.close()
+        pytest.skip("needs CAP_NET_ADMIN")
+    sock.bind(LOOPBACK[socket.AF_INET])
+    keep(UdpLink(sock))
+    assert sock.getsockopt(socket.SOL_SOCKET, plain) == 8 * BUFFER_SIZE

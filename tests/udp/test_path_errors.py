@@ -5,7 +5,7 @@ import errno
 import select
 import socket
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -374,3 +374,23 @@ def test_a_closed_link_is_silent() -> None:
     assert a.fileno() == -1
     assert a.watch_room(False)
     assert a.path_errors() == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOMEM, errno.EINVAL, errno.EOPNOTSUPP])
+def test_an_error_queue_that_cannot_be_read_disturbs_nothing(code: int, keep: Keep) -> None:
+    class Queueless(ScriptedSocket):
+        def recvmsg(self, *arguments: Any) -> QueueEntry:
+            if len(arguments) > 2:
+                raise OSError(code, "no queue")
+            return super().recvmsg(*arguments)
+
+    sock = Queueless()
+    a = keep(UdpLink(sock))
+    b = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    sock.receive_script.append(errno.ECONNREFUSED)
+    b.send([single(a.address, b"text")])
+    assert [item.data for item in arrives(a)] == [b"text"]
+    assert a.path_errors() == []
+    sock.send_script.append(errno.ECONNREFUSED)
+    assert a.send([single(b.address, b"reply")]) == []
+    assert all_arrive(b, 1) == [b"reply"]

@@ -141,6 +141,7 @@ class Endpoint:
         else:
             config = replace(config, recv_buffer=min(config.recv_buffer, capacity))
         self._siblings = LoopEndpoints.of(platform)
+        driver: Driver | None = None
         try:
             stack = Stack(
                 config,
@@ -148,6 +149,7 @@ class Endpoint:
                 mtu=link.mtu,
                 default_mss=1220 if len(link.address) == 4 else 536,  # RFC 9293 3.7.1, MUST-15
             )
+            driver = Driver(loop, link, stack, self._siblings.has_read)
             control = None
             if self._control:
                 control = open_control(self._control, for_all=False)
@@ -156,9 +158,12 @@ class Endpoint:
                 observer for observer in (own, *platform.observers(stack, link.address)) if observer is not None
             ]
         except BaseException:
-            link.close()
+            if driver is None:  # loops exist that watch no descriptors
+                link.close()
+            else:
+                driver.close()
             raise
-        self._driver = Driver(loop, link, stack, self._siblings.has_read)
+        self._driver = driver
         for observer in observers:
             self.observe(observer)
         self._siblings.add(self)

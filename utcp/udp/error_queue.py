@@ -51,15 +51,20 @@ def read(sock: socket.socket, name_remote: NameRemote, limit: int = MAX_PATH_ERR
             quoted, control, flags, destination = sock.recvmsg(QUOTED, sockopt.CONTROL_SIZE, socket.MSG_ERRQUEUE)
         except BlockingIOError:
             return Reading(found, has_icmp, True)
+        except OSError as error:
+            if error.errno in sockopt.MISUSE:
+                raise
+            # Want of memory, or a kernel that has the option and no queue. Segments that have arrived must not suffer.
+            return Reading(found, has_icmp, True)
         if flags & sockopt.MSG_CTRUNC:
             has_icmp = True  # for all that is known
             continue
         code, origin, info = _extended_error(control)
         if origin in (_ORIGIN_ICMP, _ORIGIN_ICMPV6):
             has_icmp = True
-            error = _understand(sock.family, code, info, quoted, control, destination, name_remote)
-            if error is not None:
-                found.append(error)
+            told = _understand(sock.family, code, info, quoted, control, destination, name_remote)
+            if told is not None:
+                found.append(told)
     return Reading(found, has_icmp, False)
 
 

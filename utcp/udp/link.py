@@ -42,8 +42,6 @@ _ATTEMPTS: Final = 3
 _DISTURBED: Final = -1
 """In place of an errno: ICMP errors made every attempt fail."""
 
-_MISUSE: Final = frozenset({errno.EBADF, errno.ENOTSOCK})
-
 # EINVAL, EMSGSIZE: a segment larger than the path's MTU. EIO, EOPNOTSUPP: a device or tunnel that cannot checksum.
 _SEGMENTATION_REFUSED: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.EOPNOTSUPP})
 
@@ -161,7 +159,7 @@ class UdpLink(Link):
                 self.drained = True
                 break
             except OSError as error:
-                if error.errno in _MISUSE:
+                if error.errno in sockopt.MISUSE:
                     raise
                 # An ICMP error, or want of memory: it concerns one datagram, and is gone once it has been told.
                 counters.receive_errors += 1
@@ -253,12 +251,13 @@ class UdpLink(Link):
     def flush_pending(self) -> list[SendError]:
         errors: list[SendError] = []
         while self._pending:
-            transmit = self._pending.popleft()
+            transmit = self._pending[0]  # it stays there until it is sent: a signal handler may raise meanwhile
             rest = self._send(transmit, errors)
             if rest is not None:
-                self._pending.appendleft(rest)
+                self._pending[0] = rest
                 self._pending_octets -= transmit.size - rest.size
                 break
+            self._pending.popleft()
             self._pending_octets -= transmit.size + PENDING_OVERHEAD
         return errors
 
@@ -413,7 +412,7 @@ class UdpLink(Link):
         try:
             self._call(transmit, segment_size)
         except OSError as error:
-            if error.errno in _MISUSE:
+            if error.errno in sockopt.MISUSE:
                 raise
             return error.errno or errno.EIO
         return 0

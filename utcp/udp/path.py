@@ -1,5 +1,6 @@
 """Where datagrams go: names of remotes, and what the kernel's routing says about the way there."""
 
+import errno
 import socket
 from typing import Final, NamedTuple, cast
 
@@ -12,6 +13,9 @@ ROUTE_LIFETIME: Final = 30.0
 
 OPEN_ROUTE_LIFETIME: Final = 1.0
 """Seconds a route is believed for a new connection: it should leave from the address that this host has now."""
+
+_CANNOT_ASK: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors that leave a question about a route without an answer."""
 
 MAX_ROUTES: Final = 1024
 
@@ -60,11 +64,15 @@ class Routes:
         """
         key = (peer[0], _scope_id(peer), local)
         known = self._known.get(key)
-        if known is not None:
-            if now - known[1] < max_age:
+        if known is not None and now - known[1] < max_age:
+            return known[0]
+        try:
+            route = self._ask(peer, local)
+        except OSError as error:
+            if known is not None and error.errno in _CANNOT_ASK and now - known[1] < ROUTE_LIFETIME:
                 return known[0]
-            del self._known[key]
-        route = self._ask(peer, local)
+            self._known.pop(key, None)
+            raise
         if known is not None and known[0] == route:
             route = known[0]
         if len(self._known) >= MAX_ROUTES:

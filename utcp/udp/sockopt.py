@@ -38,6 +38,9 @@ PMTUDISC_WANT: Final = 1
 
 IS_LINUX: Final = sys.platform == "linux"
 
+MISUSE: Final = frozenset({errno.EBADF, errno.ENOTSOCK})
+"""Errors of calls on a socket that is closed, or is none: not the network's, and never to be passed over."""
+
 MAX_TRAIN_SEGMENTS: Final = 64
 """Datagrams in one UDP_SEGMENT call: UDP_MAX_SEGMENTS before Linux 6.9 (128 since)."""
 
@@ -162,8 +165,13 @@ def traffic_class(sock: socket.socket) -> dict[int, int]:
 
 
 def enlarge_buffers(sock: socket.socket, size: int) -> None:
-    """Ask for `size` octets each way; without CAP_NET_ADMIN Linux silently grants less (net.core.rmem_max)."""
+    """Ask for `size` octets each way, unless the socket has more; without CAP_NET_ADMIN Linux silently grants less
+    (net.core.rmem_max)."""
     for forced, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+        if sock.getsockopt(socket.SOL_SOCKET, plain) >= (
+            2 * size if IS_LINUX else size
+        ):  # Linux reports twice the size
+            continue
         if not (IS_LINUX and _set(sock, socket.SOL_SOCKET, forced, size)):
             _set(sock, socket.SOL_SOCKET, plain, size)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from tests.aio.side_by_side.sides import LOCALHOST, Notes, Side, attempt, port_of, settled, until
+from tests.aio.side_by_side.sides import LOCALHOST, MUCH, Notes, Side, attempt, port_of, settled, until
 from tests.aio.side_by_side.table import Program, Table
 from tests.certificates import client_context, server_context
 
@@ -107,7 +107,7 @@ async def draining(side: Side) -> Callable[[], Awaitable[Any]]:
     far_writer.transport.pause_reading()
 
     async def call() -> None:
-        writer.write(bytes(8 << 20))
+        writer.write(bytes(MUCH))
         await writer.drain()
 
     return call

@@ -14,6 +14,8 @@ import utcp.aio.connect
 import utcp.aio.listen
 
 LOCALHOST: Final = "127.0.0.1"
+MUCH: Final = 12 << 20
+"""Octets that no buffers hold, the kernel's or ours."""
 FAST: Final = utcp.Config(msl=0.05, close_timeout=0.5)
 """TIME_WAIT of 0.1 s, so that a row leaves nothing behind for long."""
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from tests.aio.side_by_side.sides import LOCALHOST, Side, attempt, port_of, until
+from tests.aio.side_by_side.sides import LOCALHOST, MUCH, Side, attempt, port_of, until
 from tests.aio.side_by_side.table import Program, Table
 
 STREAMS: Final = Table("streams")
@@ -219,7 +219,7 @@ async def _(side: Side) -> Any:
 async def _(side: Side) -> Any:
     _, writer, _, far_writer = await side.streams()
     far_writer.transport.pause_reading()
-    writer.write(bytes(32 << 20))
+    writer.write(bytes(MUCH))
     draining = asyncio.create_task(writer.drain())
     await asyncio.sleep(0.05)
     seen = draining.done()
@@ -230,23 +230,23 @@ async def _(side: Side) -> Any:
 @STREAMS.row("two drain at once, and both go on")
 async def _(side: Side) -> Any:
     _, writer, far_reader, _ = await side.streams()
-    writer.write(bytes(32 << 20))
+    writer.write(bytes(MUCH))
     draining = [asyncio.create_task(writer.drain()) for _ in range(2)]
     await asyncio.sleep(0.01)
     seen = [each.done() for each in draining]
-    await far_reader.readexactly(32 << 20)
+    await far_reader.readexactly(MUCH)
     return [seen, [await attempt(each) for each in draining]]
 
 
 @STREAMS.row("drain that waits is cancelled")
 async def _(side: Side) -> Any:
     _, writer, far_reader, _ = await side.streams()
-    writer.write(bytes(32 << 20))
+    writer.write(bytes(MUCH))
     draining = asyncio.create_task(writer.drain())
     await asyncio.sleep(0.01)
     draining.cancel()
     seen = await attempt(draining)
-    await far_reader.readexactly(32 << 20)
+    await far_reader.readexactly(MUCH)
     return [seen, await attempt(writer.drain())]
 
 
@@ -340,7 +340,7 @@ async def _(side: Side) -> Any:
 
 @STREAMS.row("large transfer in both directions")
 async def _(side: Side) -> Any:
-    size = 4 << 20
+    size = 2 << 20
     reader, writer, far_reader, far_writer = await side.streams()
 
     async def send(to: Any) -> None:

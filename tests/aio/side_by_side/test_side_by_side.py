@@ -4,6 +4,7 @@ asyncio's own loop over kernel TCP is the model. utcp is run on both loops and h
 does over kernel TCP when it is uvloop that runs it.
 """
 
+import sys
 from typing import Final
 
 import pytest
@@ -31,27 +32,32 @@ ROWS: Final = [
 ]
 
 
-@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize(("table", "name"), ROWS)
-def test_utcp_does_what_asyncio_does(table: Table, name: str, loop: str) -> None:
+def test_utcp_does_what_asyncio_does(table: Table, name: str) -> None:
+    for loop in LOOPS:  # in one test: a thousand tests more would take longer than the programs
+        check(table, name, loop)
+
+
+def check(table: Table, name: str, loop: str) -> None:
     ours = table.outcomes("utcp", loop)[name]
     model = table.outcomes("kernel", "asyncio")[name]
     if name == STRAY:  # asyncio leaves a socket unclosed here and there, where utcp has none
-        assert set(ours.warned) <= set(model.warned)
-        assert not ours.told
+        assert set(ours.warned) <= set(model.warned), loop
+        assert not ours.told, loop
         return
     meant = difference(table.name, name, loop)
     if meant is not None and not (meant.sometimes and same(ours.seen(), model.seen())):
-        assert same(ours.result, meant.utcp), meant.why
-        assert not same(ours.seen(), model.seen()), "there is no difference any more"
+        assert same(ours.result, meant.utcp), f"on {loop}, {meant.why}"
+        assert not same(ours.seen(), model.seen()), f"on {loop} there is no difference any more"
         return
     if not same(ours.seen(), model.seen()) and loop == "uvloop":
         model = table.outcomes("kernel", loop)[name]
     if not same(ours.seen(), model.seen()):
-        assert ours.seen() == model.seen()
-    assert ours.seconds <= model.seconds * FACTOR + GRACE
+        assert ours.seen() == model.seen(), loop
+    assert ours.seconds <= model.seconds * FACTOR + GRACE, loop
 
 
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="some rows are of methods that asyncio has since 3.13")
 @pytest.mark.parametrize("meant", DIFFERENCES, ids=lambda meant: f"{meant.table}: {meant.rows}")
 def test_every_difference_is_one_of_a_row(meant: Difference) -> None:
     (table,) = (table for table in TABLES if table.name == meant.table)

@@ -8,7 +8,7 @@ import gc
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from tests.aio.side_by_side.sides import LOCALHOST, Echo, Notes, Side, attempt, settled, until
+from tests.aio.side_by_side.sides import LOCALHOST, MUCH, Echo, Notes, Side, attempt, settled, until
 from tests.aio.side_by_side.table import Program, Table
 
 TRANSPORTS: Final = Table("transports")
@@ -285,12 +285,12 @@ async def _(side: Side) -> Any:
 async def _(side: Side) -> Any:
     transport, near, far_transport, far = await side.pair()
     far_transport.pause_reading()
-    for _ in range(64):
-        transport.write(bytes(1 << 18))
+    for _ in range(48):
+        transport.write(bytes(MUCH // 48))
     await settled(near, far)
     seen = [near.calls, transport.get_write_buffer_size() > 65536]
     far_transport.resume_reading()
-    await until(lambda: len(far.received) == 64 << 18)
+    await until(lambda: len(far.received) == MUCH)
     await settled(near, far)
     return [*seen, near.calls, transport.get_write_buffer_size()]
 
@@ -300,7 +300,7 @@ async def _(side: Side) -> Any:
     transport, near, far_transport, far = await side.pair()
     transport.set_write_buffer_limits(0)
     far_transport.pause_reading()
-    transport.write(bytes(16 << 20))
+    transport.write(bytes(MUCH))
     seen = [*near.calls]
     transport.close()
     far_transport.resume_reading()
@@ -388,8 +388,8 @@ for error in (LookupError, ConnectionResetError, asyncio.CancelledError):
         "data": lambda side, near, far: far.write(b"x"),
         "eof": lambda side, near, far: far.write_eof(),
         "lost": lambda side, near, far: near.close(),
-        "pause": lambda side, near, far: (far.pause_reading(), near.write(bytes(16 << 20))),
-        "resume": lambda side, near, far: near.write(bytes(4 << 20)),
+        "pause": lambda side, near, far: (far.pause_reading(), near.write(bytes(MUCH))),
+        "resume": lambda side, near, far: near.write(bytes(2 << 20)),
     }.items():
         TRANSPORTS.add(f"{error.__name__} in callback {callback}", fails(callback, error, act))
 

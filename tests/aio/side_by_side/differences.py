@@ -208,6 +208,35 @@ DIFFERENCES: Final = (
         "asyncio waits for a handshake that cannot begin",
     ),
     Difference(
+        "sockets",
+        "fileno()",
+        [False, ["made", "lost"], ["made", "lost"]],
+        "no descriptor belongs to one connection",
+    ),
+    Difference("sockets", "fileno() of a server", False, "the descriptor is that of the endpoint's UDP socket"),
+    Difference(
+        "sockets",
+        "getsockname() after the end",
+        [2, ["made", "lost"], ["made", "lost"]],
+        "the addresses of a connection that is over can still be asked for",
+    ),
+    *(
+        Difference(
+            "sockets",
+            f"?et {option}*",
+            ["OSError 92", ["made", "lost"], ["made", "lost"]],
+            "utcp does not have the option, and says so",
+            sometimes=True,
+        )
+        for option in ("SOL_SOCKET SO_OOBINLINE", "SOL_SOCKET SO_RCVLOWAT", "IPPROTO_IP IP_TTL")
+    ),
+    Difference(
+        "sockets",
+        "get of an unknown level",
+        ["OSError 92", ["made", "lost"], ["made", "lost"]],
+        "one errno for all that utcp does not have",
+    ),
+    Difference(
         "ending",
         "os._exit()",
         [100_000, "nothing", 4],

@@ -15,11 +15,12 @@ from tests.aio.side_by_side.ending import ENDING
 from tests.aio.side_by_side.opening import OPENING
 from tests.aio.side_by_side.securing import SECURING
 from tests.aio.side_by_side.serving import SERVING
+from tests.aio.side_by_side.sockets import SOCKETS
 from tests.aio.side_by_side.streams import STREAMS
 from tests.aio.side_by_side.table import LOOPS, STRAY, Table, same
 from tests.aio.side_by_side.transports import AFTER_THE_END, FORGOTTEN, TRANSPORTS
 
-TABLES: Final = (OPENING, SERVING, TRANSPORTS, AFTER_THE_END, FORGOTTEN, STREAMS, CANCELLING, SECURING, ENDING)
+TABLES: Final = (OPENING, SERVING, TRANSPORTS, AFTER_THE_END, FORGOTTEN, STREAMS, CANCELLING, SECURING, SOCKETS, ENDING)
 
 FACTOR: Final = 5.0
 GRACE: Final = 2.0

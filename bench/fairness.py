@@ -1,19 +1,23 @@
-"""Two flows at one bottleneck: do they share it?"""
+"""Two or four flows at one bottleneck: do they share it?"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from math import inf
 from typing import Any, Final
 
 from utcp.tcp.congestion import CONTROLLERS
+from utcp.testing.path import Conditions
 
 from . import kernel_path, simulated_path
 from .jobs import Job, run_all
-from .kernel_path import LINUX, UTCP
+from .kernel_path import LINUX, PACED_LINUX, UTCP
 from .path_cells import Cell, Run
 
-SECONDS: Final = 60.0
+SECONDS: Final = 45.0
 STAGGER: Final = 2.0
-"""Seconds by which the first flow is ahead: the second finds the path full."""
+"""Seconds by which the first flow is ahead of the second, which finds the path full."""
+FOUR_STAGGER: Final = 0.3
+"""Seconds between the starts of four flows: all begin within one second."""
 
 PATH: Final = Cell(20e6, 0.04)
 
@@ -22,7 +26,6 @@ JITTER: Final = 0.002
 queue is free loses packets while the other takes the places: the phase effect of a clockwork, which no real path is
 (Floyd and Jacobson, 1992). Three packets' time of chance is enough to end it."""
 
-CONDITIONS: Final = replace(PATH.conditions, jitter=JITTER)
 _SEED: Final = 1
 
 _AGAINST: Final = {"cubic": "cubic", "bbr": "bbr", "newreno": "reno"}
@@ -38,44 +41,95 @@ def jain(rates: Sequence[float]) -> float:
     return sum(rates) ** 2 / (len(rates) * squares) if squares else 1.0
 
 
-def run_simulated(flows: Sequence[Flow], seconds: float) -> Run:
-    """utcp's flows, in virtual time."""
-    return simulated_path.run(CONDITIONS, [controller for _, controller in flows], seconds, _SEED, STAGGER)
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Flows that share a bottleneck, in the order in which they start."""
+
+    flows: tuple[Flow, ...]
+    stagger: float = STAGGER
+    queue: int = 1
+    """Bandwidth-delay products that the queue holds."""
+    jitter: float = JITTER
+    odd: int | None = None
+    """Which of the flows is the one whose share counts; None: all are alike in that."""
+
+    @property
+    def conditions(self) -> Conditions:
+        return replace(PATH.conditions, queue=self.queue * PATH.queue, jitter=self.jitter)
+
+    @property
+    def real(self) -> bool:
+        """Linux takes part, so it runs in real time."""
+        return any(tcp != UTCP for tcp, _ in self.flows)
+
+    @property
+    def load(self) -> float:
+        """About how much of a CPU it takes: one in virtual time, else the relay and utcp's senders."""
+        return 0.2 + 0.1 * sum(tcp == UTCP for tcp, _ in self.flows) if self.real else 1.0
+
+    @property
+    def name(self) -> str:
+        names = ", ".join(" ".join(flow) for flow in self.flows)
+        return f"{names}, queue of {self.queue} BDP, {1e3 * self.jitter:g} ms of jitter"
 
 
-def run_real(flows: Sequence[Flow], seconds: float) -> Run:
-    """Flows of which at least one is Linux's, in real time."""
-    return kernel_path.run(CONDITIONS, flows, seconds, _SEED, STAGGER)
+def share(rates: Sequence[float], odd: int) -> float:
+    """The rate of one flow as a multiple of the mean of the others: 1.0 is fair."""
+    others = [rate for number, rate in enumerate(rates) if number != odd]
+    mean = sum(others) / len(others)
+    return rates[odd] / mean if mean else inf
 
 
-def scenarios(*, kernel: bool) -> list[tuple[Flow, Flow]]:
-    """Each controller against itself; with `kernel`, against Linux's too, whichever is first."""
-    found: list[tuple[Flow, Flow]] = [((UTCP, name), (UTCP, name)) for name in CONTROLLERS]
-    if kernel:
-        for name, other in _AGAINST.items():
-            ours, theirs = (UTCP, name), (LINUX, other)
-            found.append((theirs, theirs))
-            if name in CONTROLLERS:
-                found += [(ours, theirs), (theirs, ours)]
+def run(scenario: Scenario, seconds: float) -> Run:
+    """One run: in virtual time if all flows are utcp's, else in real time."""
+    if not scenario.real:
+        controllers = [controller for _, controller in scenario.flows]
+        return simulated_path.run(scenario.conditions, controllers, seconds, _SEED, scenario.stagger)
+    return kernel_path.run(scenario.conditions, scenario.flows, seconds, _SEED, scenario.stagger)
+
+
+def scenarios(*, kernel: bool) -> list[Scenario]:
+    """Each controller against itself; with `kernel`, against Linux's too, whichever is first, and four CUBIC flows of
+    which one is another TCP's."""
+    found = [Scenario(((UTCP, name), (UTCP, name))) for name in CONTROLLERS]
+    if not kernel:
+        return found
+    for name, other in _AGAINST.items():
+        ours, theirs = (UTCP, name), (LINUX, other)
+        found.append(Scenario((theirs, theirs)))
+        if name in CONTROLLERS:
+            found += [Scenario((ours, theirs)), Scenario((theirs, ours))]
+    for odd, others in ((UTCP, LINUX), (PACED_LINUX, LINUX), (LINUX, UTCP)):
+        for queue in (1, 4):
+            for jitter in (0.0, JITTER):
+                for place in (0, 3):
+                    tcps = [others] * 3
+                    tcps.insert(place, odd)
+                    flows = tuple((tcp, "cubic") for tcp in tcps)
+                    found.append(Scenario(flows, FOUR_STAGGER, queue, jitter, place))
     return found
 
 
 def measure(seconds: float, jobs: int, *, kernel: bool, progress: Callable[[str], None]) -> list[dict[str, Any]]:
     """All scenarios, ready for JSON."""
     wanted = scenarios(kernel=kernel)
-    results: dict[tuple[Flow, Flow], Run] = {}
+    results: dict[Scenario, Run] = {}
     for real in (False, True):
         todo = [
-            Job(
-                " and ".join(" ".join(flow) for flow in flows),
-                0.35 if real else 1.0,
-                run_real if real else run_simulated,
-                (flows, seconds),
-            )
-            for flows in wanted
-            if any(tcp == LINUX for tcp, _ in flows) == real
+            Job(scenario.name, scenario.load, run, (scenario, seconds)) for scenario in wanted if scenario.real == real
         ]
-        for number, (job, run) in enumerate(run_all(todo, 0.7 * jobs if real else jobs), 1):
-            results[job.arguments[0]] = run
-            progress(f"{number} of {len(todo)}: {job.name}: Jain's index {jain(run.mbit):.3f}")
-    return [{"flows": flows, "jain": jain(results[flows].mbit), "run": asdict(results[flows])} for flows in wanted]
+        for number, (job, result) in enumerate(run_all(todo, 0.7 * jobs if real else jobs), 1):
+            results[job.arguments[0]] = result
+            progress(f"{number} of {len(todo)}: {job.name}: Jain's index {jain(result.mbit):.3f}")
+    return [
+        {
+            "flows": scenario.flows,
+            "queue": scenario.queue,
+            "jitter": scenario.jitter,
+            "odd": scenario.odd,
+            "jain": jain(results[scenario].mbit),
+            "share": None if scenario.odd is None else share(results[scenario].mbit, scenario.odd),
+            "run": asdict(results[scenario]),
+        }
+        for scenario in wanted
+    ]

@@ -27,11 +27,15 @@ from .impairment import Port, Relay, first_in_line
 from .path_cells import MTU, Run, seed_of
 
 LINUX: Final = "Linux"
+PACED_LINUX: Final = "Linux paced"
+"""Linux's TCP whose socket paces, as the queueing discipline `fq` makes it."""
 UTCP: Final = "utcp"
 
 _RECEIVER: Final = "10.77.0.100"
 _PORT: Final = 7000
 _INTERFACE: Final = "tun0"
+_SO_MAX_PACING_RATE: Final = 47  # asm-generic/socket.h; Python's socket module has no name for it
+_ABOVE_ANY: Final = 2**31 - 1
 _WIRE_BUFFER: Final = 4 << 20
 _PATIENCE: Final = 60.0
 """Seconds that the handshakes may take, with all that is lost of them."""
@@ -57,8 +61,8 @@ def run(
     stagger: float = 0.0,
     ack_conditions: Conditions | None = None,
 ) -> Run:
-    """One flow for each of `senders`, pairs of a TCP (`LINUX`, `UTCP`) and a congestion controller, from hosts of their
-    own to one Linux host, each begun `stagger` seconds after the one before.
+    """One flow for each of `senders`, pairs of a TCP (`LINUX`, `PACED_LINUX`, `UTCP`) and a congestion controller, from
+    hosts of their own to one Linux host, each begun `stagger` seconds after the one before.
 
     The path for acknowledgements has the same conditions unless it has its own. Measured for `seconds`, from when the
     receiver has accepted the last. Raises OSError.
@@ -77,10 +81,10 @@ def run(
         for number, (tcp, controller) in enumerate(senders):
             address = f"10.77.0.{number + 1}"
             delay = number * stagger
-            if tcp == LINUX:
+            if tcp in (LINUX, PACED_LINUX):
                 with _linux_host(address) as descriptor:
                     stack.callback(os.close, descriptor)
-                    _start(stack, _send, controller, delay)
+                    _start(stack, _send, controller, delay, tcp == PACED_LINUX)
             else:
                 near_end, far_end = (stack.enter_context(end) for end in wire())
                 descriptor = near_end.fileno()
@@ -161,12 +165,14 @@ def _receive(listener: socket.socket, flows: int, seconds: float, report: Connec
             time.sleep(_PATIENCE)  # until it is killed: the senders are not to see the connections close
 
 
-def _send(controller: str, delay: float) -> None:
+def _send(controller: str, delay: float, paced: bool) -> None:
     """Write for ever, by Linux's TCP."""
     time.sleep(delay)
     with socket.socket() as sock:
         sock.settimeout(_PATIENCE)  # for a process whose parent did not live to kill it
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, controller.encode())
+        if paced:  # a limit, however high, switches the socket's pacing on
+            sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, _ABOVE_ANY)
         sock.connect((_RECEIVER, _PORT))
         while True:
             sock.sendall(CHUNK)

@@ -16,9 +16,12 @@ that is loss-based fills every queue."""
 QUEUE_SLACK: Final = 1.0
 """And so many packets' time more: where Linux's queue is empty, a multiple of it says nothing."""
 
+SHARE_GOAL: Final = 1.5
+"""How much more than each of three others one flow may take, or they than it."""
+
 _TITLES: Final = {
     "paths": "Goodput over impaired paths",
-    "fairness": "Two flows that share a path",
+    "fairness": "Flows that share a path",
 }
 
 
@@ -65,7 +68,7 @@ def goodput(result: dict[str, Any], controllers: Sequence[str], kernels: Sequenc
         notes.append(_relay([run for cell in result["cells"] for each in cell[LINUX].values() for run in each["runs"]]))
     if late:
         notes.append(f"~ ({late} of them): the relay was late for want of CPU time; measure again.")
-    return _whole(result, rows, notes)
+    return _whole(result, table.render(rows), notes)
 
 
 def _wait(figures: dict[str, Any]) -> str:
@@ -84,20 +87,38 @@ def _waits_too_long(result: dict[str, Any], cell: dict[str, Any], name: str) -> 
 
 
 def fairness(result: dict[str, Any]) -> str:
-    """The table of scenarios."""
-    rows = [["first and second flow", "first", "second", "Jain's index"]]
+    """The table of scenarios with two flows, and that of those with four."""
+    pairs = [["first and second flow", "first", "second", "Jain's index"]]
+    fours = [["one flow and three others", "queue", "jitter", "starts", "shares", "one", "others", "", "", "wait"]]
     runs = []
+    above = 0
     for scenario in result["scenarios"]:
-        run = scenario["run"]
-        first, second = run["mbit"]
+        run, odd = scenario["run"], scenario["odd"]
         names = [f"{tcp} {controller}" for tcp, controller in scenario["flows"]]
-        rows.append([", ".join(names), f"{first:.2f}", f"{second:.2f}", f"{scenario['jain']:.3f}"])
+        rates = [f"{mbit:.2f}" for mbit in run["mbit"]]
         if run["lateness"]:
             runs.append(run)
-    notes = [f"Mbit/s over {result['seconds']:g} seconds after the second flow began."]
+        if odd is None:
+            pairs.append([", ".join(names), *rates, f"{scenario['jain']:.3f}"])
+            continue
+        name, rate = names.pop(odd), rates.pop(odd)
+        unfair = not 1 / SHARE_GOAL <= scenario["share"] <= SHARE_GOAL
+        above += unfair
+        path = [f"{scenario['queue']} BDP", f"{1e3 * scenario['jitter']:g} ms", "last" if odd else "first"]
+        shares = f"{scenario['share']:.2f}" + ("*" if unfair else "")
+        fours.append([f"{name}, {names[0]}", *path, shares, rate, *rates, _wait(run)])
+    text = table.render(pairs)
+    notes = [f"Mbit/s over {result['seconds']:g} seconds after the last flow began."]
+    if len(fours) > 1:
+        text += "\n\n" + table.render(fours)
+        notes.append(
+            "shares: the rate of the one flow as a multiple of the mean of the three others, 1 when all are alike."
+        )
+        notes.append(f"* ({above} of them): above {SHARE_GOAL:g} or below its inverse.")
+        notes.append("wait: milliseconds in the bottleneck's queue, mean / 95th percentile.")
     if runs:
         notes.append(_relay(runs))
-    return _whole(result, rows, notes)
+    return _whole(result, text, notes)
 
 
 def markdown(result: dict[str, Any], text: str) -> str:
@@ -134,8 +155,8 @@ def _relay(runs: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _whole(result: dict[str, Any], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+def _whole(result: dict[str, Any], text: str, notes: Sequence[str]) -> str:
     where = [machine.summary(result["machine"]), f"commit {result['commit'] or 'unknown'}"]
     if result["kernel_skipped"]:
         where.append(f"Linux not measured: {result['kernel_skipped']}")
-    return "\n".join([*where, "", table.render(rows), "", *notes])
+    return "\n".join([*where, "", text, "", *notes])

@@ -17,8 +17,9 @@ Packets have 1500 octets at most. Of them utcp's payload is 1440 (IP 20, UDP 8, 
 goodput can exceed 96.0 and 96.5 % of the bandwidth. A ratio is utcp's goodput divided by that of Linux's controller of
 the same name (its BBR is version 1).
 
-fairness: two flows share a path of 20 Mbit/s and 40 ms, the second begins two seconds after the first, measured for 60
-seconds from then. Jain's index is 1 when both get the same, 0.5 when one gets all.
+fairness: two flows share a path of 20 Mbit/s and 40 ms, the second begins two seconds after the first, measured for 45
+seconds from then. Jain's index is 1 when both get the same, 0.5 when one gets all. And four flows of which one is
+another TCP's, all begun within a second: what the one gets, as a multiple of the mean of the others.
 """
 
 import argparse
@@ -163,7 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-kernel", action="store_true", help="leave Linux's TCP out")
     parser.add_argument("--kernel-from", type=Path, metavar="FILE", help="take Linux's figures from an earlier --json")
-    parser.add_argument("--duration", type=_seconds, metavar="SECONDS", help="of each run (10, or 20 at 100 ms)")
+    parser.add_argument(
+        "--duration", type=_seconds, metavar="SECONDS", help="of each run (5, 10 or 20 by default, 45 for fairness)"
+    )
     parser.add_argument("--jobs", type=_count, default=len(os.sched_getaffinity(0)), metavar="N", help="CPUs to use")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, rather than print a table")
     parser.add_argument("--write", action="store_true", help=f"write the result and its table to {RESULTS.name}/, too")
@@ -181,7 +184,7 @@ def main() -> None:
     if arguments.kernel_from and not arguments.kernel_from.is_file():
         parser.error(f"argument --kernel-from: there is no file {arguments.kernel_from}")
     if arguments.what == "fairness" and (arguments.only or arguments.kernel_from):
-        parser.error("fairness has one path: --only and --kernel-from are not for it")
+        parser.error("fairness has its own paths: --only and --kernel-from are not for it")
 
     def progress(line: str) -> None:
         print(line, file=sys.stderr, flush=True)

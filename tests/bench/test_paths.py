@@ -8,13 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import kernel_path, machine, path_report, processes, simulated_path
 from bench import paths as paths_module
-from bench.fairness import jain
+from bench.fairness import Scenario, jain, scenarios, share
 from bench.impairment import Lateness, Port, Relay
 from bench.path_cells import CELLS, QUEUE20, Cell, Run, matching, seed_of
 from utcp.tcp.congestion import CONTROLLERS
@@ -84,6 +86,40 @@ def test_names_select_cells() -> None:
 def test_jains_index() -> None:
     assert jain([5.0, 5.0]) == 1.0
     assert jain([8.0, 0.0]) == 0.5
+
+
+def test_the_share_of_one_flow_among_others() -> None:
+    assert share([6.0, 2.0, 3.0, 4.0], 0) == 2.0
+    assert share([4.0, 4.0, 4.0, 2.0], 3) == 0.5
+
+
+@pytest.mark.defect(88)
+def test_one_flow_of_another_tcp_shares_with_three() -> None:
+    fours = [scenario for scenario in scenarios(kernel=True) if scenario.odd is not None]
+    assert len(fours) == 24
+    for one, others in (("utcp", "Linux"), ("Linux paced", "Linux"), ("Linux", "utcp")):
+        found = [each for each in fours if each.flows[each.odd or 0][0] == one and (others, "cubic") in each.flows]
+        assert {(each.queue, each.jitter, each.odd) for each in found} == {
+            (queue, jitter, odd) for queue in (1, 4) for jitter in (0.0, 0.002) for odd in (0, 3)
+        }
+    assert all(len(each.flows) == 4 and 3 * each.stagger < 1 for each in fours)
+    assert not any(each.real for each in scenarios(kernel=False))
+
+
+def test_the_table_of_shares() -> None:
+    run = Run((6.0, 2.0, 3.0, 4.0), 1, 0, 0, 0.002, 0.004, Lateness(0.0, 0.0001, 0.002))
+    flows = (("utcp", "cubic"), *[("Linux", "cubic")] * 3)
+    common = {"flows": flows, "queue": 4, "jitter": 0.002, "odd": 0, "jain": 0.9, "share": 2.0, "run": asdict(run)}
+    result = {"machine": machine.describe(0.0), "commit": None, "kernel_skipped": None, "seconds": 45.0}
+    lines = path_report.fairness(result | {"scenarios": [common]}).splitlines()
+    row = ["utcp", "cubic,", "Linux", "cubic", "4", "BDP", "2", "ms", "first", "2.00*"]
+    assert [*row, "6.00", "2.00", "3.00", "4.00", "2.0/4.0"] in [line.split() for line in lines]
+    assert "* (1 of them): above 1.5 or below its inverse." in lines
+
+
+def test_scenarios_have_the_queue_and_jitter_that_they_say() -> None:
+    conditions = Scenario((("utcp", "cubic"),), queue=4, jitter=0.0).conditions
+    assert (conditions.queue, conditions.jitter) == (4 * 67, 0.0)
 
 
 # ---------------------------------------------------------------------- utcp
@@ -252,8 +288,9 @@ def test_linux_over_the_same_path() -> None:
 
 
 @pytest.mark.usefixtures("needs_linux")
-def test_utcp_and_linux_share_one_path() -> None:
-    flows = [(kernel_path.UTCP, "newreno"), (kernel_path.LINUX, "reno")]
+@pytest.mark.parametrize("linux", [kernel_path.LINUX, kernel_path.PACED_LINUX])
+def test_utcp_and_linux_share_one_path(linux: str) -> None:
+    flows = [(kernel_path.UTCP, "newreno"), (linux, "reno")]
     run = processes.run(kernel_path.run, SLOW.conditions, flows, 1.5, 1, 0.2)
     assert len(run.mbit) == 2
     assert min(run.mbit) > 0
@@ -294,12 +331,14 @@ def test_cells_below_the_goal_are_marked() -> None:
     lateness = {"p50": 0.0, "p99": 0.0001, "worst": 0.002}
     wait = {"queue_delay": 0.002, "queue_delay_p95": 0.004}
     longer = {"queue_delay": 0.0043, "queue_delay_p95": 0.006}  # 1.5 times, and 1.2 ms for a packet, would be 4.2
-    linux = {
+    linux: dict[str, Any] = {
         name: {"mbit": 5.0, "late": name == "bbr", **wait, "runs": [{"mbit": [5.0], "lateness": lateness}]}
         for name in ("cubic", "bbr")
     }
-    utcp = {name: {"mbit": mbit, **longer} for name, mbit in (("newreno", 3.0), ("cubic", 4.0), ("bbr", 4.5))}
-    cells = [{"cell": SLOW.name, "queue": 20, "packet_time": 0.0012, "utcp": utcp, "Linux": {}}]
+    utcp: dict[str, Any] = {
+        name: {"mbit": mbit, **longer} for name, mbit in (("newreno", 3.0), ("cubic", 4.0), ("bbr", 4.5))
+    }
+    cells: list[dict[str, Any]] = [{"cell": SLOW.name, "queue": 20, "packet_time": 0.0012, "utcp": utcp, "Linux": {}}]
     path_report.take_kernel(cells, {"cells": [{"cell": "another"}, {"cell": SLOW.name, "Linux": linux}]})
     goals = {"cubic": 0.95, "bbr": 0.9}
     result = {"machine": machine.describe(0.0), "commit": None, "kernel_skipped": None, "cells": cells}
@@ -324,7 +363,7 @@ def test_cells_below_the_goal_are_marked() -> None:
         (["--json", "no/such/place"], "argument --json: there is no directory no/such"),
         (["--json", "bench"], "argument --json: bench is a directory"),
         (["--kernel-from", "none.json"], "argument --kernel-from: there is no file none.json"),
-        (["fairness", "--only", "20ms"], "fairness has one path: --only and --kernel-from are not for it"),
+        (["fairness", "--only", "20ms"], "fairness has its own paths: --only and --kernel-from are not for it"),
         (["unfairness"], "argument what: invalid choice: 'unfairness'"),
     ],
 )

@@ -341,7 +341,7 @@ def test_cells_below_the_goal_are_marked() -> None:
     cells: list[dict[str, Any]] = [{"cell": SLOW.name, "queue": 20, "packet_time": 0.0012, "utcp": utcp, "Linux": {}}]
     path_report.take_kernel(cells, {"cells": [{"cell": "another"}, {"cell": SLOW.name, "Linux": linux}]})
     goals = {"cubic": 0.95, "bbr": 0.9}
-    result = {"machine": machine.describe(0.0), "commit": None, "kernel_skipped": None, "cells": cells}
+    result: dict[str, Any] = {"machine": machine.describe(0.0), "commit": None, "kernel_skipped": None, "cells": cells}
     result |= {"goals": goals, "queue_goals": {"bbr": 1.5}}
     lines = path_report.goodput(result, ["bbr", "cubic", "newreno"], ["cubic", "bbr"]).splitlines()
     cubic = ["4.00", "5.00", "0.80*", "4.3/6.0", "2.0/4.0"]

@@ -277,18 +277,20 @@ def _paws_accepts(connection: Connection, segment: Segment, now: float) -> bool:
         return False
     if lt(segment.ts_val, receive.ts_recent) and now - receive.ts_recent_at < _TS_RECENT_LIFETIME:
         connection.stack.counters.paws_drops += 1
-        if not _is_overtaken(connection, segment):
+        if segment.length:
             _answer_unacceptable(connection, segment, segment.length, now)
+        elif not _is_overtaken(connection, segment):
+            _challenge(connection, TO_ACK, now)
         return False
     return True
 
 
 def _is_overtaken(connection: Connection, segment: Segment) -> bool:
-    """Whether a segment with an older timestamp is an ACK that later segments have overtaken: nothing in it is new, and
-    the peer would take the answer for a duplicate ACK. A keepalive probe is none: its sender waits for the answer."""
+    """Whether an empty segment with an older timestamp is an ACK that later segments have overtaken: nothing in it is
+    new, and the peer would take the answer for a duplicate ACK. A keepalive probe is none: its sender waits for the
+    answer."""
     return (
-        not segment.length
-        and segment.flags & ACK != 0
+        segment.flags & ACK != 0
         and (connection.send_side.snd_una - segment.ack) & MASK < HALF
         and not _is_keepalive(connection, segment)
     )

@@ -15,8 +15,10 @@ import uvloop
 import utcp
 from tests.aio.peers import FAST, Polite, Recorder, started, until
 from utcp import Config, Endpoint
+from utcp.aio.shared import LoopEndpoints
 from utcp.tcp.connection import Connection
 from utcp.udp.path import SocketAddress
+from utcp.udp.platform import Platform
 
 MEBIBYTE = 1 << 20
 
@@ -77,6 +79,124 @@ async def test_a_process_that_exits_delivers_every_byte(end: str) -> None:
         )
         assert (process.returncode, process.stderr) == (0, "")
         assert await outcome == bytes(range(256)) * 4096
+
+
+BARE = """
+import asyncio, sys, utcp, uvloop
+
+async def main():
+    reader, writer = await utcp.open_connection("127.0.0.1", int(sys.argv[1]))
+    writer.write(bytes(range(256)) * 4096)
+    return writer
+
+loop = {{"asyncio": asyncio, "uvloop": uvloop}}[sys.argv[2]].new_event_loop()
+writer = loop.run_until_complete(main())
+{end}
+"""
+
+
+@pytest.mark.defect(74)
+@pytest.mark.parametrize("end", ["loop.close()", "pass", "sys.exit(0)"])
+async def test_a_process_without_a_runner_delivers_every_byte(end: str) -> None:
+    """Whether it closes the loop itself, or leaves that to the end of the process."""
+    loop = "uvloop" if "uvloop" in type(asyncio.get_running_loop()).__module__ else "asyncio"
+    received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.set_result(await reader.read())
+        writer.close()
+
+    async with await utcp.start_server(take, "127.0.0.1", 0, config=FAST) as server:
+        port = server.sockets[0].getsockname()[1]
+        process = await asyncio.to_thread(
+            subprocess.run,
+            [
+                sys.executable,
+                "-W",
+                "error" if "close" in end else "ignore",
+                "-c",
+                BARE.format(end=end),
+                str(port),
+                loop,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert (process.returncode, process.stderr) == (0, "")
+        assert await received == bytes(range(256)) * 4096
+
+
+async def open_pair() -> tuple[Recorder, list[Recorder]]:
+    """A client that has written more than its peer, which does not read, takes."""
+    accepted: list[Recorder] = []
+
+    def accept() -> Recorder:
+        accepted.append(Recorder())
+        return accepted[-1]
+
+    server = await utcp.create_server(accept, "127.0.0.1", 0, config=FAST)
+    transport, client = await utcp.create_connection(Recorder, *server.sockets[0].getsockname(), config=FAST)
+    await until(lambda: accepted)
+    assert accepted[0].transport is not None
+    accepted[0].transport.pause_reading()
+    transport.write(bytes(20 * MEBIBYTE))
+    return client, accepted
+
+
+@pytest.mark.defect(74)
+@pytest.mark.parametrize("make", LOOPS.values(), ids=LOOPS.keys())
+def test_closing_a_loop_tells_its_protocols_and_leaves_nothing(make: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    loop = make()
+    before = descriptors()
+    client, accepted = loop.run_until_complete(open_pair())
+    endpoints = LoopEndpoints.of(Platform.of(loop))
+    began = time.monotonic()
+    loop.close()
+    assert time.monotonic() - began < 5
+    assert loop.is_closed()
+    assert client.lost
+    assert accepted[0].lost
+    assert descriptors() <= before
+    loop.close()
+    endpoints.end()  # as at the end of the process
+
+
+@pytest.mark.defect(74)
+@pytest.mark.parametrize("make", LOOPS.values(), ids=LOOPS.keys())
+def test_a_loop_that_cannot_deliver_says_what_to_await(make: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    loop = make()
+    loop.run_until_complete(open_pair())
+    endpoints = list(LoopEndpoints.of(Platform.of(loop)))
+
+    async def close_it() -> None:
+        loop.close()
+
+    with pytest.warns(ResourceWarning, match=r"reset 2 utcp connections.* await writer\.wait_closed\(\)"):
+        asyncio.run(close_it())
+    assert loop.is_closed()
+    assert len(endpoints) == 2
+    assert all(endpoint.closed for endpoint in endpoints)
+
+
+def test_a_forked_process_leaves_its_parents_connections_alone(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.run(open_pair())
+    endpoints = LoopEndpoints.of(Platform.of(runner.get_loop()))
+    with monkeypatch.context() as forked:
+        forked.setattr("os.getpid", lambda: -1)
+        endpoints.end()
+    assert len(list(endpoints)) == 2
+
+
+def test_a_loop_closes_by_itself_again_once_its_endpoints_are_closed(runner: asyncio.Runner) -> None:
+    loop = runner.get_loop()
+    runner.run(open_pair())
+    assert "close" in vars(loop)
+    runner.run(loop.shutdown_asyncgens())
+    assert "close" not in vars(loop)
 
 
 def descriptors() -> int:

@@ -225,6 +225,16 @@ class Endpoint:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
+    def close_now(self) -> int:
+        """`aclose()` without waiting: what is not delivered is reset. How many connections that were."""
+        driver = self._driver
+        if driver is None or driver.closed:
+            return 0
+        undelivered = sum(not _delivered(connection) for connection in driver.stack.connections.values())
+        self._close_all(driver)
+        self._shut(driver)
+        return undelivered
+
     async def __aenter__(self) -> Self:
         return await self.start()
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
+import warnings
 from collections.abc import AsyncGenerator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from utcp.config import Config
 from utcp.trace import registry
@@ -22,7 +26,8 @@ class LoopEndpoints:
 
     Those that nobody else owns (a loop's clients share theirs; a server's outlives the server) are closed here at the
     loop's end, and so are those that their owner forgot. Both loops' runners offer one hook for that: before they close
-    the loop they finalise its asynchronous generators, so one is kept suspended.
+    the loop they finalise its asynchronous generators, so one is kept suspended. For programs without a runner the
+    loop's `close()` does that first, and the end of the process does it if the loop was not closed.
     """
 
     def __init__(self, platform: Platform) -> None:
@@ -36,12 +41,18 @@ class LoopEndpoints:
         """Those that are closed, and have clients who have not read all yet."""
         self.recording: FileRecording | None = None
         """What UTCP_PCAP asks for."""
+        self._loop: Any = asyncio.get_running_loop()
+        self._process = os.getpid()
         self._guard = self._closed_with_the_loop()
         try:
             # The loop learns of the generator by its first step, which runs up to the yield.
             self._guard.asend(None).send(None)
         except StopIteration:
             pass
+        if not platform.simulated:
+            self._close_loop = self._loop.close
+            self._loop.close = self._close  # type: ignore[method-assign]  # no loop offers a hook for it
+            _unclosed.add(self)
 
     @classmethod
     def of(cls, platform: Platform) -> LoopEndpoints:
@@ -110,6 +121,38 @@ class LoopEndpoints:
             endpoint.vanish()
         self._started.clear()
 
+    def end(self) -> None:
+        """Close the endpoints as a runner does, for a program that has none; nothing when a runner has done it.
+
+        The loop runs for that, up to `Config.close_timeout`. If it cannot, because another one runs in this thread,
+        what is not delivered is reset, and a ResourceWarning says so.
+        """
+        loop = self._loop
+        # A forked process has copies of the connections, which are its parent's.
+        if self not in _unclosed or self._process != os.getpid() or loop.is_running() or loop.is_closed():
+            return
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            loop.run_until_complete(self._guard.aclose())
+            return
+        undelivered = sum(endpoint.close_now() for endpoint in self)
+        if undelivered:
+            warnings.warn(
+                f"loop.close() has reset {undelivered} utcp connections, because another loop runs in this thread:"
+                " await writer.wait_closed(), or loop.shutdown_asyncgens(), before",
+                ResourceWarning,
+                stacklevel=3,
+                source=loop,
+            )
+
+    def _close(self) -> None:
+        """In the place of the loop's own close()."""
+        try:
+            self.end()
+        finally:
+            self._close_loop()
+
     def linger(self, endpoint: Endpoint) -> None:
         """Its server is closed, and it stays for the connections that are left, TIME_WAIT included."""
         self._lingering[endpoint.address] = endpoint
@@ -131,8 +174,21 @@ class LoopEndpoints:
             yield
         finally:
             self._platform.set_endpoints(None)
+            if self in _unclosed:
+                _unclosed.discard(self)
+                del self._loop.close  # its own is there again
             endpoints = list(self._started)
             # All stay until the last is done: they may be each other's peers.
             await asyncio.gather(*(endpoint.drain() for endpoint in endpoints))
             await asyncio.gather(*(endpoint.finish() for endpoint in endpoints))
             await asyncio.gather(*(control.aclose() for control in (*self.controls.values(), *self.leaving)))
+
+
+_unclosed: Final[WeakSet[LoopEndpoints]] = WeakSet()
+"""Those of loops that are not closed."""
+
+
+@atexit.register
+def _end_all() -> None:
+    for endpoints in list(_unclosed):
+        endpoints.end()

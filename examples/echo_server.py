@@ -31,12 +31,7 @@ async def main(host: str, port: int) -> None:
     server = await utcp.start_server(echo, host, port)
     host, port, *_ = server.sockets[0].getsockname()
     print(f"listening on {host} port {port}")
-    try:
-        await asyncio.Event().wait()  # for Ctrl-C; serve_forever() would go on until the clients have left
-    finally:
-        server.close()
-        server.close_clients()
-        await server.wait_closed()
+    await server.serve_forever()  # until Ctrl-C: it closes the clients too, and resets those that do not answer
 
 
 if __name__ == "__main__":

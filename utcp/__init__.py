@@ -1,4 +1,9 @@
-"""A real TCP (RFC 9293) in user space, over UDP, for asyncio."""
+"""A real TCP (RFC 9293) in user space, over UDP, for asyncio.
+
+`open_connection`, `start_server`, `create_connection` and `create_server` are asyncio's. README.md ("What differs from
+kernel TCP") lists what a program that changes its import should know. The main point: connections live in this process.
+When the process is killed, no peer is told, and data that was not acknowledged is lost.
+"""
 
 from utcp.aio.connect import create_connection, open_connection
 from utcp.aio.control import open_control

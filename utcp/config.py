@@ -125,7 +125,8 @@ class Config:
     """What a SYN gets that meets LAST_ACK: RST, so that its sender fails at once, or RFC 5961's challenge ACK. Either
     way the connection in LAST_ACK stays."""
     close_timeout: float = 5.0
-    """How long `Endpoint.aclose()`, and the loop's end, wait for closing connections to deliver."""
+    """How long `Endpoint.aclose()`, a cancelled `serve_forever()` and the loop's end take at most. Connections that
+    have not delivered everything by then are reset."""
 
     # --- ports (RFC 6056)
     ephemeral_ports: tuple[int, int] = (32768, 60999)

@@ -89,7 +89,11 @@ async def create_connection(
 async def open_connection(
     host: Host = None, port: Port = None, *, limit: int = DEFAULT_LIMIT, **options: Any
 ) -> tuple[asyncio.StreamReader, StreamWriter]:
-    """asyncio's `open_connection`, over utcp; `options` are those of `create_connection`."""
+    """asyncio's `open_connection`, over utcp; `options` are those of `create_connection`.
+
+    Before the process ends, `await writer.wait_closed()`, or let the loop end: a process that is killed tells no peer,
+    and loses what was not acknowledged.
+    """
     streams = ClientStreams(limit)
     transport, _ = await create_connection(streams, host, port, **options)
     return streams.on(transport)

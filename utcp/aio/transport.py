@@ -49,6 +49,9 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
     The connection has a send buffer of its own (`Config.send_buffer`); `get_write_buffer_size()` counts what that has
     not accepted yet.
 
+    What a callback raises is reported to the loop's exception handler. The connection is reset then, unlike asyncio's
+    for `connection_made()`, unless it was `pause_writing()`, `resume_writing()` or `connection_trouble()` that raised.
+
     A protocol that has a method `connection_trouble(exc)` hears of trouble before the end: three retransmissions of one
     segment without an answer (`exc` is None), or what ICMP says of the path (`exc` is an OSError). The connection goes
     on trying.
@@ -481,7 +484,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             self.close()
 
     def abort(self) -> None:
-        """Reset the connection; after close(), stop waiting for it: delivery goes on in the background.
+        """Reset the connection: the peer gets RST, where the kernel's TCP would send FIN. After close(), stop waiting
+        for it: delivery goes on in the background.
 
         connection_lost(None) follows in the next turn.
         """

@@ -112,7 +112,7 @@ def test_a_value_that_cannot_work_is_a_value_error_that_says_what_would(name: st
         ("keepalive", "no", "keepalive must be True or False, not 'no'"),
         ("close_timeout", math.inf, "close_timeout must be a number of seconds, above 0 and at most 1e9, not inf"),
         ("retries", 2.0, "retries must be a whole number, 0 or more, not 2.0"),
-        ("rto_min", 61, "rto_min must be at most rto_max (60.0), not 61"),
+        ("rto_min", 61.0, "rto_min must be at most rto_max (60.0), not 61.0"),
         (
             "ephemeral_ports",
             [1, 2],

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Self
 
 CONTROLLERS: Final[dict[str, Callable[[int, int], Any]]] = {}
 """The congestion controllers by name. `utcp.tcp.congestion` fills it and describes what may be added; it is kept here
@@ -133,27 +133,14 @@ class Config:
     """First and last port that active opens use which name none. Linux's default range: IANA's dynamic range (49152 to
     65535) holds 16,384 connections to one server at a time, TIME_WAIT included."""
 
+    def __new__(cls, **values: Any) -> Self:
+        # Before __init__(), because a compiled one knows the types of the fields, and raises TypeError without a name.
+        for name, value in values.items():
+            _check(name, value)
+        return object.__new__(cls)
+
     def __post_init__(self) -> None:
-        for name in _FLAGS:
-            value = getattr(self, name)
-            _require(isinstance(value, bool), name, "True or False", value)
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            right = "one of " + ", ".join(f'"{choice}"' for choice in sorted(choices))
-            _require(isinstance(value, str) and value in choices, name, right, value)
-        for name, bounds in _BOUNDS.items():
-            value = getattr(self, name)
-            if value is None and bounds.none:
-                continue
-            number = isinstance(value, int if bounds.whole else (int, float)) and not isinstance(value, bool)
-            within = number and bounds.lowest <= value <= bounds.highest  # NaN is in no range
-            right = f"{bounds.right}, or None {bounds.none}" if bounds.none else bounds.right
-            _require(within, name, right, value)
         _require(self.rto_min <= self.rto_max, "rto_min", f"at most rto_max ({self.rto_max})", self.rto_min)
-        ports = self.ephemeral_ports
-        right = "a tuple of two ports, first and last, from 1 to 65535 and in order"
-        pair = isinstance(ports, tuple) and len(ports) == 2 and all(type(port) is int for port in ports)
-        _require(pair and 1 <= ports[0] <= ports[1] <= 65535, "ephemeral_ports", right, ports)
 
     @property
     def recv_buffer_sizes(self) -> tuple[int, int]:
@@ -227,6 +214,27 @@ _CHOICES: Final[dict[str, Collection[str]]] = {
 }
 
 _FLAGS: Final = ("nodelay", "window_scaling", "timestamps", "sack", "keepalive", "rfc1337", "time_wait_reuse")
+
+
+def _check(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is right for the field `name`."""
+    if name in _FLAGS:
+        _require(isinstance(value, bool), name, "True or False", value)
+    elif name in _CHOICES:
+        choices = _CHOICES[name]
+        right = "one of " + ", ".join(f'"{choice}"' for choice in sorted(choices))
+        _require(isinstance(value, str) and value in choices, name, right, value)
+    elif name == "ephemeral_ports":
+        right = "a tuple of two ports, first and last, from 1 to 65535 and in order"
+        pair = isinstance(value, tuple) and len(value) == 2 and all(type(port) is int for port in value)
+        _require(pair and 1 <= value[0] <= value[1] <= 65535, name, right, value)
+    elif name in _BOUNDS:
+        bounds = _BOUNDS[name]
+        if value is None and bounds.none:
+            return
+        number = isinstance(value, int if bounds.whole else (int, float)) and not isinstance(value, bool)
+        within = number and bounds.lowest <= value <= bounds.highest  # NaN is in no range
+        _require(within, name, f"{bounds.right}, or None {bounds.none}" if bounds.none else bounds.right, value)
 
 
 def _require(condition: bool, name: str, right: str, value: object) -> None:

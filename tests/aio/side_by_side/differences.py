@@ -29,6 +29,12 @@ DIFFERENCES: Final = (
     ),
     Difference(
         "opening",
+        "host '::ffff:127.0.0.1'",
+        "AF_INET",
+        "utcp's IPv6 sockets carry no IPv4, so the connection runs over an IPv4 socket and its addresses are IPv4's",
+    ),
+    Difference(
+        "opening",
         "local host, port of the server",
         "AF_INET",
         "the utcp ports of each UDP socket are its own, so that a client's do not collide with a server's",

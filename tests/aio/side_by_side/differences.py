@@ -209,6 +209,19 @@ DIFFERENCES: Final = (
     ),
     Difference(
         "securing",
+        "TLS: the peer aborts",
+        [["made", "lost ConnectionResetError 104"], ["made", "lost"]],
+        "abort() is RST; over kernel TCP it is a FIN, so that the peer cannot tell it from a close",
+    ),
+    Difference(
+        "securing",
+        "TLS server: *",
+        [False, ["made", "lost ConnectionResetError 104"], []],
+        "asyncio's TLS aborts a connection whose handshake fails, and abort() is RST",
+        sometimes=True,
+    ),
+    Difference(
+        "securing",
         "start_tls after close",
         "ConnectionAbortedError",
         "asyncio waits for a handshake that cannot begin",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from tests.aio.side_by_side.sides import LOCALHOST, Echo, Notes, Side, attempt, port_of, settled, until
+from tests.aio.side_by_side.sides import LOCALHOST, MUCH, Echo, Notes, Side, attempt, port_of, settled, until
 from tests.aio.side_by_side.table import Program, Table
 from tests.certificates import client_context, server_context
 
@@ -244,6 +244,84 @@ async def _(side: Side) -> Any:
     return [seen, await attempt(writer.wait_closed())]
 
 
+@SECURING.row("TLS: the peer aborts")
+async def _(side: Side) -> Any:
+    far = Notes(keep_open=False)
+    async with secured(side, far) as (_, near):
+        far.transport.abort()
+        await settled(near, far)
+        return [near.calls, far.calls]
+
+
+@SECURING.row("TLS: the peer resets")
+async def _(side: Side) -> Any:
+    far = Notes(keep_open=False)
+    async with secured(side, far) as (_, near):
+        side.reset(far.transport)
+        await settled(near, far)
+        return [near.calls, far.calls]
+
+
+@SECURING.row("TLS: the peer resets streams")
+async def _(side: Side) -> Any:
+    async def handler(reader: asyncio.StreamReader, writer: Any) -> None:
+        writer.write(await reader.readexactly(4))
+        await reader.readexactly(1)
+        side.reset(writer.transport)
+
+    server = await side.start_server(handler, LOCALHOST, 0, ssl=server_context())
+    reader, writer = await side.open_connection(LOCALHOST, port_of(server), ssl=client_context())
+    writer.write(b"ping")
+    seen = [await reader.readexactly(4)]
+    writer.write(b"!")
+    seen.append(await attempt(reader.read()))
+    writer.close()
+    return [*seen, await attempt(writer.wait_closed())]
+
+
+@SECURING.row("TLS: much to a peer that reads late")
+async def _(side: Side) -> Any:
+    far = Notes(keep_open=False)
+    async with secured(side, far) as (transport, near):
+        far.transport.pause_reading()
+        transport.write(bytes(MUCH))
+        await settled(near)
+        seen = [*near.calls]
+        far.transport.resume_reading()
+        await until(lambda: len(far.data) == MUCH)
+        transport.close()
+        await settled(near, far)
+        return [seen, near.calls, far.calls]
+
+
+def talks(say: bytes, end: Callable[[Side, Any], object] | None = None, **options: Any) -> Program:
+    """What a server with TLS does about a client without."""
+
+    async def program(side: Side) -> Any:
+        far = side.notes(keep_open=False)
+        _, port = await side.serve(lambda: far, ssl=server_context(), **options)
+        near = side.notes(keep_open=False)
+        transport, _ = await side.create_connection(lambda: near, LOCALHOST, port)
+        transport.write(say)
+        await settled(near)
+        if end is not None:
+            end(side, transport)
+        await asyncio.sleep(0.15)
+        await settled(near)
+        return [bool(near.received), near.calls, far.calls]
+
+    return program
+
+
+SECURING.add("TLS server: a client that says something else", talks(b"GET / HTTP/1.0\r\n\r\n"))
+SECURING.add("TLS server: a client that says nothing", talks(b"", ssl_handshake_timeout=0.1))
+SECURING.add("TLS server: a client that leaves", talks(b"", lambda side, transport: transport.close()))
+SECURING.add("TLS server: a client that resets", talks(b"", lambda side, transport: side.reset(transport)))
+SECURING.add(
+    "TLS server: half a ClientHello, and the end", talks(b"\x16\x03\x01", lambda _, transport: transport.close())
+)
+
+
 # --- sendfile
 
 
@@ -260,7 +338,7 @@ def sends_file(prepare: Any = None, *, data: bytes = b"0123456789" * 1000, **opt
             position = file.tell()
         transport.close()
         await settled(near, far)
-        return [result, position, len(far.received), far.received[:4]]
+        return [result, position, len(far.data), far.received[:4]]
 
     return program
 
@@ -327,4 +405,4 @@ async def _(side: Side) -> Any:
         transport.write(b"tail")
     transport.close()
     await until(lambda: "eof" in far.calls)
-    return [result, len(far.received), far.received[:4], far.received[-4:]]
+    return [result, len(far.data), far.received[:4], far.received[-4:]]

@@ -34,7 +34,8 @@ class Notes(asyncio.Protocol):
     def __init__(self, keep_open: bool = True) -> None:
         self.keep_open = keep_open
         self.calls: list[str] = []
-        self.received = b""
+        self.data = bytearray()
+        """What was received."""
         self.transport: Any = None
 
     def note(self, call: str) -> None:
@@ -45,7 +46,7 @@ class Notes(asyncio.Protocol):
         self.note("made")
 
     def data_received(self, data: bytes) -> None:
-        self.received += data
+        self.data += data
         if self.calls[-1] != "data":
             self.note("data")
 
@@ -61,6 +62,10 @@ class Notes(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.note(f"lost {describe(exc)}" if exc is not None else "lost")
+
+    @property
+    def received(self) -> bytes:
+        return bytes(self.data)
 
     @property
     def lost(self) -> bool:
@@ -111,7 +116,7 @@ async def settled(*noters: Notes) -> None:
     before: list[int] = []
     quiet = 0
     while quiet < _QUIET:
-        now = [len(each.calls) + len(each.received) for each in noters]
+        now = [len(each.calls) + len(each.data) for each in noters]
         quiet = quiet + 1 if now == before else 0
         before = now
         await asyncio.sleep(0.002)

@@ -290,7 +290,7 @@ async def _(side: Side) -> Any:
     await settled(near, far)
     seen = [near.calls, transport.get_write_buffer_size() > 65536]
     far_transport.resume_reading()
-    await until(lambda: len(far.received) == MUCH)
+    await until(lambda: len(far.data) == MUCH)
     await settled(near, far)
     return [*seen, near.calls, transport.get_write_buffer_size()]
 
@@ -305,7 +305,7 @@ async def _(side: Side) -> Any:
     transport.close()
     far_transport.resume_reading()
     await until(lambda: "eof" in far.calls)
-    return [*seen, len(far.received)]
+    return [*seen, len(far.data)]
 
 
 @TRANSPORTS.row("a bytearray is changed after the write")
@@ -314,7 +314,7 @@ async def _(side: Side) -> Any:
     data = bytearray(b"before")
     transport.write(data)
     data[:] = b"after "
-    await until(lambda: len(far.received) == 6)
+    await until(lambda: len(far.data) == 6)
     return far.received
 
 
@@ -389,7 +389,7 @@ for error in (LookupError, ConnectionResetError, asyncio.CancelledError):
         "eof": lambda side, near, far: far.write_eof(),
         "lost": lambda side, near, far: near.close(),
         "pause": lambda side, near, far: (far.pause_reading(), near.write(bytes(MUCH))),
-        "resume": lambda side, near, far: near.write(bytes(2 << 20)),
+        "resume": lambda side, near, far: near.write(bytes(MUCH)),
     }.items():
         TRANSPORTS.add(f"{error.__name__} in callback {callback}", fails(callback, error, act))
 

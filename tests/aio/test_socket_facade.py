@@ -75,7 +75,7 @@ async def test_linger(peers: Peers) -> None:
     facade.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 5))
     assert connection.linger == 5.0
     assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == struct.pack("ii", 1, 5)
-    facade.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, None, 8)
+    facade.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
     assert connection.linger is None
 
 

@@ -178,16 +178,16 @@ class SocketFacade:
 
     def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
         """As `socket.getsockopt`. Raises OSError: ENOPROTOOPT for an option that utcp does not have."""
-        if not 0 <= size <= _MAX_OPTION_SIZE:
-            raise OSError("getsockopt buflen out of range")
+        _check_size(size)
         value = self._get(level, option)
         return _INT.pack(value)[:size] if size else value
 
     def setsockopt(self, level: int, option: int, value: Any, size: int | None = None) -> None:
         """As `socket.setsockopt`. Raises OSError: ENOPROTOOPT for an option that utcp does not have, EINVAL for a value
-        that cannot be."""
+        that cannot be, EFAULT for None and a `size`. Raises TypeError for a value that is neither a number nor
+        bytes-like."""
         if size is not None:
-            value = bytes(size)
+            raise _error(errno.EFAULT)  # a null pointer, which no option takes
         self._set(level, option, value)
 
     def _get(self, level: int, option: int) -> int:
@@ -266,6 +266,7 @@ class ConnectionSocket(SocketFacade):
         self._driver.schedule_flush()
 
     def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
+        _check_size(size)
         if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER):
             linger = self._open().linger
             packed = _LINGER.pack(linger is not None, math.ceil(linger or 0))
@@ -367,6 +368,11 @@ class ConnectionSocket(SocketFacade):
         return self._connection
 
 
+def _check_size(size: int) -> None:
+    if not 0 <= size <= _MAX_OPTION_SIZE:
+        raise OSError("getsockopt buflen out of range")
+
+
 def _integer(value: Any) -> int:
     return value if isinstance(value, int) else int(_unpack(_INT, value)[0])
 
@@ -380,7 +386,7 @@ def _buffer_size(value: Any) -> int:
 
 
 def _unpack(form: struct.Struct, value: Any) -> tuple[Any, ...]:
-    if isinstance(value, int) or len(value) < form.size:
+    if isinstance(value, int) or memoryview(value).nbytes < form.size:
         raise _error(errno.EINVAL)
     return form.unpack_from(value)
 

@@ -30,7 +30,8 @@ ISN: dict[End, int] = {"client": 0xFFFFFFFE, "server": 7_000_000}  # the client'
 class Told:
     """What a ladder reads of a Connection."""
 
-    def __init__(self, local_port: int, remote_port: int) -> None:
+    def __init__(self, remote: str, local_port: int, remote_port: int) -> None:
+        self.remote = remote
         self.local_port = local_port
         self.remote_port = remote_port
 
@@ -43,7 +44,10 @@ class Told:
 class Ends:
     """Two ends that tell a recorder what a test wants them to have done; times are milliseconds."""
 
-    def __init__(self, client_port: int = CLIENT_PORT, recorder: LadderRecorder | None = None) -> None:
+    def __init__(
+        self, client_port: int = CLIENT_PORT, recorder: LadderRecorder | None = None, remote: str = "remote"
+    ) -> None:
+        self.remote = remote
         self.recorder = recorder or LadderRecorder()
         self.ports: dict[End, tuple[int, int]] = {
             "client": (client_port, SERVER_PORT),
@@ -54,7 +58,7 @@ class Ends:
         return self.recorder.client if end == "client" else self.recorder.server
 
     def connection(self, end: End) -> Connection:
-        return cast("Connection", Told(*self.ports[end]))
+        return cast("Connection", Told(self.remote, *self.ports[end]))
 
     def state(self, end: End, before: int, after: int, ms: float) -> None:
         connection = self.connection(end)
@@ -75,11 +79,11 @@ class Ends:
         )
         # The stack hands over header and payload as two buffers.
         whole = encode(segment)
-        self.view(end).segment_sent("remote", [whole[:20], memoryview(whole)[20:]], ms / 1000)
+        self.view(end).segment_sent(self.remote, [whole[:20], memoryview(whole)[20:]], ms / 1000)
         return segment
 
     def receive(self, end: End, segment: Segment, ms: float) -> None:
-        self.view(end).segment_received("remote", segment, ms / 1000)
+        self.view(end).segment_received(self.remote, segment, ms / 1000)
 
     def open(self) -> None:
         self.state("client", CLOSED, SYN_SENT, 0)

@@ -358,6 +358,18 @@ def test_other_connections_are_ignored() -> None:
     assert ends.recorder.rungs() == before
 
 
+@pytest.mark.defect(61)
+def test_connections_of_other_peers_on_the_same_ports_are_ignored() -> None:
+    ends = Ends()
+    other = Ends(recorder=ends.recorder, remote="another host")
+    ends.open()
+    before = ends.recorder.rungs()
+    other.open()
+    other.timer("client", timers.RETRANSMIT, 5)
+    other.recorder.client.time_wait_ended("another host", SERVER_PORT, CLIENT_PORT, 1.0)
+    assert ends.recorder.rungs() == before
+
+
 def test_without_the_opening_the_numbers_are_the_raw_ones() -> None:
     ends = Ends()
     ends.send("server", PSH | ACK, 1, 1, 0, b"late")

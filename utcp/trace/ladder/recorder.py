@@ -31,7 +31,7 @@ class LadderRecorder:
     (without timestamps: a retransmission, ACKs that repeat each other) the one is taken for that which arrived whose
     time under way comes nearest to that of the segment before.
 
-    A new connection on the same ports continues the ladder, with relative numbers of its own.
+    A new connection with the same peer on the same ports continues the ladder, with relative numbers of its own.
 
     A timer that expires is shown by what comes of it at once: the segment that leaves, or the state; not at all when
     nothing does. Nor is the one that paces what is sent: it is no timeout.
@@ -76,7 +76,7 @@ class LadderRecorder:
         connection: Connection | None = None,
     ) -> None:
         """For the views: `end` moved between two states. `connection` can tell more of it, while it lives."""
-        if not self._follows(end, ports):
+        if not self.follows(end, ports):
             return
         record = self._ends[end]
         record.connection = None if after in (CLOSED, TIME_WAIT) else connection
@@ -97,14 +97,14 @@ class LadderRecorder:
 
     def timer_expired(self, end: End, ports: tuple[int, int], timer: int, now: float) -> None:
         """For the views: one of the timers of `end` is due."""
-        if timer != timers.PACING and self._follows(end, ports):
+        if timer != timers.PACING and self.follows(end, ports):
             record = self._ends[end]
             record.expired = timer, now
             record.arrival = None
 
     def segment_sent(self, end: End, segment: Segment, now: float) -> None:
         """For the views: `end` sent `segment`."""
-        if not self._follows(end, (segment.src_port, segment.dst_port)):
+        if not self.follows(end, (segment.src_port, segment.dst_port)):
             return
         record = self._ends[end]
         timer = record.take_timer(now)
@@ -125,7 +125,7 @@ class LadderRecorder:
 
     def segment_received(self, end: End, segment: Segment, now: float) -> None:
         """For the views: `segment` arrived at `end`."""
-        if not self._follows(end, (segment.dst_port, segment.src_port)):
+        if not self.follows(end, (segment.dst_port, segment.src_port)):
             return
         record = self._ends[end]
         record.expired = None  # what comes now comes of the segment
@@ -144,7 +144,8 @@ class LadderRecorder:
         else:
             record.arrival = None
 
-    def _follows(self, end: End, ports: tuple[int, int]) -> bool:
+    def follows(self, end: End, ports: tuple[int, int]) -> bool:
+        """For the views: these are the ports of the connection that is recorded; the first that are seen."""
         client_and_server = ports if end == "client" else ports[::-1]
         if self._ports is None:
             self._ports = client_and_server
@@ -180,28 +181,45 @@ class LadderRecorder:
 
 
 class _View(Observer):
-    """One end's observer: hands on what it sees, with the name of the end."""
+    """One end's observer: hands on what it sees of the connection, with the name of the end."""
 
     def __init__(self, recorder: LadderRecorder, end: End) -> None:
         self._recorder = recorder
         self._end = end
+        self._remote: Remote | None = None
+        """The peer of the connection that is recorded, once this end has seen it."""
 
     def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
         ports = (connection.local_port, connection.remote_port)
-        self._recorder.state_changed(self._end, ports, before, after, now, connection)
+        if self._follows(connection.remote, ports):
+            self._recorder.state_changed(self._end, ports, before, after, now, connection)
 
     def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
         ports = (connection.local_port, connection.remote_port)
-        self._recorder.timer_expired(self._end, ports, timer, now)
+        if self._follows(connection.remote, ports):
+            self._recorder.timer_expired(self._end, ports, timer, now)
 
     def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
-        self._recorder.time_wait_ended(self._end, (local_port, remote_port), now)
+        ports = (local_port, remote_port)
+        if self._follows(remote, ports):
+            self._recorder.time_wait_ended(self._end, ports, now)
 
     def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
-        self._recorder.segment_sent(self._end, decode(b"".join(buffers)), now)
+        segment = decode(b"".join(buffers))
+        if self._follows(remote, (segment.src_port, segment.dst_port)):
+            self._recorder.segment_sent(self._end, segment, now)
 
     def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
-        self._recorder.segment_received(self._end, segment, now)
+        if self._follows(remote, (segment.dst_port, segment.src_port)):
+            self._recorder.segment_received(self._end, segment, now)
+
+    def _follows(self, remote: Remote, ports: tuple[int, int]) -> bool:
+        """Whether this is the connection that is recorded: other peers may use the same ports."""
+        if not self._recorder.follows(self._end, ports):
+            return False
+        if self._remote is None:
+            self._remote = remote
+        return remote == self._remote
 
 
 @dataclass(slots=True, eq=False)

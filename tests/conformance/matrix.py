@@ -177,6 +177,8 @@ ZERO_WINDOW: Final = (
 #     RST(0)          <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>
 #     RST(SND.NXT)    <SEQ=SND.NXT><CTL=RST>
 #     RST, SYN        <SEQ=SEG.ACK><CTL=RST> and, behind it, <SEQ=ISS><CTL=SYN>
+#     RST(both)       <SEQ=SND.UNA><CTL=RST> and <SEQ=SND.NXT><CTL=RST>: the peer's RCV.NXT is the first if what is in
+#                     flight is lost, the second if it arrives
 # * next: the state afterwards, = for the same. LISTEN and CLOSED say whether a listener is left on the port.
 # * takes: what of the segment counts; everything else stays as it was, and the user is told of nothing else.
 #     syn             RCV.NXT becomes SEG.SEQ+1
@@ -258,7 +260,12 @@ TIME_WAIT          | SYN SYN-FIN  | newer        | *      | SYN-ACK      | SYN_R
 TCB TIME_WAIT      | SYNs         | *            | *      | ACK          | =           | -        | RFC 5961 4.2
 
 # --- The sequence number. The peer's FIN come again is unacceptable too: TIME_WAIT knows it, unless its ACK is absurd.
+# What begins before RCV.NXT may acknowledge something new all the same (A.2).
 TIME_WAIT          | FIN-ACK      | left         | good   | ACK          | =           | 2msl     | 3.10.7.4 5th
+LAST_ACK           | ACKs         | left         | next   | -            | CLOSED      | ack      | RFC 9293 A.2
+CLOSING            | ACKs         | left         | next   | ACK          | TIME_WAIT   | ack      | RFC 9293 A.2
+FIN_WAIT_1         | ACKs         | left         | next   | ACK          | FIN_WAIT_2  | ack      | RFC 9293 A.2
+TCB                | ACKs         | left         | next   | ACK          | =           | ack      | RFC 9293 A.2
 *                  | *            | outside      | *      | ACK          | =           | -        | 3.10.7.4 1st
 *                  | data FIN-ACK | probe        | *      | ACK          | =           | -        | 3.10.7.4 1st
 *                  | FIN none     | probe        | *      | ACK          | =           | -        | 3.10.7.4 1st
@@ -278,7 +285,7 @@ TCB                | ACK          | window probe | *      | -            | =    
 
 # --- Text. What lies beyond a gap is held (SHLD-31) and acknowledged at once (RFC 5681 4.2).
 FIN_WAIT_1:closed  | data         | window       | next   | RST(SND.NXT) | CLOSED      | ack      | 3.6.1 SHLD-3
-FIN_WAIT_1:closed  | data         | window       | *      | RST(SND.NXT) | CLOSED      | aborted  | 3.6.1 SHLD-3
+FIN_WAIT_1:closed  | data         | window       | *      | RST(both)    | CLOSED      | aborted  | 3.5.2 group 1
 FIN_WAIT_2:closed  | data         | window       | *      | RST(SND.NXT) | CLOSED      | -        | 3.6.1 SHLD-3
 FIN_WAIT_1:zero    | data         | edge         | next   | ACK          | FIN_WAIT_2  | ack      | 3.10.7.4 1st
 ZERO               | data         | edge         | *      | ACK          | =           | ack      | 3.10.7.4 1st
@@ -299,7 +306,7 @@ FIN_WAIT_2         | FIN-ACK      | edge         | *      | ACK          | TIME_
 FINISHED           | FIN-ACK      | window       | *      | -            | =           | ack      | utcp: after FIN
 """
 
-REPLIES: Final = frozenset({"-", "ACK", "SYN-ACK", "RST(SEG.ACK)", "RST(0)", "RST(SND.NXT)", "RST, SYN"})
+REPLIES: Final = frozenset({"-", "ACK", "SYN-ACK", "RST(SEG.ACK)", "RST(0)", "RST(SND.NXT)", "RST, SYN", "RST(both)"})
 TAKES: Final = frozenset({"syn", "ack", "text", "fin", "2msl", "refused", "reset", "aborted"})
 
 

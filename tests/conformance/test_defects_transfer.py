@@ -93,7 +93,7 @@ def test_octet_of_a_window_probe_counts_in_snd_nxt() -> None:
     t.sends_after(0.2, ". 1:2 ack 1")
     t.receives("P. 1:11 ack 1 win 0")
     t.advance(0.04)
-    t.sends(". 2:2 ack 11")
+    t.sends(". 1:1 ack 11")
     t.receives(". 11:11 ack 2 win 0")
     t.silent()
     t.receives(". 11:11 ack 2 win 1000")

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pytest
 
@@ -198,13 +198,16 @@ def at(place: Place) -> Seen:
     return Seen(place.state, place.snd_una, place.snd_nxt, rcv_nxt, UNREAD if place.window_is_closed else 0)
 
 
+Reply: TypeAlias = tuple[int, int | None, int | None]
+"""Flags, SEQ (None: 0 absolutely), ACK (None: the bit is off)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What the row of a cell says, in numbers: the segment that arrives, the reply, the place and the user after it."""
 
     line: str
-    replies: list[tuple[int, int | None, int | None]]
-    """Of each: flags, SEQ (None: 0 absolutely), ACK (None: the bit is off)."""
+    replies: list[Reply]
     after: Seen
     events: int
     error: type[OSError] | None
@@ -231,7 +234,7 @@ def expect(cell: Cell, row: Row, rcv_wnd: int) -> Expected:
     else:
         unread = (UNREAD if place.window_is_closed else 0) + text
         after = Seen(state, snd_una, place.snd_nxt, None if state == "SYN_SENT" else rcv_nxt, unread)
-    replies: dict[str, list[tuple[int, int | None, int | None]]] = {
+    replies: dict[str, list[Reply]] = {
         "-": [],
         "ACK": [(ACK, place.snd_nxt, rcv_nxt)],
         "SYN-ACK": [(SYN | ACK, 0, rcv_nxt)],
@@ -239,6 +242,7 @@ def expect(cell: Cell, row: Row, rcv_wnd: int) -> Expected:
         "RST(0)": [(RST | ACK, None, seq + event_.length)],
         "RST(SND.NXT)": [(RST, place.snd_nxt, None)],
         "RST, SYN": [(RST, ack, None), (SYN, 0, None)],
+        "RST(both)": [(RST, place.snd_una, None), (RST, place.snd_nxt, None)],
     }
     errors = [ERRORS[name] for name in takes & ERRORS.keys()]
     events = 0
@@ -303,8 +307,7 @@ def test_cell(cell: Cell) -> None:
     assert not any(reply.payload for reply in replies)
 
 
-def _reply(reply: Segment, iss: int, peer_iss: int) -> tuple[int, int | None, int | None]:
-    """As `Expected.replies` has it."""
+def _reply(reply: Segment, iss: int, peer_iss: int) -> Reply:
     absolute = reply.flags == RST | ACK and reply.seq == 0
     return (
         reply.flags,

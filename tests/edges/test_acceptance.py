@@ -51,7 +51,7 @@ def test_one_octet_after_our_close_is_too_much() -> None:
     t.close()
     t.sends("FP. 1:11 ack 1")
     t.receives("P. 1:2 ack 1")
-    t.sends("R 12:12")
+    t.sends("R 1:1", "R 12:12")
     assert t.state == CLOSED
     assert "aborted: the peer sent data after close(), 10 octets of ours" in str(t.error)
 

@@ -176,8 +176,10 @@ class Flow:
             return None
         seq = diff(segment.seq, self.our_iss)
         if segment.flags & RST:
-            answers = segment.seq in self.answered or (segment.flags & ACK and segment.seq == 0)
-            return None if answers else self._misplaced(seq)
+            in_reply = (
+                segment.seq in self.answered or seq == self.peer_una or (segment.flags & ACK and segment.seq == 0)
+            )
+            return None if in_reply else self._misplaced(seq)
         if self.patterned and segment.payload != stream(seq, seq + len(segment.payload)):
             return "payload is not what was written there"
         if segment.length == 0 and (misplaced := self._misplaced(seq)) is not None:

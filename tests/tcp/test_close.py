@@ -579,7 +579,7 @@ def test_rst_in_fin_wait_2() -> None:
 def test_data_after_our_full_close_in_fin_wait_2_gets_rst() -> None:
     t = fin_wait_2()
     t.receives("P. 1:101 ack 2")
-    t.sends("R? 2:2")
+    t.sends("R 2:2")
     assert t.state == CLOSED
 
 
@@ -587,7 +587,7 @@ def test_data_after_our_full_close_in_fin_wait_2_gets_rst() -> None:
 def test_data_after_our_full_close_in_fin_wait_1_gets_rst() -> None:
     t = fin_wait_1()
     t.receives("P. 1:101 ack 1")
-    t.sends("R? 2:2")
+    t.sends("R 1:1", "R 2:2")
     assert t.state == CLOSED
     assert t.ended
 
@@ -598,7 +598,7 @@ def test_data_after_our_full_close_is_an_error_when_ours_was_not_delivered() -> 
     t.close()
     t.sends("F. 1:101 ack 1")
     t.receives("P. 1:101 ack 1")
-    t.sends("R? 102:102")
+    t.sends("R 1:1", "R 102:102")
     assert t.state == CLOSED
     assert isinstance(t.error, ConnectionAborted)
 

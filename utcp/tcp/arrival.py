@@ -165,6 +165,8 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
         acceptable = offset < window and offset + length > 0
     if not acceptable:
         if not flags & RST:
+            if offset < 0 and flags & ACK and -offset <= receive.limit:
+                _take_ack_of_old_segment(connection, segment, now)
             _answer_unacceptable(connection, segment, length, now)
         return
     # Second: RST.
@@ -205,11 +207,35 @@ def _accept(connection: Connection, segment: Segment, text_fits: bool, now: floa
     elif segment.payload or flags & FIN:
         _process_text(connection, (segment.seq + (flags >> 1 & 1)) & MASK, segment.payload, bool(flags & FIN), now)
     if connection.send_side.fin_acked:
-        if connection.state == FIN_WAIT_1:
-            connection.enter(FIN_WAIT_2, now)
-            if connection.closed_by_user:
-                connection.set_timer(FIN_WAIT_2_TIMER, now + connection.config.fin_wait_2_timeout)
-        connection.end_if_delivered(now)
+        _fin_acknowledged(connection, now)
+
+
+def _fin_acknowledged(connection: Connection, now: float) -> None:
+    """The peer has our FIN: what remains to be done about it in the states that stay."""
+    if connection.state == FIN_WAIT_1:
+        connection.enter(FIN_WAIT_2, now)
+        if connection.closed_by_user:
+            connection.set_timer(FIN_WAIT_2_TIMER, now + connection.config.fin_wait_2_timeout)
+    connection.end_if_delivered(now)
+
+
+def _take_ack_of_old_segment(connection: Connection, segment: Segment, now: float) -> None:
+    """Take the ACK field of a segment that is not acceptable because it begins before RCV.NXT, if it acknowledges
+    something new.
+
+    The peer sends such a segment when our ACK was lost: its FIN again in a simultaneous close, a window probe, text.
+    RFC 9293 A.2 names the stalls that follow from not reading its ACK field, and leaves the cure to implementations.
+    The caller bounds SEG.SEQ by the largest window that was offered, as RFC 5961 5.2 bounds SEG.ACK: a blind guess
+    succeeds no more than twice as often.
+    """
+    send = connection.send_side
+    if not send.syn_acked or not 0 < (segment.ack - send.snd_una) & MASK <= send.flight_size:
+        return
+    connection.last_heard = now
+    connection.keepalive_probes = 0
+    _process_ack(connection, segment, now)
+    if send.fin_acked:
+        _fin_acknowledged(connection, now)
 
 
 def _process_marks(connection: Connection, segment: Segment) -> None:
@@ -491,7 +517,7 @@ def _process_text(connection: Connection, seq: int, payload: Buffer, fin: bool, 
     if connection.closed_by_user and payload and diff((seq + len(payload)) & MASK, receive.rcv_nxt) > 0:
         # SHLD-3: the user has closed and cannot read this; the peer learns that it was not read.
         connection.stack.counters.aborts_on_data += 1
-        connection.reset_peer(connection.undelivered("the peer sent data after close()"), now)
+        connection.reset_peer(connection.undelivered("the peer sent data after close()"), now, in_reply=True)
         return
     if payload:
         receive.note_text(now)

@@ -361,8 +361,8 @@ class Burst:
             self._header(connection.send_side.acceptable_seq, ACK, None, 0)
 
     def keepalive_probe(self) -> None:
-        """An ACK whose SEQ is that of an octet which the peer has, so that the peer answers (RFC 9293 3.8.4). None
-        leaves if the peer was heard of since the timer expired, or if data has left meanwhile, whose ACK will do."""
+        """Send an ACK with the SEQ of an octet that the peer has, which the peer answers (RFC 9293 3.8.4), unless the
+        peer has been heard of since the timer expired, or data has left meanwhile and will be acknowledged."""
         connection = self._connection
         connection.keepalive_due = False
         if connection.keepalive_probes and not connection.send_side.flight_size:

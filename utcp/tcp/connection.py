@@ -474,25 +474,33 @@ class Connection:
         self.stack.put(self.remote, reset, now)
         self.vanish(now)
 
-    def reset_peer(self, error: OSError | None, now: float, with_ack: bool = False) -> None:
+    def reset_peer(self, error: OSError | None, now: float, *, with_ack: bool = False, in_reply: bool = False) -> None:
         """Send RST, and end the connection. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>, with a SEQ that the peer's window
-        allows. In SYN_SENT there is no peer to reset."""
+        allows. In SYN_SENT there is no peer to reset.
+
+        `with_ack`: the RST acknowledges what has arrived.
+        `in_reply`: it answers a segment, and its SEQ is what that acknowledges (RFC 9293 3.5.2, group 1): exact, unless
+        what is in flight arrives first. A second RST, with SEQ=SND.NXT, is exact then. The peer drops the other one.
+        """
         if self.state == SYN_SENT:
             self.finish(error, now)
             return
-        segment = Segment(
-            self.local_port,
-            self.remote_port,
-            self.send_side.acceptable_seq,
-            self.receive_side.rcv_nxt if with_ack else 0,
-            RST | ACK if with_ack else RST,
-            ts_val=self.ts_now(now) if self.timestamps else None,
-            ts_ecr=self.receive_side.ts_recent if self.timestamps else None,
-        )
+        send = self.send_side
         if self.state != SYN_RCVD:
             self.stack.counters.estab_resets += 1
-        self.send_side.note_segment(False)
-        self.stack.put(self.remote, segment, now)
+        seq = send.acceptable_seq
+        for number in (send.snd_una, seq) if in_reply and seq != send.snd_una else (seq,):
+            segment = Segment(
+                self.local_port,
+                self.remote_port,
+                number,
+                self.receive_side.rcv_nxt if with_ack else 0,
+                RST | ACK if with_ack else RST,
+                ts_val=self.ts_now(now) if self.timestamps else None,
+                ts_ecr=self.receive_side.ts_recent if self.timestamps else None,
+            )
+            send.note_segment(False)
+            self.stack.put(self.remote, segment, now)
         self.finish(error, now)
 
     def undelivered(self, reason: str) -> OSError | None:

@@ -711,6 +711,38 @@ def test_both_windows_closed_and_only_one_reader() -> None:
     assert far.readable == 4000
 
 
+@pytest.mark.defect(44)
+@pytest.mark.rfc9293("MUST-36", "MUST-37", "MAY-8")
+@pytest.mark.parametrize("options", [True, False], ids=["all options", "no options"])
+@pytest.mark.parametrize("half_closed", [True, False])
+@pytest.mark.parametrize("delay", [0.0, 0.01, 1.0])
+def test_both_windows_closed_for_an_hour(options: bool, half_closed: bool, delay: float) -> None:
+    """Each side probes the other, ever more slowly; nothing gives up, and then everything arrives."""
+    p = Pair(delay=delay, recv_buffer=4000, retries=4, timestamps=options, sack=options, keepalive=True)
+    near, far = p.established()
+    size = 30_000
+    for connection in (near, far):
+        connection.send(stream(0, size))
+        if half_closed:
+            connection.shutdown(p.now)
+    p.run_for(60)
+    before = dict(p.counts)
+    p.run_for(3600)
+    for name, count in p.counts.items():
+        assert 100 < count - before[name] < 140, "a probe a minute, and the answers to the other side's"
+    got = {near: bytearray(), far: bytearray()}
+
+    def all_there() -> bool:
+        for connection, data in got.items():
+            data.extend(connection.read())
+        return len(got[near]) == len(got[far]) == size
+
+    p.run(all_there)
+    for connection, data in got.items():
+        assert data == stream(0, size)
+        assert not connection.take_events() & ENDED
+
+
 @pytest.mark.rfc9293("MUST-66")
 def test_acks_are_processed_while_our_window_is_closed() -> None:
     """RFC 9293 3.10.7.4: "special allowance should be made to accept valid ACKs"; MUST-66."""

@@ -15,8 +15,8 @@ from tests.interop.wire import Opener, Wire
 
 SIZE = 5_000_000
 LATE = float(os.environ.get("UTCP_LATE", "0.5"))
-"""Seconds that the late reader sleeps. With the variable set, `UTCP_LATE=5 python -m pytest -s tests/interop -k late`, all
-six cases run, and they print their times."""
+"""Seconds that the late reader sleeps. With the variable set, all six cases run, and print their times:
+`UTCP_LATE=5 python -m pytest -s tests/interop -k late`."""
 
 Sleeper: TypeAlias = Literal["kernel", "utcp", "both"]
 

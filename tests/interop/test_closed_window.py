@@ -18,6 +18,7 @@ from tests.interop.wire import KERNEL, PORT, Opener, Wire, until
 from utcp import Config, StreamWriter, Transport
 from utcp.tcp import state
 from utcp.tcp.connection import Connection
+from utcp.tcp.time_wait import ConnectionKey
 
 pytestmark = [pytest.mark.defect(44), pytest.mark.defect(45), pytest.mark.defect(46)]
 
@@ -47,6 +48,11 @@ Closed: TypeAlias = Literal["ours", "theirs", "both", "theirs, ours busy"]
 """Whose window is closed. With ours busy, the kernel goes on sending to us, and we read."""
 
 
+async def soon(condition: Callable[[], object]) -> None:
+    """As `until`, for many that wait at once."""
+    await until(condition, pause=0.02)
+
+
 @dataclass
 class Cell:
     """A connection whose window is closed, and how it got there."""
@@ -58,7 +64,7 @@ class Cell:
     sock: socket.socket
     reader: asyncio.StreamReader
     writer: StreamWriter
-    wire: Wire
+    connection: Connection
     filling: list[asyncio.Future[None]] = field(default_factory=list)
 
     @property
@@ -75,35 +81,31 @@ class Cell:
         return self.writer.transport
 
     @property
-    def connection(self) -> Connection | None:
-        """None when utcp has none any more."""
-        return next(
-            (found for key, found in self.wire.endpoint.stack.connections.items() if key[1:] == self.ports), None
-        )
-
     def segments(self) -> int:
         """How many there were so far."""
-        found = [{entry.segment.src_port, entry.segment.dst_port} for entry in self.wire.trace.entries]
-        return found.count(set(self.ports))
+        return self.connection.send_side.segs_out + self.connection.receive_side.segs_in
+
+    @property
+    def is_over(self) -> bool:
+        """utcp has no connection any more."""
+        return self.connection.state in (state.TIME_WAIT, state.CLOSED)
 
     async def close_windows(self) -> None:
-        self.ports = (self.sock.getsockname()[1], self.sock.getpeername()[1])
         connection = self.connection
-        assert connection is not None
         assert (connection.timestamps, connection.sack) == (self.timestamps, self.sack)
         assert kernel.tcp_info(self.sock)[2:4] == (self.timestamps, self.sack)
         if self.they_send:
             self.transport.pause_reading()
             self.filling.append(asyncio.ensure_future(kernel.send(self.sock, BACK)))
-            await until(lambda: connection.receive_side.window == 0)
+            await soon(lambda: connection.receive_side.window == 0)
         if self.we_send:
             self.writer.write(THERE)
-            await until(lambda: connection.send_side.snd_wnd == 0)
-        before = self.segments()
+            await soon(lambda: connection.send_side.snd_wnd == 0)
+        before = self.segments
         await asyncio.sleep(STALL)
-        assert self.segments() - before <= QUIET
         if self.we_send:
-            assert connection.send_side.probe, "our probe has left, and waits for room"
+            await soon(lambda: connection.send_side.probe)
+        assert self.segments - before <= QUIET
         if self.closed == "theirs, ours busy":
             await kernel.send(self.sock, BACK)
             assert await self.reader.readexactly(SIZE) == BACK
@@ -121,13 +123,13 @@ class Cell:
 
     async def is_reset_at_the_kernel(self) -> None:
         """And nothing of it is left here."""
-        await until(lambda: kernel.tcp_info(self.sock).state == "CLOSED")
-        assert self.connection is None
+        await soon(lambda: kernel.tcp_info(self.sock).state == "CLOSED")
+        assert self.is_over
         with suppress(ConnectionError, TimeoutError):  # what was not delivered, if anything was not
             await self.writer.wait_closed()
 
     async def is_reset_here(self) -> None:
-        await until(lambda: self.connection is None)
+        await soon(lambda: self.is_over)
         with pytest.raises(ConnectionResetError):
             await self.writer.wait_closed()
 
@@ -147,7 +149,6 @@ class Cell:
 
 async def read(cell: Cell) -> None:
     await cell.read()
-    assert cell.connection is not None
     assert cell.connection.state == state.ESTABLISHED
     assert kernel.tcp_info(cell.sock).state == "ESTABLISHED"
 
@@ -157,9 +158,9 @@ async def keepalive(cell: Cell) -> None:
     for option, value in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 1)):
         cell.sock.setsockopt(socket.IPPROTO_TCP, option, value)
     cell.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    before = cell.segments()
+    before = cell.segments
     await asyncio.sleep(KEEPALIVE)
-    assert cell.segments() - before <= QUIET
+    assert cell.segments - before <= QUIET
     await read(cell)
 
 
@@ -172,7 +173,7 @@ async def half_close(cell: Cell) -> None:
     cell.sock.shutdown(socket.SHUT_WR)
     assert await cell.reader.read() == (BACK if cell.they_send else b"")
     assert await reading == (THERE if cell.we_send else b"")
-    await until(lambda: cell.connection is None and kernel.tcp_info(cell.sock).state == "CLOSED")
+    await soon(lambda: cell.is_over and kernel.tcp_info(cell.sock).state == "CLOSED")
     cell.writer.close()
     await cell.writer.wait_closed()
 
@@ -187,7 +188,7 @@ async def close(cell: Cell) -> None:
         assert await kernel.receive_all(cell.sock) == THERE
         await cell.writer.wait_closed()
         cell.sock.close()
-        await until(lambda: cell.connection is None)
+        await soon(lambda: cell.is_over)
     else:
         await kernel.send(cell.sock, b"too late")
         await cell.is_reset_at_the_kernel()
@@ -211,7 +212,7 @@ async def kernel_closes(cell: Cell) -> None:
     assert len(received) > CONFIG.recv_buffer_sizes[0]
     cell.writer.close()
     await cell.writer.wait_closed()
-    await until(lambda: cell.connection is None)
+    await soon(lambda: cell.is_over)
 
 
 async def kernel_aborts(cell: Cell) -> None:
@@ -237,7 +238,7 @@ PLACES: Final[tuple[Closed, ...]] = ("ours", "theirs", "both", "theirs, ours bus
 async def small_buffers() -> AsyncIterator[Wire]:
     for name in ("tcp_rmem", "tcp_wmem"):
         sysctl(f"ipv4/{name}", f"4096 {KERNEL_BUFFER} {KERNEL_BUFFER}")
-    async with Wire(CONFIG) as wire:
+    async with Wire(CONFIG, trace=False) as wire:
         yield wire
 
 
@@ -245,6 +246,7 @@ async def open_cells(wire: Wire, each: int) -> list[Cell]:
     """`each` connections for every place and pair of options, opened by either side in turn."""
     accepted = await wire.serve(PORT)
     cells: list[Cell] = []
+    known: dict[ConnectionKey, Connection] = {}
     with kernel.listen(KERNEL, PORT) as listener:
         for timestamps, sack in product((True, False), repeat=2):
             sysctl("ipv4/tcp_timestamps", int(timestamps))
@@ -257,7 +259,9 @@ async def open_cells(wire: Wire, each: int) -> list[Cell]:
                 else:
                     sock = await kernel.connect(wire.host, PORT)
                     reader, writer = await accepted.get()
-                cells.append(Cell(closed, timestamps, sack, opener, sock, reader, writer, wire))
+                (key,) = wire.endpoint.stack.connections.keys() - known.keys()
+                known[key] = wire.endpoint.stack.connections[key]
+                cells.append(Cell(closed, timestamps, sack, opener, sock, reader, writer, known[key]))
     return cells
 
 
@@ -269,7 +273,7 @@ async def side_by_side(cells: list[Cell], endings: list[Callable[[Cell], Awaitab
             async with asyncio.timeout(15):
                 await cell.close_windows()
                 await ending(cell)
-            assert cell.segments() <= TOTAL
+            assert cell.segments <= TOTAL
         except Exception as error:
             options = f"timestamps {cell.timestamps}, SACK {cell.sack}"
             error.add_note(f"closed: {cell.closed}; {ending.__name__}; {options}; {cell.opener} opened")

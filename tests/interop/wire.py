@@ -97,9 +97,9 @@ class PumpedWire(Wire):
         return TunLink(self.pump.far_end, self.host, mtu=interface_mtu(INTERFACE))
 
 
-async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
-    """Wait until `condition()` is true; AssertionError after `timeout` seconds."""
+async def until(condition: Callable[[], object], timeout: float = 5.0, pause: float = 0.002) -> None:
+    """Wait until `condition()` is true, asking every `pause` seconds; AssertionError after `timeout` seconds."""
     deadline = asyncio.get_running_loop().time() + timeout
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "it did not come about"
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(pause)

@@ -2,6 +2,7 @@
 it with the ACK or the RST that it carries. The script asserts this of every trace; these traces are about it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.defect(44)
 SACK = f"mss {MSS},sackOK"
 
 
-def probing(*, options: str = f"mss {MSS}", **knobs: object) -> Script:
+def probing(*, options: str = f"mss {MSS}", **knobs: Any) -> Script:
     """The peer's window is closed, and the octet of a zero-window probe is in flight: SND.NXT is 2, the edge is 1."""
     t = established(options=options, window=0, rtt=0.1, delayed_ack=0.0, **knobs)
     t.write(100)
@@ -161,9 +162,40 @@ def test_window_of_the_syn_begins_behind_our_syn() -> None:
     t.sends(". 1:1 ack 1")
 
 
+@pytest.mark.defect(46)
+def test_keepalive_of_the_peer_is_answered_at_the_edge() -> None:
+    t = probing()
+    for _ in range(9):
+        t.receives(". 0:0 ack 1")
+        assert t.flow.seq(t.drain()[-1]) == 1
+        t.advance(1)
+        t.drain()
+
+
 @pytest.mark.parametrize("arrival", ["F. 1:1 ack 2", "S 5:5", ". 9:9 ack 9"])
 def test_time_wait_answers_where_everything_was_acknowledged(arrival: str) -> None:
     """Our FIN is acknowledged there: SND.NXT is SND.UNA, and any window allows it."""
     t = time_wait()
     t.receives(arrival)
     t.sends(". 2:2 ack 2")
+
+
+def test_ack_that_rides_beyond_a_window_that_shrank_leaves_by_itself_as_well() -> None:
+    """The peer drops the tail loss probe, with its ACK, because its window ends before it."""
+    t = established(window=4000, rtt=0.01, options=SACK)
+    t.write(4000)
+    t.drain()
+    t.receives("P. 1:101 ack 1 win 1000")
+    t.silent()
+    t.sends_after(0.02, "P. 3001:4001 ack 101", ". 1001:1001 ack 101")
+
+
+def test_ack_that_rides_within_the_window_is_enough() -> None:
+    t = established(window=4000, rtt=0.01, options=SACK)
+    t.write(4000)
+    t.drain()
+    t.receives("P. 1:101 ack 1 win 4000")
+    t.silent()
+    t.sends_after(0.02, "P. 3001:4001 ack 101")
+    t.advance(0.05)
+    assert t.stack.counters.retrans_segs == 1

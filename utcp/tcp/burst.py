@@ -171,7 +171,11 @@ class Burst:
         send.note_resent(payload)
         connection.recovery.resent(start, size, self._depart())
         connection.pacer.sent(size)
+        receive = connection.receive_side
+        ack_owed = receive.ack_due
         self._segment(seq, offset, payload, fin)
+        if ack_owed and start - connection.recovery.board.una >= max(send.snd_wnd, 1):
+            receive.owe_ack()  # the peer's window has shrunk: it drops this segment, with the ACK
 
     def tail_loss_probe(self) -> None:
         """New data if there is any, else the last segment once more, whatever the congestion window says (RFC 8985

@@ -303,6 +303,9 @@ async def test_endpoint_that_closes_leaves_no_connection_at_the_kernel() -> None
         closing: list[asyncio.Task[None]] = []
 
         async def aclose(cell: Cell) -> None:
+            if cell.closed == "theirs" and cell.timestamps:
+                cell.sock.shutdown(socket.SHUT_WR)  # we are in LAST_ACK then, and our FIN waits for room
+                await soon(lambda: cell.connection.state == state.CLOSE_WAIT)
             await together.wait()
             if not closing:
                 closing.append(asyncio.create_task(wire.endpoint.aclose()))

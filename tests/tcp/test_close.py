@@ -971,6 +971,26 @@ def test_abort_sends_rst(reach: Callable[[], Script], seq: int) -> None:
     assert t.stack.next_timeout() is None
 
 
+@pytest.mark.defect(45)
+@pytest.mark.parametrize("passive", [True, False], ids=["LAST_ACK", "CLOSING"])
+def test_abort_sends_rst_while_the_fin_waits_for_the_window(passive: bool) -> None:
+    """RFC 9293 3.10.4: CLOSE waits in CLOSE-WAIT or ESTABLISHED until the FIN can be sent, and 3.10.5 resets there. Our
+    state is ahead of that. The peer has its FIN acknowledged, and would wait for ever."""
+    t = established(window=0)
+    t.write(100)
+    if passive:
+        t.receives("F. 1:1 ack 1")
+        t.close()
+    else:
+        t.close()
+        t.receives("F. 1:1 ack 1")
+    t.sends(". 1:1 ack 2")
+    assert t.state == (LAST_ACK if passive else CLOSING)
+    t.abort()
+    t.sends("R 1:1")
+    assert t.state == CLOSED
+
+
 def test_abort_during_a_retransmission_uses_snd_nxt() -> None:
     """Known defect 1: no rewound number in a RST."""
     t = established()

@@ -404,9 +404,13 @@ class Connection:
         return inf if orphan_timeout is None else orphan_timeout + self.send_queue / _ORPHAN_RATE
 
     def abort(self, now: float) -> None:
-        """ABORT (RFC 9293 3.10.5): RST to the peer, everything queued is dropped, ENDED without error."""
+        """ABORT (RFC 9293 3.10.5): RST to the peer, everything queued is dropped, ENDED without error. In CLOSING and
+        LAST_ACK no RST is sent, unless the FIN waits for data or for the peer's window: the RFC enters these states
+        only when it leaves (and Linux resets there as well)."""
         self.closed_by_user = True
-        if self.state in (SYN_RCVD, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT):
+        if self.state in (SYN_RCVD, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT) or (
+            self.state in (CLOSING, LAST_ACK) and self.send_side.pending
+        ):
             self.stack.counters.aborts_on_data += 1
             self.reset_peer(None, now)
         elif self.state in (SYN_SENT, CLOSING, LAST_ACK):

@@ -13,6 +13,7 @@ from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.stack import Stack
 from utcp.wire import Segment, decode
+from utcp.wire.seq import diff
 
 PASS: Final = (0.0,)
 DROP: Final[tuple[float, ...]] = ()
@@ -180,9 +181,20 @@ class Pair:
         copies = self.rule(packet)
         fate = "" if copies == PASS else f"   {copies or 'lost'}"
         self.trace.append(f"{self.time:9.3f} {sender} {packet.segment!r}{fate}")
+        self._check_seq(packet, receiver)
         for extra in copies:
             self._serial += 1
             heappush(self._link, (self.now + self.delay + extra, self._serial, receiver, datagram))
+
+    def _check_seq(self, packet: Packet, receiver: str) -> None:
+        """A segment without text stands no further than the right edge of the window that its sender was offered."""
+        __tracebackhide__ = True
+        segment = packet.segment
+        connection = self.stacks[packet.sender].connections.get((receiver, segment.dst_port, segment.src_port))
+        if segment.length == 0 and connection is not None and connection.send_side.syn_acked:
+            send = connection.send_side
+            if diff(segment.seq, send.snd_una) > send.snd_wnd:
+                self._fail("the SEQ of an empty segment is beyond the peer's window")
 
     def _next_event(self) -> float | None:
         due = [timeout for stack in self.stacks.values() if (timeout := stack.next_timeout()) is not None]

@@ -8,7 +8,11 @@ import asyncio
 import utcp
 from tests.testing.apps import PORT, ask, serve
 from tests.testing.storm import Storm
+from utcp import Config
 from utcp.testing import Network
+
+WATCHFUL = Config(keepalive=True, keepalive_idle=2.0, keepalive_interval=1.0, keepalive_count=3)
+"""For clients that have sent everything: of a server that then restarts, only a keepalive probe tells them."""
 
 
 async def troubles(net: Network) -> None:
@@ -38,7 +42,7 @@ async def troubles(net: Network) -> None:
     for _ in range(3):
         await client.run(group())
         await client.run(forget())
-        crashed = [client.run(ask("server", bytes(50_000))) for _ in range(3)]
+        crashed = [client.run(ask("server", bytes(50_000), WATCHFUL)) for _ in range(3)]
         await asyncio.sleep(0.3)
         net.restart(server)
         await asyncio.gather(*crashed, return_exceptions=True)

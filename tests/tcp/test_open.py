@@ -17,6 +17,7 @@ from utcp.tcp.state import (
     SYN_SENT,
 )
 from utcp.wire import SYN, encode
+from utcp.wire.seq import add
 
 # --- active
 
@@ -146,8 +147,9 @@ def test_nothing_is_acceptable_before_the_syn_has_left(flags: str, ack: int) -> 
     SYN, and the stack raised."""
     t = Script()
     t.connect()
-    t.flow.our_iss = t.connection.send_side.iss
-    t.stack.receive_datagram(encode(t.flow.segment(f"{flags} 0:0 ack {ack}")), "peer", t.now)
+    segment = t.flow.segment(f"{flags} 0:0")
+    segment.ack = add(t.connection.send_side.iss, ack)
+    t.stack.receive_datagram(encode(segment), "peer", t.now)
     assert t.state == SYN_SENT
     t.sends(f"R {ack}:{ack}", "S 0:0")
     t.receives("S. 0:0 ack 1")

@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 from tests.interop import kernel
+from tests.interop.pump import DropFirst
 from tests.interop.wire import DEFAULT, KERNEL, PORT, Opener, PumpedWire, Wire, until
 from utcp import StreamWriter, Transport
+from utcp.wire import RST
 
 both_openers = pytest.mark.parametrize("opener", ["kernel", "utcp"])
 
@@ -177,6 +179,26 @@ async def test_syn_meets_last_ack_that_challenges() -> None:
             assert segments[:3] == ["< SYN", "> ACK", "< RST"]
             assert segments[3:5] == ["< SYN", "> SYN,ACK"]
             assert kernel.tcp_info(sock).state == "ESTABLISHED"
+
+
+@pytest.mark.defect(55)
+async def test_our_syn_meets_a_connection_that_only_the_kernel_has() -> None:
+    """It is half open there. The kernel answers by a challenge ACK, and our second SYN follows our RST at once."""
+    async with PumpedWire() as wire:
+        with kernel.listen(KERNEL, PORT) as listener:
+            _, old_writer = await wire.endpoint.open_connection(KERNEL, PORT, local_port=5000)
+            with await kernel.accept(listener) as old:
+                wire.pump.drop = lost = DropFirst(">", RST)
+                transport_of(old_writer).abort()
+                await until(lambda: lost.dropped)
+                before, began = len(wire.trace.entries), time.monotonic()
+                _, writer = await wire.endpoint.open_connection(KERNEL, PORT, local_port=5000)
+                assert time.monotonic() - began < SOON
+                assert wire.trace.flags(start=before)[:5] == ["> SYN", "< ACK", "> RST", "> SYN", "< SYN,ACK"]
+                assert kernel.error_of(old) == "ECONNRESET"
+                (await kernel.accept(listener)).close()
+                writer.close()
+                await writer.wait_closed()
 
 
 async def leave_in_last_ack(wire: PumpedWire) -> None:

@@ -53,9 +53,9 @@ def test_a_probe_of_the_path_mtu_waits_for_the_congestion_window(room: bool) -> 
     t.write(BASE)
     t.drain()
     connection = t.connection
-    connection.path_mtu.black_hole_suspected(2, t.now)
+    connection.path_mtu.black_hole_suspected(2, t.connection.mss, t.now)
     connection.use_mss(connection.path_mtu.size, t.now)
-    probe = connection.path_mtu.due(t.now)
+    probe = connection.path_mtu.due(1 << 16, t.now)
     assert probe > BASE
     connection.congestion.cwnd = BASE + probe - (not room)
     t.write(20 * BASE)

@@ -25,7 +25,7 @@ def test_lives(first: int) -> None:
 def test_base_segments_have_room_for_timestamps() -> None:
     """They were 12 octets longer than what gets through nearly everywhere."""
     t = established(mss=1452, options="mss 1452,sackOK,ts 100")
-    t.connection.path_mtu.black_hole_suspected(2, t.now)
+    t.connection.path_mtu.black_hole_suspected(2, t.connection.mss, t.now)
     t.connection.use_mss(t.connection.path_mtu.size, t.now)
     t.write(BASE)
     assert [len(segment.payload) for segment in t.drain()] == [1200 - HEADER_LENGTH - TIMESTAMPS_LENGTH]
@@ -35,9 +35,9 @@ def test_base_segments_have_room_for_timestamps() -> None:
 def test_path_mtu_is_probed_only_where_the_peers_window_has_room_behind_the_probe(room: bool) -> None:
     """The loss of a probe with nothing behind it shows by a timeout: with a small buffer at the peer each cost one."""
     t = established(mss=1400, options="mss 1400")
-    t.connection.path_mtu.black_hole_suspected(2, t.now)
+    t.connection.path_mtu.black_hole_suspected(2, t.connection.mss, t.now)
     t.connection.use_mss(t.connection.path_mtu.size, t.now)
-    probe = t.connection.path_mtu.due(t.now)
+    probe = t.connection.path_mtu.due(1 << 16, t.now)
     t.receives(f". 1:1 ack 1 win {probe + 3 * BASE - (not room)}")
     t.write(20 * BASE)
     assert len(t.drain()[0].payload) == (probe if room else BASE)

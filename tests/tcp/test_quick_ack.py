@@ -100,3 +100,89 @@ def test_a_short_pause_changes_nothing() -> None:
     t.advance(0.1)
     t.drain()
     assert arrive(t, 30, 4) == [31, 33]
+
+
+# --- a peer with Nagle's algorithm that answers in two writes: the second one waits for the ACK of the first
+
+
+def exchange(t: Script, number: int, think: float = 0.0) -> float:
+    """A request of 100 octets, and its answer of 50 and 50 over a path of 10 ms; how long it took, in seconds."""
+    t.advance(think)
+    begun = t.time
+    ours, theirs = 1 + 100 * number, 1 + 100 * number
+    t.write(100)
+    t.sends(f"P. {ours}:{ours + 100} ack {theirs}")
+    t.advance(0.01)
+    t.receives(f"P. {theirs}:{theirs + 50} ack {ours + 100}")
+    while not t.drain():
+        t.advance(0.001)
+    t.advance(0.01)
+    t.receives(f"P. {theirs + 50}:{theirs + 100} ack {ours + 100}")
+    t.silent()  # the next request takes this ACK along
+    return t.time - begun
+
+
+@pytest.mark.defect(86)
+def test_a_peer_that_waits_for_the_ack_of_half_an_answer_gets_it_at_once_from_the_second_request_on() -> None:
+    t = established(rtt=0.01)
+    assert [round(exchange(t, number), 3) for number in range(4)] == [0.061, 0.02, 0.02, 0.02]
+
+
+@pytest.mark.defect(86)
+def test_the_trace_of_such_an_exchange() -> None:
+    t = established(rtt=0.01)
+    exchange(t, 0)
+    t.write(100)
+    t.sends("P. 101:201 ack 101")
+    t.advance(0.01)
+    t.receives("P. 101:151 ack 201")
+    t.sends(". 201:201 ack 151")
+    t.advance(0.01)
+    t.receives("P. 151:201 ack 201")
+    t.silent()
+    t.sends_after(0.04, ". 201:201 ack 201")
+
+
+def answered(t: Script, number: int, think: float) -> int:
+    """A request of 100 octets, its answer of 100, and `think` seconds: how many pure ACKs left."""
+    ours, theirs = 1 + 100 * number, 1 + 100 * number
+    t.write(100)
+    t.drain()
+    t.advance(0.01)
+    t.receives(f"P. {theirs}:{theirs + 100} ack {ours + 100}")
+    before = t.info.segs_out
+    t.advance(think)
+    t.drain()
+    return t.info.segs_out - before
+
+
+@pytest.mark.defect(86)
+def test_requests_that_follow_answers_take_the_acks_along() -> None:
+    """Nothing is sent more than if every ACK waited."""
+    t = established(rtt=0.01)
+    assert [answered(t, number, 0.005) for number in range(8)] == [0] * 8
+
+
+@pytest.mark.defect(86)
+def test_slow_requests_cost_one_ack_each_as_before() -> None:
+    t = established(rtt=0.01)
+    assert [answered(t, number, 0.1) for number in range(4)] == [1] * 4
+
+
+@pytest.mark.defect(86)
+def test_a_lone_ack_that_the_next_request_could_have_carried_is_the_last() -> None:
+    t = established(rtt=0.01)
+    pauses = [0.1, 0.1, 0.005, 0.005, 0.005, 0.1, 0.005, 0.005]
+    assert [answered(t, number, pause) for number, pause in enumerate(pauses)] == [1, 1, 1, 0, 0, 1, 1, 0]
+
+
+@pytest.mark.defect(86)
+def test_what_the_peer_sends_without_being_asked_is_acknowledged_together() -> None:
+    t = established(rtt=0.01)
+    acks = 0
+    for number in range(40):  # 10 ms apart
+        t.receives(f"P. {1 + 50 * number}:{51 + 50 * number} ack 1")
+        acks += len(t.drain())
+        t.advance(0.01)
+        acks += len(t.drain())
+    assert acks == 10  # one in 40 ms

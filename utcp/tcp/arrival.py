@@ -17,6 +17,7 @@ from utcp.tcp.timers import DELAYED_ACK, LINGER, PACING, PERSIST, PROBE, REORDER
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
 from utcp.tcp.transmit import Buffer
 from utcp.wire import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, Segment
+from utcp.wire.options import TIMESTAMPS_LENGTH
 from utcp.wire.segment import CONGESTION_EXPERIENCED
 from utcp.wire.seq import HALF, MASK, diff, lt
 
@@ -72,6 +73,7 @@ def stretch_arrives(connection: Connection, segment: Segment, count: int, size: 
         or seq != receive.rcv_nxt
         or len(segment.payload) >= receive.window
         or not receive.expects_stretch(now, connection.rtt.srtt or 0.0)
+        or _may_be_half_an_answer(connection, size)
         or (segment.ack - send.snd_una) & MASK > send.flight_size
         or not _timestamp_is_plain(connection, segment)
     ):
@@ -86,7 +88,7 @@ def stretch_arrives(connection: Connection, segment: Segment, count: int, size: 
         receive.take_timestamp(segment.ts_val, now)
     receive.accept_stretch(segment.payload, count, size, now, connection.rtt.srtt or 0.0)
     connection.tell(event.READABLE)
-    _see_to_ack(connection, now)
+    _see_to_ack(connection, size, now)
     return True
 
 
@@ -534,16 +536,30 @@ def _process_text(connection: Connection, seq: int, payload: Buffer, fin: bool, 
             connection.enter(CLOSING, now)
         else:
             connection.enter_time_wait(now)
-    _see_to_ack(connection, now)
+    _see_to_ack(connection, len(payload), now)
 
 
-def _see_to_ack(connection: Connection, now: float) -> None:
-    """Text arrived: an ACK may be due, now or later."""
+def _may_be_half_an_answer(connection: Connection, size: int) -> bool:
+    """Text of `size` octets may be what a peer with Nagle's algorithm sends before it waits for our ACK. Full-sized
+    segments are not: they wait for nothing."""
+    return size + TIMESTAMPS_LENGTH < connection.receive_mss and connection.receive_side.awaits_answer(
+        connection.send_side.sent
+    )
+
+
+def _see_to_ack(connection: Connection, size: int, now: float) -> None:
+    """Text of `size` octets arrived: an ACK may be due, now or later."""
     receive = connection.receive_side
     if receive.ack_due == DELAYED and connection.config.delayed_ack:
         if connection.timers.is_set(DELAYED_ACK):
             return
-        deadline = now + connection.config.delayed_ack
+        delay = connection.config.delayed_ack
+        if _may_be_half_an_answer(connection, size) and receive.acknowledges_at_once(
+            now, delay, connection.send_side.sent, connection.last_sent
+        ):
+            connection.ack_now()
+            return
+        deadline = now + delay
         if connection.timers.is_set(PACING):  # data waits for it, and not for text that comes
             connection.set_timer(DELAYED_ACK, deadline)
         else:  # the flush schedules it: by then a reply may have taken the ACK along

@@ -33,6 +33,9 @@ class ReceiveSide:
     """
 
     __slots__ = (
+        "_answer",
+        "_answered_at",
+        "_asked",
         "_counters",
         "_dsack",
         "_fin_seq",
@@ -41,6 +44,7 @@ class ReceiveSide:
         "_maximum",
         "_queue",
         "_quick_acks",
+        "_quick_answers",
         "_since_ack",
         "_tuning",
         "ack_due",
@@ -120,6 +124,13 @@ class ReceiveSide:
         self._fin_seq: int | None = None
         self._since_ack = 0
         self._quick_acks = _QUICK_ACKS
+        self._quick_answers = False
+        """The first text behind our own data is acknowledged at once."""
+        self._asked = 0
+        """Octets that we had sent when `acknowledges_at_once` was asked last, at `_answered_at`."""
+        self._answered_at = 0.0
+        self._answer = NONE
+        """If the text that arrived then was the first behind our own data: whether its ACK was delayed."""
         self._tuning: BufferTuning | None = None
 
     # ------------------------------------------------------------------ what is counted
@@ -212,8 +223,10 @@ class ReceiveSide:
         return self._quick_acks > 0
 
     def set_quick_ack(self, quick: bool) -> None:
-        """Acknowledge the next 16 full-sized segments one by one, and what waits for an ACK now; or delay ACKs."""
+        """Acknowledge the next 16 full-sized segments one by one, what answers us, and what waits for an ACK now; or
+        delay ACKs."""
         self._quick_acks = _QUICK_ACKS if quick else 0
+        self._quick_answers = quick
         if quick and self.ack_due:
             self.ack_due = NOW
 
@@ -444,6 +457,34 @@ class ReceiveSide:
             blocks += held.blocks(_SACK_BLOCKS - len(blocks), -1 if dsack is None else dsack[0])
         base = self.irs + 1
         return tuple([((base + start) & MASK, (base + end) & MASK) for start, end in blocks])
+
+    def awaits_answer(self, sent: int) -> bool:
+        """Whether arriving text needs a call of `acknowledges_at_once`; `sent` counts the octets that we have sent."""
+        return sent > self._asked or self._answer != NONE
+
+    def acknowledges_at_once(self, now: float, delay: float, sent: int, last_sent: float) -> bool:
+        """Return whether the ACK of the text that just arrived leaves at once, instead of waiting for `delay` seconds.
+
+        `sent` counts the octets that we have sent, `last_sent` is when. The first text that follows octets of ours may
+        be half an answer, from a peer whose Nagle algorithm (RFC 9293 3.7.4) holds the other half back until the ACK
+        arrives. Its ACK leaves at once if the last ACK of such text waited in vain: no more ACKs leave than before, but
+        they leave earlier. They wait again once our next octets, with no other text before them, followed so soon that
+        the ACK could have left with them.
+        """
+        first = sent > self._asked
+        if first and self._answer == NOW and last_sent - self._answered_at < delay:
+            self._quick_answers = False
+        self._asked = sent
+        self._answered_at = now
+        self._answer = NONE if not first else NOW if self._quick_answers else DELAYED
+        return self._answer == NOW
+
+    def delay_expired(self) -> None:
+        """Note that an ACK waited in vain for data to leave with."""
+        if self.ack_due:
+            self.ack_due = NOW
+            if self._answer == DELAYED:
+                self._quick_answers = True
 
     def owe_ack(self) -> None:
         """The peer is to have an ACK with the next flush."""

@@ -54,8 +54,7 @@ def handle_timeout(connection: Connection, now: float) -> None:
             connection.probes += 1
             connection.probe_due = True
         elif timer == DELAYED_ACK:
-            if connection.receive_side.ack_due:
-                connection.receive_side.owe_ack()
+            connection.receive_side.delay_expired()
         elif timer == KEEPALIVE:
             _keepalive_timeout(connection, now)
         elif timer == FIN_WAIT_2:

@@ -50,8 +50,6 @@ async def by_function(end: Accepted) -> asyncio.Transport:
 
 async def by_loop(end: Accepted) -> asyncio.Transport:
     loop: Any = asyncio.get_running_loop()
-    if not isinstance(loop, asyncio.BaseEventLoop):
-        pytest.skip("uvloop's own takes only its own transports")
     transport = await loop.start_tls(end.transport, end.protocol, **end.tls, ssl_handshake_timeout=2)
     assert transport is not None
     return transport
@@ -66,6 +64,8 @@ forms = pytest.mark.parametrize("form", [by_writer, by_function, by_loop, with_a
 
 async def ends(peers: Peers, form: Upgrade) -> tuple[Accepted, Accepted]:
     """The client's and the server's; asyncio's own streams if the form says so."""
+    if form is by_loop and not isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
+        pytest.skip("uvloop's own takes only its own transports")
     accepted: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
 
     def served(reader: asyncio.StreamReader, writer: Any) -> None:

@@ -12,6 +12,7 @@ import uvloop
 
 import utcp
 from tests.aio.peers import FAST, Peers, Polite, Recorder, connection_of, turns, until
+from tests.certificates import client_context, server_context
 from utcp import ConnectionReset, Endpoint, Transport
 from utcp.testing import Network
 
@@ -27,6 +28,14 @@ async def reported() -> list[dict[str, Any]]:
     contexts: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
     return contexts
+
+
+class Heard(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.troubles: list[OSError | None] = []
+
+    def connection_trouble(self, exc: OSError | None) -> None:
+        self.troubles.append(exc)
 
 
 class Troubled(Recorder):
@@ -52,6 +61,22 @@ async def test_trouble_that_raises_costs_no_connection_its_end(peers: Peers, rep
         assert context["transport"] is transport
         assert context["protocol"] is client
     peers.abort_server()
+
+
+@pytest.mark.defect(81)
+async def test_trouble_is_told_through_tls(peers: Peers, reported: list[dict[str, Any]]) -> None:
+    await peers.server.create_server(asyncio.Protocol, ssl=server_context())
+    transport, client = await peers.client.create_connection(
+        Heard, peers.host, peers.port, ssl=client_context(), server_hostname="localhost"
+    )
+    driver = peers.client.driver
+    (connection,) = driver.stack.connections.values()
+    driver.stack.path_failed(connection.remote, errno.EHOSTUNREACH, driver.link.now())
+    driver.schedule_flush()
+    await until(lambda: client.troubles)
+    assert isinstance(client.troubles[0], OSError)
+    assert not reported
+    transport.abort()
 
 
 async def test_a_connection_goes_on_after_trouble_that_raises(peers: Peers, reported: list[dict[str, Any]]) -> None:

@@ -210,8 +210,11 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
 
     def _tell_trouble(self) -> None:
         """R1 of RFC 9293 3.8.3 (SHLD-10), and its soft errors (SHLD-25): for protocols that want to know."""
+        protocol: Any = self._protocol
+        while isinstance(protocol, SSLProtocol):
+            protocol = protocol._app_protocol  # noqa: SLF001  # what the application has
         try:
-            hear = getattr(self._protocol, "connection_trouble", None)
+            hear = getattr(protocol, "connection_trouble", None)
             if hear is not None and self._connection is not None:
                 hear(self._connection.soft_error)
         except (SystemExit, KeyboardInterrupt):

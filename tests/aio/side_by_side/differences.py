@@ -134,7 +134,7 @@ DIFFERENCES: Final = (
     Difference(
         "serving",
         "serve_forever cancelled with an idle client",
-        [0, ["made", "eof", "lost"], "CancelledError"],
+        [True, ["made", "eof", "lost"], "CancelledError"],
         "a cancelled serve_forever() closes the clients, for which it waits; asyncio waits until they leave",
     ),
     Difference(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 from weakref import WeakKeyDictionary
 
-from tests.aio.side_by_side.sides import LOCALHOST, Side, describe, port_of
+from tests.aio.side_by_side.sides import LOCALHOST, Side, describe, done, port_of
 from tests.aio.side_by_side.table import Program, Table
 
 ENDING: Final = Table("ending", limit=30.0)
@@ -96,6 +96,8 @@ def ends(ending: str) -> Program:
             try:
                 while data := await reader.read(1 << 16):
                     received += len(data)
+                    if data.endswith(b"?"):
+                        writer.write(b"!")
                 end.set_result("eof")
             except OSError as error:
                 end.set_result(describe(error))
@@ -107,8 +109,7 @@ def ends(ending: str) -> Program:
             nursery.start(ending, port_of(server))
             status = await nursery.ended(ending)
             # What a process that is gone has not said by now, it will not say.
-            await asyncio.wait([end], timeout=0.3)
-            return [received, end.result() if end.done() else "nothing", *status]
+            return [received, end.result() if await done(end) else "nothing", *status]
 
     return program
 
@@ -137,7 +138,6 @@ async def _(side: Side) -> Any:
         await asyncio.sleep(0.05)
         os.kill(pid, signal.SIGINT)
         reading = asyncio.ensure_future(reader.read())
-        await asyncio.wait([reading], timeout=0.5)
-        ended = reading.done()
+        ended = await done(reading, 500)  # in another process
         writer.close()
         return [ended, await reading, *await nursery.ended("server")]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from tests.aio.side_by_side.sides import LOCALHOST, MUCH, Echo, Notes, Side, attempt, port_of, settled, until
+from tests.aio.side_by_side.sides import LOCALHOST, MUCH, Echo, Notes, Side, attempt, done, port_of, settled, until
 from tests.aio.side_by_side.table import Program, Table
 from tests.certificates import client_context, server_context
 
@@ -120,8 +120,7 @@ async def _(side: Side) -> Any:
     upgrade = asyncio.ensure_future(
         side.start_tls(transport, near, client_context(), server_hostname="localhost", ssl_handshake_timeout=0.1)
     )
-    await asyncio.wait([upgrade], timeout=0.3)
-    if not upgrade.done():
+    if not await done(upgrade):
         upgrade.cancel()
         return "hangs"
     return await attempt(upgrade)

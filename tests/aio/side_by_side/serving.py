@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from tests.aio.side_by_side.opening import FREE, with_ports
-from tests.aio.side_by_side.sides import LOCALHOST, Notes, Side, attempt, port_of, settled, until
+from tests.aio.side_by_side.sides import LOCALHOST, Notes, Side, attempt, done, port_of, settled, until
 from tests.aio.side_by_side.table import Program, Table
 from tests.certificates import client_context, server_context
 
@@ -387,8 +387,7 @@ async def _(side: Side) -> Any:
     await side.create_connection(lambda: near, LOCALHOST, port)
     await asyncio.sleep(0.02)
     serving.cancel()
-    _, unfinished = await asyncio.wait([serving], timeout=0.2)
-    seen = [len(unfinished), near.calls]
+    seen = [await done(serving), near.calls]
     near.transport.close()
     return [*seen, await attempt(serving)]
 

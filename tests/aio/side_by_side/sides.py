@@ -14,7 +14,7 @@ import utcp.aio.connect
 import utcp.aio.listen
 
 LOCALHOST: Final = "127.0.0.1"
-MUCH: Final = 12 << 20
+MUCH: Final = 6 << 20
 """Octets that no buffers hold, the kernel's or ours."""
 FAST: Final = utcp.Config(msl=0.05, close_timeout=0.5)
 """TIME_WAIT of 0.1 s, so that a row leaves nothing behind for long."""
@@ -109,6 +109,15 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110  # what is waited for has no event
             await asyncio.sleep(0.001)
+
+
+async def done(future: asyncio.Future[Any], turns: int = 100) -> bool:
+    """Let the loop turn, at least 2 ms each time, until `future` is done. False when it is not even then."""
+    for _ in range(turns):
+        if future.done():
+            return True
+        await asyncio.sleep(0.002)
+    return False
 
 
 async def settled(*noters: Notes) -> None:

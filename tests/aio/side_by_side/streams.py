@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from tests.aio.side_by_side.sides import LOCALHOST, MUCH, Side, attempt, port_of, until
+from tests.aio.side_by_side.sides import LOCALHOST, MUCH, Side, attempt, done, port_of, until
 from tests.aio.side_by_side.table import Program, Table
 
 STREAMS: Final = Table("streams")
@@ -51,10 +51,8 @@ async def told(reading: Awaitable[Any]) -> Any:
             return ["limit overrun", error.consumed]
 
     task = asyncio.ensure_future(attempt(read()))
-    for _ in range(40):  # turns, because on a busy machine what is due within some milliseconds may be late
-        if task.done():
-            return task.result()
-        await asyncio.sleep(0.002)
+    if await done(task, 40):
+        return task.result()
     task.cancel()
     return "waits"
 

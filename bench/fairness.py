@@ -99,7 +99,7 @@ def scenarios(*, kernel: bool) -> list[Scenario]:
         found.append(Scenario((theirs, theirs)))
         if name in CONTROLLERS:
             found += [Scenario((ours, theirs)), Scenario((theirs, ours))]
-    for odd, others in ((UTCP, LINUX), (PACED_LINUX, LINUX), (LINUX, UTCP)):
+    for odd, others in ((UTCP, LINUX), (PACED_LINUX, LINUX), (LINUX, UTCP), (LINUX, PACED_LINUX)):
         for queue in (1, 4):
             for jitter in (0.0, JITTER):
                 for place in (0, 3):

@@ -96,8 +96,13 @@ def test_the_share_of_one_flow_among_others() -> None:
 @pytest.mark.defect(88)
 def test_one_flow_of_another_tcp_shares_with_three() -> None:
     fours = [scenario for scenario in scenarios(kernel=True) if scenario.odd is not None]
-    assert len(fours) == 24
-    for one, others in (("utcp", "Linux"), ("Linux paced", "Linux"), ("Linux", "utcp")):
+    assert len(fours) == 32
+    for one, others in (
+        ("utcp", "Linux"),
+        ("Linux paced", "Linux"),
+        ("Linux", "utcp"),
+        ("Linux", "Linux paced"),
+    ):
         found = [each for each in fours if each.flows[each.odd or 0][0] == one and (others, "cubic") in each.flows]
         assert {(each.queue, each.jitter, each.odd) for each in found} == {
             (queue, jitter, odd) for queue in (1, 4) for jitter in (0.0, 0.002) for odd in (0, 3)

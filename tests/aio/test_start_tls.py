@@ -45,7 +45,10 @@ async def by_writer(end: Accepted) -> asyncio.Transport:
 
 
 async def by_function(end: Accepted) -> asyncio.Transport:
-    return await utcp.start_tls(end.transport, end.protocol, **end.tls, ssl_handshake_timeout=2)
+    transport: asyncio.Transport = await utcp.start_tls(
+        end.transport, end.protocol, **end.tls, ssl_handshake_timeout=2
+    )
+    return transport
 
 
 async def by_loop(end: Accepted) -> asyncio.Transport:

@@ -45,16 +45,12 @@ async def by_writer(end: Accepted) -> asyncio.Transport:
 
 
 async def by_function(end: Accepted) -> asyncio.Transport:
-    transport: asyncio.Transport = await utcp.start_tls(
-        end.transport, end.protocol, **end.tls, ssl_handshake_timeout=2
-    )
-    return transport
+    return await utcp.start_tls(end.transport, end.protocol, **end.tls, ssl_handshake_timeout=2)
 
 
 async def by_loop(end: Accepted) -> asyncio.Transport:
     loop: Any = asyncio.get_running_loop()
-    transport = await loop.start_tls(end.transport, end.protocol, **end.tls, ssl_handshake_timeout=2)
-    assert transport is not None
+    transport: asyncio.Transport = await loop.start_tls(end.transport, end.protocol, **end.tls, ssl_handshake_timeout=2)
     return transport
 
 

@@ -31,6 +31,14 @@ def test_the_state_machine() -> None:
     run_state_machine_as_test(ForgedSegments, settings=PROFILE)
 
 
+@pytest.mark.defect(49, 57)
+@pytest.mark.parametrize("seed", [1261, 702656])
+def test_two_window_probes_that_cross_come_to_rest(seed: int) -> None:
+    """Both windows seem closed, both ends have the other's probe, and each ACK stands one octet before RCV.NXT, where a
+    keepalive probe does: its ACK field has the news that ends it."""
+    forgery.run(seed)
+
+
 @pytest.mark.defect(57)
 def test_seeds() -> None:
     """Short lives, led by seeds alone."""

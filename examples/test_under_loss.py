@@ -1,6 +1,6 @@
 """Test an application under loss: an aiohttp server and client on simulated hosts, in virtual time.
 
-    pytest examples/test_under_loss.py        (from a source checkout: pytest -p utcp.testing.plugin ...)
+    pytest examples/test_under_loss.py
 
 The network loses a fifth of all packets, or stops altogether, and every run is the same: same seed, same losses, same
 times. Minutes of timeouts pass in milliseconds. The fixture `simnet` comes with utcp.

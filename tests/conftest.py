@@ -2,7 +2,7 @@
 
 import signal
 
-pytest_plugins = ["utcp.testing.plugin", "pytester", "tests.conformance.ledger"]
+pytest_plugins = ["pytest_aioutcp", "pytester", "tests.conformance.ledger"]
 
 
 def pytest_configure() -> None:

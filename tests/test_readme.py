@@ -115,7 +115,7 @@ def test_the_tests_on_the_page_pass(
 ) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makepyfile("\n\n".join(snippets(page)[first : first + passed]))
-    pytester.runpytest_inprocess("-p", "utcp.testing.plugin").assert_outcomes(passed=passed)
+    pytester.runpytest_inprocess("-p", "pytest_aioutcp").assert_outcomes(passed=passed)
 
 
 def examples() -> list[str]:

@@ -103,7 +103,7 @@ def test_starlette_and_httpx_between_two_processes(sent: signal.Signals, status:
 
 
 def test_the_example_of_a_test_under_loss() -> None:
-    command = [sys.executable, "-m", "pytest", "-p", "utcp.testing.plugin", "-p", "no:cacheprovider", "-q"]
+    command = [sys.executable, "-m", "pytest", "-p", "pytest_aioutcp", "-p", "no:cacheprovider", "-q"]
     result = subprocess.run(  # noqa: S603  # our own command line
         [*command, "examples/test_under_loss.py"],
         cwd=ROOT,

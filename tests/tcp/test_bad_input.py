@@ -241,8 +241,8 @@ def arrives(t: Script, flags: int, seq: int, ack: int, payload: bytes = b"") -> 
 @in_every_state
 @pytest.mark.parametrize("offset", [-1, -100_000, 1 << 25, 1 << 31])
 def test_every_flag_combination_outside_the_window(reach: Callable[[], Script], offset: int) -> None:
-    """Where there is a connection, at most an ACK is the answer, and the state stays (RFC 9293 3.10.7.4, first). The ACK
-    field of a segment that is not too old is read, and acknowledges nothing new here."""
+    """Where there is a connection, at most an ACK is the answer, and the state stays (RFC 9293 3.10.7.4, first). The
+    ACK field of a segment that is not too old is read, and acknowledges nothing new here."""
     t = reach()
     state = t.state
     if state in (CLOSED, SYN_SENT):

@@ -10,6 +10,8 @@ import utcp
 from utcp.testing import Network
 
 SOURCE = Path(utcp.__file__).parents[1]
+PATH = f"{SOURCE}:{SOURCE / 'utcp' / 'testing' / 'pytest11'}"
+"""Where utcp and the plugin are found: in a checkout the plugin has a folder of its own."""
 
 FAILING = """
     import asyncio
@@ -31,12 +33,12 @@ FAILING = """
 
 @pytest.fixture(autouse=True)
 def _source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(SOURCE))
+    monkeypatch.setenv("PYTHONPATH", PATH)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # an installed utcp is not what is tested here
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_subprocess("-p", "utcp.testing.plugin", "-p", "no:cacheprovider", *arguments)
+    return pytester.runpytest_subprocess("-p", "pytest_aioutcp", "-p", "no:cacheprovider", *arguments)
 
 
 def seed_of(result: pytest.RunResult) -> str:
@@ -131,10 +133,10 @@ def test_a_network_that_is_not_run_leaves_nothing(pytester: pytest.Pytester) -> 
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("-p", "utcp.testing.plugin"), ("-p", "pytest_aioutcp"), ("-p", "no:pytest_aioutcp")],
-    ids=["alone", "asked", "asked by its name", "barred"],
+    [(), ("-p", "pytest_aioutcp"), ("-p", "no:pytest_aioutcp")],
+    ids=["alone", "asked", "barred"],
 )
-@pytest.mark.parametrize("conftest", ["", "pytest_plugins = ['utcp.testing.plugin']"], ids=["", "conftest"])
+@pytest.mark.parametrize("conftest", ["", "pytest_plugins = ['pytest_aioutcp']"], ids=["", "conftest"])
 def test_installed_it_is_found_and_never_registered_twice(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], conftest: str
 ) -> None:
@@ -143,7 +145,7 @@ def test_installed_it_is_found_and_never_registered_twice(
     metadata.mkdir()
     metadata.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: aioutcp\nVersion: 0.0\n")
     metadata.joinpath("entry_points.txt").write_text("[pytest11]\npytest_aioutcp = pytest_aioutcp\n")
-    monkeypatch.setenv("PYTHONPATH", f"{installed}:{SOURCE}")
+    monkeypatch.setenv("PYTHONPATH", f"{installed}:{PATH}")
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     pytester.makeconftest(conftest)
     pytester.makepyfile("def test_it(simnet): pass")
@@ -152,6 +154,17 @@ def test_installed_it_is_found_and_never_registered_twice(
         result.assert_outcomes(errors=1)
     else:
         result.assert_outcomes(passed=1)
+
+
+@pytest.mark.defect(101)
+def test_another_package_of_the_name_breaks_no_run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Universal Tool Calling Protocol's import name is utcp, too. Only a test that asks for simnet misses it."""
+    pytester.mkpydir("utcp")
+    monkeypatch.setenv("PYTHONPATH", f"{pytester.path}:{PATH}")
+    pytester.makepyfile("def test_without(): pass", test_with="def test_with(simnet): pass")
+    result = pytester.runpytest_subprocess("-p", "pytest_aioutcp", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines("E *ModuleNotFoundError: No module named 'utcp.testing'")
 
 
 def test_the_entry_point_is_named_like_the_module() -> None:

@@ -18,7 +18,7 @@ The application is used as it is, as long as it keeps to asyncio and utcp: the l
 `random` are not. No time passes while something is ready to run, except for a program that polls: after 1000 turns of
 the loop in a row each further turn takes 10 microseconds (`utcp.testing.VirtualLoop`).
 
-pytest finds the fixture `simnet` by itself: see `utcp.testing.plugin`.
+pytest finds the fixture `simnet` by itself: see `pytest_aioutcp`.
 """
 
 from typing import TYPE_CHECKING

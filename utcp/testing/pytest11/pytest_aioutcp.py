@@ -9,9 +9,9 @@ The seed comes from the test's name; `--utcp-seed N` or `@pytest.mark.simnet(see
 counts more. The mark's `max_time` and `max_steps` bound the run. A test that fails tells its seed, and the command that
 replays it.
 
-pytest loads this by itself where utcp is installed; from a source checkout it takes `-p utcp.testing.plugin`, or
-`pytest_plugins = ["utcp.testing.plugin"]` in a conftest.py. It is not a module of utcp, because it would import all of
-it into every run of pytest: it does so when a test first asks for the fixture.
+pytest loads this module by itself where aioutcp is installed. It is installed beside the package utcp, under a name of
+its own: otherwise pytest would import all of utcp, or another package of that name. The fixture imports utcp when a
+test first asks for it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from utcp.tcp.connection import Connection
 from utcp.tcp.state import SYN_RCVD, SYN_SENT
 from utcp.tcp.time_wait import ConnectionKey
 from utcp.testing import Conditions
-from utcp.wire import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, Segment, encode
+from utcp.wire import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, Segment, decode, encode
 from utcp.wire.segment import CONGESTION_EXPERIENCED, NOT_ECT
 from utcp.wire.seq import MASK, diff, lt
 
@@ -219,17 +219,22 @@ class ForgedWorld(World):
         self.settle()
         self._run(self.now + SETTLING)
         before = len(self.trace)
-        bound = 50
+        unasked, text = 50, 50
         for stack in self.stacks.values():
             for connection in stack.connections.values():
-                # Segments may shrink to 64 octets, where timeouts follow each other (RFC 8899).
-                bound += 60 + 8 * (1 + connection.send_queue // 64)
+                unasked += 60
                 if connection.keepalive:
-                    bound += 2 * int(REST / connection.keepalive_interval)
+                    unasked += 2 * int(REST / connection.keepalive_interval)
+                # What a poisoned peer never takes goes again with every timeout, in segments of 64 octets at worst.
+                text += 30 * (1 + connection.send_queue // 64)
         self._run(self.now + REST)
-        count = len(self.trace) - before
-        if count > bound:
-            raise Broken(f"{count} segments in {REST} s of rest, where {bound} are enough: who needs them?")
+        sent = [decode(datagram) for _, _, datagram, _ in self.trace[before:]]
+        texts = sum(bool(segment.payload) for segment in sent)
+        if texts > text:
+            raise Broken(f"{texts} segments with text in {REST} s of rest, where {text} are enough")
+        empty = len(sent) - 2 * texts  # each may be answered
+        if empty > unasked:
+            raise Broken(f"{empty} segments without text that no text asked for in {REST} s of rest: who needs them?")
         self.intact = True
 
     def history(self) -> str:

@@ -12,7 +12,7 @@ from utcp.config import Config
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.stack import Stack
-from utcp.wire import Segment, decode
+from utcp.wire import RST, Segment, decode
 from utcp.wire.seq import diff
 
 PASS: Final = (0.0,)
@@ -187,9 +187,12 @@ class Pair:
             heappush(self._link, (self.now + self.delay + extra, self._serial, receiver, datagram))
 
     def _check_seq(self, packet: Packet, receiver: str) -> None:
-        """A segment without text stands no further than the right edge of the window that its sender was offered."""
+        """A segment without text stands no further than the right edge of the window that its sender was offered. The RST
+        that refuses a SYN stands at 0 (RFC 9293 3.5.2)."""
         __tracebackhide__ = True
         segment = packet.segment
+        if segment.flags & RST and segment.seq == 0:
+            return
         connection = self.stacks[packet.sender].connections.get((receiver, segment.dst_port, segment.src_port))
         if segment.length == 0 and connection is not None and connection.send_side.syn_acked:
             send = connection.send_side

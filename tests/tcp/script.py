@@ -143,7 +143,7 @@ class Flow:
         newer = ack > self.peer_una or self.peer_seq is None
         if ack == self.peer_una and self.peer_seq is not None:
             newer = seq >= self.peer_seq and seq + max(segment.length, 1) > self.acked  # not old text, nor a probe
-        if newer and ack <= self.snd_nxt:
+        if newer and self.peer_una <= ack <= self.snd_nxt:
             self.peer_una, self.peer_seq, self.peer_window = ack, seq, self._octets(segment, outgoing=False)
 
     def _misplaced(self, seq: int) -> str | None:

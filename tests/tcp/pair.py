@@ -187,8 +187,8 @@ class Pair:
             heappush(self._link, (self.now + self.delay + extra, self._serial, receiver, datagram))
 
     def _check_seq(self, packet: Packet, receiver: str) -> None:
-        """A segment without text stands no further than the right edge of the window that its sender was offered. The RST
-        that refuses a SYN stands at 0 (RFC 9293 3.5.2)."""
+        """A segment without text stands no further than the right edge of the window that its sender was offered. The
+        RST that refuses a SYN stands at 0 (RFC 9293 3.5.2)."""
         __tracebackhide__ = True
         segment = packet.segment
         if segment.flags & RST and segment.seq == 0:

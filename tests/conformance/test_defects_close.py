@@ -254,7 +254,7 @@ def test_ladder_does_not_take_the_challenge_in_last_ack_for_the_ack_of_the_fin()
     """`syn_in_last_ack="challenge"` sends that ACK; the ladder's states come from the connection, not from flags."""
     t = last_ack(syn_in_last_ack="challenge")
     recorder = LadderRecorder()
-    t.stack.observer = recorder.server
+    t.stack.observe(recorder.server)
     recorder.server.state_changed(t.connection, CLOSE_WAIT, LAST_ACK, t.now)
     t.receives("S 5000:5000")
     t.sends(". 2:2 ack 2")

@@ -53,7 +53,7 @@ class ClockedScript(Script):
     def __init__(self, **knobs: Any) -> None:
         super().__init__(**knobs)
         self.clock = Clock(self)
-        self.stack.observer = Tee(self.watch, self.clock)
+        self.stack.observe(Tee(self.watch, self.clock))
 
 
 def _linger(t: Script, seconds: float) -> None:

@@ -47,7 +47,7 @@ def test_an_observer_is_told_what_is_sent_again() -> None:
             told.append((connection, seq, length))
 
     t = established(rto_initial=1.0)
-    t.stack.observer = Retransmissions()
+    t.stack.observe(Retransmissions())
     t.write(100)
     t.close()
     seq = t.info.snd_nxt

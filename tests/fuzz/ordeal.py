@@ -94,7 +94,8 @@ class Ordeal:
         script = state(options, **knobs)
         self._flow = script.flow
         self._stack = script.stack
-        self._stack.observer = self._watch = _Watch(script.watch)
+        self._watch = _Watch(script.watch)
+        self._stack.observe(self._watch)
         self._now = script.now
         self._users = [script.connection] if hasattr(script, "connection") else []
         self._steps = 0

@@ -104,7 +104,7 @@ def test_story_of_a_connection() -> None:
 def test_what_was_sent_is_told_with_its_payload() -> None:
     notes = Notes()
     p = Pair()
-    p.client.observer = notes
+    p.client.observe(notes)
     near, _ = p.established()
     near.send(b"x" * 2500)
     p.run_for(0.1)
@@ -206,7 +206,8 @@ class Troubles(Observer):
 
 def test_trouble_with_the_path() -> None:
     t = established(options=f"mss {MSS},ts 100")
-    t.stack.observer = troubles = Troubles()
+    troubles = Troubles()
+    t.stack.observe(troubles)
     t.write(MSS)
     segment = t.drain()[0]
     t.stack.path_error("peer", EHOSTUNREACH, None, encode(segment), t.now)
@@ -221,12 +222,14 @@ def test_strangers_and_full_tables() -> None:
         ({"syn_backlog": 1, "syn_cookies": "never"}, ["80 flooded by peer: dropped"]),
     ):
         t = syn_rcvd(**knobs)
-        t.stack.observer = troubles = Troubles()
+        troubles = Troubles()
+        t.stack.observe(troubles)
         t.flow_to(50001, 80).receives(f"S 0:0 <mss {MSS}>")
         t.drain()
         assert troubles.words == words
     t = Script(ephemeral_ports=(50000, 50000))
-    t.stack.observer = troubles = Troubles()
+    troubles = Troubles()
+    t.stack.observe(troubles)
     t.listen(backlog=1)
     t.receives(f"S 0:0 <mss {MSS}>")
     t.drain()
@@ -262,7 +265,7 @@ class Arrivals(Observer):
 def calls_for_a_train(observer: Observer | None) -> int:
     """How many Python functions are called while a train of 40 segments is received."""
     t = established()
-    t.stack.observer = observer
+    t.stack.observe(observer)
     train = b"".join(encode(t.flow.segment(f". {start}:{start + 1000} ack 1")) for start in range(1, 40_001, 1000))
     calls = 0
 
@@ -313,9 +316,11 @@ def test_the_tap_comes_and_goes_with_the_observer() -> None:
 
     observer, tap = both()
     assert tap is observer is not None
-    stack.observer = ends = Ends()
+    ends = Ends()
+    stack.observe(ends)
     assert both() == (ends, None)
-    stack.observer = arrivals = Arrivals()
+    arrivals = Arrivals()
+    stack.observe(arrivals)
     assert both() == (arrivals, arrivals)
-    stack.observer = None
+    stack.observe(None)
     assert both() == (None, None)

@@ -323,11 +323,11 @@ class Endpoint:
         stop that. Both at any time, also in the middle of what the observer is told."""
         stack = self.stack
         self._observers.append(observer)
-        stack.observer = _together(self._observers)
+        stack.observe(_together(self._observers))
 
         def stop() -> None:
             self._observers = [other for other in self._observers if other is not observer]
-            stack.observer = _together(self._observers)
+            stack.observe(_together(self._observers))
 
         return stop
 

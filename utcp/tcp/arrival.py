@@ -73,7 +73,7 @@ def stretch_arrives(connection: Connection, segment: Segment, count: int, size: 
         or seq != receive.rcv_nxt
         or len(segment.payload) >= receive.window
         or not receive.expects_stretch(now, connection.rtt.srtt or 0.0)
-        or _may_be_half_an_answer(connection, size)
+        or (count > 1 and _may_be_half_an_answer(connection, size))  # only the first of them decides that
         or (segment.ack - send.snd_una) & MASK > send.flight_size
         or not _timestamp_is_plain(connection, segment)
     ):

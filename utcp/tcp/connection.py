@@ -391,7 +391,7 @@ class Connection:
             self.shutdown(now)
             if not self.send_side.fin_acked:
                 self.timers.set(LINGER, now + self._delivery_time())
-                self.stack.schedule(self)
+                self.touch()  # the flush schedules it
             if self.state == FIN_WAIT_2:
                 self.set_timer(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
             self.end_if_delivered(now)

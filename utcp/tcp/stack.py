@@ -67,9 +67,10 @@ class Stack:
             raise ValueError(f"secret must be 16 random octets or more, not {len(secret)}")
         self.config = config if config is not None else Config()
         self.default_mss = default_mss
-        self._observer = observer
-        self.tap = _tap(observer)
-        """The observer, if it sees segments."""
+        self.observer: Observer | None = None
+        """Set by `observe`; `tap` is the same observer if it sees segments, else None."""
+        self.tap: Observer | None = None
+        self.observe(observer)
         self.counters = Counters()
         self.endings = Endings()
         self.connections: dict[ConnectionKey, Connection] = {}
@@ -89,15 +90,10 @@ class Stack:
         self._ports = EphemeralPorts(*self.config.ephemeral_ports, secret)
         self._mtu = mtu
 
-    @property
-    def observer(self) -> Observer | None:
-        """The one that is called for what happens here."""
-        return self._observer
-
-    @observer.setter
-    def observer(self, observer: Observer | None) -> None:
-        self._observer = observer
-        self.tap = _tap(observer)
+    def observe(self, observer: Observer | None) -> None:
+        """Report to `observer` from now on, and to no other; None: to none."""
+        self.observer = observer
+        self.tap = observer if observer is not None and observer.sees_segments else None
 
     # ------------------------------------------------------------------ opening
 
@@ -555,10 +551,6 @@ def _is_newer(syn: Segment, record: TimeWait, timestamps: bool) -> bool:
     if record.timestamps and syn.ts_val is not None and syn.ts_val != record.ts_recent:
         return gt(syn.ts_val, record.ts_recent)
     return ge(syn.seq, record.rcv_nxt)
-
-
-def _tap(observer: Observer | None) -> Observer | None:
-    return observer if observer is not None and observer.sees_segments else None
 
 
 def _check_port(port: int) -> None:

@@ -403,7 +403,8 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
     if advance:
         syn_acked = send.syn_acked
         acked = send.acknowledge(ack)
-        connection.retransmits = 0
+        if connection.retransmits:
+            connection.timeouts_over(now)
         connection.soft_error = None
         connection.probes = 0
         changed = send.update_window(segment.seq, ack, window)

@@ -536,6 +536,12 @@ class Connection:
             self.path_mtu.lost(size, now)
         self.use_mss(self.path_mtu.size, now)
 
+    def timeouts_over(self, now: float) -> None:
+        """SND.UNA has moved after the retransmission timer had expired."""
+        self.retransmits = 0
+        if self._path_mtu is not None and self._path_mtu.first_passed(now):
+            self.use_mss(self._path_mtu.size, now)
+
     def use_mss(self, mss: int, now: float) -> None:
         """The path takes segments of this size from now on."""
         if mss != self.mss:

@@ -37,7 +37,18 @@ SUSPICIOUS: Final = 2
 class PathMtu:
     """The search for one connection's segment size; all sizes are TCP payloads with what options take, in octets."""
 
-    __slots__ = ("_ceiling", "_failed", "_failures", "_floor", "_raise_at", "limit", "probe_size", "size")
+    __slots__ = (
+        "_ceiling",
+        "_doubted",
+        "_failed",
+        "_failures",
+        "_floor",
+        "_passed",
+        "_raise_at",
+        "limit",
+        "probe_size",
+        "size",
+    )
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -52,6 +63,10 @@ class PathMtu:
         """Probes lost since one arrived; `_failed`: the smallest of them."""
         self._failed = limit
         self._raise_at = 0.0
+        self._doubted = 0
+        """The size that is tried again once smaller segments than BASE get through, 0: none."""
+        self._passed = 0
+        """The size below BASE that got through before that, until a probe arrives; 0: none."""
 
     def set_limit(self, limit: int) -> None:
         """The kernel has learned of another path MTU, or the peer's MSS has become known."""
@@ -62,15 +77,33 @@ class PathMtu:
         """A router says that only this gets through. It may only make segments smaller (RFC 8899 3 (6)), until the
         search begins anew."""
         if size < self.size:
+            self._doubted = 0
             self._search(size, size + 1, now)
 
     def black_hole_suspected(self, timeouts: int, length: int, now: float) -> bool:
         """The retransmission timer has expired `timeouts` times in a row for a segment of `length` octets. Return
         whether segments become smaller for it."""
         step = _STEPS[min(timeouts // SUSPICIOUS, len(_STEPS)) - 1]
+        if self._passed:
+            step = min(step, self._passed)
         if timeouts < SUSPICIOUS or step >= min(length, self.size):
             return False
+        if step < BASE and not self._passed and not self._doubted:
+            self._doubted = min(self.size, BASE)
         self._search(step, self.limit + 1, now)
+        return True
+
+    def first_passed(self, now: float) -> bool:
+        """A segment has been acknowledged after timeouts. Return whether segments become larger for it.
+
+        If those timeouts made segments smaller than BASE, an outage may be over: what is in flight would be sent again
+        in thousands of tiny segments. So the larger size is tried once more. If it times out again, it is too large.
+        """
+        if not self._doubted:
+            return False
+        self._passed = self.size
+        size, self._doubted = self._doubted, 0
+        self._search(size, self.limit + 1, now)
         return True
 
     def due(self, most: int, now: float) -> int:
@@ -86,6 +119,7 @@ class PathMtu:
         """A probe of `size` was acknowledged."""
         if size <= self.size:
             return
+        self._passed = self._doubted = 0
         self._search(size, max(self._ceiling, size + 1), now)
 
     def lost(self, size: int, now: float) -> None:
@@ -113,6 +147,7 @@ class PathMtu:
             self.probe_size = (floor + ceiling) // 2
 
     def _finish(self, size: int) -> None:
+        self._doubted = 0
         self.size = self._floor = self._ceiling = size
         self.probe_size = 0
         self._failures = 0

@@ -199,6 +199,81 @@ def test_a_loop_closes_by_itself_again_once_its_endpoints_are_closed(runner: asy
     assert "close" not in vars(loop)
 
 
+@pytest.mark.defect(74)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_the_close_that_somebody_else_gave_the_loop_stays(runner: asyncio.Runner, when: str) -> None:
+    loop = runner.get_loop()
+    closed: list[str] = []
+
+    def replace() -> None:
+        others = loop.close
+
+        def close() -> None:
+            closed.append("closed")
+            others()
+
+        loop.close = close  # type: ignore[method-assign]
+
+    if when == "before":
+        replace()
+    runner.run(open_pair())
+    if when == "after":
+        replace()
+    runner.run(loop.shutdown_asyncgens())
+    runner.close()
+    assert closed == ["closed"]
+    assert loop.is_closed()
+
+
+INTERRUPTED = """
+import asyncio, sys, utcp, uvloop
+
+async def main():
+    reader, writer = await utcp.open_connection("127.0.0.1", int(sys.argv[1]))
+    writer.write(bytes(20 << 20))
+    return writer
+
+def interrupt():
+    raise KeyboardInterrupt
+
+loop = {"asyncio": asyncio, "uvloop": uvloop}[sys.argv[2]].new_event_loop()
+writer = loop.run_until_complete(main())
+loop.call_later(0.1, interrupt)
+try:
+    loop.close()
+except KeyboardInterrupt:
+    print(loop.is_closed())
+"""
+
+
+@pytest.mark.defect(74)
+async def test_an_interrupted_end_resets_what_is_not_delivered() -> None:
+    """Ctrl-C, while the loop's end waits for a peer that does not read."""
+    loop = "uvloop" if "uvloop" in type(asyncio.get_running_loop()).__module__ else "asyncio"
+    lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+
+    class Unwilling(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            transport.pause_reading()
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            lost.set_result(exc)
+
+    async with await utcp.create_server(Unwilling, "127.0.0.1", 0, config=FAST) as server:
+        port = server.sockets[0].getsockname()[1]
+        process = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", INTERRUPTED, str(port), loop],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert (process.returncode, process.stdout) == (0, "True\n"), process.stderr
+        async with asyncio.timeout(5):
+            assert isinstance(await lost, ConnectionResetError)
+
+
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 

@@ -50,6 +50,7 @@ class LoopEndpoints:
         except StopIteration:
             pass
         if not platform.simulated:
+            self._replaced_close = vars(self._loop).get("close")
             self._close_loop = self._loop.close
             self._loop.close = self._close  # type: ignore[method-assign]  # no loop offers a hook for it
             _unclosed.add(self)
@@ -125,18 +126,20 @@ class LoopEndpoints:
         """Close the endpoints as a runner does, for a program that has none; nothing when a runner has done it.
 
         The loop runs for that, up to `Config.close_timeout`. If it cannot, because another one runs in this thread,
-        what is not delivered is reset, and a ResourceWarning says so.
+        what is not delivered is reset, and a ResourceWarning says so. An interrupt resets it as well.
         """
         loop = self._loop
-        # A forked process has copies of the connections, which are its parent's.
-        if self not in _unclosed or self._process != os.getpid() or loop.is_running() or loop.is_closed():
+        if self not in _unclosed or not self._may_end():
             return
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            loop.run_until_complete(self._guard.aclose())
+            try:
+                loop.run_until_complete(self._guard.aclose())
+            finally:
+                self._reset()
             return
-        undelivered = sum(endpoint.close_now() for endpoint in self)
+        undelivered = self._reset()
         if undelivered:
             warnings.warn(
                 f"loop.close() has reset {undelivered} utcp connections, because another loop runs in this thread:"
@@ -151,7 +154,28 @@ class LoopEndpoints:
         try:
             self.end()
         finally:
+            if self._may_end():  # a runner's end was interrupted, or the collector has found the loop
+                self._reset()
             self._close_loop()
+
+    def _may_end(self) -> bool:
+        """Whether this process may close them: a running loop cannot be closed, and a forked process has copies of its
+        parent's connections."""
+        return self._process == os.getpid() and not self._loop.is_running() and not self._loop.is_closed()
+
+    def _reset(self) -> int:
+        """Close at once what is left. Returns how many connections had something undelivered."""
+        return sum(endpoint.close_now() for endpoint in self)
+
+    def _restore_close(self) -> None:
+        """Give the loop back the close() that it had, unless it has got another one since, which calls ours."""
+        replaced = vars(self._loop).get("close")
+        if replaced != self._close:
+            return
+        if self._replaced_close is None:
+            del self._loop.close
+        else:
+            self._loop.close = self._replaced_close
 
     def linger(self, endpoint: Endpoint) -> None:
         """Its server is closed, and it stays for the connections that are left, TIME_WAIT included."""
@@ -174,14 +198,14 @@ class LoopEndpoints:
             yield
         finally:
             self._platform.set_endpoints(None)
-            if self in _unclosed:
-                _unclosed.discard(self)
-                del self._loop.close  # its own is there again
+            _unclosed.discard(self)
             endpoints = list(self._started)
             # All stay until the last is done: they may be each other's peers.
             await asyncio.gather(*(endpoint.drain() for endpoint in endpoints))
             await asyncio.gather(*(endpoint.finish() for endpoint in endpoints))
             await asyncio.gather(*(control.aclose() for control in (*self.controls.values(), *self.leaving)))
+            if not self._platform.simulated:
+                self._restore_close()
 
 
 _unclosed: Final[WeakSet[LoopEndpoints]] = WeakSet()

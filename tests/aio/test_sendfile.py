@@ -255,6 +255,29 @@ async def test_nothing_else_is_written_or_read_meanwhile(peers: Peers, tmp_path:
         transport.abort()
 
 
+@pytest.mark.defect(76)
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_after_write_eof_it_is_refused_like_a_write(peers: Peers, tmp_path: Path, when: str) -> None:
+    """The connection stays: the peer has a FIN, and may answer. Over kernel TCP the result is a wrong 0."""
+    with big(tmp_path / "file") as file:
+        if when == "meanwhile":
+            client, server, task = await sending(peers, file)
+            server.keep_open = True
+            client.transport.write_eof()
+            server.transport.resume_reading()
+        else:
+            loop = has_sendfile()
+            transport, client, server = await peers.connect(Recorder, Recorder)
+            transport.write_eof()
+            task = asyncio.ensure_future(loop.sendfile(transport, file))
+        with pytest.raises(RuntimeError, match="after write_eof"):
+            await task
+        await until(lambda: "eof" in server.calls)
+        server.transport.write(b"answer")
+        await until(lambda: client.received == b"answer")
+        client.transport.abort()
+
+
 async def test_the_position_after_a_cancellation(peers: Peers, tmp_path: Path) -> None:
     """It says how much went out; asyncio's own leaves the position where it was."""
     with big(tmp_path / "file") as file:

@@ -438,9 +438,11 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
     async def send_when_ready(self, data: memoryview) -> int:
         """Within `sending_file()`: the octets, at least one, that the connection has accepted behind what was written.
 
-        Raises what the connection ended with, or ConnectionError.
+        Raises what the connection ended with, or ConnectionError; RuntimeError after write_eof(), as write() does.
         """
         while not self._closing:
+            if self._eof_written:
+                raise RuntimeError("Cannot call write() after write_eof()")
             if not self._buffer:
                 accepted = self._send(data)
                 if accepted:

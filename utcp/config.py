@@ -73,9 +73,9 @@ class Config:
     """How long an ACK may wait for data to ride on; below 0.5 s (RFC 9293 3.8.6.3, MUST-40). 0: never waits."""
     challenge_ack_interval: float = 0.5
     """At most one challenge ACK in this time, for each connection and each kind of segment: SYN, RST, data, and ACK
-    without data (RFC 5961 7). The answer to any unacceptable segment without text and FIN counts as one. Where ACKs
-    without data are answered again and again the time doubles, up to 16 times this: so two stacks that disagree come
-    to rest."""
+    without data (RFC 5961 7). The answer to any unacceptable segment without text and FIN counts as one. Each further
+    answer to ACKs without data doubles the time, up to 16 times this value, so that two stacks that disagree stop
+    answering each other."""
 
     # --- retransmission (RFC 6298)
     congestion_control: str = "cubic"
@@ -107,7 +107,7 @@ class Config:
     keepalive_idle: float = 7200.0
     """Idle time before the first probe (MUST-28: two hours or more by default)."""
     keepalive_interval: float = 75.0
-    """Time between probes that nobody answers. A peer answers ten a second at most, Linux two."""
+    """Time between unanswered probes. A peer that runs utcp answers at most ten probes a second, Linux at most two."""
     keepalive_count: int = 9
     """Unanswered probes before the connection ends with TimeoutError."""
 
@@ -125,13 +125,13 @@ class Config:
     """What a SYN gets that meets LAST_ACK: RST, so that its sender fails at once, or RFC 5961's challenge ACK. Either
     way the connection in LAST_ACK stays."""
     close_timeout: float = 5.0
-    """How long `Endpoint.aclose()`, a cancelled `serve_forever()` and the loop's end take at most. Connections that
-    have not delivered everything by then are reset."""
+    """The most time that `Endpoint.aclose()`, a cancelled `serve_forever()` and the end of the loop take. Connections
+    that have not delivered everything by then are reset."""
 
     # --- ports (RFC 6056)
     ephemeral_ports: tuple[int, int] = (32768, 60999)
-    """First and last port that active opens use which name none. Linux's default range: IANA's dynamic range (49152 to
-    65535) holds 16,384 connections to one server at a time, TIME_WAIT included."""
+    """First and last local port for active opens that name none. The default is Linux's range. IANA's dynamic range,
+    49152 to 65535, would hold only 16,384 connections to one server at a time, TIME_WAIT included."""
 
     def __new__(cls, **values: Any) -> Self:
         # Before __init__(), because a compiled one knows the types of the fields, and raises TypeError without a name.

@@ -50,7 +50,7 @@ def host_and_port(address: object, name: str) -> tuple[Host, Port]:
 
 
 def unmapped(resolved: Resolved) -> Resolved:
-    """An IPv4 address for one that is mapped into IPv6 (::ffff:192.0.2.1); other addresses as they are."""
+    """Return the IPv4 address of an IPv4-mapped IPv6 address (::ffff:192.0.2.1); other addresses unchanged."""
     host = sockopt.unmapped(resolved.address[0])
     return resolved if host == resolved.address[0] else Resolved(socket.AF_INET, (host, resolved.address[1]))
 
@@ -82,7 +82,7 @@ def interleave(addresses: Iterable[Resolved], first_family_count: int) -> list[R
 
 @lru_cache(maxsize=1024)
 def _numeric(host: Host, port: Port, family: int, proto: int) -> Resolved | None:
-    """The address that needs no resolver, None when there is none. Raises OverflowError for a port that cannot be."""
+    """Return the address if it needs no resolver, else None. Raises OverflowError for a port outside 0-65535."""
     if host is None or proto not in (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP):
         return None
     if isinstance(host, bytes):

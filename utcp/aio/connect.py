@@ -50,8 +50,8 @@ async def create_connection(
 ) -> tuple[asyncio.Transport, ProtocolT]:
     """asyncio's `loop.create_connection`, over utcp: to UDP port `port` of `host`, utcp port `port`.
 
-    An IPv4 address that is mapped into IPv6 (::ffff:192.0.2.1) is connected to over IPv4, as by kernel TCP; unlike
-    there, `peername` and `sockname` are IPv4 addresses then.
+    A connection to an IPv4-mapped IPv6 address (::ffff:192.0.2.1) uses IPv4, as with kernel TCP. Unlike there,
+    `peername` and `sockname` are then IPv4 addresses.
 
     Where the host has several addresses they are tried `happy_eyeballs_delay` apart (None: 0.25 s, unlike asyncio).
 
@@ -91,8 +91,8 @@ async def open_connection(
 ) -> tuple[asyncio.StreamReader, StreamWriter]:
     """asyncio's `open_connection`, over utcp; `options` are those of `create_connection`.
 
-    Before the process ends, `await writer.wait_closed()`, or let the loop end: a process that is killed tells no peer,
-    and loses what was not acknowledged.
+    Before the process ends, `await writer.wait_closed()`, or let the loop end. When the process is killed, the peer is
+    not told, and unacknowledged data is lost.
     """
     streams = ClientStreams(limit)
     transport, _ = await create_connection(streams, host, port, **options)
@@ -140,7 +140,7 @@ async def _resolve_local(host: Host, port: Port, family: int, proto: int, flags:
 
 
 async def _resolve(host: Host, port: Port, family: int, proto: int, flags: int) -> list[Resolved]:
-    """All addresses of `host`; those that are mapped into IPv6 as IPv4, which carries what is sent to them."""
+    """Return all addresses of `host`; IPv4-mapped IPv6 addresses become IPv4 addresses."""
     found = await resolve(host, port, family=family, proto=proto, flags=flags)
     return list(dict.fromkeys(map(unmapped, found)))
 

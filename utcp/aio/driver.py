@@ -140,13 +140,13 @@ class Driver:
         return now
 
     def _sent(self, failures: list[SendError]) -> None:
-        """Tell the stack what came of a send: its failures, and ICMP errors."""
+        """Report the failures of a send, and ICMP errors, to the stack."""
         errors = self.link.path_errors()
         if failures or errors:
             self._report(failures, errors, self.link.now())
 
     def _report(self, failures: list[SendError], errors: list[PathError], now: float) -> None:
-        """Tell the stack which sends failed and what ICMP says about what it has sent."""
+        """Report failed sends, and ICMP errors about sent segments, to the stack."""
         stack = self.stack
         for failure in failures:
             stack.path_failed(failure.remote, failure.errno, now)
@@ -194,7 +194,7 @@ class Driver:
                     user.ready(item)
                 except (SystemExit, KeyboardInterrupt):
                     raise
-                except BaseException as exc:  # it must not take the others' events along
+                except BaseException as exc:  # the events of other connections must not be lost
                     self.loop.call_exception_handler(
                         {"message": f"utcp: the events of {item!r} were not handled to their end", "exception": exc}
                     )

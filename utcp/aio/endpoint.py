@@ -206,7 +206,7 @@ class Endpoint:
                 for transport in list(driver.transports):
                     transport.close_unanswered()
             await _until(driver, _delivered, deadline - loop.time())
-            # A peer that has said nothing for so long has no FIN on the way.
+            # No FIN is in flight from a peer that has been silent for PEER_FIN_GRACE.
             heard = max((connection.last_heard for connection in driver.stack.connections.values()), default=-inf)
             grace = heard + PEER_FIN_GRACE - driver.link.now()
             await _until(driver, _finished, min(grace, deadline - loop.time()))
@@ -226,7 +226,7 @@ class Endpoint:
         await asyncio.sleep(0)
 
     def close_now(self) -> int:
-        """`aclose()` without waiting: what is not delivered is reset. How many connections that were."""
+        """Close without waiting, and reset the connections that have not delivered everything. Returns their number."""
         driver = self._driver
         if driver is None or driver.closed:
             return 0
@@ -446,14 +446,14 @@ class Endpoint:
         return driver.stack.listen(port, driver.link.now(), backlog=max(number, 1), context=user)
 
     def stop_listening(self, listener: Listener) -> None:
-        """The counterpart of `listen()`; also once the endpoint is closed.
+        """Stop listening; allowed also when the endpoint is closed.
 
         Connections whose handshake is under way are still accepted, for HALF_OPEN_GRACE seconds. Then `end_listening()`
-        resets those that are left.
+        resets those that remain.
         """
         driver = self._started()
         listener.stop()
-        # A peer whose handshake rests in a cookie is refused, and the endpoint stays to do it.
+        # The ACK of a cookie must be refused, so the endpoint stays open for it.
         waits = listener.half_open or listener.queue or driver.stack.cookies.outstanding(driver.link.now())
         if waits and not driver.closed:
             self._stopping[listener] = driver.loop.call_later(HALF_OPEN_GRACE, self.end_listening, listener)
@@ -461,7 +461,7 @@ class Endpoint:
             self.end_listening(listener)
 
     def end_listening(self, listener: Listener) -> None:
-        """Stop listening, and reset what was not accepted. `user.ready(listener)` is called: nothing waits any more."""
+        """Stop listening, and reset the connections that were not accepted. Then call `user.ready(listener)`."""
         driver = self._started()
         timer = self._stopping.pop(listener, None)
         if timer is not None:
@@ -473,8 +473,8 @@ class Endpoint:
             user.ready(listener)
 
     def close_by(self, deadline: float) -> None:
-        """Let `aclose()`, and the loop's end, wait no longer than until `deadline` on the loop's clock: the connections
-        are being closed already."""
+        """Bound the wait of `aclose()`, and of the loop's end, by `deadline`, a time of the loop's clock. The caller
+        has begun to close the connections."""
         self._deadline = deadline
 
     def abort(self, connection: Connection) -> None:

@@ -55,7 +55,7 @@ class Opening:
 
     @classmethod
     async def _attempt(cls, driver: Driver, remote: Remote, port: int, local_port: int | None) -> Opening:
-        """An opening that has been connected, or has failed."""
+        """Return an opening that is connected or has failed."""
         self = cls(driver)
         stack, now = driver.stack, driver.link.now()
         self.connection = stack.connect(remote, port, now, local_port=local_port, context=self)
@@ -68,9 +68,9 @@ class Opening:
         return self
 
     def _route_again(self, remote: Remote, address: SocketAddress) -> Remote | None:
-        """The name that the peer has by now; None if it is still `remote`, or there is no route any more.
+        """Return the name that the link now gives the peer; None if it is still `remote`, or if there is no route.
 
-        The link has forgotten its routes with the send that failed. If this host's address has changed, the new route
+        The send that failed has made the link forget its routes. If this host's address has changed, the new route
         leaves from the new one.
         """
         try:

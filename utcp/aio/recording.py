@@ -60,7 +60,7 @@ class Recording:
         self.packets = 0
         self.dropped = 0
         self._ours: dict[SocketAddress, bool] = {}
-        """By the peer's address: what `is_ours` has found out. The kernel is not asked for each segment."""
+        """Results of `is_ours` by the peer's address, so that the kernel is not asked for each segment."""
         self._capture = Capture(self, form=form, epoch_ns=time.time_ns() - time.monotonic_ns())
         log_event("utcp.capture_started")
 
@@ -121,7 +121,7 @@ class Recording:
                 asyncio.get_running_loop().call_soon(self._ended)
 
     def is_ours(self, peer: SocketAddress) -> bool:
-        """Whether the peer is one of these endpoints: what comes from it was shown when it left."""
+        """Return whether the peer is one of these endpoints. Its segments were recorded when it sent them."""
         known = self._ours.get(peer)
         if known is None:
             known = any(endpoint.link.receives_at(peer) for endpoint in self.endpoints)

@@ -23,7 +23,7 @@ BLOCK: Final = 256 * 1024
 
 
 def sendfile_mode(loop: Any, ours: type[Transport]) -> Any:
-    """Return what `loop.sendfile()` is to try for a transport of `ours`, and see that `loop` can.
+    """Return the mode in which `loop.sendfile()` sends on a transport of `ours`, and make `loop` able to do so.
 
     The loop asks a transport for its mode just before it calls `_sendfile_native()`. That is replaced here, on the one
     loop; other transports get the loop's own. asyncio has no public place for it.

@@ -47,7 +47,7 @@ class Server(asyncio.AbstractServer):
         )
         self._context = contextvars.copy_context()
         self._closed = False
-        self._ending = False  # whoever is still accepted is closed at once
+        self._ending = False  # connections that are still accepted are closed at once
         self._serving_forever: asyncio.Future[None] | None = None
         self._gone: asyncio.Future[None] = loop.create_future()  # closed, and the last client has left
 
@@ -80,7 +80,7 @@ class Server(asyncio.AbstractServer):
         That takes `Config.close_timeout` at most. Clients that have not acknowledged everything by then are reset, and
         their connection_lost() gets FinTimedOut. A second cancellation resets them at once.
 
-        `close()` ends it as well, and leaves the clients alone: it then waits, without a bound, for the last one to go.
+        `close()` ends it as well, but leaves the clients alone. Then it waits, without a limit, for the last client.
         """
         if self._serving_forever is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
@@ -102,8 +102,7 @@ class Server(asyncio.AbstractServer):
 
     async def _end(self) -> None:
         """Close the clients, and wait for them."""
-        # wait_closed() alone would wait for ever: nobody else asks an idle client to leave, or knows of one that
-        # vanished.
+        # wait_closed() alone would wait for ever for an idle client, and for one that has vanished.
         self._ending = True
         loop = self._loop
         timeout = max(endpoint.config.close_timeout for endpoint in self._endpoints)
@@ -127,8 +126,8 @@ class Server(asyncio.AbstractServer):
     def close(self) -> None:
         """Stop accepting. Connections that are open stay.
 
-        So do clients whose handshake is under way: they are connected, as far as they know. They are served if it is
-        complete within a second, else reset. A second call does nothing.
+        So do clients whose handshake is under way, because their side may be connected already. They are served if the
+        handshake completes within a second, and reset otherwise. A second call does nothing.
         """
         if self._closed:
             return

@@ -123,7 +123,7 @@ class LoopEndpoints:
         self._started.clear()
 
     def end(self) -> None:
-        """Close the endpoints as a runner does, for a program that has none; nothing when a runner has done it.
+        """Close the endpoints as a runner does, for a program that has none. Do nothing if a runner has closed them.
 
         The loop runs for that, up to `Config.close_timeout`. If it cannot, because another one runs in this thread,
         what is not delivered is reset, and a ResourceWarning says so. An interrupt resets it as well.
@@ -150,7 +150,7 @@ class LoopEndpoints:
             )
 
     def _close(self) -> None:
-        """In the place of the loop's own close()."""
+        """Close the endpoints, then the loop. Stands in for the loop's own close()."""
         try:
             self.end()
         finally:
@@ -209,7 +209,7 @@ class LoopEndpoints:
 
 
 _unclosed: Final[WeakSet[LoopEndpoints]] = WeakSet()
-"""Those of loops that are not closed."""
+"""The endpoints of loops that are not closed."""
 
 
 @atexit.register

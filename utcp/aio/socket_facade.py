@@ -104,8 +104,8 @@ _WITHOUT_EFFECT: Final[dict[_OptionKey, Callable[[int], int]]] = {
     _IPV6_TCLASS: _traffic_class,
     (socket.IPPROTO_TCP, _Option.NOTSENT_LOWAT): _anything,
 }
-"""Options that are taken and read back, as the kernel does it, without any effect: hints, and what has no meaning for a
-connection that exists. The value is what the kernel makes of the number that is set."""
+"""Options that are taken and read back, as in the kernel, but have no effect: hints, and options that mean nothing to a
+connection that exists. Each has the function that converts the number as the kernel does."""
 
 
 class SocketFacade:
@@ -119,7 +119,7 @@ class SocketFacade:
     def __init__(self, sockname: SocketAddress) -> None:
         self._sockname = sockname
         self._hints: dict[_OptionKey, int] = {}
-        """What options without effect were set to."""
+        """The values of options without effect."""
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(f"Cannot serialize {type(self).__name__} object")
@@ -166,7 +166,7 @@ class SocketFacade:
         return 0
 
     def shutdown(self, how: int) -> None:
-        """Raise OSError (EOPNOTSUPP); a connection's does more."""
+        """Raise OSError (EOPNOTSUPP); ConnectionSocket overrides it."""
         raise _error(errno.EOPNOTSUPP)
 
     def getsockname(self) -> SocketAddress:
@@ -184,7 +184,7 @@ class SocketFacade:
 
     def setsockopt(self, level: int, option: int, value: Any, size: int | None = None) -> None:
         """As `socket.setsockopt`. Raises OSError: ENOPROTOOPT for an option that utcp does not have, EINVAL for a value
-        that cannot be, EFAULT for None and a `size`. Raises TypeError for a value that is neither a number nor
+        that is out of range, EFAULT for None with a `size`. Raises TypeError for a value that is neither a number nor
         bytes-like."""
         if size is not None:
             raise _error(errno.EFAULT)  # a null pointer, which no option takes
@@ -210,7 +210,7 @@ class SocketFacade:
         self._hints[key] = self._without_effect(key)(_integer(value))
 
     def _without_effect(self, key: _OptionKey) -> Callable[[int], int]:
-        """Raises OSError (ENOPROTOOPT) unless the option is one of those."""
+        """Return the converter of an option without effect. Raises OSError (ENOPROTOOPT) for other options."""
         takes = _WITHOUT_EFFECT.get(key)
         if takes is None or (key == _IPV6_TCLASS and self.family != socket.AF_INET6):
             raise _error(errno.ENOPROTOOPT)
@@ -218,7 +218,7 @@ class SocketFacade:
 
 
 class ListeningSocket(SocketFacade):
-    """An address that a Server listens on. Its connections do not inherit options: Config is for them."""
+    """An address that a Server listens on. Connections do not inherit its options; Config sets theirs."""
 
     __slots__ = ()
 
@@ -236,7 +236,7 @@ class ConnectionSocket(SocketFacade):
         self._connection = connection
         self._driver = driver
         self._nodelay = connection is None or connection.nodelay
-        """What TCP_NODELAY says; while TCP_CORK is set, the connection does not follow it."""
+        """The value of TCP_NODELAY, which has no effect while TCP_CORK is set."""
         self._corked = False
 
     def __repr__(self) -> str:
@@ -251,10 +251,10 @@ class ConnectionSocket(SocketFacade):
         self._connection = None
 
     def shutdown(self, how: int) -> None:
-        """SHUT_WR: FIN behind what the connection has accepted; the transport does not know of it, prefer its
-        write_eof(). SHUT_RDWR: close the connection, as `Transport.close()`.
+        """SHUT_WR: send FIN behind the data that the connection has accepted. The transport does not notice, so prefer
+        its `write_eof()`. SHUT_RDWR: close the connection, as `Transport.close()`.
 
-        Raises OSError: EOPNOTSUPP for SHUT_RD, EINVAL for what is none of the three.
+        Raises OSError: EOPNOTSUPP for SHUT_RD, EINVAL for any other value.
         """
         connection, now = self._open(), self._driver.link.now()
         if how == socket.SHUT_WR:
@@ -322,7 +322,7 @@ class ConnectionSocket(SocketFacade):
                 connection.receive_side.set_quick_ack(bool(_integer(value)))
                 connection.touch()
             case (socket.IPPROTO_TCP, _Option.MAXSEG):
-                # As with Linux: once there is a connection, it goes by what the handshake agreed on.
+                # As with Linux: a connection keeps to the MSS that the handshake has settled.
                 size = _integer(value)
                 if size and not _MIN_MAXSEG <= size <= _MAX_MAXSEG:
                     raise _error(errno.EINVAL)

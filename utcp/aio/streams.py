@@ -153,10 +153,10 @@ class StreamWriter(asyncio.StreamWriter):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> None:
-        """Upgrade the connection to TLS. Raises what the handshake raises; the connection is closed then.
+        """Upgrade the connection to TLS. If the handshake fails, close the connection and raise its error.
 
         Octets that the reader holds at that moment are the beginning of TLS on a server. On a client they are
-        plaintext that nobody vouches for: the connection is aborted, and ssl.SSLError is raised.
+        plaintext that an attacker may have added: the connection is aborted, and ssl.SSLError is raised.
         """
         protocol = self._protocol
         await self.drain()

@@ -102,7 +102,7 @@ class Secured:
     async def handshake(self, below: asyncio.WriteTransport | None = None) -> None:
         """Wait until the handshake is complete, unless it is a server's that no caller waits for.
 
-        Raises what the handshake failed with. `below`, by default the transport above, is closed then.
+        Raises the error of the handshake, and closes `below`, by default the transport above TLS.
         """
         if self._waiter is None:
             return
@@ -131,9 +131,8 @@ async def start_tls(
     Returns the transport to use from now on; `protocol` gets the decrypted data. Raises what the handshake raises
     (ssl.SSLError, ConnectionResetError, ConnectionAbortedError); the connection is closed then.
 
-    If `protocol` is that of a StreamReader, see `take_read_ahead()` for the octets which the reader has read ahead. Any
-    other protocol that keeps what it has received must see to it itself: on a client, it must not take such octets for
-    the peer's words under TLS.
+    If `protocol` is that of a StreamReader, `take_read_ahead()` decides on the octets that the reader holds. Any other
+    protocol that keeps received octets has to do so itself. On a client, it must not treat them as received by TLS.
     """
     if not isinstance(sslcontext, ssl.SSLContext):
         raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
@@ -151,7 +150,7 @@ async def start_tls(
         shutdown_timeout=ssl_shutdown_timeout,
     )
     secured = Secured(loop, protocol, tls, upgrade=True)
-    # Nothing may reach SSLProtocol before its connection_made(), which is to be called as the loop's and not from here.
+    # No octets may reach SSLProtocol before its connection_made(), which the loop has to call, and not this coroutine.
     below.pause_reading()
     take_read_ahead(secured.protocol, below)
     below.set_protocol(secured.protocol)
@@ -190,7 +189,7 @@ def take_read_ahead(tls: SSLProtocol, below: asyncio.WriteTransport) -> None:
         private._incoming.write(held)  # noqa: SLF001
         return
     error = ssl.SSLError(ssl.SSL_ERROR_SSL, f"the peer sent {len(held)} octets of plaintext before the TLS handshake")
-    private._app_transport._closed = True  # noqa: SLF001  # never handed out: it is not to complain
+    private._app_transport._closed = True  # noqa: SLF001  # no caller has it, so it must not warn when it is collected
     reader.set_exception(error)
     below.abort()
     raise error

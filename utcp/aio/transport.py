@@ -31,8 +31,8 @@ MAX_READ: Final = 256 * 1024
 """Octets handed to a protocol at once, as asyncio reads from a socket."""
 
 CLOSE_NOTIFY_GRACE: Final = 1.0
-"""Seconds that who closes transports instead of the application waits for peers to answer TLS's close_notify, before it
-sends FINs all the same."""
+"""Seconds that a server or endpoint which closes its transports waits for the peers' close_notify (TLS). Then it sends
+FINs all the same."""
 
 _NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
 """Ours keep nothing for get_extra_info(); the base would make a dictionary for each."""
@@ -49,14 +49,14 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
     The connection has a send buffer of its own (`Config.send_buffer`); `get_write_buffer_size()` counts what that has
     not accepted yet.
 
-    What a callback raises is reported to the loop's exception handler. The connection is reset then, unlike asyncio's
-    for `connection_made()`, unless it was `pause_writing()`, `resume_writing()` or `connection_trouble()` that raised.
+    An exception of a callback is reported to the loop's exception handler. Then the connection is reset, except after
+    `pause_writing()`, `resume_writing()` and `connection_trouble()`. asyncio keeps it also after `connection_made()`.
 
     A protocol that has a method `connection_trouble(exc)` hears of trouble before the end: three retransmissions of one
     segment without an answer (`exc` is None), or what ICMP says of the path (`exc` is an OSError). The connection goes
     on trying.
 
-    `loop.sendfile()` of asyncio's loops does what it does over kernel TCP; uvloop has none.
+    `loop.sendfile()` of asyncio's loops works as over kernel TCP; uvloop has none.
 
     `get_extra_info()` knows "socket" (a table of its options stands in examples/README.md), "peername", "sockname"
     (host and utcp port), "udp_peername", "udp_sockname", and "utcp": a `ConnectionInfo` of this moment, or of the end
@@ -111,7 +111,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         """What the connection has not accepted. Most never need it, and an empty deque takes 700 octets."""
         self._buffer_size = 0
         self._room: asyncio.Future[None] | None = None
-        """While sendfile() runs: done when the connection may accept more, and when it is over."""
+        """While sendfile() runs: done when the connection may accept more data, or has ended."""
         self._paused = False
         self._closing = False
         self._eof_received = False
@@ -181,8 +181,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._force_close(error)
 
     def _deliver(self, events: int) -> None:
-        """Handle the events. What a callback raises is reported and ends the connection at most, but SystemExit and
-        KeyboardInterrupt end the loop. They leave the rest of the events for a loop that goes on."""
+        """Handle the events. An exception of a callback is reported, and ends at most the connection. SystemExit and
+        KeyboardInterrupt end the loop; the remaining events are put back, in case the loop goes on."""
         try:
             self._handle(events)
         except BaseException:
@@ -212,7 +212,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         """R1 of RFC 9293 3.8.3 (SHLD-10), and its soft errors (SHLD-25): for protocols that want to know."""
         protocol: Any = self._protocol
         while isinstance(protocol, SSLProtocol):
-            protocol = protocol._app_protocol  # noqa: SLF001  # what the application has
+            protocol = protocol._app_protocol  # noqa: SLF001  # the application's
         try:
             hear = getattr(protocol, "connection_trouble", None)
             if hear is not None and self._connection is not None:
@@ -242,9 +242,9 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         if isinstance(protocol, SSLProtocol):
-            # asyncio's own loop.start_tls() comes by here, too.
+            # asyncio's own loop.start_tls() calls this, too.
             take_read_ahead(protocol, self)
-            self._eof_received = False  # TLS is told as well
+            self._eof_received = False  # TLS gets eof_received() as well
         self._protocol = protocol
         self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
 
@@ -413,16 +413,16 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
 
     @property
     def _sendfile_compatible(self) -> Any:
-        """loop.sendfile() looks for it."""
+        """How `loop.sendfile()` is to send; asyncio reads this attribute."""
         return sendfile_mode(self._loop, Transport)
 
     async def send_file(self, file: Any, offset: int, count: int | None) -> int:
-        """What asyncio's `loop.sendfile(transport, file, offset, count)` does; call that (uvloop has none)."""
+        """Send a file for `loop.sendfile(transport, file, offset, count)`; call that (uvloop has none)."""
         return await send_file(self, file, offset, count)
 
     @contextlib.contextmanager
     def sending_file(self) -> Iterator[None]:
-        """Meanwhile nothing is delivered, and write() raises RuntimeError, as with asyncio's own."""
+        """Deliver nothing meanwhile, and have write() raise RuntimeError, as asyncio's own transports do."""
         if self._room is not None:
             raise RuntimeError("sendfile is in progress")
         was_reading = self.is_reading()
@@ -436,9 +436,10 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
                 self.resume_reading()
 
     async def send_when_ready(self, data: memoryview) -> int:
-        """Within `sending_file()`: the octets, at least one, that the connection has accepted behind what was written.
+        """Return how many octets of `data`, at least one, the connection has accepted. Only within `sending_file()`.
 
-        Raises what the connection ended with, or ConnectionError; RuntimeError after write_eof(), as write() does.
+        Waits until earlier writes are accepted. Raises the connection's error, or ConnectionError; RuntimeError after
+        write_eof(), as write() does.
         """
         while not self._closing:
             if self._eof_written:
@@ -517,7 +518,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._force_close(exc)
 
     def _report(self, exc: BaseException, message: str) -> None:
-        """Tell the loop's exception handler what a callback raised."""
+        """Report an exception of a callback to the loop's exception handler."""
         self._loop.call_exception_handler(
             {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
         )

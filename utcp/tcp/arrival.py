@@ -28,7 +28,7 @@ _TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
 """RFC 7323 5.5: after 24 days a timestamp proves nothing."""
 
 _KEEPALIVE_ANSWER_INTERVAL: Final = 0.1
-"""Seconds between answers to keepalive probes: less than between those of any peer (Linux: 1 s or more)."""
+"""The least time between answers to keepalive probes, seconds. Peers probe less often (Linux: 1 s or more)."""
 
 
 def segment_arrives(connection: Connection, segment: Segment, now: float) -> None:
@@ -131,9 +131,9 @@ def _arrives_in_syn_sent(connection: Connection, segment: Segment, now: float) -
 
 
 def _repeat_syn(connection: Connection, now: float) -> None:
-    """Send the SYN again behind a RST. Our SYN has met an older connection at the peer, whose answer the RST has
-    refused: that ends it, and the ports are free. As Linux does, but once for every time that the timer has sent the
-    SYN, so that forged ACKs make no storm. In SYN_SENT all that this connection has sent are SYNs.
+    """Send the SYN again behind a RST. Our SYN has met an older connection at the peer; the RST ends that connection,
+    and the ports are free. Linux does the same. Here it happens once for each SYN that the timer has sent, so that
+    forged ACKs cause no storm: in SYN_SENT this connection has sent nothing but SYNs.
     """
     if connection.send_side.segs_out <= 2 * connection.retransmits + 1:
         connection.syn_again = True
@@ -213,7 +213,7 @@ def _accept(connection: Connection, segment: Segment, text_fits: bool, now: floa
 
 
 def _fin_acknowledged(connection: Connection, now: float) -> None:
-    """The peer has our FIN: what remains to be done about it in the states that stay."""
+    """Handle the ACK of our FIN: FIN_WAIT_1 becomes FIN_WAIT_2, and a close by the user counts as delivered."""
     if connection.state == FIN_WAIT_1:
         connection.enter(FIN_WAIT_2, now)
         if connection.closed_by_user:
@@ -243,7 +243,7 @@ def _take_ack_of_old_segment(connection: Connection, segment: Segment, now: floa
 def _process_marks(connection: Connection, segment: Segment) -> None:
     """RFC 3168 6.1.3: a mark is echoed on every ACK until the peer says that it has slowed down.
 
-    An ACK without data is sent not ECT (6.1.4): a mark on it is not about the peer's data, and is ignored.
+    An ACK without data is sent as not ECT (6.1.4), so a mark on it says nothing about the peer's data and is ignored.
     """
     if segment.flags & CWR:
         connection.ece = 0
@@ -314,9 +314,9 @@ def _paws_accepts(connection: Connection, segment: Segment, now: float) -> bool:
 
 
 def _is_overtaken(connection: Connection, segment: Segment) -> bool:
-    """Whether an empty segment with an older timestamp is an ACK that later segments have overtaken: nothing in it is
-    new, and the peer would take the answer for a duplicate ACK. A keepalive probe is none: its sender waits for the
-    answer."""
+    """Return whether an empty segment with an older timestamp is an ACK that later segments have overtaken. It has
+    nothing new, and the peer would take an answer for a duplicate ACK. A keepalive probe is not such an ACK: its sender
+    waits for the answer."""
     return (
         segment.flags & ACK != 0
         and (connection.send_side.snd_una - segment.ack) & MASK < HALF
@@ -328,8 +328,8 @@ def _answer_unacceptable(connection: Connection, segment: Segment, length: int, 
     """ACK what cannot be accepted (RFC 9293 3.10.7.4, first check).
 
     An empty segment may be an ACK like ours: two stacks could answer each other for ever, so those are rationed.
-    Text and FIN are not: their sender waits for this ACK. A keepalive probe's sender does as well, but it can be forged
-    without end.
+    Text and FIN are not, because their sender waits for this ACK. So does the sender of a keepalive probe, but an
+    attacker can forge any number of probes.
     """
     if length:
         connection.receive_side.note_duplicate((segment.seq + (segment.flags >> 1 & 1)) & MASK, len(segment.payload))
@@ -348,8 +348,8 @@ def _answer_keepalive(connection: Connection, now: float) -> None:
 def _is_keepalive(connection: Connection, segment: Segment) -> bool:
     """Whether a segment is a keepalive probe (RFC 9293 3.8.4), perhaps with one octet, or one of Linux's window probes.
 
-    One that acknowledges what we never sent is not: it comes from a peer with which we disagree, and answers an ACK of
-    ours that stood where a keepalive probe does for the peer.
+    A segment that acknowledges what we never sent is not a probe. The peer disagrees with us about what was sent, and
+    answers an ACK of ours that looked like a keepalive probe to it.
     """
     send = connection.send_side
     return (
@@ -361,7 +361,7 @@ def _is_keepalive(connection: Connection, segment: Segment) -> bool:
 
 
 def _challenge(connection: Connection, kind: int, now: float) -> None:
-    """A challenge ACK, at most one per interval and kind of segment (RFC 5961 7)."""
+    """Send a challenge ACK, at most one per interval and kind of segment (RFC 5961 7)."""
     if connection.may_answer(kind, now, connection.config.challenge_ack_interval):
         connection.stack.counters.challenge_acks += 1
         connection.ack_now()
@@ -441,8 +441,8 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
 def _acknowledged(
     connection: Connection, segment: Segment, advance: int, acked: int, duplicate: bool, now: float
 ) -> None:
-    """Tell recovery what an ACK says of what was sent: SND.UNA has moved by `advance`, `acked` of it payload. Of an old
-    ACK only the SACK blocks count: marks and timestamps that come in order have told more since."""
+    """Pass an ACK on to recovery: SND.UNA has moved by `advance`, `acked` octets of it payload. Of an old ACK only the
+    SACK blocks count, because later ACKs had newer marks and timestamps."""
     recovery = connection.recovery
     newest = segment.ack == connection.send_side.snd_una
     ece = newest and connection.ecn and segment.flags & (ECE | SYN) == ECE
@@ -470,17 +470,17 @@ def _acknowledged(
 
 
 def _blocks(connection: Connection, segment: Segment, una: int) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """The SACK blocks as positions, SND.UNA being `una`, and apart from them the stretch that was received twice. The
-    first block is one if it lies below the ACK of its own segment, or within the second block (RFC 2883 5).
+    """Return the SACK blocks as positions, where SND.UNA is `una`, and the DSACK: the stretch that was received twice.
+    The first block is a DSACK if it lies below the ACK of its own segment, or within the second block (RFC 2883 5).
 
-    Blocks are left out that are of nothing that was sent, or older than any window allows."""
+    Blocks beyond SND.NXT, and blocks older than any window allows, are left out."""
     send = connection.send_side
     oldest, nxt = una - send.max_snd_wnd, una + send.flight_size
     blocks: list[tuple[int, int]] = []
     for left_edge, right_edge in segment.sack_blocks:
         left, right = una + diff(left_edge, send.snd_una), una + diff(right_edge, send.snd_una)
         if not oldest <= left < right <= nxt:
-            left = right = una  # says nothing, and leaves the others where they are
+            left = right = una  # ignored, but it keeps its place in the list
         blocks.append((left, right))
     left, right = blocks[0]
     if left < right and (
@@ -541,15 +541,15 @@ def _process_text(connection: Connection, seq: int, payload: Buffer, fin: bool, 
 
 
 def _may_be_half_an_answer(connection: Connection, size: int) -> bool:
-    """Text of `size` octets may be what a peer with Nagle's algorithm sends before it waits for our ACK. Full-sized
-    segments are not: they wait for nothing."""
+    """Return whether text of `size` octets may be the first part of an answer, whose second part Nagle's algorithm
+    holds back until our ACK. A full-sized segment is not: nothing waits behind it."""
     return size + TIMESTAMPS_LENGTH < connection.receive_mss and connection.receive_side.awaits_answer(
         connection.send_side.sent
     )
 
 
 def _see_to_ack(connection: Connection, size: int, now: float) -> None:
-    """Text of `size` octets arrived: an ACK may be due, now or later."""
+    """Schedule the ACK of text of `size` octets that arrived: now, later, or not at all."""
     receive = connection.receive_side
     if receive.ack_due == DELAYED and connection.config.delayed_ack:
         if connection.timers.is_set(DELAYED_ACK):

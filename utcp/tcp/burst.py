@@ -175,7 +175,7 @@ class Burst:
         ack_owed = receive.ack_due
         self._segment(seq, offset, payload, fin)
         if ack_owed and start - connection.recovery.board.una >= max(send.snd_wnd, 1):
-            receive.owe_ack()  # the peer's window has shrunk: it drops this segment, with the ACK
+            receive.owe_ack()  # the peer's window has shrunk, so it drops this segment with its ACK
 
     def tail_loss_probe(self) -> None:
         """New data if there is any, else the last segment once more, whatever the congestion window says (RFC 8985
@@ -322,7 +322,7 @@ class Burst:
             offset += mss
 
     def _mtu_probe_fits(self, size: int) -> bool:
-        """A probe of the path MTU may leave: nothing else is in doubt."""
+        """Return whether a probe of the path MTU may leave: no loss is suspected or being repaired."""
         recovery = self._connection.recovery
         return (
             recovery.phase == OPEN
@@ -356,7 +356,7 @@ class Burst:
         self._first(0, True)
 
     def pure_ack(self) -> None:
-        """An ACK by itself."""
+        """Send an ACK by itself."""
         connection = self._connection
         if connection.receive_side.sack_due:
             header = self._ack_with_sack()

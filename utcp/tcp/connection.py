@@ -181,7 +181,7 @@ class Connection:
         self.ece = 0
         """ECE while a congestion mark of the peer's data is to be echoed, else 0."""
         self.syn_again = False
-        """Our SYN or SYN-ACK is to be sent again, though nothing says that it was lost."""
+        """Our SYN or SYN-ACK is to be sent again, although nothing shows that it was lost."""
         self.retransmits = 0
         """Timeouts in a row without progress: what R2 counts (RFC 9293 3.8.3)."""
         self.total_retransmits = 0
@@ -192,7 +192,7 @@ class Connection:
         self.last_sent = now
         self.last_heard = now
         self.answer_limits: AnswerLimits | None = None
-        """Made for the first segment that proves nothing: few connections receive one."""
+        """None until the first segment that proves nothing about its sender arrives; few connections receive one."""
         self.soft_error: OSError | None = None
         """What the network has said of the peer since it last acknowledged something."""
         self.nodelay = config.nodelay
@@ -483,8 +483,8 @@ class Connection:
         allows. In SYN_SENT there is no peer to reset.
 
         `with_ack`: the RST acknowledges what has arrived.
-        `in_reply`: it answers a segment, and its SEQ is what that acknowledges (RFC 9293 3.5.2, group 1): exact, unless
-        what is in flight arrives first. A second RST, with SEQ=SND.NXT, is exact then. The peer drops the other one.
+        `in_reply`: the RST answers a segment, and its SEQ is SEG.ACK (RFC 9293 3.5.2, group 1). That is exact unless
+        data in flight arrives first; then a second RST, with SEQ=SND.NXT, is exact. The peer drops the other one.
         """
         if self.state == SYN_SENT:
             self.finish(error, now)
@@ -637,7 +637,7 @@ class Connection:
         self.touch()
 
     def may_answer(self, kind: int, now: float, interval: float) -> bool:
-        """Whether a segment that proves nothing, of this kind of `rate_limit`, may be answered: then it will be."""
+        """Take the right to answer a segment of this kind (`rate_limit`), which proves nothing. False: no answer."""
         limits = self.answer_limits
         if limits is None:
             self.answer_limits = limits = AnswerLimits()

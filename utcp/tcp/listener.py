@@ -31,8 +31,8 @@ class Listener:
 
     A SYN is left unanswered while `backlog` connections wait to be accepted: its sender tries again. While
     `syn_backlog` handshakes are under way it is answered with a cookie, and nothing is kept of it (RFC 4987;
-    `Config.syn_cookies`). Handshakes that were under way may still end and wait as well, so at most
-    `backlog + syn_backlog` connections exist that nobody has accepted.
+    `Config.syn_cookies`). Handshakes that were under way may still complete, so at most
+    `backlog + syn_backlog` connections wait to be accepted.
     """
 
     __slots__ = (
@@ -60,7 +60,7 @@ class Listener:
         self.ready = False
         """It stands in the stack's list of those with something to tell."""
         self.stopped = False
-        """It takes no further SYN."""
+        """True after `stop()`: the listener takes no further SYN."""
         limit, maximum = stack.config.recv_buffer_sizes
         typical = ReceiveSide(limit, maximum, stack.counters)
         self._window = typical.offer_unscaled_window()
@@ -213,10 +213,10 @@ class Listener:
     def _completes(self, stack: Stack, segment: Segment, key: ConnectionKey, now: float) -> bool:
         """Whether this ACK is the end of a cookie's handshake, or belongs to one; all that follows from it is done.
 
-        The client takes the connection for established. So its ACK is kept beyond `backlog`, like that of a handshake
-        which left state, as long as `backlog + syn_backlog` allows. Beyond that, text is dropped and its sender
-        repeats it, but an ACK alone is reset: nobody repeats that, and where the server speaks first, its client
-        would wait for ever.
+        The client takes the connection for established, so its ACK is kept beyond `backlog`, as far as
+        `backlog + syn_backlog` allows, like the ACK of a handshake that left state. Beyond that, text is dropped,
+        because its sender repeats it. An ACK alone is reset: it is not repeated, and the client of a server that
+        speaks first would wait for ever.
         """
         cookies = stack.cookies
         if not cookies.outstanding(now):

@@ -24,7 +24,7 @@ class Observer:
     """
 
     sees_segments: bool = False
-    """The stack calls `segment_received` and `segment_sent`. Set for every subclass: true if it overrides either."""
+    """True if the stack calls `segment_received` and `segment_sent`. Set for each subclass that overrides either."""
 
     def __init_subclass__(cls, **arguments: object) -> None:
         super().__init_subclass__(**arguments)

@@ -15,8 +15,8 @@ BASE: Final = 1200 - 20 - 12
 everywhere."""
 
 _STEPS: Final = (BASE, 576 - 48 - 12, 64)
-"""What segments become small to, one after the other: the least is MIN_PLPMTU (RFC 8899 5.1.2), payload that is worth a
-header; that in the middle makes an IP packet of 576 octets, which every IPv4 host takes."""
+"""The sizes that segments fall to, one after the other. The second makes an IP packet of 576 octets, which every IPv4
+host takes. The last is MIN_PLPMTU (RFC 8899 5.1.2): less payload would not be worth a header."""
 
 MINIMUM: Final = _STEPS[-1]
 
@@ -107,8 +107,8 @@ class PathMtu:
         return True
 
     def due(self, most: int, now: float) -> int:
-        """The size of a probe that may be sent now, 0 for none. `most`: what there is to put into it. A smaller one is
-        worth sending if segments are very small."""
+        """The size of a probe that may be sent now, 0 for none. `most`: the octets that there are to send. A probe
+        below the full size is worth sending if segments are very small."""
         if not self.probe_size and self.size < self.limit and now >= self._raise_at:
             self._search(self.size, self.limit + 1, now)
         if most >= self.probe_size:

@@ -10,7 +10,7 @@ TO_RST: Final = 1
 TO_ACK: Final = 2
 TO_DATA: Final = 3
 TO_KEEPALIVE: Final = 4
-"""The kinds of segments that prove nothing and are answered all the same."""
+"""The kinds of segments that are answered although they prove nothing about their sender."""
 KINDS: Final = 5
 
 _LONGEST: Final = 16

@@ -125,12 +125,12 @@ class ReceiveSide:
         self._since_ack = 0
         self._quick_acks = _QUICK_ACKS
         self._quick_answers = False
-        """The first text behind our own data is acknowledged at once."""
+        """True while the first text behind our own data is acknowledged at once."""
         self._asked = 0
-        """Octets that we had sent when `acknowledges_at_once` was asked last, at `_answered_at`."""
+        """Octets that we had sent at the last call of `acknowledges_at_once`, which was at `_answered_at`."""
         self._answered_at = 0.0
         self._answer = NONE
-        """If the text that arrived then was the first behind our own data: whether its ACK was delayed."""
+        """The ACK of the text of that call: NOW or DELAYED if it was the first text behind our data, else NONE."""
         self._tuning: BufferTuning | None = None
 
     # ------------------------------------------------------------------ what is counted
@@ -155,7 +155,7 @@ class ReceiveSide:
         self.sack = sack
 
     def expect_mss(self, largest: int) -> None:
-        """The handshake has settled how much payload the peer may send in a segment."""
+        """Note the largest payload that the handshake allows the peer to send in a segment, octets."""
         self._largest = largest
         self.mss = min(self.mss, largest)
 
@@ -211,8 +211,8 @@ class ReceiveSide:
         return min(self.limit, 65535)
 
     def resize(self, size: int) -> None:
-        """Hold `size` octets from now on, and do not grow any more. A window that was offered stays offered: a smaller
-        buffer shows as the peer sends."""
+        """Hold `size` octets from now on, and do not grow any more. The window that was offered stays offered, so a
+        smaller buffer takes effect as the peer sends."""
         self.limit = self._maximum = size
         if self._update_is_due():
             self.ack_due = NOW
@@ -223,8 +223,8 @@ class ReceiveSide:
         return self._quick_acks > 0
 
     def set_quick_ack(self, quick: bool) -> None:
-        """Acknowledge the next 16 full-sized segments one by one, what answers us, and what waits for an ACK now; or
-        delay ACKs."""
+        """True: acknowledge at once what waits for an ACK, the next 16 full-sized segments, and the first text behind
+        our data. False: delay ACKs."""
         self._quick_acks = _QUICK_ACKS if quick else 0
         self._quick_answers = quick
         if quick and self.ack_due:
@@ -468,8 +468,8 @@ class ReceiveSide:
         `sent` counts the octets that we have sent, `last_sent` is when. The first text that follows octets of ours may
         be half an answer, from a peer whose Nagle algorithm (RFC 9293 3.7.4) holds the other half back until the ACK
         arrives. Its ACK leaves at once if the last ACK of such text waited in vain: no more ACKs leave than before, but
-        they leave earlier. They wait again once our next octets, with no other text before them, followed so soon that
-        the ACK could have left with them.
+        they leave earlier. ACKs are delayed again once our next octets follow so soon that an ACK could have left with
+        them.
         """
         first = sent > self._asked
         if first and self._answer == NOW and last_sent - self._answered_at < delay:

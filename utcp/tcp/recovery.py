@@ -401,9 +401,9 @@ class Recovery:
     def _deliver(
         self, advance: int, blocks: list[tuple[int, int]], sample: AckSample, echo_age: float, now: float
     ) -> tuple[int, bool, float]:
-        """Account for what the ACK tells of. Return how much is new to us, whether an original transmission of what was
-        outstanding at the last loss is among it, and when the earliest retransmission left of what SND.UNA passes
-        (`inf`: of nothing)."""
+        """Account for what the ACK delivers. Return the octets that are newly delivered; whether they include an
+        original transmission of what was outstanding at the last loss; and when the earliest retransmission left of
+        what the ACK acknowledges (`inf`: none did)."""
         board, rtt = self.board, self._rtt
         una = board.una + advance
         runs = board.acknowledge(una) if advance else []
@@ -453,12 +453,12 @@ class Recovery:
         return total, original, resent_at
 
     def _count_reordering(self) -> None:
-        """An ACK tells of something that was overtaken on the way."""
+        """Note that an ACK has shown reordering on the path."""
         self.reord_seen += 1
         self._counters.sack_reorderings += 1
 
     def _count_dsack(self, dsack: tuple[int, int]) -> None:
-        """The peer has received this stretch twice."""
+        """Handle a DSACK: the peer has received this stretch twice."""
         left, right = dsack
         board = self.board
         self.dsack_dups += -(-(right - left) // self._congestion.mss)

@@ -24,9 +24,9 @@ class SpuriousDetection:
 
     def __init__(self) -> None:
         self.in_question = False
-        """There is a reduction that may turn out to be wrong."""
+        """True while a reduction may still turn out to be wrong."""
         self.by_order = False
-        """The last loss was noticed by what arrived out of order, not by a timeout."""
+        """True if the last loss was detected by segments that arrived out of order, not by a timeout."""
         self._needed: list[tuple[int, int]] = []
         """The stretches sent again since the reduction began, sorted, once for each time; without those that a DSACK
         has shown to be needless."""
@@ -36,7 +36,7 @@ class SpuriousDetection:
 
     @property
     def all_was_needless(self) -> bool:
-        """DSACKs have shown that whatever was sent again need not have been (RFC 2883 5)."""
+        """True if DSACKs have shown that every retransmission was needless (RFC 2883 5)."""
         return not self._needed
 
     @property
@@ -74,14 +74,14 @@ class SpuriousDetection:
 
     def take_dsack(self, left: int, right: int) -> bool:
         """The peer reports that it received positions `left` to `right` twice (RFC 2883). Return whether that shows
-        that something was sent again in vain. What the network doubled, or an earlier recovery sent, is none of it."""
+        a needless retransmission. What the network doubled, or an earlier recovery sent again, does not count."""
         needed = self._needed
         index = bisect_left(needed, (left, 0))
         position = left
         while index < len(needed) and needed[index][1] <= right:
             start, end = needed[index]
             if start < position:
-                index += 1  # sent again twice: this DSACK is of one of them
+                index += 1  # sent again twice; this DSACK reports one of the two
             else:
                 position = end
                 del needed[index]
@@ -89,10 +89,10 @@ class SpuriousDetection:
 
     def judge_echo(self, echo_age: float, resent_at: float, now: float) -> bool:
         """Judge an ACK by the timestamp that it echoes, which is `echo_age` seconds old; -1: it echoes none. Return
-        whether it answers an original transmission of what was sent again in vain (RFC 4015 3.2).
+        whether it acknowledges the original of data that was sent again needlessly (RFC 4015 3.2).
 
-        Of what the ACK acknowledges, and had been sent again, the earliest retransmission left at `resent_at`; `inf`:
-        nothing had been sent again. It may have left before this reduction, in an earlier recovery.
+        `resent_at`: when the earliest retransmission left of the data that the ACK acknowledges; `inf`: none did. It
+        may have left before this reduction, in an earlier recovery.
         """
         if resent_at == inf or echo_age < 0 or self._first_resent_at == inf:
             return False
@@ -100,8 +100,8 @@ class SpuriousDetection:
         if echoed_at < min(resent_at, self._first_resent_at) - _TICK:
             return True
         if echoed_at >= self._first_resent_at:
-            # A retransmission was needed. RFC 4015 lets the first ACK decide: a later one may tell of a segment that
-            # was only late, but the loss that began the reduction was real.
+            # A retransmission was needed. RFC 4015 lets the first ACK decide: a later one may acknowledge a segment
+            # that was only late, but the loss that began the reduction was real.
             self._first_resent_at = -inf
         return False
 

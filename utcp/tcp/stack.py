@@ -362,8 +362,8 @@ class Stack:
             self.tap.segment_sent(remote, [data], now)
 
     def reset_in_reply(self, remote: Remote, segment: Segment, now: float) -> bool:
-        """Send the RST that answers an unwelcome segment (RFC 9293 3.10.7.1); whether it left. The caller makes sure
-        that the segment is no RST.
+        """Send the RST that answers an unwelcome segment (RFC 9293 3.10.7.1), and return whether it left. The caller
+        makes sure that the segment is no RST.
 
         `Config.reset_rate` limits them, because their senders are nobody that we know.
         """
@@ -515,7 +515,7 @@ class Stack:
         )
 
     def forget(self, connection: Connection, free_at: float = 0.0) -> None:
-        """`connection` has no TCB any more; its ports are free from `free_at` on."""
+        """Note that `connection` has no TCB any more; its ports are free from `free_at` on."""
         send = connection.send_side
         self.counters.past_bytes_sent += send.sent + send.bytes_retrans
         self.counters.past_bytes_received += connection.receive_side.bytes_received

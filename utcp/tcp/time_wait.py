@@ -133,8 +133,8 @@ class TimeWaitTable:
         self.restore(key, record._replace(ts_recent=ts_recent), now)
 
     def may_answer(self, key: ConnectionKey, kind: int, now: float, interval: float) -> bool:
-        """Whether a segment that proves nothing, of this kind of `rate_limit`, may get an ACK: one per `interval`
-        seconds (RFC 5961 7)."""
+        """Take the right to answer a segment of this kind (`rate_limit`), which proves nothing, with an ACK: once in
+        `interval` seconds (RFC 5961 7)."""
         code = self._code(key) * KINDS + kind
         answers = self._next_answers
         next_answer = answers.get(code)

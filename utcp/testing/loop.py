@@ -30,7 +30,7 @@ FREE_TURNS: Final = 1000
 """Turns of the loop in a row that take no virtual time."""
 
 TURN_TIME: Final = 10e-6
-"""Seconds of virtual time that each further turn takes: about what a turn of a real loop takes."""
+"""Seconds of virtual time that each further turn takes, about as long as a turn of a real loop."""
 
 T = TypeVar("T")
 
@@ -46,9 +46,9 @@ class OutOfBounds(RuntimeError):
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs coroutines in virtual time, which begins at 0 and passes only while nothing is ready to run.
 
-    A program that polls (`while not done: await asyncio.sleep(0)`) is always ready to run. So that what it waits for
-    can come, each turn takes TURN_TIME after FREE_TURNS turns in a row without a jump of the clock, until the clock
-    jumps again. What a turn does has no influence on that: the same program gives the same times.
+    A program that polls (`while not done: await asyncio.sleep(0)`) is always ready to run. Virtual time
+    must pass for it: after FREE_TURNS turns in a row without a jump of the clock, each turn takes TURN_TIME until the
+    clock jumps again. What a turn does has no influence on that, so the same program gives the same times.
 
     A run is bounded: by `max_time` virtual seconds and `max_steps` turns of the loop; so is, by as much again, the
     cleaning up after it. There are no real sockets, threads or subprocesses here; what would need them raises

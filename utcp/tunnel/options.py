@@ -26,10 +26,10 @@ def tunnel_config(congestion_control: str = "cubic", mtu: int | None = None) -> 
     """A Config for tunnels. `mtu`: the largest IP packets either end is to send; None: what the path carries.
 
     Keepalive holds NAT mappings, and finds a peer that has gone in less than a minute; where data is on its way it
-    takes 162 s or more (`retries`), so that a tunnel outlives an outage of two minutes. Who has closed may still have a
-    slow reader, and `fin_retries` counts the probes of its window too: that is given a quarter of an hour, and delivery
-    an hour in all. The ports of an end's own UDP socket all belong to the tunnel, so all but the first 1024 are
-    ephemeral: with 60 s of TIME_WAIT they last for a thousand connections a second.
+    takes 162 s or more (`retries`), so that a tunnel outlives an outage of two minutes. After the close the reader at
+    the far end may still be slow, and `fin_retries` counts the probes of its window too: they may take a quarter of an
+    hour, and delivery an hour in all. The ports of an end's own UDP socket all belong to the tunnel, so all but the
+    first 1024 are ephemeral: with 60 s of TIME_WAIT they last for a thousand connections a second.
     """
     return Config(
         congestion_control=congestion_control,

@@ -41,8 +41,8 @@ class Reading(NamedTuple):
 def read(sock: socket.socket, name_remote: NameRemote, limit: int = MAX_PATH_ERRORS) -> Reading:
     """Take `limit` entries out of the queue, or as many as there are.
 
-    What the kernel says of itself is left out: the send that it is about has failed with it. So are entries that did
-    not fit into the buffer for control messages.
+    Errors of the kernel itself are left out, because the send that they are about has failed with them. So are entries
+    that did not fit into the buffer for control messages.
     """
     found: list[PathError] = []
     has_icmp = False

@@ -395,13 +395,13 @@ class UdpLink(Link):
 
         Returns 0, an errno, or _DISTURBED. An ICMP error about any datagram joins the error queue and makes the next
         call fail, once. So an error is the send's own when the queue held no ICMP error after one failure and the next
-        call fails as well. While ICMP errors keep coming, nothing is known: whoever floods us with them must end
-        nothing that goes elsewhere.
+        call fails as well. While ICMP errors keep coming, nothing is known: a flood of them must not end connections
+        to other hosts.
         """
         for _ in range(_ATTEMPTS):
             has_icmp = self._read_error_queue()
             code = self._try(transmit, segment_size)
-            self._ask_queue = True  # what this call has brought about is told with the rest
+            self._ask_queue = True  # path_errors() returns the errors of this call with the others
             if not code or code in _LATER or not has_icmp:
                 return code
         return _DISTURBED

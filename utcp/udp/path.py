@@ -12,7 +12,7 @@ ROUTE_LIFETIME: Final = 30.0
 """Seconds a route is believed. The kernel forgets a path MTU it has learned after 10 minutes (RFC 1191 6.3)."""
 
 OPEN_ROUTE_LIFETIME: Final = 1.0
-"""Seconds a route is believed for a new connection: it should leave from the address that this host has now."""
+"""Seconds that a new connection uses a remembered route. It should leave from the address that this host has now."""
 
 _CANNOT_ASK: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors that leave a question about a route without an answer."""

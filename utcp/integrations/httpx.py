@@ -192,7 +192,7 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         self, ssl_context: ssl_module.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
         if self._received:
-            # Nobody vouches for what came before TLS; it must not be taken for the server's answer.
+            # An attacker may have added what came before TLS; it must not pass for the server's answer.
             self._received.clear()
             self._transport.abort()
             raise httpcore.ConnectError("the server spoke before the TLS handshake")

@@ -1,8 +1,9 @@
 """The segment size that a path takes: packetization layer path MTU discovery (RFC 8899, with TCP's means RFC 4821).
 
 The kernel's path MTU is the first guess and the upper bound: it knows its interfaces and hears ICMP. What it cannot
-know is a router that drops large packets without a word. Segments that time out again and again say so; then segments
-are small, and probes look for what does get through. As an outage looks the same, the first probe has the full size.
+know is a router that drops large packets without an ICMP message. Segments that time out again and again are the sign
+of one: segments become small, and probes search for the largest size that passes. An outage has the same sign, so the
+first probe has the full size.
 """
 
 from typing import Final
@@ -30,7 +31,7 @@ RAISE_AFTER: Final = 600.0
 """PMTU_RAISE_TIMER (RFC 8899 5.1.1), in seconds: then the search begins anew, for routes change."""
 
 SUSPICIOUS: Final = 2
-"""Timeouts in a row for which the size comes under suspicion, and for which each smaller one is tried."""
+"""Timeouts in a row after which the size falls by a step, and again as many for each further step."""
 
 
 @mypyc_attr(acyclic=True)
@@ -60,8 +61,9 @@ class PathMtu:
         self._floor = limit
         self._ceiling = limit
         self._failures = 0
-        """Probes lost since one arrived; `_failed`: the smallest of them."""
+        """Probes lost since one arrived."""
         self._failed = limit
+        """The smallest size of those probes, octets; the search's upper end while there are none."""
         self._raise_at = 0.0
         self._doubted = 0
         """The size that is tried again once smaller segments than BASE get through, 0: none."""
@@ -81,8 +83,8 @@ class PathMtu:
             self._search(size, size + 1, now)
 
     def black_hole_suspected(self, timeouts: int, length: int, now: float) -> bool:
-        """The retransmission timer has expired `timeouts` times in a row for a segment of `length` octets. Return
-        whether segments become smaller for it."""
+        """Handle the `timeouts`-th timeout in a row of a segment of `length` octets. Return whether segments have
+        become smaller."""
         step = _STEPS[min(timeouts // SUSPICIOUS, len(_STEPS)) - 1]
         if self._passed:
             step = min(step, self._passed)
@@ -107,8 +109,8 @@ class PathMtu:
         return True
 
     def due(self, most: int, now: float) -> int:
-        """The size of a probe that may be sent now, 0 for none. `most`: the octets that there are to send. A probe
-        below the full size is worth sending if segments are very small."""
+        """Return the size of a probe that may be sent now, 0 for none. `most`: the octets that there are to send. A
+        probe below the full size is worth sending if segments are very small."""
         if not self.probe_size and self.size < self.limit and now >= self._raise_at:
             self._search(self.size, self.limit + 1, now)
         if most >= self.probe_size:

@@ -11,7 +11,8 @@ from utcp.tcp.transmit import Remote
 _TABLE_SIZE: Final = 256
 
 _TRIES: Final = 32
-"""Ports tried by hash. With nine tenths of the range in use, one open of 29 finds none; with half, one of 4 billion."""
+"""Ports tried by hash. With nine tenths of the range in use, these tries fail for one open in 29; with half,
+one in 4 billion."""
 
 
 class EphemeralPorts:
@@ -27,7 +28,7 @@ class EphemeralPorts:
         """The destination asked for last, its offset and its counter: clients mostly open many to one."""
         self._scarce: dict[tuple[Remote, int], list[tuple[float, int]]] = {}
         """The destinations towards which ports are scarce. For each, a heap of (when a port becomes free, port): those
-        that no connection and no listener holds. An entry may be out of date, so `free_at` has the last word."""
+        that no connection and no listener holds. An entry may be out of date, so `free_at` decides."""
         noise = b"".join(
             blake2b(self._secret, person=b"utcp table", salt=bytes((block,)), digest_size=64).digest()
             for block in range(_TABLE_SIZE // 32)
@@ -54,7 +55,7 @@ class EphemeralPorts:
                 return port, None
         heap = self._scarce.get(destination)
         if heap is None:
-            # What is free already comes before all times, in an order that differs by destination and secret too.
+            # Ports that are free now come before all times, in an order that depends on destination and secret.
             shuffle = offset | 1
             heap = [
                 (when if when > now else -(port * shuffle & 0xFFFFFFFF), port)

@@ -74,12 +74,12 @@ class Rack:
     def delivered(self, run: Run, echo_age: float, min_rtt: float, timed_out: bool, now: float) -> bool:
         """A run has arrived (RFC 8985 6.2 steps 2 and 3); whether something sent later had overtaken it.
 
-        `echo_age`: how old the echoed timestamp is, -1 without. `timed_out`: what left again did so because the
-        retransmission timer had expired; then the ACK of an earlier transmission may merely be lost."""
+        `echo_age`: age of the echoed timestamp, seconds; -1: none. `timed_out`: the retransmission timer was the reason
+        for the retransmissions, so the ACK of an earlier transmission may merely have been lost."""
         overtaken = False
         sent_at = run.departure.at
         rtt = now - sent_at
-        # Of something sent again an earlier transmission has arrived if the ACK came sooner than a round trip takes.
+        # An ACK that comes sooner than a round trip takes acknowledges a transmission before the last one.
         earlier = run.sent > 1 and (rtt < min_rtt - ROUNDING or echo_age > rtt + 0.001)
         if run.end > self._fack:
             self._fack = run.end

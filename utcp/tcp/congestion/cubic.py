@@ -23,14 +23,14 @@ _NOTHING: Final = (0.0, 0.0, 0.0, False, False, 0.0)
 class Cubic(LossBased):
     """Windows are in octets; the formulas have them in segments, so C becomes C times the MSS.
 
-    What departs from RFC 9438, both as in Linux:
+    Two deviations from RFC 9438, both as in Linux:
 
-    * Until the first loss after the start or a timeout, when there is no W_max that deserves the name, the window grows
-      by a twentieth in a round trip at least, for the cubic function starts flat and takes ten seconds for what such a
-      path may have room for.
+    * Until the first loss after the start or a timeout there is no meaningful W_max. The window then grows by at least
+      a twentieth in a round trip, because the cubic function starts flat and would take ten seconds to fill such a
+      path.
     * In the Reno-friendly region the window grows by ALPHA in a round trip, also beyond the window before the last
       loss. The RFC recommends a whole segment from there on (4.3). Linux's CUBIC, which shares most bottlenecks, does
-      not do that. At 20 Mbit/s and 40 ms, beside three flows of Linux's, a flow that does takes a tenth more.
+      not do that. At 20 Mbit/s and 40 ms, beside three Linux flows, a flow that follows the RFC takes a tenth more.
     """
 
     __slots__ = (

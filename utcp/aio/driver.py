@@ -34,8 +34,8 @@ class Driver:
     happened, never in the middle of a batch. What users do about it leaves one loop turn later, by a flush that was put
     behind their wakeups: so ACKs ride on replies, and the ACK of a FIN carries our own.
 
-    `has_read(address)` says whether the endpoints of this loop that receive what is sent to that UDP address, if there
-    are any, have read all that came. Two endpoints of one loop may be each other's peers: before a timer fires, both
+    `has_read(address)` returns whether the endpoints of this loop that receive at that UDP address, if there are any,
+    have read everything that arrived. Two endpoints of one loop may be each other's peers: before a timer fires, both
     read their sockets, because a late loop may have left the awaited ACK unread.
     """
 

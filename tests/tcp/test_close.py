@@ -944,6 +944,19 @@ def test_linger_waits_for_the_ack_of_the_fin_then_rst() -> None:
     assert isinstance(t.error, LingerTimedOut)
 
 
+def test_linger_counts_from_the_close_also_when_the_fin_left_long_before() -> None:
+    """The retransmission timer, which runs already, is due later."""
+    t = established()
+    t.shutdown()
+    t.sends("F. 1:1 ack 1")
+    t.sends_at(0.2, "F. 1:1 ack 1")
+    t.sends_at(0.6, "F. 1:1 ack 1")
+    t.connection.linger = 0.3
+    t.close()
+    t.sends_at(0.9, "R? 2:2")
+    assert isinstance(t.error, LingerTimedOut)
+
+
 def test_linger_ends_with_the_ack_of_the_fin() -> None:
     t = established()
     t.connection.linger = 1.0

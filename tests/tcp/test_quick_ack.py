@@ -6,6 +6,7 @@ import pytest
 
 from tests.tcp.reach import established
 from tests.tcp.script import Script
+from tests.tcp.test_trains import train
 
 
 def arrive(t: Script, first: int, count: int, size: int = 1000) -> list[int]:
@@ -186,3 +187,26 @@ def test_what_the_peer_sends_without_being_asked_is_acknowledged_together() -> N
         t.advance(0.01)
         acks += len(t.drain())
     assert acks == 10  # one in 40 ms
+
+
+@pytest.mark.defect(86)
+@pytest.mark.parametrize("together", [True, False])
+def test_only_the_first_text_behind_our_own_is_half_an_answer(together: bool) -> None:
+    """Also if it arrives in a train: what comes after the train waits, and the next answer does as well."""
+    t = established(rtt=0.01)
+    t.write(100)
+    t.drain()
+    t.advance(0.01)
+    lines = [f". {start}:{start + 400} ack 101" for start in range(1, 2401, 400)]
+    if together:
+        t.receives_bytes(train(t, *lines), 400 + 20)
+    else:
+        t.receives(*lines)
+    t.sends(". 101:101 ack 2401")
+    t.receives("P. 2401:2451 ack 101")
+    t.sends_after(0.04, ". 101:101 ack 2451")
+    t.write(100)
+    t.drain()
+    t.advance(0.01)
+    t.receives("P. 2451:2501 ack 201")
+    t.sends_after(0.04, ". 201:201 ack 2501")

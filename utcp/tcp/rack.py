@@ -111,6 +111,10 @@ class Rack:
                 self._forget_first()
             self.tracking = not all_arrived
 
+    def saw_reordering(self) -> None:
+        """A DSACK has shown that a segment was sent again because later ones had overtaken it (RFC 8985 3.3.2)."""
+        self.reordering_seen = True
+
     def saw_dsack(self, nxt: int, una: int) -> None:
         """The peer has received something twice: be more patient, once per round trip (6.2 step 4)."""
         if self._dsack_round < 0 or una >= self._dsack_round:

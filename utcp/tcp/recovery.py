@@ -343,7 +343,7 @@ class Recovery:
         probe, spurious = self._probe, self._spurious
         needless = spurious is not None and dsack != NO_DSACK and spurious.take_dsack(dsack[0], dsack[1])
         if needless and spurious is not None and spurious.by_order:
-            self.rack.reordering_seen = True
+            self.rack.saw_reordering()
             self._count_reordering()
         repaired = probe is not None and probe.acknowledged(board.una, dsack[1], duplicate and not blocks)
         if repaired:

@@ -1,11 +1,15 @@
 """Config: every field refuses every value that cannot work, and says which values are right."""
 
+import copy
 import dataclasses
+import inspect
 import math
+import pickle
 from typing import Any, Final
 
 import pytest
 
+from tests.variant import interpreted_only
 from utcp import Config
 
 FIELDS: Final = {field.name: field.default for field in dataclasses.fields(Config)}
@@ -140,3 +144,41 @@ def test_none_is_right_where_it_means_something() -> None:
 def test_there_is_no_field_of_another_name() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'no_delay'"):
         Config(no_delay=True)  # type: ignore[call-arg]  # on purpose
+
+
+@pytest.mark.defect(84)
+def test_the_signature_has_the_fields() -> None:
+    parameters = inspect.signature(Config).parameters
+    assert list(parameters) == list(FIELDS)
+    assert {name: parameter.default for name, parameter in parameters.items()} == FIELDS
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_copy_is_the_same(protocol: int) -> None:
+    config = Config(mss=1400, keepalive=True)
+    assert pickle.loads(pickle.dumps(config, protocol)) == config  # noqa: S301  # our own
+    assert copy.copy(config) == copy.deepcopy(config) == dataclasses.replace(config) == config
+    with pytest.raises(ValueError, match="mss must be"):
+        dataclasses.replace(config, mss=1)
+
+
+@interpreted_only
+@pytest.mark.defect(84)
+def test_subclasses_are_checked_and_have_signatures_of_their_own() -> None:
+    @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+    class WithFields(Config):
+        mss: int | None = 1
+        name: str = ""
+
+    class WithInit(Config):
+        def __init__(self, mss: int) -> None:
+            super().__init__(mss=mss)
+
+    with pytest.raises(ValueError, match="mss must be"):
+        WithFields()
+    with pytest.raises(ValueError, match="mss must be"):
+        WithInit(1)
+    assert WithFields(mss=1400, name="lan").name == "lan"
+    assert WithInit(1400).mss == 1400
+    assert list(inspect.signature(WithFields).parameters) == [*FIELDS, "name"]
+    assert list(inspect.signature(WithInit).parameters) == ["mss"]

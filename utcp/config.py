@@ -1,7 +1,8 @@
 """Every knob of a stack, in one frozen value."""
 
+import inspect
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, NamedTuple, Self
 
 CONTROLLERS: Final[dict[str, Callable[[int, int], Any]]] = {}
@@ -133,14 +134,24 @@ class Config:
     """First and last local port for active opens that name none. The default is Linux's range. IANA's dynamic range,
     49152 to 65535, would hold only 16,384 connections to one server at a time, TIME_WAIT included."""
 
-    def __new__(cls, **values: Any) -> Self:
+    def __new__(cls, *_: Any, **values: Any) -> Self:
         # Before __init__(), because a compiled one knows the types of the fields, and raises TypeError without a name.
         for name, value in values.items():
             _check(name, value)
         return object.__new__(cls)
 
     def __post_init__(self) -> None:
+        for field in fields(self):  # again, because a subclass may have other defaults, or an __init__() of its own
+            _check(field.name, getattr(self, field.name))
         _require(self.rto_min <= self.rto_max, "rto_min", f"at most rto_max ({self.rto_max})", self.rto_min)
+
+    # Those that @dataclass makes are not there once compiled, and mypyc's own assign to the frozen fields.
+    def __getstate__(self) -> list[Any]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+    def __setstate__(self, state: list[Any]) -> None:
+        for field, value in zip(fields(self), state, strict=True):
+            object.__setattr__(self, field.name, value)
 
     @property
     def recv_buffer_sizes(self) -> tuple[int, int]:
@@ -148,6 +159,23 @@ class Config:
         if self.recv_buffer is not None:
             return self.recv_buffer, self.recv_buffer
         return min(self.initial_recv_buffer, self.max_recv_buffer), self.max_recv_buffer
+
+
+class _Signature:
+    """A class attribute `__signature__`: `inspect.signature()` and `help()` show the fields, although `__new__()` takes
+    any keywords."""
+
+    def __get__(self, instance: object, owner: type[Any]) -> inspect.Signature:
+        initialized_by = next(each for each in owner.__mro__ if "__init__" in vars(each))
+        if "__dataclass_fields__" not in vars(initialized_by):
+            raise AttributeError("__signature__")  # a subclass with an __init__() of its own
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Signature(
+            [inspect.Parameter(each.name, kind, default=each.default, annotation=each.type) for each in fields(owner)]
+        )
+
+
+setattr(Config, "__signature__", _Signature())  # noqa: B010  # not within, where it would be a field once compiled
 
 
 class _Bounds(NamedTuple):

@@ -98,6 +98,18 @@ async def test_refused(host: str, address: str) -> None:
         assert raised.value.errno == errno.ECONNREFUSED
 
 
+@pytest.mark.defect(79)
+async def test_many_at_once_are_refused_at_once() -> None:
+    """Without the second that a SYN waits before it is repeated, although the kernel may tell of one alone."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = closed.getsockname()
+    opens = [utcp.open_connection(*address, config=Config(rto_initial=60.0)) for _ in range(20)]
+    async with asyncio.timeout(10):
+        outcomes = await asyncio.gather(*opens, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [ConnectionRefused] * 20
+
+
 async def test_a_refused_attempt_is_garbage_without_cycles(peers: Peers) -> None:
     async def refused() -> weakref.ref[ConnectionRefused]:
         try:

@@ -1,6 +1,7 @@
 """The segment size that a path takes: the kernel's word, ICMP's, and what gets through (RFC 8899, 4821, 1191, 5927)."""
 
 from errno import ECONNREFUSED, EHOSTUNREACH, EMSGSIZE
+from functools import partial
 from struct import pack
 from typing import Any
 
@@ -13,7 +14,7 @@ from utcp.errors import ConnectionRefused, PathUnreachable, RetransmissionTimedO
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import TROUBLE
 from utcp.tcp.path_mtu import BASE, MAX_PROBES, RAISE_AFTER, PathMtu
-from utcp.tcp.state import CLOSED, ESTABLISHED
+from utcp.tcp.state import CLOSED, ESTABLISHED, SYN_SENT
 
 
 def quote(t: Script, seq: int) -> bytes:
@@ -117,6 +118,22 @@ def test_port_unreachable_ends_an_open() -> None:
     t.silent()
     assert t.state == CLOSED
     assert isinstance(t.error, ConnectionRefused)
+
+
+@pytest.mark.defect(79)
+@pytest.mark.parametrize("code", [ECONNREFUSED, EHOSTUNREACH])
+def test_unreachable_ends_all_opens_to_that_port(code: int) -> None:
+    """Several SYNs may leave as one datagram, about which there is one message."""
+    t = syn_sent()
+    port = t.flow.remote_port
+    connect = partial(t.stack.connect, now=t.now)
+    same, other_port, other_peer = connect("peer", port), connect("peer", port + 1), connect("other", port)
+    t.stack.datagrams_to_send(t.now)
+    not_sent = connect("peer", port)
+    t.stack.path_error("peer", code, None, quote(t, 0), t.now)
+    assert t.error is not same.error
+    assert isinstance(same.error, type(t.error))
+    assert [each.state for each in (same, other_port, other_peer, not_sent)] == [CLOSED, SYN_SENT, SYN_SENT, SYN_SENT]
 
 
 @pytest.mark.rfc("5927", "5.2-2")

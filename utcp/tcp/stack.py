@@ -391,7 +391,8 @@ class Stack:
     def path_error(self, remote: Remote, code: int, mtu: int | None, quoted: bytes, now: float) -> None:
         """ICMP says that a datagram to `remote` did not arrive, for the reason `code` (errno). `quoted` is the
         beginning of its payload, of which 8 octets tell the connection and the segment: an error about a segment that
-        is not under way is ignored (RFC 5927 4.1). `mtu` comes with EMSGSIZE: the largest payload that gets through."""
+        is not under way is ignored (RFC 5927 4.1). One about a SYN ends every open under way to the same port.
+        `mtu` comes with EMSGSIZE: the largest payload that gets through."""
         if len(quoted) < _PORTS_AND_SEQ.size:
             return
         local_port, remote_port, seq = _PORTS_AND_SEQ.unpack_from(quoted)
@@ -400,8 +401,12 @@ class Stack:
             self.counters.out_of_window_icmps += 1
         elif code == EMSGSIZE:
             path_errors.too_big(connection, mtu, now)
-        elif code == ECONNREFUSED and connection.state == SYN_SENT:
-            connection.finish(ConnectionRefused(), now)
+        elif connection.state == SYN_SENT:
+            # It holds for all SYNs to this port. Only one of them may be told of: the kernel has sent several as one
+            # datagram (UDP_SEGMENT), and the host that answers limits how many messages it sends.
+            for key, each in list(self.connections.items()):
+                if key[:2] == (remote, remote_port) and each.state == SYN_SENT and each.send_side.flight_size:
+                    each.finish(ConnectionRefused() if code == ECONNREFUSED else PathUnreachable(code), now)
         else:
             path_errors.unreachable(connection, PathUnreachable(code), now)
 

@@ -127,6 +127,43 @@ def test_a_cancelled_server_and_its_endpoint_end_within_close_timeout(tls: bool)
     scene.run(scenario())
 
 
+@pytest.mark.defect(73)
+@pytest.mark.parametrize(("tls", "octets", "resumed", "ended"), [(True, 0, None, 1.0), (False, 3_000_000, 4.7, 4.7)])
+def test_a_cancelled_server_delivers_to_clients_that_are_slow(
+    tls: bool, octets: int, resumed: float | None, ended: float
+) -> None:
+    """One that does not answer close_notify gets the FIN a second later. One that reads late gets everything, and its
+    own FIN is waited for no longer than until `close_timeout` from the cancellation."""
+    scene = Scene(tls)
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        server = await scene.server_host.run(scene.serve())
+        serving = scene.server_host.run(server.serve_forever())
+        secure: Any = {"ssl": scene.certificates[1], "server_hostname": "localhost"} if tls else {}
+        client_host = scene.network.host("client")
+        reader, writer = await client_host.run(utcp.open_connection("server", 9000, **secure))
+        await asyncio.sleep(0.1)
+        writer.transport.pause_reading()
+        (transport,) = server._clients
+        (endpoint,) = scene.server_host.boot.get_endpoints()
+        transport.write(bytes(octets))
+        began = loop.time()
+        serving.cancel()
+        if resumed is not None:
+            await asyncio.sleep(resumed)
+            writer.transport.resume_reading()
+            assert len(await reader.readexactly(octets)) == octets
+        await asyncio.wait([serving])
+        assert ended < loop.time() - began < ended + 0.2
+        await endpoint.aclose()
+        assert loop.time() - began <= CLOSE_TIMEOUT + 0.001
+        assert scene.lost == [None]
+        writer.transport.abort()
+
+    scene.run(scenario())
+
+
 @pytest.mark.defect(80)
 @tls_or_not
 def test_aclose_ends_within_close_timeout(tls: bool) -> None:

@@ -30,6 +30,14 @@ _TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
 _KEEPALIVE_ANSWER_INTERVAL: Final = 0.1
 """The least time between answers to keepalive probes, seconds. Peers probe less often (Linux: 1 s or more)."""
 
+_SACK_INTERVAL: Final = 0.001
+"""Seconds between SACKs that out-of-order segments may share: the shortest timer of an event loop. One SACK for each
+segment would queue on a narrow path for ACKs, and the ACKs behind them would reach the sender bunched."""
+
+_SACKS_SPACED_FROM: Final = 0.02
+"""Seconds of smoothed round-trip time from which SACKs are spaced, so that none waits for more than a twentieth of it.
+"""
+
 
 def segment_arrives(connection: Connection, segment: Segment, now: float) -> None:
     """RFC 9293 3.10.7.3 (SYN_SENT) and 3.10.7.4 (the states after it)."""
@@ -555,12 +563,18 @@ def _see_to_ack(connection: Connection, size: int, now: float) -> None:
         if connection.timers.is_set(DELAYED_ACK):
             return
         delay = connection.config.delayed_ack
-        if _may_be_half_an_answer(connection, size) and receive.acknowledges_at_once(
+        deadline = now + delay
+        if receive.duplicate_acks_due:  # the delayed ACK is a SACK
+            spaced = (connection.rtt.srtt or 0.0) >= _SACKS_SPACED_FROM
+            deadline = receive.next_sack(now, min(delay, _SACK_INTERVAL) if spaced else 0.0)
+            if deadline <= now:
+                connection.ack_now()
+                return
+        elif _may_be_half_an_answer(connection, size) and receive.acknowledges_at_once(
             now, delay, connection.send_side.sent, connection.last_sent
         ):
             connection.ack_now()
             return
-        deadline = now + delay
         if connection.timers.is_set(PACING):  # data waits for it, and not for text that comes
             connection.set_timer(DELAYED_ACK, deadline)
         else:  # the flush schedules it: by then a reply may have taken the ACK along

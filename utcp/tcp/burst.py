@@ -72,11 +72,12 @@ def put(
 
 
 def _carries_ack(connection: Connection) -> None:
-    """What leaves tells the peer all that it is to hear of what has arrived."""
+    """Note that a segment leaves with our current ACK. It discharges every debt but that of a delayed SACK."""
     receive = connection.receive_side
     if receive.ack_due:
         receive.acknowledged()
-        connection.timers.stop(DELAYED_ACK)
+        if not receive.ack_due:
+            connection.timers.stop(DELAYED_ACK)
 
 
 class Burst:
@@ -113,7 +114,7 @@ class Burst:
         self._ts_ecr = receive.ts_recent
 
     def duplicate_acks(self) -> None:
-        """One ACK for each segment that arrived out of order (RFC 5681 4.2). The first tells a duplicate (RFC 2883)."""
+        """Send the ACKs owed for out-of-order segments (RFC 5681 4.2). The first carries the DSACK (RFC 2883)."""
         further = self._connection.receive_side.duplicate_acks_due - 1
         header = self._ack_with_sack()
         self._put(header, None, len(header))

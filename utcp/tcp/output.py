@@ -43,7 +43,7 @@ def transmit(connection: Connection, now: float, outbox: Outbox) -> None:
         _set_timers(connection, now)
         return
     burst = Burst(connection, now, outbox)
-    if receive.duplicate_acks_due:
+    if receive.duplicate_acks_due and receive.ack_due == NOW:
         burst.duplicate_acks()
     if connection.tail_probe_due:
         burst.tail_loss_probe()

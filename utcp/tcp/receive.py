@@ -17,6 +17,10 @@ NOW: Final = 2
 
 _SACK_BLOCKS: Final = 4
 
+_PROMPT_DUPLICATES: Final = 4
+"""Duplicate ACKs for one value of RCV.NXT that leave at once, each for a segment of its own, on a connection with SACK.
+Fast retransmit needs three (RFC 5681 3.2). Later out-of-order segments share an ACK: its SACK blocks cover them all."""
+
 _QUICK_ACKS: Final = 16
 """So many full-sized segments are acknowledged one by one, at the start and after a pause: the peer's congestion window
 is small then, and grows with every ACK (RFC 5681 3.1, 4.2)."""
@@ -41,7 +45,9 @@ class ReceiveSide:
         "_fin_seq",
         "_held",
         "_largest",
+        "_last_sack",
         "_maximum",
+        "_prompt_duplicates",
         "_queue",
         "_quick_acks",
         "_quick_answers",
@@ -86,8 +92,9 @@ class ReceiveSide:
         self.last_ack_sent = 0
         self.ack_due = NONE
         self.duplicate_acks_due = 0
-        """ACKs owed for out-of-order segments, one each: their sender counts them (RFC 5681 4.2). One at least if there
-        is a duplicate to tell: it leaves ahead of data, which has no room for SACK blocks."""
+        """ACKs owed for out-of-order segments. They leave ahead of data, which has no room for SACK blocks. Each
+        segment has its own, because the sender counts them (RFC 5681 4.2). With SACK this holds of the first
+        `_PROMPT_DUPLICATES`, and the later ones share one. It is at least 1 if there is a DSACK to send."""
         self.sack = False
         """Both sides offered SACK: duplicates are to be told (RFC 2883)."""
         self.holding = False
@@ -119,6 +126,10 @@ class ReceiveSide:
         self._queue = ReceiveQueue()
         self._held: Reassembly | None = None
         """What arrived out of order, by its place in the stream; None before anything did."""
+        self._prompt_duplicates = 0
+        """Out-of-order segments since RCV.NXT last moved that got an ACK of their own."""
+        self._last_sack = 0.0
+        """When the last SACK that segments may share left or is to leave: `next_sack`'s last answer."""
         self._dsack: tuple[int, int] | None = None
         """What arrived again, by its place in the stream."""
         self._fin_seq: int | None = None
@@ -280,6 +291,8 @@ class ReceiveSide:
             size = len(payload)
             fin = False
             self.ack_due = NOW
+        if fin:
+            self.ack_due = NOW
         if self._fin_seq is not None:
             to_fin = (self._fin_seq - self.rcv_nxt) & MASK
             if offset + size > to_fin:  # there is no text after a FIN
@@ -303,7 +316,7 @@ class ReceiveSide:
             self.rcv_nxt = (self.rcv_nxt + size) & MASK
             self._since_ack += size
             if self.duplicate_acks_due:  # what was owed for the old RCV.NXT would be no duplicate any more
-                self.duplicate_acks_due = 0 if self._dsack is None else 1
+                self.duplicate_acks_due = 1 if self.sack and self.sack_due else 0
             if self._since_ack >= 2 * self.mss:  # SHLD-19: at least every second full-sized segment
                 self.ack_due = NOW
             elif self.ack_due == NONE:
@@ -375,12 +388,19 @@ class ReceiveSide:
 
     def _hold(self, offset: int, payload: bytes, owed: int) -> None:
         """Keep out-of-order text. `owed` is what was owed for the segments before it."""
-        if not self.duplicate_acks_due and owed == NOW and self.rcv_nxt != self.last_ack_sent:
-            # The segments before it in this batch have an ACK of their own, and those behind it are duplicates. A
-            # delayed ACK has none: no more than one ACK leaves for a segment (RFC 5681 4.2).
-            self.duplicate_acks_due = 1
-        self.duplicate_acks_due += 1
-        self.ack_due = NOW
+        if self.sack and self._prompt_duplicates >= _PROMPT_DUPLICATES:
+            if not self.duplicate_acks_due:
+                self.duplicate_acks_due = 1
+            if self.ack_due == NONE:
+                self.ack_due = DELAYED
+        else:
+            if not self.duplicate_acks_due and owed == NOW and self.rcv_nxt != self.last_ack_sent:
+                # The segments before it in this batch have an ACK of their own, and those behind it are duplicates. A
+                # delayed ACK has none: no more than one ACK leaves for a segment (RFC 5681 4.2).
+                self.duplicate_acks_due = 1
+            self.duplicate_acks_due += 1
+            self._prompt_duplicates += 1
+            self.ack_due = NOW
         if not payload:
             return
         start = self.bytes_received + offset
@@ -400,6 +420,7 @@ class ReceiveSide:
         self._note_overlap(self.bytes_received, end)
         size = self._queue.extend([payload, *held.take(end)])
         self.holding = len(held) > 0
+        self._prompt_duplicates = 0
         self.sack_due = self.holding or self._dsack is not None
         self.ack_due = NOW  # RFC 5681 4.2: a segment that fills all or part of a gap is acknowledged at once
         return size
@@ -479,12 +500,24 @@ class ReceiveSide:
         self._answer = NONE if not first else NOW if self._quick_answers else DELAYED
         return self._answer == NOW
 
+    @property
+    def sack_delayed(self) -> bool:
+        """Whether a SACK waits for more out-of-order segments. A segment with data cannot take its place."""
+        return self.ack_due == DELAYED and self.duplicate_acks_due > 0
+
+    def next_sack(self, now: float, interval: float) -> float:
+        """Return when the delayed SACK is to leave: now, or after `interval` seconds if the last one left within them.
+        So a SACK waits only where segments come so fast that several can share it."""
+        at = now if now >= self._last_sack + interval else now + interval
+        self._last_sack = at
+        return at
+
     def delay_expired(self) -> None:
-        """Note that an ACK waited in vain for data to leave with."""
+        """Send the delayed ACK with the next flush. Unless it is a SACK, it waited in vain for data to leave with."""
         if self.ack_due:
-            self.ack_due = NOW
-            if self._answer == DELAYED:
+            if self._answer == DELAYED and not self.sack_delayed:
                 self._quick_answers = True
+            self.ack_due = NOW
 
     def owe_ack(self) -> None:
         """The peer is to have an ACK with the next flush."""
@@ -497,6 +530,8 @@ class ReceiveSide:
 
     def acknowledged(self) -> None:
         """A segment with our current ACK and window left."""
+        if self.duplicate_acks_due and self.sack_delayed:  # the segment has no SACK blocks; its ACK number is not new
+            return
         self.ack_due = NONE
         self.duplicate_acks_due = 0
         self._since_ack = 0

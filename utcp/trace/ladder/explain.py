@@ -14,7 +14,7 @@ from utcp.wire import flag_names
 MEANING: Final = {
     timers.RETRANSMIT: "the oldest octet in flight was not acknowledged in time (RFC 6298)",
     timers.PERSIST: "the peer's window is closed, and a probe asks whether it has opened (RFC 9293 3.8.6.1)",
-    timers.DELAYED_ACK: "the ACK has waited for something to travel with, and nothing came (RFC 9293 3.8.6.3)",
+    timers.DELAYED_ACK: "the delayed ACK (RFC 9293 3.8.6.3), or the SACK of several out-of-order segments, is due",
     timers.KEEPALIVE: "nothing was heard of the peer for long (RFC 9293 3.8.4)",
     timers.FIN_WAIT_2: "the peer did not close its side in time",
     timers.USER_TIMEOUT: "what was sent was not acknowledged for as long as the user allows (RFC 9293 3.8.3)",

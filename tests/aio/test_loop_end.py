@@ -15,6 +15,7 @@ import uvloop
 import utcp
 from tests.aio.peers import FAST, Polite, Recorder, started, until
 from utcp import Config, Endpoint
+from utcp.aio import shared
 from utcp.aio.shared import LoopEndpoints
 from utcp.tcp.connection import Connection
 from utcp.udp.path import SocketAddress
@@ -363,3 +364,20 @@ def test_an_endpoint_that_was_forgotten_is_closed(runner: asyncio.Runner) -> Non
     endpoint = runner.run(main())
     runner.close()
     assert endpoint.link.fileno() == -1
+
+
+def test_an_end_that_fails_keeps_no_other_loop_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+
+    class Endpoints:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def end(self) -> None:
+            ended.append(self.number)
+            raise ValueError(self.number)
+
+    monkeypatch.setattr(shared, "_unclosed", [Endpoints(1), Endpoints(2)])
+    with pytest.raises(ValueError, match="[12]"):
+        shared._end_all()
+    assert sorted(ended) == [1, 2]

@@ -7,6 +7,7 @@ import atexit
 import os
 import warnings
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
@@ -214,5 +215,6 @@ _unclosed: Final[WeakSet[LoopEndpoints]] = WeakSet()
 
 @atexit.register
 def _end_all() -> None:
-    for endpoints in list(_unclosed):
-        endpoints.end()
+    with ExitStack() as ends:  # each is called, whatever another one raises
+        for endpoints in list(_unclosed):
+            ends.callback(endpoints.end)

@@ -378,6 +378,6 @@ def test_an_end_that_fails_keeps_no_other_loop_from_its_end(monkeypatch: pytest.
             raise ValueError(self.number)
 
     monkeypatch.setattr(shared, "_unclosed", [Endpoints(1), Endpoints(2)])
-    with pytest.raises(ValueError, match="[12]"):
+    with pytest.raises(ValueError, match=r"[12]"):
         shared._end_all()
     assert sorted(ended) == [1, 2]

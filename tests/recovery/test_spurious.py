@@ -242,6 +242,21 @@ def test_dsack_after_recovery_is_over() -> None:
     assert (t.info.cwnd, t.info.ssthresh) == (10 * MSS, 1 << 30)
 
 
+@pytest.mark.defect(68)
+def test_a_tail_loss_probe_after_recovery_needs_no_dsack_for_an_undo() -> None:
+    """The probe repairs nothing that was taken for lost, so it says nothing of whether the reduction was right."""
+    t = fast(options=SACK_ONLY)
+    t.advance(RTT)
+    t.receives(". 1:1 ack 10001")
+    t.write(MSS)
+    assert seqs(t.drain(), t) == [10001]
+    t.advance(3 * RTT)
+    assert seqs(t.drain(), t) == [10001]
+    assert t.stack.counters.loss_probes == 1
+    t.receives(". 1:1 ack 10001 <sack 1:1001>")
+    assert t.info.ssthresh == 1 << 30
+
+
 @pytest.mark.rfc("2883", "5-3")
 def test_dsack_of_one_of_two_retransmissions_does_not_undo() -> None:
     """One of them was needed."""

@@ -251,7 +251,7 @@ async def test_a_local_address_and_an_endpoint_do_not_go_together() -> None:
 
 
 async def test_a_socket_option_that_does_not_exist() -> None:
-    options = [(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)]
+    options = [(socket.IPPROTO_IP, socket.IP_TTL, 1)]
     async with (
         serving(hello) as (_, url),
         httpcore.AsyncConnectionPool(network_backend=UtcpBackend(config=FAST), socket_options=options) as pool,

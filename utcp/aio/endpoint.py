@@ -176,7 +176,8 @@ class Endpoint:
     async def aclose(self) -> None:
         """Close every connection, wait until the peers have acknowledged all, and close the socket.
 
-        Connections with TLS send close_notify first, and their FIN once the peer has answered it, or a second later.
+        Connections with TLS send close_notify first, and their FIN once the peer has answered it, or a second later, or
+        after half of `Config.close_timeout` if that is less.
 
         All of it takes `Config.close_timeout` at most. Whatever is not acknowledged by then is reset, and its
         connection_lost() gets FinTimedOut. When this returns every transport has had its connection_lost(). Idempotent;
@@ -202,7 +203,7 @@ class Endpoint:
         try:
             self._close_all(driver)
             if not all(transport.is_closing() for transport in driver.transports):  # those with TLS above
-                await _until(driver, _shut_down, min(CLOSE_NOTIFY_GRACE, deadline - loop.time()))
+                await _until(driver, _shut_down, min(CLOSE_NOTIFY_GRACE, (deadline - loop.time()) / 2))
                 for transport in list(driver.transports):
                     transport.close_unanswered()
             await _until(driver, _delivered, deadline - loop.time())

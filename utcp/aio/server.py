@@ -112,7 +112,7 @@ class Server(asyncio.AbstractServer):
                 endpoint.close_by(deadline)
         self.close_clients()
         try:
-            await asyncio.wait([self._gone], timeout=min(CLOSE_NOTIFY_GRACE, timeout))
+            await asyncio.wait([self._gone], timeout=min(CLOSE_NOTIFY_GRACE, timeout / 2))
             for transport in self._clients.copy():
                 transport.close_unanswered()
             await asyncio.wait([self._gone], timeout=max(0, deadline - loop.time()))

@@ -31,8 +31,8 @@ MAX_READ: Final = 256 * 1024
 """Octets handed to a protocol at once, as asyncio reads from a socket."""
 
 CLOSE_NOTIFY_GRACE: Final = 1.0
-"""Seconds that a server or endpoint which closes its transports waits for the peers' close_notify (TLS). Then it sends
-FINs all the same."""
+"""Seconds that a server or endpoint which closes its transports waits for the peers' close_notify (TLS), or half of the
+time that it has in all if that is less. Then it sends FINs all the same."""
 
 _NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
 """Ours keep nothing for get_extra_info(); the base would make a dictionary for each."""

@@ -1,5 +1,6 @@
 """For all tests: the fixture `simnet`, also where utcp is not installed; the ledger of requirements."""
 
+import gc
 import signal
 
 pytest_plugins = ["pytest_aioutcp", "pytester", "tests.conformance.ledger"]
@@ -12,3 +13,10 @@ def pytest_configure() -> None:
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+def pytest_collection_finish() -> None:
+    """Tests and modules stay to the end: no collection of garbage has to look at them again. With all tests there are
+    millions of objects, and many tests collect garbage to see that nothing is left."""
+    gc.collect()
+    gc.freeze()

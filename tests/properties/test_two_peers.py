@@ -27,12 +27,12 @@ PROFILE = settings(
 
 
 @pytest.mark.timeout(0 if ASKED else 300)
-@pytest.mark.parametrize(("machine", "examples"), [(TwoPeers, 400), (FlippedBits, 200)])
+@pytest.mark.parametrize(("machine", "examples"), [(TwoPeers, 200), (FlippedBits, 100)])
 def test_the_state_machine(machine: type[RuleBasedStateMachine], examples: int) -> None:
     run_state_machine_as_test(machine, settings=settings(PROFILE, max_examples=int(ASKED or examples)))
 
 
-@pytest.mark.parametrize(("flips", "count"), [(0.0, 1700), (seeds.FLIPS, 850)], ids=["honest", "flipped"])
+@pytest.mark.parametrize(("flips", "count"), [(0.0, 1000), (seeds.FLIPS, 500)], ids=["honest", "flipped"])
 def test_seeds(flips: float, count: int) -> None:
     """Thousands of short lives, led by seeds alone."""
     users = packets = 0

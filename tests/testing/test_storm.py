@@ -1,13 +1,14 @@
-"""Ten thousand connections over a bad path, closed in every order: every byte right, every connection gone."""
+"""Thousands of connections over a bad path, closed in every order: every byte right, every connection gone."""
 
 from tests.testing.storm import Order, Storm
+from utcp.tcp import COMPILED
 from utcp.testing import Network
 
-CONNECTIONS = 10_000
+CONNECTIONS = 10_000 if COMPILED else 3000
+"""Ten thousand take 10 seconds of an idle CPU where the core is interpreted, and show nothing else."""
 
 
-def test_ten_thousand_connections(simnet: Network) -> None:
-    """10 seconds on one core; the time limit of every test is the bound of two minutes."""
+def test_thousands_of_connections(simnet: Network) -> None:
     simnet.keep_trace = False
     outcome = simnet.run(Storm(simnet, CONNECTIONS).run())
     assert outcome.errors == []

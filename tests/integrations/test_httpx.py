@@ -396,7 +396,6 @@ async def test_a_handshake_that_nobody_answers() -> None:
             await ours.get(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
 
-@pytest.mark.defect(71)
 async def test_an_answer_before_tls_is_none() -> None:
     """An attacker on the path can speak first; nobody may believe that it is the server."""
 

@@ -1,6 +1,6 @@
 """Two stacks, random users, a bad path: what must hold whatever happens.
 
-Reproducible: the same examples and seeds each time, of the seeds a third (`tests.variant`). Others, and more of them:
+Reproducible: the same examples and seeds each time, of the seeds a half (`tests.variant`). Others, and more of them:
 `python -m tests.properties.long 20000`, or with shrinking `UTCP_EXAMPLES=20000 python -m pytest tests/properties`.
 """
 

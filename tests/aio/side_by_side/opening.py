@@ -291,7 +291,7 @@ OPENING.add("ssl, server_hostname", opens_tls(name="localhost"))
 OPENING.add("ssl, wrong server_hostname", opens_tls(name="example.org"))
 OPENING.add("ssl True, unknown authority", opens_tls(ssl=True))
 OPENING.add("ssl, handshake timeout", opens_tls(ssl_handshake_timeout=5.0))
-OPENING.add("ssl, server_hostname an integer", opens_tls(name=1))  # type: ignore[arg-type]
+OPENING.add("ssl, server_hostname an integer", opens_tls(name=1))  # type: ignore[arg-type]  # that is the row
 
 
 @OPENING.row("ssl, server that does not answer")

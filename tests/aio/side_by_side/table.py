@@ -116,7 +116,7 @@ def _run(
             with asyncio.Runner(loop_factory=loop_factory) as runner:
                 loop = runner.get_loop()
                 loop.set_exception_handler(lambda _, context: _told(context, stray).append(_report(context)))
-                loop.getaddrinfo = _Resolver(loop)  # type: ignore[method-assign]
+                loop.getaddrinfo = _Resolver(loop)  # type: ignore[method-assign]  # a fake
                 runner.run(_run_all(rows, limit, side, found))
             gc.collect()
     finally:

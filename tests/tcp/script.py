@@ -139,6 +139,8 @@ class Flow:
                 if self.peer_seq is None:
                     self.peer_window = segment.window
             return
+        if segment.flags & SYN and self.peer_seq is not None:  # challenged, and its ACK is not read (RFC 5961 4.2)
+            return
         ack = diff(segment.ack, self.our_iss or 0)
         newer = ack > self.peer_una or self.peer_seq is None
         if ack == self.peer_una and self.peer_seq is not None:

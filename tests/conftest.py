@@ -3,6 +3,8 @@
 import gc
 import signal
 
+import pytest
+
 pytest_plugins = ["pytest_aioutcp", "pytester", "tests.conformance.ledger"]
 
 
@@ -16,7 +18,18 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Tests and modules stay to the end: no collection of garbage has to look at them again. With all tests there are
-    millions of objects, and many tests collect garbage to see that nothing is left."""
+    _settle()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Between two files."""
+    if nextitem is not None and nextitem.path != item.path:
+        _settle()
+
+
+def _settle() -> None:
+    """What is alive now stays to the end (tests, modules, reports: millions of objects). No collection of garbage has
+    to look at it again, and many tests collect garbage to see that nothing is left."""
     gc.collect()
     gc.freeze()

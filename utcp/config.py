@@ -73,7 +73,7 @@ class Config:
     delayed_ack: float = 0.04
     """How long an ACK may wait for data to ride on; below 0.5 s (RFC 9293 3.8.6.3, MUST-40). 0: never waits. Where
     the round trip takes 20 ms or more, a SACK may also wait for further out-of-order segments, for 1 ms at most, if
-    four have left since the last segment in order. 0: it does not."""
+    four have left since the last segment in order, and those segments continue one another. 0: it does not."""
     challenge_ack_interval: float = 0.5
     """At most one challenge ACK in this time, for each connection and each kind of segment: SYN, RST, data, and ACK
     without data (RFC 5961 7). The answer to any unacceptable segment without text and FIN counts as one. Each further

@@ -41,7 +41,7 @@ def deliver(side: ReceiveSide, start: int, end: int) -> None:
 def places(side: ReceiveSide) -> list[tuple[int, int]]:
     """The SACK blocks as places in the stream."""
     base = add(IRS, 1)
-    return [(diff(start, base), diff(end, base)) for start, end in side.sack_blocks]
+    return [(diff(start, base), diff(end, base)) for start, end in side.sack_blocks(0)]
 
 
 def held(side: ReceiveSide) -> Reassembly:

@@ -115,16 +115,13 @@ class Burst:
 
     def duplicate_acks(self) -> None:
         """Send the ACKs owed for out-of-order segments (RFC 5681 4.2). The first carries the DSACK (RFC 2883)."""
-        further = self._connection.receive_side.duplicate_acks_due - 1
-        header = self._ack_with_sack()
-        self._put(header, None, len(header))
-        if further:
-            header = self._ack_with_sack()
-        for _ in range(further):
+        for number in range(self._connection.receive_side.duplicate_acks_due):
+            header = self._ack_with_sack(number)
             self._put(header, None, len(header))
 
-    def _ack_with_sack(self) -> bytes:
-        """An ACK that tells what is held out of order (RFC 2018 4). Data segments do not: there is no room."""
+    def _ack_with_sack(self, number: int = 0) -> bytes:
+        """An ACK that tells what is held out of order (RFC 2018 4): `number` of those that leave now. Data segments do
+        not tell it: there is no room."""
         connection = self._connection
         receive = connection.receive_side
         self._window = receive.offer_window()
@@ -139,7 +136,7 @@ class Burst:
                 self._window,
                 ts_val=self._ts_val if ts else None,
                 ts_ecr=self._ts_ecr if ts else None,
-                sack_blocks=receive.sack_blocks if connection.sack else (),
+                sack_blocks=receive.sack_blocks(number) if connection.sack else (),
             )
         )
 

@@ -1,6 +1,7 @@
 """Text that arrived before what precedes it, held until its turn comes, in bounded memory (RFC 9293 SHLD-31)."""
 
 from bisect import bisect_right
+from itertools import islice
 from typing import Final
 
 from utcp.tcp.transmit import Buffer
@@ -143,14 +144,20 @@ class Reassembly:
             return self._starts[index], min(end, self._runs[index].end)
         return None
 
-    def blocks(self, count: int, position: int) -> list[tuple[int, int]]:
-        """Up to `count` runs, the most recent first (RFC 2018 4); before all others the one that has `position`."""
+    @property
+    def recent_end(self) -> int:
+        """Where the run ends that was added to last; -1 if nothing is held."""
+        return next(reversed(self._recent)).end if self._recent else -1
+
+    def blocks(self, count: int, position: int, skipped: int = 0) -> list[tuple[int, int]]:
+        """Up to `count` runs, the most recent first (RFC 2018 4), without the `skipped` most recent ones; before all
+        others the one that has `position`."""
         blocks: list[tuple[int, int]] = []
         index = bisect_right(self._starts, position) - 1
         before = self._runs[index] if index >= 0 and self._runs[index].end > position else None
         if before is not None:
             blocks.append((before.start, before.end))
-        for run in reversed(self._recent):
+        for run in islice(reversed(self._recent), skipped, None):
             if len(blocks) >= count:
                 break
             if run is not before:

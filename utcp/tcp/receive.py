@@ -16,10 +16,13 @@ DELAYED: Final = 1
 NOW: Final = 2
 
 _SACK_BLOCKS: Final = 4
+_LEAST_SACK_BLOCKS: Final = 2
+"""Runs that every SACK has room for: beside timestamps and a DSACK."""
 
 _PROMPT_DUPLICATES: Final = 4
 """Duplicate ACKs for one value of RCV.NXT that leave at once, each for a segment of its own, on a connection with SACK.
-Fast retransmit needs three (RFC 5681 3.2). Later out-of-order segments share an ACK: its SACK blocks cover them all."""
+Fast retransmit needs three (RFC 5681 3.2). Later out-of-order segments share an ACK as long as they continue one run,
+which the ACK's first SACK block tells."""
 
 _QUICK_ACKS: Final = 16
 """So many full-sized segments are acknowledged one by one, at the start and after a pause: the peer's congestion window
@@ -94,7 +97,8 @@ class ReceiveSide:
         self.duplicate_acks_due = 0
         """ACKs owed for out-of-order segments. They leave ahead of data, which has no room for SACK blocks. Each
         segment has its own, because the sender counts them (RFC 5681 4.2). With SACK this holds of the first
-        `_PROMPT_DUPLICATES`, and the later ones share one. It is at least 1 if there is a DSACK to send."""
+        `_PROMPT_DUPLICATES`, and later ones that continue a run share one. It is at least 1 if there is a DSACK to
+        send."""
         self.sack = False
         """Both sides offered SACK: duplicates are to be told (RFC 2883)."""
         self.holding = False
@@ -388,11 +392,15 @@ class ReceiveSide:
 
     def _hold(self, offset: int, payload: bytes, owed: int) -> None:
         """Keep out-of-order text. `owed` is what was owed for the segments before it."""
-        if self.sack and self._prompt_duplicates >= _PROMPT_DUPLICATES:
+        start = self.bytes_received + offset
+        may_share = self.sack and self._prompt_duplicates >= _PROMPT_DUPLICATES
+        if may_share and self._continues_run(start):
             if not self.duplicate_acks_due:
                 self.duplicate_acks_due = 1
             if self.ack_due == NONE:
                 self.ack_due = DELAYED
+        elif may_share and owed == DELAYED and self.duplicate_acks_due:  # a SACK waits, and tells of this one too
+            self.ack_due = NOW
         else:
             if not self.duplicate_acks_due and owed == NOW and self.rcv_nxt != self.last_ack_sent:
                 # The segments before it in this batch have an ACK of their own, and those behind it are duplicates. A
@@ -403,7 +411,6 @@ class ReceiveSide:
             self.ack_due = NOW
         if not payload:
             return
-        start = self.bytes_received + offset
         self._note_overlap(start, start + len(payload))
         self.out_of_order += 1
         if self._held is None:
@@ -413,6 +420,11 @@ class ReceiveSide:
         else:
             self._counters.ofo_drops += 1
         self.holding = self.sack_due = True
+
+    def _continues_run(self, start: int) -> bool:
+        """Whether text at `start` continues the run that was added to last. If it does not, its SACK waits for no other
+        segment: a SACK has room for three or four runs, and one that is left out passes for lost."""
+        return self._held is not None and self._held.recent_end == start
 
     def _fill(self, payload: bytes, held: Reassembly) -> int:
         """Text in order while something behind it is held: what it joins up with follows it; all their octets."""
@@ -468,14 +480,16 @@ class ReceiveSide:
 
     # ------------------------------------------------------------------ acknowledging
 
-    @property
-    def sack_blocks(self) -> tuple[tuple[int, int], ...]:
-        """First what arrived again, if anything did, and the run it is in (RFC 2883 4); then what is held out of order,
-        the most recent first (RFC 2018 4). The FIN's number is never inside."""
+    def sack_blocks(self, number: int) -> tuple[tuple[int, int], ...]:
+        """The SACK blocks of ACK `number`, from 0, of those that leave together. First what arrived again, if anything
+        did, and the run it is in (RFC 2883 4); then what is held out of order, the most recent first (RFC 2018 4). The
+        next ACK goes on with what this one may have no room for. The FIN's number is never inside."""
         dsack, held = self._dsack, self._held
         blocks = [] if dsack is None else [dsack]
         if held is not None:
-            blocks += held.blocks(_SACK_BLOCKS - len(blocks), -1 if dsack is None else dsack[0])
+            skipped = number * _LEAST_SACK_BLOCKS
+            position = -1 if dsack is None else dsack[0]
+            blocks += held.blocks(_SACK_BLOCKS - len(blocks), position, skipped if skipped < len(held) else 0)
         base = self.irs + 1
         return tuple([((base + start) & MASK, (base + end) & MASK) for start, end in blocks])
 

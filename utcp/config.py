@@ -105,13 +105,20 @@ class Config:
     3.9.1.1, RFC 5482), whatever `retries` says. An idle connection it never ends."""
 
     # --- keepalive (RFC 9293 3.8.4)
-    keepalive: bool = False
-    """Probe idle connections (MUST-25: off)."""
-    keepalive_idle: float = 7200.0
-    """Idle time before the first probe (MUST-28: two hours or more by default)."""
-    keepalive_interval: float = 75.0
+    keepalive: bool = True
+    """Probe idle connections. RFC 9293 has this off by default (MUST-25). Here it is on, because no kernel sends FIN or
+    RST for a process that was killed, and because NATs forget the mappings of idle UDP sockets."""
+    keepalive_idle: float = 60.0
+    """Idle time before the first probe (MUST-28 has two hours or more). With the defaults, a peer that has vanished is
+    given up after 110 s: 60 s, and five probes 10 s apart. Each answered probe costs two segments of 32 octets: 100,000
+    idle connections cost 1,700 probes a second.
+
+    Where a NAT or a firewall is on the path, this must be shorter than the time for which it remembers an idle UDP
+    mapping. RFC 4787 (REQ-5) asks for 2 minutes at least, and recommends 5. Many devices have 30 s, so 15 to 25 s holds
+    nearly all of them. One end is enough: the answer of the other holds its own mapping."""
+    keepalive_interval: float = 10.0
     """Time between unanswered probes. A peer that runs utcp answers at most ten probes a second, Linux at most two."""
-    keepalive_count: int = 9
+    keepalive_count: int = 5
     """Unanswered probes before the connection ends with TimeoutError."""
 
     # --- closing

@@ -23,7 +23,8 @@ class ConnectionRefused(_Cause, ConnectionRefusedError):
 
 
 class ConnectionReset(_Cause, ConnectionResetError):
-    """The peer sent RST on a synchronized connection (RFC 9293 3.10.7.4, second check)."""
+    """The peer sent RST on a synchronized connection (RFC 9293 3.10.7.4, second check), or its UDP port is closed, as
+    after the death of its process: ICMP port unreachable messages answered three segments in a row."""
 
     def __init__(self, text: str = os.strerror(errno.ECONNRESET)) -> None:
         super().__init__(errno.ECONNRESET, text)
@@ -53,7 +54,10 @@ class RetransmissionTimedOut(ConnectionTimedOut):
 
 class FinTimedOut(ConnectionTimedOut):
     """After the close, our FIN or data before it stayed unacknowledged through every retransmission, or for longer than
-    `Config.orphan_timeout` allows; RST was sent."""
+    `Config.orphan_timeout` allows; RST was sent.
+
+    That happens too if the peer has closed, acknowledged all data and ended its process before we closed, where no ICMP
+    message says so. With ICMP, such a close ends without an error."""
 
 
 class UserTimedOut(ConnectionTimedOut):

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import re
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -109,12 +110,14 @@ async def test_two_servers_on_one_utcp_port(peers: Peers) -> None:
         await peers.server.create_server(Polite, 7)
 
 
-async def test_keep_alive(peers: Peers) -> None:
-    server = await utcp.create_server(peers.remember(Polite), "127.0.0.1", 0, keep_alive=True, config=FAST)
+@pytest.mark.parametrize("keep_alive", [True, False])
+async def test_keep_alive(peers: Peers, keep_alive: bool) -> None:
+    config = replace(FAST, keepalive=not keep_alive)
+    server = await utcp.create_server(peers.remember(Polite), "127.0.0.1", 0, keep_alive=keep_alive, config=config)
     transport, _ = await connect(server)
     await until(lambda: peers.accepted)
     facade = peers.accepted[0].transport.get_extra_info("socket")
-    assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == keep_alive
     transport.close()
     server.close()
 

@@ -47,12 +47,11 @@ async def test_nodelay(peers: Peers) -> None:
 
 
 @pytest.mark.rfc9293("MUST-24", "MUST-27")
+@pytest.mark.defect(100)
 async def test_keepalive(peers: Peers) -> None:
     facade, connection = await open_socket(peers)
-    facade.setsockopt(socket.IPPROTO_TCP, TCP_KEEPIDLE, 60)
-    assert not facade.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    facade.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert facade.getsockopt(socket.IPPROTO_TCP, TCP_KEEPIDLE) == 60
     now = peers.client.link.now()
     assert 59 < connection.timers.deadlines[KEEPALIVE] - now < 61
     facade.setsockopt(socket.IPPROTO_TCP, TCP_KEEPIDLE, 30)
@@ -66,7 +65,10 @@ async def test_keepalive(peers: Peers) -> None:
     ]
     assert (connection.keepalive_interval, connection.keepalive_count) == (7.0, 3)
     facade.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
-    assert not connection.keepalive
+    assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+    assert "keepalive" not in connection.info().timers
+    facade.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
 async def test_linger(peers: Peers) -> None:

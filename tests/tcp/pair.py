@@ -71,7 +71,8 @@ class Pair:
         server: dict[str, Any] | None = None,
         **knobs: Any,
     ) -> None:
-        """`app` is called, as a driver would, with everything that something happened to. `knobs` are for both."""
+        """`app` is called, as a driver would, with everything that something happened to. `knobs` are for both;
+        keepalive is off by default, so that a connection at rest is silent."""
         self.rule = rule
         self.delay = delay
         self.app = app
@@ -80,7 +81,7 @@ class Pair:
         self.watches = {"client": Watch(), "server": Watch()}
         self.stacks = {
             name: Stack(
-                Config(**{"mss": MSS, **knobs, **(own or {})}),
+                Config(**{"mss": MSS, "keepalive": False, **knobs, **(own or {})}),
                 secret=SECRET + name.encode(),
                 observer=self.watches[name],
             )

@@ -309,7 +309,8 @@ class Left:
 
 
 class Script:
-    """One stack, its scripted peer, and the trace so far. `knobs` are fields of Config."""
+    """One stack, its scripted peer, and the trace so far. `knobs` are fields of Config; keepalive is off by default, so
+    that traces show what they are about."""
 
     connection: Connection
     listener: Listener
@@ -321,7 +322,7 @@ class Script:
         self.mtu = mtu or 0
         """What the link says that a datagram may hold; without one the stack has its own idea."""
         self.stack = Stack(
-            Config(**{"mss": MSS, **knobs}),
+            Config(**{"mss": MSS, "keepalive": False, **knobs}),
             secret=secret,
             mtu=None if mtu is None else lambda remote: self.mtu,
             observer=self.watch,

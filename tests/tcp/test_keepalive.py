@@ -7,6 +7,7 @@ import pytest
 from tests.tcp.pair import Pair
 from tests.tcp.reach import established, fin_wait_2
 from tests.tcp.script import Script
+from utcp.config import Config
 from utcp.errors import KeepaliveTimedOut
 from utcp.tcp.state import CLOSED, ESTABLISHED, FIN_WAIT_2
 from utcp.wire import encode
@@ -25,15 +26,35 @@ def alive(**knobs: Any) -> Script:
     return established(**KNOBS, **knobs)
 
 
-@pytest.mark.rfc9293("MUST-25")
-def test_off_by_default() -> None:
-    established().silent_for(30 * 86400)
+@pytest.mark.defect(100)
+def test_by_default_a_dead_peer_is_known_within_two_minutes() -> None:
+    t = established(keepalive=Config().keepalive)
+    for time in (60, 70, 80, 90, 100):
+        t.sends_at(time, PROBE)
+    t.advance(10.1)
+    t.drain()
+    assert isinstance(t.error, KeepaliveTimedOut)
+    assert t.time < 120
 
 
-@pytest.mark.rfc9293("MUST-28")
-def test_default_idle_time_is_two_hours() -> None:
-    t = established(keepalive=True)
-    t.sends_at(7200, PROBE)
+@pytest.mark.defect(100)
+def test_of_two_idle_ends_one_probes_at_a_time() -> None:
+    """A probe is a sign of life of its sender."""
+    pair = Pair(keepalive=True, keepalive_idle=60.0)
+    pair.established()
+    sent = sum(pair.counts.values())
+    pair.run_for(3600)
+    assert sum(pair.counts.values()) - sent <= 2 * 60
+
+
+@pytest.mark.defect(100)
+def test_probe_of_the_peer_puts_ours_off() -> None:
+    t = alive()
+    t.sends_at(10, PROBE)
+    t.advance(1)
+    t.receives(". 0:0 ack 1")
+    t.sends(". 1:1 ack 1")
+    t.sends_at(21, PROBE)
 
 
 @pytest.mark.rfc9293("MAY-5", "MUST-27", "SHLD-12")

@@ -152,7 +152,6 @@ def test_unreachable_frees_a_half_open_connection() -> None:
 
 
 @pytest.mark.rfc9293("MUST-54", "SHLD-25")
-@pytest.mark.rfc("5927", "5.2-1")
 def test_later_it_is_a_soft_error_and_the_cause_of_what_follows() -> None:
     t = established(retries=2)
     t.write(100)

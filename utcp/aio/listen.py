@@ -44,16 +44,17 @@ async def create_server(
 
     `port` 0: the system picks the UDP port. `host` None: all interfaces. `sock` is a bound UDP socket to use instead.
     Once the server is closed each socket stays until no connection and no TIME_WAIT record of its is left, or the loop
-    ends; a new server on its address takes it over. `reuse_address` changes nothing: for UDP it would mean to share the
-    port, which is `reuse_port`.
+    ends; a new server on its address takes it over. `keep_alive` turns keepalive on or off; None leaves it to `config`,
+    where it is on by default. `reuse_address` changes nothing: for UDP it would mean to share the port, which is
+    `reuse_port`.
 
     Raises what asyncio's raises: OSError ("error while attempting to bind on address ..."), ValueError and TypeError
     for arguments that do not go together.
     """
     tls = Tls.of_server(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     config = DEFAULT_CONFIG if config is None else config
-    if keep_alive:
-        config = replace(config, keepalive=True)
+    if keep_alive is not None:
+        config = replace(config, keepalive=bool(keep_alive))
     if sock is not None:
         if host is not None or port is not None:
             raise ValueError("host/port and sock can not be specified at the same time")

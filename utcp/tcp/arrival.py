@@ -361,6 +361,10 @@ def _answer_unacceptable(connection: Connection, segment: Segment, length: int, 
 
 
 def _answer_keepalive(connection: Connection, now: float) -> None:
+    """Acknowledge a keepalive probe, and take it for a sign of life, as an acceptable ACK is: its numbers are exact. So
+    of two ends that both probe, one at a time does."""
+    connection.last_heard = now
+    connection.keepalive_probes = 0
     if connection.may_answer(TO_KEEPALIVE, now, _KEEPALIVE_ANSWER_INTERVAL):
         connection.ack_now()
 

@@ -43,6 +43,7 @@ from utcp.wire.seq import MASK
 
 if TYPE_CHECKING:
     from utcp.tcp.listener import Listener
+    from utcp.tcp.path_errors import PortEvidence
     from utcp.tcp.stack import Stack
 
 _MIN_SEND_MSS: Final = 64
@@ -75,6 +76,7 @@ class Connection:
         "ended",
         "error",
         "in_output",
+        "keepalive",
         "keepalive_count",
         "keepalive_due",
         "keepalive_idle",
@@ -93,6 +95,7 @@ class Connection:
         "pacer",
         "passive",
         "peer_mss",
+        "port_evidence",
         "probe_due",
         "probes",
         "ready",
@@ -195,11 +198,16 @@ class Connection:
         """None until the first segment that proves nothing about its sender arrives; few connections receive one."""
         self.soft_error: OSError | None = None
         """What the network has said of the peer since it last acknowledged something."""
+        self.port_evidence: PortEvidence | None = None
+        """None until an ICMP message says that the peer's UDP port is closed."""
         self.nodelay = config.nodelay
         self.linger: float | None = None
         self.user_timeout = config.user_timeout
+        self.keepalive = False
+        """The peer is probed when the connection is idle."""
         self.keepalive_due = False
         self.keepalive_probes = 0
+        """Keepalive probes sent since the peer was last heard of."""
         self.keepalive_idle = config.keepalive_idle
         self.keepalive_interval = config.keepalive_interval
         self.keepalive_count = config.keepalive_count
@@ -428,6 +436,7 @@ class Connection:
         if enabled:
             self.start_keepalive(now)
         else:
+            self.keepalive = False
             self.timers.stop(KEEPALIVE)
 
     def set_user_timeout(self, seconds: float | None) -> None:
@@ -438,12 +447,17 @@ class Connection:
 
     def start_keepalive(self, now: float) -> None:
         """Begin to watch for an idle peer."""
+        self.keepalive = True
         self.keepalive_probes = 0
         self.set_timer(KEEPALIVE, now + self.keepalive_idle)
 
-    @property
-    def keepalive(self) -> bool:
-        return self.timers.is_set(KEEPALIVE)
+    def probe_peer(self, now: float) -> None:
+        """Have the next flush send a keepalive probe, unless the peer is heard of before that or data leaves."""
+        self.keepalive_probes += 1
+        self.keepalive_due = True
+        if self.keepalive:
+            self.timers.set(KEEPALIVE, now + self.keepalive_interval)
+        self.touch()
 
     def take_events(self) -> int:
         """What happened since the last call, as bits of `utcp.tcp.event`."""
@@ -580,6 +594,13 @@ class Connection:
     def skip_time_wait(self, now: float) -> None:
         """The MSL is 0: nothing keeps the ports."""
         self.leave(now)
+
+    def peer_has_gone(self, now: float) -> None:
+        """End a connection in CLOSING or LAST_ACK of which only the FIN is unacknowledged, as the ACK of the FIN would.
+        The peer has closed and has acknowledged all data, and nothing is left of it that could acknowledge the FIN."""
+        self.send_side.acknowledge(self.send_side.snd_nxt)
+        self.leave(now)
+        self.end_if_delivered(now)
 
     def end_if_delivered(self, now: float) -> None:
         if self.closed_by_user and self.send_side.fin_acked:

@@ -49,7 +49,7 @@ class Counters:
     attempt_fails: int = 0
     """Opens that ended before they were established."""
     estab_resets: int = 0
-    """Established connections ended by RST, theirs or ours."""
+    """Established connections ended by RST, theirs or ours; also when the peer's UDP port is closed."""
     aborts_on_timeout: int = 0
     """Connections and active opens ended because the peer did not answer in time."""
     aborts_on_close: int = 0
@@ -78,7 +78,7 @@ class Counters:
     """SYNs on a connection that had seen one; few of them are answered by a challenge ACK."""
     paws_drops: int = 0
     out_of_window_icmps: int = 0
-    """ICMP errors about segments that are not under way."""
+    """ICMP errors about segments that are neither under way nor our last ACK."""
     time_waits: int = 0
     """Connections that went through TIME_WAIT."""
     time_wait_reuses: int = 0

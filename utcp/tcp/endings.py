@@ -22,12 +22,12 @@ class Endings:
     once, when it is over for its user; passive opens that came to nothing are not (`Counters.attempt_fails`)."""
 
     delivered: int = 0
-    """Closed, and everything acknowledged."""
+    """Closed, and everything acknowledged. A FIN counts as acknowledged if the peer has closed and gone."""
     aborted: int = 0
     """Reset by this side: by its user, or because it could not deliver what had arrived (ConnectionAborted)."""
     refused: int = 0
     reset: int = 0
-    """By the peer."""
+    """By the peer, or its UDP port turned out to be closed."""
     syn_timed_out: int = 0
     retransmission_timed_out: int = 0
     fin_timed_out: int = 0

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from errno import ECONNREFUSED, EMSGSIZE
+from typing import TYPE_CHECKING, Final
 
+from utcp._compiled import mypyc_attr
+from utcp.errors import ConnectionRefused, ConnectionReset, PathUnreachable
 from utcp.tcp import event
-from utcp.tcp.state import SYN_RCVD, SYN_SENT
+from utcp.tcp.state import CLOSE_WAIT, CLOSING, LAST_ACK, SYN_RCVD, SYN_SENT
+from utcp.tcp.timers import KEEPALIVE
 from utcp.wire import HEADER_LENGTH
 from utcp.wire.options import TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
@@ -13,12 +17,58 @@ from utcp.wire.seq import MASK
 if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
 
+CONFIRMATIONS: Final = 3
+"""ICMP messages in answer to fresh segments after which a UDP port counts as closed."""
+
+PROBE_SPACING: Final = 0.5
+"""Seconds at least between probes that these messages call for. Linux answers two keepalive probes a second."""
+
+PORT_CLOSED: Final = "Connection reset: the peer's UDP port is closed (ICMP port unreachable)"
+
+
+@mypyc_attr(acyclic=True)
+class PortEvidence:
+    """ICMP messages that say that the peer's UDP port is closed, since the peer was last heard of.
+
+    A message counts if it quotes the segment that the peer should have answered last: a keepalive probe, or the first
+    octet in flight after a retransmission timeout. Each of them counts once, so the messages must keep up with our own
+    timers.
+    """
+
+    __slots__ = ("confirmations", "counted", "since")
+
+    def __init__(self, now: float) -> None:
+        self.since = now
+        """When the first message came, seconds."""
+        self.confirmations = 0
+        """Messages that counted."""
+        self.counted = 0
+        """How many such segments were unanswered when a message counted last."""
+
 
 def is_under_way(connection: Connection, seq: int) -> bool:
     """Whether an ICMP message about a segment with this sequence number can be about one of the connection's: who
     cannot see them has to guess (RFC 5927 4.1)."""
     send = connection.send_side
     return (seq - send.snd_una) & MASK < send.flight_size
+
+
+def is_ours(connection: Connection, seq: int, code: int) -> bool:
+    """Whether an ICMP message with this errno can be about a segment of the connection that begins with `seq`: one that
+    is under way, or the last one without text. Those that are too big have text."""
+    if is_under_way(connection, seq):
+        return True
+    send = connection.send_side
+    if code == EMSGSIZE or not send.syn_acked:
+        return False
+    return seq == send.acceptable_seq or seq == _before(send.snd_nxt)  # an ACK, or a keepalive probe
+
+
+def undelivered(connection: Connection, seq: int, code: int, now: float) -> None:
+    """Handle an ICMP message, other than "too big", about a segment of ours that begins with `seq`."""
+    unreachable(connection, PathUnreachable(code), now)
+    if code == ECONNREFUSED and connection.send_side.syn_acked:
+        _port_unreachable(connection, seq, now)
 
 
 def unreachable(connection: Connection, error: OSError, now: float) -> None:
@@ -34,6 +84,88 @@ def unreachable(connection: Connection, error: OSError, now: float) -> None:
         observer = connection.stack.observer
         if observer is not None:
             observer.path_unreachable(connection, error, now)
+
+
+def peer_socket_closed(connection: Connection, now: float) -> None:
+    """Probe the peer, because this host has closed a UDP socket that may have been its. That proves nothing, but ICMP
+    answers the probe if it is so."""
+    if connection.send_side.syn_acked and connection.state != CLOSE_WAIT:
+        _evidence(connection, now)
+
+
+def _port_unreachable(connection: Connection, seq: int, now: float) -> None:
+    """Find out whether the peer's UDP port is closed, as it is when its process has died (RFC 9293 SHLD-26).
+
+    One message proves nothing, because it may be forged or come from a firewall that is being set up (RFC 5461,
+    RFC 5927 5.2). So the first one has a keepalive probe sent at once, and CONFIRMATIONS of them in answer to fresh
+    segments end the connection. A peer that lives answers these segments, and the count begins anew.
+
+    Somebody who cannot see the traffic must hit the exact sequence number, 1 of 2^32, with each message, and each of
+    them within the round trip between a segment of ours and its answer. A million forged messages a second find the
+    number once in 72 minutes, for one probe. Three times within 50 ms each: 2 of 10^15 such cases.
+
+    What three messages have shown of one connection holds for all connections to that UDP port. Most of them hear
+    nothing themselves, because hosts limit how many messages they send, and because the kernel sends segments of
+    several connections as one datagram (UDP_SEGMENT).
+
+    In CLOSING and LAST_ACK with only the FIN in flight, a message about its retransmission is enough: the peer has all.
+    """
+    send = connection.send_side
+    if send.flight_size:
+        fresh = connection.retransmits > 0 and seq == send.snd_una
+    else:
+        fresh = connection.keepalive_probes > 0 and seq == _before(send.snd_nxt)
+    if fresh and connection.state in (CLOSING, LAST_ACK) and send.fin_sent and send.flight_size == 1:
+        connection.peer_has_gone(now)
+        return
+    if connection.state == CLOSE_WAIT and not send.flight_size:
+        return  # nothing is awaited from the peer; a write or the FIN will show whether it is there
+    evidence = _evidence(connection, now)
+    if evidence is None:
+        return
+    unanswered = connection.retransmits + connection.keepalive_probes
+    if fresh and unanswered != evidence.counted:
+        evidence.counted = unanswered
+        evidence.confirmations += 1
+        if evidence.confirmations == CONFIRMATIONS:
+            connection.stack.port_closed(connection, evidence.since, now)
+            return
+        if not send.flight_size and not send.pending:  # else retransmissions, or window probes, do what probes would
+            connection.set_timer(KEEPALIVE, now + PROBE_SPACING)
+
+
+def end_for_closed_port(connection: Connection, now: float) -> None:
+    """End a connection to a UDP port that is closed. One from whose peer nothing is awaited stays: CLOSE_WAIT."""
+    send, state = connection.send_side, connection.state
+    if state == SYN_SENT:
+        connection.finish(ConnectionRefused(), now)
+    elif state == SYN_RCVD and connection.passive:
+        connection.vanish(now)
+    elif state in (CLOSING, LAST_ACK) and send.fin_sent and send.flight_size == 1:
+        connection.peer_has_gone(now)
+    elif state != CLOSE_WAIT or send.flight_size:
+        error = ConnectionReset(PORT_CLOSED)
+        error.__cause__ = connection.soft_error
+        connection.reset_peer(error, now)
+
+
+def _evidence(connection: Connection, now: float) -> PortEvidence | None:
+    """Return the evidence since the peer was last heard of. If there is none yet, it begins with a probe of the peer.
+    None: the peer has been heard of since a probe that is not PROBE_SPACING old."""
+    evidence = connection.port_evidence
+    if evidence is not None and connection.last_heard <= evidence.since:
+        return evidence
+    if evidence is not None and now < evidence.since + PROBE_SPACING:
+        return None
+    connection.port_evidence = evidence = PortEvidence(now)
+    send = connection.send_side
+    if not connection.keepalive_probes and not send.flight_size and not send.pending:
+        connection.probe_peer(now)
+    return evidence
+
+
+def _before(seq: int) -> int:
+    return (seq - 1) & MASK
 
 
 def too_big(connection: Connection, mtu: int | None, now: float) -> None:

@@ -87,6 +87,7 @@ class Stack:
         self._resets = TokenBucket(self.config.reset_rate, self.config.reset_rate * _RESET_SECONDS)
         self._route_questions = TokenBucket(_UNVERIFIED_ROUTES_PER_SECOND, _UNVERIFIED_ROUTES_PER_SECOND)
         self._last_asked: Remote | None = None
+        self._searches = TokenBucket(1.0, 1.0)
         self._ports = EphemeralPorts(*self.config.ephemeral_ports, secret)
         self._mtu = mtu
 
@@ -391,13 +392,13 @@ class Stack:
     def path_error(self, remote: Remote, code: int, mtu: int | None, quoted: bytes, now: float) -> None:
         """ICMP says that a datagram to `remote` did not arrive, for the reason `code` (errno). `quoted` is the
         beginning of its payload, of which 8 octets tell the connection and the segment: an error about a segment that
-        is not under way is ignored (RFC 5927 4.1). One about a SYN ends every open under way to the same port.
-        `mtu` comes with EMSGSIZE: the largest payload that gets through."""
+        is not under way, and is not our last ACK, is ignored (RFC 5927 4.1). One about a SYN ends every open under way
+        to the same port. `mtu` comes with EMSGSIZE: the largest payload that gets through."""
         if len(quoted) < _PORTS_AND_SEQ.size:
             return
         local_port, remote_port, seq = _PORTS_AND_SEQ.unpack_from(quoted)
         connection = self.connections.get((remote, remote_port, local_port))
-        if connection is None or not path_errors.is_under_way(connection, seq):
+        if connection is None or not path_errors.is_ours(connection, seq, code):
             self.counters.out_of_window_icmps += 1
         elif code == EMSGSIZE:
             path_errors.too_big(connection, mtu, now)
@@ -408,7 +409,18 @@ class Stack:
                 if key[:2] == (remote, remote_port) and each.state == SYN_SENT and each.send_side.flight_size:
                     each.finish(ConnectionRefused() if code == ECONNREFUSED else PathUnreachable(code), now)
         else:
-            path_errors.unreachable(connection, PathUnreachable(code), now)
+            path_errors.undelivered(connection, seq, code, now)
+
+    def port_closed(self, connection: Connection, since: float, now: float) -> None:
+        """End `connection`, because the UDP port of its remote has been closed since `since`, and with it the others to
+        that remote from which nothing was received since then. The others are looked for once a second at most, because
+        a peer that closes many ports could make that costly. Those that are left find out by themselves."""
+        remote = connection.remote
+        path_errors.end_for_closed_port(connection, now)
+        if self._searches.take(now):
+            for each in [each for each in self.connections.values() if each.remote == remote]:
+                if each.last_heard <= since:
+                    path_errors.end_for_closed_port(each, now)
 
     # ------------------------------------------------------------------ users
 

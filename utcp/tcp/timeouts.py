@@ -130,14 +130,16 @@ def _time_out(connection: Connection, error: OSError, now: float) -> None:
 
 def _keepalive_timeout(connection: Connection, now: float) -> None:
     """RFC 9293 3.8.4: probe only an idle connection (MUST-26), give up only after several (MUST-29)."""
-    due = connection.last_heard + connection.keepalive_idle
-    if connection.send_side.flight_size or connection.send_side.pending:
-        connection.timers.set(KEEPALIVE, now + connection.keepalive_idle)
-    elif now < due and not connection.keepalive_probes:
-        connection.timers.set(KEEPALIVE, due)
-    elif connection.keepalive_probes >= connection.keepalive_count:
-        _time_out(connection, KeepaliveTimedOut(), now)
+    send = connection.send_side
+    if send.flight_size or send.pending:
+        due = now + connection.keepalive_idle
     else:
-        connection.keepalive_probes += 1
-        connection.keepalive_due = True
-        connection.timers.set(KEEPALIVE, now + connection.keepalive_interval)
+        due = connection.last_heard + connection.keepalive_idle
+        if connection.keepalive_probes or now >= due:
+            if connection.keepalive and connection.keepalive_probes >= connection.keepalive_count:
+                _time_out(connection, KeepaliveTimedOut(), now)
+            else:
+                connection.probe_peer(now)
+            return
+    if connection.keepalive:  # else the timer stood for a probe that an ICMP message had called for
+        connection.timers.set(KEEPALIVE, due)

@@ -355,16 +355,15 @@ def _answer_unacceptable(connection: Connection, segment: Segment, length: int, 
         connection.receive_side.note_duplicate((segment.seq + (segment.flags >> 1 & 1)) & MASK, len(segment.payload))
         connection.ack_now()
     elif _is_keepalive(connection, segment):
+        # Its numbers are exact, so it is a sign of life, as an acceptable ACK is. Of two ends that probe, one does.
+        connection.last_heard = now
+        connection.keepalive_probes = 0
         _answer_keepalive(connection, now)
     else:
         _challenge(connection, TO_ACK, now)
 
 
 def _answer_keepalive(connection: Connection, now: float) -> None:
-    """Acknowledge a keepalive probe, and take it for a sign of life, as an acceptable ACK is: its numbers are exact. So
-    of two ends that both probe, one at a time does."""
-    connection.last_heard = now
-    connection.keepalive_probes = 0
     if connection.may_answer(TO_KEEPALIVE, now, _KEEPALIVE_ANSWER_INTERVAL):
         connection.ack_now()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.stack import Stack
+from utcp.tcp.transmit import Remote
 from utcp.udp.base import Link, PathError, SendError
 from utcp.udp.path import SocketAddress
 
@@ -50,6 +51,7 @@ class Driver:
         "closed",
         "link",
         "loop",
+        "met_peer",
         "stack",
         "transports",
     )
@@ -62,6 +64,8 @@ class Driver:
         self.stack = stack
         self.transports: dict[Transport, None] = {}
         """Those whose connection_lost() is still to come."""
+        self.met_peer: Callable[[Remote], None] | None = None
+        """Called with the remote of each connection that gets a user."""
         self.after_flush: Callable[[], None] | None = None
         """Called after each flush: for one who waits until connections are gone."""
         self.closed = False

@@ -6,7 +6,7 @@ import asyncio
 import operator
 import socket
 import ssl as ssl_module
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -20,7 +20,7 @@ from utcp.aio.environment import obey
 from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
 from utcp.aio.server import Acceptor, Server
-from utcp.aio.shared import LoopEndpoints
+from utcp.aio.shared import LoopEndpoints, is_on_this_host
 from utcp.aio.stream_reader import DEFAULT_LIMIT
 from utcp.aio.streams import ClientConnected, ClientStreams, StreamWriter, stream_factory
 from utcp.aio.tls import Tls
@@ -30,6 +30,7 @@ from utcp.errors import FinTimedOut
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.observer import Observer
+from utcp.tcp.path_errors import peer_socket_closed
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_2, TIME_WAIT
 from utcp.trace import default_observer, log_event
@@ -168,6 +169,7 @@ class Endpoint:
             self.observe(observer)
         self._siblings.add(self)
         if not platform.simulated:
+            driver.met_peer = partial(self._siblings.watch, link)
             obey(self._siblings, self)
         log_event("utcp.endpoint_opened", address=link.address)
         if control is not None:
@@ -485,6 +487,17 @@ class Endpoint:
         driver.schedule_flush()
 
     # --- what the loop's other endpoints call
+
+    def sockets_closed(self, ports: Collection[int]) -> None:
+        """UDP sockets on this host with these ports were closed: ask the peers at them whether they are still there."""
+        driver = self._driver
+        if driver is None or driver.closed:
+            return
+        link, now = driver.link, driver.link.now()
+        for connection in driver.stack.connections.values():
+            if link.peername(connection.remote)[1] in ports and is_on_this_host(link, connection.remote):
+                peer_socket_closed(connection, now)
+        driver.schedule_flush()
 
     def read_soon(self) -> None:
         """Read in the next turn, whether the loop says that something has arrived or not."""

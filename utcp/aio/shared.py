@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from utcp.config import Config
+from utcp.tcp.transmit import Remote
 from utcp.trace import registry
+from utcp.udp.base import Link
+from utcp.udp.closings import Closings
 from utcp.udp.path import SocketAddress
 from utcp.udp.platform import Platform
 
@@ -42,6 +45,12 @@ class LoopEndpoints:
         """Those that are closed, and have clients who have not read all yet."""
         self.recording: FileRecording | None = None
         """What UTCP_PCAP asks for."""
+        self._closings: Closings | None = None
+        """Reports of closed UDP sockets, while there is a connection to another process on this host."""
+        self._watched: set[int] = set()
+        """UDP ports of such processes."""
+        self._met: set[int] = set()
+        """These, and those of peers on this loop."""
         self._loop: Any = asyncio.get_running_loop()
         self._process = os.getpid()
         self._guard = self._closed_with_the_loop()
@@ -80,6 +89,7 @@ class LoopEndpoints:
     def discard(self, endpoint: Endpoint) -> None:
         """It is closed."""
         self._started.pop(endpoint, None)
+        self._met.discard(endpoint.address[1])
         registry.closed(endpoint)
         for clients in self._clients.values():
             if endpoint in clients:
@@ -90,6 +100,8 @@ class LoopEndpoints:
             control.end(endpoint)
         if self.recording is not None:
             self.recording.end(endpoint)
+        if not self._started:
+            self._stop_watching()
 
     def has_read(self, address: SocketAddress) -> bool:
         """Whether the endpoints that receive what this host sends to `address` have read all that came.
@@ -117,6 +129,41 @@ class LoopEndpoints:
         """From now on `client()` finds it."""
         self._clients.setdefault(address, []).append(endpoint)
 
+    def watch(self, link: Link, remote: Remote) -> None:
+        """See to it that the death of a peer is noticed at once, if it is another process on this host."""
+        address = link.peername(remote)
+        port = address[1]
+        if port in self._met or not is_on_this_host(link, remote):
+            return
+        self._met.add(port)
+        if any(endpoint.link.receives_at(address) for endpoint in self._started):
+            return
+        self._watched.add(port)
+        if self._closings is None:
+            try:
+                closings = Closings()
+            except OSError:
+                return  # keepalive will notice it
+            self._closings = closings
+            self._loop.add_reader(closings.fileno(), self._sockets_closed, closings)
+
+    def _sockets_closed(self, closings: Closings) -> None:
+        closed = closings.read()
+        ports = self._watched.copy() if closed is None else self._watched & closed
+        if ports:
+            self._watched -= ports  # whoever connects to them again watches them again
+            self._met -= ports
+            for endpoint in self:
+                endpoint.sockets_closed(ports)
+
+    def _stop_watching(self) -> None:
+        if self._closings is not None:
+            self._loop.remove_reader(self._closings.fileno())
+            self._closings.close()
+            self._closings = None
+        self._watched.clear()
+        self._met.clear()
+
     def vanish(self) -> None:
         """The machine that they were on is gone; see Endpoint.vanish()."""
         for endpoint in list(self._started):
@@ -138,9 +185,9 @@ class LoopEndpoints:
             try:
                 loop.run_until_complete(self._guard.aclose())
             finally:
-                self._reset()
+                self.reset()
             return
-        undelivered = self._reset()
+        undelivered = self.reset()
         if undelivered:
             warnings.warn(
                 f"loop.close() has reset {undelivered} utcp connections, because another loop runs in this thread:"
@@ -156,7 +203,7 @@ class LoopEndpoints:
             self.end()
         finally:
             if self._may_end():  # a runner's end was interrupted, or the collector has found the loop
-                self._reset()
+                self.reset()
             self._close_loop()
 
     def _may_end(self) -> bool:
@@ -164,7 +211,7 @@ class LoopEndpoints:
         parent's connections."""
         return self._process == os.getpid() and not self._loop.is_running() and not self._loop.is_closed()
 
-    def _reset(self) -> int:
+    def reset(self) -> int:
         """Close at once what is left. Returns how many connections had something undelivered."""
         return sum(endpoint.close_now() for endpoint in self)
 
@@ -207,6 +254,13 @@ class LoopEndpoints:
             await asyncio.gather(*(control.aclose() for control in (*self.controls.values(), *self.leaving)))
             if not self._platform.simulated:
                 self._restore_close()
+
+
+def is_on_this_host(link: Link, remote: Remote) -> bool:
+    """Return whether a remote of `link` is another socket on this host: there the kernel sends from the address that it
+    sends to."""
+    host = link.peername(remote)[0]
+    return host.startswith(("127.", "::ffff:127.")) or host in ("::1", link.sockname(remote)[0])
 
 
 _unclosed: Final[WeakSet[LoopEndpoints]] = WeakSet()

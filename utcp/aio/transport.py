@@ -122,6 +122,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._protocol: Any = protocol
         self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
         driver.transports[self] = None
+        if driver.met_peer is not None:
+            driver.met_peer(connection.remote)
         if server is not None:
             server.attach(self)
 

@@ -4,11 +4,11 @@ python examples/aiohttp_client.py [--url http://127.0.0.1:8080]
 """
 
 import argparse
-import asyncio
 import sys
 
 import aiohttp
 
+import utcp
 from utcp.integrations.aiohttp import UtcpConnector
 
 
@@ -28,6 +28,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="An aiohttp client over utcp.")
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     try:
-        asyncio.run(main(parser.parse_args().url))
+        utcp.run(main(parser.parse_args().url))
     except aiohttp.ClientError as error:
         sys.exit(f"aiohttp_client: {error}")

@@ -1,4 +1,4 @@
-"""An aiohttp server over utcp: a page, a file, and a WebSocket that says everything back. Until Ctrl-C.
+"""An aiohttp server over utcp: a page, a file, and a WebSocket that says everything back. Until Ctrl-C or SIGTERM.
 
     python examples/aiohttp_server.py [--host 127.0.0.1] [--port 8080]
 
@@ -11,6 +11,7 @@ import sys
 
 from aiohttp import web
 
+import utcp
 from utcp.integrations.aiohttp import UtcpSite
 
 
@@ -50,7 +51,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=8080)
     arguments = parser.parse_args()
     try:
-        asyncio.run(main(arguments.host, arguments.port))
+        utcp.run(main(arguments.host, arguments.port))
     except OSError as error:
         sys.exit(f"aiohttp_server: {error}")
     except KeyboardInterrupt:

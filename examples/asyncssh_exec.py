@@ -5,10 +5,9 @@
 Beneath, `tunnel=UtcpTunnel()` is all that differs from SSH over the kernel's TCP. The key is made for the occasion.
 """
 
-import asyncio
-
 import asyncssh
 
+import utcp
 from utcp.integrations.asyncssh import UtcpTunnel
 
 
@@ -46,4 +45,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    utcp.run(main())

@@ -33,7 +33,7 @@ if __name__ == "__main__":
     parser.add_argument("messages", nargs="*", metavar="MESSAGE", default=["hello", "and goodbye"])
     arguments = parser.parse_args()
     try:
-        asyncio.run(main(arguments.host, arguments.port, arguments.messages))
+        utcp.run(main(arguments.host, arguments.port, arguments.messages))
     except TimeoutError:  # what an unused UDP port amounts to as well
         sys.exit(f"echo_client: no answer from {arguments.host} port {arguments.port}")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Say back whatever anyone says, until Ctrl-C.
+"""Say back whatever anyone says, until Ctrl-C or SIGTERM.
 
     python examples/echo_server.py [--host 127.0.0.1] [--port 9000]
 
@@ -31,7 +31,7 @@ async def main(host: str, port: int) -> None:
     server = await utcp.start_server(echo, host, port)
     host, port, *_ = server.sockets[0].getsockname()
     print(f"listening on {host} port {port}")
-    await server.serve_forever()  # until Ctrl-C: it closes the clients too, and resets those that do not answer
+    await server.serve_forever()  # until Ctrl-C or SIGTERM: it closes the clients too
 
 
 if __name__ == "__main__":
@@ -40,7 +40,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=9000)
     arguments = parser.parse_args()
     try:
-        asyncio.run(main(arguments.host, arguments.port))
+        utcp.run(main(arguments.host, arguments.port))
     except OSError as error:
         sys.exit(f"echo_server: {error}")
     except KeyboardInterrupt:

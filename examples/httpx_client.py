@@ -4,11 +4,11 @@ python examples/httpx_client.py [--url http://127.0.0.1:8000]
 """
 
 import argparse
-import asyncio
 import sys
 
 import httpx
 
+import utcp
 from utcp.integrations.httpx import UtcpTransport
 
 
@@ -25,7 +25,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="An httpx client over utcp.")
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     try:
-        asyncio.run(main(parser.parse_args().url))
+        utcp.run(main(parser.parse_args().url))
     except httpx.ConnectTimeout:
         sys.exit("httpx_client: no answer")
     except httpx.HTTPError as error:

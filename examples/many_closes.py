@@ -54,6 +54,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Close thousands of connections at once.")
     parser.add_argument("connections", type=int, nargs="?", default=5000)
     try:
-        asyncio.run(main(parser.parse_args().connections))
+        utcp.run(main(parser.parse_args().connections))
     except OSError as error:
         sys.exit(f"many_closes: {error}")

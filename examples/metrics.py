@@ -1,4 +1,4 @@
-"""An echo server that Prometheus can watch, until Ctrl-C. Needs prometheus-client: pip install 'aioutcp[metrics]'
+"""An echo server that Prometheus can watch, until Ctrl-C or SIGTERM. Needs pip install 'aioutcp[metrics]'
 
     python examples/metrics.py [--host 127.0.0.1] [--port 9000] [--metrics-port 9100]
 
@@ -33,7 +33,7 @@ async def main(host: str, port: int, metrics_port: int) -> None:
     print(f"listening on {host} port {server.sockets[0].getsockname()[1]}")
     print(f"metrics at http://{host}:{http.server_port}/metrics")
     try:
-        await asyncio.Event().wait()  # for Ctrl-C
+        await asyncio.Event().wait()  # for Ctrl-C or SIGTERM
     finally:
         http.shutdown()
         http.server_close()
@@ -50,7 +50,7 @@ if __name__ == "__main__":
     parser.add_argument("--metrics-port", type=int, default=9100)
     arguments = parser.parse_args()
     try:
-        asyncio.run(main(arguments.host, arguments.port, arguments.metrics_port))
+        utcp.run(main(arguments.host, arguments.port, arguments.metrics_port))
     except OSError as error:
         sys.exit(f"metrics: {error}")
     except KeyboardInterrupt:

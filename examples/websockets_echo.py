@@ -8,7 +8,6 @@ over the kernel's TCP. So the library needs no adapter, and the application's ot
 """
 
 import argparse
-import asyncio
 import sys
 
 from websockets.asyncio.client import connect
@@ -38,8 +37,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=9000)
     port = parser.parse_args().port
     factory = utcp.loop_factory(route=[(HOST, port)])  # for uvloop: loop_factory(uvloop.Loop, route=...)
-    with asyncio.Runner(loop_factory=factory) as runner:
-        try:
-            runner.run(main(port))
-        except OSError as error:
-            sys.exit(f"websockets_echo: {error}")
+    try:
+        utcp.run(main(port), loop_factory=factory)
+    except OSError as error:
+        sys.exit(f"websockets_echo: {error}")

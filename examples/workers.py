@@ -56,7 +56,7 @@ async def serve(number: int, sock: socket.socket) -> None:
 
 
 def work(number: int, sock: socket.socket) -> None:
-    asyncio.run(serve(number, sock))
+    utcp.run(serve(number, sock))
 
 
 def main(host: str, port: int, count: int) -> None:

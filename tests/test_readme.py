@@ -60,6 +60,7 @@ def test_the_server_and_the_client_talk() -> None:
         server.terminate()
         _, complaints = server.communicate(timeout=60)
     assert SLOW_CALLBACK.sub("", complaints) == ""
+    assert server.returncode == 143
 
 
 def test_one_interrupt_ends_the_server_though_a_client_is_idle() -> None:

@@ -2,7 +2,8 @@
 
 `open_connection`, `start_server`, `create_connection` and `create_server` are asyncio's. README.md ("What differs from
 kernel TCP") lists what a program that changes its import should know. The main point: connections live in this process.
-When the process is killed, no peer is told, and data that was not acknowledged is lost.
+When the process is killed, no peer is told, and data that was not acknowledged is lost. `run` is `asyncio.run` for a
+process that SIGTERM must end in good order.
 """
 
 from utcp.aio.connect import create_connection, open_connection
@@ -10,6 +11,7 @@ from utcp.aio.control import open_control
 from utcp.aio.endpoint import Endpoint
 from utcp.aio.listen import create_server, start_server
 from utcp.aio.loop_factory import loop_factory
+from utcp.aio.running import run
 from utcp.aio.server import Server
 from utcp.aio.streams import StreamWriter
 from utcp.aio.tls import start_tls
@@ -59,6 +61,7 @@ __all__ = [
     "loop_factory",
     "open_connection",
     "open_control",
+    "run",
     "start_server",
     "start_tls",
 ]

@@ -36,8 +36,7 @@ def loop_factory(
     """A factory of event loops that carry the connections to some addresses, and the servers on them, over utcp.
 
         factory = utcp.loop_factory(uvloop.Loop, route=[("127.0.0.1", 9000)])
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(main())
+        utcp.run(main(), loop_factory=factory)
 
     The loops are a subclass of `base`, an event loop class such as asyncio.SelectorEventLoop or uvloop.Loop. Their
     `create_connection()`, `create_server()` and `start_tls()` are utcp's where `route` says so, and those of `base`

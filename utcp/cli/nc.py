@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import socket
 import ssl
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +36,7 @@ FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--key", type=FILE, help="Its private key; without, it is in the certificate's file.")
 @click.option("-v", "--verbose", is_flag=True, help="Say who is connected, and how the connection closed.")
 @loop_option
-def command(address: tuple[str, ...], loop: str, wait: float | None, **options: Any) -> int:
+def command(address: tuple[str, ...], loop: str, wait: float | None, **options: Any) -> None:
     """Send stdin to a utcp port, print what comes back.
 
     \b
@@ -48,8 +45,8 @@ def command(address: tuple[str, ...], loop: str, wait: float | None, **options: 
 
     The end of stdin is sent as FIN (half-close); what the peer still says is printed until its FIN. When the peer is
     first, the rest of stdin is sent nevertheless, but for a listener at a terminal, who is done then. Exit status 0:
-    everything was delivered both ways, both FINs included. Ctrl-C resets the connection. With the process ends its
-    TIME_WAIT.
+    everything was delivered both ways, both FINs included. Ctrl-C, SIGTERM and SIGHUP reset the connection. With the
+    process ends its TIME_WAIT.
     """
     from utcp.cli.netcat import Netcat
 
@@ -67,9 +64,10 @@ def command(address: tuple[str, ...], loop: str, wait: float | None, **options: 
         verbose=options["verbose"],
     )
     if options["listen"]:
-        return run(_until_terminated(netcat.listen(host, port, keep=options["keep"])), loop)
-    assert host is not None  # noqa: S101  # _target() sees to it
-    return run(_until_terminated(netcat.connect(host, port, options["local_port"])), loop)
+        run(netcat.listen(host, port, keep=options["keep"]), loop)
+    else:
+        assert host is not None  # noqa: S101  # _target() sees to it
+        run(netcat.connect(host, port, options["local_port"]), loop)
 
 
 def _target(address: tuple[str, ...], options: dict[str, Any]) -> tuple[str | None, int]:
@@ -117,25 +115,3 @@ def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-async def _until_terminated(work: Coroutine[Any, Any, None]) -> int:
-    """Do the work; stop it at SIGTERM and SIGHUP. Returns the exit status."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    status = 0
-
-    def terminate(number: int) -> None:
-        nonlocal status
-        status = 128 + number  # as a shell reports it
-        if task is not None:
-            task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            loop.add_signal_handler(number, terminate, number)
-    try:
-        await work
-    except asyncio.CancelledError:
-        if status == 0:
-            raise
-    return status

@@ -7,6 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import click
+from click.exceptions import Exit
+
+import utcp
 
 T = TypeVar("T")
 
@@ -91,14 +94,17 @@ loop_option: Final = click.option(
 
 
 def run(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
-    """Run `main` on the event loop named `loop`. Raises click.ClickException if uvloop is asked for and missing."""
+    """Run `main` by utcp.run(), on the event loop named `loop`. At SIGTERM and SIGHUP the command ends in good order,
+    with 128 and the signal's number as its exit status. Raises click.ClickException if uvloop is missing."""
     try:
-        runner = asyncio.Runner(loop_factory=_loop_factory(loop))
+        factory = _loop_factory(loop)
     except ImportError:
         main.close()
         raise click.ClickException("uvloop is not installed here: pip install uvloop, or --loop asyncio") from None
-    with runner:
-        return runner.run(main)
+    try:
+        return utcp.run(main, loop_factory=factory)
+    except SystemExit as end:
+        raise Exit(int(end.code or 0)) from None
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,0 +1,144 @@
+"""`run()`: `asyncio.run()` for programs that a signal ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine
+from types import FrameType
+from typing import Any, Final, NoReturn, Self, TypeVar
+
+from utcp.udp.platform import Platform
+
+T = TypeVar("T")
+
+_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+def run(
+    main: Coroutine[Any, Any, T],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> T:
+    """Run `main` and return its result, as asyncio.run() does. SIGTERM and SIGHUP end it in good order, as Ctrl-C does.
+
+    By default, these signals end a Python process at once. Kernel TCP would close its connections; utcp's are in the
+    process, and the peers of a process that is gone are told nothing.
+
+    The first signal cancels `main`. When it has ended, the other tasks are cancelled, and the endpoints of the loop
+    deliver what is queued and close, within `Config.close_timeout`. A second signal ends the loop at once, and resets
+    the connections that are left. Then SystemExit is raised with 128 and the signal's number, 143 for SIGTERM, which is
+    the exit status that a shell gives a process that the signal has killed; for SIGINT KeyboardInterrupt. If `main`
+    returns instead of passing its CancelledError on, its result is returned, and the program goes on.
+
+    Signals that the program handles or ignores are left alone, also if `main` does so later, by
+    `loop.add_signal_handler()`. In other threads than the main one, no signal is handled.
+
+    debug: as for asyncio.run().
+    loop_factory: makes the event loop, such as `uvloop.new_event_loop` or what `utcp.loop_factory()` returns.
+
+    Raises RuntimeError when an event loop runs in this thread, and ValueError for what is not a coroutine.
+    """
+    if not asyncio.iscoroutine(main):
+        raise ValueError(f"a coroutine was expected, got {main!r}")
+    if _is_in_loop():
+        main.close()
+        raise RuntimeError("utcp.run() cannot be called from a running event loop")
+    with _Signals() as signals:
+        with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
+            loop = runner.get_loop()
+            try:
+                result = runner.run(signals.watch(main))
+            except asyncio.CancelledError:
+                if signals.take_cancellation():
+                    signals.end_program()
+                raise
+            finally:
+                if signals.hurried:
+                    _reset_connections(loop)
+        if signals.came_late:
+            signals.end_program()
+        return result
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _reset_connections(loop: asyncio.AbstractEventLoop) -> None:
+    """Leave nothing for which closing the loop would wait."""
+    endpoints: Any = Platform.of(loop).get_endpoints()
+    if endpoints is not None:
+        endpoints.reset()
+
+
+class _Signals:
+    """Handles the signals that would end the process, from before the loop is made until after it is closed."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        """The first signal that came."""
+        self._task: asyncio.Task[Any] | None = None
+        """The task of `main`."""
+        self._replaced: dict[int, Any] = {}
+        self._handler = self._handle  # one object, to be recognized by
+        self.came_late = False
+        """The first signal came when `main` had ended."""
+        self.hurried = False
+        """A second signal came."""
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                before = signal.getsignal(number)
+                if before in (signal.SIG_DFL, signal.default_int_handler):
+                    signal.signal(number, self._handler)
+                    self._replaced[number] = before
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._replaced.items():
+            if signal.getsignal(number) is self._handler:  # else the program has set another one since
+                signal.signal(number, before)
+
+    async def watch(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run `main` in the task that the first signal cancels."""
+        self._task = asyncio.current_task()
+        if self._number and self._task is not None:  # it came before the loop ran
+            self._task.cancel()
+        return await main
+
+    def take_cancellation(self) -> bool:
+        """Withdraw our cancellation of `main`. Return whether a signal has cancelled it, and nothing else has."""
+        return self._number != 0 and self._task is not None and self._task.uncancel() == 0
+
+    def end_program(self) -> NoReturn:
+        """Raise the exception by which the first signal ends the program."""
+        raise _exception(self._number) from None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._number:
+            self.hurried = True
+            raise _exception(number)
+        self._number = number
+        task = self._task
+        if task is None:
+            return
+        self.came_late = task.done()
+        if not self.came_late:
+            task.cancel()
+            task.get_loop().call_soon_threadsafe(_wake)
+
+
+def _exception(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+
+
+def _wake() -> None:
+    """Do nothing. The call ends the loop's wait, so that it sees the cancelled task."""

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from utcp.config import Config
 from utcp.scenes.scene import Scene
 from utcp.scenes.stage import PAUSE, Reader, Stage, Writer
 from utcp.scenes.text import Text
@@ -24,6 +25,9 @@ SORTED: Final = b"apple\nfig\npear\n"
 
 WORK: Final = 90.0
 """Seconds that the server takes to answer: longer than FIN_WAIT_2 may last after a full close."""
+
+UNPROBED: Final = Config(keepalive=False)
+"""A keepalive probe while the server works would divert from the story."""
 
 HALF: Final = Text(
     "write_eof(): data, then FIN. The server must see the end of its input before it can sort.",
@@ -59,8 +63,8 @@ async def play(stage: Stage) -> None:
         except ConnectionResetError as error:
             errors.append(error)
 
-    await stage.server_endpoint(serve)
-    endpoint = await stage.client_endpoint()
+    await stage.server_endpoint(serve, UNPROBED)
+    endpoint = await stage.client_endpoint(UNPROBED)
     limit = endpoint.config.fin_wait_2_timeout
     reader, writer = await stage.open(endpoint)
     await asyncio.sleep(PAUSE)

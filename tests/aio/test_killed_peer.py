@@ -1,4 +1,4 @@
-"""A server process is killed (SIGKILL): clients on the same host know of it within two seconds."""
+"""Processes that end, by SIGKILL or by themselves: what their peers on the same host notice, and how soon."""
 
 import asyncio
 import subprocess
@@ -56,3 +56,43 @@ def test_clients_know_whether_they_only_read_or_have_written() -> None:
         after_writing, reading = utcp.run(main(), loop_factory=uvloop.new_event_loop)
         assert 1.0 < after_writing < 2.0
         assert 0.9 < reading < 2.0
+
+
+CLIENT = """
+import sys, utcp
+
+async def main():
+    _, writer = await utcp.open_connection("127.0.0.1", int(sys.argv[1]))
+    writer.write(b"all there is")
+    writer.close()
+    await writer.wait_closed()
+
+utcp.run(main())
+"""
+
+
+@pytest.mark.defect(102)
+def test_server_that_closes_after_its_client_has_gone_has_no_error() -> None:
+    async def main() -> tuple[bytes, float]:
+        outcome: asyncio.Future[tuple[bytes, float]] = asyncio.get_running_loop().create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                data = await reader.read()
+                await process.wait()
+                began = time.monotonic()
+                writer.close()
+                await writer.wait_closed()
+                outcome.set_result((data, time.monotonic() - began))
+            except OSError as error:
+                outcome.set_exception(error)
+
+        server = await utcp.start_server(serve, "127.0.0.1", 0)
+        port = str(server.sockets[0].getsockname()[1])
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", CLIENT, port)
+        async with asyncio.timeout(20):
+            return await outcome
+
+    data, seconds = utcp.run(main())
+    assert data == b"all there is"
+    assert seconds < 2.0

@@ -239,6 +239,12 @@ DIFFERENCES: Final = (
         [2, ["made", "lost"], ["made", "lost"]],
         "the addresses of a connection that is over can still be asked for",
     ),
+    Difference(
+        "sockets",
+        "get SOL_SOCKET SO_KEEPALIVE",
+        [1, ["made", "lost"], ["made", "lost"]],
+        "keepalive is on by default: no kernel ends the connections of a process that is killed",
+    ),
     *(
         Difference(
             "sockets",

@@ -36,7 +36,8 @@ T = TypeVar("T")
 
 
 class Stalled(RuntimeError):
-    """Everything waits and no timer runs: in the real world this would hang for ever."""
+    """Everything waits and no timer runs: in the real world this would hang for ever. Keepalive is a timer: while a
+    connection is open it goes on, and OutOfBounds ends the run, unless `Config.keepalive` is False."""
 
 
 class OutOfBounds(RuntimeError):

@@ -11,6 +11,7 @@ from tests.tcp.script import Script
 from utcp.errors import ConnectionRefused, ConnectionReset, FinTimedOut, KeepaliveTimedOut, PathUnreachable
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import TROUBLE
+from utcp.tcp.path_errors import peer_socket_closed
 from utcp.tcp.state import CLOSED, ESTABLISHED, FIN_WAIT_2, LAST_ACK
 from utcp.wire import ACK, Segment, encode
 from utcp.wire.seq import add
@@ -359,7 +360,7 @@ def test_connection_that_was_answered_meanwhile_lives() -> None:
 
 
 @pytest.mark.defect(100)
-def test_other_connections_are_looked_for_once_a_second() -> None:
+def test_other_connections_are_looked_for_once_a_second_on_average() -> None:
     """A peer may close any number of ports."""
     t = watched()
     looks = 0
@@ -387,4 +388,29 @@ def test_other_connections_are_looked_for_once_a_second() -> None:
             quoting(t, 0)
     t.drain()
     assert t.stack.endings.reset == 20
-    assert looks == 1
+    assert looks == 10  # at once, as many as are spared
+
+
+@pytest.mark.defect(100)
+def test_closed_socket_on_this_host_has_the_peer_probed() -> None:
+    """Whatever was asked before: the peer may have stood still before it died."""
+    t = watched(**OFTEN)
+    t.advance(60)
+    t.sends(PROBE)
+    t.advance(1)
+    peer_socket_closed(t.connection, t.now)
+    peer_socket_closed(t.connection, t.now)
+    answered_by_icmp(t, 3)
+    t.sends("R 1:1")
+    assert isinstance(t.error, ConnectionReset)
+
+
+@pytest.mark.defect(100)
+def test_closed_socket_proves_nothing() -> None:
+    t = watched()
+    peer_socket_closed(t.connection, t.now)
+    t.sends(PROBE)
+    t.advance(0.1)
+    t.receives(". 1:1 ack 1")
+    t.silent_for(60)
+    assert t.state == ESTABLISHED

@@ -488,16 +488,21 @@ class Endpoint:
 
     # --- what the loop's other endpoints call
 
-    def sockets_closed(self, ports: Collection[int]) -> None:
-        """UDP sockets on this host with these ports were closed: ask the peers at them whether they are still there."""
+    def sockets_closed(self, ports: Collection[int]) -> set[int]:
+        """UDP sockets on this host with these ports were closed: probe the peers there. Returns the ports that have a
+        connection."""
         driver = self._driver
         if driver is None or driver.closed:
-            return
+            return set()
         link, now = driver.link, driver.link.now()
+        found = set()
         for connection in driver.stack.connections.values():
-            if link.peername(connection.remote)[1] in ports and is_on_this_host(link, connection.remote):
+            port = link.peername(connection.remote)[1]
+            if port in ports and is_on_this_host(link, connection.remote):
                 peer_socket_closed(connection, now)
+                found.add(port)
         driver.schedule_flush()
+        return found
 
     def read_soon(self) -> None:
         """Read in the next turn, whether the loop says that something has arrived or not."""

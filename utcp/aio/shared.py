@@ -151,10 +151,9 @@ class LoopEndpoints:
         closed = closings.read()
         ports = self._watched.copy() if closed is None else self._watched & closed
         if ports:
-            self._watched -= ports  # whoever connects to them again watches them again
-            self._met -= ports
-            for endpoint in self:
-                endpoint.sockets_closed(ports)
+            forgotten = ports.difference(*(endpoint.sockets_closed(ports) for endpoint in self))
+            self._watched -= forgotten
+            self._met -= forgotten
 
     def _stop_watching(self) -> None:
         if self._closings is not None:

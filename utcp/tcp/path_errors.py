@@ -90,7 +90,7 @@ def peer_socket_closed(connection: Connection, now: float) -> None:
     """Probe the peer, because this host has closed a UDP socket that may have been its. That proves nothing, but ICMP
     answers the probe if it is so."""
     if connection.send_side.syn_acked and connection.state != CLOSE_WAIT:
-        _evidence(connection, now)
+        _evidence(connection, now, False)
 
 
 def _port_unreachable(connection: Connection, seq: int, now: float) -> None:
@@ -120,7 +120,7 @@ def _port_unreachable(connection: Connection, seq: int, now: float) -> None:
         return
     if connection.state == CLOSE_WAIT and not send.flight_size:
         return  # nothing is awaited from the peer; a write or the FIN will show whether it is there
-    evidence = _evidence(connection, now)
+    evidence = _evidence(connection, now, fresh)
     if evidence is None:
         return
     unanswered = connection.retransmits + connection.keepalive_probes
@@ -149,8 +149,9 @@ def end_for_closed_port(connection: Connection, now: float) -> None:
         connection.reset_peer(error, now)
 
 
-def _evidence(connection: Connection, now: float) -> PortEvidence | None:
-    """Return the evidence since the peer was last heard of. If there is none yet, it begins with a probe of the peer.
+def _evidence(connection: Connection, now: float, fresh: bool) -> PortEvidence | None:
+    """Return the evidence since the peer was last heard of. If there is none yet, it begins with a probe of the peer,
+    unless the message is `fresh`: about a probe or a retransmission, to which more will follow.
     None: the peer has been heard of since a probe that is not PROBE_SPACING old."""
     evidence = connection.port_evidence
     if evidence is not None and connection.last_heard <= evidence.since:
@@ -159,7 +160,7 @@ def _evidence(connection: Connection, now: float) -> PortEvidence | None:
         return None
     connection.port_evidence = evidence = PortEvidence(now)
     send = connection.send_side
-    if not connection.keepalive_probes and not send.flight_size and not send.pending:
+    if not fresh and not send.flight_size and not send.pending:
         connection.probe_peer(now)
     return evidence
 

@@ -87,7 +87,7 @@ class Stack:
         self._resets = TokenBucket(self.config.reset_rate, self.config.reset_rate * _RESET_SECONDS)
         self._route_questions = TokenBucket(_UNVERIFIED_ROUTES_PER_SECOND, _UNVERIFIED_ROUTES_PER_SECOND)
         self._last_asked: Remote | None = None
-        self._searches = TokenBucket(1.0, 1.0)
+        self._searches = TokenBucket(1.0, 10.0)
         self._ports = EphemeralPorts(*self.config.ephemeral_ports, secret)
         self._mtu = mtu
 

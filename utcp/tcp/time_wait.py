@@ -3,17 +3,20 @@
 2 MSL is the same for all, so the records expire in the order in which they came: a restart moves one to the back,
 expiry walks from the front. No timer, object or buffer per entry.
 
-A storm of closes leaves many records, so each is two integers. The one is the connection's code: the remote's number,
-the remote port and the local port. The other is the packed record, because an int of 22 octets takes 48 bytes, and
-bytes of 22 octets take 64. What can be had otherwise is not kept: the timestamps' offset follows from the connection
-(`SequenceNumbers.initial`), and the time of the next answer is known of those only that have answered lately.
+A storm of closes leaves many records, so each is two small objects. The first is the connection's code: the remote's
+number, the remote port and the local port, as 8 octets. Python hashes octets with a secret of the process
+(PYTHONHASHSEED), but an int by its value. A peer chooses its ports: when codes were ints, a peer could choose 40,000
+that made each lookup 129 times dearer. The second object is the packed record. It is an int, because an int of 22
+octets takes 48 bytes, and bytes of 22 octets take 64. What can be had otherwise is not kept: the timestamps' offset
+follows from the connection (`SequenceNumbers.initial`), and the time of the next answer is known only of records that
+have answered lately.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from math import ceil
 from struct import Struct
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from utcp.tcp.rate_limit import KINDS
 from utcp.tcp.transmit import Remote
@@ -26,15 +29,17 @@ _RECORD: Final = Struct(">QIIIHB")
 there are timestamps."""
 _pack: Final = _RECORD.pack
 _to_int: Final = int.from_bytes
+_CODE: Final = Struct(">IHH")
+"""A connection's code."""
+_code: Final = _CODE.pack
+_DESTINATION: Final = Struct(">IH")
+"""The first part of a code: the remote's number and the remote port."""
 _TIMESTAMPS: Final = 0x10
 """Above the shift, which is 14 at most."""
 _BELOW_EXPIRY: Final = 8 * (_RECORD.size - 8)
 """The bits below the time of expiry."""
 _TICKS_PER_SECOND: Final = 2.0**20
 """A power of two: multiplying rounds nothing, so that no record expires early, and none a microsecond late."""
-_PORT: Final = 1 << 16
-"""To multiply with it takes less time than to shift by 16 bits. The last step to a code is `|` and not `+`: a sum has
-room for a carry, with which an int of six octets takes 48 bytes, not 32."""
 _FOREVER: Final = 2.0**32
 _STALE_PLACES: Final = 64
 """So many stale places are not worth a sweep, however few the records."""
@@ -66,14 +71,14 @@ class TimeWaitTable:
 
     def __init__(self, duration: float) -> None:
         self.duration = min(duration, _FOREVER)  # in ticks, infinity has no number
-        self._records: dict[int, int] = {}
+        self._records: dict[bytes, int] = {}
         self._remotes = _Remotes()
-        self._order: deque[int] = deque()
+        self._order: deque[bytes] = deque()
         """Codes, those that expire first in front. One that was restarted or removed leaves a stale place behind."""
-        self._stale: dict[int, int] = {}
+        self._stale: dict[bytes, int] = {}
         """Of a code, how many of its places are stale: always the foremost ones."""
-        self._next_answers: dict[int, float] = {}
-        """By code * KINDS + kind of segment."""
+        self._next_answers: dict[tuple[bytes, int], float] = {}
+        """By code and kind of segment."""
         self._prune_at = _ANSWERS
 
     def __len__(self) -> int:
@@ -82,7 +87,7 @@ class TimeWaitTable:
     def __contains__(self, key: ConnectionKey) -> bool:
         remote, remote_port, local_port = key
         number = self._remotes.numbers.get(remote)
-        return number is not None and (number * _PORT + remote_port) * _PORT | local_port in self._records
+        return number is not None and _code(number, remote_port, local_port) in self._records
 
     def __iter__(self) -> Iterator[ConnectionKey]:
         return map(self._key, self._in_order())
@@ -104,7 +109,7 @@ class TimeWaitTable:
         number = remotes.numbers.get(remote)
         if number is None:
             number = remotes.add(remote)
-        code: Any = (number * _PORT + remote_port) * _PORT | local_port  # Any: one object, where it is compiled too
+        code = _code(number, remote_port, local_port)
         records = self._records
         if code in records:
             self._leave_place(code)
@@ -124,7 +129,7 @@ class TimeWaitTable:
         number = self._remotes.numbers.get(remote)
         if number is None:
             return None
-        record = self._records.get((number * _PORT + remote_port) * _PORT | local_port)
+        record = self._records.get(_code(number, remote_port, local_port))
         return None if record is None else _unpack(record)
 
     def restart(self, key: ConnectionKey, now: float, ts_recent: int) -> None:
@@ -135,16 +140,16 @@ class TimeWaitTable:
     def may_answer(self, key: ConnectionKey, kind: int, now: float, interval: float) -> bool:
         """Take the right to answer a segment of this kind (`rate_limit`), which proves nothing, with an ACK: once in
         `interval` seconds (RFC 5961 7)."""
-        code = self._code(key) * KINDS + kind
+        answer = (self._code(key), kind)
         answers = self._next_answers
-        next_answer = answers.get(code)
+        next_answer = answers.get(answer)
         if next_answer is not None and now < next_answer:
             return False
         if len(answers) >= self._prune_at:
             answers = {other: due for other, due in answers.items() if due > now}
             self._next_answers = answers
             self._prune_at = 2 * len(answers) + _ANSWERS
-        answers[code] = now + interval
+        answers[answer] = now + interval
         return True
 
     def remove(self, key: ConnectionKey) -> None:
@@ -163,13 +168,16 @@ class TimeWaitTable:
         """By remote and remote port: how many local ports between `first` and `last` are reserved towards there. What
         changes meanwhile, in another thread, may be left out."""
         remotes = self._remotes.remotes
-        counts: dict[int, int] = {}
+        counts: dict[bytes, int] = {}
         for code in list(self._records):
-            if first <= code & 0xFFFF <= last:
-                counts[code >> 16] = counts.get(code >> 16, 0) + 1
-        return {
-            (remotes[code >> 16], code & 0xFFFF): count for code, count in counts.items() if code >> 16 < len(remotes)
-        }
+            if first <= code[6] << 8 | code[7] <= last:
+                counts[code[:6]] = counts.get(code[:6], 0) + 1
+        found: dict[tuple[Remote, int], int] = {}
+        for destination, count in counts.items():
+            number, remote_port = _DESTINATION.unpack(destination)
+            if number < len(remotes):
+                found[remotes[number], remote_port] = count
+        return found
 
     def next_expiry(self) -> float | None:
         """When the oldest record goes."""
@@ -194,27 +202,28 @@ class TimeWaitTable:
             self._clear()
         return expired
 
-    def _code(self, key: ConnectionKey) -> int:
+    def _code(self, key: ConnectionKey) -> bytes:
         """Of a key that is in the table."""
         remote, remote_port, local_port = key
-        return (self._remotes.numbers[remote] * _PORT + remote_port) * _PORT | local_port
+        return _code(self._remotes.numbers[remote], remote_port, local_port)
 
-    def _key(self, code: int) -> ConnectionKey:
-        return self._remotes.remotes[code >> 32], code >> 16 & 0xFFFF, code & 0xFFFF
+    def _key(self, code: bytes) -> ConnectionKey:
+        number, remote_port, local_port = _CODE.unpack(code)
+        return self._remotes.remotes[number], remote_port, local_port
 
-    def _drop(self, code: int) -> ConnectionKey:
+    def _drop(self, code: bytes) -> ConnectionKey:
         """The key of a record that is dropped."""
         del self._records[code]
         if self._next_answers:
             for kind in range(KINDS):
-                self._next_answers.pop(code * KINDS + kind, None)
-        number = code >> 32
+                self._next_answers.pop((code, kind), None)
+        number, remote_port, local_port = _CODE.unpack(code)
         remotes = self._remotes
         remote = remotes.remotes[number]
         remotes.records[number] -= 1
         if not remotes.records[number]:
             remotes.forget(number)
-        return remote, code >> 16 & 0xFFFF, code & 0xFFFF
+        return remote, remote_port, local_port
 
     def _clear(self) -> None:
         """The last record is gone. What has been emptied keeps the room that it once needed: that goes as well."""
@@ -225,7 +234,7 @@ class TimeWaitTable:
         self._next_answers = {}
         self._prune_at = _ANSWERS
 
-    def _in_order(self) -> Iterator[int]:
+    def _in_order(self) -> Iterator[bytes]:
         """The codes that are in the table, those that expire first in front."""
         stale = dict(self._stale)
         for code in self._order:
@@ -235,7 +244,7 @@ class TimeWaitTable:
             else:
                 yield code
 
-    def _leave_place(self, code: int) -> None:
+    def _leave_place(self, code: bytes) -> None:
         """The place of `code` in the order is stale. They are swept out when they are half of all, so that whoever
         repeats a FIN or a SYN without end makes neither memory nor, on average, work grow."""
         self._stale[code] = self._stale.get(code, 0) + 1

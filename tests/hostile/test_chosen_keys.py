@@ -55,7 +55,7 @@ def hashes_with_a_secret(key: object) -> bool:
 async def test_every_table_is_keyed_with_a_secret(host: str | None) -> None:
     """Of an endpoint with connections, a half-open one, a TIME_WAIT record that began anew and has answered, and
     answers that wait for the next flush."""
-    async with utcp.Endpoint((host, 0)) as endpoint:
+    async with utcp.Endpoint((host, 0), config=utcp.Config(close_timeout=0.1)) as endpoint:
         server = await endpoint.start_server(lambda _, writer: writer.close(), 80)
         reader, writer = await endpoint.open_connection("127.0.0.1", 80, udp_port=endpoint.address[1])
         await reader.read()

@@ -46,11 +46,36 @@ def own_network() -> Iterator[None]:
 
     Raises OSError (PermissionError without CAP_SYS_ADMIN).
     """
+    network = new_network()
+    try:
+        with inside(network):
+            yield
+    finally:
+        os.close(network)
+
+
+def new_network() -> int:
+    """Return the descriptor of a new network namespace, with `lo` up. The namespace exists until the descriptor is
+    closed and the processes in it are gone. Raises OSError as `own_network`."""
+    with _back_at_the_end():
+        _call("unshare", _CLONE_NEWNET)
+        ip("link set lo up")
+        return os.open(OURS, os.O_RDONLY | os.O_CLOEXEC)
+
+
+@contextmanager
+def inside(network: int) -> Iterator[None]:
+    """The calling thread, and the programs that it starts, are in this namespace; at the end it is back."""
+    with _back_at_the_end():
+        _call("setns", network, _CLONE_NEWNET)
+        yield
+
+
+@contextmanager
+def _back_at_the_end() -> Iterator[None]:
     outside = os.open(OURS, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _call("unshare", _CLONE_NEWNET)
         try:
-            ip("link set lo up")
             yield
         finally:
             _call("setns", outside, _CLONE_NEWNET)

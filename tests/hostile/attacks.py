@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count, cycle
+from itertools import count, cycle, islice
 from random import Random
 from time import monotonic, sleep
 from typing import Any, Final
 
 from tests.hostile.crowd import Crowd, Peer
 from tests.hostile.forge import FRAGMENTATION_NEEDED, HOST, Forge, address
-from tests.hostile.services import CLOSE, DOWNLOAD, ECHO, SINK
+from tests.hostile.services import CLOSE, DOWNLOAD, DRIBBLE, ECHO, SINK
 from tests.hostile.wires import Wire
 from utcp.wire import ACK, FIN, PSH, RST, SYN, Segment, encode
 from utcp.wire.seq import MASK
@@ -26,6 +26,9 @@ _PREBUILT: Final = 20_000
 _BURST: Final = 0.02
 """Seconds' worth of packets that leave at once at most, where the machine has kept the attacker waiting."""
 _SMALL_MTU: Final = 552
+_HOLES_AT_FIRST: Final = 1000
+_AT_ONCE: Final = 50
+"""Segments that the server's socket surely has room for."""
 _SETTLE: Final = 3.0
 """Seconds in which the first retransmissions of many connections pass."""
 
@@ -232,35 +235,21 @@ def _opened(service: int, rate: float, **options: Any) -> Callable[[Attacker], P
     return begin
 
 
-def _holes(attacker: Attacker, rate: float = 3000.0) -> Plan:
-    """Each connection sends single octets with a hole before each of them, as far as the window reaches."""
+def _holes(attacker: Attacker, rate: float = 2000.0) -> Plan:
+    """Each connection sends single octets with a hole before each of them: a thousand first, then others."""
     crowd = attacker.crowd(SINK)
-    crowd.open(int(50 * attacker.scale))
+    crowd.open(int(20 * attacker.scale))
     peers = crowd.open_peers
     places = ((peer, at) for _ in count() for at in range(1, 60_000, 2) for peer in peers)
 
     def step(number: int) -> None:
-        for _ in range(number):
-            peer, at = next(places)
+        for peer, at in islice(places, number):
             crowd.say(peer, b"h", at=at)
         _let_pass(crowd)
 
-    return lambda: attacker.pace(rate, step)
-
-
-def _small_writes(attacker: Attacker, rate: float = 3000.0) -> Plan:
-    """Octets that go one by one to an echo, whose answers are never taken."""
-    crowd = attacker.crowd(ECHO)
-    crowd.open(int(20 * attacker.scale))
-    for peer in crowd.open_peers:
-        peer.window = 0
-    peers = cycle(crowd.open_peers)
-
-    def step(number: int) -> None:
-        for _ in range(number):
-            crowd.say(next(peers), b"w")
-        _let_pass(crowd)
-
+    for _ in range(_HOLES_AT_FIRST * len(peers) // _AT_ONCE):
+        step(_AT_ONCE)
+        sleep(0.005)
     return lambda: attacker.pace(rate, step)
 
 
@@ -374,8 +363,13 @@ ALL: Final = (
     Attack("icmp-20000", "20,000 forged ICMP unreachable/s, beside a download", _unreachable(20_000), bulk=True),
     Attack("too-big", "10 forged ICMP fragmentation needed/s, beside a download", _too_big, bulk=True),
     Attack("zero-window", "50 downloads/s whose windows stay closed", _opened(DOWNLOAD, 50, window=0), forges=False),
-    Attack("holes", "50 uploads with a hole before each octet, 3,000 segments/s", _holes, forges=False),
-    Attack("small-writes", "20 echoes of single octets, 3,000/s, that are never read", _small_writes, forges=False),
+    Attack("holes", "20 uploads with 1,000 holes each, then 2,000 holes/s more", _holes, forges=False),
+    Attack(
+        "small-writes",
+        "5 connections/s whose windows stay closed; the server writes 10,000 single octets/s to each",
+        _opened(DRIBBLE, 5, window=0),
+        forges=False,
+    ),
     Attack("small-windows", "20 downloads with windows of one octet, 2,000 ACKs/s", _small_windows, forges=False),
     Attack("idle", "500 connections/s that then do nothing", _opened(SINK, 500), forges=False),
     Attack("sacks", "2,000 ACKs/s with four SACK blocks of one octet each", _sacks, forges=False),

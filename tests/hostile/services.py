@@ -28,6 +28,9 @@ SINK: Final = 9002
 CLOSE: Final = 9003
 """Closes at once."""
 
+DRIBBLE: Final = 9004
+"""Writes single octets, 10,000 a second."""
+
 BACKLOG: Final = 1024
 _PIECE: Final = 1 << 16
 _TICK: Final = 0.01
@@ -51,6 +54,14 @@ async def _download(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         await writer.drain()
 
 
+async def _dribble(__: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        for _ in range(100):
+            writer.write(b"w")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
 async def _sink(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
 
@@ -59,7 +70,7 @@ async def _close(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
     return
 
 
-_HANDLERS: Final[dict[int, Handler]] = {ECHO: _echo, DOWNLOAD: _download, SINK: _sink, CLOSE: _close}
+_HANDLERS: Final[dict[int, Handler]] = {ECHO: _echo, DOWNLOAD: _download, SINK: _sink, CLOSE: _close, DRIBBLE: _dribble}
 
 
 class Service:

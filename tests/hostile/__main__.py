@@ -2,6 +2,7 @@
 
     python -m tests.hostile                                   # every attack, 5 seconds each
     python -m tests.hostile syn-1000 forged --seconds 10      # some of them
+    python -m tests.hostile zero-window --scale 40            # 10,000 connections, 2,000 a second
     python -m tests.hostile --write .github/SECURITY.md       # and write the table there
 
 An ESTABLISHED connection echoes 64 octets, again 5 ms after each answer, and a new client connects every 0.2 s. Both

@@ -16,7 +16,8 @@ blocked: by how much the server's event loop was late at most. CPU: the server's
 process and of the kernel's TCP buffers, since before the attack was prepared. download: what the innocent client
 downloads beside its echoes.
 holds: no echo took longer than 0.25 s, the p99 is at most 3 times that without the attack (or 5 ms), and every client
-was connected by its first or second SYN.
+was connected by its first or second SYN. With the interface down or limited: the loop was never late by more than 0.2 s,
+and every client was connected.
 """
 
 import argparse
@@ -36,6 +37,7 @@ BEGIN: Final = "<!-- attacks: written by python -m tests.hostile --write -->\n"
 END: Final = "<!-- end of attacks -->\n"
 
 MAX_STALL: Final = 0.25
+MAX_BLOCKED: Final = 0.2
 MAX_RATIO: Final = 3.0
 UNNOTICED: Final = 0.005
 """Seconds of p99 that are no harm, whatever it was before."""
@@ -66,7 +68,7 @@ def holds(result: Result, attack: Attack) -> bool:
     that the loop goes on, and that the connection does afterwards."""
     quiet, attacked = result.quiet, result.attacked
     if attack.link is not None:
-        return attacked.blocked <= MAX_STALL and None not in attacked.opens
+        return attacked.blocked <= MAX_BLOCKED and None not in attacked.opens
     return (
         attacked.longest <= MAX_STALL
         and attacked.p99 <= max(MAX_RATIO * quiet.p99, UNNOTICED)

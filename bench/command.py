@@ -11,6 +11,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, NoReturn
 
+from utcp.trace.output import write_output
+
 from . import loops, machine, page, plot, report, rounds
 from .frame import Bench, Option, Outcome
 from .progress import Progress
@@ -123,9 +125,8 @@ def _one(bench: Bench, arguments: argparse.Namespace) -> None:
     print(machine.summary(place["machine"]))
     print(report.text(bench, outcomes))
     if arguments.json:
-        arguments.json.write_text(
-            _json({"benchmark": bench.name, **place, "outcomes": rounds.document(bench, outcomes)})
-        )
+        document = _json({"benchmark": bench.name, **place, "outcomes": rounds.document(bench, outcomes)})
+        write_output(arguments.json, document.encode(), signature=1)
     if arguments.svg:
         plot.save(bench, outcomes, arguments.svg)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from utcp.trace.output import write_output
+
 from . import machine, report, table
 from .frame import Bench, Outcome
 
@@ -78,5 +80,5 @@ def _prose(docstring: str) -> list[str]:
 
 def write(directory: Path, text: str, document: str) -> None:
     """The page and its figures."""
-    (directory / "performance.md").write_text(text)
-    (directory / "performance.json").write_text(document)
+    write_output(directory / "performance.md", text.encode(), signature=0)
+    write_output(directory / "performance.json", document.encode(), signature=1)

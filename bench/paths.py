@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from utcp.tcp.congestion import CONTROLLERS
+from utcp.trace.output import write_output
 
 from . import fairness, kernel_path, machine, path_report, simulated_path
 from .jobs import Job, run_all
@@ -216,7 +217,7 @@ def main() -> None:
             (RESULTS / f"{result['benchmark']}.json").write_text(document)
             (RESULTS / f"{result['benchmark']}.md").write_text(path_report.markdown(result, text))
         if arguments.json:
-            arguments.json.write_text(document)
+            write_output(arguments.json, document.encode(), signature=1)
         else:
             print(text)
     except (OSError, BrokenProcessPool) as error:

@@ -1,9 +1,11 @@
 """Captures of running endpoints by UTCP_PCAP, and observers that come and go."""
 
 import asyncio
+import errno
 import gc
 import logging
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -86,7 +88,7 @@ async def test_what_comes_from_elsewhere_is_shown_as_it_arrives(
 
 async def test_the_file_goes_on_with_the_next_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "program.pcapng"
-    path.write_text("of an earlier process")
+    path.write_bytes(b"\x0a\x0d\x0d\x0a" + b"of an earlier process")
     monkeypatch.setenv("UTCP_PCAP", str(path))
     for _ in range(2):
         async with Peers() as peers:
@@ -118,6 +120,7 @@ def test_nothing_is_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+@pytest.mark.defect(99)
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -125,19 +128,46 @@ def test_nothing_is_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("missing/program.pcapng", "No such file or directory"),
         ("full.pcapng", "No space left on device"),
         ("pipe.pcapng", "No such device or address"),
+        ("other.pcapng", "it exists and is of another kind: remove it, or name another file"),
+        ("link.pcapng", "it is a symbolic link: name the file itself"),
     ],
 )
 async def test_what_cannot_be_captured_is_one_warning_and_the_program_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, reason: str
 ) -> None:
-    (tmp_path / "full.pcapng").symlink_to("/dev/full")
+    full = tmp_path / "full.pcapng"
+    write = os.write
+
+    def limited(descriptor: int, octets: bytes) -> int:
+        if full.exists() and os.path.samestat(os.fstat(descriptor), full.stat()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, octets)
+
+    monkeypatch.setattr(os, "write", limited)
     os.mkfifo(tmp_path / "pipe.pcapng")
+    (tmp_path / "other.pcapng").write_text("precious")
+    (tmp_path / "link.pcapng").symlink_to(tmp_path / "target.pcapng")
     monkeypatch.setenv("UTCP_PCAP", str(tmp_path / name))
     await converse()
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("utcp", logging.WARNING)
     assert record.getMessage().startswith(f"UTCP_PCAP: {tmp_path / name}: ")
     assert record.getMessage().endswith(reason)
+    assert (tmp_path / "other.pcapng").read_text() == "precious"
+    assert not (tmp_path / "target.pcapng").exists()
+
+
+@pytest.mark.defect(99)
+async def test_a_capture_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UTCP_PCAP", f"{tmp_path}/captures/")
+    before = os.umask(0)
+    try:
+        await converse()
+    finally:
+        os.umask(before)
+    (path,) = (tmp_path / "captures").iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 async def test_a_disk_that_fills_up_ends_the_capture_and_nothing_else(

@@ -1,8 +1,9 @@
 """What the environment asks of endpoints: UTCP_CONTROL opens a control socket, UTCP_PCAP captures into a file.
 
 UTCP_PCAP names a pcapng file, or a directory (which exists, or ends in a slash) for `PID.pcapng` in it. Every endpoint
-of the process is captured from its start; the file is made anew by each process. What cannot be done is a warning of
-the logger "utcp", once; the program, which knows nothing of it, goes on.
+of the process is captured from its start; the file is made anew by each process. An existing file must be empty or a
+pcapng file, and no symbolic link (`utcp.trace.output`); new files and directories are for their owner alone. What
+cannot be done is a warning of the logger "utcp", once; the program, which knows nothing of it, goes on.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _record(path: str, endpoints: LoopEndpoints, endpoint: Endpoint) -> None:
     try:
         if endpoints.recording is None:
             if path.endswith("/") or Path(path).is_dir():
-                Path(path).mkdir(exist_ok=True)
+                Path(path).mkdir(mode=0o700, exist_ok=True)
                 path = str(Path(path, f"{os.getpid()}.pcapng"))
             endpoints.recording = FileRecording(path, lambda error: _warn(f"UTCP_PCAP: {path}: {_reason(error)}"))
         endpoints.recording.begin(endpoint)

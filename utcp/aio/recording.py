@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.trace import log_event
-from utcp.trace.pcapng import Capture, CaptureObserver
+from utcp.trace.output import empty, open_output
+from utcp.trace.pcapng import MAGIC, Capture, CaptureObserver
 from utcp.udp.path import SocketAddress
 from utcp.wire import Segment
 
@@ -153,9 +154,9 @@ class _Recorder(CaptureObserver):
 class FileRecording:
     """The endpoints of a loop captured in the file `path`, which is open while there are any.
 
-    It is written without a buffer, so that it is whole at any time, and kept from other processes. The first time that
-    a process opens it it is made anew; later, or by another loop, it is continued with another section. A failure ends
-    it for good.
+    It is written without a buffer, so that it is whole at any time, and kept from other processes. It must be new,
+    empty or a pcapng file (`utcp.trace.output`). The first time that a process opens it it is made anew; later, or by
+    another loop, it is continued with another section. A failure ends it for good.
     """
 
     _begun: ClassVar[set[tuple[int, str]]] = set()
@@ -204,13 +205,12 @@ class FileRecording:
 
     def _open_alone(self) -> int:
         # Not waiting: a pipe that nobody reads would stop the program.
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0), 0o644)
+        descriptor = open_output(self._path, MAGIC, os.O_APPEND | getattr(os, "O_NONBLOCK", 0))
         try:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                if fcntl is not None:
-                    _lock(descriptor)
-                if (os.getpid(), self._path) not in self._begun:
-                    os.ftruncate(descriptor, 0)
+            if fcntl is not None and stat.S_ISREG(os.fstat(descriptor).st_mode):
+                _lock(descriptor)
+            if (os.getpid(), self._path) not in self._begun:
+                empty(descriptor)
         except BaseException:
             os.close(descriptor)
             raise

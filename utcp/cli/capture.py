@@ -48,8 +48,9 @@ def command(file: str, control: str | None, count: int | None, seconds: float | 
     """Capture what a running process sends and receives, into FILE.pcapng (-: to stdout, for `wireshark -k -i -`).
 
     SOCKET is the process's control socket; without one: what UTCP_CONTROL says, or the only one in the default
-    directory (see `utcp ss`). It ends with Ctrl-C, with the process's last endpoint, or as the options say. Each
-    packet's comment tells of the connection that the segment met: state, timer, windows.
+    directory (see `utcp ss`). FILE may exist only if it is empty or a pcapng file, which is replaced; a new one is for
+    you alone (mode 0600). It ends with Ctrl-C, with the process's last endpoint, or as the options say. Each packet's
+    comment tells of the connection that the segment met: state, timer, windows.
     """
     from utcp.aio.recording import check_name
 
@@ -167,9 +168,14 @@ class _Output:
 
     def __init__(self, name: str) -> None:
         """Raises ControlFailed when the file cannot be written."""
+        from utcp.trace.output import empty, open_output
+        from utcp.trace.pcapng import MAGIC
+
         self._name = name
         try:
-            self._descriptor = os.dup(1) if name == "-" else os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            self._descriptor = os.dup(1) if name == "-" else open_output(name, MAGIC)
+            if name != "-":
+                empty(self._descriptor)
         except OSError as error:
             raise ControlFailed(f"{name}: {error.strerror}") from None
         self._pending = bytearray()

@@ -190,8 +190,10 @@ def _page(rungs: Sequence[Rung], title: str) -> str:
 
 
 def _write(path: Path, octets: bytes) -> None:
+    from utcp.trace.output import write_output
+
     try:
-        path.write_bytes(octets)
+        write_output(path, octets)
     except OSError as error:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
 

@@ -84,7 +84,8 @@ def command(
         raise click.ClickException(f"no connection {connection}: there {held} (see --list)")
     chosen = found[connection - 1]
     rungs = rungs_from_capture(captures, chosen)
-    _write(output, _draw(form, shortened(rungs, limit) if limit else rungs, title, chosen))
+    drawing = _draw(form, shortened(rungs, limit) if limit else rungs, title, chosen)
+    _write(output, drawing, has_signature=form in ("svg", "html"))
 
 
 def _form(output: Path | None) -> str:
@@ -107,12 +108,14 @@ def _read(path: Path) -> Sequence[Captured]:
         raise click.ClickException(f"{path}: {error.strerror or error}") from None
 
 
-def _write(output: Path | None, text: str) -> None:
+def _write(output: Path | None, text: str, *, has_signature: bool = False) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
+    from utcp.trace.output import SIGNATURE, write_output
+
     try:
-        output.write_text(text, encoding="utf-8")
+        write_output(output, text.encode(), SIGNATURE if has_signature else 0)
     except OSError as error:
         raise click.ClickException(f"{output}: {error.strerror or error}") from None
 

@@ -5,10 +5,13 @@ matplotlib belongs to the `plot` extra and is imported when something is drawn.
 
 from __future__ import annotations
 
+import io
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from utcp.trace.output import write_output
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -46,9 +49,11 @@ def style(salt: str) -> AbstractContextManager[Any]:
 
 
 def save(figure: Figure, file: str | PathLike[str], form: str = "") -> None:
-    """Write it as `form`, one of FORMATS, or as the suffix of `file` says; without a date. Raises OSError, and
-    ValueError for another suffix."""
+    """Write it as `form`, one of FORMATS, or as the suffix of `file` says; without a date. Raises OSError as
+    `write_output()` does, and ValueError for another suffix."""
     form = form or Path(file).suffix.removeprefix(".").lower()
     if form not in FORMATS:
         raise ValueError(f"{file}: the name of a plot ends in .{', .'.join(FORMATS)}")
-    figure.savefig(file, format=form, metadata=_METADATA[form], dpi=_DPI)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=form, metadata=_METADATA[form], dpi=_DPI)
+    write_output(file, drawn.getvalue())

@@ -48,6 +48,8 @@ _UDP_HEADER: Final = Struct("!HHHH")
 _UDP_PSEUDO: Final = Struct("!IxxxB")
 
 _SECTION_HEADER: Final = 0x0A0D0D0A
+MAGIC: Final = _SECTION_HEADER.to_bytes(4, "big")
+"""The octets with which every pcapng file begins."""
 _INTERFACE: Final = 1
 _INTERFACE_STATISTICS: Final = 5
 _ENHANCED_PACKET: Final = 6

@@ -1,0 +1,61 @@
+"""Whatever command writes a file: it is for its owner alone, links are not followed, and other files stay."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.trace.transfers import transfer
+from utcp.cli import main
+
+pytestmark = pytest.mark.defect(99)
+
+COMMANDS = {
+    "ladder": ["ladder", "CAPTURE", "-o", "FILE.svg"],
+    "ladder as text": ["ladder", "CAPTURE", "-o", "FILE.txt"],
+    "plot": ["plot", "CAPTURE", "-o", "FILE.png", "--what", "rtt"],
+    "demo svg": ["demo", "three-way", "--svg", "FILE"],
+    "demo html": ["demo", "three-way", "--html", "FILE"],
+    "demo pcap": ["demo", "three-way", "--pcap", "FILE"],
+    "key": ["tunnel", "key", "FILE"],
+}
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("output") / "life.pcapng"
+    transfer(path, octets=4000)
+    return path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_command_writes(name: str, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if name == "plot":
+        pytest.importorskip("matplotlib", reason="matplotlib, which draws the plots, is not installed")
+    arguments = [each.replace("FILE", f"{tmp_path}/x").replace("CAPTURE", str(capture)) for each in COMMANDS[name]]
+    path = next(Path(each) for each in arguments if each.startswith(str(tmp_path)))
+    target = tmp_path / "target"
+    path.symlink_to(target)
+    assert main(arguments) == 1
+    assert not target.exists()
+    if name != "ladder as text":  # which nothing tells from other text
+        path.unlink()
+        path.write_text("precious")
+        assert main(arguments) == 1
+        assert path.read_text() == "precious"
+    errors = capsys.readouterr().err.splitlines()
+    assert all(str(path) in line for line in errors)
+    path.unlink()
+    before = os.umask(0)
+    try:
+        assert main(arguments) == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    if name != "key":
+        written = path.read_bytes()
+        assert main(arguments) == 0  # its own file it replaces
+        assert path.read_bytes() == written

@@ -1,0 +1,88 @@
+"""Files that utcp writes under a name that a user or the environment gives: captures, drawings, results.
+
+Such a file may tell who talks to whom and what they say, so a new one is for its owner alone (mode 0600). A name may be
+wrong, or prepared by somebody else in a directory that others can write to. So an existing file is written to only if
+it is no symbolic link, belongs to this user or to root, and is empty or begins as what is about to be written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from os import PathLike
+from typing import Final
+
+SIGNATURE: Final = 4
+"""Octets by which files of one kind are recognised: `<svg`, `%PDF`, the type of a pcapng section header."""
+
+_MODE: Final = 0o600
+_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+"""Windows has the second flag, and other systems the first."""
+
+
+def open_output(path: str | PathLike[str], signature: bytes, flags: int = 0) -> int:
+    """Open a file for writing, create it if there is none, and return its descriptor.
+
+    What the file holds remains; `empty()` removes it.
+
+    Args:
+        path: The file. Pipes and devices are opened as they are.
+        signature: The octets with which an existing regular file must begin, unless the file is empty.
+        flags: Further flags of `os.open()`.
+
+    Raises OSError: FileExistsError for a file that begins with other octets, PermissionError for a file of another
+    user, ELOOP for a symbolic link.
+    """
+    flags |= _FLAGS
+    try:
+        return os.open(path, flags | os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+    except FileExistsError:
+        pass
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode):
+        raise OSError(errno.ELOOP, "it is a symbolic link: name the file itself")
+    if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
+        raise PermissionError(errno.EPERM, "it belongs to another user: remove it, or name another file")
+    is_regular = stat.S_ISREG(found.st_mode)
+    # A pipe must not be opened for reading as well: it would then have a reader.
+    descriptor = os.open(path, flags | (os.O_RDWR if is_regular else os.O_WRONLY))
+    try:
+        _check(descriptor, found, signature)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def empty(descriptor: int) -> None:
+    """Remove what a regular file holds. Pipes and devices hold nothing."""
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.ftruncate(descriptor, 0)
+
+
+def write_output(path: str | PathLike[str], octets: bytes, signature: int = SIGNATURE) -> None:
+    """Write a whole file.
+
+    Args:
+        path: The file, as for `open_output()`.
+        octets: What it is to hold.
+        signature: The number of octets at the beginning in which an existing file must agree with `octets`; 0 for a
+            kind of file that has no signature, such as text.
+
+    Raises OSError, as `open_output()` does, and when the file cannot be written.
+    """
+    descriptor = open_output(path, octets[:signature])
+    with os.fdopen(descriptor, "wb") as file:
+        empty(descriptor)
+        file.write(octets)
+
+
+def _check(descriptor: int, found: os.stat_result, signature: bytes) -> None:
+    """Raise FileExistsError unless this is the file that was `found`, and begins as it must."""
+    if not os.path.samestat(found, os.fstat(descriptor)):
+        raise FileExistsError(errno.EEXIST, "another file took its place while it was opened")
+    if stat.S_ISREG(found.st_mode):
+        if os.read(descriptor, len(signature)) not in (b"", signature):
+            raise FileExistsError(errno.EEXIST, "it exists and is of another kind: remove it, or name another file")
+        os.lseek(descriptor, 0, os.SEEK_SET)

@@ -25,6 +25,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return printed.err
 
 
+@pytest.mark.defect(98)
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -53,6 +54,10 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         ([*LISTEN, "--tls", "--server-name", ".example.org"], "'.example.org' is not a host's name"),
         ([*LISTEN, "--tls", "--key-file", __file__], "--key-file and --tls do not go together"),
         ([*REVERSE, "--tls-cert", __file__], "--reverse with --tls-cert needs --tls-ca"),
+        (["tunnel", "serve", "9000", "--forward", "127.0.0.1:80"], "everybody could use it"),
+        (["tunnel", "serve", "9000", "--reverse", "8080"], "everybody could use it"),
+        (["tunnel", "serve", "127.example.org:9000", "--forward", "127.0.0.1:80"], "everybody could use it"),
+        (["tunnel", "listen", "0", "--to", "127.0.0.1:9000", "--insecure"], "No such option"),
     ],
 )
 def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +147,7 @@ def test_certificates_that_cannot_be_used(
         ["tunnel", "listen", "0", "--to", "HOST:9000"],
         ["tunnel", "listen", "HOST:0", "--to", "127.0.0.1:9000"],
         ["tunnel", "serve", "127.0.0.1:0", "--forward", "HOST:80"],
-        ["tunnel", "serve", "HOST:0", "--forward", "127.0.0.1:80"],
+        ["tunnel", "serve", "HOST:0", "--forward", "127.0.0.1:80", "--insecure"],
         ["tunnel", "expose", "127.0.0.1:80", "--to", "HOST:9000"],
     ],
 )
@@ -215,7 +220,7 @@ def test_it_warns_of_what_is_not_encrypted(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("00" * 32)
     key.chmod(0o600)
-    with started("serve", "0.0.0.0:0", "--forward", "127.0.0.1:80") as process:
+    with started("serve", "0.0.0.0:0", "--forward", "127.0.0.1:80", "--insecure") as process:
         process.wait_for("listening on")
         assert sum("nothing is encrypted" in line for line in process.lines) == 1
         assert process.end() == 0
@@ -239,6 +244,6 @@ def test_it_warns_of_a_key_that_others_can_read(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
 def test_a_port_alone_is_that_of_all_interfaces() -> None:
-    with started("serve", "0", "--forward", "127.0.0.1:80", "-v") as process:
+    with started("serve", "0", "--forward", "127.0.0.1:80", "--insecure", "-v") as process:
         process.wait_for(r"listening on UDP 0\.0\.0\.0:\d+ and \[::\]:\d+, forwarding to 127\.0\.0\.1:80")
         assert process.end() == 0

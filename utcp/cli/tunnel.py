@@ -102,7 +102,8 @@ def command() -> None:
     On a public host:      utcp tunnel serve 9000 --reverse 8080
     Where the service is:  utcp tunnel expose 127.0.0.1:80 --to HOST:9000
 
-    Without a key or TLS nothing is encrypted. `utcp tunnel key FILE` makes a key for --key-file of both ends.
+    Both ends need a key or TLS. Without, nothing is encrypted, and `serve` refuses to run except on a loopback address
+    or with --insecure. `utcp tunnel key FILE` makes a key for --key-file of both ends.
     """
 
 
@@ -123,6 +124,7 @@ def listen(address: tuple[str, int], to: tuple[str, int], **options: Any) -> Non
 @click.option(
     "--reverse", type=LOCAL_ADDRESS, metavar="[HOST:]PORT", help="Take users in on this port, for `utcp tunnel expose`."
 )
+@click.option("--insecure", is_flag=True, help="Serve without a key and TLS: to everybody who reaches the UDP port.")
 @_with(*SERVER_TLS, *COMMON)
 def serve(
     address: tuple[str, int], forward: tuple[str, int] | None, reverse: tuple[str, int] | None, **options: Any
@@ -191,6 +193,10 @@ def _run(
     except CredentialError as error:
         raise click.ClickException(str(error)) from error
     if context is None and not is_loopback(host):
+        if not options.get("insecure", True):
+            raise click.UsageError(
+                "everybody could use it: say --key-file or --tls-cert, or --insecure if that is meant"
+            )
         LOG.warning("nothing is encrypted, and whoever reaches the UDP port can use it: --key-file or TLS help")
     end = make(
         Options(

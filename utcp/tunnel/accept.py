@@ -8,13 +8,15 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from utcp import Endpoint, Server
 from utcp.aio.address import Resolved, wildcard
+from utcp.errors import ConnectionAborted
 from utcp.tunnel.dial import resolve_name
 from utcp.tunnel.options import Options
 from utcp.tunnel.pump import address_text, peer_name
+from utcp.tunnel.strangers import Admission
 from utcp.tunnel.tls import TlsTransport
 
 BACKLOG: Final = 1024
@@ -102,16 +104,43 @@ async def _addresses(address: tuple[str | None, int]) -> list[Resolved]:
 def _secured(
     factory: Callable[[], asyncio.Protocol], context: ssl.SSLContext, handshake_failed: HandshakeFailed
 ) -> Callable[[], asyncio.Protocol]:
-    """A factory of protocols for connections whose TLS is dealt with."""
+    """A factory of protocols for connections whose TLS is dealt with, as far as strangers may take our time for it."""
+    admission = Admission()
+    return lambda: _Gate(admission, factory, context, handshake_failed)
 
-    def make() -> asyncio.Protocol:
-        transport: TlsTransport
+
+class _Gate(asyncio.Protocol):
+    """Resets a new connection, or hands it over to TLS."""
+
+    __slots__ = ("_admission", "_context", "_factory", "_handshake_failed")
+
+    def __init__(
+        self,
+        admission: Admission,
+        factory: Callable[[], asyncio.Protocol],
+        context: ssl.SSLContext,
+        handshake_failed: HandshakeFailed,
+    ) -> None:
+        self._admission = admission
+        self._factory = factory
+        self._context = context
+        self._handshake_failed = handshake_failed
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        connection: Any = transport
+        admission, handshake_failed = self._admission, self._handshake_failed
+        name = peer_name(connection)
+        host: str = connection.get_extra_info("udp_peername")[0]
 
         def shaken(error: BaseException | None) -> None:
+            admission.leave(host, succeeded=error is None)
             if error is not None:
-                handshake_failed(peer_name(transport), error)
+                handshake_failed(name, error)
 
-        transport = TlsTransport(factory(), context, shaken, server_side=True)
-        return transport
-
-    return make
+        if not admission.enter(host, asyncio.get_running_loop().time()):
+            connection.abort()
+            handshake_failed(name, ConnectionAborted("too many handshakes"))
+            return
+        tls = TlsTransport(self._factory(), self._context, shaken, server_side=True)
+        connection.set_protocol(tls)
+        tls.connection_made(connection)

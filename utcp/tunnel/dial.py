@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
@@ -124,5 +125,8 @@ async def resolve_name(host: str, port: int, flags: int = 0) -> list[Resolved]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host does not leave this machine, as far as its name says."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """Whether a host is this machine, as far as its name tells."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: one that begins with "127." may be anywhere
+        return host == "localhost"

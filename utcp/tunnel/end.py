@@ -9,12 +9,14 @@ import ssl
 from collections.abc import Coroutine
 from typing import Any, Final
 
+from utcp.tunnel.complaints import Complaints
 from utcp.tunnel.hangup import HangupWatch
 from utcp.tunnel.options import Options
 from utcp.tunnel.pump import KernelSide, Side, address_text, join
 
 LOG: Final = logging.getLogger("utcp.tunnel")
-"""INFO: what the end does as a whole. DEBUG: each connection. WARNING and ERROR: what has gone wrong."""
+"""INFO: what the end does as a whole. DEBUG: each connection. WARNING and ERROR: what has gone wrong. About single
+connections there are WARNING and ERROR by `End.complain()` only, which limits their number."""
 
 
 class End:
@@ -23,6 +25,7 @@ class End:
     def __init__(self, options: Options) -> None:
         self.options: Final = options
         self._watch: HangupWatch | None = None
+        self._complaints = Complaints(LOG)
         self._sides: set[Side] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
@@ -39,6 +42,7 @@ class End:
         except BaseException:
             self._watch.close()
             await self._release()
+            self._complaints.close()
             raise
 
     async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
@@ -69,6 +73,7 @@ class End:
         if self._watch is not None:
             self._watch.close()
         await self._release()
+        self._complaints.close()
 
     @property
     def connections(self) -> int:
@@ -141,14 +146,18 @@ class End:
             side.reset()
             if not isinstance(error, OSError):
                 raise
-            LOG.warning("%s: %s", address_text(address), reason(error))
+            self.complain(logging.WARNING, address_text(address), reason(error))
             return
         self.carry(side, target)
 
     def handshake_failed(self, name: str, error: BaseException) -> None:
         """Say why there is no TLS with the peer of that name."""
         hint = f" ({self.options.tls_hint})" if self.options.tls_hint else ""
-        LOG.error("%s: TLS handshake failed: %s%s", name, reason(error), hint)
+        self.complain(logging.ERROR, name, f"TLS handshake failed: {reason(error)}{hint}")
+
+    def complain(self, level: int, name: str, text: str) -> None:
+        """Log that something went wrong with a connection to `name`, HOST:PORT; see `Complaints`."""
+        self._complaints.add(level, name, text)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -14,6 +14,7 @@ Why this is sound:
   they have the key, now, and one's proof cannot be sent back to it as the other's.
 * Sessions are encrypted under ephemeral Diffie-Hellman secrets, not under the key: who learns the key later cannot read
   what was recorded before (forward secrecy). There are no session tickets.
+* The private key that is derived is never in a file: OpenSSL, which takes keys from files only, reads it from a pipe.
 * Whoever has the key can play either end: keep it between two parties who trust each other, one key for each pair.
 
 A wrong key: the client's handshake fails with "certificate verify failed", the server's with the alert that this sends.
@@ -26,7 +27,8 @@ import os
 import secrets
 import ssl
 import stat
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -79,7 +81,8 @@ def readable_by_others(path: Path) -> bool:
 
 
 def key_context(key: bytes, *, server_side: bool) -> ssl.SSLContext:
-    """TLS 1.3 among those who have `key`. Raises CredentialError when the package `cryptography` is missing."""
+    """TLS 1.3 among those who have `key`. Raises CredentialError when the package `cryptography` is missing, and where
+    this system has no `/dev/fd`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
@@ -88,12 +91,29 @@ def key_context(key: bytes, *, server_side: bool) -> ssl.SSLContext:
         context.num_tickets = 0
     certificate, private_key = _identity(key)
     context.load_verify_locations(cadata=certificate.decode())
-    # Only a file will do. It is for us alone (mode 0600), and gone before the next line.
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(private_key + certificate)
-        file.flush()
-        context.load_cert_chain(file.name)
+    # OpenSSL reads each name once, so that pipes will do. One name for both would be read twice.
+    with _readable(certificate) as certificate_name, _readable(private_key) as private_key_name:
+        try:
+            context.load_cert_chain(certificate_name, private_key_name)
+        except FileNotFoundError as error:
+            raise CredentialError(
+                "a key file needs /dev/fd, which this system does not have (/proc or fdescfs is not mounted):"
+                " use certificates"
+            ) from error
     return context
+
+
+@contextmanager
+def _readable(octets: bytes) -> Iterator[str]:
+    """A name under which this process can read `octets` once. They are only in memory, and must fit into a pipe: 4,096
+    octets or less."""
+    reader, writer = os.pipe()
+    try:
+        with os.fdopen(writer, "wb") as file:
+            file.write(octets)
+        yield f"/dev/fd/{reader}"
+    finally:
+        os.close(reader)
 
 
 def _identity(key: bytes) -> tuple[bytes, bytes]:

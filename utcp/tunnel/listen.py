@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from typing import Final
 
 from utcp.tunnel.accept import accept_kernel, names
 from utcp.tunnel.dial import Dialer, check_name
-from utcp.tunnel.end import LOG, End, reason
+from utcp.tunnel.end import End, reason
 from utcp.tunnel.options import FORWARD_PORT, Options
 from utcp.tunnel.pump import KernelSide, Side, address_text
 
@@ -53,7 +54,7 @@ class Listen(End):
             if isinstance(error, ssl.SSLError):
                 self.handshake_failed(address_text(self.to), error)
             elif isinstance(error, OSError):
-                LOG.error("%s: %s", address_text(self.to), reason(error))
+                self.complain(logging.ERROR, address_text(self.to), reason(error))
             else:
                 raise
         else:

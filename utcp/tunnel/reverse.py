@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import Final
 
@@ -75,7 +76,7 @@ class Reverse(End):
                 if len(self._idle_controls) >= MOST_IDLE:
                     raise ConnectionReset(f"{MOST_IDLE} connections wait for users already")
         except OSError as error:
-            LOG.warning("%s: %s", control.name, reason(error))
+            self.complain(logging.WARNING, control.name, reason(error))
             control.abort()
             return
         except asyncio.CancelledError:
@@ -112,9 +113,9 @@ class Reverse(End):
         except BaseException as error:
             user.reset()
             if isinstance(error, TimeoutError):
-                LOG.error("%s: nobody exposes a service here", user.name)
+                self.complain(logging.ERROR, user.name, "nobody exposes a service here")
             elif isinstance(error, OSError):
-                LOG.warning("%s: %s", user.name, reason(error))
+                self.complain(logging.WARNING, user.name, reason(error))
             else:
                 raise
         else:

@@ -9,15 +9,32 @@ from typing import Any, Final, TypeAlias
 
 from utcp.errors import ConnectionReset
 
-HANDSHAKE_TIMEOUT: Final = 15.0
-"""Seconds that a peer has for its part of the handshake."""
+FIRST_RECORD_TIMEOUT: Final = 5.0
+"""Seconds that a client has for its first record. Until then a server has no TLS state for it."""
+
+HANDSHAKE_TIMEOUT: Final = 10.0
+"""Seconds that a peer then has for the rest of the handshake."""
+
+HANDSHAKE_OCTETS: Final = 1 << 15
+"""Octets that a peer may send before its handshake is complete: certificates of its own, with those of authorities."""
 
 _RECORD: Final = 1 << 14
 """Octets that one TLS record carries at most (RFC 8446 5.1)."""
 
-_HANDSHAKE: Final = 22
 _ALERT: Final = 21
-"""What the first record of either end begins with: ContentType handshake, or alert (RFC 8446 5.1)."""
+_HANDSHAKE: Final = 22
+"""ContentTypes: the first octets of records (RFC 8446 5.1)."""
+
+_HEADER: Final = 5
+"""Octets of the header of a record: ContentType, version, length."""
+
+_Ranges: TypeAlias = tuple[tuple[int, int], ...]
+_CLIENT_HELLO: Final[_Ranges] = ((_HANDSHAKE, _HANDSHAKE), (3, 3), (1, 3), (0, 0x1F), (0, 0xFF), (1, 1))
+"""The least and the most that each of a client's first octets can be (RFC 8446 5.1 and 4): the header of a record of
+8,191 octets or less, and the message type ClientHello. OpenSSL's ClientHello has less than 2,000 octets."""
+
+_SERVER_HELLO: Final[_Ranges] = ((_ALERT, _HANDSHAKE),)
+"""The same of a server, which may refuse by an alert."""
 
 Shaken: TypeAlias = Callable[[BaseException | None], None]
 
@@ -31,12 +48,18 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     `shaken(exc)` is called once: None when the handshake is complete, after `protocol.connection_made()`; else why it
     failed, and then `protocol` never hears of the connection. `server_name` None: no name is sent or checked.
+
+    A server makes its TLS state, which takes some 40 kB, when the client's first record is there as a whole and looks
+    like a ClientHello.
     """
 
     __slots__ = (
         "_at_end",
+        "_context",
         "_eof_written",
         "_error",
+        "_first",
+        "_handshake_octets",
         "_held",
         "_incoming",
         "_object",
@@ -45,6 +68,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         "_paused",
         "_peer_closed",
         "_protocol",
+        "_server_name",
+        "_server_side",
         "_shaken",
         "_spoken",
         "_timeout",
@@ -62,9 +87,16 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     ) -> None:
         self._protocol: Any = protocol
         self._shaken: Shaken | None = shaken
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name)
+        self._context = context
+        self._server_side = server_side
+        self._server_name = server_name
+        self._first = b""
+        """What a server has of the client's first record."""
+        self._handshake_octets = 0
+        """Received before the handshake was complete."""
+        self._object: ssl.SSLObject
+        self._incoming: ssl.MemoryBIO
+        self._outgoing: ssl.MemoryBIO
         self._transport: Any = None
         self._timeout: asyncio.TimerHandle | None = None
         self._open = False
@@ -82,21 +114,25 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        loop = asyncio.get_running_loop()
-        self._timeout = loop.call_later(HANDSHAKE_TIMEOUT, self._fail, TimeoutError("the TLS handshake takes too long"))
-        self._shake_hands()
+        if self._server_side:
+            self._limit(FIRST_RECORD_TIMEOUT)
+        else:
+            self._begin()
+            self._shake_hands()
 
     def data_received(self, data: bytes) -> None:
         if self._peer_closed:
             return  # RFC 8446 6.1: what follows close_notify is ignored
-        if not self._spoken and data[0] not in (_HANDSHAKE, _ALERT):
-            # No alert: who does not speak TLS would take it for data.
-            self._fail(ssl.SSLError(ssl.SSL_ERROR_SSL, "the other end does not speak TLS"))
-            return
-        self._spoken = True
+        if not self._spoken:
+            data = self._first_record(data)
+            if not data:
+                return
         self._incoming.write(data)
         if not self._open:
+            self._handshake_octets += len(data)
             self._shake_hands()
+            if not self._open and self._handshake_octets > HANDSHAKE_OCTETS:
+                self._fail(ssl.SSLError(ssl.SSL_ERROR_SSL, "the TLS handshake is too long"))
         if self._open:
             self._decrypt()
             self._deliver()
@@ -185,6 +221,40 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._transport.abort()
 
     # --- TLS
+
+    def _first_record(self, data: bytes) -> bytes:
+        """Return what the peer has sent when its first record shows that it speaks TLS; b"" until then.
+
+        A server waits for the whole record, and makes its TLS state then.
+        """
+        if self._server_side:
+            data = self._first = self._first + data
+        ranges = _CLIENT_HELLO if self._server_side else _SERVER_HELLO
+        if not all(low <= octet <= high for octet, (low, high) in zip(data, ranges, strict=False)):
+            # No alert: who does not speak TLS would take it for data.
+            self._fail(ssl.SSLError(ssl.SSL_ERROR_SSL, "the other end does not speak TLS"))
+            return b""
+        if self._server_side:
+            if len(data) < _HEADER or len(data) < _HEADER + int.from_bytes(data[3:_HEADER], "big"):
+                return b""
+            self._first = b""
+            self._begin()
+        self._spoken = True
+        return data
+
+    def _begin(self) -> None:
+        """Make what the handshake needs."""
+        self._limit(HANDSHAKE_TIMEOUT)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = self._context.wrap_bio(self._incoming, self._outgoing, self._server_side, self._server_name)
+
+    def _limit(self, seconds: float) -> None:
+        """Give the peer so many seconds from now on."""
+        if self._timeout is not None:
+            self._timeout.cancel()
+        error = TimeoutError("the TLS handshake takes too long")
+        self._timeout = asyncio.get_running_loop().call_later(seconds, self._fail, error)
 
     def _shake_hands(self) -> None:
         try:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -227,11 +228,12 @@ def test_the_close_that_somebody_else_gave_the_loop_stays(runner: asyncio.Runner
 
 
 INTERRUPTED = """
-import asyncio, sys, utcp, uvloop
+import asyncio, os, sys, utcp, uvloop
 
 async def main():
     reader, writer = await utcp.open_connection("127.0.0.1", int(sys.argv[1]))
     writer.write(bytes(20 << 20))
+    assert os.path.exists(os.environ["UTCP_CONTROL"])
     return writer
 
 def interrupt():
@@ -243,13 +245,13 @@ loop.call_later(0.1, interrupt)
 try:
     loop.close()
 except KeyboardInterrupt:
-    print(loop.is_closed())
+    print(loop.is_closed(), os.path.exists(os.environ["UTCP_CONTROL"]))
 """
 
 
 @pytest.mark.defect(74)
-async def test_an_interrupted_end_resets_what_is_not_delivered() -> None:
-    """Ctrl-C, while the loop's end waits for a peer that does not read."""
+async def test_an_interrupted_end_resets_what_is_not_delivered(tmp_path: Path) -> None:
+    """Ctrl-C, while the loop's end waits for a peer that does not read. The control socket goes as well."""
     loop = "uvloop" if "uvloop" in type(asyncio.get_running_loop()).__module__ else "asyncio"
     lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
@@ -265,12 +267,13 @@ async def test_an_interrupted_end_resets_what_is_not_delivered() -> None:
         process = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-c", INTERRUPTED, str(port), loop],
+            env={**os.environ, "UTCP_CONTROL": f"{tmp_path}/program.sock"},
             capture_output=True,
             text=True,
             check=False,
             timeout=30,
         )
-        assert (process.returncode, process.stdout) == (0, "True\n"), process.stderr
+        assert (process.returncode, process.stdout) == (0, "True False\n"), process.stderr
         async with asyncio.timeout(5):
             assert isinstance(await lost, ConnectionResetError)
 

@@ -145,8 +145,13 @@ class Control:
                 async with asyncio.timeout(LAST_WORDS):
                     await self._gone
             except TimeoutError:
-                for client in list(self.clients):
-                    client.close()
+                self.close_now()
+
+    def close_now(self) -> None:
+        """`close()`, and part with the clients, whatever they have not read."""
+        self.close()
+        for client in list(self.clients):
+            client.close()
 
     def discard(self, client: Client) -> None:
         """The client has gone."""

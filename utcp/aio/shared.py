@@ -211,8 +211,12 @@ class LoopEndpoints:
         return self._process == os.getpid() and not self._loop.is_running() and not self._loop.is_closed()
 
     def reset(self) -> int:
-        """Close at once what is left. Returns how many connections had something undelivered."""
-        return sum(endpoint.close_now() for endpoint in self)
+        """Close at once what is left, control sockets included. Returns how many connections had something
+        undelivered."""
+        undelivered = sum(endpoint.close_now() for endpoint in self)
+        for control in (*self.controls.values(), *self.leaving):
+            control.close_now()
+        return undelivered
 
     def _restore_close(self) -> None:
         """Give the loop back the close() that it had, unless it has got another one since, which calls ours."""

@@ -312,3 +312,41 @@ async def read_all(reader: asyncio.StreamReader) -> None:
             pass
     except OSError:
         pass
+
+
+@pytest.mark.parametrize("way", ["server", "peer"])
+async def test_a_handler_whose_connection_ends_with_the_server_is_no_news(way: str) -> None:
+    """Ctrl-C of a server: with kernel TCP asyncio cancels the handlers and prints nothing. What a peer does is told."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    failures: list[OSError] = []
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                writer.write(bytes(100_000))
+                await writer.drain()
+        except OSError as error:
+            failures.append(error)
+            raise
+
+    async with Peers(Config(msl=0.05, close_timeout=0.05)) as peers:
+        server = await peers.server.start_server(serve)
+        client, _ = await peers.client.create_connection(Recorder, peers.host, peers.port)
+        serving = asyncio.create_task(server.serve_forever())
+        await until(lambda: server._clients)
+        if way == "server":
+            silence(peers.client)
+            serving.cancel()
+        else:
+            client.abort()
+        await until(lambda: failures)
+        serving.cancel()
+        await asyncio.wait([serving])
+        await asyncio.sleep(0)
+    (failure,) = failures
+    if way == "server":
+        assert isinstance(failure, (FinTimedOut, ConnectionResetError))
+        assert complaints == []
+    else:
+        assert [context["exception"] for context in complaints] == [failure]

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from utcp.aio.stream_reader import StreamReader
 from utcp.aio.tls import start_tls
+from utcp.aio.transport import GivenUp
 
 ClientConnected: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
 StreamFactory: TypeAlias = Callable[[], asyncio.StreamReaderProtocol]
@@ -59,7 +60,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         handling = self._client_connected_cb(reader, writer)
         if asyncio.iscoroutine(handling):
             self._task = self._loop.create_task(handling)
-            self._task.add_done_callback(partial(_handled, transport, self._loop))
+            self._task.add_done_callback(partial(_handled, self, transport, self._loop))
 
     def data_received(self, data: bytes) -> None:
         if self._reader is not None:
@@ -116,17 +117,25 @@ def _settle(waiter: asyncio.Future[None], exc: BaseException | None) -> None:
         waiter.set_exception(exc)
 
 
-def _handled(transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
-    """A server's handler is done: one that failed has not closed its connection."""
+def _handled(
+    protocol: StreamProtocol, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]
+) -> None:
+    """Close the connection of a server's handler that was cancelled or has failed, and report its exception.
+
+    Not reported is the end of a connection that this side has given up: whoever closed the server knows of it. (A
+    `drain()` during that turn raises asyncio's own ConnectionResetError.)
+    """
     if task.cancelled():
         transport.close()
         return
     exc = task.exception()
-    if exc is not None:
+    if exc is None:
+        return
+    if not (isinstance(protocol._error, GivenUp) and isinstance(exc, (GivenUp, ConnectionResetError))):  # noqa: SLF001
         loop.call_exception_handler(
             {"message": "Unhandled exception in client_connected_cb", "exception": exc, "transport": transport}
         )
-        transport.close()
+    transport.close()
 
 
 class StreamWriter(asyncio.StreamWriter):

@@ -19,7 +19,7 @@ from utcp.aio.driver import Driver
 from utcp.aio.sendfile import send_file, sendfile_mode
 from utcp.aio.socket_facade import ConnectionSocket
 from utcp.aio.tls import take_read_ahead
-from utcp.errors import InvalidState
+from utcp.errors import FinTimedOut, InvalidState
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, PEER_CLOSED, READABLE, TROUBLE, WRITABLE
 from utcp.tcp.info import ConnectionInfo
@@ -36,6 +36,12 @@ time that it has in all if that is less. Then it sends FINs all the same."""
 
 _NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
 """Ours keep nothing for get_extra_info(); the base would make a dictionary for each."""
+
+
+class GivenUp(FinTimedOut):
+    """This side closed the server or the endpoint, and reset the connection before the peer had acknowledged
+    everything."""
+
 
 # The mixin is private, but loop.sendfile()'s fallback insists on it.
 _FlowControlMixin: Any = transports._FlowControlMixin  # noqa: SLF001
@@ -169,9 +175,12 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             above: Any = self._protocol._app_transport  # noqa: SLF001
             above._closed = True  # noqa: SLF001
 
-    def lose(self, error: OSError) -> None:
-        """Give the connection up: reset the peer, unless it has acknowledged everything. connection_lost(error) follows
-        in the next turn; if the connection has ended already, with the error that it ended with."""
+    def give_up(self, closed: str) -> None:
+        """Reset the peer, unless it has acknowledged everything, because what is named `closed` was closed.
+
+        connection_lost(GivenUp) follows in the next turn; if the connection has ended already, connection_lost() gets
+        the error that it ended with.
+        """
         connection = self._connection
         if self._conn_lost or connection is None:
             return
@@ -180,7 +189,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             return
         connection.abort(self._driver.link.now())
         self._driver.schedule_flush()
-        self._force_close(error)
+        self._force_close(GivenUp(f"The {closed} was closed before the peer had acknowledged everything"))
 
     def _deliver(self, events: int) -> None:
         """Handle the events. An exception of a callback is reported, and ends at most the connection. SystemExit and

@@ -50,8 +50,8 @@ async def create_connection(
 ) -> tuple[asyncio.Transport, ProtocolT]:
     """asyncio's `loop.create_connection`, over utcp: to UDP port `port` of `host`, utcp port `port`.
 
-    A connection to an IPv4-mapped IPv6 address (::ffff:192.0.2.1) uses IPv4, as with kernel TCP. Unlike there,
-    `peername` and `sockname` are then IPv4 addresses.
+    A connection to an IPv4-mapped IPv6 address (::ffff:192.0.2.1) uses IPv4, as with kernel TCP, and it may leave from
+    the local address "::". Unlike there, `peername` and `sockname` are then IPv4 addresses.
 
     Where the host has several addresses they are tried `happy_eyeballs_delay` apart (None: 0.25 s, unlike asyncio).
 
@@ -73,8 +73,15 @@ async def create_connection(
     if sock is not None:
         raise ValueError("host/port and sock can not be specified at the same time")
     local = None if local_addr is None else host_and_port(local_addr, "local_addr")
-    remotes = await _resolve(host, port, family, proto, flags)
+    found = await resolve(host, port, family=family, proto=proto, flags=flags)
+    remotes = list(dict.fromkeys(map(unmapped, found)))
     locals_ = None if local is None else await _resolve_local(*local, family, proto, flags)
+    if locals_ is not None and remotes != found:
+        locals_ += [
+            Resolved(socket.AF_INET, wildcard(socket.AF_INET, address[1]))
+            for _, address in locals_
+            if address[0] == "::"
+        ]
     if happy_eyeballs_delay is None and len(remotes) > 1:
         happy_eyeballs_delay = HAPPY_EYEBALLS_DELAY
     if interleave is None and happy_eyeballs_delay is not None:
@@ -136,13 +143,8 @@ def _local_endpoint(family: int, locals_: Sequence[Resolved], config: Config) ->
 async def _resolve_local(host: Host, port: Port, family: int, proto: int, flags: int) -> list[Resolved]:
     if host is None:
         return [Resolved(each, wildcard(each, int(port or 0))) for each in (socket.AF_INET, socket.AF_INET6)]
-    return await _resolve(host, port, family, proto, flags)
-
-
-async def _resolve(host: Host, port: Port, family: int, proto: int, flags: int) -> list[Resolved]:
-    """Return all addresses of `host`; IPv4-mapped IPv6 addresses become IPv4 addresses."""
     found = await resolve(host, port, family=family, proto=proto, flags=flags)
-    return list(dict.fromkeys(map(unmapped, found)))
+    return list(map(unmapped, found))
 
 
 async def _connect_socket(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import operator
 import socket
 import ssl as ssl_module
@@ -382,14 +383,18 @@ class Endpoint:
 
         `local_port` is our utcp port, None for an ephemeral one. The addresses of `host` are tried in turn. Raises what
         asyncio's create_connection raises; AddressInUse when `local_port` is taken towards that peer,
-        AddressNotAvailable when no ephemeral port is left.
+        AddressNotAvailable when no ephemeral port is left. An endpoint on an IPv6 address, "::" included, carries no
+        IPv4: an IPv4-mapped address is an OSError (ENETUNREACH).
         """
         tls = Tls.of_client(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
         driver = self.driver
         udp_port = port if udp_port is None else udp_port
         family = socket.AF_INET6 if len(self.address) == 4 else socket.AF_INET
+        ipv4 = sockopt.unmapped(host)
         if family == socket.AF_INET:
-            host = sockopt.unmapped(host)
+            host = ipv4
+        elif ipv4 != host and (self._sock is None or not sockopt.takes_ipv4(self._sock)):
+            raise OSError(errno.ENETUNREACH, f"{host} is an IPv4 address, and this endpoint has an IPv6 address only")
         addresses = await resolve(host, udp_port, family=family)
         attempts = [partial(Opening.establish, driver, address, port, local_port) for _, address in addresses]
         opening = await first_to_open(attempts, None, all_errors=all_errors)

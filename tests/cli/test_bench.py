@@ -72,7 +72,7 @@ def test_a_failure_is_one_line_and_status_1(
 
 def test_ctrl_c(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "utcp", "bench", "churn", "--no-peers", "--rounds", "99"],
+        [sys.executable, "-m", "utcp", "bench", "churn", "--quick", "--no-peers", "--rounds", "99"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -35,8 +35,7 @@ class Capturing:
         return self.process.returncode, output, errors.decode()
 
 
-@both_loops
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("loop", "number"), [("asyncio", signal.SIGINT), ("uvloop", signal.SIGTERM)])
 def test_it_captures_until_it_is_interrupted(tmp_path: Path, loop: str, number: signal.Signals) -> None:
     path = tmp_path / "x.pcapng"
     with running(tmp_path / "x.sock", loop) as program:

@@ -138,26 +138,23 @@ def test_watch_ends_with_the_program(tmp_path: Path) -> None:
     assert errors.count("\n") == 1
 
 
-def test_without_a_socket_it_finds_all_of_the_default_directory(tmp_path: Path) -> None:
-    runtime = {"XDG_RUNTIME_DIR": str(tmp_path), "UTCP_CONTROL": ""}
-    empty = utcp_command("ss", **runtime)
-    assert (empty.returncode, empty.stdout) == (1, "")
+def test_without_a_socket_it_finds_all_of_the_default_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("UTCP_CONTROL", "")
+    assert main(["ss"]) == 1
     advice = "start the program with UTCP_CONTROL=1, or name one"
-    assert empty.stderr == f"utcp ss: no control socket in {tmp_path}/utcp: {advice}\n"
-    with (
-        running(Path("1"), XDG_RUNTIME_DIR=str(tmp_path)) as first,
-        running(Path("1"), XDG_RUNTIME_DIR=str(tmp_path)) as second,
-    ):
+    assert capsys.readouterr() == ("", f"utcp ss: no control socket in {tmp_path}/utcp: {advice}\n")
+    with running(Path("1")) as first, running(Path("1")) as second:
         with socket.socket(socket.AF_UNIX) as killed:
             killed.bind(str(tmp_path / "utcp" / "1.sock"))
-        found = utcp_command("ss", "--json", **runtime)
-        pids = {process["pid"] for process in json.loads(found.stdout)["processes"]}
+        pids = {process["pid"] for process in json.loads(show(capsys, "--json"))["processes"]}
         assert pids == {first.process.pid, second.process.pid}
-        named = utcp_command("ss", "--json", f"{tmp_path}/utcp/{first.process.pid}.sock", **runtime)
-        assert [process["pid"] for process in json.loads(named.stdout)["processes"]] == [first.process.pid]
-        several = utcp_command("capture", str(tmp_path / "x.pcapng"), **runtime)
-        assert several.returncode == 1
-        assert several.stderr.startswith("utcp capture: 3 processes have control sockets: name one of")
+        named = json.loads(show(capsys, "--json", f"{tmp_path}/utcp/{first.process.pid}.sock"))["processes"]
+        assert [process["pid"] for process in named] == [first.process.pid]
+        assert main(["capture", str(tmp_path / "x.pcapng")]) == 1
+        assert capsys.readouterr().err.startswith("utcp capture: 3 processes have control sockets: name one of")
         assert not (tmp_path / "x.pcapng").exists()
 
 

@@ -25,14 +25,15 @@ def fetch(port: int, path: str, to: Path) -> None:
 
 @pytest.mark.skipif(CURL is None, reason="curl is not installed")
 @pytest.mark.parametrize(
-    ("loop", "mtu", "congestion_control"),
-    # On loopback as it is, 100 MiB are no more than 1600 packets.
-    [("asyncio", 9000, "cubic"), ("uvloop", 9000, "cubic"), ("uvloop", 1500, "bbr")],
+    ("loop", "mtu", "congestion_control", "mebibytes"),
+    # Several times what the buffers of all connections on the way hold. On loopback as it is, 32 MiB are no more than
+    # 500 packets.
+    [("asyncio", 9000, "cubic", 32), ("uvloop", 9000, "cubic", 32), ("uvloop", 1500, "bbr", 16)],
 )
-def test_100_mebibytes_over_a_path_that_drops_2_percent(
-    loop: str, mtu: int, congestion_control: str, tmp_path: Path
+def test_a_large_file_over_a_path_that_drops_2_percent(
+    loop: str, mtu: int, congestion_control: str, mebibytes: int, tmp_path: Path
 ) -> None:
-    octets = 100 * MEBIBYTE
+    octets = mebibytes * MEBIBYTE
     options = ("--mtu", str(mtu), "--loop", loop, "--congestion-control", congestion_control)
     with (
         web() as service,
@@ -46,7 +47,7 @@ def test_100_mebibytes_over_a_path_that_drops_2_percent(
     fetched = (tmp_path / "fetched").read_bytes()
     assert hashlib.sha256(fetched).digest() == hashlib.sha256(body(octets)).digest()
     assert passed > octets / mtu
-    assert 0.016 < dropped / (passed + dropped) < 0.024
+    assert 0.012 < dropped / (passed + dropped) < 0.028
 
 
 async def ask(port: int, number: int) -> tuple[int, bytes]:

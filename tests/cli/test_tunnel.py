@@ -236,7 +236,7 @@ def test_it_warns_of_a_key_that_others_can_read(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("00" * 32)
     key.chmod(0o644)
-    with started("serve", "127.0.0.1:0", "--forward", "127.0.0.1:80", "--key-file", str(key)) as process:
+    with started("serve", "127.0.0.1:0", "--forward", "127.0.0.1:80", "--key-file", str(key), fresh=True) as process:
         process.wait_for("listening on")
         assert process.lines[0] == f"others can read {key}: chmod 600 it"
         assert process.end() == 0
@@ -244,6 +244,6 @@ def test_it_warns_of_a_key_that_others_can_read(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
 def test_a_port_alone_is_that_of_all_interfaces() -> None:
-    with started("serve", "0", "--forward", "127.0.0.1:80", "--insecure", "-v") as process:
+    with started("serve", "0", "--forward", "127.0.0.1:80", "--insecure", "-v", fresh=True) as process:
         process.wait_for(r"listening on UDP 0\.0\.0\.0:\d+ and \[::\]:\d+, forwarding to 127\.0\.0\.1:80")
         assert process.end() == 0

@@ -10,31 +10,24 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[2]
+from tests.tunnel.forking import ROOT, Forked
+
 LOCAL: Final = "127.0.0.1"
 PATIENCE: Final = 30.0
 """Seconds in which whatever a test waits for has to happen."""
 
 
 class Process:
-    """A command of `utcp tunnel` whose lines on stderr are gathered."""
+    """A command of `utcp tunnel` whose lines on stderr are gathered. `fresh`: started as users do, not by a fork."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, fresh: bool = False) -> None:
         self._lines: list[str] = []
         self._news = threading.Condition()
         self._ended = False
-        # -W error: a connection, task or descriptor left behind is reported on stderr.
-        self.process = subprocess.Popen(  # noqa: S603  # our own command line
-            [sys.executable, "-W", "error", "-m", "utcp", "tunnel", *arguments],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+        self.process: Forked | subprocess.Popen[str] = (
+            _fresh(arguments) if fresh or sys.platform != "linux" else Forked(("tunnel", *arguments))
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -94,9 +87,22 @@ class Process:
         self.process.stderr.close()
 
 
+def _fresh(arguments: tuple[str, ...]) -> subprocess.Popen[str]:
+    # -W error: a connection, task or descriptor left behind is reported on stderr.
+    return subprocess.Popen(  # noqa: S603  # our own command line
+        [sys.executable, "-W", "error", "-m", "utcp", "tunnel", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @contextmanager
-def started(*arguments: str) -> Iterator[Process]:
-    process = Process(*arguments)
+def started(*arguments: str, fresh: bool = False) -> Iterator[Process]:
+    process = Process(*arguments, fresh=fresh)
     try:
         yield process
     finally:

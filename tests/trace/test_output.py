@@ -73,6 +73,17 @@ def test_a_symbolic_link_is_not_followed(path: Path, tmp_path: Path, exists: boo
     assert not exists or target.read_bytes() == MAGIC
 
 
+def test_a_symbolic_link_that_comes_at_the_last_moment_is_not_followed(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(MAGIC)
+    found = target.stat()
+    path.symlink_to(target)
+    monkeypatch.setattr(os, "lstat", lambda _: found)
+    refused(path, errno.ELOOP)
+
+
 def test_a_file_that_takes_the_place_of_another_one_is_left_alone(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -314,8 +314,11 @@ async def read_all(reader: asyncio.StreamReader) -> None:
         pass
 
 
-@pytest.mark.parametrize("way", ["server", "peer"])
-async def test_a_handler_whose_connection_ends_with_the_server_is_no_news(way: str) -> None:
+@pytest.mark.parametrize("way", ["server", "server, and the peer acknowledges", "peer"])
+@tls_or_not
+async def test_a_handler_whose_connection_ends_with_the_server_is_no_news(
+    way: str, tls: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """Ctrl-C of a server: with kernel TCP asyncio cancels the handlers and prints nothing. What a peer does is told."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
@@ -331,22 +334,25 @@ async def test_a_handler_whose_connection_ends_with_the_server_is_no_news(way: s
             raise
 
     async with Peers(Config(msl=0.05, close_timeout=0.05)) as peers:
-        server = await peers.server.start_server(serve)
-        client, _ = await peers.client.create_connection(Recorder, peers.host, peers.port)
+        server = await peers.server.start_server(serve, ssl=server_context() if tls else None)
+        options: dict[str, Any] = {"ssl": client_context(), "server_hostname": "localhost"} if tls else {}
+        reader, writer = await peers.client.open_connection(peers.host, peers.port, **options)
         serving = asyncio.create_task(server.serve_forever())
-        await until(lambda: server._clients)
+        await reader.readexactly(100_000)
+        reading = asyncio.create_task(read_all(reader))
         if way == "server":
             silence(peers.client)
-            serving.cancel()
+        if way == "peer":
+            writer.transport.abort()
         else:
-            client.abort()
+            serving.cancel()
         await until(lambda: failures)
         serving.cancel()
-        await asyncio.wait([serving])
-        await asyncio.sleep(0)
+        await asyncio.wait([serving, reading])
     (failure,) = failures
-    if way == "server":
+    if way == "peer":
+        assert [context["exception"] for context in complaints] == [failure]
+    else:
         assert isinstance(failure, (FinTimedOut, ConnectionResetError))
         assert complaints == []
-    else:
-        assert [context["exception"] for context in complaints] == [failure]
+        assert "socket.send() raised exception." not in caplog.messages

@@ -27,6 +27,7 @@ from utcp.aio.streams import ClientConnected, ClientStreams, StreamWriter, strea
 from utcp.aio.tls import Tls
 from utcp.aio.transport import CLOSE_NOTIFY_GRACE
 from utcp.config import Config
+from utcp.errors import FinTimedOut
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.observer import Observer
@@ -294,7 +295,7 @@ class Endpoint:
             return
         now = driver.link.now()
         for transport in list(driver.transports):
-            transport.give_up("endpoint")
+            transport.lose(FinTimedOut("The endpoint was closed before the peer had acknowledged everything"))
         for listener in list(self._stopping):
             self.end_listening(listener)
         for connection in list(driver.stack.connections.values()):

@@ -11,6 +11,7 @@ from utcp.aio.address import with_port
 from utcp.aio.socket_facade import ListeningSocket
 from utcp.aio.tls import Secured, Tls
 from utcp.aio.transport import CLOSE_NOTIFY_GRACE, Transport
+from utcp.errors import FinTimedOut
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 
@@ -119,7 +120,7 @@ class Server(asyncio.AbstractServer):
             for endpoint, listener in zip(self._endpoints, self._listeners, strict=True):
                 endpoint.end_listening(listener)
             for transport in self._clients.copy():
-                transport.give_up("server")
+                transport.lose(FinTimedOut("The server was closed before the peer had acknowledged everything"))
         await self.wait_closed()
 
     def close(self) -> None:

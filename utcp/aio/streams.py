@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from utcp.aio.stream_reader import StreamReader
 from utcp.aio.tls import start_tls
-from utcp.aio.transport import GivenUp
+from utcp.errors import FinTimedOut
 
 ClientConnected: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
 StreamFactory: TypeAlias = Callable[[], asyncio.StreamReaderProtocol]
@@ -24,6 +24,9 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
     future, which has no use, they take 1.2 KB of a connection. The reader is held by a plain reference: the writer has
     one as well, and without a writer the connection closes.
     """
+
+    _owner_closes = False
+    """The server or the endpoint has closed the connection, not the handler."""
 
     # Not the base's: it makes what this class is there to avoid.
     def __init__(
@@ -87,9 +90,24 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         self._reader = self._task = self._transport = None
 
     def pause_writing(self) -> None:
+        if self._owner_closes and self._paused:
+            return
         super().pause_writing()
         if not self._drain_waiters:
             self._drain_waiters = deque()  # from now on somebody may wait
+
+    def resume_writing(self) -> None:
+        if not self._owner_closes:
+            super().resume_writing()
+
+    def owner_closes(self) -> None:
+        """The server or the endpoint closes the connection: what is written from now on is lost.
+
+        `drain()` waits for the end. Otherwise a handler that writes for ever would turn the loop until then.
+        """
+        self._owner_closes = True
+        if not self._connection_lost:
+            self.pause_writing()
 
     def _get_close_waiter(self, _: object) -> asyncio.Future[None]:
         if self._closed is None:
@@ -122,8 +140,8 @@ def _handled(
 ) -> None:
     """Close the connection of a server's handler that was cancelled or has failed, and report its exception.
 
-    Not reported is the end of a connection that this side has given up: whoever closed the server knows of it. (A
-    `drain()` during that turn raises asyncio's own ConnectionResetError.)
+    Not reported is the end of a connection that the server or the endpoint has closed: FinTimedOut, or asyncio's own
+    ConnectionResetError of `drain()`. Whoever closed the server knows of it.
     """
     if task.cancelled():
         transport.close()
@@ -131,7 +149,7 @@ def _handled(
     exc = task.exception()
     if exc is None:
         return
-    if not (isinstance(protocol._error, GivenUp) and isinstance(exc, (GivenUp, ConnectionResetError))):  # noqa: SLF001
+    if not (protocol._owner_closes and isinstance(exc, (FinTimedOut, ConnectionResetError))):  # noqa: SLF001
         loop.call_exception_handler(
             {"message": "Unhandled exception in client_connected_cb", "exception": exc, "transport": transport}
         )

@@ -19,7 +19,7 @@ from utcp.aio.driver import Driver
 from utcp.aio.sendfile import send_file, sendfile_mode
 from utcp.aio.socket_facade import ConnectionSocket
 from utcp.aio.tls import take_read_ahead
-from utcp.errors import FinTimedOut, InvalidState
+from utcp.errors import InvalidState
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, PEER_CLOSED, READABLE, TROUBLE, WRITABLE
 from utcp.tcp.info import ConnectionInfo
@@ -36,12 +36,6 @@ time that it has in all if that is less. Then it sends FINs all the same."""
 
 _NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
 """Ours keep nothing for get_extra_info(); the base would make a dictionary for each."""
-
-
-class GivenUp(FinTimedOut):
-    """This side closed the server or the endpoint, and reset the connection before the peer had acknowledged
-    everything."""
-
 
 # The mixin is private, but loop.sendfile()'s fallback insists on it.
 _FlowControlMixin: Any = transports._FlowControlMixin  # noqa: SLF001
@@ -175,12 +169,9 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             above: Any = self._protocol._app_transport  # noqa: SLF001
             above._closed = True  # noqa: SLF001
 
-    def give_up(self, closed: str) -> None:
-        """Reset the peer, unless it has acknowledged everything, because what is named `closed` was closed.
-
-        connection_lost(GivenUp) follows in the next turn; if the connection has ended already, connection_lost() gets
-        the error that it ended with.
-        """
+    def lose(self, error: OSError) -> None:
+        """Give the connection up: reset the peer, unless it has acknowledged everything. connection_lost(error) follows
+        in the next turn; if the connection has ended already, with the error that it ended with."""
         connection = self._connection
         if self._conn_lost or connection is None:
             return
@@ -189,7 +180,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             return
         connection.abort(self._driver.link.now())
         self._driver.schedule_flush()
-        self._force_close(GivenUp(f"The {closed} was closed before the peer had acknowledged everything"))
+        self._force_close(error)
 
     def _deliver(self, events: int) -> None:
         """Handle the events. An exception of a callback is reported, and ends at most the connection. SystemExit and
@@ -221,17 +212,21 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
 
     def _tell_trouble(self) -> None:
         """R1 of RFC 9293 3.8.3 (SHLD-10), and its soft errors (SHLD-25): for protocols that want to know."""
-        protocol: Any = self._protocol
-        while isinstance(protocol, SSLProtocol):
-            protocol = protocol._app_protocol  # noqa: SLF001  # the application's
         try:
-            hear = getattr(protocol, "connection_trouble", None)
+            hear = getattr(self._application(), "connection_trouble", None)
             if hear is not None and self._connection is not None:
                 hear(self._connection.soft_error)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
             self._report(exc, "protocol.connection_trouble() call failed.")
+
+    def _application(self) -> Any:
+        """Return the application's protocol, above TLS if there is any."""
+        protocol: Any = self._protocol
+        while isinstance(protocol, SSLProtocol):
+            protocol = protocol._app_protocol  # noqa: SLF001
+        return protocol
 
     # --- reading
 
@@ -488,7 +483,11 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         """For who closes it instead of the application: TLS above takes its leave (close_notify) before the FIN.
 
         The FIN waits for the peer's close_notify then, up to `ssl_shutdown_timeout`.
+        Streams are told, because a handler that writes does not expect the end.
         """
+        application = self._application()
+        if hasattr(application, "owner_closes"):
+            application.owner_closes()
         if isinstance(self._protocol, SSLProtocol):
             self._protocol._start_shutdown()  # noqa: SLF001  # as its transport's close(), and harmless when repeated
         else:

@@ -71,7 +71,7 @@ def _forker() -> socket.socket:
         [sys.executable, "-W", "error", "-m", __name__],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdin=theirs,
+        stdin=theirs.fileno(),
     )
     theirs.close()
 

@@ -52,6 +52,24 @@ def run_in(pid: int, *command: str) -> None:
     subprocess.run(["nsenter", f"--net=/proc/{pid}/ns/net", *command], check=True)  # noqa: S603, S607
 
 
+def await_answer(family: int, host: str) -> None:
+    """Wait until `host` answers. Until then a link may not be up yet, or the router may not have found the host, and
+    say that it is unreachable."""
+    deadline = time.monotonic() + 30
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.2)
+        while True:
+            try:
+                sock.connect((host, 9))
+                sock.send(b"no port there")
+                sock.recv(1)
+            except ConnectionRefusedError:
+                return
+            except OSError:
+                time.sleep(0.01)
+            assert time.monotonic() < deadline, f"{host} does not answer"
+
+
 @pytest.fixture(params=[socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])
 def family(request: pytest.FixtureRequest) -> Iterator[int]:
     """We are in a namespace with a route to the far host; the router's link to it has an MTU of NARROW."""
@@ -68,6 +86,11 @@ def family(request: pytest.FixtureRequest) -> Iterator[int]:
     try:
         with namespace.own_network():
             router, host = others.add(), others.add()
+            namespace.sysctl("ipv6/conf/default/dad_transmits", 0)
+            for each in (router, host):
+                # They answer as often as they are asked, and do not wait for others to claim their addresses.
+                run_in(each, "sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
+                run_in(each, "sysctl", "-qw", "net.ipv6.conf.default.dad_transmits=0")
             namespace.ip(
                 "link add near0 type veth peer name near1",
                 f"link set near1 netns {router}",
@@ -78,6 +101,10 @@ def family(request: pytest.FixtureRequest) -> Iterator[int]:
             run_in(router, "ip", "link", "set", "far0", "netns", str(host))
             run_in(router, "ip", "address", "add", f"{router_near}/{bits}", "dev", "near1", *nodad)
             run_in(router, "ip", "address", "add", f"{router_far}/{bits}", "dev", "far1", *nodad)
+            if chosen == socket.AF_INET6:  # a question that is lost while links come up is soon repeated
+                namespace.sysctl("ipv6/neigh/near0/retrans_time_ms", 50)
+                for name in ("near1", "far1"):
+                    run_in(router, "sysctl", "-qw", f"net.ipv6.neigh.{name}.retrans_time_ms=50")
             run_in(router, "ip", "link", "set", "near1", "up")
             run_in(router, "ip", "link", "set", "far1", "mtu", str(NARROW), "up")
             run_in(router, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
@@ -86,6 +113,7 @@ def family(request: pytest.FixtureRequest) -> Iterator[int]:
             run_in(host, "ip", "link", "set", "far0", "up")
             run_in(host, "ip", version, "route", "add", "default", "via", router_far)
             namespace.ip(f"{version} route add default via {router_near}".replace(f"{version} ", ""))
+            await_answer(chosen, far)
             yield chosen
     finally:
         others.close()

@@ -148,11 +148,11 @@ async def test_what_is_read_has_the_time_at_which_reading_ended(link: SlowLink) 
     stack = NotingStack()
     driver = driver_of(link, stack)
     link.arrived = [b"one", b"two"]
-    link.icmp = [PathError(PEER, 111, None, b"", False), PathError(PEER, 90, 1200, b"", True)]
+    link.icmp = [PathError(PEER, 111, None, b"")]
     before = link.clock
     driver.read()
     read = before + 2 * READING
-    assert stack.calls == [("datagram", read), ("datagram", read), ("icmp", read), ("failure", read)]
+    assert stack.calls == [("datagram", read), ("datagram", read), ("icmp", read)]
     driver.close()
 
 
@@ -175,7 +175,7 @@ async def test_what_comes_of_a_send_has_a_time_after_it(link: SlowLink) -> None:
     link.sending = READING
     stack.output = [Transmit(PEER, [b"x"], 1)]
     link.failures = [SendError(PEER, 101)]
-    link.icmp = [PathError(PEER, 111, None, b"", False)]
+    link.icmp = [PathError(PEER, 111, None, b"")]
     before = link.clock
     driver.flush()
     after = before + 2 * READING
@@ -194,7 +194,7 @@ async def test_the_stacks_time_never_goes_back(link: SlowLink) -> None:
     driver = driver_of(link, stack)
     for _ in range(3):
         link.arrived = [b"one"]
-        link.icmp = [PathError(PEER, 111, None, b"", False)]
+        link.icmp = [PathError(PEER, 111, None, b"")]
         link.failures = [SendError(PEER, 101)]
         stack.output = [Transmit(PEER, [b"x"], 1)]
         stack.deadline = link.clock

@@ -14,7 +14,6 @@ from utcp import Endpoint
 from utcp.aio.driver import Driver
 from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Remote, Transmit
-from utcp.udp.base import PathError
 from utcp.wire import SYN, decode
 
 pytestmark = needs_linux
@@ -91,28 +90,6 @@ async def test_other_connections_do_not_notice_and_the_loop_rests(
         transport.close()
         await until(lambda: protocol.lost)
         assert protocol.lost == [None]
-
-
-async def test_what_our_own_kernel_says_needs_no_proof(
-    peers: Peers, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing is quoted then; all connections to the remote are meant."""
-    transport, client, _ = await peers.connect(Recorder)
-    link = link_of(peers.client)
-    errors = [PathError("remote", errno.EMSGSIZE, 1172, b"", True)]
-
-    def path_errors() -> list[PathError]:
-        found = errors.copy()
-        errors.clear()
-        return found
-
-    monkeypatch.setattr(link, "path_errors", path_errors)
-    transport.write(b"whatever makes it send")
-    await until(lambda: told.failed)
-    assert told.failed == [("remote", errno.EMSGSIZE)]
-    assert told.errors == []
-    transport.close()
-    await until(lambda: client.lost)
 
 
 async def test_an_error_heard_of_while_sending_is_told_at_once(

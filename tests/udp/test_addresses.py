@@ -251,7 +251,7 @@ def test_path_mtu_discovery_is_on_whatever_the_system_default(family: int, keep:
     sock.setsockopt(level, option, 0)
     sock.bind(LOOPBACK[family])
     keep(UdpLink(sock))
-    assert sock.getsockopt(level, option) == sockopt.PMTUDISC_WANT
+    assert sock.getsockopt(level, option) == sockopt.PMTUDISC_PROBE
 
 
 @pytest.fixture

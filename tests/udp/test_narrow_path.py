@@ -1,4 +1,5 @@
-"""A router between two networks whose far link is narrow: ICMP tells, the route is asked for again, all arrives."""
+"""A router between two networks whose far link is narrow: ICMP tells the stack, and the kernel's cache does not
+matter."""
 
 import errno
 import shutil
@@ -14,7 +15,8 @@ from tests.interop import namespace
 from tests.udp.conftest import Keep
 from tests.udp.sockets import arrives, datagrams
 from utcp.tcp.transmit import Transmit
-from utcp.udp.link import PathError, Received, UdpLink, UdpPath
+from utcp.udp import sockopt
+from utcp.udp.link import PathError, Received, SendError, UdpLink, UdpPath
 
 NARROW = 1300
 
@@ -50,6 +52,13 @@ class Far:
 
 def run_in(pid: int, *command: str) -> None:
     subprocess.run(["nsenter", f"--net=/proc/{pid}/ns/net", *command], check=True)  # noqa: S603, S607
+
+
+def cached_mtu(family: int, host: str) -> int:
+    """What the kernel believes of the way to `host`, in octets of an IP packet."""
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.connect((host, 9))
+        return sockopt.cached_path_mtu(sock)
 
 
 def await_answer(family: int, host: str) -> None:
@@ -119,47 +128,69 @@ def family(request: pytest.FixtureRequest) -> Iterator[int]:
         others.close()
 
 
+@pytest.mark.defect(94)
 @pytest.mark.parametrize("wildcard", [True, False])
 def test_a_router_says_too_big(family: int, wildcard: bool, keep: Keep) -> None:
+    """The stack is told. The kernel is told as well, and what it makes of it is of no account: the message may be
+    forged, and each datagram that fits the interface leaves as it is, not in fragments."""
     near, _, _, far, _ = NETWORK[family]
     any_host = "0.0.0.0" if family == socket.AF_INET else "::"
     a = keep(UdpLink.bind(family, (any_host if wildcard else near, 0)))
     remote = a.remote((far, 9))
     wide, narrow = 1500 - HEADERS[family], NARROW - HEADERS[family]
-    assert a.mtu(remote) == wide
     segment = bytes(range(250)) * 6
-    assert a.send([Transmit(remote, [segment[:wide]], wide)]) == []
-    assert arrives(a) == []
-    assert a.path_errors() == [PathError(remote, errno.EMSGSIZE, narrow, segment[:128], False)]
-    assert isinstance(remote, UdpPath) == wildcard
-    assert a.mtu(remote) == narrow
-
-    # What fits goes through, and is told to have found no port; so does what was cut for the wider path, in fragments.
-    for size in (narrow, wide):
-        assert a.send([Transmit(remote, [segment[:size]], size)]) == []
+    for _ in range(2):
+        assert a.mtu(remote) == wide
+        assert a.send([Transmit(remote, [segment[:wide]], wide)]) == []
         assert arrives(a) == []
-        assert [(error.errno, error.remote) for error in a.path_errors()] == [(errno.ECONNREFUSED, remote)]
+        assert a.path_errors() == [PathError(remote, errno.EMSGSIZE, narrow, segment[:128])]
+        assert cached_mtu(family, far) == NARROW
+        a._routes.forget()
+    assert isinstance(remote, UdpPath) == wildcard
+
+    # What fits goes through, and is told to have found no port.
+    assert a.send([Transmit(remote, [segment[:narrow]], narrow)]) == []
+    assert arrives(a) == []
+    assert [(error.errno, error.remote) for error in a.path_errors()] == [(errno.ECONNREFUSED, remote)]
 
 
-def test_a_train_for_a_path_that_others_found_to_be_narrow_is_told(family: int, keep: Keep) -> None:
-    """The kernel's knowledge is the host's, not the socket's."""
+@pytest.mark.defect(94)
+@pytest.mark.rfc("8899", "4.5-1")
+def test_trains_leave_whole_whatever_path_mtu_the_kernel_has_cached(family: int, keep: Keep) -> None:
     near, _, _, far, _ = NETWORK[family]
     a = keep(UdpLink.bind(family, (near, 0)))
     b = keep(UdpLink.bind(family, (near, 0)))
     remote = a.remote((far, 9))
     wide, narrow = 1500 - HEADERS[family], NARROW - HEADERS[family]
-    assert a.mtu(remote) == wide
     b.send([Transmit(remote, [bytes(wide)], wide)])
     arrives(b)
     assert [error.errno for error in b.path_errors()] == [errno.EMSGSIZE]
+    assert cached_mtu(family, far) == NARROW
 
-    assert a.mtu(remote) == wide  # asked a moment ago
-    assert a.send([Transmit(remote, [bytes(3 * wide)], 3 * wide, wide)]) == []
-    told = [error for error in a.path_errors() if error.local]  # the far host's answers may be among them
-    assert told == [PathError(remote, errno.EMSGSIZE, narrow, b"", True)]
-    assert a.mtu(remote) == narrow
-    assert a.counters.segmentation_refused == 1
-    assert a.counters.datagrams_sent == 3
+    for size, code in ((wide, errno.EMSGSIZE), (narrow, errno.ECONNREFUSED)):
+        assert a.send([Transmit(remote, [bytes(3 * size)], 3 * size, size)]) == []
+        arrives(a)
+        assert {error.errno for error in a.path_errors()} == {code}  # one message about all three, or three
+    assert a.mtu(remote) == wide
+    assert a.counters.segmentation_refused == 0
+
+
+@pytest.mark.defect(94)
+def test_the_mtu_that_an_administrator_has_set_counts(family: int, keep: Keep) -> None:
+    """That of a route, and that of an interface, which may become smaller while connections are open."""
+    near, router_near, _, far, _ = NETWORK[family]
+    a = keep(UdpLink.bind(family, (near, 0)))
+    remote = a.remote((far, 9))
+    wide, lower = 1500 - HEADERS[family], 1400 - HEADERS[family]
+    assert a.mtu(remote) == wide
+    namespace.ip(f"route replace default via {router_near} mtu 1400")
+    a._routes.forget()
+    assert a.mtu(remote) == lower
+    namespace.ip(f"route replace default via {router_near}", "link set near0 mtu 1400")
+    train = Transmit(remote, [bytes(3 * wide)], 3 * wide, wide)
+    assert a.send([train]) == [SendError(remote, errno.EMSGSIZE)]
+    assert a.mtu(remote) == lower
+    namespace.ip("link set near0 mtu 1500")
 
 
 def test_trains_through_receive_offload_keep_their_marks(family: int, keep: Keep) -> None:

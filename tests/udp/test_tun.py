@@ -270,9 +270,9 @@ def test_icmp_about_our_segments_is_told(interface: Interface) -> None:
     assert link.receive() == []
     segment = quoted[header:]
     assert link.path_errors() == [
-        PathError(interface.remote, errno.ECONNREFUSED, None, segment, False),
-        PathError(interface.remote, errno.EMSGSIZE, 1400 - header, segment, False),
-        PathError(interface.remote, errno.EMSGSIZE, None, segment, False),
+        PathError(interface.remote, errno.ECONNREFUSED, None, segment),
+        PathError(interface.remote, errno.EMSGSIZE, 1400 - header, segment),
+        PathError(interface.remote, errno.EMSGSIZE, None, segment),
     ]
     assert link.path_errors() == []
     assert link.counters.path_errors == 3

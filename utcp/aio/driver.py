@@ -154,11 +154,8 @@ class Driver:
         stack = self.stack
         for failure in failures:
             stack.path_failed(failure.remote, failure.errno, now)
-        for remote, code, mtu, quoted, local in errors:
-            if local:
-                stack.path_failed(remote, code, now)
-            else:
-                stack.path_error(remote, code, mtu, quoted, now)
+        for remote, code, mtu, quoted in errors:
+            stack.path_error(remote, code, mtu, quoted, now)
         self.schedule_flush()
 
     def _writable(self) -> None:

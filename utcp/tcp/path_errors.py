@@ -170,7 +170,7 @@ def _before(seq: int) -> int:
 
 
 def too_big(connection: Connection, mtu: int | None, now: float) -> None:
-    """The kernel's path MTU has changed, or a router says what it lets through (`mtu`, as a UDP payload in octets).
+    """The interface takes less than before, or a router says what it lets through (`mtu`, as a UDP payload in octets).
     What was larger is sent again, and it is no sign of congestion (RFC 8899 4.4, RFC 1191 6.4)."""
     stack, path_mtu = connection.stack, connection.path_mtu
     options = TIMESTAMPS_LENGTH if connection.timestamps else 0

@@ -1,9 +1,9 @@
 """The segment size that a path takes: packetization layer path MTU discovery (RFC 8899, with TCP's means RFC 4821).
 
-The kernel's path MTU is the first guess and the upper bound: it knows its interfaces and hears ICMP. What it cannot
-know is a router that drops large packets without an ICMP message. Segments that time out again and again are the sign
-of one: segments become small, and probes search for the largest size that passes. An outage has the same sign, so the
-first probe has the full size.
+The MTU of the interface is the first guess and the upper bound. ICMP messages about segments under way make segments
+smaller. What neither tells of is a router that drops large packets without an ICMP message. Segments that time out
+again and again are the sign of one: segments become small, and probes search for the largest size that passes. An
+outage has the same sign, so the first probe has the full size.
 """
 
 from typing import Final
@@ -53,7 +53,7 @@ class PathMtu:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        """What the kernel's path MTU and the peer's MSS allow."""
+        """What the interface and the peer's MSS allow."""
         self.size = limit
         """The largest segment that may be sent, for all that is known."""
         self.probe_size = 0
@@ -71,7 +71,7 @@ class PathMtu:
         """The size below BASE that got through before that, until a probe arrives; 0: none."""
 
     def set_limit(self, limit: int) -> None:
-        """The kernel has learned of another path MTU, or the peer's MSS has become known."""
+        """The interface is another one or takes less now, or the peer's MSS has become known."""
         self.limit = limit
         self._finish(limit)
 

@@ -29,9 +29,6 @@ T = TypeVar("T")
 RECEIVE_BUFFER: Final = 4 << 20
 """Octets that a simulated socket holds, unless its host says otherwise."""
 
-PATH_MTU_LIFETIME: Final = 600.0
-"""Seconds for which a host believes an ICMP "too big" (RFC 1191 6.3)."""
-
 _EPHEMERAL_UDP: Final = range(32768, 61000)
 
 
@@ -50,7 +47,6 @@ class Host:
         """Whether it answers a datagram for a UDP port that nobody has bound with ICMP "port unreachable". False: it is
         silent, as behind a firewall, and a client that was started a moment before its server still finds it."""
         self._receive_buffer = receive_buffer
-        self._path_mtus: dict[str, tuple[int, float]] = {}  # what ICMP has told, and until when it is believed
         self._links: dict[tuple[str, int], SimulatedLink] = {}
         self._ports: Counter[int] = Counter()  # the UDP ports of the links
         self._program: Callable[[], Coroutine[Any, Any, Any]] | None = None
@@ -115,7 +111,6 @@ class Host:
             raise ValueError("the scenario itself runs on the host 'main', which cannot crash")
         boot = self.boot
         boot.vanish()
-        self._path_mtus.clear()
         for link in list(self._links.values()):
             link.close()
         self.network.loop.end(boot)
@@ -164,20 +159,15 @@ class Host:
 
     def hear(self, local: tuple[str, int], peer: tuple[str, int], code: int, mtu: int | None, datagram: bytes) -> None:
         """ICMP says that a datagram from `local`, our address, to `peer` has failed; `mtu` is the largest IP packet."""
-        if mtu is not None:
-            self._path_mtus[peer[0]] = (mtu, self.network.loop.time() + PATH_MTU_LIFETIME)
         link = self._link_at(local)
         if link is not None:
             payload = None if mtu is None else mtu - UDP_IP_HEADERS
-            link.hear(PathError(UdpPath(peer, local[0]), code, payload, datagram[:QUOTED], False))
+            link.hear(PathError(UdpPath(peer, local[0]), code, payload, datagram[:QUOTED]))
 
     def path_mtu(self, address: str) -> int:
-        """The largest IP packet that we believe the way to `address` to carry."""
+        """The largest IP packet that our kernel takes for `address`."""
         conditions = self.network.conditions(self, address)
-        if conditions.mtu_known:
-            return conditions.mtu
-        learned, expires = self._path_mtus.get(address, (ETHERNET_MTU, 0.0))
-        return min(learned, ETHERNET_MTU) if self.network.loop.time() < expires else ETHERNET_MTU
+        return conditions.mtu if conditions.mtu_known else ETHERNET_MTU
 
     def _link_at(self, address: tuple[str, int]) -> SimulatedLink | None:
         return self._links.get(address) or self._links.get(("0.0.0.0", address[1]))

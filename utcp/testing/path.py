@@ -56,7 +56,7 @@ class Conditions:
     for them."""
     mtu_known: bool = True
     """Senders know `mtu` beforehand, as that of their own interface. False: they take the path for an Ethernet's, with
-    1500 octets, until ICMP tells otherwise."""
+    1500 octets, and each connection finds out by itself."""
 
     def __post_init__(self) -> None:
         for name in ("loss", "burst_loss", "burst_start", "burst_end", "duplicate", "reorder", "corrupt"):

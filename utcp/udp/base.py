@@ -35,22 +35,19 @@ class SendError(NamedTuple):
 
 
 class PathError(NamedTuple):
-    """What a router, the peer's host or our own kernel has said about a datagram of ours (ICMP: RFC 792, RFC 4443).
+    """What a router or the peer's host has said about a datagram of ours (ICMP: RFC 792, RFC 4443).
 
     `errno` is what Linux makes of the message: ECONNREFUSED for an unreachable port, EHOSTUNREACH, ENETUNREACH,
     EMSGSIZE and so on. `mtu` belongs to EMSGSIZE: the largest payload that gets through, counted as `Link.mtu` counts;
     None when the message does not say. `quoted` is the beginning of the segment that it is about, 64 octets or more
     where the router quotes so much, and empty when it quotes nothing of it (RFC 792 asks for 8 octets, which end with
     the UDP header). Anybody can forge ICMP: RFC 5927 says how the quoted sequence number is to be checked.
-
-    `local`: our own kernel says so, about what it was asked to send. Then it is true, and nothing is quoted.
     """
 
     remote: Remote
     errno: int
     mtu: int | None
     quoted: bytes
-    local: bool
 
 
 class LinkCounters:

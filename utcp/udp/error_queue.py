@@ -8,7 +8,6 @@ the second is how one notices. Until the queue is empty, epoll reports EPOLLERR,
 import errno
 import socket
 from collections.abc import Callable
-from struct import Struct
 from typing import Final, NamedTuple
 
 from utcp.tcp.transmit import Remote
@@ -16,12 +15,9 @@ from utcp.udp import sockopt
 from utcp.udp.base import MAX_PATH_ERRORS, QUOTED, PathError
 from utcp.udp.path import SocketAddress
 
-# struct sock_extended_err (linux/errqueue.h): errno, origin, type, code, padding, info (the MTU), data.
-_EXTENDED_ERROR: Final = Struct("=IBBBBII")
 _ORIGIN_ICMP: Final = 2
 _ORIGIN_ICMPV6: Final = 3
 _IN6_ADDRESS: Final = 16
-_ERROR_KINDS: Final = ((socket.IPPROTO_IP, sockopt.IP_RECVERR), (socket.IPPROTO_IPV6, sockopt.IPV6_RECVERR))
 
 _SMALLEST_MTU: Final = {socket.AF_INET: 68, socket.AF_INET6: 1280}  # RFC 791 3.2, RFC 8200 5
 
@@ -59,22 +55,13 @@ def read(sock: socket.socket, name_remote: NameRemote, limit: int = MAX_PATH_ERR
         if flags & sockopt.MSG_CTRUNC:
             has_icmp = True  # for all that is known
             continue
-        code, origin, info = _extended_error(control)
+        code, origin, info = sockopt.read_extended_error(control)
         if origin in (_ORIGIN_ICMP, _ORIGIN_ICMPV6):
             has_icmp = True
             told = _understand(sock.family, code, info, quoted, control, destination, name_remote)
             if told is not None:
                 found.append(told)
     return Reading(found, has_icmp, False)
-
-
-def _extended_error(control: list[sockopt.ControlMessage]) -> tuple[int, int, int]:
-    """The errno, its origin and the number that goes with it; zeros if there is no such message."""
-    for level, kind, value in control:
-        if (level, kind) in _ERROR_KINDS:
-            code, origin, _, _, _, info, _ = _EXTENDED_ERROR.unpack_from(value)
-            return code, origin, info
-    return 0, 0, 0
 
 
 def _understand(
@@ -102,4 +89,4 @@ def _understand(
     family = sockopt.packet_family(destination)
     if code == errno.EMSGSIZE and info >= _SMALLEST_MTU[family]:
         mtu = sockopt.udp_payload(family, info)
-    return PathError(remote, code, mtu, quoted, False)
+    return PathError(remote, code, mtu, quoted)

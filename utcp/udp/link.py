@@ -341,8 +341,6 @@ class UdpLink(Link):
         errors, has_icmp, emptied = error_queue.read(self._socket, self._name_remote, room)
         self._ask_queue = not emptied
         self._path_errors += errors
-        if any(error.errno == errno.EMSGSIZE for error in errors):
-            self._routes.forget()
         return has_icmp or not emptied
 
     def _keep(self, transmits: Iterable[Transmit]) -> None:
@@ -381,7 +379,6 @@ class UdpLink(Link):
             if segment_size is not None and code in _SEGMENTATION_REFUSED:
                 # Not remembered: being refused costs less than one datagram of the train.
                 counters.segmentation_refused += 1
-                self._note_smaller_mtu(transmit.remote, segment_size)
                 return self._send_parts(transmit, segment_size, errors)
             counters.send_errors += 1
             errors.append(SendError(transmit.remote, code))
@@ -416,13 +413,6 @@ class UdpLink(Link):
                 raise
             return error.errno or errno.EIO
         return 0
-
-    def _note_smaller_mtu(self, remote: Remote, segment_size: int) -> None:
-        """If that is why a train was refused. The kernel knows better than we do because ICMP has told it about another
-        socket's datagrams; ours leave in fragments now."""
-        mtu = self.mtu(remote)
-        if segment_size > mtu and len(self._path_errors) < MAX_PATH_ERRORS:
-            self._path_errors.append(PathError(remote, errno.EMSGSIZE, mtu, b"", True))
 
     def _send_parts(self, transmit: Transmit, octets: int, errors: list[SendError]) -> Transmit | None:
         """Send a train as several of `octets` each; after a failure the rest is not tried: it would fail alike."""

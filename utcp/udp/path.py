@@ -4,12 +4,12 @@ import errno
 import socket
 from typing import Final, NamedTuple, cast
 
-from utcp.udp.sockopt import SocketAddress, path_payload
+from utcp.udp.sockopt import SocketAddress, path_payload, prepare_probe
 
 __all__ = ["Route", "Routes", "SocketAddress", "UdpPath"]
 
 ROUTE_LIFETIME: Final = 30.0
-"""Seconds a route is believed. The kernel forgets a path MTU it has learned after 10 minutes (RFC 1191 6.3)."""
+"""Seconds a route is believed."""
 
 OPEN_ROUTE_LIFETIME: Final = 1.0
 """Seconds that a new connection uses a remembered route. It should leave from the address that this host has now."""
@@ -31,7 +31,8 @@ class UdpPath(NamedTuple):
 
 
 class Route(NamedTuple):
-    """The way to a host: its address as received datagrams name it, our address towards it, the largest payload."""
+    """The way to a host: its address as received datagrams name it, our address towards it, and the largest payload
+    that the interface takes."""
 
     host: str
     scope_id: int
@@ -43,7 +44,7 @@ class Routes:
     """The kernel's answers about routes, kept for ROUTE_LIFETIME and for at most MAX_ROUTES hosts.
 
     It asks by connecting a UDP socket, which sends nothing. One socket for each of our addresses is kept for that, so a
-    question about a host never heard of, as each SYN of a flood brings one, costs three system calls (6 microseconds).
+    question about a host never heard of, as each SYN of a flood brings one, costs few system calls.
 
     `takes_ipv4`: an IPv6 socket whose routes are asked for also carries IPv4. Otherwise an IPv4 address that is mapped
     into IPv6 is unreachable (ENETUNREACH), as it is for the socket itself.
@@ -124,6 +125,7 @@ class Routes:
         probe = socket.socket(self._family, socket.SOCK_DGRAM)
         if self._family == socket.AF_INET6:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not self._takes_ipv4)
+        prepare_probe(probe)
         return probe
 
     def _numeric(self, peer: SocketAddress) -> SocketAddress:

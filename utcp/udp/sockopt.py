@@ -11,6 +11,8 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final, TypeAlias
 
+from utcp.udp import netlink
+
 ControlMessage: TypeAlias = tuple[int, int, bytes]
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 """`(host, port)` for IPv4, `(host, port, flowinfo, scope_id)` for IPv6; the host is numeric."""
@@ -19,6 +21,7 @@ SOL_UDP: Final = 17
 UDP_SEGMENT: Final = 103  # Linux 4.18
 UDP_GRO: Final = 104  # Linux 5.0
 IP_TOS: Final = 1
+IP_OPTIONS: Final = 4
 IP_PKTINFO: Final = 8
 IP_MTU_DISCOVER: Final = 10
 IP_RECVERR: Final = 11
@@ -34,7 +37,7 @@ IPV6_TCLASS: Final = 67
 UDP_CORK: Final = 1
 SO_SNDBUFFORCE: Final = 32
 SO_RCVBUFFORCE: Final = 33
-PMTUDISC_WANT: Final = 1
+PMTUDISC_PROBE: Final = 3
 
 IS_LINUX: Final = sys.platform == "linux"
 
@@ -64,6 +67,16 @@ _IN_PKTINFO: Final = Struct(
     "=i4s4s"
 )  # interface, our address (in a message sent: the source), destination in the header
 _IN6_PKTINFO: Final = Struct("=16si")  # destination in the header (in a message sent: the source), interface
+
+# struct sock_extended_err (linux/errqueue.h): errno, origin, type, code, padding, info (the MTU), data.
+_EXTENDED_ERROR: Final = Struct("=IBBBBII")
+_ERROR_KINDS: Final = ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR))
+_ORIGIN_LOCAL: Final = 1
+
+_NO_OPERATIONS: Final = bytes((1, 1, 1, 0))
+"""IP options that do nothing. With them the largest UDP datagram is larger than an IPv4 packet can be."""
+_TOO_LARGE: Final = bytes(65507)
+"""Payload that no interface takes: not over IPv6, whose header is longer, and over IPv4 not with _NO_OPERATIONS."""
 
 _MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"  # RFC 4291 2.5.5.2
 
@@ -134,18 +147,16 @@ def report_errors(sock: socket.socket) -> bool:
 
 
 def discover_path_mtu(sock: socket.socket) -> None:
-    """Never fragment a datagram that fits the path's MTU as the kernel knows it; fragment one that does not.
+    """Have datagrams leave with DF, never in fragments, and as large as the interface takes (IP_PMTUDISC_PROBE).
 
-    That is IP_PMTUDISC_WANT, set because a sysctl can turn it off. `mtu()` tells the stack that same MTU, so segments
-    fit and leave with DF. When the path's MTU shrinks under an open connection (ICMP "too big" reaches the kernel, and
-    us by `Link.path_errors`), IP_PMTUDISC_DO would answer every further full-sized segment with EMSGSIZE; with WANT
-    what was cut for the old MTU still arrives, in fragments, until the connection cuts smaller. Probes of RFC 8899
-    leave with DF, since none is larger than what `mtu()` says.
-    """
+    What gets through is found by the stack: from ICMP messages that quote a segment under way, and by probes (RFC
+    8899). The path MTU that the kernel has cached is ignored, because forged ICMP messages can set it.
+    IP_PMTUDISC_INTERFACE ignores it as well, but clears DF over IPv4, and over IPv6 the error queue has no "too big"
+    then."""
     if IS_LINUX:
-        _set(sock, socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_WANT)  # of an IPv6 socket too: it may carry IPv4
+        _set(sock, socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)  # of an IPv6 socket too: it may carry IPv4
         if sock.family == socket.AF_INET6:
-            _set(sock, socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_WANT)
+            _set(sock, socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
 
 
 def traffic_class(sock: socket.socket) -> dict[int, int]:
@@ -187,17 +198,67 @@ def receive_capacity(sock: socket.socket) -> int:
     return reported // 2 if IS_LINUX else reported
 
 
+def prepare_probe(sock: socket.socket) -> None:
+    """Make the socket one that `path_payload` takes."""
+    if IS_LINUX:
+        discover_path_mtu(sock)
+        report_errors(sock)
+        if takes_ipv4(sock):
+            _set(sock, socket.IPPROTO_IP, IP_OPTIONS, _NO_OPERATIONS)
+
+
 def path_payload(sock: socket.socket) -> int:
-    """The largest UDP payload that leaves unfragmented on a connected socket's path."""
+    """The largest UDP payload that leaves in one packet on the route of a connected socket (`prepare_probe`).
+
+    That is what the interface takes, or less if the route has an MTU of its own. The path MTU that the kernel has
+    cached is the same unless an ICMP message has changed it. Where they differ, netlink tells what is configured. It is
+    not asked each time because it may wait for a lock of the whole system, for seconds.
+    """
     if not IS_LINUX:
         return default_payload(sock.family)
+    mtu = cached_path_mtu(sock)
+    if mtu < 65535:  # else it is loopback's
+        interface = _interface_mtu(sock)
+        if interface is not None and interface != mtu:
+            configured = _configured_mtu(sock)
+            mtu = interface if configured is None else configured
+    # No more than the length fields can say: loopback's 65536 is 65535 for IPv4, a payload of 65507, and a payload of
+    # 65488 for IPv6 (65527 would go, in two fragments).
+    return udp_payload(sock.family, min(mtu, 65535) if sock.family == socket.AF_INET else mtu)
+
+
+def _interface_mtu(sock: socket.socket) -> int | None:
+    """Octets of an IP packet that the interface towards the peer takes. The kernel refuses a datagram that is too large
+    for any interface, and says what would not have been. None if it does not say."""
+    try:
+        sock.send(_TOO_LARGE)
+    except OSError as error:
+        if error.errno != errno.EMSGSIZE:
+            return None
+    try:
+        while True:
+            _, control, _, _ = sock.recvmsg(0, CONTROL_SIZE, socket.MSG_ERRQUEUE)
+            code, origin, info = read_extended_error(control)
+            if (code, origin) == (errno.EMSGSIZE, _ORIGIN_LOCAL):
+                is_ipv4 = packet_family(sock.getpeername()) == socket.AF_INET
+                return info + len(_NO_OPERATIONS) if is_ipv4 else info
+    except OSError:
+        return None
+
+
+def _configured_mtu(sock: socket.socket) -> int | None:
+    peer = sock.getpeername()
+    family = packet_family(peer)
+    host, local = unmapped(peer[0].partition("%")[0]), unmapped(sock.getsockname()[0].partition("%")[0])
+    return netlink.configured_mtu(family, host, local, peer[3] if len(peer) == 4 else 0)
+
+
+def cached_path_mtu(sock: socket.socket) -> int:
+    """The largest IP packet on a connected socket's path, as the kernel has learned: from anybody's ICMP messages
+    too."""
     if sock.family == socket.AF_INET6:
-        mtu = sock.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
-    else:
-        mtu = sock.getsockopt(socket.IPPROTO_IP, IP_MTU)
-    # The kernel says no more than the length fields can: loopback's 65536 is 65535 for IPv4, a payload of 65507, and
-    # a payload of 65488 for IPv6 (65527 would go, in two fragments).
-    return udp_payload(sock.family, mtu)
+        return sock.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
+    return sock.getsockopt(socket.IPPROTO_IP, IP_MTU)
 
 
 def udp_payload(family: int, mtu: int) -> int:
@@ -282,7 +343,17 @@ def read_local_address(level: int, value: bytes) -> str | None:
     return socket.inet_ntop(socket.AF_INET, own) if own == destination else None
 
 
-def _set(sock: socket.socket, level: int, option: int, value: int) -> bool:
+def read_extended_error(control: list[ControlMessage]) -> tuple[int, int, int]:
+    """The errno, its origin and the number that goes with it (EMSGSIZE: the MTU) of an entry of the error queue; zeros
+    if the entry has no such message."""
+    for level, kind, value in control:
+        if (level, kind) in _ERROR_KINDS:
+            code, origin, _, _, _, info, _ = _EXTENDED_ERROR.unpack_from(value)
+            return code, origin, info
+    return 0, 0, 0
+
+
+def _set(sock: socket.socket, level: int, option: int, value: int | bytes) -> bool:
     """Whether the kernel took the option."""
     try:
         sock.setsockopt(level, option, value)

@@ -276,7 +276,7 @@ class TunLink(Link):
         if error.mtu is not None and error.mtu >= self._smallest_mtu:
             mtu = error.mtu - self._header_length
         remote = self._socket_address(error.destination)
-        self._path_errors.append(PathError(remote, error.errno, mtu, error.quoted[:QUOTED], False))
+        self._path_errors.append(PathError(remote, error.errno, mtu, error.quoted[:QUOTED]))
 
     def _write(self, packet: bytes) -> int:
         """Write one packet; 0, or the errno that prevented it."""

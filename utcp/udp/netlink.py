@@ -1,0 +1,142 @@
+"""What the kernel's routing is configured to, asked by netlink (Linux): the MTU of the way to a host.
+
+A connected socket's IP_MTU is something else: the path MTU that the kernel has cached. Anybody can set that by a forged
+ICMP message (RFC 5927 7), because the kernel checks no more of the quote than addresses and ports.
+"""
+
+import socket
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final
+
+# From linux/netlink.h, linux/rtnetlink.h and linux/if_link.h.
+_HEADER: Final = Struct("=IHHII")  # length, type, flags, sequence number, port
+_ATTRIBUTE: Final = Struct("=HH")  # length, type
+_ROUTE: Final = Struct("=BBBBBBBBI")  # family, two prefix lengths, TOS, table, protocol, scope, type, flags
+_ROUTE_TYPE: Final = 7  # its place
+_INTERFACE: Final = Struct("=BxHiII")  # family, type, index, flags, change
+_NEXT_HOP: Final = Struct("=HBBi")  # length, flags, hops, interface
+_U32: Final = Struct("=I")
+_I32: Final = Struct("=i")
+
+_NETLINK_ROUTE: Final = 0
+_REQUEST: Final = 1
+_GET_LINK, _NEW_LINK = 18, 16
+_GET_ROUTE, _NEW_ROUTE = 26, 24
+_FIB_MATCH: Final = 0x2000  # the route as configured, without what was learned of the destination
+_ROUTE_DESTINATION, _ROUTE_SOURCE, _ROUTE_INTERFACE, _ROUTE_METRICS, _ROUTE_MULTIPATH = 1, 2, 4, 8, 9
+_METRIC_MTU: Final = 2
+_TYPE_LOCAL: Final = 2
+_LINK_MTU, _LINK_AF_SPEC, _LINK_EXT_MASK = 4, 26, 29
+_SKIP_STATISTICS: Final = 1 << 3
+_INET6_CONF: Final = 2
+_CONF_MTU6: Final = 2  # place in the array
+_NESTED: Final = 0x8000
+_LOOPBACK: Final = 1  # the interface's number in every network namespace
+
+_MAX_MESSAGE: Final = 65536
+
+_Attribute = tuple[int, bytes]
+
+
+def configured_mtu(family: int, host: str, local: str, scope_id: int) -> int | None:
+    """Return the largest IP packet, in octets, that may leave from our address `local` to `host`: the MTU of the
+    interface, or of the route if that has one of its own. None if the kernel does not say.
+
+    Addresses are numeric, of the family given.
+    """
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_ROUTE) as sock:
+            return _route_mtu(sock, family, host, local, scope_id)
+    except OSError:
+        return None
+
+
+def _route_mtu(sock: socket.socket, family: int, host: str, local: str, scope_id: int) -> int | None:
+    destination, source = socket.inet_pton(family, host), socket.inet_pton(family, local)
+    bits = 8 * len(destination)
+    question = _ROUTE.pack(family, bits, bits, 0, 0, 0, 0, 0, _FIB_MATCH)
+    question += _attribute(_ROUTE_DESTINATION, destination) + _attribute(_ROUTE_SOURCE, source)
+    if scope_id:
+        question += _attribute(_ROUTE_INTERFACE, _U32.pack(scope_id))
+    answer = _ask(sock, _GET_ROUTE, _NEW_ROUTE, question)
+    if answer is None:
+        return None
+    interfaces: list[int] = []
+    mtus: list[int] = []
+    for kind, value in _attributes(answer, _ROUTE.size):
+        if kind == _ROUTE_INTERFACE:
+            interfaces.append(_I32.unpack_from(value)[0])
+        elif kind == _ROUTE_MULTIPATH:
+            interfaces += _next_hops(value)
+        elif kind == _ROUTE_METRICS:
+            mtus += [_U32.unpack_from(metric)[0] for name, metric in _attributes(value) if name == _METRIC_MTU]
+    if answer[_ROUTE_TYPE] == _TYPE_LOCAL:
+        interfaces = [_LOOPBACK]  # whatever interface the address is on
+    for interface in interfaces:
+        mtu = _interface_mtu(sock, family, interface)
+        if mtu is None:
+            return None
+        mtus.append(mtu)
+    return min((mtu for mtu in mtus if mtu), default=None)
+
+
+def _interface_mtu(sock: socket.socket, family: int, index: int) -> int | None:
+    question = _INTERFACE.pack(socket.AF_UNSPEC, 0, index, 0, 0)
+    question += _attribute(_LINK_EXT_MASK, _U32.pack(_SKIP_STATISTICS))
+    answer = _ask(sock, _GET_LINK, _NEW_LINK, question)
+    if answer is None:
+        return None
+    mtu: int | None = None
+    for kind, value in _attributes(answer, _INTERFACE.size):
+        if kind == _LINK_MTU:
+            mtu = _U32.unpack_from(value)[0]
+        elif kind == _LINK_AF_SPEC and family == socket.AF_INET6 and mtu is not None:
+            mtu = min(mtu, _ipv6_mtu(value) or mtu)
+    return mtu
+
+
+def _ipv6_mtu(value: bytes) -> int | None:
+    """The interface's MTU for IPv6, which a router may have advertised (RFC 4861 4.6.4)."""
+    for family, of_family in _attributes(value):
+        if family == socket.AF_INET6:
+            for kind, conf in _attributes(of_family):
+                if kind == _INET6_CONF and len(conf) >= 4 * (_CONF_MTU6 + 1):
+                    mtu: int = _I32.unpack_from(conf, 4 * _CONF_MTU6)[0]
+                    return mtu
+    return None
+
+
+def _next_hops(value: bytes) -> Iterator[int]:
+    """The interfaces of a route with several next hops."""
+    start = 0
+    while start + _NEXT_HOP.size <= len(value):
+        length, _, _, interface = _NEXT_HOP.unpack_from(value, start)
+        yield interface
+        start += max(_aligned(length), _NEXT_HOP.size)
+
+
+def _ask(sock: socket.socket, question: int, answer: int, body: bytes) -> bytes | None:
+    """Return the body of the answer; None if it is an error. The kernel answers before send() returns."""
+    sock.send(_HEADER.pack(_HEADER.size + len(body), question, _REQUEST, 0, 0) + body)
+    data = sock.recv(_MAX_MESSAGE)
+    length, kind, _, _, _ = _HEADER.unpack_from(data)
+    return data[_HEADER.size : length] if kind == answer else None
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    size = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(size, kind) + value + bytes(_aligned(size) - size)
+
+
+def _attributes(data: bytes, start: int = 0) -> Iterator[_Attribute]:
+    while start + _ATTRIBUTE.size <= len(data):
+        size, kind = _ATTRIBUTE.unpack_from(data, start)
+        if size < _ATTRIBUTE.size:
+            return
+        yield kind & ~_NESTED, data[start + _ATTRIBUTE.size : start + size]
+        start += _aligned(size)
+
+
+def _aligned(size: int) -> int:
+    return (size + 3) & ~3

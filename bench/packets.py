@@ -214,7 +214,7 @@ def _icmp(server: Server, number: int) -> Arrival:
 
 def _failed_send(server: Server, number: int) -> Arrival:
     remote = server.stranger()
-    return lambda now: server.stack.path_failed(remote, ENETUNREACH, now)
+    return lambda now: server.stack.path_failed(remote, [(PORT, 1024)], ENETUNREACH, now)
 
 
 KINDS: Final[dict[str, Kind]] = {

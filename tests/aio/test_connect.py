@@ -140,7 +140,7 @@ async def test_no_answer_times_out() -> None:
 async def test_a_path_that_cannot_be_sent_on(peers: Peers) -> None:
     link = peers.client.link
     assert isinstance(link, UdpLink)
-    link.send = lambda transmits: [SendError(item.remote, errno.EHOSTUNREACH) for item in transmits]  # type: ignore[method-assign]  # a failing link
+    link.send = lambda transmits: [SendError(item.remote, errno.EHOSTUNREACH, item.flows()) for item in transmits]  # type: ignore[method-assign]  # a failing link
     with pytest.raises(PathUnreachable, match="Connect call failed") as raised:
         await peers.client.open_connection("127.0.0.1", peers.port)
     assert raised.value.errno == errno.EHOSTUNREACH

@@ -237,7 +237,7 @@ async def test_a_send_error_is_soft_once_connected(peers: Peers, monkeypatch: py
 
         def fail(transmits: list[Transmit]) -> list[SendError]:
             failures.append(len(transmits))
-            return [SendError(transmit.remote, errno.ENETUNREACH) for transmit in transmits]
+            return [SendError(transmit.remote, errno.ENETUNREACH, transmit.flows()) for transmit in transmits]
 
         monkeypatch.setattr(link_of(peers.client), "send", fail)
         transport.write(b"data")

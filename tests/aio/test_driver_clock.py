@@ -93,7 +93,7 @@ class NotingStack:
     def path_error(self, remote: Remote, code: int, mtu: int | None, quoted: bytes, now: float) -> None:
         self.calls.append(("icmp", now))
 
-    def path_failed(self, remote: Remote, code: int, now: float) -> None:
+    def path_failed(self, remote: Remote, flows: object, code: int, now: float) -> None:
         self.calls.append(("failure", now))
 
     def handle_timeout(self, now: float) -> None:
@@ -174,7 +174,7 @@ async def test_what_comes_of_a_send_has_a_time_after_it(link: SlowLink) -> None:
     driver = driver_of(link, stack)
     link.sending = READING
     stack.output = [Transmit(PEER, [b"x"], 1)]
-    link.failures = [SendError(PEER, 101)]
+    link.failures = [SendError(PEER, 101, ())]
     link.icmp = [PathError(PEER, 111, None, b"")]
     before = link.clock
     driver.flush()
@@ -182,7 +182,7 @@ async def test_what_comes_of_a_send_has_a_time_after_it(link: SlowLink) -> None:
     assert stack.calls == [("failure", after), ("icmp", after)]
 
     stack.calls.clear()
-    link.failures = [SendError(PEER, 101)]
+    link.failures = [SendError(PEER, 101, ())]
     before = link.clock
     driver._writable()
     assert stack.calls == [("failure", before + READING)]
@@ -195,7 +195,7 @@ async def test_the_stacks_time_never_goes_back(link: SlowLink) -> None:
     for _ in range(3):
         link.arrived = [b"one"]
         link.icmp = [PathError(PEER, 111, None, b"")]
-        link.failures = [SendError(PEER, 101)]
+        link.failures = [SendError(PEER, 101, ())]
         stack.output = [Transmit(PEER, [b"x"], 1)]
         stack.deadline = link.clock
         driver._expire()

@@ -31,7 +31,7 @@ class Told:
     def _path_error(self, remote: Remote, code: int, mtu: int | None, quoted: bytes, now: float) -> None:
         self.errors.append((remote, code, mtu, quoted))
 
-    def _path_failed(self, remote: Remote, code: int, now: float) -> None:
+    def _path_failed(self, remote: Remote, flows: object, code: int, now: float) -> None:
         self.failed.append((remote, code))
 
 

@@ -49,7 +49,8 @@ async def test_trouble_that_raises_costs_no_connection_its_end(peers: Peers, rep
     driver = peers.client.driver
     now = driver.link.now()
     connections = [connection_of(transport) for transport, _, _ in opened]
-    driver.stack.path_failed(connections[0].remote, errno.EHOSTUNREACH, now)
+    flows = [(each.local_port, each.remote_port) for each in connections]
+    driver.stack.path_failed(connections[0].remote, flows, errno.EHOSTUNREACH, now)
     for connection in connections:
         connection.finish(ConnectionReset(), now)
     driver.schedule_flush()
@@ -71,7 +72,9 @@ async def test_trouble_is_told_through_tls(peers: Peers, reported: list[dict[str
     )
     driver = peers.client.driver
     (connection,) = driver.stack.connections.values()
-    driver.stack.path_failed(connection.remote, errno.EHOSTUNREACH, driver.link.now())
+    driver.stack.path_failed(
+        connection.remote, [(connection.local_port, connection.remote_port)], errno.EHOSTUNREACH, driver.link.now()
+    )
     driver.schedule_flush()
     await until(lambda: client.troubles)
     assert isinstance(client.troubles[0], OSError)
@@ -82,7 +85,10 @@ async def test_trouble_is_told_through_tls(peers: Peers, reported: list[dict[str
 async def test_a_connection_goes_on_after_trouble_that_raises(peers: Peers, reported: list[dict[str, Any]]) -> None:
     transport, client, server = await peers.connect(Troubled)
     driver = peers.client.driver
-    driver.stack.path_failed(connection_of(transport).remote, errno.EHOSTUNREACH, driver.link.now())
+    connection = connection_of(transport)
+    driver.stack.path_failed(
+        connection.remote, [(connection.local_port, connection.remote_port)], errno.EHOSTUNREACH, driver.link.now()
+    )
     driver.schedule_flush()
     await until(lambda: reported)
     transport.write(b"still here")

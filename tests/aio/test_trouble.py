@@ -44,7 +44,9 @@ def test_a_protocol_hears_of_trouble() -> None:
         assert worried.troubles == [None]
         driver = endpoints[0].driver  # what ICMP says of the path comes the same way
         (connection,) = driver.stack.connections.values()
-        driver.stack.path_failed(connection.remote, errno.EHOSTUNREACH, driver.link.now())
+        driver.stack.path_failed(
+            connection.remote, [(connection.local_port, connection.remote_port)], errno.EHOSTUNREACH, driver.link.now()
+        )
         driver.schedule_flush()
         await asyncio.sleep(0.1)
         (_, error) = worried.troubles

@@ -135,7 +135,7 @@ ENDINGS: dict[str, Callable[[Script], None]] = {
     "abort after both FINs": lambda t: _after_both_fins(t, Script.abort),
     "close at a closed window": _close_at_a_closed_window,
     "noise": lambda t: t.receives_bytes(b"noise"),
-    "no route": lambda t: t.stack.path_failed(t.flow.remote, 113, t.now),
+    "no route": lambda t: t.stack.path_failed(t.flow.remote, [(t.flow.local_port, t.flow.remote_port)], 113, t.now),
 }
 
 

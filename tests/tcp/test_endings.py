@@ -20,7 +20,7 @@ Step = Callable[[Script], object]
 def unreachable(t: Script) -> None:
     t.connect()
     t.drain()
-    t.stack.path_failed("peer", EHOSTUNREACH, t.now)
+    t.stack.path_failed("peer", [(t.flow.local_port, t.flow.remote_port)], EHOSTUNREACH, t.now)
 
 
 def half_closed_and_aborted(t: Script) -> None:

@@ -260,7 +260,7 @@ def test_abort_in_syn_sent_is_silent() -> None:
 
 def test_path_failure_ends_an_open() -> None:
     t = syn_sent()
-    t.stack.path_failed("peer", 101, t.now)
+    t.stack.path_failed("peer", [(t.flow.local_port, t.flow.remote_port)], 101, t.now)
     t.silent()
     assert t.state == CLOSED
     assert isinstance(t.error, PathUnreachable)
@@ -270,7 +270,7 @@ def test_path_failure_ends_an_open() -> None:
 def test_path_failure_is_a_soft_error_for_an_established_connection() -> None:
     """As ICMP's soft errors will have to be (RFC 9293 3.9.2.2, MUST-56)."""
     t = established()
-    t.stack.path_failed("peer", 101, t.now)
+    t.stack.path_failed("peer", [(t.flow.local_port, t.flow.remote_port)], 101, t.now)
     assert t.state == ESTABLISHED
     assert not t.ended
 

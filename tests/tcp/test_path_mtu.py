@@ -102,7 +102,7 @@ def test_a_datagram_that_the_kernel_refuses_as_too_big_is_sent_again_in_pieces()
     t.write(2000)
     t.sends(". 1:1001 ack 1", "P. 1001:2001 ack 1")
     t.mtu = 720
-    t.stack.path_failed("peer", EMSGSIZE, t.now)
+    t.stack.path_failed("peer", [(t.flow.local_port, t.flow.remote_port)], EMSGSIZE, t.now)
     t.sends(". 1:701 ack 1", ". 701:1401 ack 1", "P. 1401:2001 ack 1")
     assert t.state == ESTABLISHED
 
@@ -384,7 +384,7 @@ def test_icmp_with_an_mtu_that_is_no_smaller_changes_nothing() -> None:
     t.drain()
     for mtu in (1020, 1500, 9000):
         t.stack.path_error("peer", EMSGSIZE, mtu, quote(t, 1001), t.now)
-    t.stack.path_failed("peer", EMSGSIZE, t.now)
+    t.stack.path_failed("peer", [(t.flow.local_port, t.flow.remote_port)], EMSGSIZE, t.now)
     t.silent()
     assert (t.info.lost, t.info.total_retrans) == (0, 0)
 

@@ -177,7 +177,9 @@ def test_a_split_train_refused_and_half_sent_goes_on_where_it_stopped(
 def test_a_train_of_datagrams_too_large_is_reported_once(keep: Keep) -> None:
     a = keep(UdpLink.bind(socket.AF_INET, IPV4))
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))
-    assert a.send([Transmit(b.address, [bytes(140_000)], 140_000, 70_000)]) == [SendError(b.address, errno.EMSGSIZE)]
+    assert a.send([Transmit(b.address, [bytes(140_000)], 140_000, 70_000)]) == [
+        SendError(b.address, errno.EMSGSIZE, ((0, 0),))
+    ]
 
 
 @both_families
@@ -186,7 +188,7 @@ def test_a_datagram_too_large_is_reported_and_the_next_one_sent(family: int, kee
     b = keep(UdpLink.bind(family, LOOPBACK[family]))
     remote = a.remote(b.address)
     errors = a.send([Transmit(remote, [bytes(65528)], 65528), Transmit(remote, [b"x"], 1)])
-    assert errors == [SendError(remote, errno.EMSGSIZE)]
+    assert errors == [SendError(remote, errno.EMSGSIZE, ((0, 0),))]
     assert all_arrive(b, 1) == [b"x"]
     assert (a.counters.send_errors, a.counters.datagrams_sent, a.counters.send_calls) == (1, 1, 2 + AGAIN)
     assert not waits(a)
@@ -201,7 +203,7 @@ def test_a_failed_train_is_reported_once(code: int, offload: bool, keep: Keep) -
     a = keep(UdpLink(sock, offload=offload))
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))
     sock.send_script.extend([code] * TRIES)
-    assert a.send([Transmit(b.address, [bytes(100)], 100, 10), single(b, 1)]) == [SendError(b.address, code)]
+    assert a.send([Transmit(b.address, [bytes(100)], 100, 10), single(b, 1)]) == [SendError(b.address, code, ((0, 0),))]
     assert all_arrive(b, 1) == [b"\1"]
     assert a.counters.send_errors == 1
 
@@ -231,7 +233,7 @@ def test_an_error_of_its_own_is_told_from_icmp_errors_that_come_meanwhile(keep: 
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))
     sock.icmp.extend([ScriptedSocket.port_unreachable] * 2)
     sock.send_script.extend([errno.ENETUNREACH] * 3)
-    assert a.send([single(b, 0)]) == [SendError(b.address, errno.ENETUNREACH)]
+    assert a.send([single(b, 0)]) == [SendError(b.address, errno.ENETUNREACH, ())]
     assert [error.errno for error in a.path_errors()] == [errno.ECONNREFUSED] * 2
 
 
@@ -255,7 +257,7 @@ def test_a_failure_while_flushing_is_reported(
     sock, a, b = scripted
     sock.send_script.extend([EAGAIN, *[errno.ENETUNREACH] * TRIES, 0])
     assert a.send([single(b, 0), single(b, 1)]) == []
-    assert a.flush_pending() == [SendError(b.address, errno.ENETUNREACH)]
+    assert a.flush_pending() == [SendError(b.address, errno.ENETUNREACH, ())]
     assert all_arrive(b, 1) == [b"\1"]
 
 
@@ -421,3 +423,28 @@ def test_ecn_bits_are_sent(family: int, keep: Keep) -> None:
 def test_the_clock_is_monotonic(keep: Keep) -> None:
     a = keep(UdpLink.bind(socket.AF_INET, IPV4))
     assert a.now() <= a.now()
+
+
+@pytest.mark.defect(92)
+def test_a_datagram_from_port_0_is_dropped(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer could be sent: each would fail."""
+    link = keep(UdpLink.bind(socket.AF_INET, IPV4))
+    peer = keep(UdpLink.bind(socket.AF_INET, IPV4))
+    peer.send([single(link, 1)] * 2)
+    take = link._socket.recvmsg
+    ports = iter([0, 1])
+
+    class FromPort0:
+        def __init__(self, sock: socket.socket) -> None:
+            self._sock = sock
+
+        def recvmsg(self, *arguments: int) -> object:
+            data, control, flags, address = take(*arguments)
+            return data, control, flags, (address[0], next(ports))
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._sock, name)
+
+    monkeypatch.setattr(link, "_socket", FromPort0(link._socket))
+    assert [item.remote for item in link.receive()] == [("127.0.0.1", 1)]
+    assert link.counters.no_source_port == 1

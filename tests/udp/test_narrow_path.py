@@ -188,7 +188,7 @@ def test_the_mtu_that_an_administrator_has_set_counts(family: int, keep: Keep) -
     assert a.mtu(remote) == lower
     namespace.ip(f"route replace default via {router_near}", "link set near0 mtu 1400")
     train = Transmit(remote, [bytes(3 * wide)], 3 * wide, wide)
-    assert a.send([train]) == [SendError(remote, errno.EMSGSIZE)]
+    assert a.send([train]) == [SendError(remote, errno.EMSGSIZE, ((0, 0),))]
     assert a.mtu(remote) == lower
     namespace.ip("link set near0 mtu 1500")
 

@@ -205,7 +205,7 @@ def test_a_failed_write_is_reported_once_a_train(
     train = Transmit(interface.remote, list(SEGMENTS), 24 * 5, 24)
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", fail)
-        assert interface.link.send([train, train]) == [SendError(interface.remote, code)] * 2
+        assert interface.link.send([train, train]) == [SendError(interface.remote, code, train.flows())] * 2
     assert interface.link.counters.send_errors == 2
     assert not interface.link.pending
 

@@ -153,7 +153,7 @@ class Driver:
         """Report failed sends, and ICMP errors about sent segments, to the stack."""
         stack = self.stack
         for failure in failures:
-            stack.path_failed(failure.remote, failure.errno, now)
+            stack.path_failed(failure.remote, failure.flows, failure.errno, now)
         for remote, code, mtu, quoted in errors:
             stack.path_error(remote, code, mtu, quoted, now)
         self.schedule_flush()

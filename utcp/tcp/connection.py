@@ -638,6 +638,8 @@ class Connection:
         state.check(before, new)
         self.state = new
         self._path = self._path << 4 | new
+        if before == SYN_SENT:
+            self.stack.open_ended(self)
         observer = self.stack.observer
         if observer is not None:
             observer.state_changed(self, before, new, now)

@@ -4,7 +4,7 @@ Of RFC 9293 it implements OPEN (3.10.1), SEGMENT ARRIVES for CLOSED (3.10.7.1) a
 any more, for TIME_WAIT. LISTEN is the listener's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from errno import ECONNREFUSED, EMSGSIZE
 from math import inf
 from struct import Struct
@@ -75,6 +75,8 @@ class Stack:
         self.endings = Endings()
         self.connections: dict[ConnectionKey, Connection] = {}
         """The connections that exist, by (remote, remote port, local port); those in TIME_WAIT are not among them."""
+        self._opening: dict[tuple[Remote, int], dict[Connection, None]] = {}
+        """The connections in SYN_SENT, by (remote, remote port)."""
         self.listeners: dict[int, Listener] = {}
         self.time_wait = TimeWaitTable(2 * self.config.msl)
         self.output: list[Connection] = []
@@ -126,6 +128,7 @@ class Stack:
         receive_mss = self.receive_mss(remote, config)
         connection = Connection(self, key, config, iss, ts_offset, now, context, receive_mss)
         self.connections[key] = connection
+        self._opening.setdefault((remote, remote_port), {})[connection] = None
         self.counters.active_opens += 1
         connection.open_actively(now)
         return connection
@@ -379,11 +382,18 @@ class Stack:
         self.put(remote, reset, now)
         return True
 
-    def path_failed(self, remote: Remote, code: int, now: float) -> None:
-        """The link could not send towards `remote`, for the reason `code` (errno): opens under way end with
-        PathUnreachable; for other connections it is a soft error, and retransmission goes on (RFC 9293 3.9.2.2).
-        EMSGSIZE: the path MTU is smaller now, and so are segments."""
-        for connection in [found for found in self.connections.values() if found.remote == remote]:
+    def path_failed(self, remote: Remote, flows: Iterable[tuple[int, int]], code: int, now: float) -> None:
+        """The link could not send segments towards `remote`, for the reason `code` (errno). `flows` are the (local
+        port, remote port) pairs of their connections. An open ends with PathUnreachable; for other connections it is a
+        soft error, and retransmission goes on (RFC 9293 3.9.2.2). EMSGSIZE: the interface takes only smaller segments
+        now.
+
+        Only the connections whose segments were lost are told, because a look at all others would cost more than the
+        send: a failing interface makes thousands of sends fail, and forged SYNs can make answers to them fail."""
+        for local_port, remote_port in flows:
+            connection = self.connections.get((remote, remote_port, local_port))
+            if connection is None:
+                continue
             if code == EMSGSIZE:
                 path_errors.too_big(connection, None, now)
             else:
@@ -405,8 +415,8 @@ class Stack:
         elif connection.state == SYN_SENT:
             # It holds for all SYNs to this port. Only one of them may be told of: the kernel has sent several as one
             # datagram (UDP_SEGMENT), and the host that answers limits how many messages it sends.
-            for key, each in list(self.connections.items()):
-                if key[:2] == (remote, remote_port) and each.state == SYN_SENT and each.send_side.flight_size:
+            for each in list(self._opening[remote, remote_port]):
+                if each.send_side.flight_size:
                     each.finish(ConnectionRefused() if code == ECONNREFUSED else PathUnreachable(code), now)
         else:
             path_errors.undelivered(connection, seq, code, now)
@@ -539,6 +549,14 @@ class Stack:
         del self.connections[connection.key]
         self._timers.remove(connection.timers)
         self._ports.released(*connection.key, free_at)
+
+    def open_ended(self, connection: Connection) -> None:
+        """Note that `connection` has left SYN_SENT."""
+        destination = (connection.remote, connection.remote_port)
+        opening = self._opening[destination]
+        del opening[connection]
+        if not opening:
+            del self._opening[destination]
 
     def forget_listener(self, listener: Listener) -> None:
         """`listener` stopped listening."""

@@ -1,12 +1,15 @@
 """What leaves a stack: segments, grouped into trains that a link sends with one call each."""
 
 from collections.abc import Hashable
-from typing import TypeAlias
+from struct import Struct
+from typing import Final, TypeAlias
 
 Remote: TypeAlias = Hashable
 """Where a UDP datagram comes from or goes to, as the link names it; the stack only compares, hashes and prints it."""
 
 Buffer: TypeAlias = bytes | memoryview
+
+_PORTS: Final = Struct("!HH")
 
 
 class Transmit:
@@ -33,6 +36,10 @@ class Transmit:
         data = b"".join(self.buffers)
         step = self.segment_size or len(data)
         return [data[start : start + step] for start in range(0, len(data), step)]
+
+    def flows(self) -> tuple[tuple[int, int], ...]:
+        """Return the (local port, remote port) of each connection that has a segment in the train."""
+        return tuple(dict.fromkeys(_PORTS.unpack_from(each) for each in self.datagrams() if len(each) >= _PORTS.size))
 
 
 class Outbox:

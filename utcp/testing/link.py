@@ -76,7 +76,7 @@ class SimulatedLink(Link):
             peer, local = self._path(transmit.remote)
             if self.host.network.host_at(self.host, peer[0]) is None:
                 self.counters.send_errors += 1
-                failed.append(SendError(transmit.remote, errno.EHOSTUNREACH))
+                failed.append(SendError(transmit.remote, errno.EHOSTUNREACH, transmit.flows()))
                 continue
             for datagram in transmit.datagrams():
                 self.counters.datagrams_sent += 1

@@ -28,10 +28,14 @@ class Received(NamedTuple):
 
 
 class SendError(NamedTuple):
-    """A datagram or train that was not sent and is lost, and why (an `errno` value)."""
+    """A datagram or train that was not sent and is lost, and why (an `errno` value).
+
+    `flows` are the (local port, remote port) pairs of the connections that had a segment in it (`Transmit.flows`).
+    """
 
     remote: Remote
     errno: int
+    flows: tuple[tuple[int, int], ...]
 
 
 class PathError(NamedTuple):
@@ -59,6 +63,7 @@ class LinkCounters:
         "datagrams_dropped",
         "datagrams_received",
         "datagrams_sent",
+        "no_source_port",
         "not_unicast",
         "path_errors",
         "receive_calls",
@@ -76,6 +81,7 @@ class LinkCounters:
         self.receive_errors = 0
         self.path_errors = 0  # those that `path_errors()` has returned
         self.not_unicast = 0  # datagrams to a broadcast or multicast address, dropped
+        self.no_source_port = 0  # datagrams from UDP port 0, to which nothing can be sent; dropped
         self.truncated = 0  # datagrams that did not fit into the buffers, or their control messages; dropped
         self.send_calls = 0  # with those that failed
         self.datagrams_sent = 0

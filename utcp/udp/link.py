@@ -166,6 +166,10 @@ class UdpLink(Link):
                 datagrams += 1
                 self._ask_queue = True
                 continue
+            if not peer[1]:
+                counters.no_source_port += 1
+                datagrams += 1
+                continue
             if flags & _TRUNCATED:
                 # A train whose segment size is missing would pass for one datagram, with headers in its text.
                 counters.truncated += 1
@@ -381,7 +385,7 @@ class UdpLink(Link):
                 counters.segmentation_refused += 1
                 return self._send_parts(transmit, segment_size, errors)
             counters.send_errors += 1
-            errors.append(SendError(transmit.remote, code))
+            errors.append(SendError(transmit.remote, code, transmit.flows()))
             return None
         counters.datagrams_sent += 1 if segment_size is None else -(-size // segment_size)
         counters.bytes_sent += size
@@ -415,7 +419,7 @@ class UdpLink(Link):
         return 0
 
     def _send_parts(self, transmit: Transmit, octets: int, errors: list[SendError]) -> Transmit | None:
-        """Send a train as several of `octets` each; after a failure the rest is not tried: it would fail alike."""
+        """Send a train as several of `octets` each; after a failure the rest is lost too: it would fail alike."""
         data = b"".join(transmit.buffers)
         failed = len(errors)
         for start in range(0, len(data), octets):
@@ -423,6 +427,7 @@ class UdpLink(Link):
             if rest is not None:
                 return _part(transmit, data[min(start + octets, len(data)) - rest.size :])
             if len(errors) > failed:
+                errors[-1] = errors[-1]._replace(flows=_part(transmit, data[start:]).flows())
                 break
         return None
 

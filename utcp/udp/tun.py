@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections import deque
-from struct import pack, unpack_from
+from struct import Struct, pack, unpack_from
 from typing import Final, Self
 
 from utcp.tcp.transmit import Remote, Transmit
@@ -37,6 +37,8 @@ _SIOCGIFTXQLEN: Final = 0x8942
 _MAX_NAME: Final = 15
 _MAX_PACKET: Final = 65575  # an IPv6 header and the longest payload without a jumbo option
 _QUEUE: Final = 500  # packets: what Linux gives a new TUN interface
+
+_PORTS: Final = Struct("!HH")
 
 _LATER: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM})
 # Closed; its interface is gone, which only Linux has a number for.
@@ -172,7 +174,7 @@ class TunLink(Link):
                 if code in _LATER:
                     self._keep(transmit.remote, packet)
                 elif code:
-                    errors.append(SendError(transmit.remote, code))
+                    errors.append(SendError(transmit.remote, code, transmit.flows()))
                     break  # the rest would fail alike
         return errors
 
@@ -193,7 +195,7 @@ class TunLink(Link):
             if code in _LATER:
                 break
             if code:
-                errors.append(SendError(remote, code))
+                errors.append(SendError(remote, code, (_PORTS.unpack_from(packet, self._header_length),)))
             self._pending.popleft()
             self._pending_octets -= len(packet) + PENDING_OVERHEAD
         return errors

@@ -124,6 +124,9 @@ class ScriptedSocket(socket.socket):
         _play(self.receive_script)
         return super().recvmsg(*arguments)
 
+    def recv(self, *arguments: Any) -> bytes:
+        return self.icmp.popleft()[0] if self.icmp else super().recv(*arguments)
+
     def recvfrom(self, *arguments: Any) -> tuple[bytes, Any]:
         _play(self.receive_script)
         return super().recvfrom(*arguments)

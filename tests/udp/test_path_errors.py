@@ -166,24 +166,27 @@ def test_a_send_that_fails_for_itself_leaves_nothing_in_the_queue(keep: Keep) ->
     address = closed_port(socket.AF_INET)
     (failed,) = a.send([single(address, bytes(65_530))])
     assert failed.errno == errno.EMSGSIZE
-    assert is_readable(a)
     assert a.path_errors() == []
     assert not is_readable(a)
 
 
-def test_what_one_call_tells_is_bounded_and_the_rest_comes(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_one_call_tells_is_bounded_and_the_rest_is_dropped(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue is emptied: what it holds uses up the receive buffer, and makes calls fail."""
     monkeypatch.setattr(link_module, "MAX_PATH_ERRORS", 4)
     a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    now = 100.0
+    monkeypatch.setattr(a, "now", lambda: now)
     address = closed_port(socket.AF_INET)
     for number in range(10):
         a.send([single(address, bytes((number,)))])
-    told = []
-    for expected in (4, 4, 2, 0):
-        errors = a.path_errors()
-        assert len(errors) == expected
-        told += [error.quoted[0] for error in errors]
-        assert is_readable(a) == (len(told) < 10)
-    assert told == list(range(10))
+    assert [error.quoted[0] for error in a.path_errors()] == [0, 1, 2, 3]
+    assert a.counters.path_errors_dropped == 6
+    assert not is_readable(a)
+    calls = a.counters.send_calls
+    a.send([single(address)])
+    assert a.counters.send_calls == calls + 1  # nothing is left that makes a call fail
+    now += 1.0 / link_module.PATH_ERROR_RATE
+    assert len(errors_of(a)) == 1
 
 
 def test_a_queue_that_no_call_was_told_of_is_found(keep: Keep) -> None:
@@ -224,7 +227,7 @@ def test_too_big_changes_nothing_but_what_is_told(keep: Keep, monkeypatch: pytes
     before = a.mtu(remote)
     monkeypatch.setattr("utcp.udp.path.path_payload", lambda _: 1172)
     told = PathError(remote, errno.EMSGSIZE, 1172, b"")
-    monkeypatch.setattr(error_queue, "read", lambda *_: error_queue.Reading([told], True, True))
+    monkeypatch.setattr(error_queue, "read", lambda *_: error_queue.Reading([told], 0, True, True))
     a._ask_queue = True
     assert a.path_errors() == [told]
     assert a.mtu(remote) == before
@@ -242,8 +245,8 @@ def test_what_a_too_big_message_says() -> None:
         value = sockopt._EXTENDED_ERROR.pack(code, origin, 3, 4, 0, info, 0) + bytes(16)
         peer: SocketAddress = ("192.0.2.1", 9) if family == socket.AF_INET else ("2001:db8::1", 9, 0, 0)
         queue = Queue(family, [(b"quoted", [(level, kind, value)], socket.MSG_ERRQUEUE, peer)])
-        errors, has_icmp, emptied = error_queue.read(cast("socket.socket", queue), lambda address, _: address)
-        assert emptied
+        errors, dropped, has_icmp, emptied = error_queue.read(cast("socket.socket", queue), lambda address, _: address)
+        assert (dropped, emptied) == (0, True)
         assert has_icmp == bool(errors)
         return errors[0] if errors else None
 
@@ -342,6 +345,7 @@ def test_a_closed_link_is_silent() -> None:
     address = closed_port(socket.AF_INET)
     for _ in range(2):
         a.send([single(address)])
+    a._read_error_queue()
     assert a._path_errors
     a.close()
     assert a.fileno() == -1

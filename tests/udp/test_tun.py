@@ -10,7 +10,7 @@ import pytest
 from tests.udp.sockets import needs_linux
 from utcp.tcp.transmit import Transmit
 from utcp.udp import ip, tun
-from utcp.udp.base import MAX_PATH_ERRORS, QUOTED, PathError, SendError
+from utcp.udp.base import QUOTED, PathError, SendError
 from utcp.udp.link import PENDING_OVERHEAD
 from utcp.udp.path import SocketAddress
 from utcp.udp.tun import TunLink
@@ -297,13 +297,14 @@ def test_icmp_that_is_not_about_our_segments_is_counted(interface: Interface) ->
     assert counters.foreign == 0
 
 
-def test_icmp_that_nobody_asks_for_is_bounded(interface: Interface) -> None:
+def test_icmp_that_nobody_asks_for_is_bounded(interface: Interface, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tun, "MAX_PATH_ERRORS", 4)
     quoted = sent(interface)
-    for _ in range(MAX_PATH_ERRORS + 3):
+    for _ in range(4 + 3):
         interface.arrives(icmp_message(interface, (3, 3), 0, quoted))
         interface.link.receive()
-    assert len(interface.link.path_errors()) == MAX_PATH_ERRORS
-    assert interface.link.counters.icmp_dropped == 3
+    assert len(interface.link.path_errors()) == 4
+    assert interface.link.counters.path_errors_dropped == 3
 
 
 def test_what_is_quoted_is_bounded(interface: Interface) -> None:

@@ -8,8 +8,8 @@ from utcp.udp.path import SocketAddress
 BATCH_OCTETS: Final = 2 << 20
 """What `Link.receive` takes in at once: some milliseconds of work, in which the event loop serves nobody else."""
 
-MAX_PATH_ERRORS: Final = 64
-"""What one call of `Link.path_errors` returns at most: whoever floods us with ICMP gets no more of our time."""
+MAX_PATH_ERRORS: Final = 1024
+"""What one call of `Link.path_errors` returns at most, some milliseconds of work."""
 
 QUOTED: Final = 128
 """Octets of a quoted segment that a link keeps: a TCP header has at most 60."""
@@ -66,6 +66,7 @@ class LinkCounters:
         "no_source_port",
         "not_unicast",
         "path_errors",
+        "path_errors_dropped",
         "receive_calls",
         "receive_errors",
         "segmentation_refused",
@@ -80,6 +81,7 @@ class LinkCounters:
         self.bytes_received = 0
         self.receive_errors = 0
         self.path_errors = 0  # those that `path_errors()` has returned
+        self.path_errors_dropped = 0  # those that were too many
         self.not_unicast = 0  # datagrams to a broadcast or multicast address, dropped
         self.no_source_port = 0  # datagrams from UDP port 0, to which nothing can be sent; dropped
         self.truncated = 0  # datagrams that did not fit into the buffers, or their control messages; dropped
@@ -122,7 +124,7 @@ class Link:
 
     def path_errors(self) -> list[PathError]:
         """What ICMP has said about our datagrams since the last call, at most MAX_PATH_ERRORS of it: to be asked after
-        every `receive()` and `send()`. What is more comes with the next call, after the next `receive()`."""
+        every `receive()` and `send()`. What is more is dropped."""
         return []
 
     @property

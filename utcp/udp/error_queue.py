@@ -19,6 +19,9 @@ _ORIGIN_ICMP: Final = 2
 _ORIGIN_ICMPV6: Final = 3
 _IN6_ADDRESS: Final = 16
 
+_MAX_DROPPED: Final = 4096
+"""Entries thrown away at once, some milliseconds of work."""
+
 _SMALLEST_MTU: Final = {socket.AF_INET: 68, socket.AF_INET6: 1280}  # RFC 791 3.2, RFC 8200 5
 
 NameRemote = Callable[[SocketAddress, str | None], Remote | None]
@@ -26,42 +29,51 @@ NameRemote = Callable[[SocketAddress, str | None], Remote | None]
 
 
 class Reading(NamedTuple):
-    """A part of the queue: the errors whose remotes have a name here, whether any entry was an ICMP message (with or
-    without such a name), and whether the queue is empty now."""
+    """What was in the queue: the errors whose remotes have a name here, how many were thrown away unread, whether any
+    entry was an ICMP message (with or without such a name), and whether the queue is empty now."""
 
     errors: list[PathError]
+    dropped: int
     has_icmp: bool
     emptied: bool
 
 
 def read(sock: socket.socket, name_remote: NameRemote, limit: int = MAX_PATH_ERRORS) -> Reading:
-    """Take `limit` entries out of the queue, or as many as there are.
+    """Empty the queue, within bounds: understand `limit` entries, and throw away what is behind them.
+
+    It is emptied because taking an entry makes the next call on the socket fail as long as another one is behind it,
+    and because entries use up the socket's receive buffer, from which they would drive out datagrams.
 
     Errors of the kernel itself are left out, because the send that they are about has failed with them. So are entries
     that did not fit into the buffer for control messages.
     """
     found: list[PathError] = []
+    dropped = 0
     has_icmp = False
-    for _ in range(limit):
-        try:
+    try:
+        for _ in range(limit):
             quoted, control, flags, destination = sock.recvmsg(QUOTED, sockopt.CONTROL_SIZE, socket.MSG_ERRQUEUE)
-        except BlockingIOError:
-            return Reading(found, has_icmp, True)
-        except OSError as error:
-            if error.errno in sockopt.MISUSE:
-                raise
-            # Want of memory, or a kernel that has the option and no queue. Segments that have arrived must not suffer.
-            return Reading(found, has_icmp, True)
-        if flags & sockopt.MSG_CTRUNC:
+            if flags & sockopt.MSG_CTRUNC:
+                has_icmp = True  # for all that is known
+                continue
+            code, origin, info = sockopt.read_extended_error(control)
+            if origin in (_ORIGIN_ICMP, _ORIGIN_ICMPV6):
+                has_icmp = True
+                told = _understand(sock.family, code, info, quoted, control, destination, name_remote)
+                if told is not None:
+                    found.append(told)
+        for _ in range(_MAX_DROPPED):
+            sock.recv(1, socket.MSG_ERRQUEUE)
+            dropped += 1
             has_icmp = True  # for all that is known
-            continue
-        code, origin, info = sockopt.read_extended_error(control)
-        if origin in (_ORIGIN_ICMP, _ORIGIN_ICMPV6):
-            has_icmp = True
-            told = _understand(sock.family, code, info, quoted, control, destination, name_remote)
-            if told is not None:
-                found.append(told)
-    return Reading(found, has_icmp, False)
+    except BlockingIOError:
+        return Reading(found, dropped, has_icmp, True)
+    except OSError as error:
+        if error.errno in sockopt.MISUSE:
+            raise
+        # Want of memory, or a kernel that has the option and no queue. Segments that have arrived must not suffer.
+        return Reading(found, dropped, has_icmp, True)
+    return Reading(found, dropped, has_icmp, False)
 
 
 def _understand(

@@ -55,7 +55,6 @@ class TunCounters(LinkCounters):
         "bad_checksums",
         "foreign",
         "fragments",
-        "icmp_dropped",
         "icmp_foreign",
         "icmp_malformed",
         "malformed",
@@ -71,7 +70,6 @@ class TunCounters(LinkCounters):
         self.not_ours = 0  # to another address
         self.icmp_malformed = 0  # or its checksum is wrong
         self.icmp_foreign = 0  # no error, or not about a segment of ours
-        self.icmp_dropped = 0  # more than MAX_PATH_ERRORS between two calls of `path_errors()`
 
 
 class TunLink(Link):
@@ -272,7 +270,7 @@ class TunLink(Link):
             counters.icmp_foreign += 1
             return
         if len(self._path_errors) >= MAX_PATH_ERRORS:
-            counters.icmp_dropped += 1
+            counters.path_errors_dropped += 1
             return
         mtu = None
         if error.mtu is not None and error.mtu >= self._smallest_mtu:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import socket
 from collections import deque
 from typing import Any
 
@@ -16,7 +17,7 @@ from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.udp.base import SendError
 from utcp.udp.link import UdpLink
-from utcp.wire import Segment
+from utcp.wire import SYN, Segment, encode
 
 
 def link_of(endpoint: Endpoint) -> UdpLink:
@@ -213,6 +214,27 @@ async def test_without_room_nothing_more_is_asked_of_the_stack(peers: Peers, mon
     transport.close()
     await until(lambda: client.lost)
     assert client.lost == [None]
+
+
+@pytest.mark.defect(90)
+async def test_without_room_strangers_are_answered_all_the_same(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their answers must not pile up, and the link has room for them, or drops them."""
+    transport, client, _ = await peers.connect(Recorder)
+    await turns(5)
+    link = link_of(peers.client)
+    crowded = Crowded(link, monkeypatch)
+    transport.write(b"first")
+    await until(lambda: crowded.asked == 1)
+    transport.write(b" second")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        syn = Segment(50001, 81, 1, 0, SYN)
+        stranger.sendto(encode(syn), link.address)
+        await until(lambda: crowded.asked == 2)
+    assert [transmit.to_stranger for transmit in crowded.waiting] == [False, True]
+    assert connection_of(transport).info().unsent == len(" second")
+    crowded.room = True
+    transport.close()
+    await until(lambda: client.lost)
 
 
 async def test_closing_without_room_leaves_no_writer(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:

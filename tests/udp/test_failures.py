@@ -15,7 +15,7 @@ from tests.udp.conftest import Keep
 from tests.udp.sockets import LOOPBACK, ScriptedSocket, all_arrive, arrives, both_families, needs_offload
 from utcp.tcp.transmit import Transmit
 from utcp.udp import link as link_module
-from utcp.udp import sockopt
+from utcp.udp import pending, sockopt
 from utcp.udp.link import SendError, UdpLink
 
 IPV4 = LOOPBACK[socket.AF_INET]
@@ -45,12 +45,9 @@ def scripted(keep: Keep) -> tuple[ScriptedSocket, UdpLink, UdpLink]:
     return sock, keep(UdpLink(sock)), keep(UdpLink.bind(socket.AF_INET, IPV4))
 
 
-@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOBUFS])
-def test_what_a_full_socket_refuses_waits_in_order(
-    code: int, scripted: tuple[ScriptedSocket, UdpLink, UdpLink]
-) -> None:
+def test_what_a_full_socket_refuses_waits_in_order(scripted: tuple[ScriptedSocket, UdpLink, UdpLink]) -> None:
     sock, a, b = scripted
-    sock.send_script.extend([0, 0, code, 0, code, 0, 0, code])
+    sock.send_script.extend([0, 0, EAGAIN, 0, EAGAIN, 0, 0, EAGAIN])
     assert a.send([single(b, number) for number in range(4)]) == []
     assert waits(a)
     assert a.send([single(b, 4), single(b, 5)]) == []  # behind 2, which leaves, and 3
@@ -62,7 +59,7 @@ def test_what_a_full_socket_refuses_waits_in_order(
     assert not waits(a)
     assert all_arrive(b, 6) == [bytes((number,)) for number in range(6)]
     assert (a.counters.datagrams_sent, a.counters.bytes_sent) == (6, 6)
-    assert a._pending_octets == 0
+    assert a._pending.octets == 0
 
 
 def test_a_train_half_sent_goes_on_where_it_stopped(keep: Keep) -> None:
@@ -79,7 +76,7 @@ def test_a_train_half_sent_goes_on_where_it_stopped(keep: Keep) -> None:
     assert waits(a)
     assert a.flush_pending() == []
     assert not waits(a)
-    assert a._pending_octets == 0
+    assert a._pending.octets == 0
     assert all_arrive(b, 9) == [bytes((number,)) * 10 for number in range(7)] + [b"end", bytes((99,))]
 
 
@@ -93,7 +90,7 @@ def test_a_split_train_half_sent_goes_on_where_it_stopped(scripted: tuple[Script
     assert waits(a)
     a.flush_pending()
     assert not waits(a)
-    assert a._pending_octets == 0
+    assert a._pending.octets == 0
     assert all_arrive(b, 200) == [number.to_bytes(4, "big") for number in range(200)]
     assert a.counters.send_calls == 6
 
@@ -114,14 +111,14 @@ def test_a_signal_handler_that_raises_costs_nothing_that_waits(
             a.flush_pending()
     assert a.flush_pending() == []
     assert all_arrive(b, 3) == [b"\0", b"\1", b"\2"]
-    assert a._pending_octets == 0
+    assert a._pending.octets == 0
 
 
 def test_what_waits_is_bounded(
     scripted: tuple[ScriptedSocket, UdpLink, UdpLink], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sock, a, b = scripted
-    monkeypatch.setattr(link_module, "MAX_PENDING", 3 * (1 + link_module.PENDING_OVERHEAD))
+    monkeypatch.setattr(pending, "MAX_PENDING", 3 * (1 + pending.PENDING_OVERHEAD))
     sock.send_script.extend([EAGAIN, EAGAIN])
     a.send([single(b, number) for number in range(5)])
     a.send([Transmit(b.address, [bytes(25)], 25, 10)])
@@ -258,6 +255,23 @@ def test_icmp_errors_that_a_send_finds_in_the_queue_are_bounded(keep: Keep, monk
     assert a.send([single(b, 0)]) == []
     assert [len(a.path_errors()) for _ in range(2)] == [4, 0]
     assert a.counters.path_errors_dropped == 6
+
+
+@needs_offload
+@pytest.mark.defect(90)
+@pytest.mark.parametrize("code", [errno.ENOBUFS, errno.ENOMEM])
+def test_what_finds_no_buffer_is_lost_and_not_tried_again(
+    code: int, scripted: tuple[ScriptedSocket, UdpLink, UdpLink]
+) -> None:
+    """The socket is writable all the time: whoever waited for room would spin."""
+    sock, a, b = scripted
+    sock.send_script.extend([code, 0, code])
+    train = Transmit(b.address, [bytes(25)], 25, 10)
+    assert a.send([single(b, 0), single(b, 1), train, single(b, 2)]) == []
+    assert not waits(a)
+    assert a.counters.send_calls == 4
+    assert (a.counters.no_buffers, a.counters.send_errors, a.counters.datagrams_dropped) == (4, 0, 0)
+    assert all_arrive(b, 2) == [b"\1", b"\2"]
 
 
 def test_a_failure_while_flushing_is_reported(

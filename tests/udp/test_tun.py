@@ -9,9 +9,8 @@ import pytest
 
 from tests.udp.sockets import needs_linux
 from utcp.tcp.transmit import Transmit
-from utcp.udp import ip, tun
+from utcp.udp import ip, pending, tun
 from utcp.udp.base import QUOTED, PathError, SendError
-from utcp.udp.link import PENDING_OVERHEAD
 from utcp.udp.path import SocketAddress
 from utcp.udp.tun import TunLink
 from utcp.wire import ACK, Segment, encode
@@ -182,11 +181,11 @@ def test_what_a_full_interface_refuses_waits_in_order(interface: Interface) -> N
     packets = interface.left()
     expected = [SEGMENTS[(sent - 1) % 5], *SEGMENTS]
     assert [packet.segment[18:] for packet in packets] == [segment[18:] for segment in expected]
-    assert link._pending_octets == 0
+    assert link._pending.octets == 0
 
 
 def test_pending_is_bounded(interface: Interface, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tun, "MAX_PENDING", 2 * PENDING_OVERHEAD)
+    monkeypatch.setattr(pending, "MAX_PENDING", 2 * pending.PENDING_OVERHEAD)
     while not waits(interface.link):
         interface.link.send([Transmit(interface.remote, [SEGMENTS[0]], 24)])
     interface.link.send([Transmit(interface.remote, list(SEGMENTS), 24 * 5, 24)])

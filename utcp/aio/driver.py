@@ -84,10 +84,11 @@ class Driver:
             self.loop.call_soon(self._flush)
 
     def flush(self) -> None:
-        """Send now."""
-        if self.closed or self.link.pending:
+        """Send now. While segments wait for room, only answers to strangers are sent, which do not wait for it."""
+        if self.closed:
             return
-        transmits = self.stack.datagrams_to_send(self.link.now())
+        stack = self.stack
+        transmits = stack.answers_to_send() if self.link.pending else stack.datagrams_to_send(self.link.now())
         if transmits:
             self._sent(self.link.send(transmits))
             self._await_room()

@@ -120,7 +120,10 @@ def _arrives_in_syn_sent(connection: Connection, segment: Segment, now: float) -
     if flags & ACK and (
         segment.ack != send.snd_nxt or segment.ack == send.iss
     ):  # first: an ACK of anything but our SYN
-        if not flags & RST and connection.stack.reset_in_reply(connection.remote, segment, now):
+        if flags & RST:
+            return
+        # Not as an answer to a stranger: it must not be overtaken by the SYN that follows.
+        if connection.stack.reset_in_reply(connection.remote, segment, now, to_stranger=False):
             _repeat_syn(connection, now)
         return
     if flags & RST:  # second

@@ -217,6 +217,11 @@ class Connection:
 
     # ------------------------------------------------------------------ opening
 
+    @property
+    def unproven(self) -> bool:
+        """A SYN has opened the connection, and its sender, which may be anywhere, has not acknowledged our SYN-ACK."""
+        return self.state == SYN_RCVD and self.passive
+
     def open_actively(self, now: float) -> None:
         """Active OPEN (RFC 9293 3.10.1): a SYN will leave."""
         self.enter(SYN_SENT, now)
@@ -489,7 +494,7 @@ class Connection:
     def refuse(self, now: float) -> None:
         """Reset the peer of a half-open passive connection, and vanish (RFC 9293 3.10.5, SYN-RECEIVED)."""
         reset = Segment(self.local_port, self.remote_port, self.send_side.snd_nxt, 0, RST)
-        self.stack.put(self.remote, reset, now)
+        self.stack.put(self.remote, reset, now, to_stranger=True)
         self.vanish(now)
 
     def reset_peer(self, error: OSError | None, now: float, *, with_ack: bool = False, in_reply: bool = False) -> None:
@@ -518,7 +523,7 @@ class Connection:
                 ts_ecr=self.receive_side.ts_recent if self.timestamps else None,
             )
             send.note_segment(False)
-            self.stack.put(self.remote, segment, now)
+            self.stack.put(self.remote, segment, now, to_stranger=self.unproven)
         self.finish(error, now)
 
     def undelivered(self, reason: str) -> OSError | None:
@@ -637,9 +642,9 @@ class Connection:
         before = self.state
         state.check(before, new)
         self.state = new
-        self._path = self._path << 4 | new
         if before == SYN_SENT:
             self.stack.open_ended(self)
+        self._path = self._path << 4 | new
         observer = self.stack.observer
         if observer is not None:
             observer.state_changed(self, before, new, now)

@@ -164,7 +164,8 @@ class Listener:
         remote, remote_port, local_port = key
         if syn.ts_val is None or not config.timestamps:
             offered = None if syn.mss is None else stack.unverified_receive_mss(remote, now)
-            stack.put(remote, Segment(local_port, remote_port, iss, ack, SYN | ACK, self._window, mss=offered), now)
+            answer = Segment(local_port, remote_port, iss, ack, SYN | ACK, self._window, mss=offered)
+            stack.put(remote, answer, now, to_stranger=True)
             return
         sack = config.sack and syn.sack_permitted
         scale = syn.window_scale if config.window_scaling else None
@@ -190,7 +191,7 @@ class Listener:
                 syn.ts_val,
                 0x01030300 | self._window_scale,
             )
-            stack.put_octets(remote, data, now)
+            stack.put_octets(remote, data, now, to_stranger=True)
             return
         stack.put(
             remote,
@@ -208,6 +209,7 @@ class Listener:
                 ts_ecr=syn.ts_val,
             ),
             now,
+            to_stranger=True,
         )
 
     def _completes(self, stack: Stack, segment: Segment, key: ConnectionKey, now: float) -> bool:

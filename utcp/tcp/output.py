@@ -147,7 +147,7 @@ def _send_syn(connection: Connection, now: float) -> None:
     )
     receive.acknowledged()
     send.note_segment(False)
-    connection.stack.put(connection.remote, segment, now)
+    connection.stack.put(connection.remote, segment, now, to_stranger=connection.unproven)
 
 
 def _set_timers(connection: Connection, now: float) -> None:

@@ -23,7 +23,7 @@ from utcp.tcp.observer import Observer
 from utcp.tcp.output import transmit
 from utcp.tcp.ports import EphemeralPorts
 from utcp.tcp.rate_limit import TO_ACK, TO_RST, TO_SYN, TokenBucket
-from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_SENT
+from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RCVD, SYN_SENT
 from utcp.tcp.syn_cookies import SynCookies
 from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
 from utcp.tcp.timeouts import handle_timeout
@@ -82,6 +82,8 @@ class Stack:
         self.output: list[Connection] = []
         """The connections that the next flush looks at."""
         self._outbox = Outbox(max_train_segments, max_train_bytes)
+        self._answers = Outbox(max_train_segments, max_train_bytes)
+        """What leaves for senders that have not proven to be at their address."""
         self._ready: list[Connection | Listener] = []
         self._timers = TimerQueue()
         self.sequence_numbers = SequenceNumbers(secret)
@@ -337,35 +339,46 @@ class Stack:
     @property
     def has_output(self) -> bool:
         """`datagrams_to_send` has something to look at, if only a timer to set."""
-        return bool(self.output) or len(self._outbox) > 0
+        return bool(self.output) or len(self._outbox) > 0 or len(self._answers) > 0
 
     def datagrams_to_send(self, now: float) -> list[Transmit]:
-        """Everything that may go out now, in trains."""
+        """Everything that may go out now, in trains: the segments of connections, then the answers to strangers."""
         output = self.output
         if output:
             self.output = []
-            outbox, timers = self._outbox, self._timers
+            outbox, answers, timers = self._outbox, self._answers, self._timers
             for connection in output:
                 connection.in_output = False
-                if connection.state != CLOSED:
-                    transmit(connection, now, outbox)
+                state = connection.state
+                if state != CLOSED:
+                    transmit(connection, now, answers if state == SYN_RCVD and connection.passive else outbox)
                     timers.schedule(connection.timers)
-        return self._outbox.take()
+        transmits = self._outbox.take()
+        return transmits + self.answers_to_send() if len(self._answers) else transmits
 
-    def put(self, remote: Remote, segment: Segment, now: float) -> None:
-        """Have `segment` leave with the next flush."""
+    def answers_to_send(self) -> list[Transmit]:
+        """The answers to strangers alone, for a link that has no room for more segments of connections."""
+        answers = self._answers.take()
+        for answer in answers:
+            answer.to_stranger = True
+        return answers
+
+    def put(self, remote: Remote, segment: Segment, now: float, *, to_stranger: bool = False) -> None:
+        """Have `segment` leave with the next flush. `to_stranger`: nothing has come from `remote` that proves that
+        anybody is there (`Transmit`)."""
         if segment.flags & RST:
             self.counters.out_rsts += 1
-        self.put_octets(remote, encode(segment), now)
+        self.put_octets(remote, encode(segment), now, to_stranger=to_stranger)
 
-    def put_octets(self, remote: Remote, data: bytes, now: float) -> None:
+    def put_octets(self, remote: Remote, data: bytes, now: float, *, to_stranger: bool = False) -> None:
         """`put`, for a segment that is encoded already."""
         self.counters.out_segs += 1
-        self._outbox.add(remote, data, None, len(data))
+        outbox = self._answers if to_stranger else self._outbox
+        outbox.add(remote, data, None, len(data))
         if self.tap is not None:
             self.tap.segment_sent(remote, [data], now)
 
-    def reset_in_reply(self, remote: Remote, segment: Segment, now: float) -> bool:
+    def reset_in_reply(self, remote: Remote, segment: Segment, now: float, *, to_stranger: bool = True) -> bool:
         """Send the RST that answers an unwelcome segment (RFC 9293 3.10.7.1), and return whether it left. The caller
         makes sure that the segment is no RST.
 
@@ -379,7 +392,7 @@ class Stack:
         else:
             ack = (segment.seq + segment.length) & MASK
             reset = Segment(segment.dst_port, segment.src_port, 0, ack, RST | ACK)
-        self.put(remote, reset, now)
+        self.put(remote, reset, now, to_stranger=to_stranger)
         return True
 
     def path_failed(self, remote: Remote, flows: Iterable[tuple[int, int]], code: int, now: float) -> None:

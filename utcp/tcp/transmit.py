@@ -18,18 +18,29 @@ class Transmit:
     `buffers`, joined, are cut into datagrams of `segment_size` octets, the last of which may be shorter; a buffer may
     hold several of them, or a part of one. With `segment_size` None they are one datagram. `size` is their length
     together. `ecn` are the two ECN bits of the IP header (RFC 3168), 0 for none.
+
+    `to_stranger`: it answers senders that have not proven to be at their address. If it cannot leave at once, it is
+    dropped, so that it delays the segments of no connection.
     """
 
-    __slots__ = ("buffers", "ecn", "remote", "segment_size", "size")
+    __slots__ = ("buffers", "ecn", "remote", "segment_size", "size", "to_stranger")
 
     def __init__(
-        self, remote: Remote, buffers: list[Buffer], size: int, segment_size: int | None = None, ecn: int = 0
+        self,
+        remote: Remote,
+        buffers: list[Buffer],
+        size: int,
+        segment_size: int | None = None,
+        ecn: int = 0,
+        *,
+        to_stranger: bool = False,
     ) -> None:
         self.remote = remote
         self.buffers = buffers
         self.size = size
         self.segment_size = segment_size
         self.ecn = ecn
+        self.to_stranger = to_stranger
 
     def datagrams(self) -> list[bytes]:
         """Each datagram by itself: for links without segmentation offload, and for tests."""

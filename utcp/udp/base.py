@@ -58,11 +58,13 @@ class LinkCounters:
     """What passed through a link since it was made. A train is one call and many datagrams; bytes are UDP payload."""
 
     __slots__ = (
+        "answers_dropped",
         "bytes_received",
         "bytes_sent",
         "datagrams_dropped",
         "datagrams_received",
         "datagrams_sent",
+        "no_buffers",
         "no_source_port",
         "not_unicast",
         "path_errors",
@@ -90,7 +92,9 @@ class LinkCounters:
         self.bytes_sent = 0
         self.send_errors = 0
         self.segmentation_refused = 0  # trains that went out as single datagrams instead
-        self.datagrams_dropped = 0  # for want of room in `pending`
+        self.datagrams_dropped = 0  # that found no room in `pending`, waited there for too long, or met ICMP errors
+        self.no_buffers = 0  # datagrams lost because a queue of the system was full, or memory was short
+        self.answers_dropped = 0  # answers to strangers that could not leave at once
 
 
 class Link:

@@ -5,25 +5,20 @@ import os
 import select
 import socket
 import time
-from collections import deque
-from collections.abc import Iterable
+from math import inf
 from typing import Final, Self, cast
 
 from utcp.tcp.transmit import Remote, Transmit
-from utcp.udp import error_queue, sockopt
+from utcp.udp import answers, error_queue, sockopt
 from utcp.udp.base import BATCH_OCTETS, MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
 from utcp.udp.ip import is_unicast
 from utcp.udp.path import OPEN_ROUTE_LIFETIME, Route, Routes, SocketAddress, UdpPath
+from utcp.udp.pending import NO_BUFFERS, NO_ROOM, Pending
 
 __all__ = ["Link", "LinkCounters", "PathError", "Received", "SendError", "UdpLink", "UdpPath"]
 
 BUFFER_SIZE: Final = 8 * 1024 * 1024
 """Octets asked for as socket buffers: thousands of connections share one socket."""
-
-MAX_PENDING: Final = 16 * 1024 * 1024
-"""Octets that wait for room in the socket's send buffer, each train charged PENDING_OVERHEAD on top of its payload."""
-
-PENDING_OVERHEAD: Final = 512
 
 MAX_REMOTES: Final = 1024
 """Addresses for which remote() remembers its answer: thousands of connections to one peer share the object."""
@@ -34,11 +29,12 @@ JOIN_BELOW: Final = 1024
 Measured: 92 buffers of 700 octets, 5.4 against 6.4 microseconds; 14 of 4450, 4.9 against 3.8.
 """
 
-_LATER: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM})
-
 PATH_ERROR_RATE: Final = 2000.0
 """ICMP errors that are read in a second, besides MAX_PATH_ERRORS at once. The others are thrown away, which costs a
 quarter of the time."""
+
+_RENEWAL: Final = 0.1
+"""Seconds between two new send buffers for answers to strangers."""
 
 _PATIENCE: Final = 0.005
 """Seconds of one `send()` in which what ICMP errors make fail, about it or others, is tried again more than once."""
@@ -62,6 +58,10 @@ class UdpLink(Link):
     On Linux it hears ICMP errors (`path_errors`). Then event loops must not watch the socket itself, which reports
     EPOLLERR: uvloop never looks at such a descriptor again. They watch an epoll descriptor that watches the socket.
 
+    On Linux it has a second socket of the same address, by which answers to strangers leave (`utcp.udp.answers`).
+    Elsewhere, and where the system refuses that, they leave by the one socket if there is room at once. A socket
+    with SO_REUSEPORT has a second one only on the wildcard address.
+
     Raises ValueError for a socket that is not UDP over IP, is connected, or is not bound.
     """
 
@@ -79,7 +79,7 @@ class UdpLink(Link):
         sockopt.enlarge_buffers(sock, BUFFER_SIZE)
         self._socket = sock
         self.family: int = sock.family
-        self._wildcard = self._address[0] in ("0.0.0.0", "::")
+        self._wildcard = self._address[0] in sockopt.WILDCARDS
         self._names_local = self._wildcard and sockopt.report_local_address(sock)
         self._takes_ipv4 = sockopt.takes_ipv4(sock)
         self._receives_trains = sockopt.receive_trains(sock, offload)
@@ -91,9 +91,8 @@ class UdpLink(Link):
         self._traffic_class = sockopt.traffic_class(sock)
         self._routes = Routes(sock.family, takes_ipv4=self._takes_ipv4)
         self._remotes: dict[SocketAddress, tuple[Route, Remote]] = {}
-        self._pending: deque[Transmit] = deque()
-        self._pending_octets = 0
         self.counters = LinkCounters()
+        self._pending: Pending[Transmit] = Pending(self.counters)
         self._path_errors: list[PathError] = []  # what the next path_errors() returns
         self._error_budget = float(MAX_PATH_ERRORS)  # how many more may be read
         self._errors_read_at = 0.0
@@ -104,6 +103,9 @@ class UdpLink(Link):
         if self._hears_errors:
             self._epoll = select.epoll()
             self._epoll.register(sock.fileno(), select.EPOLLIN)
+        beside = answers.open_beside(sock)
+        self._answers = sock if beside is None else beside  # by which strangers are answered
+        self._renew_at = inf if beside is None else 0.0
         self._patient_until = 0.0  # in this send(); 0: no call has failed yet
 
     @classmethod
@@ -228,16 +230,15 @@ class UdpLink(Link):
         return received
 
     def send(self, transmits: list[Transmit]) -> list[SendError]:
-        if self._pending:
-            self._keep(transmits)
-            return self.flush_pending()
+        errors = self.flush_pending() if self._pending else []
         self._patient_until = 0.0
-        errors: list[SendError] = []
-        for index, transmit in enumerate(transmits):
+        for transmit in transmits:
+            if self._pending and (not transmit.to_stranger or self._answers is self._socket):
+                self._keep(transmit)
+                continue
             rest = self._send(transmit, errors)
             if rest is not None:
-                self._keep((rest, *transmits[index + 1 :]))
-                break
+                self._keep(rest)
         return errors
 
     def path_errors(self) -> list[PathError]:
@@ -263,15 +264,12 @@ class UdpLink(Link):
     def flush_pending(self) -> list[SendError]:
         self._patient_until = 0.0
         errors: list[SendError] = []
-        while self._pending:
-            transmit = self._pending[0]  # it stays there until it is sent: a signal handler may raise meanwhile
-            rest = self._send(transmit, errors)
+        while (transmit := self._pending.first(self.now())) is not None:
+            rest = self._send(transmit, errors)  # it is still in the queue, for a signal handler may raise meanwhile
             if rest is not None:
-                self._pending[0] = rest
-                self._pending_octets -= transmit.size - rest.size
+                self._pending.shorten_first(rest, rest.size, _datagram_count(rest))
                 break
-            self._pending.popleft()
-            self._pending_octets -= transmit.size + PENDING_OVERHEAD
+            self._pending.remove_first()
         return errors
 
     def remote(self, address: SocketAddress) -> Remote:
@@ -325,12 +323,12 @@ class UdpLink(Link):
 
     def close(self) -> None:
         self._pending.clear()
-        self._pending_octets = 0
         self._path_errors.clear()
         self._ask_queue = False
         self._routes.close()
         if self._epoll is not None:
             self._epoll.close()
+        self._answers.close()
         self._socket.close()
 
     def _local(self, remote: Remote) -> str:
@@ -358,14 +356,12 @@ class UdpLink(Link):
         self.counters.path_errors_dropped += reading.dropped
         return reading.has_icmp
 
-    def _keep(self, transmits: Iterable[Transmit]) -> None:
-        for transmit in transmits:
-            if self._pending_octets >= MAX_PENDING:
-                # As a full device queue drops: the newest, which retransmission brings again.
-                self.counters.datagrams_dropped += _datagram_count(transmit)
-                continue
-            self._pending.append(transmit)
-            self._pending_octets += transmit.size + PENDING_OVERHEAD
+    def _keep(self, transmit: Transmit) -> None:
+        """Have the train wait for room; an answer to a stranger is lost."""
+        if transmit.to_stranger:
+            self.counters.answers_dropped += _datagram_count(transmit)
+        else:
+            self._pending.add(transmit, transmit.size, _datagram_count(transmit), self.now())
 
     def _send(self, transmit: Transmit, errors: list[SendError]) -> Transmit | None:
         """Send a train with as few calls as may be; returns what found no room, adds what failed to `errors`."""
@@ -381,37 +377,52 @@ class UdpLink(Link):
                 segments = min(sockopt.MAX_TRAIN_SEGMENTS, sockopt.MAX_TRAIN_BYTES // segment_size)
                 return self._send_parts(transmit, segment_size * max(1, segments), errors)
         code = self._try(transmit, segment_size)
-        if code and code not in _LATER and self._hears_errors:
-            code = self._insist(transmit, segment_size)
-        if code in _LATER:
-            return transmit
-        if code == _DISTURBED:
-            counters.datagrams_dropped += _datagram_count(transmit)
-            return None
         if code:
-            # Perhaps the routes are no longer what they were.
-            self._routes.forget()
-            if segment_size is not None and code in _SEGMENTATION_REFUSED:
-                # Not remembered: being refused costs less than one datagram of the train.
-                counters.segmentation_refused += 1
-                return self._send_parts(transmit, segment_size, errors)
-            counters.send_errors += 1
-            errors.append(SendError(transmit.remote, code, transmit.flows()))
-            return None
+            code = self._insist(transmit, segment_size, code)
+            if code:
+                return self._refused(transmit, segment_size, code, errors)
         counters.datagrams_sent += 1 if segment_size is None else -(-size // segment_size)
         counters.bytes_sent += size
         return None
 
-    def _insist(self, transmit: Transmit, segment_size: int | None) -> int:
-        """Send what a call refused again, until it leaves or the error is known to be its own.
+    def _refused(
+        self, transmit: Transmit, segment_size: int | None, code: int, errors: list[SendError]
+    ) -> Transmit | None:
+        """Handle a train that a call did not take: `_send`'s outcome."""
+        counters = self.counters
+        if code in NO_ROOM:
+            return transmit
+        if code in NO_BUFFERS:
+            counters.no_buffers += _datagram_count(transmit)
+            return None
+        if code == _DISTURBED:
+            counters.datagrams_dropped += _datagram_count(transmit)
+            return None
+        if not transmit.to_stranger:  # to whose address there may never have been a route
+            self._routes.forget()  # perhaps they are no longer what they were
+        if segment_size is not None and code in _SEGMENTATION_REFUSED:
+            # Not remembered: being refused costs less than one datagram of the train.
+            counters.segmentation_refused += 1
+            return self._send_parts(transmit, segment_size, errors)
+        counters.send_errors += 1
+        errors.append(SendError(transmit.remote, code, transmit.flows()))
+        return None
+
+    def _insist(self, transmit: Transmit, segment_size: int | None, code: int) -> int:
+        """Send what a call refused with `code` again, unless that is known to be in vain.
 
         Returns 0, an errno, or _DISTURBED. An ICMP error about any datagram joins the error queue and makes the next
         call fail, once. So an error is the send's own when two calls in a row have failed and the queue holds no ICMP
         error. While ICMP errors keep coming, nothing is known: a flood of them must not end connections to other hosts.
         """
+        if code in NO_ROOM:
+            return self._try(transmit, segment_size) if transmit.to_stranger and self._renew_answers() else code
+        beside = transmit.to_stranger and self._answers is not self._socket  # which no ICMP error reaches
+        if code in NO_BUFFERS or beside or not self._hears_errors:
+            return code
         while True:
             code = self._try(transmit, segment_size)
-            if not code or code in _LATER or not self._read_error_queue():
+            if not code or code in NO_ROOM or code in NO_BUFFERS or not self._read_error_queue():
                 break
             now = self.now()
             if not self._patient_until:
@@ -421,6 +432,26 @@ class UdpLink(Link):
                 break
         self._ask_queue = True  # path_errors() returns the errors of this call with the others
         return code
+
+    def _renew_answers(self) -> bool:
+        """Give answers to strangers an empty send buffer, unless they got one less than _RENEWAL ago. Return whether
+        they have one now.
+
+        The full one holds what waits for neighbours that do not exist. Genuine clients must be answered meanwhile. What
+        waits leaves, or does not, without the socket.
+        """
+        now = self.now()
+        if now < self._renew_at:
+            return False
+        self._renew_at = now + _RENEWAL
+        if self._answers is not self._socket:
+            self._answers.close()
+            self._answers = self._socket
+        beside = answers.open_beside(self._socket)
+        if beside is None:
+            return False
+        self._answers = beside
+        return True
 
     def _try(self, transmit: Transmit, segment_size: int | None) -> int:
         """Send with one call; 0, or the errno that prevented it."""
@@ -434,7 +465,7 @@ class UdpLink(Link):
         return 0
 
     def _send_parts(self, transmit: Transmit, octets: int, errors: list[SendError]) -> Transmit | None:
-        """Send a train as several of `octets` each; after a failure the rest is lost too: it would fail alike."""
+        """Send a train as several of `octets` each. After a failure the rest is lost too: it would fail alike."""
         data = b"".join(transmit.buffers)
         failed = len(errors)
         for start in range(0, len(data), octets):
@@ -461,14 +492,17 @@ class UdpLink(Link):
         buffers = transmit.buffers
         if len(buffers) > 1 and transmit.size < self._join_below * len(buffers):
             buffers = [b"".join(buffers)]
+        sock = self._answers if transmit.to_stranger else self._socket
         if control or len(buffers) > 1:
-            self._socket.sendmsg(buffers, control, 0, peer)
+            sock.sendmsg(buffers, control, 0, peer)
         else:
-            self._socket.sendto(buffers[0], peer)
+            sock.sendto(buffers[0], peer)
 
 
 def _part(transmit: Transmit, data: bytes) -> Transmit:
-    return Transmit(transmit.remote, [data], len(data), transmit.segment_size, transmit.ecn)
+    return Transmit(
+        transmit.remote, [data], len(data), transmit.segment_size, transmit.ecn, to_stranger=transmit.to_stranger
+    )
 
 
 def _datagram_count(transmit: Transmit) -> int:

@@ -44,6 +44,9 @@ IS_LINUX: Final = sys.platform == "linux"
 MISUSE: Final = frozenset({errno.EBADF, errno.ENOTSOCK})
 """Errors of calls on a socket that is closed, or is none: not the network's, and never to be passed over."""
 
+WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
+"""The addresses that stand for all of this host's."""
+
 MAX_TRAIN_SEGMENTS: Final = 64
 """Datagrams in one UDP_SEGMENT call: UDP_MAX_SEGMENTS before Linux 6.9 (128 since)."""
 
@@ -178,13 +181,20 @@ def traffic_class(sock: socket.socket) -> dict[int, int]:
 def enlarge_buffers(sock: socket.socket, size: int) -> None:
     """Ask for `size` octets each way, unless the socket has more; without CAP_NET_ADMIN Linux silently grants less
     (net.core.rmem_max)."""
-    for forced, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
-        if sock.getsockopt(socket.SOL_SOCKET, plain) >= (
-            2 * size if IS_LINUX else size
-        ):  # Linux reports twice the size
-            continue
-        if not (IS_LINUX and _set(sock, socket.SOL_SOCKET, forced, size)):
-            _set(sock, socket.SOL_SOCKET, plain, size)
+    _enlarge(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, size)
+    enlarge_send_buffer(sock, size)
+
+
+def enlarge_send_buffer(sock: socket.socket, size: int) -> None:
+    """`enlarge_buffers`, one way."""
+    _enlarge(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF, size)
+
+
+def _enlarge(sock: socket.socket, forced: int, plain: int, size: int) -> None:
+    if sock.getsockopt(socket.SOL_SOCKET, plain) >= (2 * size if IS_LINUX else size):  # Linux reports twice the size
+        return
+    if not (IS_LINUX and _set(sock, socket.SOL_SOCKET, forced, size)):
+        _set(sock, socket.SOL_SOCKET, plain, size)
 
 
 def receive_capacity(sock: socket.socket) -> int:

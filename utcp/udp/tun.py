@@ -5,8 +5,7 @@ import fcntl
 import os
 import socket
 import time
-from collections import deque
-from struct import Struct, pack, unpack_from
+from struct import pack, unpack_from
 from typing import Final, Self
 
 from utcp.tcp.transmit import Remote, Transmit
@@ -21,8 +20,8 @@ from utcp.udp.base import (
     Received,
     SendError,
 )
-from utcp.udp.link import MAX_PENDING, PENDING_OVERHEAD
 from utcp.udp.path import SocketAddress
+from utcp.udp.pending import NO_BUFFERS, NO_ROOM, Pending
 from utcp.wire.checksum import PROTOCOL, fill, pseudo_header, verify
 
 DEVICE: Final = "/dev/net/tun"
@@ -38,9 +37,6 @@ _MAX_NAME: Final = 15
 _MAX_PACKET: Final = 65575  # an IPv6 header and the longest payload without a jumbo option
 _QUEUE: Final = 500  # packets: what Linux gives a new TUN interface
 
-_PORTS: Final = Struct("!HH")
-
-_LATER: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM})
 # Closed; its interface is gone, which only Linux has a number for.
 _MISUSE: Final = frozenset({errno.EBADF, getattr(errno, "EBADFD", errno.EBADF)})
 
@@ -100,10 +96,9 @@ class TunLink(Link):
         self._header_length = ip.IPV6_HEADER_LENGTH if self.family == socket.AF_INET6 else ip.IPV4_HEADER_LENGTH
         self._payload = mtu - self._header_length
         self._queue = queue
-        self._pending: deque[tuple[Remote, bytes]] = deque()
-        self._pending_octets = 0
         self._path_errors: list[PathError] = []
         self.counters = TunCounters()
+        self._pending: Pending[tuple[Transmit, bytes]] = Pending(self.counters)
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
 
@@ -165,12 +160,9 @@ class TunLink(Link):
             pseudo = pseudo_header(self._octets, destination)
             for segment in transmit.datagrams():
                 packet = ip.build(self.family, self._octets, destination, transmit.ecn, fill(segment, pseudo))
-                if self._pending:
-                    self._keep(transmit.remote, packet)
-                    continue
-                code = self._write(packet)
-                if code in _LATER:
-                    self._keep(transmit.remote, packet)
+                code = errno.EAGAIN if self._pending else self._write(packet)
+                if code in NO_ROOM:
+                    self._keep(transmit, packet)
                 elif code:
                     errors.append(SendError(transmit.remote, code, transmit.flows()))
                     break  # the rest would fail alike
@@ -187,15 +179,14 @@ class TunLink(Link):
 
     def flush_pending(self) -> list[SendError]:
         errors: list[SendError] = []
-        while self._pending:
-            remote, packet = self._pending[0]
+        while (first := self._pending.first(self.now())) is not None:
+            transmit, packet = first
             code = self._write(packet)
-            if code in _LATER:
+            if code in NO_ROOM:
                 break
             if code:
-                errors.append(SendError(remote, code, (_PORTS.unpack_from(packet, self._header_length),)))
-            self._pending.popleft()
-            self._pending_octets -= len(packet) + PENDING_OVERHEAD
+                errors.append(SendError(transmit.remote, code, transmit.flows()))
+            self._pending.remove_first()
         return errors
 
     def remote(self, address: SocketAddress) -> Remote:
@@ -222,7 +213,6 @@ class TunLink(Link):
 
     def close(self) -> None:
         self._pending.clear()
-        self._pending_octets = 0
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -279,7 +269,8 @@ class TunLink(Link):
         self._path_errors.append(PathError(remote, error.errno, mtu, error.quoted[:QUOTED]))
 
     def _write(self, packet: bytes) -> int:
-        """Write one packet; 0, or the errno that prevented it."""
+        """Write one packet; 0, or the errno that prevented it. One that is lost for want of memory counts as
+        written."""
         counters = self.counters
         counters.send_calls += 1
         try:
@@ -288,19 +279,22 @@ class TunLink(Link):
             if error.errno in _MISUSE:
                 raise
             code = error.errno or errno.EIO
-            if code not in _LATER:
+            if code in NO_BUFFERS:
+                counters.no_buffers += 1
+                return 0
+            if code not in NO_ROOM:
                 counters.send_errors += 1
             return code
         counters.datagrams_sent += 1
         counters.bytes_sent += len(packet) - (ip.IPV6_HEADER_LENGTH if packet[0] >> 4 == 6 else ip.IPV4_HEADER_LENGTH)
         return 0
 
-    def _keep(self, remote: Remote, packet: bytes) -> None:
-        if self._pending_octets >= MAX_PENDING:
-            self.counters.datagrams_dropped += 1  # the newest, which retransmission brings again
-            return
-        self._pending.append((remote, packet))
-        self._pending_octets += len(packet) + PENDING_OVERHEAD
+    def _keep(self, transmit: Transmit, packet: bytes) -> None:
+        """Have the packet wait for room; an answer to a stranger is lost."""
+        if transmit.to_stranger:
+            self.counters.answers_dropped += 1
+        else:
+            self._pending.add((transmit, packet), len(packet), 1, self.now())
 
 
 def open_tun(interface: str) -> int:

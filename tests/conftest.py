@@ -2,10 +2,25 @@
 
 import gc
 import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests import contained as containment
 
 import pytest
 
 pytest_plugins = ["pytest_aioutcp", "pytester", "tests.conformance.ledger"]
+
+
+containment.install()
+
+
+@pytest.fixture
+def contained() -> Iterator[None]:
+    """For tests of what becomes of an exception in the middle of a stack's work."""
+    with containment.allowed():
+        yield
 
 
 def pytest_configure() -> None:

@@ -31,7 +31,8 @@ class ConnectionReset(_Cause, ConnectionResetError):
 
 
 class ConnectionAborted(_Cause, ConnectionAbortedError):
-    """This side reset the connection: unread data at close, data after close, or a listener that went away."""
+    """This side reset the connection: because of unread data at close, data after close, a listener that went away, or
+    an exception in the middle of its processing (`__cause__`)."""
 
     def __init__(self, text: str = os.strerror(errno.ECONNABORTED)) -> None:
         super().__init__(errno.ECONNABORTED, text)

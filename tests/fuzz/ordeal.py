@@ -8,6 +8,7 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any, Final
 
+from tests.contained import refuse
 from tests.fuzz.source import Source
 from tests.tcp import reach
 from tests.tcp.script import MSS, Key, Script, Watch
@@ -326,6 +327,7 @@ class Ordeal:
 
     def _check(self) -> None:
         stack, now = self._stack, self._now
+        refuse(stack)
         assert not self._watch.violations, self._watch.violations
         due = stack.next_timeout()
         if due is not None:

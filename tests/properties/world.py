@@ -6,6 +6,7 @@ import heapq
 from random import Random
 from typing import Final
 
+from tests.contained import refuse
 from tests.properties.watch import Broken, Watch
 from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable, InvalidState
@@ -321,6 +322,7 @@ class World:
 
     def check(self) -> None:
         for name, stack in self.stacks.items():
+            refuse(stack)
             for key, connection in stack.connections.items():
                 flow = self.watches[name].flows[key]
                 if flow.state != connection.state or connection.state == CLOSED:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.contained import refuse
 from tests.tcp.script import MAX_STEPS, MSS, PRECISION, SECRET, START, Watch
 from utcp.config import Config
 from utcp.tcp.connection import Connection
@@ -173,6 +174,7 @@ class Pair:
             for transmit in stack.datagrams_to_send(self.now):
                 for datagram in transmit.datagrams():
                     self._put(name, str(transmit.remote), datagram)
+            refuse(stack)
             if self.watches[name].violations:
                 self._fail("; ".join(self.watches[name].violations))
 

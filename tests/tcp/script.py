@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
+from tests.contained import refuse
 from tests.tcp.notation import FLAGS, Line, parse, stream
 from utcp.config import Config
 from utcp.tcp import event
@@ -552,6 +553,7 @@ class Script:
                 self._left.append(left)
                 if self._only_resets_arrived and segment.flags & RST:
                     broken = "a RST is answered with a RST"
+        refuse(self.stack)
         if broken is None and self.watch.violations:
             broken = "; ".join(self.watch.violations)
         if broken is None and self.stack.datagrams_to_send(self.now):

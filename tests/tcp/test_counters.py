@@ -327,7 +327,7 @@ def test_each_counter_has_a_name_of_its_own() -> None:
     for field in fields(Counters):
         counters = Counters(**{field.name: 1})
         shown[field.name] = [name for name, value in counters.snmp().items() if value > 0]
-    for nameless in ("resets_withheld", "ports_exhausted", "past_bytes_sent", "past_bytes_received"):
+    for nameless in ("resets_withheld", "ports_exhausted", "broken_off", "past_bytes_sent", "past_bytes_received"):
         assert shown.pop(nameless) == []
     assert all(len(names) == 1 for names in shown.values())
     assert len({names[0] for names in shown.values()}) == len(Counters().snmp())

@@ -311,16 +311,19 @@ def test_who_sees_segments() -> None:
 def test_the_tap_comes_and_goes_with_the_observer() -> None:
     stack = Stack(secret=SECRET, observer=Notes())
 
-    def both() -> tuple[Observer | None, Observer | None]:
-        return stack.observer, stack.tap
+    def state() -> tuple[tuple[Observer, ...], bool]:
+        assert stack.tap in (None, stack.observer)
+        return stack.observers, stack.tap is not None
 
-    observer, tap = both()
-    assert tap is observer is not None
+    assert state()[1]
     ends = Ends()
     stack.observe(ends)
-    assert both() == (ends, None)
+    assert state() == ((ends,), False)
     arrivals = Arrivals()
-    stack.observe(arrivals)
-    assert both() == (arrivals, arrivals)
+    stack.observe_also(arrivals)
+    assert state() == ((ends, arrivals), True)
+    stack.observe_no_more(ends)
+    assert state() == ((arrivals,), True)
     stack.observe(None)
-    assert both() == (None, None)
+    assert state() == ((), False)
+    assert stack.observer is None

@@ -245,7 +245,6 @@ class Connection:
 
     def _half_open(self, syn: Segment, listener: Listener, now: float) -> None:
         self.passive = True
-        self.listener = listener
         listener.half_open[self] = None
         self.stack.counters.passive_opens += 1
         self._path = state.LISTEN
@@ -323,10 +322,10 @@ class Connection:
             raise InvalidState("cannot send after shutdown() or close()")
         if self.ended or self.state == CLOSED:
             raise InvalidState("cannot send: the connection has ended")
+        self.touch()  # first: when one of the two fails, nothing is queued
         accepted = self.send_side.append(data, force)
         if urgent:
             self.send_side.mark_urgent()
-        self.touch()
         return accepted
 
     @property
@@ -344,7 +343,11 @@ class Connection:
         nothing is. The window opens accordingly."""
         data = self.receive_side.read(limit)
         if self.receive_side.ack_due == NOW:
-            self.touch()
+            try:
+                self.touch()
+            except BaseException as cause:  # the octets are lost
+                self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))
+                raise
         return data
 
     @property
@@ -371,12 +374,16 @@ class Connection:
             return
         if self.ended or self.state == CLOSED:
             raise InvalidState("cannot shut down: the connection has ended")
-        self.send_side.queue_fin()
-        if self.state in (ESTABLISHED, SYN_RCVD):
-            self.enter(FIN_WAIT_1, now)
-        elif self.state == CLOSE_WAIT:
-            self.enter(LAST_ACK, now)
-        self.touch()
+        try:
+            self.send_side.queue_fin()
+            if self.state in (ESTABLISHED, SYN_RCVD):
+                self.enter(FIN_WAIT_1, now)
+            elif self.state == CLOSE_WAIT:
+                self.enter(LAST_ACK, now)
+            self.touch()
+        except BaseException as cause:
+            self.stack.break_off(self, cause, now)
+            raise
 
     def close(self, now: float) -> None:
         """CLOSE (RFC 9293 3.10.4), of both directions. The event ENDED follows once the peer has acknowledged our data
@@ -388,8 +395,14 @@ class Connection:
         if self.closed_by_user:
             return
         self.closed_by_user = True
-        if self.ended:
-            return
+        if not self.ended:
+            try:
+                self._close(now)
+            except BaseException as cause:
+                self.stack.break_off(self, cause, now)
+                raise
+
+    def _close(self, now: float) -> None:
         if self.state in (CLOSED, TIME_WAIT):  # both directions were over: the user's word was all that was missing
             self._end(self.error, now, self.send_side.fin_acked)
         elif self.state == SYN_SENT:
@@ -421,15 +434,19 @@ class Connection:
         LAST_ACK no RST is sent, unless the FIN waits for data or for the peer's window: the RFC enters these states
         only when it leaves (and Linux resets there as well)."""
         self.closed_by_user = True
-        if self.state in (SYN_RCVD, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT) or (
-            self.state in (CLOSING, LAST_ACK) and self.send_side.pending
-        ):
-            self.stack.counters.aborts_on_data += 1
-            self.reset_peer(None, now)
-        elif self.state in (SYN_SENT, CLOSING, LAST_ACK):
-            self.finish(None, now)
-        else:
-            self._end(None, now, self.send_side.fin_acked)
+        try:
+            if self.state in (SYN_RCVD, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT) or (
+                self.state in (CLOSING, LAST_ACK) and self.send_side.pending
+            ):
+                self.stack.counters.aborts_on_data += 1
+                self.reset_peer(None, now)
+            elif self.state in (SYN_SENT, CLOSING, LAST_ACK):
+                self.finish(None, now)
+            else:
+                self._end(None, now, self.send_side.fin_acked)
+        except BaseException as cause:
+            self.stack.break_off(self, cause, now)
+            raise
 
     def set_keepalive(self, enabled: bool, now: float) -> None:
         """Probe the peer when the connection is idle (RFC 9293 3.8.4), by `keepalive_idle`, `_interval`, `_count`.
@@ -580,7 +597,8 @@ class Connection:
 
     def leave(self, now: float) -> None:
         """The TCB is gone: nothing arrives here, nothing leaves, no timer runs."""
-        self.enter(CLOSED, now)
+        if self.state != CLOSED:
+            self.enter(CLOSED, now)
         if self.listener is not None:  # no way to end may leave a half-open connection in its count
             self.listener.half_open.pop(self, None)
         self.stack.forget(self)
@@ -614,12 +632,12 @@ class Connection:
     def _end(self, error: OSError | None, now: float, delivered: bool = False) -> None:
         if self.ended:
             return
+        self.tell(event.ENDED)  # first: what fails may be repeated
         self.ended = True
         self.error = error
         self.stack.endings.note(error, delivered)
         if self.closed_by_user:
             self.receive_side.discard()
-        self.tell(event.ENDED)
         observer = self.stack.observer
         if observer is not None:
             observer.connection_ended(self, now)
@@ -674,5 +692,5 @@ class Connection:
     def touch(self) -> None:
         """Have the next flush look at this connection."""
         if not self.in_output:
+            self.stack.output.append(self)  # first: it may fail
             self.in_output = True
-            self.stack.output.append(self)

@@ -85,6 +85,8 @@ class Counters:
     """New connections accepted from TIME_WAIT (RFC 6191)."""
     ports_exhausted: int = 0
     """Active opens that failed because every ephemeral port was in use."""
+    broken_off: int = 0
+    """Connections ended because of an exception in the middle of their processing (`utcp.tcp.failures`)."""
     past_bytes_sent: int = 0
     """Payload octets sent, each time that they were, and received in order, by connections that the stack has no
     more."""
@@ -94,8 +96,8 @@ class Counters:
         """The totals as `nstat` names them, MIB and all: Tcp and Ip as in RFC 4022, TcpExt and IpExt as in Linux.
 
         OutSegs is without what was sent again, and EstabResets counts resets while closing as well. Not among them are
-        `resets_withheld`, `ports_exhausted` and octets, which have no names there, and TCPAbortFailed: no reset fails
-        for want of memory.
+        `resets_withheld`, `ports_exhausted`, `broken_off` and octets, which have no names there, and TCPAbortFailed: no
+        reset fails for want of memory.
         """
         return {
             "TcpActiveOpens": self.active_opens,

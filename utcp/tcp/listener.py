@@ -79,9 +79,9 @@ class Listener:
         """The connection that has waited longest, None when none does. It is the caller's from here on."""
         if not self.queue:
             return None
-        connection = self.queue.popleft()
+        connection = self.queue[0]
         connection.accepted()
-        return connection
+        return self.queue.popleft()
 
     def stop(self) -> None:
         """Stop listening. A further SYN gets RST, and so does the ACK of a cookie. Handshakes under way go on, and
@@ -93,16 +93,22 @@ class Listener:
     def close(self, now: float) -> None:
         """Stop listening, and reset the connections that were not accepted, half-open ones too: their peers may be
         ESTABLISHED. Accepted connections are not touched. A second call does nothing."""
-        if self._stack is None:
+        stack = self._stack
+        if stack is None:
             return
         self.stop()
         self._stack = None
-        for connection in list(self.half_open):
-            connection.refuse(now)
-        while self.queue:
-            connection = self.queue.popleft()
-            connection.accepted()
-            connection.abort(now)
+        for connection in [*self.half_open, *self.queue]:
+            try:
+                if connection in self.half_open:
+                    connection.refuse(now)
+                else:
+                    connection.accepted()
+                    connection.abort(now)
+            except BaseException as cause:
+                if not stack.contain(connection, cause, now):
+                    raise
+        self.queue.clear()
 
     # ------------------------------------------------------------------ what arrives
 
@@ -143,9 +149,14 @@ class Listener:
             iss = (displaced.snd_nxt + _ISN_STEP_OVER_OLD) & MASK
         receive_mss = stack.unverified_receive_mss(key[0], now)
         connection = Connection(stack, key, stack.config, iss, ts_offset, now, None, receive_mss)
+        connection.listener = self
         connection.displaced = displaced
         stack.connections[key] = connection
-        connection.open_passively(syn, self, now)
+        try:
+            connection.open_passively(syn, self, now)
+        except BaseException as cause:
+            if not stack.contain(connection, cause, now):
+                raise
 
     def _overflow(self, stack: Stack, remote: Remote, now: float) -> None:
         """What arrived is dropped: `backlog` connections wait to be accepted."""
@@ -239,9 +250,14 @@ class Listener:
         ts_offset = stack.sequence_numbers.initial(*key, now)[1]
         receive_mss = stack.receive_mss(key[0], stack.config)
         connection = Connection(stack, key, stack.config, iss, ts_offset, now, None, receive_mss)
+        connection.listener = self
         stack.connections[key] = connection
-        connection.open_from_cookie(syn, self, now)
-        segment_arrives(connection, segment, now)
+        try:
+            connection.open_from_cookie(syn, self, now)
+            segment_arrives(connection, segment, now)
+        except BaseException as cause:
+            if not stack.contain(connection, cause, now):
+                raise
         return True
 
     def _remembered_syn(

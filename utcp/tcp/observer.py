@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from utcp.tcp.transmit import Buffer, Remote
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 class Observer:
     """Override what you want to see. Called in the middle of protocol processing: look, note, return; call nothing.
+
+    An observer that raises an exception is not called again, and the stack goes on (`Stack.failures`).
 
     `now` is the stack's time in seconds. There are two kinds of methods:
 
@@ -77,3 +80,68 @@ class Observer:
 
     def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
         """The TIME_WAIT record for these ports is gone: 2 MSL passed, or a newer connection took its place."""
+
+
+class Tee(Observer):
+    """Calls each of `observers`, in the order given, for everything that it is called for.
+
+    It sees segments if one of them does. A stack takes its observers, and calls them by a Tee of its own, which has
+    `failed`: an observer that raises an Exception is then taken out, the others are called, and so is
+    `failed(observer, error)`. Without `failed` the exception is the caller's.
+    """
+
+    def __init__(self, *observers: Observer, failed: Callable[[Observer, Exception], None] | None = None) -> None:
+        self.observers: tuple[Observer, ...] = tuple(
+            part for observer in observers for part in (observer.observers if type(observer) is Tee else (observer,))
+        )
+        self._failed = failed
+        self.sees_segments = any(observer.sees_segments for observer in self.observers)
+
+    def _tell(self, name: str, *arguments: object) -> None:
+        for observer in self.observers:
+            try:
+                getattr(observer, name)(*arguments)
+            except Exception as error:
+                if self._failed is None:
+                    raise
+                self.observers = tuple(other for other in self.observers if other is not observer)
+                self._failed(observer, error)
+
+    def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
+        self._tell("segment_received", remote, segment, now)
+
+    def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
+        self._tell("segment_sent", remote, buffers, now)
+
+    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
+        self._tell("state_changed", connection, before, after, now)
+
+    def connection_ended(self, connection: Connection, now: float) -> None:
+        self._tell("connection_ended", connection, now)
+
+    def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
+        self._tell("retransmitted", connection, seq, length, now)
+
+    def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
+        self._tell("timer_expired", connection, timer, now)
+
+    def mss_changed(self, connection: Connection, before: int, now: float) -> None:
+        self._tell("mss_changed", connection, before, now)
+
+    def path_unreachable(self, connection: Connection, error: OSError, now: float) -> None:
+        self._tell("path_unreachable", connection, error, now)
+
+    def listen_overflowed(self, local_port: int, remote: Remote, now: float) -> None:
+        self._tell("listen_overflowed", local_port, remote, now)
+
+    def syn_flooded(self, local_port: int, remote: Remote, cookie: bool, now: float) -> None:
+        self._tell("syn_flooded", local_port, remote, cookie, now)
+
+    def ports_exhausted(self, remote: Remote, remote_port: int, now: float) -> None:
+        self._tell("ports_exhausted", remote, remote_port, now)
+
+    def malformed(self, remote: Remote, reason: str, now: float) -> None:
+        self._tell("malformed", remote, reason, now)
+
+    def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
+        self._tell("time_wait_ended", remote, remote_port, local_port, now)

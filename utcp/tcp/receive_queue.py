@@ -42,18 +42,23 @@ class ReceiveQueue:
         return data
 
     def take(self, size: int) -> bytes:
-        """The first `size` octets; so many must be there."""
+        """The first `size` octets; so many must be there. If that raises, all are still there."""
         pieces = self.pieces
         parts: list[Buffer] = []
         index = 0
+        rest: Buffer = b""
         while size:
             piece = pieces[index]
+            index += 1
             if len(piece) > size:
                 parts.append(piece[:size])
-                pieces[index] = memoryview(piece)[size:]
+                rest = memoryview(piece)[size:]
                 break
             parts.append(piece)
             size -= len(piece)
-            index += 1
+        data = b"".join(parts)
+        if rest:
+            index -= 1
+            pieces[index] = rest
         del pieces[:index]
-        return b"".join(parts)
+        return data

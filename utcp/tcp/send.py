@@ -173,8 +173,12 @@ class SendSide:
                 data = memoryview(data)[:space]
                 size = space
         if size:
-            self._starts.append(self.queued)
             self._chunks.append(data)
+            try:
+                self._starts.append(self.queued)
+            except BaseException:  # the two lists belong together
+                self._chunks.pop()
+                raise
             self.queued += size
         return size
 

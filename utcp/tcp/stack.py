@@ -17,9 +17,10 @@ from utcp.tcp.arrival import segment_arrives, stretch_arrives
 from utcp.tcp.connection import Connection
 from utcp.tcp.counters import Counters
 from utcp.tcp.endings import Endings
+from utcp.tcp.failures import Failure, fail
 from utcp.tcp.isn import SequenceNumbers
 from utcp.tcp.listener import Listener
-from utcp.tcp.observer import Observer
+from utcp.tcp.observer import Observer, Tee
 from utcp.tcp.output import transmit
 from utcp.tcp.ports import EphemeralPorts
 from utcp.tcp.rate_limit import TO_ACK, TO_RST, TO_SYN, TokenBucket
@@ -42,6 +43,8 @@ _UNVERIFIED_ROUTES_PER_SECOND: Final = 1000.0
 _PORTS_AND_SEQ: Final = Struct("!HHI")
 _RESET_SECONDS: Final = 10.0
 """How many seconds' worth of `Config.reset_rate` may leave at once."""
+_MAX_FAILURES: Final = 64
+"""How many of `Stack.failures` are kept until they are taken."""
 
 
 class Stack:
@@ -67,9 +70,11 @@ class Stack:
             raise ValueError(f"secret must be 16 random octets or more, not {len(secret)}")
         self.config = config if config is not None else Config()
         self.default_mss = default_mss
-        self.observer: Observer | None = None
-        """Set by `observe`; `tap` is the same observer if it sees segments, else None."""
-        self.tap: Observer | None = None
+        self.failures: list[Failure] = []
+        """What `take_failures` returns next."""
+        self.observer: Tee | None = None
+        """What calls `observers`; None if there are none. `tap` is the same if one of them sees segments, else None."""
+        self.tap: Tee | None = None
         self.observe(observer)
         self.counters = Counters()
         self.endings = Endings()
@@ -96,9 +101,34 @@ class Stack:
         self._mtu = mtu
 
     def observe(self, observer: Observer | None) -> None:
-        """Report to `observer` from now on, and to no other; None: to none."""
-        self.observer = observer
-        self.tap = observer if observer is not None and observer.sees_segments else None
+        """Report to `observer` from now on, and to no other; None: to none.
+
+        An observer that raises an Exception is not called again, and `failures` has the exception.
+        """
+        self._watch(() if observer is None else (observer,))
+
+    def observe_also(self, observer: Observer) -> None:
+        """Report to `observer` as well from now on."""
+        self._watch((*self.observers, observer))
+
+    def observe_no_more(self, observer: Observer) -> None:
+        """Report to `observer` no longer. Allowed also in the middle of what it is told."""
+        gone = Tee(observer).observers
+        self._watch(tuple([other for other in self.observers if all(other is not part for part in gone)]))
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """Those that the stack reports to."""
+        return () if self.observer is None else self.observer.observers
+
+    def _watch(self, observers: tuple[Observer, ...]) -> None:
+        tee = Tee(*observers, failed=self._observer_failed) if observers else None
+        self.observer = tee
+        self.tap = tee if tee is not None and tee.sees_segments else None
+
+    def _observer_failed(self, observer: Observer, error: Exception) -> None:
+        self.observe_no_more(observer)
+        self._note_failure(f"an observer failed, and is not called again: {type(observer).__name__}", error)
 
     # ------------------------------------------------------------------ opening
 
@@ -132,7 +162,11 @@ class Stack:
         self.connections[key] = connection
         self._opening.setdefault((remote, remote_port), {})[connection] = None
         self.counters.active_opens += 1
-        connection.open_actively(now)
+        try:
+            connection.open_actively(now)
+        except BaseException:
+            connection.vanish(now)
+            raise
         return connection
 
     def listen(self, local_port: int, now: float, *, backlog: int = 100, context: object = None) -> Listener:
@@ -220,10 +254,17 @@ class Stack:
             if end - first > 1 and train.is_plain(first):
                 segment = train.segment(first, end)
                 connection = self.connections.get((remote, segment.src_port, segment.dst_port))
-                if connection is not None and stretch_arrives(connection, segment, end - first, train.size, now):
-                    self.counters.in_segs += end - first
-                    first = end
-                    continue
+                if connection is not None:
+                    try:
+                        taken = stretch_arrives(connection, segment, end - first, train.size, now)
+                    except BaseException as cause:
+                        if not self.contain(connection, cause, now):
+                            raise
+                        taken = True
+                    if taken:
+                        self.counters.in_segs += end - first
+                        first = end
+                        continue
             self._segments_arrive(data, first * step, min(end * step, len(data)), remote, now, step, ecn)
             first = end
         if first * step < len(data):
@@ -257,7 +298,11 @@ class Stack:
         key = (remote, segment.src_port, segment.dst_port)
         connection = self.connections.get(key)
         if connection is not None:
-            segment_arrives(connection, segment, now)
+            try:
+                segment_arrives(connection, segment, now)
+            except BaseException as cause:
+                if not self.contain(connection, cause, now):
+                    raise
             return
         record = self.time_wait.get(key)
         if record is not None:
@@ -342,17 +387,26 @@ class Stack:
         return bool(self.output) or len(self._outbox) > 0 or len(self._answers) > 0
 
     def datagrams_to_send(self, now: float) -> list[Transmit]:
-        """Everything that may go out now, in trains: the segments of connections, then the answers to strangers."""
+        """Everything that may go out now, in trains: the segments of connections, then the answers to strangers. May be
+        called again after an exception: what it had not looked at is looked at then."""
         output = self.output
         if output:
-            self.output = []
             outbox, answers, timers = self._outbox, self._answers, self._timers
-            for connection in output:
-                connection.in_output = False
-                state = connection.state
-                if state != CLOSED:
-                    transmit(connection, now, answers if state == SYN_RCVD and connection.passive else outbox)
-                    timers.schedule(connection.timers)
+            try:
+                self.output = []
+                for connection in output:
+                    connection.in_output = False
+                    state = connection.state
+                    if state != CLOSED:
+                        try:
+                            transmit(connection, now, answers if state == SYN_RCVD and connection.passive else outbox)
+                            timers.schedule(connection.timers)
+                        except BaseException as cause:
+                            if not self.contain(connection, cause, now):
+                                raise
+            except BaseException:
+                self.output += [connection for connection in output if connection.in_output]
+                raise
         transmits = self._outbox.take()
         return transmits + self.answers_to_send() if len(self._answers) else transmits
 
@@ -407,10 +461,14 @@ class Stack:
             connection = self.connections.get((remote, remote_port, local_port))
             if connection is None:
                 continue
-            if code == EMSGSIZE:
-                path_errors.too_big(connection, None, now)
-            else:
-                path_errors.unreachable(connection, PathUnreachable(code), now)
+            try:
+                if code == EMSGSIZE:
+                    path_errors.too_big(connection, None, now)
+                else:
+                    path_errors.unreachable(connection, PathUnreachable(code), now)
+            except BaseException as cause:
+                if not self.contain(connection, cause, now):
+                    raise
 
     def path_error(self, remote: Remote, code: int, mtu: int | None, quoted: bytes, now: float) -> None:
         """ICMP says that a datagram to `remote` did not arrive, for the reason `code` (errno). `quoted` is the
@@ -423,16 +481,23 @@ class Stack:
         connection = self.connections.get((remote, remote_port, local_port))
         if connection is None or not path_errors.is_ours(connection, seq, code):
             self.counters.out_of_window_icmps += 1
-        elif code == EMSGSIZE:
-            path_errors.too_big(connection, mtu, now)
-        elif connection.state == SYN_SENT:
+            return
+        concerned = [connection]
+        if connection.state == SYN_SENT and code != EMSGSIZE:
             # It holds for all SYNs to this port. Only one of them may be told of: the kernel has sent several as one
             # datagram (UDP_SEGMENT), and the host that answers limits how many messages it sends.
-            for each in list(self._opening[remote, remote_port]):
-                if each.send_side.flight_size:
+            concerned = [each for each in self._opening[remote, remote_port] if each.send_side.flight_size]
+        for each in concerned:
+            try:
+                if code == EMSGSIZE:
+                    path_errors.too_big(each, mtu, now)
+                elif each.state == SYN_SENT:
                     each.finish(ConnectionRefused() if code == ECONNREFUSED else PathUnreachable(code), now)
-        else:
-            path_errors.undelivered(connection, seq, code, now)
+                else:
+                    path_errors.undelivered(each, seq, code, now)
+            except BaseException as cause:
+                if not self.contain(each, cause, now):
+                    raise
 
     def port_closed(self, connection: Connection, since: float, now: float) -> None:
         """End `connection`, because the UDP port of its remote has been closed since `since`, and with it the others to
@@ -443,7 +508,11 @@ class Stack:
         if self._searches.take(now):
             for each in [each for each in self.connections.values() if each.remote == remote]:
                 if each.last_heard <= since:
-                    path_errors.end_for_closed_port(each, now)
+                    try:
+                        path_errors.end_for_closed_port(each, now)
+                    except BaseException as cause:
+                        if not self.contain(each, cause, now):
+                            raise
 
     # ------------------------------------------------------------------ users
 
@@ -451,16 +520,50 @@ class Stack:
         """Those to whom something happened since the last call, each once, in the order in which it happened."""
         ready = self._ready
         if ready:
-            self._ready = []
             for item in ready:
                 item.ready = False
+            self._ready = []  # last: an interrupt must not lose them
         return ready
 
     def add_ready(self, item: Connection | Listener) -> None:
         """`item` has something to tell its user."""
         if not item.ready:
+            self._ready.append(item)  # first: it may fail
             item.ready = True
-            self._ready.append(item)
+
+    def break_off(self, connection: Connection, cause: BaseException, now: float) -> bool:
+        """End `connection`, because `cause` was raised in the middle of its processing, and drop what that has left
+        half done in the outbox. Return whether its user is told (`failures.fail`)."""
+        self.counters.broken_off += 1
+        self._outbox.drop_incomplete()
+        return fail(connection, cause, now)
+
+    def contain(self, connection: Connection, cause: BaseException, now: float) -> bool:
+        """`break_off`, and note in `failures` an Exception of which no user is told. Return whether the caller goes on
+        with other connections: not after what is to end the program, as a KeyboardInterrupt is."""
+        told = self.break_off(connection, cause, now)
+        if not isinstance(cause, Exception):
+            return False
+        if not told:
+            self._note_failure(f"it ended {connection!r}, which has no user", cause)
+        return True
+
+    def take_failures(self) -> list[Failure]:
+        """The exceptions since the last call of which no user of a connection is told: those of observers, and those
+        that ended connections which had not been accepted yet. Of more than 64 the first are kept."""
+        failures = self.failures
+        if failures:
+            self.failures = []
+        return failures
+
+    @property
+    def has_news(self) -> bool:
+        """`take_ready` or `take_failures` has something."""
+        return bool(self._ready) or bool(self.failures)
+
+    def _note_failure(self, what: str, error: Exception) -> None:
+        if len(self.failures) < _MAX_FAILURES:
+            self.failures.append(Failure(what, error))
 
     # ------------------------------------------------------------------ time
 
@@ -480,13 +583,18 @@ class Stack:
 
     def handle_timeout(self, now: float) -> None:
         """Act on everything that is due."""
-        expired = [self.connections[timers.key] for timers in self._timers.take_expired(now)]
+        expired = self._timers.take_expired(now)
         try:
-            for connection in expired:
-                handle_timeout(connection, now)
-        finally:  # an observer that raises must not cost the others their timers
-            for connection in expired:
-                self.schedule(connection)
+            for timers in expired:
+                connection = self.connections[timers.key]
+                try:
+                    handle_timeout(connection, now)
+                except BaseException as cause:
+                    if not self.contain(connection, cause, now):
+                        raise
+        finally:  # an interrupt must not cost the others their timers
+            for timers in expired:
+                self._timers.schedule(timers)
         self._expire_time_wait(now)
 
     def schedule(self, connection: Connection) -> None:
@@ -555,12 +663,14 @@ class Stack:
         )
 
     def forget(self, connection: Connection, free_at: float = 0.0) -> None:
-        """Note that `connection` has no TCB any more; its ports are free from `free_at` on."""
+        """Note that `connection` has no TCB any more; its ports are free from `free_at` on. Idempotent."""
+        if self.connections.get(connection.key) is not connection:
+            return
+        self._timers.remove(connection.timers)
+        del self.connections[connection.key]
         send = connection.send_side
         self.counters.past_bytes_sent += send.sent + send.bytes_retrans
         self.counters.past_bytes_received += connection.receive_side.bytes_received
-        del self.connections[connection.key]
-        self._timers.remove(connection.timers)
         self._ports.released(*connection.key, free_at)
 
     def open_ended(self, connection: Connection) -> None:

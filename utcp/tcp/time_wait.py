@@ -111,14 +111,22 @@ class TimeWaitTable:
             number = remotes.add(remote)
         code = _code(number, remote_port, local_port)
         records = self._records
-        if code in records:
-            self._leave_place(code)
-        else:
-            remotes.records[number] += 1
         expires = ceil((now + self.duration) * _TICKS_PER_SECOND)
         flags = shift + _TIMESTAMPS if timestamps else shift
-        records[code] = _to_int(_pack(expires, snd_nxt, rcv_nxt, ts_recent, window, flags), "big")
+        record = _to_int(_pack(expires, snd_nxt, rcv_nxt, ts_recent, window, flags), "big")
+        is_new = code not in records
         self._order.append(code)
+        try:
+            if not is_new:
+                self._stale[code] = self._stale.get(code, 0) + 1
+            records[code] = record
+        except BaseException:  # each record has one place: else every later look at the table would fail
+            self._order.pop()
+            raise
+        if is_new:
+            remotes.records[number] += 1
+        else:
+            self._sweep()
 
     def restore(self, key: ConnectionKey, record: TimeWait, now: float) -> None:
         """Reserve `key` again, for 2 MSL from `now`."""
@@ -154,8 +162,10 @@ class TimeWaitTable:
 
     def remove(self, key: ConnectionKey) -> None:
         code = self._code(key)
-        self._leave_place(code)
-        self._drop(code)
+        self._stale[code] = self._stale.get(code, 0) + 1
+        del self._records[code]
+        self._release(code)
+        self._sweep()
         if not self._records:
             self._clear()
 
@@ -196,8 +206,9 @@ class TimeWaitTable:
             code = order[0]
             if records[code] >> _BELOW_EXPIRY > ticks:
                 break
+            del records[code]
             del order[0]
-            expired.append(self._drop(code))
+            expired.append(self._release(code))
         if expired and not records:
             self._clear()
         return expired
@@ -211,9 +222,8 @@ class TimeWaitTable:
         number, remote_port, local_port = _CODE.unpack(code)
         return self._remotes.remotes[number], remote_port, local_port
 
-    def _drop(self, code: bytes) -> ConnectionKey:
-        """The key of a record that is dropped."""
-        del self._records[code]
+    def _release(self, code: bytes) -> ConnectionKey:
+        """Let go of what else is known of a record that was dropped. Return its key."""
         if self._next_answers:
             for kind in range(KINDS):
                 self._next_answers.pop((code, kind), None)
@@ -244,10 +254,9 @@ class TimeWaitTable:
             else:
                 yield code
 
-    def _leave_place(self, code: bytes) -> None:
-        """The place of `code` in the order is stale. They are swept out when they are half of all, so that whoever
-        repeats a FIN or a SYN without end makes neither memory nor, on average, work grow."""
-        self._stale[code] = self._stale.get(code, 0) + 1
+    def _sweep(self) -> None:
+        """Sweep stale places out when they are half of all, so that repeating a FIN or a SYN without end makes neither
+        memory nor, on average, work grow."""
         if len(self._order) > 2 * len(self._records) + _STALE_PLACES:
             self._order = deque(self._in_order())
             self._stale = {}
@@ -283,8 +292,8 @@ class _Remotes:
             self.remotes[number] = remote
         else:
             number = len(self.remotes)
+            self.records.append(0)  # one for a number that is not given yet does no harm
             self.remotes.append(remote)
-            self.records.append(0)
         self.numbers[remote] = number
         return number
 

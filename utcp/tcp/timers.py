@@ -123,11 +123,14 @@ class TimerQueue:
         """See that the queue looks at a connection by its earliest deadline."""
         deadline = timers.due
         if deadline < timers.queued and timers.running:
-            self.remove(timers)
             self._order += 1
+            heapq.heappush(self._heap, (deadline, self._order, timers))  # first: if it fails, the old entry stands
+            was_queued = timers.queued != inf
             timers.queued = deadline
             timers.entry = self._order
-            heapq.heappush(self._heap, (deadline, self._order, timers))
+            if was_queued:
+                self._dead += 1
+                self._sweep()
 
     def remove(self, timers: Timers) -> None:
         """Forget the connection."""
@@ -136,6 +139,10 @@ class TimerQueue:
         timers.queued = inf
         timers.entry = 0
         self._dead += 1
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Drop the entries of connections that have left or moved, once they are most of all."""
         if self._dead > 64 and self._dead * 2 > len(self._heap):
             self._heap = [item for item in self._heap if item[1] == item[2].entry]
             heapq.heapify(self._heap)
@@ -157,11 +164,15 @@ class TimerQueue:
 
     def take_expired(self, now: float) -> list[Timers]:
         """Those of the connections with a timer that is due, in order of their deadlines."""
-        expired = []
-        while self.next() <= now:
-            timers = self._pop()
-            if timers is not None:
-                expired.append(timers)
+        expired: list[Timers] = []
+        try:
+            while self.next() <= now:
+                expired.append(self._heap[0][2])
+                self._pop()
+        except BaseException:
+            for timers in expired:
+                self.schedule(timers)
+            raise
         return expired
 
     def _pop(self) -> Timers | None:

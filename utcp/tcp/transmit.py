@@ -59,13 +59,12 @@ class Outbox:
     That is what makes thousands of concurrent closes cheap: their ACKs and FINs have one size and leave together.
     """
 
-    __slots__ = ("_counts", "_max_bytes", "_max_segments", "_open", "_trains")
+    __slots__ = ("_max_bytes", "_max_segments", "_open", "_trains")
 
     def __init__(self, max_segments: int, max_bytes: int) -> None:
         self._max_segments = max_segments
         self._max_bytes = max_bytes
         self._trains: list[Transmit] = []
-        self._counts: list[int] = []
         self._open: dict[tuple[Remote, int], int] = {}
 
     def __len__(self) -> int:
@@ -83,7 +82,6 @@ class Outbox:
         if index < 0 or index < after:
             index = len(self._trains)
             self._trains.append(Transmit(remote, [header] if payload is None else [header, payload], size, size, ecn))
-            self._counts.append(1)
             if self._max_segments > 1 and 2 * size <= self._max_bytes:
                 self._open[key] = index
             return index
@@ -92,8 +90,7 @@ class Outbox:
         if payload is not None:
             train.buffers.append(payload)
         train.size += size
-        self._counts[index] += 1
-        if self._counts[index] >= self._max_segments or train.size + size > self._max_bytes:
+        if train.size >= self._max_segments * size or train.size + size > self._max_bytes:
             del self._open[key]
         return index
 
@@ -102,7 +99,8 @@ class Outbox:
         index = self._open.get((remote, size << 2 | ecn), -1)
         if index < 0 or index < after:
             return max(min(self._max_segments, self._max_bytes // size), 1)
-        return min(self._max_segments - self._counts[index], (self._max_bytes - self._trains[index].size) // size)
+        filled = self._trains[index].size
+        return min(self._max_segments - filled // size, (self._max_bytes - filled) // size)
 
     def add_train(self, remote: Remote, buffers: list[Buffer], count: int, size: int, after: int, ecn: int) -> int:
         """`add` for `count` segments of `size` octets each, in these buffers; there must be `room`."""
@@ -111,7 +109,6 @@ class Outbox:
         if index < 0 or index < after:
             index = len(self._trains)
             self._trains.append(Transmit(remote, buffers, count * size, size, ecn))
-            self._counts.append(count)
             if count >= self._max_segments or (count + 1) * size > self._max_bytes:
                 self._open.pop(key, None)
             else:
@@ -120,31 +117,38 @@ class Outbox:
         train = self._trains[index]
         train.buffers += buffers
         train.size += count * size
-        self._counts[index] += count
-        if self._counts[index] >= self._max_segments or train.size + size > self._max_bytes:
+        if train.size >= self._max_segments * size or train.size + size > self._max_bytes:
             del self._open[key]
         return index
 
+    def drop_incomplete(self) -> None:
+        """An exception may have come between the steps by which a segment is added: drop the train with that segment.
+        It is lost, as any datagram may be."""
+        self._open.clear()
+        for index in range(len(self._trains) - 1, -1, -1):
+            train = self._trains[index]
+            if sum([len(buffer) for buffer in train.buffers]) != train.size:
+                del self._trains[index]
+
     def take(self) -> list[Transmit]:
         """All trains, in order; the outbox is empty then."""
-        trains, counts = self._trains, self._counts
+        trains = self._trains
         if not trains:
             return []
-        self._trains, self._counts = [], []
-        self._open.clear()
+        self._open.clear()  # first: it names trains of this list
+        self._trains = []
         taken = [trains[0]]
-        count = counts[0]
         whole = True  # no shorter datagram ends the last train taken
-        for train, number in zip(trains[1:], counts[1:], strict=True):
+        for train in trains[1:]:
             last = taken[-1]
             step = last.segment_size or 0
             if (
                 whole
-                and number == 1
+                and train.size == train.segment_size  # one datagram
                 and train.size < step
                 and train.remote == last.remote
                 and train.ecn == last.ecn
-                and count < self._max_segments
+                and last.size < self._max_segments * step
                 and last.size + train.size <= self._max_bytes
             ):
                 last.buffers += train.buffers
@@ -152,7 +156,6 @@ class Outbox:
                 whole = False
                 continue
             taken.append(train)
-            count = number
             whole = True
         for train in taken:
             if train.size == train.segment_size:

@@ -321,26 +321,32 @@ class Breaks(Observer):
     """An application's observer with a bug."""
 
     def __init__(self) -> None:
-        self.once = True
+        self.calls = 0
 
     def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
-        if self.once:
-            self.once = False
-            raise LookupError("the observer's own bug")
+        self.calls += 1
+        raise LookupError("the observer's own bug")
 
 
-async def test_what_one_datagram_breaks_does_not_take_the_others_along() -> None:
-    loop = asyncio.get_running_loop()
-    reported: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _, context: reported.append(context))
+@pytest.fixture
+async def reported() -> list[dict[str, Any]]:
+    """What the loop's exception handler is told."""
+    contexts: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
+    return contexts
 
+
+@pytest.mark.defect(91)
+@pytest.mark.usefixtures("contained")
+async def test_an_observer_that_breaks_is_told_of_once_and_harms_nobody(reported: list[dict[str, Any]]) -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.read())
         writer.close()
 
     config = Config(rto_initial=0.2, msl=0.01)
+    breaks = Breaks()
     async with (
-        Endpoint(("127.0.0.1", 0), config=config, observer=Breaks()) as far,
+        Endpoint(("127.0.0.1", 0), config=config, observer=breaks) as far,
         Endpoint(("127.0.0.1", 0), config=config) as near,
     ):
         await far.start_server(echo)
@@ -352,4 +358,70 @@ async def test_what_one_datagram_breaks_does_not_take_the_others_along() -> None
         await writer.wait_closed()
     (context,) = reported
     assert isinstance(context["exception"], LookupError)
-    assert "not processed" in context["message"]
+    assert "Breaks" in context["message"]
+    assert breaks.calls == 1
+
+
+@pytest.mark.defect(91)
+async def test_what_a_flush_raises_costs_no_timer(
+    peers: Peers, reported: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither does what is to follow it."""
+    transport, client, server = await peers.connect(Recorder)
+    await turns(5)
+    driver = peers.client.driver
+    raised: list[str] = []
+
+    def fails(name: str) -> Any:
+        def call(*_: object) -> None:
+            raised.append(name)
+            monkeypatch.undo()
+            raise LookupError(name)
+
+        return call
+
+    monkeypatch.setattr(link_of(peers.client), "send", fails("send"))
+    transport.write(b"data")
+    await until(lambda: raised)
+    assert driver._timer is not None
+    await until(lambda: server.received == b"data")
+    assert peers.client.stack.counters.retrans_segs == 0  # what was not the cause left at once
+    after = fails("after")
+
+    def follow() -> None:
+        driver.after_flush = None
+        after()
+
+    driver.after_flush = follow
+    driver.schedule_flush()
+    await until(lambda: len(raised) == 2)
+    transport.write(b" and more")
+    await until(lambda: server.received == b"data and more")
+    transport.close()
+    await until(lambda: client.lost)
+    assert [str(context["exception"]) for context in reported] == ["send", "after"]
+
+
+@pytest.mark.defect(91)
+async def test_an_interrupt_in_a_flush_costs_no_timer(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport, client, server = await peers.connect(Recorder)
+    await turns(5)
+    driver = peers.client.driver
+
+    def interrupted(*_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(link_of(peers.client), "send", interrupted)
+    monkeypatch.setattr(driver, "_flushes", 1)
+    if driver._timer is not None:
+        driver._timer.cancel()
+        driver._timer = None
+    transport.write(b"data")
+    with pytest.raises(KeyboardInterrupt):
+        driver._flush()
+    assert driver._timer is not None
+    await until(lambda: server.received == b"data")
+    transport.close()
+    await until(lambda: client.lost)
+    assert client.lost == [None]

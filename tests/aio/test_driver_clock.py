@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
 import pytest
@@ -81,6 +81,9 @@ class SlowLink(Link):
 
 class NotingStack:
     """Notes the time of each call; the next timeout is at `deadline`."""
+
+    failures: Sequence[object] = ()
+    has_news = False
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, float]] = []

@@ -87,7 +87,7 @@ async def test_the_window_never_exceeds_what_the_socket_holds(monkeypatch: pytes
 async def test_the_observer_is_the_stacks() -> None:
     observer = Observer()
     async with Endpoint(observer=observer) as endpoint:
-        assert endpoint.stack.observer is observer
+        assert endpoint.stack.observers == (observer,)
 
 
 async def test_structlog_is_asked_only_when_the_application_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ async def test_structlog_is_asked_only_when_the_application_uses_it(monkeypatch:
     monkeypatch.setattr("utcp.aio.endpoint.default_observer", lambda: default)
     monkeypatch.setitem(sys.modules, "structlog", SimpleNamespace(is_configured=lambda: False))
     async with Endpoint() as endpoint:
-        assert endpoint.stack.observer is default
+        assert endpoint.stack.observers == (default,)
 
 
 async def test_without_structlog_nobody_observes(monkeypatch: pytest.MonkeyPatch) -> None:

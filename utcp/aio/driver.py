@@ -6,13 +6,14 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.stack import Stack
-from utcp.tcp.transmit import Remote
-from utcp.udp.base import Link, PathError, SendError
+from utcp.tcp.transmit import Remote, Transmit
+from utcp.udp.base import Link, PathError, Received, SendError
 from utcp.udp.path import SocketAddress
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ BATCH: Final = 512
 
 MAX_LATENESS: Final = 1.0
 """Seconds by which the stack's timers may fire late because there is always more to read."""
+
+READ_AGAIN: Final = 0.01
+"""Seconds between a receive that raised an exception and the next one."""
 
 TIMER_RESOLUTION: Final = 0.001
 """Seconds. uvloop fires at once what is due in less than half of this, which would spin until the deadline."""
@@ -80,18 +84,27 @@ class Driver:
     def schedule_flush(self) -> None:
         """Send in the next loop turn what a user's call has brought about."""
         if not self._flushes and not self.closed:
-            self._flushes = 1
             self.loop.call_soon(self._flush)
+            self._flushes = 1
 
     def flush(self) -> None:
-        """Send now. While segments wait for room, only answers to strangers are sent, which do not wait for it."""
+        """Send now. While segments wait for room, only answers to strangers are sent, which do not wait for it. An
+        Exception is reported to the loop's exception handler."""
         if self.closed:
             return
         stack = self.stack
-        transmits = stack.answers_to_send() if self.link.pending else stack.datagrams_to_send(self.link.now())
-        if transmits:
-            self._sent(self.link.send(transmits))
+        try:
+            transmits = stack.answers_to_send() if self.link.pending else stack.datagrams_to_send(self.link.now())
+            if transmits:
+                self._send(transmits)
             self._await_room()
+        except BaseException as exc:
+            self.schedule_flush()  # for the connections that were not reached
+            if not isinstance(exc, Exception):
+                raise
+            self._report("a flush came to no end", exc)
+        if stack.has_news:
+            self.schedule_flush()
 
     def read(self) -> None:
         """Take in what has arrived, up to a batch, and tell the users."""
@@ -104,14 +117,16 @@ class Driver:
             return
         self.closed = True
         self.after_flush = None
-        # Before the descriptor is closed: a selector would go on with whoever gets its number next.
-        self.loop.remove_reader(self.link.fileno())
-        if self._writing:
-            self._stop_writing()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.link.close()
+        try:
+            # Before the descriptor is closed: a selector would go on with whoever gets its number next.
+            self.loop.remove_reader(self.link.fileno())
+            if self._writing:
+                self._stop_writing()
+        finally:
+            self.link.close()
 
     def _readable(self) -> None:
         try:
@@ -129,52 +144,93 @@ class Driver:
         time that processing a batch takes is not added to its segments, and a wakeup reads only one batch: later ones
         would wait in the socket while the first is processed, and their round trips would grow by that.
         """
-        received = self.link.receive(BATCH)
-        errors = self.link.path_errors()
+        received: list[Received] = []
+        try:
+            received = self.link.receive(BATCH)
+        except Exception as exc:
+            self._report("the link could not receive, which is tried again", exc)
+            self.loop.call_later(READ_AGAIN, self.read)  # its descriptor may have said all that it says
+        errors = self._path_errors()
         now = self.link.now()
         stack = self.stack
         for data, remote, segment_size, ecn in received:
             try:
                 stack.receive_datagram(data, remote, now, segment_size, ecn)
-            except Exception as exc:  # a bug, or an observer's: it must not take the others' datagrams along
-                self.loop.call_exception_handler(
-                    {"message": f"utcp: a datagram from {remote} was not processed to its end", "exception": exc}
-                )
+            except Exception as exc:  # it must not take the others' datagrams along
+                self._report(f"a datagram from {remote} was not processed to its end", exc)
         if errors:
-            self._report([], errors, now)
+            self._report_path([], errors, now)
         return now
+
+    def _send(self, transmits: list[Transmit]) -> None:
+        failures: list[SendError] = []
+        try:
+            failures = self.link.send(transmits)
+        except Exception as exc:
+            self._report("the link could not send", exc)
+            # Which of them have left is not known, so each is tried by itself: what leaves twice does no harm.
+            for transmit in transmits:
+                with suppress(Exception):  # reported above; a link that is broken says the same each time
+                    failures += self.link.send([transmit])
+        self._sent(failures)
 
     def _sent(self, failures: list[SendError]) -> None:
         """Report the failures of a send, and ICMP errors, to the stack."""
-        errors = self.link.path_errors()
+        errors = self._path_errors()
         if failures or errors:
-            self._report(failures, errors, self.link.now())
+            self._report_path(failures, errors, self.link.now())
 
-    def _report(self, failures: list[SendError], errors: list[PathError], now: float) -> None:
+    def _path_errors(self) -> list[PathError]:
+        try:
+            return self.link.path_errors()
+        except Exception as exc:
+            self._report("the link's ICMP errors are lost", exc)
+            return []
+
+    def _report_path(self, failures: list[SendError], errors: list[PathError], now: float) -> None:
         """Report failed sends, and ICMP errors about sent segments, to the stack."""
         stack = self.stack
         for failure in failures:
-            stack.path_failed(failure.remote, failure.flows, failure.errno, now)
+            try:
+                stack.path_failed(failure.remote, failure.flows, failure.errno, now)
+            except Exception as exc:
+                self._report(f"a failed send to {failure.remote} was not processed to its end", exc)
         for remote, code, mtu, quoted in errors:
-            stack.path_error(remote, code, mtu, quoted, now)
+            try:
+                stack.path_error(remote, code, mtu, quoted, now)
+            except Exception as exc:
+                self._report(f"an ICMP error about {remote} was not processed to its end", exc)
         self.schedule_flush()
 
+    def _report(self, what: str, error: BaseException) -> None:
+        """Report an exception of which no connection's user is told."""
+        self.loop.call_exception_handler({"message": f"utcp: {what}", "exception": error})
+
     def _writable(self) -> None:
-        self._sent(self.link.flush_pending())
+        failures: list[SendError] = []
+        try:
+            failures = self.link.flush_pending()
+        except Exception as exc:
+            self._report("the link could not send what had waited", exc)
+        self._sent(failures)
         if not self.link.pending:
-            self._stop_writing()
             self.schedule_flush()
+            self._stop_writing()
 
     def _await_room(self) -> None:
         if self.link.pending and not self._writing:
-            self._writing = True
-            if not self.link.watch_room(True):
-                self.loop.add_writer(self.link.fileno(), self._writable)
+            try:
+                if not self.link.watch_room(True):
+                    self.loop.add_writer(self.link.fileno(), self._writable)
+            except Exception as exc:
+                self._report("the link cannot be watched for room, which is tried again with the next flush", exc)
+            else:
+                self._writing = True
 
     def _stop_writing(self) -> None:
-        self._writing = False
         if not self.link.watch_room(False):
             self.loop.remove_writer(self.link.fileno())
+        self._writing = False
 
     def _dispatch(self) -> None:
         # This flush stands behind all that the users below wake. One that was asked for earlier in this turn would run
@@ -197,9 +253,10 @@ class Driver:
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as exc:  # the events of other connections must not be lost
-                    self.loop.call_exception_handler(
-                        {"message": f"utcp: the events of {item!r} were not handled to their end", "exception": exc}
-                    )
+                    self._report(f"the events of {item!r} were not handled to their end", exc)
+        if self.stack.failures:
+            for failure in self.stack.take_failures():
+                self._report(failure.what, failure.error)
 
     def _flush(self) -> None:
         if self.closed:
@@ -214,10 +271,15 @@ class Driver:
             self.loop.call_soon(self._flush)
             raise
         self._flushes = 0
-        self.flush()
-        self._arm()
+        try:
+            self.flush()
+        finally:
+            self._arm()
         if self.after_flush is not None:
-            self.after_flush()
+            try:
+                self.after_flush()
+            except Exception as exc:
+                self._report("what was to follow a flush came to no end", exc)
 
     def _arm(self) -> None:
         """See that the timer fires by the stack's next deadline.
@@ -226,7 +288,11 @@ class Driver:
         every ACK, and cancelling a timer costs as much as making one. One for the same deadline stays as well: rounding
         has made it a little later.
         """
-        deadline = self.stack.next_timeout()
+        try:
+            deadline = self.stack.next_timeout()
+        except Exception as exc:
+            self._report("the next timer is not known", exc)
+            deadline = self.link.now() + MAX_LATENESS
         if deadline is None or (self._timer is not None and self._timer_due <= deadline + TIMER_RESOLUTION):
             return
         if self._timer is not None:
@@ -243,8 +309,12 @@ class Driver:
 
     def _peer_has_read(self) -> bool:
         """The peer of the connection whose timer is due, if it is on this loop."""
-        remote = self.stack.next_remote()
-        return remote is None or self._has_read(self.link.peername(remote))
+        try:
+            remote = self.stack.next_remote()
+            return remote is None or self._has_read(self.link.peername(remote))
+        except Exception as exc:
+            self._report("it is not known whether the peer is on this loop", exc)
+            return True
 
     def _expire(self) -> None:
         self._timer = None
@@ -257,5 +327,7 @@ class Driver:
                 nothing_waits = self.link.drained and self._peer_has_read()
                 if nothing_waits or now - deadline > MAX_LATENESS:
                     self.stack.handle_timeout(now)
+        except Exception as exc:
+            self._report("timers were not handled to their end", exc)
         finally:
             self._dispatch()

@@ -35,7 +35,6 @@ from utcp.tcp.path_errors import peer_socket_closed
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_2, TIME_WAIT
 from utcp.trace import default_observer, log_event
-from utcp.trace.tee import Tee
 from utcp.udp import sockopt
 from utcp.udp.base import Link
 from utcp.udp.link import UdpLink
@@ -64,10 +63,10 @@ class Endpoint:
     same address, if they say so too (SO_REUSEPORT): then the system deals out what arrives by the UDP addresses and
     ports, and each peer's socket keeps to one of them as long as none comes or goes. `sock` is a bound UDP socket to
     use instead; it belongs to the endpoint. `observer` sees what the stack does (`utcp.tcp.observer` says what costs
-    what); None logs to structlog if the application has configured that. `control` is the path of a Unix socket to open
-    for `utcp ss` and `utcp capture`, True for one in the default directory; None asks the environment variable
-    UTCP_CONTROL (see `utcp.aio.control`). The environment variable UTCP_PCAP has what the endpoint sends and receives
-    captured (`utcp.aio.recording`).
+    what); one that raises an exception is not called again. None logs to structlog if the application has configured
+    that. `control` is the path of a Unix socket to open for `utcp ss` and `utcp capture`, True for one in the default
+    directory; None asks the environment variable UTCP_CONTROL (see `utcp.aio.control`). The environment variable
+    UTCP_PCAP has what the endpoint sends and receives captured (`utcp.aio.recording`).
 
     Use it as `async with Endpoint(...) as endpoint:`, or `start()` and `aclose()` it.
     """
@@ -93,7 +92,6 @@ class Endpoint:
         self._family = family
         self._reuse_port = reuse_port
         self._observer = observer
-        self._observers: list[Observer] = []
         self._control = control
         self._driver: Driver | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -302,11 +300,13 @@ class Endpoint:
             if not _delivered(connection):
                 connection.abort(now)
         driver.flush()
-        driver.close()
-        self._siblings.discard(self)
-        log_event("utcp.endpoint_closed", address=driver.link.address)
-        if self._closed is not None:
-            self._closed.set_result(None)
+        try:
+            driver.close()
+            self._siblings.discard(self)
+            log_event("utcp.endpoint_closed", address=driver.link.address)
+        finally:
+            if self._closed is not None:
+                self._closed.set_result(None)
 
     # --- what it is made of
 
@@ -324,16 +324,13 @@ class Endpoint:
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Let `observer`, beside those who do so already, see what the stack does from now on; call what is returned to
-        stop that. Both at any time, also in the middle of what the observer is told."""
+        stop that. Both at any time, also in the middle of what the observer is told.
+
+        An observer that raises an exception is not called again; the loop's exception handler is told, once.
+        """
         stack = self.stack
-        self._observers.append(observer)
-        stack.observe(_together(self._observers))
-
-        def stop() -> None:
-            self._observers = [other for other in self._observers if other is not observer]
-            stack.observe(_together(self._observers))
-
-        return stop
+        stack.observe_also(observer)
+        return partial(stack.observe_no_more, observer)
 
     def snmp(self) -> dict[str, int]:
         """Totals of all connections that this endpoint had, as `nstat` names them, and TcpCurrEstab."""
@@ -550,8 +547,3 @@ async def _until(driver: Driver, done: Callable[[Connection], bool], timeout: fl
         return
     finally:
         driver.after_flush = None
-
-
-def _together(observers: list[Observer]) -> Observer | None:
-    """The one that a stack takes for all of them."""
-    return observers[0] if len(observers) == 1 else Tee(*observers) if observers else None

@@ -119,12 +119,12 @@ class Opening:
         try:
             protocol = protocol_factory()
             secure = None if tls is None else Secured(self.driver.loop, protocol, tls)
+            context = contextvars.copy_context()
+            transport = Transport(self.driver, connection, protocol if secure is None else secure.protocol, context)
         except BaseException:
             self.abandon()
             raise
         self.connection = None
-        context = contextvars.copy_context()
-        transport = Transport(self.driver, connection, protocol if secure is None else secure.protocol, context)
         context.run(transport.start, self.events)
         if secure is None:
             return transport, protocol

@@ -172,14 +172,14 @@ class Server(asyncio.AbstractServer):
 
     def accept(self, endpoint: Endpoint, listener: Listener) -> None:
         """Give every connection that waits a transport and a protocol."""
-        while (connection := listener.accept()) is not None:
-            context = self._context.copy()
-            try:
+        try:
+            while (connection := listener.accept()) is not None:
+                context = self._context.copy()
                 context.run(self._serve, endpoint, connection, context)
-            except BaseException:
-                # SystemExit or KeyboardInterrupt: those that still wait are served if the loop goes on.
-                endpoint.stack.add_ready(listener)
-                raise
+        except BaseException:
+            # SystemExit or KeyboardInterrupt: those that still wait are served if the loop goes on.
+            endpoint.stack.add_ready(listener)
+            raise
         self._wake()
 
     def _serve(self, endpoint: Endpoint, connection: Connection, context: contextvars.Context) -> None:
@@ -188,6 +188,7 @@ class Server(asyncio.AbstractServer):
             protocol = self._protocol_factory()
             if self._tls is not None:
                 protocol = Secured(self._loop, protocol, self._tls).protocol
+            transport = Transport(driver, connection, protocol, context, server=self)
         except BaseException as exc:
             endpoint.abort(connection)
             if isinstance(exc, (SystemExit, KeyboardInterrupt)):
@@ -196,7 +197,6 @@ class Server(asyncio.AbstractServer):
                 {"message": "Error on transport creation for incoming connection", "exception": exc}
             )
             return
-        transport = Transport(driver, connection, protocol, context, server=self)
         transport.start(connection.take_events())
         if self._ending:
             transport.close_politely()

@@ -178,18 +178,22 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         if connection.ended:
             self._force_close(connection.error)
             return
-        connection.abort(self._driver.link.now())
         self._driver.schedule_flush()
-        self._force_close(error)
+        try:
+            connection.abort(self._driver.link.now())
+        finally:
+            self._force_close(error)
 
     def _deliver(self, events: int) -> None:
         """Handle the events. An exception of a callback is reported, and ends at most the connection. SystemExit and
         KeyboardInterrupt end the loop; the remaining events are put back, in case the loop goes on."""
         try:
             self._handle(events)
-        except BaseException:
+        except (SystemExit, KeyboardInterrupt):
             self._put_back(events & ~TROUBLE)
             raise
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal error: what happened to the connection was not handled to its end.")
 
     def _put_back(self, events: int) -> None:
         connection = self._connection
@@ -334,11 +338,17 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             accepted = self._send(data)
             if accepted == len(data) or self._closing:
                 return
-            if accepted:
-                rest = memoryview(data)[accepted:]
-            if self._buffer is None:
-                self._buffer = deque()
-        self._buffer.append(rest)
+            try:
+                if accepted:
+                    rest = memoryview(data)[accepted:]
+                if self._buffer is None:
+                    self._buffer = deque()
+                self._buffer.append(rest)
+            except BaseException as exc:  # the stream would have a hole
+                self._force_close(exc)
+                raise
+        else:
+            self._buffer.append(rest)
         self._buffer_size += len(rest)
         self._maybe_pause_protocol()
 
@@ -358,8 +368,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._eof_written = True
         connection = self._connection
         if connection is not None and self._feed_all(connection):
-            connection.shutdown(self._driver.link.now())
             self._driver.schedule_flush()
+            connection.shutdown(self._driver.link.now())
 
     def get_write_buffer_size(self) -> int:
         return self._buffer_size
@@ -369,13 +379,13 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         connection = self._connection
         if connection is None:
             return 0
+        self._driver.schedule_flush()
         try:
             accepted = connection.send(data)
         except InvalidState as exc:
             # Reset, or timed out, earlier in this very batch.
             self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
             return 0
-        self._driver.schedule_flush()
         return accepted
 
     def _feed(self) -> None:
@@ -401,11 +411,11 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             return True
         try:
             while self._buffer:
-                connection.send(self._buffer.popleft(), force=True)
+                self._buffer_size -= connection.send(self._buffer[0], force=True)
+                self._buffer.popleft()
         except InvalidState as exc:
             self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
             return False
-        self._buffer_size = 0
         if self._protocol_paused:
             # Not at once: this is the user's own call.
             self._loop.call_soon(self._resume_protocol, context=self._context)
@@ -476,8 +486,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         if self._closing or connection is None or not self._feed_all(connection):
             return
         self._closing = True
-        connection.close(self._driver.link.now())
         self._driver.schedule_flush()
+        connection.close(self._driver.link.now())
 
     def close_politely(self) -> None:
         """For who closes it instead of the application: TLS above takes its leave (close_notify) before the FIN.
@@ -485,13 +495,16 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         The FIN waits for the peer's close_notify then, up to `ssl_shutdown_timeout`.
         Streams are told, because a handler that writes does not expect the end.
         """
-        application = self._application()
-        if hasattr(application, "owner_closes"):
-            application.owner_closes()
-        if isinstance(self._protocol, SSLProtocol):
-            self._protocol._start_shutdown()  # noqa: SLF001  # as its transport's close(), and harmless when repeated
-        else:
-            self.close()
+        try:
+            application = self._application()
+            if hasattr(application, "owner_closes"):
+                application.owner_closes()
+            if isinstance(self._protocol, SSLProtocol):
+                self._protocol._start_shutdown()  # noqa: SLF001  # as its transport's close(), harmless when repeated
+            else:
+                self.close()
+        except Exception as exc:  # the others are closed all the same
+            self._fatal_error(exc, "Fatal error: the connection could not be closed.")
 
     def close_unanswered(self) -> None:
         """After `close_politely()`: the FIN waits for what TLS has still to send, no longer for the peer's answer."""
@@ -513,12 +526,14 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             return
         self._conn_lost = 1
         connection.context = None
-        if not self._closing:
-            self._closing = True
-            connection.abort(self._driver.link.now())
-            self._driver.schedule_flush()
-        self._drop_buffer()
-        self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
+        try:
+            if not self._closing:
+                self._closing = True
+                self._driver.schedule_flush()
+                connection.abort(self._driver.link.now())
+        finally:
+            self._drop_buffer()
+            self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
         if not isinstance(exc, OSError):

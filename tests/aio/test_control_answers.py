@@ -17,6 +17,7 @@ from tests.aio.peers import FAST, Peers, Polite, Recorder, until
 from utcp.aio import control, control_client
 from utcp.aio.control import open_control
 from utcp.aio.table import rows
+from utcp.trace.pcapng import CaptureObserver
 from utcp.wire import FIN, SYN
 
 # ------------------------------------------------------------------ the table
@@ -296,3 +297,30 @@ def test_the_loops_end_waits_for_the_last_words_of_a_capture(
     assert data[-32:-28] == b"\0\4\0\10"  # the counts, which come last
     gc.collect()
     assert not path.exists()
+
+
+@pytest.mark.defect(91)
+@pytest.mark.parametrize("request_", [b'{"request":"capture"}\n', b'{"request":"table"}\n'])
+async def test_a_client_whose_answer_fails_is_let_go_and_nobody_else_is_harmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: bytes
+) -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(CaptureObserver, "segment_sent", fail)
+    monkeypatch.setattr(control_client, "rows", fail)
+    opened = open_control(tmp_path / "x.sock")
+    async with Peers() as peers:
+        transport, _, accepted = await peers.connect(Recorder, Polite)
+        async with calling(opened.path) as (reader, writer):
+            writer.write(request_)
+            await until(lambda: peers.client.stack.observer or reported)
+            transport.write(b"text")
+            await reader.read()
+        await until(lambda: accepted.received == b"text" and not opened.clients)
+        assert peers.client.stack.observer is None
+    opened.close()
+    assert [type(context["exception"]) for context in reported] == [ZeroDivisionError]

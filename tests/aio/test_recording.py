@@ -20,6 +20,7 @@ from tests.aio.peers import Peers, Polite, Recorder, until
 from utcp.aio.recording import Recording, check_name
 from utcp.tcp.observer import Observer
 from utcp.tcp.transmit import Buffer, Remote
+from utcp.trace.pcapng import CaptureObserver
 from utcp.wire import FIN, SYN
 
 
@@ -248,7 +249,7 @@ async def test_observers_come_and_go_beside_each_other() -> None:
         assert guest.count == own.count - before > 0
         stop()
         stop()
-        assert peers.client.stack.observer is own
+        assert peers.client.stack.observers == (own,)
         stop_own()
         assert peers.client.stack.observer is None
 
@@ -264,7 +265,7 @@ async def test_an_observer_may_stop_while_it_is_told() -> None:
         await until(lambda: protocol.lost)
         assert once.count == 1
         assert other.count > 1
-        assert peers.client.stack.observer is other
+        assert peers.client.stack.observers == (other,)
 
 
 async def test_a_capture_that_fails_costs_the_endpoint_nothing() -> None:
@@ -289,7 +290,7 @@ async def test_a_capture_that_fails_costs_the_endpoint_nothing() -> None:
 
 @pytest.mark.defect(61)
 async def test_peers_are_told_from_strangers_by_address_and_port() -> None:
-    recording = Recording(lambda _: True)
+    recording = Recording(lambda _: True, failed=lambda error: pytest.fail(str(error)))
     async with utcp.Endpoint(("0.0.0.0", 0)) as everywhere, utcp.Endpoint(("127.0.0.1", 0)) as here:
         recording.begin(everywhere)
         port = everywhere.address[1]
@@ -305,3 +306,50 @@ async def test_peers_are_told_from_strangers_by_address_and_port() -> None:
         recording.end(here)
         assert not recording.is_ours(other)
         recording.finish()
+
+
+@pytest.mark.defect(91)
+@pytest.mark.parametrize("method", ["segment_received", "segment_sent", "state_changed", "time_wait_ended"])
+async def test_whatever_of_a_capture_fails_ends_it_and_is_told_once(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError(method)
+
+    monkeypatch.setattr(CaptureObserver, method, fail)
+    failures: list[Exception] = []
+    recording = Recording(lambda _: True, failed=failures.append)
+    async with Peers() as peers:
+        recording.begin(peers.client)
+        transport, protocol, accepted = await peers.connect(Recorder, Polite)
+        transport.write(b"text")
+        transport.close()
+        await until(lambda: protocol.lost and failures)
+        assert accepted.received == b"text"
+        assert peers.client.stack.observer is None
+    assert [str(failure) for failure in failures] == [method]
+
+
+@pytest.mark.defect(91)
+async def test_a_capture_that_cannot_be_closed_is_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "program.pcapng"
+    monkeypatch.setenv("UTCP_PCAP", str(path))
+    close = os.close
+
+    def fails(descriptor: int) -> None:
+        is_capture = path.exists() and os.path.sameopenfile(descriptor, keep)
+        close(descriptor)
+        if is_capture:
+            raise OSError(5, "Input/output error")
+
+    path.touch()
+    keep = os.open(path, os.O_RDONLY)
+    monkeypatch.setattr(os, "close", fails)
+    async with utcp.Endpoint(("127.0.0.1", 0)) as endpoint:
+        pass
+    monkeypatch.undo()
+    os.close(keep)
+    assert endpoint.closed
+    assert [record.getMessage() for record in caplog.records] == [f"UTCP_PCAP: {path}: Input/output error"]

@@ -346,7 +346,7 @@ async def test_endpoints_control_sockets_and_captures_are_logged(tmp_path: Path)
     _, events = configured(logging.INFO)
     async with utcp.Endpoint(("127.0.0.1", 0), control=tmp_path / "control") as endpoint:
         address = f"127.0.0.1:{endpoint.address[1]}"
-        recording = Recording(lambda octets: True)
+        recording = Recording(lambda octets: True, failed=lambda error: pytest.fail(str(error)))
         recording.begin(endpoint)
         recording.finish()
         recording.finish()

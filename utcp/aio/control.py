@@ -127,7 +127,12 @@ class Control:
             self._paused.cancel()
         self._sock.close()
         if _identity(self.path) == self._identity:  # else it is not ours any more
-            Path(self.path).unlink()
+            try:
+                Path(self.path).unlink()
+            except OSError as error:  # the endpoint that is being closed has to get to its end
+                self._loop.call_exception_handler(
+                    {"message": "utcp: a control socket's file stays", "exception": error}
+                )
         del self._siblings.controls[self._asked]
         self._siblings.leaving[self] = None
         self.endpoints.clear()

@@ -113,7 +113,10 @@ class Client:
             line, newline, _ = self._request.partition(b"\n")
             if newline:
                 self._request = None
-                self._begin(bytes(line))
+                try:
+                    self._begin(bytes(line))
+                except Exception as error:  # the client would wait for ever
+                    self._fail(error)
             elif len(self._request) > MAX_REQUEST:
                 self.refuse(f"a request has {MAX_REQUEST} octets at most")
 
@@ -131,14 +134,17 @@ class Client:
         except OSError:
             self.close()
         except Exception as error:  # a bug in what makes the answer: it must not come again with every turn
-            self.close()
-            self._loop.call_exception_handler({"message": "utcp: a control socket's answer failed", "exception": error})
+            self._fail(error)
         else:
             if self._writing:
                 self._writing = False
                 self._loop.remove_writer(self._sock.fileno())
             if self._finishing:
                 self.close()
+
+    def _fail(self, error: Exception) -> None:
+        self.close()
+        self._loop.call_exception_handler({"message": "utcp: a control socket's answer failed", "exception": error})
 
     def _fill(self) -> bool:
         """Make the next part of the answer; False when all has been made and sent."""
@@ -189,10 +195,16 @@ class Client:
             self.refuse("the count of a capture is a number of packets, 1 or more")
         else:
             self._outbox += _line(_greeting())
-            self._recording = Recording(self._take, form=form, count=count, ended=self.finish)
+            self._recording = Recording(
+                self._take, form=form, count=count, ended=self.finish, failed=self._capture_failed
+            )
             for endpoint in self._control.endpoints:
                 self._recording.begin(endpoint)
             self._write()
+
+    def _capture_failed(self, error: Exception) -> None:
+        self._recording = None
+        self._loop.call_soon(self._fail, error)  # not in the middle of what a stack does
 
     def _take(self, octets: bytes) -> bool:
         """A part of the capture; False when there is no room for it."""

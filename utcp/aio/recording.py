@@ -25,6 +25,7 @@ except ImportError:  # Windows: two processes with one file are not kept apart
 
 if TYPE_CHECKING:
     from utcp.aio.endpoint import Endpoint
+    from utcp.tcp.connection import Connection
 
 SUFFIX: Final = ".pcapng"
 
@@ -37,7 +38,7 @@ class Recording:
 
     `write` returns False for a block that it has no room for. `count` is the number of packets after which it is over:
     `ended` is called then, in the next turn of the loop. An exception, of `write` or from anywhere in the capture, ends
-    it as well, and `failed` is called: the endpoints are never disturbed.
+    it as well, and `failed` is called with it: the endpoints are never disturbed.
 
     Between two of these endpoints each segment is shown once, when it is sent.
     """
@@ -49,7 +50,7 @@ class Recording:
         form: Literal["tcp", "udp"] = "tcp",
         count: int | None = None,
         ended: Callable[[], None] | None = None,
-        failed: Callable[[Exception], None] | None = None,
+        failed: Callable[[Exception], None],
     ) -> None:
         self._write = write
         self._left = count
@@ -60,6 +61,7 @@ class Recording:
         self._parts: list[bytes] | None = None  # where the last block goes
         self.packets = 0
         self.dropped = 0
+        self._blocks = 0  # written
         self._ours: dict[SocketAddress, bool] = {}
         """Results of `is_ours` by the peer's address, so that the kernel is not asked for each segment."""
         self._capture = Capture(self, form=form, epoch_ns=time.time_ns() - time.monotonic_ns())
@@ -98,28 +100,33 @@ class Recording:
         """A block of the file."""
         if self._parts is not None:
             self._parts.append(octets)
-        elif not self._write(octets):
+        elif self._write(octets):
+            self._blocks += 1
+        else:
             self.dropped += 1
 
     def record(self, show: Callable[[], None]) -> None:
-        """Have `show` write a packet."""
-        if self._finished:
-            return
-        dropped = self.dropped
-        try:
-            show()
-        except Exception as error:  # whatever it is, the endpoints go on
-            self._stop()
-            if self._failed is not None:
-                self._failed(error)
-            return
-        if self.dropped > dropped:
+        """Have `show` write a packet, if that is to be shown."""
+        blocks = self._blocks
+        if not self.guard(show) or self._blocks == blocks:
             return
         self.packets += 1
         if self._left is not None and self.packets >= self._left:
             self._stop()
             if self._ended is not None:
                 asyncio.get_running_loop().call_soon(self._ended)
+
+    def guard(self, work: Callable[[], None]) -> bool:
+        """Do a part of the capture's work. Return whether the capture goes on."""
+        if self._finished:
+            return False
+        try:
+            work()
+        except Exception as error:  # whatever it is, the endpoints go on
+            self._stop()
+            self._failed(error)
+            return False
+        return True
 
     def is_ours(self, peer: SocketAddress) -> bool:
         """Return whether the peer is one of these endpoints. Its segments were recorded when it sent them."""
@@ -144,8 +151,19 @@ class _Recorder(CaptureObserver):
         self._recording.record(lambda: super(_Recorder, self).segment_sent(remote, buffers, now))
 
     def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
-        if self._is_shown(remote):
-            self._recording.record(lambda: super(_Recorder, self).segment_received(remote, segment, now))
+        self._recording.record(lambda: super(_Recorder, self).segment_received(remote, segment, now))
+
+    def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
+        self._recording.guard(lambda: super(_Recorder, self).timer_expired(connection, timer, now))
+
+    def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
+        self._recording.guard(lambda: super(_Recorder, self).retransmitted(connection, seq, length, now))
+
+    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
+        self._recording.guard(lambda: super(_Recorder, self).state_changed(connection, before, after, now))
+
+    def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
+        self._recording.guard(lambda: super(_Recorder, self).time_wait_ended(remote, remote_port, local_port, now))
 
     def _is_shown(self, remote: Remote) -> bool:
         return not self._recording.is_ours(self._link.peername(remote))
@@ -179,7 +197,7 @@ class FileRecording:
             self._descriptor = self._open()
             try:
                 self._recording = Recording(self._write, failed=self._fail)
-            except OSError as error:
+            except Exception as error:
                 self._fail(error)
                 return
         self._recording.begin(endpoint)
@@ -194,10 +212,9 @@ class FileRecording:
             self._recording = None
             try:
                 self._write(recording.finish())
-            except OSError as error:
-                self._fail(error)
-            else:
                 self._close()
+            except Exception as error:  # the endpoint is being closed, and has to get to its end
+                self._fail(error)
 
     def _open(self) -> int:
         with self._opening:
@@ -226,13 +243,16 @@ class FileRecording:
     def _fail(self, error: Exception) -> None:
         self._broken = True
         self._recording = None
-        self._close()
+        try:
+            self._close()
+        except OSError:  # the file may say once more what has been said
+            pass
         self._failed(error)
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1  # it is closed even if closing it fails
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _lock(descriptor: int) -> None:

@@ -8,8 +8,6 @@ import pytest
 
 from tests import contained as containment
 
-import pytest
-
 pytest_plugins = ["pytest_aioutcp", "pytester", "tests.conformance.ledger"]
 
 

@@ -1,0 +1,142 @@
+"""Two endpoints on loopback, in real time; each method of the one's socket, or of its link, is a site."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from tests.injection.endpoints import watch_link
+from tests.injection.faults import Fault, Faults
+from utcp import Config, Endpoint
+from utcp.udp.link import UdpLink
+
+SIZE: Final = 40_000
+TEXT: Final = (os.urandom(SIZE), os.urandom(SIZE))
+"""What each of two clients writes, and reads again."""
+CONFIG: Final = Config(rto_initial=0.03, rto_min=0.02, delayed_ack=0.01, msl=0.01, mss=1200, close_timeout=2.0)
+
+_NOT_SITES: Final = {"fileno", "close", "detach", "setblocking", "getsockname"}
+
+
+def os_error(code: int) -> Callable[[], OSError]:
+    return lambda: OSError(code, os.strerror(code))
+
+
+def blocking() -> OSError:
+    return BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+SYSTEM: Final[tuple[Callable[[], BaseException], ...]] = (
+    blocking,
+    *map(
+        os_error,
+        (
+            errno.ENOBUFS,
+            errno.ENOMEM,
+            errno.EPERM,
+            errno.EINTR,
+            errno.EIO,
+            errno.EINVAL,
+            errno.EMSGSIZE,
+            errno.ECONNREFUSED,
+            errno.EHOSTUNREACH,
+            errno.ENETDOWN,
+            errno.EBADF,
+        ),
+    ),
+    MemoryError,
+    lambda: RuntimeError("a bug"),
+)
+"""What a system call may raise."""
+
+
+class WatchedSocket(socket.socket):
+    """A UDP socket on loopback, each of whose methods is a site."""
+
+    faults: Faults | None = None
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        faults = super().__getattribute__("faults")
+        if faults is None or name.startswith("_") or name in _NOT_SITES or not callable(found):
+            return found
+        return faults.wrap(f"socket.{name}", found)
+
+
+class Run:
+    """One run of the program: two clients write, half-close, and read what the server sends back."""
+
+    def __init__(self, faults: Faults, *, socket_sites: bool) -> None:
+        self.faults = faults
+        self.socket_sites = socket_sites
+        self.reported: list[dict[str, Any]] = []
+        self.raised: list[BaseException] = []
+        self.intact = 0
+        """Clients that have read what they wrote."""
+
+    async def play(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: self.reported.append(context))
+        server = Endpoint(config=CONFIG)
+        sock = WatchedSocket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("127.0.0.1", 0))
+        if self.socket_sites:
+            sock.faults = self.faults
+        try:
+            link = UdpLink(sock)
+        except BaseException as error:
+            sock.faults = None
+            sock.close()
+            self.raised.append(error)
+            return
+        if not self.socket_sites:
+            watch_link(link, self.faults, "link")
+            sock.faults = Faults(Fault("socket.sendmsg", 2, blocking))  # so that something waits for room
+        server.run(link)
+        async with Endpoint(("127.0.0.1", 0), config=CONFIG) as client:
+            await server.start_server(_echo)
+            await asyncio.gather(*(self._talk(client, server.address[1], text) for text in TEXT))
+            await asyncio.gather(client.aclose(), server.aclose())
+
+    async def _talk(self, client: Endpoint, port: int, text: bytes) -> None:
+        try:
+            async with asyncio.timeout(10):
+                reader, writer = await client.open_connection("127.0.0.1", port)
+                writer.write(text)
+                writer.write_eof()
+                received = await reader.read()
+                writer.close()
+                await writer.wait_closed()
+        except OSError as error:
+            self.raised.append(error)
+        else:
+            self.intact += received == text
+
+    def check(self) -> None:
+        """All is intact, and what is no ordinary failure of a system call was reported once."""
+        fault, error = self.faults.fault, self.faults.error
+        state = f"{fault}: {self.intact} of {len(TEXT)} intact, {self.reported}, {self.raised}"
+        assert all(context.get("exception") is error for context in self.reported), state
+        assert len(self.reported) <= 1, state
+        if error in self.raised:  # the link could not be made
+            assert self.raised == [error], state
+            return
+        assert self.intact == len(TEXT), state
+        if error is not None and not isinstance(error, OSError):
+            assert len(self.reported) == 1, state
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(await reader.read())
+    writer.close()
+    await writer.wait_closed()
+
+
+async def play(fault: Fault | None, *, socket_sites: bool) -> Run:
+    run = Run(Faults(fault), socket_sites=socket_sites)
+    await run.play()
+    run.check()
+    return run

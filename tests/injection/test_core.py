@@ -1,0 +1,92 @@
+"""Whatever call of the core raises, one connection ends at most, its user is told, and the others do not notice."""
+
+import pytest
+
+from tests.injection.faults import KINDS, Calls, Fault, Faults, plan
+from tests.injection.stacks import World
+from tests.variant import interpreted_only
+
+pytestmark = [pytest.mark.defect(91), pytest.mark.usefixtures("contained")]
+
+ALWAYS = (
+    "Connection.touch: append",
+    "Stack.add_ready: append",
+    "Stack.forget: remove",
+    "Stack.forget: released",
+    "Stack.handle_timeout: handle_timeout",
+    "TimerQueue.schedule: heappush",
+    "TimerQueue.take_expired: append",
+    "TimerQueue.take_expired: _pop",
+    "TimeWaitTable.add: append",
+    "TimeWaitTable.add: get",
+    "TimeWaitTable.add: _sweep",
+    "Outbox.add: append",
+    "Outbox.add_train: append",
+    "Outbox.take: clear",
+    "SendSide.append: append",
+    "Listener.accept: accepted",
+    "ReceiveQueue.take: join",
+)
+"""Calls between the steps of what all connections share, and of what hands octets over."""
+
+STRIDE = 60
+"""Every so many of the other faults are tried here; `python -m tests.injection` tries all."""
+
+
+def run_with_calls(fault: Fault | None) -> World:
+    world = World(Calls(fault))
+    world.run()
+    world.check()
+    return world
+
+
+def run_with_handed(fault: Fault | None) -> World:
+    world = World(handed=Faults(fault))
+    world.run()
+    world.check()
+    return world
+
+
+def faults_of_calls() -> list[Fault]:
+    """Those of the core's calls in a run without a fault."""
+    run_with_calls(None)  # what is remembered for good is asked for once
+    calls = run_with_calls(None).injected
+    assert isinstance(calls, Calls)
+    return list(calls.plan([*KINDS, KeyboardInterrupt]))
+
+
+@interpreted_only
+def test_any_call_of_the_core_may_raise() -> None:
+    faults = faults_of_calls()
+    always = [fault for fault in faults if any(site in fault.site for site in ALWAYS)]
+    missing = [site for site in ALWAYS if not any(site in fault.site for fault in always)]
+    assert not missing, f"the core makes no such call any more: {missing}"
+    for fault in [*always, *[fault for fault in faults if fault not in always][::STRIDE]]:
+        try:
+            world = run_with_calls(fault)
+        except BaseException as error:
+            raise AssertionError(f"{fault}: {error}") from error
+        assert world.injected.error is not None, fault
+
+
+def test_whatever_an_observer_or_the_mtu_raises() -> None:
+    """These are handed to the stack, so that the compiled one can be asked as well."""
+    counts = run_with_handed(None).injected.counts
+    assert {site for site in counts if site.startswith("observer.")} >= {
+        "observer.segment_received",
+        "observer.segment_sent",
+        "observer.state_changed",
+        "observer.connection_ended",
+        "observer.retransmitted",
+        "observer.timer_expired",
+        "observer.mss_changed",
+        "observer.path_unreachable",
+        "observer.malformed",
+        "observer.time_wait_ended",
+    }
+    for fault in plan(counts):
+        world = run_with_handed(fault)
+        assert world.injected.error is not None, fault
+        if fault.site.startswith("observer."):
+            assert [failure.error for failure in world.near.failures] == [world.injected.error], fault
+            assert not world.near.observers

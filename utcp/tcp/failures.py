@@ -6,7 +6,7 @@ handler. An observer's does not come so far (`utcp.tcp.observer.Tee`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from utcp.errors import ConnectionAborted
 from utcp.tcp.state import CLOSED, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
@@ -14,6 +14,9 @@ from utcp.wire import RST, Segment
 
 if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
+
+MAX_FAILURES: Final = 64
+"""How many of `Stack.failures` are kept until they are taken."""
 
 
 class Failure:
@@ -35,7 +38,7 @@ def fail(connection: Connection, cause: BaseException, now: float) -> bool:
     after a MemoryError, and the peer is reset. The SEQ of that RST is uncertain. A peer that does not accept it gets an
     exact one in answer to its next segment, because the connection does not exist any more (RFC 9293 3.10.7.1).
     """
-    stack, state = connection.stack, connection.state
+    stack, state, unproven = connection.stack, connection.state, connection.unproven
     stack.forget(connection)  # first: whatever else fails, the stack does not come by here again
     listener = connection.listener
     if listener is not None and connection not in listener.queue:
@@ -52,5 +55,6 @@ def fail(connection: Connection, cause: BaseException, now: float) -> bool:
         if state != SYN_RCVD:
             stack.counters.estab_resets += 1
         seq = connection.send_side.acceptable_seq
-        stack.put(connection.remote, Segment(connection.local_port, connection.remote_port, seq, 0, RST), now)
+        reset = Segment(connection.local_port, connection.remote_port, seq, 0, RST)
+        stack.put(connection.remote, reset, now, to_stranger=unproven)
     return told

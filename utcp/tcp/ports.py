@@ -96,3 +96,9 @@ class EphemeralPorts:
     @property
     def _range(self) -> range:
         return range(self._first, self._first + self._count)
+
+
+def check_port(port: int) -> None:
+    """Raise ValueError unless `port` is one."""
+    if not 1 <= port <= 65535:
+        raise ValueError(f"a port must be in 1..65535, not {port}")

@@ -17,22 +17,22 @@ from utcp.tcp.arrival import segment_arrives, stretch_arrives
 from utcp.tcp.connection import Connection
 from utcp.tcp.counters import Counters
 from utcp.tcp.endings import Endings
-from utcp.tcp.failures import Failure, fail
+from utcp.tcp.failures import MAX_FAILURES, Failure, fail
 from utcp.tcp.isn import SequenceNumbers
 from utcp.tcp.listener import Listener
 from utcp.tcp.observer import Observer, Tee
 from utcp.tcp.output import transmit
-from utcp.tcp.ports import EphemeralPorts
+from utcp.tcp.ports import EphemeralPorts, check_port
 from utcp.tcp.rate_limit import TO_ACK, TO_RST, TO_SYN, TokenBucket
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RCVD, SYN_SENT
 from utcp.tcp.syn_cookies import SynCookies
-from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
+from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable, is_newer
 from utcp.tcp.timeouts import handle_timeout
 from utcp.tcp.timers import TimerQueue
 from utcp.tcp.transmit import Outbox, Remote, Transmit
 from utcp.wire import ACK, FIN, HEADER_LENGTH, RST, SYN, MalformedSegment, Segment, decode, encode
 from utcp.wire.segment import CONGESTION_EXPERIENCED
-from utcp.wire.seq import MASK, diff, ge, gt, lt
+from utcp.wire.seq import MASK, diff, lt
 from utcp.wire.train import Train, read_train
 
 _ETHERNET_UDP_PAYLOAD: Final = 1472
@@ -43,8 +43,6 @@ _UNVERIFIED_ROUTES_PER_SECOND: Final = 1000.0
 _PORTS_AND_SEQ: Final = Struct("!HHI")
 _RESET_SECONDS: Final = 10.0
 """How many seconds' worth of `Config.reset_rate` may leave at once."""
-_MAX_FAILURES: Final = 64
-"""How many of `Stack.failures` are kept until they are taken."""
 
 
 class Stack:
@@ -147,12 +145,12 @@ class Stack:
         Raises AddressInUse when a connection or TIME_WAIT holds `local_port` towards this remote, AddressNotAvailable
         when every ephemeral port is so held, and ValueError for a port outside 1..65535.
         """
-        _check_port(remote_port)
+        check_port(remote_port)
         self._expire_time_wait(now)
         if local_port is None:
             local_port = self._ephemeral_port(remote, remote_port, now)
         else:
-            _check_port(local_port)
+            check_port(local_port)
             self._check_free((remote, remote_port, local_port), now)
         key = (remote, remote_port, local_port)
         iss, ts_offset = self.sequence_numbers.initial(remote, remote_port, local_port, now)
@@ -160,9 +158,9 @@ class Stack:
         receive_mss = self.receive_mss(remote, config)
         connection = Connection(self, key, config, iss, ts_offset, now, context, receive_mss)
         self.connections[key] = connection
-        self._opening.setdefault((remote, remote_port), {})[connection] = None
         self.counters.active_opens += 1
         try:
+            self._opening.setdefault((remote, remote_port), {})[connection] = None
             connection.open_actively(now)
         except BaseException:
             connection.vanish(now)
@@ -183,7 +181,7 @@ class Stack:
             if chosen is None:
                 raise AddressNotAvailable("every ephemeral port is in use: none is left to listen on")
             local_port = chosen
-        _check_port(local_port)
+        check_port(local_port)
         if local_port in self.listeners:
             raise AddressInUse(f"port {local_port} is being listened on: close that listener first")
         listener = Listener(self, local_port, backlog, self.config.syn_backlog, context)
@@ -336,7 +334,7 @@ class Stack:
                 and self.config.time_wait_reuse
                 and listener is not None
                 and not listener.full
-                and _is_newer(segment, record, self.config.timestamps)
+                and is_newer(segment, record, self.config.timestamps)
             ):
                 self._end_time_wait(key, now)
                 self.counters.time_wait_reuses += 1
@@ -536,11 +534,12 @@ class Stack:
         half done in the outbox. Return whether its user is told (`failures.fail`)."""
         self.counters.broken_off += 1
         self._outbox.drop_incomplete()
+        self._answers.drop_incomplete()
         return fail(connection, cause, now)
 
     def contain(self, connection: Connection, cause: BaseException, now: float) -> bool:
-        """`break_off`, and note in `failures` an Exception of which no user is told. Return whether the caller goes on
-        with other connections: not after what is to end the program, as a KeyboardInterrupt is."""
+        """`break_off`, and note an Exception of which no user is told. Return whether the caller goes on with other
+        connections: not after what is to end the program."""
         told = self.break_off(connection, cause, now)
         if not isinstance(cause, Exception):
             return False
@@ -562,7 +561,7 @@ class Stack:
         return bool(self._ready) or bool(self.failures)
 
     def _note_failure(self, what: str, error: Exception) -> None:
-        if len(self.failures) < _MAX_FAILURES:
+        if len(self.failures) < MAX_FAILURES:
             self.failures.append(Failure(what, error))
 
     # ------------------------------------------------------------------ time
@@ -667,6 +666,8 @@ class Stack:
         if self.connections.get(connection.key) is not connection:
             return
         self._timers.remove(connection.timers)
+        if self._opening:  # an exception may have kept it from being noted that it has left SYN_SENT
+            self.open_ended(connection)
         del self.connections[connection.key]
         send = connection.send_side
         self.counters.past_bytes_sent += send.sent + send.bytes_retrans
@@ -676,10 +677,11 @@ class Stack:
     def open_ended(self, connection: Connection) -> None:
         """Note that `connection` has left SYN_SENT."""
         destination = (connection.remote, connection.remote_port)
-        opening = self._opening[destination]
-        del opening[connection]
-        if not opening:
-            del self._opening[destination]
+        opening = self._opening.get(destination)
+        if opening is not None:
+            opening.pop(connection, None)
+            if not opening:
+                del self._opening[destination]
 
     def forget_listener(self, listener: Listener) -> None:
         """`listener` stopped listening."""
@@ -696,21 +698,3 @@ class Stack:
         self._ports.released(*key, now)
         if self.observer is not None:
             self.observer.time_wait_ended(*key, now)
-
-
-def _is_newer(syn: Segment, record: TimeWait, timestamps: bool) -> bool:
-    """A SYN in TIME_WAIT belongs to a new incarnation (RFC 6191 2): its timestamp proves it, or its sequence number.
-
-    With `timestamps` in the new incarnation and none in the old, segments of the old one will be recognized by having
-    none: any SYN will do.
-    """
-    if timestamps and syn.ts_val is not None and not record.timestamps:
-        return True
-    if record.timestamps and syn.ts_val is not None and syn.ts_val != record.ts_recent:
-        return gt(syn.ts_val, record.ts_recent)
-    return ge(syn.seq, record.rcv_nxt)
-
-
-def _check_port(port: int) -> None:
-    if not 1 <= port <= 65535:
-        raise ValueError(f"a port must be in 1..65535, not {port}")

@@ -20,6 +20,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 from utcp.tcp.rate_limit import KINDS
 from utcp.tcp.transmit import Remote
+from utcp.wire import Segment
+from utcp.wire.seq import ge, gt
 
 ConnectionKey: TypeAlias = tuple[Remote, int, int]
 """(remote, remote port, local port)."""
@@ -309,3 +311,16 @@ def _unpack(record: int) -> TimeWait:
     shift = flags & (_TIMESTAMPS - 1)
     expires /= _TICKS_PER_SECOND
     return TimeWait._make((expires, snd_nxt, rcv_nxt, ts_recent, window, shift, flags >= _TIMESTAMPS))
+
+
+def is_newer(syn: Segment, record: TimeWait, timestamps: bool) -> bool:
+    """A SYN in TIME_WAIT belongs to a new incarnation (RFC 6191 2): its timestamp proves it, or its sequence number.
+
+    With `timestamps` in the new incarnation and none in the old, segments of the old one will be recognized by having
+    none: any SYN will do.
+    """
+    if timestamps and syn.ts_val is not None and not record.timestamps:
+        return True
+    if record.timestamps and syn.ts_val is not None and syn.ts_val != record.ts_recent:
+        return gt(syn.ts_val, record.ts_recent)
+    return ge(syn.seq, record.rcv_nxt)

@@ -14,7 +14,9 @@ from utcp import Config
 
 FIELDS: Final = {field.name: field.default for field in dataclasses.fields(Config)}
 
-MAY_BE_NONE: Final = ("mss", "send_buffer", "recv_buffer", "user_timeout", "orphan_timeout")
+LIMITS: Final = ("max_memory", "max_connections", "max_connections_per_remote")
+
+MAY_BE_NONE: Final = ("mss", "send_buffer", "recv_buffer", "user_timeout", "orphan_timeout", *LIMITS)
 OF_NO_FIELD: Final = [b"1", [], {}, object(), 1j, math.nan, math.inf, -math.inf, -1, 10**400, "", " 1"]
 
 WRONG: Final[dict[type, list[Any]]] = {
@@ -29,6 +31,9 @@ WRONG: Final[dict[type, list[Any]]] = {
 OUT_OF_RANGE: Final[dict[str, list[Any]]] = {
     "syn_backlog": [0],
     "reset_rate": [0, 0.09, 1.1e9],
+    "max_memory": [0, (1 << 20) - 1, (1 << 50) + 1],
+    "max_connections": [0],
+    "max_connections_per_remote": [0],
     "mss": [0, 63, 65496],
     "send_buffer": [0, 2047, (1 << 30) + 1],
     "max_send_buffer": [0, 2047, (1 << 30) + 1],
@@ -57,6 +62,9 @@ RIGHT: Final[dict[str, list[Any]]] = {
     "syn_cookies": ["always", "never"],
     "reset_rate": [0.1, 1, 1e9],
     "mss": [64, 65495],
+    "max_memory": [1 << 20, 1 << 50],
+    "max_connections": [1],
+    "max_connections_per_remote": [1],
     "send_buffer": [2048, 1 << 30],
     "recv_buffer": [2048, 1 << 30],
     "max_ack_delay": [0, 60],
@@ -77,7 +85,7 @@ RIGHT: Final[dict[str, list[Any]]] = {
 def kind(name: str) -> type:
     return (
         int
-        if name in ("mss", "send_buffer", "recv_buffer")
+        if name in ("mss", "send_buffer", "recv_buffer", *LIMITS)
         else float
         if name == "user_timeout"
         else type(FIELDS[name])

@@ -41,6 +41,25 @@ class Config:
     that a crowd of clients is refused at once. FreeBSD limits them to 200. The limit is one for all: whoever uses it up
     can tell from what is left whether a forged segment met a connection, and no more than that."""
 
+    # --- limits of the endpoint
+    max_memory: int | None = None
+    """Octets that the queues and records of all connections of an endpoint may take together, by the estimate of
+    `utcp.tcp.memory`, which counts 10 KiB for an idle connection. From a half of it on, memory is shared: windows and
+    send buffers shrink to an equal part of what is left. From three quarters on, text that arrives out of order is
+    dropped (its sender repeats it), SYNs get cookies, and closed connections that hold much are reset, the oldest
+    first. From seven eighths on, new connections are refused, and each connection may still hold 2 KiB in each
+    direction, so that none stands still. What was acknowledged, and what an application has written, is never dropped.
+    Beside it there are the socket's own buffers, up to 16 MiB of datagrams that wait for room there, and what
+    applications hold: the transports' write buffers, which `pause_writing()` bounds as in asyncio, and what they have
+    read. None: a quarter of the memory that the process may use (of the host, or of its control group), and at most 2
+    GiB, which is enough for 180,000 idle connections."""
+    max_connections: int | None = None
+    """Connections of an endpoint, without handshakes under way, for which there is `syn_backlog`. A SYN beyond it is
+    dropped; `connect()` raises LimitReached. None: no limit but `max_memory`."""
+    max_connections_per_remote: int | None = None
+    """Connections that peers on one host, by its UDP address without the port, have opened. A SYN beyond it is dropped.
+    None: no limit, because a NAT may have thousands of clients behind one address."""
+
     # --- segments and windows
     mss: int | None = None
     """Largest payload of one segment, both ways. None: what the path's MTU carries."""
@@ -155,6 +174,12 @@ class Config:
         _require(self.rto_min <= self.rto_max, "rto_min", f"at most rto_max ({self.rto_max})", self.rto_min)
 
     # Those that @dataclass makes are not there once compiled, and mypyc's own assign to the frozen fields.
+    def check_shares(self, endpoint: "Config") -> None:
+        """Raise ValueError if this configuration, of one connection, has other limits than that of its `endpoint`."""
+        for name in _SHARED:
+            value, limit = getattr(self, name), getattr(endpoint, name)
+            _require(value in (None, limit), name, f"that of the endpoint ({limit}) or None", value)
+
     def __getstate__(self) -> list[Any]:
         return [getattr(self, field.name) for field in fields(self)]
 
@@ -208,6 +233,7 @@ _BELOW_HALF: Final = 0.49999999999999994
 """The greatest number below 0.5."""
 
 _COUNT: Final = _Bounds(0, _MAX_COUNT, "a whole number, 0 or more")
+_LIMIT: Final = _Bounds(1, _MAX_COUNT, "a whole number, 1 or more", none="for no limit")
 _BUFFER: Final = _Bounds(2048, 1 << 30, "a whole number of octets, 2 KiB to 1 GiB")
 _GROWING_BUFFER: Final = _BUFFER._replace(none="to grow by itself")
 _SECONDS: Final = _Bounds(_ABOVE_ZERO, _MAX_SECONDS, "a number of seconds, above 0 and at most 1e9", whole=False)
@@ -216,6 +242,11 @@ _BOUNDS: Final[dict[str, _Bounds]] = {
     "syn_retries": _COUNT,
     "syn_ack_retries": _COUNT,
     "syn_backlog": _Bounds(1, _MAX_COUNT, "a whole number, 1 or more"),
+    "max_memory": _Bounds(
+        1 << 20, 1 << 50, "a whole number of octets, 1 MiB to 1 PiB", none="for a share of the memory that there is"
+    ),
+    "max_connections": _LIMIT,
+    "max_connections_per_remote": _LIMIT,
     "reset_rate": _Bounds(0.1, 1e9, "a number of RSTs per second, 0.1 to 1e9", whole=False),
     "mss": _Bounds(64, 65495, "a whole number of octets, 64 to 65495", none="for what the path carries"),
     "send_buffer": _GROWING_BUFFER,
@@ -249,6 +280,9 @@ _CHOICES: Final[dict[str, Collection[str]]] = {
     "congestion_control": CONTROLLERS,
     "syn_in_last_ack": ("reset", "challenge"),
 }
+
+_SHARED: Final = ("max_memory", "max_connections", "max_connections_per_remote")
+"""The fields that are about all connections of an endpoint together."""
 
 _FLAGS: Final = ("nodelay", "window_scaling", "timestamps", "sack", "keepalive", "rfc1337", "time_wait_reuse")
 

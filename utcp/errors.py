@@ -111,6 +111,18 @@ class AddressNotAvailable(OSError):
         return type(self), (self.strerror, self.seconds)
 
 
+class LimitReached(OSError):
+    """A limit of the endpoint forbids another connection; `limit` is the field of Config: "max_memory" or
+    "max_connections"."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(errno.ENOBUFS, f"no further connection: Config.{limit} is reached")
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.limit,)
+
+
 class InvalidState(OSError):
     """The call makes no sense in the connection's state, as sending after a shutdown (RFC 9293 3.10: "closing")."""
 

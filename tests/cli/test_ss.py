@@ -56,6 +56,9 @@ def test_json_is_everything(program: Running, capsys: pytest.CaptureFixture[str]
     assert set(process) == {"socket", "pid", "program", "endpoints", "sockets"}
     assert process["pid"] == program.process.pid
     assert {endpoint["udp_port"] for endpoint in process["endpoints"]} > {program.port}
+    for endpoint in process["endpoints"]:
+        assert set(endpoint["memory"]) == {"used", "limit", "orphaned", "orphans", "level"}
+        assert 0 < endpoint["memory"]["used"] < endpoint["memory"]["limit"]
     (client,) = [row for row in process["sockets"] if row.get("role") == "client"]
     assert client["peer"] == {"host": "127.0.0.1", "udp_port": program.port, "port": program.port}
     assert client["info"]["srtt"] > 0
@@ -70,7 +73,9 @@ def test_states_choose(program: Running, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_summary_counts(program: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = dict(line.split() for line in show(capsys, "-s", program.control).splitlines()[2:])
+    _, totals, *counts = show(capsys, "-s", program.control).splitlines()
+    assert re.fullmatch(r"endpoints 2, sockets 4, memory [0-9.]+ KiB of [0-9.]+ (MiB|GiB)", totals)
+    lines = dict(line.split() for line in counts)
     assert lines["ESTABLISHED"] == "2"
     assert lines["TIME_WAIT"] == "1"
     assert lines["TcpActiveOpens"] == lines["TcpPassiveOpens"] == "2"

@@ -12,6 +12,7 @@ import pytest
 import utcp
 from tests.aio.peers import FAST, Peers, until
 from utcp import Endpoint
+from utcp.tcp.memory import CONNECTION, MINIMUM
 from utcp.trace import registry
 
 prometheus_client = pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")
@@ -71,7 +72,8 @@ async def test_a_connection_s_life(peers: Peers) -> None:
     server = await peers.server.start_server(serve, 80)
     collector = UtcpCollector(peers.client)
     before = Scrape(collector)
-    assert set(before.values()) == {0, 1}  # one endpoint, nothing else
+    limit = peers.client.stack.memory.limit
+    assert set(before.values()) == {0, 1, limit}  # one endpoint, nothing else
     reader, writer = await peers.client.open_connection("127.0.0.1", 80, udp_port=peers.server.address[1])
     writer.write(b"four\n")
     assert await reader.readexactly(10) == b"four\nfour\n"
@@ -81,6 +83,7 @@ async def test_a_connection_s_life(peers: Peers) -> None:
     assert changed.pop("utcp_received_segments_total") >= 2
     assert changed == {
         "utcp_opens_total:active": 1,
+        "utcp_memory_bytes": CONNECTION + MINIMUM,
         "utcp_connections:ESTABLISHED": 1,
         "utcp_sent_bytes_total": 5,
         "utcp_received_bytes_total": 10,
@@ -138,6 +141,31 @@ async def test_queues_and_listeners(peers: Peers) -> None:
         writer.transport.abort()
     after = Scrape(collector)
     assert (after["utcp_listeners"], after["utcp_send_queue_bytes"], after["utcp_receive_queue_bytes"]) == (0, 0, 0)
+
+
+async def test_limits() -> None:
+    config = utcp.Config(max_memory=1 << 20, max_connections=1)
+    async with Endpoint(("127.0.0.1", 0), config=config) as endpoint:
+        before = Scrape(collector := UtcpCollector(endpoint))
+        assert before["utcp_memory_limit_bytes"] == 1 << 20
+        stack, now = endpoint.stack, endpoint.link.now()
+        remote = endpoint.link.remote(("127.0.0.1", 9))
+        connection = stack.connect(remote, 9, now)
+        with pytest.raises(OSError, match="max_connections"):
+            stack.connect(remote, 10, now)
+        connection.send(bytes(100_000))
+        changed = Scrape(collector).since(before)
+        assert changed["utcp_memory_bytes"] > 100_000
+        assert changed["utcp_connections_refused_total:max_connections"] == 1
+        stack.counters.rcvq_drops += 1
+        stack.counters.ofo_pruned += 2
+        stack.counters.memory_pressures += 3
+        stack.counters.aborts_on_memory += 4
+        stack.counters.time_wait_overflows += 5
+        changed = Scrape(collector).since(before)
+        names = ("memory_drops_total:in", "memory_drops_total:out", "memory_pressures_total", "memory_aborts_total")
+        assert [changed[f"utcp_{name}"] for name in (*names, "time_wait_overflows_total")] == [1, 2, 3, 4, 5]
+        connection.abort(now)
 
 
 async def test_used_up_ports() -> None:

@@ -16,6 +16,7 @@ from tests.properties.application import PEER, App, Plan
 from tests.properties.observing import Observing
 from tests.properties.watch import Broken
 from tests.recovery.trace import consistent
+from tests.tcp import accounts
 from utcp.config import Config
 from utcp.tcp.connection import Connection
 from utcp.tcp.path_mtu import BASE
@@ -274,6 +275,8 @@ class Life:
 
     def check(self) -> None:
         for name, stack in self.stacks.items():
+            if not self.packets & 7:
+                accounts.check(stack)
             for connection in stack.connections.values():
                 if connection.remote != "stray":
                     self._check(name, connection)

@@ -8,6 +8,7 @@ from typing import Final
 
 from tests.contained import refuse
 from tests.properties.watch import Broken, Watch
+from tests.tcp import accounts
 from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable, InvalidState
 from utcp.tcp.connection import Connection
@@ -323,6 +324,8 @@ class World:
     def check(self) -> None:
         for name, stack in self.stacks.items():
             refuse(stack)
+            if not len(self.trace) & 7:
+                accounts.check(stack)
             for key, connection in stack.connections.items():
                 flow = self.watches[name].flows[key]
                 if flow.state != connection.state or connection.state == CLOSED:

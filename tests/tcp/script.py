@@ -1,7 +1,7 @@
 """Protocol tests as packet traces, in virtual time: one stack, its scripted peer, and what must hold of every trace."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -317,7 +317,15 @@ class Script:
     listener: Listener
     flow: Flow
 
-    def __init__(self, *, mtu: int | None = None, secret: bytes = SECRET, start: float = START, **knobs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        mtu: int | None = None,
+        host: Callable[[Remote], Hashable] | None = None,
+        secret: bytes = SECRET,
+        start: float = START,
+        **knobs: Any,
+    ) -> None:
         self.start = self.now = start
         self.watch = Watch()
         self.mtu = mtu or 0
@@ -326,6 +334,7 @@ class Script:
             Config(**{"mss": MSS, "keepalive": False, **knobs}),
             secret=secret,
             mtu=None if mtu is None else lambda remote: self.mtu,
+            host=host,
             observer=self.watch,
         )
         self.flush = self.stack.datagrams_to_send

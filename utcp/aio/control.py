@@ -10,8 +10,10 @@ name the same path share the socket; it goes with the last of them, and with the
 The protocol. The client sends one line, a JSON object:
 
 * `{"request": "table"}`. The answer is JSON objects, one a line: first `{"utcp": 1, "pid": ..., "program": ...}`; then
-  for each endpoint `{"type": "endpoint", "host": ..., "udp_port": ..., "snmp": {...}}` and its rows
-  (`utcp.aio.table`); last `{"type": "end"}`.
+  for each endpoint `{"type": "endpoint", "host": ..., "udp_port": ..., "memory": {...}, "snmp": {...}}` and its rows
+  (`utcp.aio.table`); last `{"type": "end"}`. `memory` has `used`, `limit` and `orphaned` (octets, what closed
+  connections hold that still deliver), `orphans` (their number) and `level`: "", "pressure", "short" or "full"
+  (`utcp.tcp.memory`).
 * `{"request": "capture"}`, and `"count": N` to end after N packets, `"form": "udp"` to see UDP headers. The answer is
   the line `{"utcp": 1, ...}`, and then a pcapng file while it comes about: every segment of every endpoint, with
   comments (`utcp.trace.annotation`). It ends with the count, when the client shuts its side down, or with the last

@@ -183,7 +183,9 @@ class Client:
         yield _line(_greeting())
         for endpoint in list(self._control.endpoints):
             host, udp_port = endpoint.address[:2]
-            yield _line({"type": "endpoint", "host": host, "udp_port": udp_port, "snmp": endpoint.snmp()})
+            memory = endpoint.stack.memory.figures()
+            snmp = endpoint.snmp()
+            yield _line({"type": "endpoint", "host": host, "udp_port": udp_port, "memory": memory, "snmp": snmp})
             for row in rows(endpoint):
                 yield _line(row)
         yield _line({"type": "end"})

@@ -136,10 +136,12 @@ class Endpoint:
         # A window that the socket's buffer cannot hold would only mean loss. One that grows, does so with what arrives.
         config = self.config
         capacity = max(2048, link.receive_capacity)
+        memory = platform.share_of_memory() if config.max_memory is None else config.max_memory
         if config.recv_buffer is None:
-            config = replace(config, initial_recv_buffer=min(config.initial_recv_buffer, capacity))
+            initial = min(config.initial_recv_buffer, capacity)
+            config = replace(config, initial_recv_buffer=initial, max_memory=memory)
         else:
-            config = replace(config, recv_buffer=min(config.recv_buffer, capacity))
+            config = replace(config, recv_buffer=min(config.recv_buffer, capacity), max_memory=memory)
         self._siblings = LoopEndpoints.of(platform)
         driver: Driver | None = None
         try:
@@ -147,6 +149,7 @@ class Endpoint:
                 config,
                 secret=platform.secret(),
                 mtu=link.mtu,
+                host=lambda remote: link.peername(remote)[0],
                 default_mss=1220 if len(link.address) == 4 else 536,  # RFC 9293 3.7.1, MUST-15
             )
             driver = Driver(loop, link, stack, self._siblings.has_read)
@@ -380,9 +383,10 @@ class Endpoint:
         """Connect to utcp port `port` behind UDP port `udp_port` (None: the same number) of `host`.
 
         `local_port` is our utcp port, None for an ephemeral one. The addresses of `host` are tried in turn. Raises what
-        asyncio's create_connection raises; AddressInUse when `local_port` is taken towards that peer,
-        AddressNotAvailable when no ephemeral port is left. An endpoint on an IPv6 address, "::" included, carries no
-        IPv4: an IPv4-mapped address is an OSError (ENETUNREACH).
+        asyncio's create_connection raises; LimitReached when `Config.max_connections` or `max_memory` forbids another
+        connection; AddressInUse when `local_port` is taken towards that peer, AddressNotAvailable when no ephemeral
+        port is left. An endpoint on an IPv6 address, "::" included, carries no IPv4: an IPv4-mapped address is an
+        OSError (ENETUNREACH).
         """
         tls = Tls.of_client(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
         driver = self.driver

@@ -36,8 +36,8 @@ class Opening:
         """Connect to utcp port `port` at the UDP address `address`.
 
         Raises the connection's error in asyncio's words ("Connect call failed ..."), ConnectionRefused for port 0,
-        AddressInUse or AddressNotAvailable for the local port, OSError when there is no route. When cancelled nothing
-        is left of it.
+        AddressInUse or AddressNotAvailable for the local port, LimitReached where a limit of the endpoint forbids it,
+        OSError when there is no route. When cancelled nothing is left of it.
         """
         if not (address[1] and port):  # nothing listens on port 0: the kernel's TCP refuses it too
             raise ConnectionRefused(f"Connect call failed {with_port(address, port)}")

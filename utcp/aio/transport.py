@@ -23,6 +23,7 @@ from utcp.errors import InvalidState
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, PEER_CLOSED, READABLE, TROUBLE, WRITABLE
 from utcp.tcp.info import ConnectionInfo
+from utcp.tcp.send import SMALL
 
 if TYPE_CHECKING:
     from utcp.aio.server import Server
@@ -343,14 +344,22 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
                     rest = memoryview(data)[accepted:]
                 if self._buffer is None:
                     self._buffer = deque()
-                self._buffer.append(rest)
+                self._keep(rest)
             except BaseException as exc:  # the stream would have a hole
                 self._force_close(exc)
                 raise
         else:
-            self._buffer.append(rest)
+            self._keep(rest)
         self._buffer_size += len(rest)
         self._maybe_pause_protocol()
+
+    def _keep(self, rest: bytes | memoryview) -> None:
+        """Append `rest` to the buffer, which exists. Small neighbours are joined: each piece has an overhead."""
+        buffer: Any = self._buffer
+        if len(rest) < SMALL and buffer and len(buffer[-1]) < SMALL:
+            buffer[-1] = b"".join((buffer[-1], rest))
+        else:
+            buffer.append(rest)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write the parts in one piece. Raises TypeError, and writes nothing, when one of them is not bytes-like."""

@@ -142,10 +142,31 @@ def _summary(process: Process) -> str:
     for endpoint in process.endpoints:
         for name, value in endpoint["snmp"].items():
             counters[name] = counters.get(name, 0) + value
-    lines = [_heading(process), f"endpoints {len(process.endpoints)}, sockets {len(process.sockets)}"]
+    lines = [_heading(process), f"endpoints {len(process.endpoints)}, sockets {len(process.sockets)}{_memory(process)}"]
     lines += [f"  {name:<12} {states[name]}" for name in NAMES if name in states]
     lines += [f"  {name:<28} {value}" for name, value in counters.items() if value]
     return "\n".join(lines)
+
+
+def _memory(process: Process) -> str:
+    """What the endpoints use, against their limits, and the orphans."""
+    all_memory = [endpoint["memory"] for endpoint in process.endpoints if "memory" in endpoint]
+    if not all_memory:
+        return ""
+    used, limit, orphans = (sum(memory[key] for memory in all_memory) for key in ("used", "limit", "orphans"))
+    levels = sorted({memory["level"] for memory in all_memory} - {""})
+    parts = [f", memory {_size(used)} of {_size(limit)}", *levels]
+    if orphans:
+        parts.append(f"orphans {orphans}")
+    return ", ".join(parts)
+
+
+def _size(octets: float) -> str:
+    for unit in ("octets", "KiB", "MiB"):
+        if octets < 1024:
+            return f"{octets:.4g} {unit}"
+        octets /= 1024
+    return f"{octets:.4g} GiB"
 
 
 def _end(end: dict[str, Any]) -> str:

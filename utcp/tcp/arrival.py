@@ -199,6 +199,12 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
     if not connection.send_side.syn_acked and not acks_syn:  # SYN_RCVD, and FIN_WAIT_1 entered from there
         connection.stack.reset_in_reply(connection.remote, segment, now)
         return
+    if not connection.send_side.syn_acked and connection.listener is not None and connection.stack.admission.limited:
+        limit = connection.stack.admission.refusal(connection.remote, True)
+        if limit:
+            connection.stack.refused(limit, connection.remote, now)
+            connection.refuse(now)
+            return
     if flags & SYN:
         # Simultaneous open. The SYN-ACK that would acknowledge the peer's SYN is lost, or has not left this batch yet
         # and will not: RFC 9293's first check, to which this SYN is old, answers with an ACK.
@@ -461,6 +467,8 @@ def _process_ack(connection: Connection, segment: Segment, now: float) -> bool:
         connection.retransmits = 0  # MUST-37, SHLD-17: a peer that answers may keep its window closed
     if send.pending or connection.recovery.pending or send.flight_size:
         connection.touch()
+    elif advance and not connection.in_output:
+        connection.stack.memory.note(connection)
     return True
 
 
@@ -579,6 +587,8 @@ def _see_to_ack(connection: Connection, size: int, now: float) -> None:
     receive = connection.receive_side
     if receive.ack_due == DELAYED and connection.config.delayed_ack:
         if connection.timers.is_set(DELAYED_ACK):
+            if not connection.in_output:
+                connection.stack.memory.note(connection)
             return
         delay = connection.config.delayed_ack
         deadline = now + delay
@@ -595,6 +605,8 @@ def _see_to_ack(connection: Connection, size: int, now: float) -> None:
             return
         if connection.timers.is_set(PACING):  # data waits for it, and not for text that comes
             connection.set_timer(DELAYED_ACK, deadline)
+            if not connection.in_output:
+                connection.stack.memory.note(connection)
         else:  # the flush schedules it: by then a reply may have taken the ACK along
             connection.timers.set(DELAYED_ACK, deadline)
             connection.touch()

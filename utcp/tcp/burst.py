@@ -236,8 +236,15 @@ class Burst:
                 if usable <= 0 or usable < send.max_snd_wnd // 2:
                     return
                 size = usable
-            elif size < mss and flight_size and not connection.nodelay and not send.fin_queued:
-                return
+            elif (
+                size < mss
+                and flight_size
+                and (
+                    (not connection.nodelay and not send.fin_queued)
+                    or recovery.board.run_count >= connection.stack.memory.allowance.small_segments
+                )
+            ):
+                return  # for the ACK of what is in flight
             in_flight = recovery.in_flight
             if in_flight and in_flight + size > recovery.window:
                 self._held_back = True

@@ -14,6 +14,7 @@ from utcp.errors import ConnectionAborted, InvalidState
 from utcp.tcp import event, state
 from utcp.tcp.congestion import controller
 from utcp.tcp.info import ConnectionInfo, info_of
+from utcp.tcp.memory import MINIMUM
 from utcp.tcp.pacing import Pacer
 from utcp.tcp.path_mtu import PathMtu
 from utcp.tcp.rate_limit import AnswerLimits
@@ -66,6 +67,7 @@ class Connection:
         "_path",
         "_path_mtu",
         "answer_limits",
+        "charge",
         "closed_by_user",
         "config",
         "congestion",
@@ -153,14 +155,17 @@ class Connection:
         """It stands in the stack's list of those with something to tell."""
         self.in_output = False
         """It stands in the stack's list of those with something to send."""
+        self.charge = 0
+        """Octets of memory that it is charged (`utcp.tcp.memory`)."""
         self._events = 0
         self.send_side = SendSide(
             iss,
             config.send_buffer or min(_INITIAL_SEND_BUFFER, config.max_send_buffer),
             config.send_buffer or config.max_send_buffer,
+            stack.memory.allowance,
         )
         limit, maximum = config.recv_buffer_sizes
-        self.receive_side = ReceiveSide(limit, maximum, stack.counters)
+        self.receive_side = ReceiveSide(limit, maximum, stack.counters, stack.memory.allowance)
         self.rtt = RttEstimator(config.rto_initial, config.rto_min, config.rto_max)
         self.receive_mss = receive_mss
         """The MSS that we offer: the largest payload we take in one segment."""
@@ -225,6 +230,7 @@ class Connection:
     def open_actively(self, now: float) -> None:
         """Active OPEN (RFC 9293 3.10.1): a SYN will leave."""
         self.enter(SYN_SENT, now)
+        self.stack.memory.enter(self)
         self.touch()
 
     def open_passively(self, syn: Segment, listener: Listener, now: float) -> None:
@@ -251,6 +257,7 @@ class Connection:
         self.state = state.LISTEN
         self.negotiate(syn, now)
         self.enter(SYN_RCVD, now)
+        self.stack.memory.enter(self)
 
     def accepted(self) -> None:
         """The listener handed the connection to its user."""
@@ -304,6 +311,8 @@ class Connection:
         if listener is not None:
             listener.half_open.pop(self, None)
             listener.queue.append(self)
+            if self.stack.admission.limited:
+                self.stack.admission.entered(self)
             self.stack.add_ready(listener)
         self.tell(event.CONNECTED)
 
@@ -323,9 +332,12 @@ class Connection:
         if self.ended or self.state == CLOSED:
             raise InvalidState("cannot send: the connection has ended")
         self.touch()  # first: when one of the two fails, nothing is queued
-        accepted = self.send_side.append(data, force)
+        send = self.send_side
+        accepted = send.append(data, force)
         if urgent:
-            self.send_side.mark_urgent()
+            send.mark_urgent()
+        if send.queued - send.acked > MINIMUM:  # else the charge is the same; many may write before the next flush
+            self.stack.memory.note(self)
         return accepted
 
     @property
@@ -348,6 +360,8 @@ class Connection:
             except BaseException as cause:  # the octets are lost
                 self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))
                 raise
+        elif not self.in_output:
+            self.stack.memory.note(self)
         return data
 
     @property
@@ -420,6 +434,7 @@ class Connection:
                 self.touch()  # the flush schedules it
             if self.state == FIN_WAIT_2:
                 self.set_timer(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
+            self.stack.memory.adopt_orphan(self)
             self.end_if_delivered(now)
 
     def _delivery_time(self) -> float:
@@ -637,7 +652,10 @@ class Connection:
         self.error = error
         self.stack.endings.note(error, delivered)
         if self.closed_by_user:
+            held = self.receive_side.holding
             self.receive_side.discard()
+            if held:
+                self.stack.memory.note(self)
         observer = self.stack.observer
         if observer is not None:
             observer.connection_ended(self, now)

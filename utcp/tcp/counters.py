@@ -40,6 +40,18 @@ class Counters:
     ofo_queued: int = 0
     """Segments that arrived out of order and were kept, and those that were not for want of room."""
     ofo_drops: int = 0
+    ofo_pruned: int = 0
+    """Runs of text that were held out of order, and dropped because memory was short."""
+    rcvq_drops: int = 0
+    """Segments that arrived in order, and were dropped, all or in part, because memory was full."""
+    memory_pressures: int = 0
+    """How often half of `Config.max_memory` was exceeded."""
+    aborts_on_memory: int = 0
+    """Closed connections that were reset while they delivered, because memory was short."""
+    refused_by_max_memory: int = 0
+    """Connections, of peers and of ours, that this limit forbade; and those that the next two did."""
+    refused_by_max_connections: int = 0
+    refused_by_max_connections_per_remote: int = 0
     in_ce_pkts: int = 0
     """Segments of connections with ECN that arrived with a congestion mark."""
     keepalives: int = 0
@@ -81,6 +93,8 @@ class Counters:
     """ICMP errors about segments that are neither under way nor our last ACK."""
     time_waits: int = 0
     """Connections that went through TIME_WAIT."""
+    time_wait_overflows: int = 0
+    """Connections that did not, because memory was full."""
     time_wait_reuses: int = 0
     """New connections accepted from TIME_WAIT (RFC 6191)."""
     ports_exhausted: int = 0
@@ -96,8 +110,8 @@ class Counters:
         """The totals as `nstat` names them, MIB and all: Tcp and Ip as in RFC 4022, TcpExt and IpExt as in Linux.
 
         OutSegs is without what was sent again, and EstabResets counts resets while closing as well. Not among them are
-        `resets_withheld`, `ports_exhausted`, `broken_off` and octets, which have no names there, and TCPAbortFailed: no
-        reset fails for want of memory.
+        `resets_withheld`, `ports_exhausted`, `broken_off`, `refused_by_*` and octets, which have no names there, and
+        TCPAbortFailed: no reset fails for want of memory.
         """
         return {
             "TcpActiveOpens": self.active_opens,
@@ -115,6 +129,7 @@ class Counters:
             "TcpExtOutOfWindowIcmps": self.out_of_window_icmps,
             "TcpExtTW": self.time_waits,
             "TcpExtTWRecycled": self.time_wait_reuses,
+            "TcpExtTCPTimeWaitOverflow": self.time_wait_overflows,
             "TcpExtPAWSEstab": self.paws_drops,
             "TcpExtListenOverflows": self.listen_overflows,
             "TcpExtListenDrops": self.listen_drops,
@@ -136,9 +151,13 @@ class Counters:
             "TcpExtTCPAbortOnData": self.aborts_on_data,
             "TcpExtTCPAbortOnClose": self.aborts_on_close,
             "TcpExtTCPAbortOnTimeout": self.aborts_on_timeout,
+            "TcpExtTCPAbortOnMemory": self.aborts_on_memory,
+            "TcpExtTCPMemoryPressures": self.memory_pressures,
             "TcpExtTCPKeepAlive": self.keepalives,
             "TcpExtTCPOFOQueue": self.ofo_queued,
             "TcpExtTCPOFODrop": self.ofo_drops,
+            "TcpExtOfoPruned": self.ofo_pruned,
+            "TcpExtTCPRcvQDrop": self.rcvq_drops,
             "TcpExtTCPChallengeACK": self.challenge_acks,
             "TcpExtTCPSYNChallenge": self.syn_challenges,
             "IpExtInCEPkts": self.in_ce_pkts,

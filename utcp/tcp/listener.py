@@ -69,7 +69,14 @@ class Listener:
     @property
     def full(self) -> bool:
         """No further SYN makes a connection now."""
-        return len(self.queue) >= self.backlog or len(self.half_open) >= self.syn_backlog
+        return len(self.queue) >= self.backlog or self._floods
+
+    @property
+    def _floods(self) -> bool:
+        """No further SYN is to leave state behind now."""
+        return len(self.half_open) >= self.syn_backlog or (
+            self._stack is not None and self._stack.memory.allowance.short
+        )
 
     @property
     def closed(self) -> bool:
@@ -125,8 +132,13 @@ class Listener:
             if len(self.queue) >= self.backlog:
                 self._overflow(stack, key[0], now)
                 return
+            limit = stack.admission.refusal(key[0])
+            if limit:
+                counters.listen_drops += 1
+                stack.refused(limit, key[0], now)
+                return
             cookies = stack.config.syn_cookies
-            overflow = len(self.half_open) >= self.syn_backlog
+            overflow = self._floods
             if cookies == "always" or (overflow and cookies == "overflow"):
                 if overflow:
                     counters.tcp_req_q_full_do_cookies += 1
@@ -245,6 +257,11 @@ class Listener:
             return cookies.is_marked(key, iss, now)
         if len(self.queue) + len(self.half_open) >= self.backlog + self.syn_backlog:
             self._overflow(stack, key[0], now)
+            return bool(segment.payload)
+        limit = stack.admission.refusal(key[0])
+        if limit:
+            counters.listen_drops += 1
+            stack.refused(limit, key[0], now)
             return bool(segment.payload)
         counters.syncookies_recv += 1
         ts_offset = stack.sequence_numbers.initial(*key, now)[1]

@@ -69,8 +69,16 @@ class Observer:
         accepted."""
 
     def syn_flooded(self, local_port: int, remote: Remote, cookie: bool, now: float) -> None:
-        """As many handshakes as `Config.syn_backlog` are under way at the listener: a SYN of `remote` was answered by a
-        `cookie`, or dropped."""
+        """As many handshakes as `Config.syn_backlog` are under way at the listener, or memory is short: a SYN of
+        `remote` was answered by a `cookie`, or dropped."""
+
+    def memory_pressed(self, used: int, limit: int, now: float) -> None:
+        """`used` octets are in use, more than half of the `limit`. Windows and buffers shrink from now on, and more
+        follows if that does not suffice (`utcp.tcp.memory`)."""
+
+    def limit_reached(self, limit: str, remote: Remote, now: float) -> None:
+        """A connection with `remote` was refused because of `limit`, the name of a field of Config: `max_memory`,
+        `max_connections` or `max_connections_per_remote`."""
 
     def ports_exhausted(self, remote: Remote, remote_port: int, now: float) -> None:
         """An open to there failed: every ephemeral port is in use."""
@@ -136,6 +144,12 @@ class Tee(Observer):
 
     def syn_flooded(self, local_port: int, remote: Remote, cookie: bool, now: float) -> None:
         self._tell("syn_flooded", local_port, remote, cookie, now)
+
+    def memory_pressed(self, used: int, limit: int, now: float) -> None:
+        self._tell("memory_pressed", used, limit, now)
+
+    def limit_reached(self, limit: str, remote: Remote, now: float) -> None:
+        self._tell("limit_reached", limit, remote, now)
 
     def ports_exhausted(self, remote: Remote, remote_port: int, now: float) -> None:
         self._tell("ports_exhausted", remote, remote_port, now)

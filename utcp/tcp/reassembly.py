@@ -10,7 +10,13 @@ _MAX_RUNS: Final = 1024
 """Runs held at once; a segment that would open another is dropped and comes again."""
 
 _MAX_PIECES: Final = 4096
-"""Pieces held before neighbours are joined: each costs some 150 octets more than its text."""
+"""Pieces held before neighbours are joined: each takes PIECE more than its text."""
+
+PIECE: Final = 160
+"""Octets that a piece takes beyond its text."""
+
+RUN: Final = 256
+"""Octets that a run takes beyond its pieces."""
 
 _JOINED: Final = 16384
 """What pieces are joined to at least."""
@@ -61,7 +67,7 @@ class Reassembly:
     text stays in the pieces it came in, found by where they start; they are walked once, when their turn comes.
     """
 
-    __slots__ = ("_pieces", "_recent", "_runs", "_starts")
+    __slots__ = ("_octets", "_pieces", "_recent", "_runs", "_starts")
 
     def __init__(self) -> None:
         self._runs: list[_Run] = []
@@ -72,10 +78,17 @@ class Reassembly:
         """The same runs, the one that was added to last at the end: the order in which SACK tells them."""
         self._pieces: dict[int, Buffer] = {}
         """Text by its place. The pieces of a run follow each other without overlap."""
+        self._octets = 0
+        """Of all pieces together."""
 
     def __len__(self) -> int:
         """How many runs are held."""
         return len(self._runs)
+
+    @property
+    def kept(self) -> int:
+        """Octets of memory that all of it takes."""
+        return self._octets + len(self._pieces) * PIECE + len(self._runs) * RUN
 
     def hold(self, start: int, text: bytes) -> bool:
         """Keep `text`, which begins at `start`; False when there is no room for another run. What is held stays."""
@@ -92,12 +105,14 @@ class Reassembly:
             run = runs[last]
             if run.start > position:
                 self._pieces[position] = text[position - start : run.start - start]
+                self._octets += run.start - position
             position = max(position, run.end)
             last += 1
         if last == first and len(runs) >= _MAX_RUNS:
             return False
         if position < end:
             self._pieces[position] = text[position - start :]
+            self._octets += end - position
             position = end
         if last == first:
             run = _Run(start, end)
@@ -126,6 +141,7 @@ class Reassembly:
             while place < run.end:
                 piece = pieces.pop(place)
                 size = len(piece)
+                self._octets -= size
                 if place >= position:
                     taken.append(piece)
                 elif place + size > position:
@@ -170,6 +186,7 @@ class Reassembly:
         self._starts.clear()
         self._recent.clear()
         self._pieces.clear()
+        self._octets = 0
 
     def _join(self) -> None:
         """Fewer and larger pieces: at most three quarters of what may be held are left, so this happens seldom."""

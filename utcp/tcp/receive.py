@@ -5,8 +5,9 @@ from typing import Final
 from utcp._compiled import mypyc_attr
 from utcp.tcp.autotune import BufferTuning
 from utcp.tcp.counters import Counters
+from utcp.tcp.memory import GUARANTEED, Allowance
 from utcp.tcp.reassembly import Reassembly
-from utcp.tcp.receive_queue import MAX_PIECES, SMALL, ReceiveQueue
+from utcp.tcp.receive_queue import PIECE, SMALL, ReceiveQueue
 from utcp.tcp.transmit import Buffer
 from utcp.wire.options import MAX_WINDOW_SCALE
 from utcp.wire.seq import HALF, MASK, diff
@@ -40,6 +41,7 @@ class ReceiveSide:
     """
 
     __slots__ = (
+        "_allowance",
         "_answer",
         "_answered_at",
         "_asked",
@@ -81,7 +83,8 @@ class ReceiveSide:
         "ts_recent_at",
     )
 
-    def __init__(self, limit: int, maximum: int, counters: Counters) -> None:
+    def __init__(self, limit: int, maximum: int, counters: Counters, allowance: Allowance | None = None) -> None:
+        self._allowance = Allowance() if allowance is None else allowance
         self.limit = limit
         """Octets held for an application that does not read: the largest window offered."""
         self._maximum = maximum
@@ -202,9 +205,21 @@ class ReceiveSide:
         return min(65535, ((self.rcv_adv - self.rcv_nxt) & MASK) + (1 << self.shift) - 1 >> self.shift)
 
     @property
-    def _room(self) -> int:
-        """What the buffer still holds, as far as the window field can say it."""
-        return min(self.limit - self.readable, 65535 << self.shift)
+    def _in_force(self) -> int:
+        """The limit, or what memory allows if that is less."""
+        most = self._allowance.most
+        return min(most, self.limit)
+
+    @property
+    def kept(self) -> int:
+        """Octets of memory that received text takes."""
+        kept = self.readable + len(self._queue.pieces) * PIECE
+        return kept + self.held_octets if self.holding else kept
+
+    @property
+    def held_octets(self) -> int:
+        """Octets of memory that text takes which is held out of order."""
+        return 0 if self._held is None else self._held.kept
 
     def offer_window(self) -> int:
         """Move the right edge as far as the buffer and silly-window avoidance allow; the raw field to send.
@@ -213,9 +228,10 @@ class ReceiveSide:
         up to the scale's unit: rounding down would move it left as RCV.NXT advances (RFC 7323 2.4). Behind the peer's
         FIN nothing comes, and the edge stays: a TIME_WAIT record goes on offering it.
         """
-        edge = self._room
+        limit = self._in_force
+        edge = min(limit - self.readable, 65535 << self.shift)
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
-        if edge - offered >= min(self.limit // 2, self.mss) and not self.fin_reached:
+        if edge - offered >= min(limit // 2, self.mss) and not self.fin_reached:
             offered = edge
         field = min(65535, offered + (1 << self.shift) - 1 >> self.shift)
         self.rcv_adv = (self.rcv_nxt + (field << self.shift)) & MASK
@@ -290,6 +306,8 @@ class ReceiveSide:
                 self._quick_acks -= 1
                 self.ack_due = NOW
         room = ((self.rcv_adv - self.rcv_nxt) & MASK) - offset
+        if self._allowance.full and not offset and size:
+            room = min(room, self._last_room(size))
         if size > room:
             payload = bytes(payload[: max(room, 0)])
             size = len(payload)
@@ -312,9 +330,10 @@ class ReceiveSide:
                 size = self._fill(bytes(payload), self._held)
             else:
                 queue = self._queue
-                queue.pieces.append(payload)
-                if size < SMALL and len(queue.pieces) > MAX_PIECES:
-                    queue.join()
+                if size < SMALL and queue.pieces:
+                    queue.add_small(payload)
+                else:
+                    queue.pieces.append(payload)
             self.readable += size
             self.bytes_received += size
             self.rcv_nxt = (self.rcv_nxt + size) & MASK
@@ -346,7 +365,12 @@ class ReceiveSide:
     def expects_stretch(self, now: float, rtt: float) -> bool:
         """Text in order needs no decision, and may be told of by `accept_stretch`. Without a round-trip time `tune`
         wants to see each segment of it."""
-        return not self.holding and self._fin_seq is None and (rtt > 0.0 or now < self.round_ends)
+        return (
+            not self.holding
+            and self._fin_seq is None
+            and (rtt > 0.0 or now < self.round_ends)
+            and not self._allowance.full
+        )
 
     def accept_stretch(self, text: Buffer, count: int, size: int, now: float, rtt: float) -> None:
         """What `note_text`, `accept` and `tune` come to for `count` segments that follow each other from RCV.NXT on,
@@ -354,10 +378,11 @@ class ReceiveSide:
         self.data_segs_in += count
         self.last_data_at = now
         queue = self._queue
-        queue.pieces.append(text)
-        if len(text) < SMALL and len(queue.pieces) > MAX_PIECES:
-            queue.join()
         octets = len(text)
+        if octets < SMALL and queue.pieces:
+            queue.add_small(text)
+        else:
+            queue.pieces.append(text)
         if now >= self.round_ends:
             self._take_stretch(size, size)
             self.tune(now, rtt)
@@ -411,6 +436,9 @@ class ReceiveSide:
             self.ack_due = NOW
         if not payload:
             return
+        if self._allowance.short and self.kept + len(payload) > GUARANTEED:
+            self._counters.ofo_drops += 1
+            return
         self._note_overlap(start, start + len(payload))
         self.out_of_order += 1
         if self._held is None:
@@ -436,6 +464,22 @@ class ReceiveSide:
         self.sack_due = self.holding or self._dsack is not None
         self.ack_due = NOW  # RFC 5681 4.2: a segment that fills all or part of a gap is acknowledged at once
         return size
+
+    def _last_room(self, size: int) -> int:
+        """Return how many octets of text in order may be taken although memory is full. `size` octets have come."""
+        if self.kept + size > GUARANTEED and self.holding:
+            self.prune()  # else a hole could stop the connection for good
+        room = max(0, GUARANTEED - self.kept)
+        if room < size:
+            self._counters.rcvq_drops += 1
+        return room
+
+    def prune(self) -> None:
+        """Drop what is held out of order, for want of memory. The peer sends it again: until it is acknowledged
+        cumulatively, what a SACK has reported may be dropped (RFC 2018 8)."""
+        if self._held is not None:
+            self._counters.ofo_pruned += len(self._held)
+        self._drop_held()
 
     def _drop_held(self) -> None:
         if self._held is not None:
@@ -572,10 +616,11 @@ class ReceiveSide:
         """The window has grown so much that the peer should hear of it without being asked (MUST-39)."""
         if self.fin_reached:
             return False
+        limit = self._in_force
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
-        grown = self._room - offered
+        grown = min(limit - self.readable, 65535 << self.shift) - offered
         segments = 2 if offered >= self.mss else 1  # a sender that cannot send a full segment waits for us
-        return grown >= min(self.limit // 2, segments * self.mss)
+        return grown >= min(limit // 2, segments * self.mss)
 
     def discard(self) -> None:
         """Nobody will read: drop what is held."""

@@ -3,36 +3,45 @@
 from typing import Final
 
 from utcp._compiled import mypyc_attr
-from utcp.tcp.reassembly import join_pieces, join_target
 from utcp.tcp.transmit import Buffer
 
 SMALL: Final = 512
-"""Pieces below this are joined when there are too many: each costs some 40 octets more than its text."""
+"""Octets below which two neighbouring pieces are joined: a peer may send single octets to a reader that pauses. A join
+copies no more than twice this."""
 
-MAX_PIECES: Final = 4096
+PIECE: Final = 56
+"""Octets that a piece takes beyond its text."""
 
 
 @mypyc_attr(acyclic=True)
 class ReceiveQueue:
-    """Received text, in the pieces that it came in: it is copied when it is read, and not before unless there are more
-    than MAX_PIECES. How many octets there are is its owner's to know."""
+    """Received text, in the pieces that it came in: it is copied when it is read, and not before unless it is small.
+    How many octets there are is its owner's to know."""
 
     __slots__ = ("pieces",)
 
     def __init__(self) -> None:
         self.pieces: list[Buffer] = []
 
+    def add_small(self, piece: Buffer) -> None:
+        """The next text of the stream, shorter than SMALL; there is text before it."""
+        pieces = self.pieces
+        if len(pieces[-1]) < SMALL:
+            pieces[-1] = b"".join((pieces[-1], piece))
+        else:
+            pieces.append(piece)
+
     def extend(self, pieces: list[Buffer]) -> int:
         """The next text of the stream, in several pieces; how many octets it has."""
-        size = sum([len(piece) for piece in pieces])
-        self.pieces += pieces
-        if len(self.pieces) > MAX_PIECES:
-            self.join()
+        size = 0
+        for piece in pieces:
+            length = len(piece)
+            size += length
+            if length < SMALL and self.pieces:
+                self.add_small(piece)
+            else:
+                self.pieces.append(piece)
         return size
-
-    def join(self) -> None:
-        """Too many pieces: at most half as many as may be there are left, so this happens seldom."""
-        self.pieces = join_pieces(self.pieces, join_target(sum([len(piece) for piece in self.pieces])))
 
     def take_all(self) -> bytes:
         """All that is there."""

@@ -4,11 +4,19 @@ from bisect import bisect_right
 from typing import Final
 
 from utcp._compiled import mypyc_attr
+from utcp.tcp.memory import Allowance
 from utcp.tcp.transmit import Buffer
 from utcp.wire.seq import HALF, MASK
 
 _COPY_BELOW: Final = 4096
 """Slices shorter than this are cheaper copied than viewed."""
+
+SMALL: Final = 512
+"""Octets below which two neighbouring pieces of the queue are joined: each piece takes PIECE more than its text, and
+an application may write single octets. A join copies no more than twice this, which takes 0.1 microseconds."""
+
+PIECE: Final = 96
+"""Octets that a piece of the queue takes beyond its text."""
 
 
 @mypyc_attr(acyclic=True)
@@ -20,6 +28,7 @@ class SendSide:
     """
 
     __slots__ = (
+        "_allowance",
         "_chunks",
         "_head",
         "_limit",
@@ -47,7 +56,8 @@ class SendSide:
         "wanted",
     )
 
-    def __init__(self, iss: int, limit: int, maximum: int) -> None:
+    def __init__(self, iss: int, limit: int, maximum: int, allowance: Allowance | None = None) -> None:
+        self._allowance = Allowance() if allowance is None else allowance
         self._limit = limit
         self._maximum = maximum
         self.iss = iss
@@ -132,7 +142,20 @@ class SendSide:
     @property
     def space(self) -> int:
         """Octets that `append` accepts."""
-        return max(0, self._limit - (self.queued - self.acked))
+        space = self._in_force - (self.queued - self.acked)
+        return max(0, space)
+
+    @property
+    def _in_force(self) -> int:
+        """The limit, or what memory allows if that is less."""
+        most = self._allowance.most
+        return min(most, self._limit)
+
+    @property
+    def kept(self) -> int:
+        """Octets of memory that the queue takes. A piece is kept whole until its last octet is acknowledged."""
+        pieces = len(self._chunks) - self._head
+        return self.queued - self._starts[self._head] + pieces * PIECE if pieces else 0
 
     # ------------------------------------------------------------------ what is counted
 
@@ -164,7 +187,8 @@ class SendSide:
         self._limit = self._maximum = size
 
     def append(self, data: Buffer, force: bool) -> int:
-        """Queue as much of `data` as there is room for, all of it if `force`; how much that was. Nothing is copied."""
+        """Queue as much of `data` as there is room for, all of it if `force`; how much that was. Only what is small is
+        copied."""
         size = len(data)
         if not force:
             space = self.space
@@ -173,12 +197,16 @@ class SendSide:
                 data = memoryview(data)[:space]
                 size = space
         if size:
-            self._chunks.append(data)
-            try:
-                self._starts.append(self.queued)
-            except BaseException:  # the two lists belong together
-                self._chunks.pop()
-                raise
+            chunks = self._chunks
+            if size < SMALL and chunks and len(chunks[-1]) < SMALL:
+                chunks[-1] = b"".join((chunks[-1], data))
+            else:
+                chunks.append(data)
+                try:
+                    self._starts.append(self.queued)
+                except BaseException:  # the two lists belong together
+                    chunks.pop()
+                    raise
             self.queued += size
         return size
 
@@ -327,7 +355,7 @@ class SendSide:
 
     def room_again(self) -> bool:
         """A third of the buffer is free again, as Linux has it; the wish is then taken as granted."""
-        if self.space * 3 < self._limit:
+        if self.space * 3 < self._in_force:
             return False
         self.wanted = False
         return True

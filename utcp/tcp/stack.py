@@ -4,15 +4,16 @@ Of RFC 9293 it implements OPEN (3.10.1), SEGMENT ARRIVES for CLOSED (3.10.7.1) a
 any more, for TIME_WAIT. LISTEN is the listener's.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from errno import ECONNREFUSED, EMSGSIZE
 from math import inf
 from struct import Struct
 from typing import Final
 
 from utcp.config import Config
-from utcp.errors import AddressInUse, AddressNotAvailable, ConnectionRefused, PathUnreachable
+from utcp.errors import AddressInUse, AddressNotAvailable, ConnectionRefused, LimitReached, PathUnreachable
 from utcp.tcp import path_errors
+from utcp.tcp.admission import Admission
 from utcp.tcp.arrival import segment_arrives, stretch_arrives
 from utcp.tcp.connection import Connection
 from utcp.tcp.counters import Counters
@@ -20,6 +21,7 @@ from utcp.tcp.endings import Endings
 from utcp.tcp.failures import MAX_FAILURES, Failure, fail
 from utcp.tcp.isn import SequenceNumbers
 from utcp.tcp.listener import Listener
+from utcp.tcp.memory import Memory
 from utcp.tcp.observer import Observer, Tee
 from utcp.tcp.output import transmit
 from utcp.tcp.ports import EphemeralPorts, check_port
@@ -50,7 +52,8 @@ class Stack:
 
     `now` is in seconds and must not go back. `secret`, at least 16 random octets, keys ISNs, timestamps and ports: the
     same secret and calls give the same bytes. `mtu(remote)` is the largest UDP payload for a remote, i.e. one whole
-    segment. `default_mss` is what a peer takes that sends no MSS option: 536 over IPv4, 1220 over IPv6 (MUST-15).
+    segment. `host(remote)` is the host that a remote is on; None: each remote is a host. `default_mss` is what a peer
+    takes that sends no MSS option: 536 over IPv4, 1220 over IPv6 (MUST-15).
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Stack:
         *,
         secret: bytes,
         mtu: Callable[[Remote], int] | None = None,
+        host: Callable[[Remote], Hashable] | None = None,
         default_mss: int = 536,
         observer: Observer | None = None,
         max_train_segments: int = 64,
@@ -82,6 +86,8 @@ class Stack:
         """The connections in SYN_SENT, by (remote, remote port)."""
         self.listeners: dict[int, Listener] = {}
         self.time_wait = TimeWaitTable(2 * self.config.msl)
+        self.memory = Memory(self.config.max_memory, self.connections, self.time_wait, self.counters)
+        self.admission = Admission(self, host)
         self.output: list[Connection] = []
         """The connections that the next flush looks at."""
         self._outbox = Outbox(max_train_segments, max_train_bytes)
@@ -143,9 +149,17 @@ class Stack:
         """Active OPEN (RFC 9293 3.10.1) from `local_port`, or from an ephemeral one (RFC 6056).
 
         Raises AddressInUse when a connection or TIME_WAIT holds `local_port` towards this remote, AddressNotAvailable
-        when every ephemeral port is so held, and ValueError for a port outside 1..65535.
+        when every ephemeral port is so held, LimitReached when `Config.max_memory` or `max_connections` forbids another
+        connection, and ValueError for a port outside 1..65535 or a `config` that differs from the stack's in what is
+        of all its connections.
         """
         check_port(remote_port)
+        if config is not None:
+            config.check_shares(self.config)
+        limit = self.admission.refusal(None)
+        if limit:
+            self.refused(limit, remote, now)
+            raise LimitReached(limit)
         self._expire_time_wait(now)
         if local_port is None:
             local_port = self._ephemeral_port(remote, remote_port, now)
@@ -335,6 +349,7 @@ class Stack:
                 and listener is not None
                 and not listener.full
                 and is_newer(segment, record, self.config.timestamps)
+                and not self.admission.refusal(key[0])
             ):
                 self._end_time_wait(key, now)
                 self.counters.time_wait_reuses += 1
@@ -389,7 +404,7 @@ class Stack:
         called again after an exception: what it had not looked at is looked at then."""
         output = self.output
         if output:
-            outbox, answers, timers = self._outbox, self._answers, self._timers
+            outbox, answers, timers, memory = self._outbox, self._answers, self._timers, self.memory
             try:
                 self.output = []
                 for connection in output:
@@ -399,14 +414,25 @@ class Stack:
                         try:
                             transmit(connection, now, answers if state == SYN_RCVD and connection.passive else outbox)
                             timers.schedule(connection.timers)
+                            memory.note(connection)
                         except BaseException as cause:
                             if not self.contain(connection, cause, now):
                                 raise
             except BaseException:
                 self.output += [connection for connection in output if connection.in_output]
                 raise
+            if memory.allowance.pressure:
+                self._relieve_memory(now)
         transmits = self._outbox.take()
         return transmits + self.answers_to_send() if len(self._answers) else transmits
+
+    def _relieve_memory(self, now: float) -> None:
+        memory = self.memory
+        if not memory.reported:
+            memory.reported = True
+            if self.observer is not None:
+                self.observer.memory_pressed(memory.used, memory.limit, now)
+        memory.relieve(now)
 
     def answers_to_send(self) -> list[Transmit]:
         """The answers to strangers alone, for a link that has no room for more segments of connections."""
@@ -622,6 +648,16 @@ class Stack:
 
     # ------------------------------------------------------------------ for connections and listeners
 
+    @property
+    def half_open(self) -> int:
+        """Handshakes of listeners that are under way."""
+        return sum([len(listener.half_open) for listener in self.listeners.values()])
+
+    def refused(self, limit: str, remote: Remote, now: float) -> None:
+        """The field `limit` of Config has forbidden a connection with `remote`."""
+        if self.observer is not None:
+            self.observer.limit_reached(limit, remote, now)
+
     def receive_mss(self, remote: Remote, config: Config) -> int:
         """The MSS to offer towards `remote`: what one datagram holds behind a bare header (RFC 9293 3.7.1, MUST-67)."""
         mtu = _ETHERNET_UDP_PAYLOAD if self._mtu is None else self._mtu(remote)
@@ -642,9 +678,13 @@ class Stack:
         return mss if self.config.mss is None else min(mss, self.config.mss)
 
     def enter_time_wait(self, connection: Connection, now: float) -> None:
-        """A record takes the place of `connection`; with an MSL of 0 nothing does."""
-        self.counters.time_waits += 1
-        if self.time_wait.duration == 0:
+        """A record takes the place of `connection`; with an MSL of 0, and where memory is full, nothing does."""
+        overflows = self.memory.allowance.full
+        if overflows:
+            self.counters.time_wait_overflows += 1
+        else:
+            self.counters.time_waits += 1
+        if self.time_wait.duration == 0 or overflows:
             transmit(connection, now, self._outbox)
             connection.skip_time_wait(now)
             return
@@ -666,6 +706,9 @@ class Stack:
         if self.connections.get(connection.key) is not connection:
             return
         self._timers.remove(connection.timers)
+        self.memory.leave(connection)
+        if self.admission.limited:
+            self.admission.left(connection)
         if self._opening:  # an exception may have kept it from being noted that it has left SYN_SENT
             self.open_ended(connection)
         del self.connections[connection.key]
@@ -689,12 +732,16 @@ class Stack:
         self._ports.released_by_listener(listener.local_port, 0.0)
 
     def _expire_time_wait(self, now: float) -> None:
-        for remote, remote_port, local_port in self.time_wait.take_expired(now):
-            if self.observer is not None:
+        expired = self.time_wait.take_expired(now)
+        if expired:
+            self.memory.judge()
+        if self.observer is not None:
+            for remote, remote_port, local_port in expired:
                 self.observer.time_wait_ended(remote, remote_port, local_port, now)
 
     def _end_time_wait(self, key: ConnectionKey, now: float) -> None:
         self.time_wait.remove(key)
+        self.memory.judge()
         self._ports.released(*key, now)
         if self.observer is not None:
             self.observer.time_wait_ended(*key, now)

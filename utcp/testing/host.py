@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
+from utcp.tcp.memory import DEFAULT
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.testing.link import SimulatedLink
@@ -198,6 +199,9 @@ class Boot(Owner, Platform):
         if reuse_port:
             raise OSError(errno.EOPNOTSUPP, "the simulated network has no SO_REUSEPORT")
         return self.host.bind(address)
+
+    def share_of_memory(self) -> int:
+        return DEFAULT
 
     def secret(self) -> bytes:
         """Reproducible, and another one each time."""

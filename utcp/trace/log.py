@@ -25,6 +25,10 @@ The event names and their keys are stable:
 | `utcp.syn_flooded`            | warning | `Config.syn_backlog` handshakes are under way: | `remote`, `local_port`,   |
 |                               |         | a SYN was answered by a `cookie` or, where     | `cookie`, `suppressed`    |
 |                               |         | that is false, dropped                         |                           |
+| `utcp.memory_pressure`        | warning | `used` octets are in use, more than half of    | `used`, `limit`,          |
+|                               |         | `limit` (`Config.max_memory`)                  | `suppressed`              |
+| `utcp.limit_reached`          | warning | a connection was refused: `limit` is the field | `remote`, `limit`,        |
+|                               |         | of Config                                      | `suppressed`              |
 | `utcp.endpoint_opened`        | info    | an endpoint has its socket, on UDP `address`   | `address`                 |
 | `utcp.endpoint_closed`        | info    | it is closed                                   | `address`                 |
 | `utcp.control_opened`         | info    | the control socket `path` listens (`utcp ss`)  | `path`                    |
@@ -204,6 +208,13 @@ class StructlogObserver(_Log, Observer):
     def syn_flooded(self, local_port: int, remote: Remote, cookie: bool, now: float) -> None:
         fields = {"remote": _address(remote), "local_port": local_port, "cookie": cookie}
         self._seldom(self._logger.warning, "utcp.syn_flooded", now, **fields)
+
+    def memory_pressed(self, used: int, limit: int, now: float) -> None:
+        self._seldom(self._logger.warning, "utcp.memory_pressure", now, used=used, limit=limit)
+
+    def limit_reached(self, limit: str, remote: Remote, now: float) -> None:
+        fields = {"remote": _address(remote), "limit": limit}
+        self._seldom(self._logger.warning, "utcp.limit_reached", now, **fields)
 
     def malformed(self, remote: Remote, reason: str, now: float) -> None:
         if self._debug:

@@ -14,6 +14,9 @@
 | utcp_accept_queue_connections        | gauge   |        | established connections that wait to be accepted           |
 | utcp_send_queue_bytes                | gauge   |        | accepted from applications, not acknowledged by the peers  |
 | utcp_receive_queue_bytes             | gauge   |        | received in order, not read by applications                |
+| utcp_memory_bytes                    | gauge   |        | what `Config.max_memory` limits, by estimate               |
+| utcp_memory_limit_bytes              | gauge   |        | `Config.max_memory`, of all endpoints together             |
+| utcp_orphans                         | gauge   |        | connections closed by the application that still deliver   |
 | utcp_ephemeral_ports_in_use          | gauge   |        | towards the destination where most are, TIME_WAIT included |
 | utcp_ephemeral_ports_used_ratio      | gauge   |        | that part of `Config.ephemeral_ports`; at 1 opens fail     |
 | utcp_opens_total                     | counter | side   | active opens (SYNs sent) and passive (handshakes begun)    |
@@ -33,6 +36,12 @@
 | utcp_congestion_marks_total          | counter |        | segments received with a congestion mark (RFC 3168)        |
 | utcp_time_waits_total                | counter |        | connections that went through TIME_WAIT                    |
 | utcp_time_wait_reuses_total          | counter |        | of them, ports reused by a new connection (RFC 6191)       |
+| utcp_time_wait_overflows_total       | counter |        | connections that left no record: memory was full           |
+| utcp_memory_pressures_total          | counter |        | times that half of `Config.max_memory` was exceeded        |
+| utcp_memory_aborts_total             | counter |        | closed connections reset because memory was short          |
+| utcp_memory_drops_total              | counter | order  | text dropped: segments in order, runs out of order         |
+| utcp_connections_refused_total       | counter | limit  | by the fields of Config: `max_memory`, `max_connections`,  |
+|                                      |         |        | `max_connections_per_remote`                               |
 | utcp_ephemeral_ports_exhausted_total | counter |        | opens that failed because every ephemeral port was in use  |
 | utcp_listen_overflows_total          | counter |        | handshakes not let in: `backlog` waited to be accepted     |
 | utcp_syn_backlog_overflows_total     | counter |        | SYNs answered by a cookie: `syn_backlog` was reached       |
@@ -122,6 +131,29 @@ _TOTALS: Final = (
     _Total("utcp_time_waits", "Connections that went through TIME_WAIT.", ("time_waits",)),
     _Total("utcp_time_wait_reuses", "New connections accepted from TIME_WAIT.", ("time_wait_reuses",)),
     _Total(
+        "utcp_time_wait_overflows",
+        "Connections that left no TIME_WAIT record: memory was full.",
+        ("time_wait_overflows",),
+    ),
+    _Total("utcp_memory_pressures", "Times that half of max_memory was exceeded.", ("memory_pressures",)),
+    _Total("utcp_memory_aborts", "Closed connections reset because memory was short.", ("aborts_on_memory",)),
+    _Total(
+        "utcp_memory_drops",
+        "Text dropped because memory was short: segments in order, runs out of order.",
+        label="order",
+        values={"in": "rcvq_drops", "out": "ofo_pruned"},
+    ),
+    _Total(
+        "utcp_connections_refused",
+        "Connections refused, by the field of Config that limits them.",
+        label="limit",
+        values={
+            "max_memory": "refused_by_max_memory",
+            "max_connections": "refused_by_max_connections",
+            "max_connections_per_remote": "refused_by_max_connections_per_remote",
+        },
+    ),
+    _Total(
         "utcp_ephemeral_ports_exhausted",
         "Opens that failed because every ephemeral port was in use.",
         ("ports_exhausted",),
@@ -200,6 +232,9 @@ class _Now:
         self.waiting = 0
         self.unacknowledged = 0
         self.unread = 0
+        self.memory = 0
+        self.memory_limit = 0
+        self.orphans = 0
         self.bytes_sent = 0
         self.bytes_received = 0
         self.ports = 0
@@ -215,6 +250,9 @@ class _Now:
             self.unread += receive.readable
             self.bytes_sent += send.sent + send.bytes_retrans
             self.bytes_received += receive.bytes_received
+        self.memory += stack.memory.used
+        self.memory_limit += stack.memory.limit
+        self.orphans += len(stack.memory.orphans)
         self.states[NAMES[TIME_WAIT]] += len(stack.time_wait)
         for listener in list(stack.listeners.values()):
             self.listeners += 1
@@ -240,6 +278,10 @@ def _gauges(now: _Now | None = None, endpoints: int = 0) -> Iterable[Metric]:
     yield GaugeMetricFamily(
         "utcp_receive_queue_bytes", "Octets received in order and not read by applications.", value=now.unread
     )
+    yield GaugeMetricFamily("utcp_memory_bytes", "Octets that max_memory limits.", value=now.memory)
+    yield GaugeMetricFamily("utcp_memory_limit_bytes", "max_memory of all endpoints.", value=now.memory_limit)
+    closed = "Connections closed by the application that still deliver."
+    yield GaugeMetricFamily("utcp_orphans", closed, value=now.orphans)
     in_use = "Ephemeral ports in use towards the destination where most are."
     yield GaugeMetricFamily("utcp_ephemeral_ports_in_use", in_use, value=now.ports)
     used = "Used part of the ephemeral ports towards the destination where most are in use."

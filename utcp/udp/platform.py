@@ -1,9 +1,12 @@
 """What endpoints take from outside: links, randomness, a place to be found at. A simulation brings its own."""
 
+import os
 import secrets
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Final
 
+from utcp.tcp.memory import DEFAULT
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.udp.base import Link
@@ -11,6 +14,13 @@ from utcp.udp.link import UdpLink
 from utcp.udp.path import SocketAddress
 
 _ENDPOINTS = "_utcp_endpoints"
+
+_GROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux says, inside a container, what its control group may use: version 2 and version 1."""
+
+
+_LEAST: Final = 16 << 20
+"""Octets of memory that an endpoint may take on the smallest host."""
 
 
 class Platform:
@@ -32,6 +42,11 @@ class Platform:
         """A link bound to `address`. Raises OSError as asyncio words it."""
         return UdpLink.bind(family, address, reuse_port=reuse_port)
 
+    def share_of_memory(self) -> int:
+        """Octets that an endpoint may take where `Config.max_memory` does not say: a quarter of what the process may
+        use, and at most `utcp.tcp.memory.DEFAULT`."""
+        return max(_LEAST, min(_usable_memory() // 4, DEFAULT))
+
     def secret(self) -> bytes:
         """16 octets that nobody else knows."""
         return secrets.token_bytes(16)
@@ -50,3 +65,20 @@ class Platform:
             setattr(self._home, _ENDPOINTS, endpoints)
         elif hasattr(self._home, _ENDPOINTS):
             delattr(self._home, _ENDPOINTS)
+
+
+def _usable_memory() -> int:
+    """Octets of memory that the process may use: the host's, or less where its control group has a limit. Where neither
+    can be known, enough for `DEFAULT`."""
+    try:
+        usable = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf(), other systems may lack the names
+        usable = 4 * DEFAULT
+    for file in _GROUP_LIMITS:
+        try:
+            limit = Path(file).read_bytes().strip()
+        except OSError:
+            continue
+        if limit.isdigit():  # else "max"
+            usable = min(usable, int(limit))
+    return usable

@@ -1,0 +1,36 @@
+"""What a stack should say that its connections take, reckoned anew from what they hold."""
+
+from utcp.tcp import reassembly, receive_queue, send
+from utcp.tcp.connection import Connection
+from utcp.tcp.memory import CONNECTION, MINIMUM, RUN
+from utcp.tcp.stack import Stack
+
+
+def charge(connection: Connection) -> int:
+    """What `connection` is to be charged, octets."""
+    queue = [piece for piece in connection.send_side._chunks if piece]
+    kept = sum(len(piece) for piece in queue) + len(queue) * send.PIECE
+    received = connection.receive_side._queue.pieces
+    kept += sum(len(piece) for piece in received) + len(received) * receive_queue.PIECE
+    held = connection.receive_side._held
+    if held is not None:
+        kept += sum(len(piece) for piece in held._pieces.values())
+        kept += len(held._pieces) * reassembly.PIECE + len(held) * reassembly.RUN
+    kept += len(connection.recovery.board.runs()) * RUN
+    return CONNECTION + max(MINIMUM, kept)
+
+
+def check(stack: Stack) -> None:
+    """Raise AssertionError unless the accounts are right. To be called after a flush."""
+    memory = stack.memory
+    total = orphaned = 0
+    for connection in stack.connections.values():
+        right = charge(connection)
+        assert connection.charge == right, f"{connection!r} is charged {connection.charge}, not {right}"
+        total += right
+        if connection.closed_by_user:
+            assert connection in memory.orphans, f"{connection!r} is an orphan"
+            orphaned += right
+    assert memory.sum == total, f"all connections are charged {memory.sum}, not {total}"
+    assert memory.orphaned == orphaned, f"orphans are charged {memory.orphaned}, not {orphaned}"
+    assert len(memory.orphans) == sum(connection.closed_by_user for connection in stack.connections.values())

@@ -1,0 +1,70 @@
+"""Whether another connection may begin: `Config.max_memory`, `max_connections`, `max_connections_per_remote`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+from utcp.tcp.transmit import Remote
+
+if TYPE_CHECKING:
+    from utcp.tcp.connection import Connection
+    from utcp.tcp.stack import Stack
+
+
+class Admission:
+    """Counts the connections of each host, if there is a limit for them. Handshakes under way are not counted, because
+    anyone can forge a SYN: `Config.syn_backlog` limits them, and the limits here are asked again when one completes.
+    """
+
+    __slots__ = ("_admitted", "_host", "_per_host", "_stack", "limited")
+
+    def __init__(self, stack: Stack, host: Callable[[Remote], Hashable] | None) -> None:
+        self._stack = stack
+        self._host = host
+        config = stack.config
+        self.limited = config.max_connections is not None or config.max_connections_per_remote is not None
+        """There is a limit for the number of connections."""
+        self._admitted: dict[Connection, Hashable] = {}
+        """The host of each connection that a peer has opened, if there is a limit for each host."""
+        self._per_host: dict[Hashable, int] = {}
+
+    def refusal(self, remote: Remote | None, holds_memory: bool = False) -> str:
+        """Return the field of Config that forbids another connection, "" if none does.
+
+        `remote`: the peer that opens it; None if it is opened from here. `holds_memory`: its memory is charged already.
+        """
+        stack = self._stack
+        if not stack.memory.room and not holds_memory:
+            stack.counters.refused_by_max_memory += 1
+            return "max_memory"
+        if not self.limited:
+            return ""
+        config = stack.config
+        most = config.max_connections
+        if most is not None and len(stack.connections) - stack.half_open >= most:
+            stack.counters.refused_by_max_connections += 1
+            return "max_connections"
+        most = config.max_connections_per_remote
+        if most is not None and remote is not None and self._per_host.get(self._host_of(remote), 0) >= most:
+            stack.counters.refused_by_max_connections_per_remote += 1
+            return "max_connections_per_remote"
+        return ""
+
+    def entered(self, connection: Connection) -> None:
+        """A peer has opened `connection`."""
+        if self._stack.config.max_connections_per_remote is not None:
+            host = self._host_of(connection.remote)
+            self._admitted[connection] = host
+            self._per_host[host] = self._per_host.get(host, 0) + 1
+
+    def left(self, connection: Connection) -> None:
+        """`connection` has no TCB any more."""
+        host = self._admitted.pop(connection, None)
+        if host is not None:
+            self._per_host[host] -= 1
+            if not self._per_host[host]:
+                del self._per_host[host]
+
+    def _host_of(self, remote: Remote) -> Hashable:
+        return remote if self._host is None else self._host(remote)

@@ -1,0 +1,245 @@
+"""What the connections of a stack keep in memory, and what happens when that nears `Config.max_memory`.
+
+Each connection is charged a fixed amount, and what its queues take: text to be sent, text received in order and out of
+order, with the overhead of its pieces, and the runs of its scoreboard. MINIMUM is charged at least, and so every
+connection can always use that much: the sum of all charges stays below the limit, and no connection stands still.
+A charge is brought up to date when the stack flushes the connection, which everything that grows a queue asks for.
+
+| used, part of `max_memory` | what happens                                                                           |
+|----------------------------|----------------------------------------------------------------------------------------|
+| below                      | No buffer exceeds a quarter of what is left, so that no single one takes it all.       |
+| 1/2 (until below 7/16)     | Memory pressure: windows and send buffers are cut to an equal share of what is left.   |
+|                            | The right edge of a window never moves left, and nothing that is queued is dropped.    |
+| 3/4                        | Text that arrives out of order is dropped, unless the connection holds little. What is |
+|                            | held out of order is dropped, the largest amounts first; the peers send it again.      |
+|                            | A SYN is answered with a cookie. Orphans that hold more than 1/8 together are reset,   |
+|                            | the oldest first.                                                                      |
+| 7/8                        | No new connection: SYNs are dropped, `connect()` raises LimitReached. A connection     |
+|                            | that is over leaves no TIME_WAIT record. Text in order is taken up to GUARANTEED.      |
+| the rest                   | is for what arrives between two flushes, and for estimates that are too low.           |
+
+What a peer was told it had (ACK), and what an application wrote to a connection that it has not closed, is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import TYPE_CHECKING, Final
+
+from utcp._compiled import mypyc_attr
+from utcp.tcp.counters import Counters
+
+if TYPE_CHECKING:
+    from utcp.tcp.connection import Connection
+
+DEFAULT: Final = 2 << 30
+"""Octets: `Config.max_memory` where nothing else is known."""
+
+CONNECTION: Final = 6144
+"""Octets that a connection takes without its queues. Measured on CPython 3.13: after a request and its answer, 3,900
+for the TCB (tracemalloc); 5,000 with the transport, asyncio's streams and a task (resident memory, one end of 3,000).
+The rest is for what losses and attacks make a TCB have: RACK, probes, a search for the path MTU."""
+
+GUARANTEED: Final = 2048
+"""Octets that each direction of a connection may hold, whatever the others do."""
+
+MINIMUM: Final = 2 * GUARANTEED
+"""Octets that the queues of a connection are charged at least."""
+
+IDLE: Final = CONNECTION + MINIMUM
+"""Octets that a connection is charged while it holds little."""
+
+_LITTLE: Final = 512
+_FEW_RUNS: Final = 8
+"""In each direction, so many octets in at most three pieces, and so many runs, take less than MINIMUM."""
+
+RUN: Final = 224
+"""Octets that a run of the scoreboard takes, with its share of a departure."""
+
+TIME_WAIT_RECORD: Final = 200
+"""Octets that a record in TIME_WAIT takes."""
+
+SMALL_SEGMENTS: Final = 256
+_FEW_SMALL_SEGMENTS: Final = 8
+
+_UNLIMITED: Final = 1 << 62
+
+_SPARE: Final = 64
+"""Connections that are added to those that share what is left, so that a few do not take it all."""
+
+
+@mypyc_attr(acyclic=True)
+class Allowance:
+    """What one connection may hold at present; the same for all connections of a stack."""
+
+    __slots__ = ("full", "most", "pressure", "short", "small_segments")
+
+    def __init__(self) -> None:
+        self.most = _UNLIMITED
+        """Octets that the buffer of one direction may have."""
+        self.small_segments = SMALL_SEGMENTS
+        """Stretches of sequence space in flight, from which on small segments wait for an ACK, as by Nagle's algorithm.
+        A congestion window counts octets, and each stretch takes RUN octets of memory, whatever its length."""
+        self.pressure = False
+        """`most` is an equal share of what is left, not a quarter of it."""
+        self.short = False
+        """Text out of order is not to be held beyond GUARANTEED octets."""
+        self.full = False
+        """Text in order is not to be held beyond GUARANTEED octets."""
+
+
+class Memory:
+    """Owns the sum of what `connections` and TIME_WAIT `records` take, octets."""
+
+    __slots__ = (
+        "_connections",
+        "_counters",
+        "_full",
+        "_holders",
+        "_pressed",
+        "_pruned",
+        "_records",
+        "_relaxed",
+        "_short",
+        "allowance",
+        "limit",
+        "orphaned",
+        "orphans",
+        "reported",
+        "room",
+        "sum",
+    )
+
+    def __init__(self, limit: int | None, connections: Sized, records: Sized, counters: Counters) -> None:
+        self.allowance = Allowance()
+        """What the parts of connections look at. They know no more of this, so that no reference leads back to them."""
+        self.limit = DEFAULT if limit is None else limit
+        self._relaxed = self.limit * 7 // 16
+        self._pressed = self.limit // 2
+        self._short = self.limit * 3 // 4
+        self._full = self.limit * 7 // 8
+        self.allowance.most = self._full // 4
+        self._connections = connections
+        self._records = records
+        self._counters = counters
+        self.room = True
+        """Another connection may begin."""
+        self.sum = 0
+        """Octets that the connections are charged."""
+        self.reported = False
+        """The observer was told of this time of pressure."""
+        self.orphans: dict[Connection, None] = {}
+        """Connections that their user has closed, and that are still there, the oldest first."""
+        self.orphaned = 0
+        """Octets that they are charged."""
+        self._holders: dict[Connection, None] = {}
+        """Connections that hold text out of order, when their charge last changed."""
+        self._pruned = False
+        """What was held out of order has been dropped since memory became short."""
+
+    @property
+    def used(self) -> int:
+        """Octets that everything takes."""
+        return self.sum + len(self._records) * TIME_WAIT_RECORD
+
+    def enter(self, connection: Connection) -> None:
+        """Charge `connection`, which begins."""
+        self._charge(connection, IDLE)
+
+    def leave(self, connection: Connection) -> None:
+        """Charge `connection` nothing any more: it has no TCB."""
+        if connection.charge:
+            self._charge(connection, 0)
+
+    def note(self, connection: Connection) -> None:
+        """Charge `connection` what it takes now, if it is charged at all."""
+        send, receive, charge = connection.send_side, connection.receive_side, connection.charge
+        unacknowledged = send.queued - send.acked
+        if (
+            charge == IDLE
+            and unacknowledged <= _LITTLE
+            and receive.readable <= _LITTLE
+            and not receive.holding
+            and (not unacknowledged or connection.recovery.board.run_count <= _FEW_RUNS)
+        ) or not charge:
+            return
+        kept = CONNECTION + max(MINIMUM, send.kept + receive.kept + connection.recovery.board.run_count * RUN)
+        if kept != charge:
+            self._charge(connection, kept)
+
+    def _charge(self, connection: Connection, kept: int) -> None:
+        growth = kept - connection.charge
+        connection.charge = kept
+        self.sum += growth
+        if connection in self.orphans:
+            self.orphaned += growth
+            if not kept:
+                del self.orphans[connection]
+        if kept and connection.receive_side.holding:
+            self._holders[connection] = None
+        elif self._holders:
+            self._holders.pop(connection, None)
+        self.judge()
+
+    def judge(self) -> None:
+        """Set what is allowed, by what is used. To be called when records in TIME_WAIT have gone, too."""
+        used = self.sum + len(self._records) * TIME_WAIT_RECORD
+        self.room = used + IDLE <= self._full
+        allowance = self.allowance
+        if used < (self._relaxed if allowance.pressure else self._pressed):
+            if allowance.pressure:
+                allowance.pressure = allowance.short = allowance.full = self.reported = self._pruned = False
+                allowance.small_segments = SMALL_SEGMENTS
+            allowance.most = (self._full - used) // 4
+            return
+        if not allowance.pressure:
+            allowance.pressure = True
+            self._counters.memory_pressures += 1
+        allowance.short = used >= self._short
+        allowance.small_segments = _FEW_SMALL_SEGMENTS if allowance.short else SMALL_SEGMENTS
+        allowance.full = used >= self._full
+        if not allowance.short:
+            self._pruned = False
+        allowance.most = max(GUARANTEED, (self._full - used) // (len(self._connections) + _SPARE))
+
+    @property
+    def level(self) -> str:
+        """How much is used, in a word: "", "pressure", "short" (from 3/4 on) or "full" (from 7/8 on)."""
+        allowance = self.allowance
+        return "full" if allowance.full else "short" if allowance.short else "pressure" if allowance.pressure else ""
+
+    def figures(self) -> dict[str, int | str]:
+        """Return all that there is to show. May be asked from any thread."""
+        return {
+            "used": self.used,
+            "limit": self.limit,
+            "orphaned": self.orphaned,
+            "orphans": len(self.orphans),
+            "level": self.level,
+        }
+
+    def adopt_orphan(self, connection: Connection) -> None:
+        """The user has closed `connection`, which goes on delivering."""
+        if connection.charge:
+            self.orphans[connection] = None
+            self.orphaned += connection.charge
+
+    def relieve(self, now: float) -> None:
+        """Where memory is short: drop what is held out of order, and end the oldest orphans that hold too much."""
+        if not self.allowance.short:
+            return
+        if not self._pruned:
+            self._pruned = True
+            for connection in sorted(self._holders, key=_held_octets, reverse=True):
+                connection.receive_side.prune()
+                self.note(connection)
+                if self.used < self._pressed:
+                    break
+        while self.allowance.short and self.orphaned > self.limit // 8:
+            connection = next(iter(self.orphans))
+            self._counters.aborts_on_memory += 1
+            connection.reset_peer(connection.undelivered("memory was short"), now)
+
+
+def _held_octets(connection: Connection) -> int:
+    return connection.receive_side.held_octets

@@ -19,13 +19,12 @@ from utcp.config import Config
 from utcp.errors import ConnectionAborted, LimitReached
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, WRITABLE
-from utcp.tcp.memory import CONNECTION, GUARANTEED, MINIMUM
+from utcp.tcp.memory import CONNECTION, GUARANTEED, IDLE
 from utcp.tcp.state import CLOSED, ESTABLISHED
 from utcp.wire import ACK, RST, SYN, encode
 
 MIB: Final = 1 << 20
 OPTIONS: Final = "mss 1000,sackOK,wscale 7"
-IDLE: Final = CONNECTION + MINIMUM
 
 
 @dataclass
@@ -209,6 +208,19 @@ def test_text_that_is_not_read_ends_at_the_limit_and_whoever_reads_gets_all() ->
         flow.receives(f". {1 + got}:{1001 + got} ack 1")
         c.flush()
     assert got >= 20_000
+
+
+@pytest.mark.defect(96)
+def test_idle_connections_take_no_share() -> None:
+    """A few that are busy have what many idle ones leave."""
+    few, many = crowd(53), crowd(70)
+    spaces = [c.connections[0].send_space for c in (few, many)]
+    assert spaces[0] == (MIB * 7 // 8 - 53 * IDLE) // 64
+    assert spaces[1] == (MIB * 7 // 8 - 70 * IDLE) // 64
+    for c in (few, many):
+        c.connections[0].send(bytes(MIB))
+        c.flush()
+        assert c.connections[1].send_space >= GUARANTEED
 
 
 @pytest.mark.defect(96)

@@ -2,7 +2,7 @@
 
 from utcp.tcp import reassembly, receive_queue, send
 from utcp.tcp.connection import Connection
-from utcp.tcp.memory import CONNECTION, MINIMUM, RUN
+from utcp.tcp.memory import CONNECTION, IDLE, MINIMUM, RUN
 from utcp.tcp.stack import Stack
 
 
@@ -32,5 +32,6 @@ def check(stack: Stack) -> None:
             assert connection in memory.orphans, f"{connection!r} is an orphan"
             orphaned += right
     assert memory.sum == total, f"all connections are charged {memory.sum}, not {total}"
+    assert memory._busy == sum(connection.charge > IDLE for connection in stack.connections.values())
     assert memory.orphaned == orphaned, f"orphans are charged {memory.orphaned}, not {orphaned}"
     assert len(memory.orphans) == sum(connection.closed_by_user for connection in stack.connections.values())

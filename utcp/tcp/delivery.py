@@ -21,7 +21,7 @@ ROUNDING: Final = 1e-6
 class Departure:
     """What left at one time, and what the sender knew when it did. Octets are of sequence space, times in seconds."""
 
-    __slots__ = ("app_limited", "at", "delivered", "delivered_at", "first_sent_at", "in_flight", "lost", "runs")
+    __slots__ = ("app_limited", "at", "delivered", "delivered_at", "first_sent_at", "in_flight", "lost", "mss", "runs")
 
     def __init__(
         self,
@@ -45,6 +45,8 @@ class Departure:
         """Octets taken for lost by then in all."""
         self.app_limited = app_limited
         """The application had sent all it had: what is measured may be its speed, not the path's."""
+        self.mss = 1
+        """Octets of each segment that left for the first time, but for the last one; 1: of any size."""
         self.runs: list[Run] | None = None
         """The stretches of sequence space that left, in order, and some that are dealt with; None: nobody asks by time
         what is missing."""

@@ -8,7 +8,8 @@ A charge is brought up to date when the stack flushes the connection, which ever
 | used, part of `max_memory` | what happens                                                                           |
 |----------------------------|----------------------------------------------------------------------------------------|
 | below                      | No buffer exceeds a quarter of what is left, so that no single one takes it all.       |
-| 1/2 (until below 7/16)     | Memory pressure: windows and send buffers are cut to an equal share of what is left.   |
+| 1/2 (until below 7/16)     | Memory pressure: windows and send buffers are cut to a share of what is left, an equal |
+|                            | one for each connection that holds more than MINIMUM, and for some more.               |
 |                            | The right edge of a window never moves left, and nothing that is queued is dropped.    |
 | 3/4                        | Text that arrives out of order is dropped, unless the connection holds little. What is |
 |                            | held out of order is dropped, the largest amounts first; the peers send it again.      |
@@ -65,7 +66,7 @@ _FEW_SMALL_SEGMENTS: Final = 8
 _UNLIMITED: Final = 1 << 62
 
 _SPARE: Final = 64
-"""Connections that are added to those that share what is left, so that a few do not take it all."""
+"""Connections that are added to those that hold much, when what is left is shared: there may soon be more of them."""
 
 
 @mypyc_attr(acyclic=True)
@@ -89,18 +90,20 @@ class Allowance:
 
 
 class Memory:
-    """Owns the sum of what `connections` and TIME_WAIT `records` take, octets."""
+    """Owns the sum of what connections and TIME_WAIT `records` take, octets."""
 
     __slots__ = (
-        "_connections",
+        "_busy",
         "_counters",
         "_full",
         "_holders",
+        "_moved",
         "_pressed",
         "_pruned",
         "_records",
         "_relaxed",
         "_short",
+        "_step",
         "allowance",
         "limit",
         "orphaned",
@@ -110,7 +113,7 @@ class Memory:
         "sum",
     )
 
-    def __init__(self, limit: int | None, connections: Sized, records: Sized, counters: Counters) -> None:
+    def __init__(self, limit: int | None, records: Sized, counters: Counters) -> None:
         self.allowance = Allowance()
         """What the parts of connections look at. They know no more of this, so that no reference leads back to them."""
         self.limit = DEFAULT if limit is None else limit
@@ -119,7 +122,11 @@ class Memory:
         self._short = self.limit * 3 // 4
         self._full = self.limit * 7 // 8
         self.allowance.most = self._full // 4
-        self._connections = connections
+        self._step = self.limit >> 10
+        self._moved = 0
+        """Octets by which charges have changed since the last judgement; `_step` of them are worth another."""
+        self._busy = 0
+        """How many connections are charged more than IDLE."""
         self._records = records
         self._counters = counters
         self.room = True
@@ -169,8 +176,10 @@ class Memory:
 
     def _charge(self, connection: Connection, kept: int) -> None:
         growth = kept - connection.charge
+        self._busy += (kept > IDLE) - (connection.charge > IDLE)
         connection.charge = kept
         self.sum += growth
+        self._moved += growth if growth > 0 else -growth
         if connection in self.orphans:
             self.orphaned += growth
             if not kept:
@@ -179,10 +188,12 @@ class Memory:
             self._holders[connection] = None
         elif self._holders:
             self._holders.pop(connection, None)
-        self.judge()
+        if self._moved >= self._step:
+            self.judge()
 
     def judge(self) -> None:
         """Set what is allowed, by what is used. To be called when records in TIME_WAIT have gone, too."""
+        self._moved = 0
         used = self.sum + len(self._records) * TIME_WAIT_RECORD
         self.room = used + IDLE <= self._full
         allowance = self.allowance
@@ -200,7 +211,7 @@ class Memory:
         allowance.full = used >= self._full
         if not allowance.short:
             self._pruned = False
-        allowance.most = max(GUARANTEED, (self._full - used) // (len(self._connections) + _SPARE))
+        allowance.most = max(GUARANTEED, (self._full - used) // (self._busy + _SPARE))
 
     @property
     def level(self) -> str:

@@ -28,8 +28,9 @@ TIMED_OUT: Final = 3
 """The retransmission timer expired; what was in flight then is not acknowledged yet."""
 
 _SPARE_RUNS: Final = 256
-"""SACK blocks are believed while there are no more runs than twice the segments that can be in flight, and these, for
-small ones. Honest blocks begin and end where segments do; others would cut the flight to octets (CVE-2019-11478)."""
+_MAX_RUNS: Final = 4096
+"""SACK blocks are believed while there are no more runs than twice the segments that can be in flight, and _SPARE_RUNS
+for small ones; and never more than _MAX_RUNS, which a window of 16 MiB reaches only if it loses every third segment."""
 
 PHASES: Final = ("open", "cwr", "recovery", "loss")
 
@@ -198,6 +199,7 @@ class Recovery:
         """Something is about to leave: the departure that `sent` and `resent` are told of in this flush."""
         in_flight = self.in_flight
         departure = self.delivery.depart(in_flight, now)
+        departure.mss = self._congestion.mss
         self._congestion.on_sent(in_flight, now)
         if self._rack is not None and self._rack.tracking:
             departure.runs = []
@@ -411,7 +413,7 @@ class Recovery:
         if advance and self._sacked_segments:  # what SND.UNA has passed counts no more
             self._sacked_segments = min(self._sacked_segments, -(-board.sacked // self._congestion.mss))
         for left, right in blocks:
-            if board.run_count <= 2 * (board.nxt - una) // self._congestion.mss + _SPARE_RUNS:
+            if board.run_count <= min(2 * (board.nxt - una) // self._congestion.mss + _SPARE_RUNS, _MAX_RUNS):
                 sacked = board.sack(left, right)
                 if sacked:
                     runs = runs + sacked

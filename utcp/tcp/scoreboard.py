@@ -80,7 +80,12 @@ class Scoreboard:
         runs = self._runs
         if len(runs) > self._head:
             last = runs[-1]
-            if last.departure is departure and last.sent == 1 and last.state == IN_FLIGHT:
+            if (
+                last.departure is departure
+                and last.sent == 1
+                and last.state == IN_FLIGHT
+                and not (start - last.start) % departure.mss  # else the segments of one run would not be of one size
+            ):
                 last.end = end
                 return
         run = Run(start, end, departure, 1, IN_FLIGHT)
@@ -172,6 +177,11 @@ class Scoreboard:
                     break
                 rest = self._cut(run, position)
                 runs[head] = rest
+                beyond = (position - run.start) % run.departure.mss
+                if beyond and rest.state != SACKED:  # the peer took a part of a segment: a run begins with the next one
+                    edge = position + run.departure.mss - beyond
+                    if edge < rest.end:
+                        runs.insert(head + 1, self._cut(rest, edge))
                 self._account(run)
                 if run.state != SACKED:
                     delivered.append(run)
@@ -203,12 +213,26 @@ class Scoreboard:
             self.lost -= size
 
     def sack(self, left: int, right: int) -> list[Run]:
-        """The peer has [`left`, `right`), which lies in [`una`, `nxt`]; what this delivers."""
+        """The peer has [`left`, `right`), which lies in [`una`, `nxt`]; what this delivers.
+
+        Only segments that lie wholly within the block count (RFC 2018 5). A segment that it covers in part does not:
+        blocks of single octets would cut the flight to pieces, each of which takes memory and would be sent again in a
+        segment of its own (CVE-2019-11478). The block is not refused for its ends, because a receiver may trim a
+        segment to its window, and what lies between has arrived. An end at SND.NXT - 1 counts, because some peers
+        leave our FIN out of their blocks.
+        """
         runs = self._runs
         begin = self._first_from(left + 1, self._head) - 1
         first = runs[begin]
         if first.state == SACKED and first.end >= right:
             return []  # it was known: each block is told several times (RFC 2018 4)
+        if first.start < left and first.state != SACKED:
+            left = min(left + (first.start - left) % first.departure.mss, first.end)
+        last = runs[self._first_from(right, begin) - 1]
+        if right < last.end and last.state != SACKED and right != self.nxt - 1:
+            right -= (right - last.start) % last.departure.mss
+        if left >= right:
+            return []
         if first.start < left and first.state != SACKED:
             begin = self._split(left)
         end = self._first_from(right, begin)

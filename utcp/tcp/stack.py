@@ -86,7 +86,7 @@ class Stack:
         """The connections in SYN_SENT, by (remote, remote port)."""
         self.listeners: dict[int, Listener] = {}
         self.time_wait = TimeWaitTable(2 * self.config.msl)
-        self.memory = Memory(self.config.max_memory, self.connections, self.time_wait, self.counters)
+        self.memory = Memory(self.config.max_memory, self.time_wait, self.counters)
         self.admission = Admission(self, host)
         self.output: list[Connection] = []
         """The connections that the next flush looks at."""

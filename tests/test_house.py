@@ -123,13 +123,3 @@ def test_the_variant_that_was_asked_for_runs() -> None:
     assert suffixes == ({".so"} if utcp.tcp.COMPILED else {".py"})
     wanted = os.environ.get("UTCP_COMPILE")
     assert wanted is None or (wanted == "1") == utcp.tcp.COMPILED
-
-
-def test_no_room_has_become_a_warehouse() -> None:
-    """Past about 500 lines one asks what second subject has moved in; past 700 there is no asking."""
-    long = {
-        str(module.relative_to(ROOT)): lines
-        for module in modules()
-        if (lines := len(module.read_text().splitlines())) > 700
-    }
-    assert not long

@@ -735,8 +735,8 @@ class Stack:
         expired = self.time_wait.take_expired(now)
         if expired:
             self.memory.judge()
-        if self.observer is not None:
-            for remote, remote_port, local_port in expired:
+        for remote, remote_port, local_port in expired:
+            if self.observer is not None:  # it may be taken out in between
                 self.observer.time_wait_ended(remote, remote_port, local_port, now)
 
     def _end_time_wait(self, key: ConnectionKey, now: float) -> None:

@@ -6,7 +6,6 @@ It owns the state and coordinates its parts; each part owns its variables. What 
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 from utcp.config import Config
@@ -35,6 +34,7 @@ from utcp.tcp.state import (
     TIME_WAIT,
 )
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
+from utcp.tcp.timeouts import delivery_time
 from utcp.tcp.timers import FIN_WAIT_2 as FIN_WAIT_2_TIMER
 from utcp.tcp.timers import KEEPALIVE, LINGER, USER_TIMEOUT, Timers
 from utcp.tcp.transmit import Buffer
@@ -51,9 +51,6 @@ _MIN_SEND_MSS: Final = 64
 """A peer that offers less would have us send more header than data."""
 
 _INITIAL_SEND_BUFFER: Final = 1 << 20
-
-_ORPHAN_RATE: Final = 1000.0
-"""Octets per second that a closed connection must deliver, once `Config.orphan_timeout` is over."""
 
 
 class Connection:
@@ -311,8 +308,7 @@ class Connection:
         if listener is not None:
             listener.half_open.pop(self, None)
             listener.queue.append(self)
-            if self.stack.admission.limited:
-                self.stack.admission.entered(self)
+            self.stack.admission.entered(self)
             self.stack.add_ready(listener)
         self.tell(event.CONNECTED)
 
@@ -332,11 +328,10 @@ class Connection:
         if self.ended or self.state == CLOSED:
             raise InvalidState("cannot send: the connection has ended")
         self.touch()  # first: when one of the two fails, nothing is queued
-        send = self.send_side
-        accepted = send.append(data, force)
+        accepted = self.send_side.append(data, force)
         if urgent:
-            send.mark_urgent()
-        if send.queued - send.acked > MINIMUM:  # else the charge is the same; many may write before the next flush
+            self.send_side.mark_urgent()
+        if self.send_side.queued - self.send_side.acked > MINIMUM:  # many may write before the next flush
             self.stack.memory.note(self)
         return accepted
 
@@ -430,19 +425,12 @@ class Connection:
         else:
             self.shutdown(now)
             if not self.send_side.fin_acked:
-                self.timers.set(LINGER, now + self._delivery_time())
+                self.timers.set(LINGER, now + delivery_time(self))
                 self.touch()  # the flush schedules it
             if self.state == FIN_WAIT_2:
                 self.set_timer(FIN_WAIT_2_TIMER, now + self.config.fin_wait_2_timeout)
             self.stack.memory.adopt_orphan(self)
             self.end_if_delivered(now)
-
-    def _delivery_time(self) -> float:
-        """Seconds that delivery may take from the close on."""
-        if self.linger is not None:
-            return self.linger
-        orphan_timeout = self.config.orphan_timeout
-        return inf if orphan_timeout is None else orphan_timeout + self.send_queue / _ORPHAN_RATE
 
     def abort(self, now: float) -> None:
         """ABORT (RFC 9293 3.10.5): RST to the peer, everything queued is dropped, ENDED without error. In CLOSING and
@@ -652,10 +640,8 @@ class Connection:
         self.error = error
         self.stack.endings.note(error, delivered)
         if self.closed_by_user:
-            held = self.receive_side.holding
             self.receive_side.discard()
-            if held:
-                self.stack.memory.note(self)
+            self.stack.memory.note(self)
         observer = self.stack.observer
         if observer is not None:
             observer.connection_ended(self, now)

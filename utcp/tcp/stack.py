@@ -25,16 +25,17 @@ from utcp.tcp.memory import Memory
 from utcp.tcp.observer import Observer, Tee
 from utcp.tcp.output import transmit
 from utcp.tcp.ports import EphemeralPorts, check_port
-from utcp.tcp.rate_limit import TO_ACK, TO_RST, TO_SYN, TokenBucket
+from utcp.tcp.rate_limit import TokenBucket
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RCVD, SYN_SENT
 from utcp.tcp.syn_cookies import SynCookies
-from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable, is_newer
+from utcp.tcp.time_wait import ConnectionKey, TimeWaitTable
+from utcp.tcp.time_wait_arrival import arrives_in_time_wait
 from utcp.tcp.timeouts import handle_timeout
 from utcp.tcp.timers import TimerQueue
 from utcp.tcp.transmit import Outbox, Remote, Transmit
-from utcp.wire import ACK, FIN, HEADER_LENGTH, RST, SYN, MalformedSegment, Segment, decode, encode
+from utcp.wire import ACK, HEADER_LENGTH, RST, MalformedSegment, Segment, decode, encode
 from utcp.wire.segment import CONGESTION_EXPERIENCED
-from utcp.wire.seq import MASK, diff, lt
+from utcp.wire.seq import MASK
 from utcp.wire.train import Train, read_train
 
 _ETHERNET_UDP_PAYLOAD: Final = 1472
@@ -319,7 +320,7 @@ class Stack:
         record = self.time_wait.get(key)
         if record is not None:
             if record.expires > now:
-                self._arrives_in_time_wait(segment, key, record, now)
+                arrives_in_time_wait(self, segment, key, record, now)
                 return
             self._expire_time_wait(now)
         listener = self.listeners.get(segment.dst_port)
@@ -327,70 +328,6 @@ class Stack:
             listener.segment_arrives(self, segment, key, now)
         elif not segment.flags & RST:  # RFC 9293 3.10.7.1
             self.reset_in_reply(remote, segment, now)
-
-    def _arrives_in_time_wait(self, segment: Segment, key: ConnectionKey, record: TimeWait, now: float) -> None:
-        """RFC 9293 3.10.7.4 as far as it applies to TIME_WAIT, with RFC 1337, RFC 5961 and RFC 6191."""
-        flags = segment.flags
-        offset = diff(segment.seq, record.rcv_nxt)
-        length = segment.length
-        if flags & RST:  # RFC 1337; else RFC 5961 3.2
-            if self.config.rfc1337 or not 0 <= offset < max(record.rcv_wnd, 1):
-                return
-            if offset == 0:
-                self._end_time_wait(key, now)
-                return
-            proves_nothing = True
-            kind = TO_RST
-        elif flags & SYN:
-            listener = self.listeners.get(segment.dst_port)
-            if (
-                not flags & ACK
-                and self.config.time_wait_reuse
-                and listener is not None
-                and not listener.full
-                and is_newer(segment, record, self.config.timestamps)
-                and not self.admission.refusal(key[0])
-            ):
-                self._end_time_wait(key, now)
-                self.counters.time_wait_reuses += 1
-                listener.open(self, segment, key, now, record)
-                return
-            proves_nothing = True
-            kind = TO_SYN
-        else:
-            old = record.timestamps and segment.ts_val is not None and lt(segment.ts_val, record.ts_recent)
-            sane = flags & ACK and diff(segment.ack, record.snd_nxt) <= 0
-            in_window = 0 <= offset < max(record.rcv_wnd, 1) or offset < 0 < offset + length
-            if in_window and not old and not flags & ACK:  # fifth check: "if the ACK bit is off, drop the segment"
-                return
-            if offset == 0 and not length and sane and not old:
-                return
-            proves_nothing = not (flags & FIN and sane and offset + length == 0 and not old)
-            kind = TO_ACK
-        if not proves_nothing:  # the peer has not heard our last ACK
-            ts_recent = record.ts_recent if segment.ts_val is None else segment.ts_val
-            self.time_wait.restart(key, now, ts_recent)
-            record = record._replace(ts_recent=ts_recent)
-        elif self.time_wait.may_answer(key, kind, now, self.config.challenge_ack_interval):
-            self.counters.challenge_acks += 1
-        else:
-            return
-        timestamps = record.timestamps
-        ts_offset = self.sequence_numbers.initial(*key, now)[1] if timestamps else 0
-        self.put(
-            key[0],
-            Segment(
-                segment.dst_port,
-                segment.src_port,
-                record.snd_nxt,
-                record.rcv_nxt,
-                ACK,
-                record.window,
-                ts_val=(int(now * 1000) + ts_offset) & MASK if timestamps else None,
-                ts_ecr=record.ts_recent if timestamps else None,
-            ),
-            now,
-        )
 
     # ------------------------------------------------------------------ datagrams out
 
@@ -739,7 +676,8 @@ class Stack:
             if self.observer is not None:  # it may be taken out in between
                 self.observer.time_wait_ended(remote, remote_port, local_port, now)
 
-    def _end_time_wait(self, key: ConnectionKey, now: float) -> None:
+    def end_time_wait(self, key: ConnectionKey, now: float) -> None:
+        """A newer connection takes the place of the record."""
         self.time_wait.remove(key)
         self.memory.judge()
         self._ports.released(*key, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from utcp.errors import (
@@ -32,6 +33,18 @@ if TYPE_CHECKING:
 
 _R1: Final = 3
 """Retransmissions of one segment after which its user hears of it (RFC 9293 3.8.3, SHLD-10)."""
+
+
+_ORPHAN_RATE: Final = 1000.0
+"""Octets per second that a closed connection must deliver, once `Config.orphan_timeout` is over."""
+
+
+def delivery_time(connection: Connection) -> float:
+    """Return how many seconds delivery may take from the close of `connection` on."""
+    if connection.linger is not None:
+        return connection.linger
+    orphan_timeout = connection.config.orphan_timeout
+    return inf if orphan_timeout is None else orphan_timeout + connection.send_queue / _ORPHAN_RATE
 
 
 def handle_timeout(connection: Connection, now: float) -> None:

@@ -1,0 +1,78 @@
+"""SEGMENT ARRIVES in TIME_WAIT (RFC 9293 3.10.7.4), where a record stands for the connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from utcp.tcp.rate_limit import TO_ACK, TO_RST, TO_SYN
+from utcp.tcp.time_wait import ConnectionKey, TimeWait, is_newer
+from utcp.wire import ACK, FIN, RST, SYN, Segment
+from utcp.wire.seq import MASK, diff, lt
+
+if TYPE_CHECKING:
+    from utcp.tcp.stack import Stack
+
+
+def arrives_in_time_wait(stack: Stack, segment: Segment, key: ConnectionKey, record: TimeWait, now: float) -> None:
+    """RFC 9293 3.10.7.4 as far as it applies to TIME_WAIT, with RFC 1337, RFC 5961 and RFC 6191."""
+    flags = segment.flags
+    offset = diff(segment.seq, record.rcv_nxt)
+    length = segment.length
+    if flags & RST:  # RFC 1337; else RFC 5961 3.2
+        if stack.config.rfc1337 or not 0 <= offset < max(record.rcv_wnd, 1):
+            return
+        if offset == 0:
+            stack.end_time_wait(key, now)
+            return
+        proves_nothing = True
+        kind = TO_RST
+    elif flags & SYN:
+        listener = stack.listeners.get(segment.dst_port)
+        if (
+            not flags & ACK
+            and stack.config.time_wait_reuse
+            and listener is not None
+            and not listener.full
+            and is_newer(segment, record, stack.config.timestamps)
+            and not stack.admission.refusal(key[0])
+        ):
+            stack.end_time_wait(key, now)
+            stack.counters.time_wait_reuses += 1
+            listener.open(stack, segment, key, now, record)
+            return
+        proves_nothing = True
+        kind = TO_SYN
+    else:
+        old = record.timestamps and segment.ts_val is not None and lt(segment.ts_val, record.ts_recent)
+        sane = flags & ACK and diff(segment.ack, record.snd_nxt) <= 0
+        in_window = 0 <= offset < max(record.rcv_wnd, 1) or offset < 0 < offset + length
+        if in_window and not old and not flags & ACK:  # fifth check: "if the ACK bit is off, drop the segment"
+            return
+        if offset == 0 and not length and sane and not old:
+            return
+        proves_nothing = not (flags & FIN and sane and offset + length == 0 and not old)
+        kind = TO_ACK
+    if not proves_nothing:  # the peer has not heard our last ACK
+        ts_recent = record.ts_recent if segment.ts_val is None else segment.ts_val
+        stack.time_wait.restart(key, now, ts_recent)
+        record = record._replace(ts_recent=ts_recent)
+    elif stack.time_wait.may_answer(key, kind, now, stack.config.challenge_ack_interval):
+        stack.counters.challenge_acks += 1
+    else:
+        return
+    timestamps = record.timestamps
+    ts_offset = stack.sequence_numbers.initial(*key, now)[1] if timestamps else 0
+    stack.put(
+        key[0],
+        Segment(
+            segment.dst_port,
+            segment.src_port,
+            record.snd_nxt,
+            record.rcv_nxt,
+            ACK,
+            record.window,
+            ts_val=(int(now * 1000) + ts_offset) & MASK if timestamps else None,
+            ts_ecr=record.ts_recent if timestamps else None,
+        ),
+        now,
+    )

@@ -23,42 +23,49 @@ class Config:
     """Retransmissions of an active SYN before TimeoutError: with `rto_initial` 1 and `rto_max` 60 that is 183 s, above
     the 3 minutes that RFC 9293 3.8.3 asks for (MUST-23)."""
     syn_ack_retries: int = 5
-    """Retransmissions of a SYN-ACK before the half-open connection is dropped (63 s). Linux's number: nobody here waits
-    for it, and what it holds was asked for by an unverified sender. Whoever forges a SYN's source makes us send its
-    victim so many segments more, none longer than the SYN, over a minute; 0 or `syn_cookies="always"` leave one."""
+    """Retransmissions of a SYN-ACK before the half-open connection is dropped (after 63 s). Linux's number. No local
+    caller waits for this handshake, and its sender is unverified. A SYN with a forged source makes utcp send its victim
+    one SYN-ACK and so many retransmissions within 31 s, none longer than the SYN. With 0 or `syn_cookies="always"` it
+    is one SYN-ACK."""
 
     syn_backlog: int = 4096
-    """Handshakes that a listener has under way at most; further SYNs get a cookie, or no answer (`syn_cookies`). While
-    the listener's own `backlog` of established connections waits to be accepted, none gets an answer. So the two
-    together bound what can wait."""
+    """Half-open connections that a listener may have. Further SYNs get a cookie, or no answer (`syn_cookies`). While as
+    many established connections as the listener's own `backlog` wait to be accepted, no SYN gets an answer. So the two
+    limits together bound the connections that can wait."""
     syn_cookies: Literal["always", "overflow", "never"] = "overflow"
-    """When a SYN is answered without keeping any state (RFC 4987 3.6): never, while `syn_backlog` is reached, always. A
-    connection that comes of a cookie has an MSS out of a table of eight, and window scaling and SACK only if the peer
-    does timestamps. Where the server speaks first, a client whose part of such a handshake is lost waits for ever:
-    "always" is not for them."""
+    """When a SYN is answered without keeping any state (RFC 4987 3.6): always, never, or while `syn_backlog` is reached
+    or memory is short (`max_memory`). A connection that comes of a cookie has an MSS out of a table of eight, and
+    window scaling and SACK only if the peer uses timestamps. If the server speaks first, and the client's last ACK of
+    such a handshake is lost, the client waits for ever: do not use "always" for such servers."""
     reset_rate: float = 1000.0
-    """RSTs per second in reply to segments that belong to no connection; ten seconds' worth may leave in one second, so
-    that a crowd of clients is refused at once. FreeBSD limits them to 200. The limit is one for all: whoever uses it up
-    can tell from what is left whether a forged segment met a connection, and no more than that."""
+    """RSTs per second in reply to segments that belong to no connection. RSTs for ten seconds may leave in one second,
+    so that a crowd of clients is refused at once. FreeBSD limits them to 200. All senders share this limit. An attacker
+    who uses it up can see from the rest whether a forged segment met a connection, and nothing more."""
 
     # --- limits of the endpoint
     max_memory: int | None = None
     """Octets that the queues and records of all connections of an endpoint may take together, by the estimate of
-    `utcp.tcp.memory`, which counts 10 KiB for an idle connection. From a half of it on, memory is shared: windows and
-    send buffers shrink to an equal part of what is left. From three quarters on, text that arrives out of order is
-    dropped (its sender repeats it), SYNs get cookies, and closed connections that hold much are reset, the oldest
-    first. From seven eighths on, new connections are refused, and each connection may still hold 2 KiB in each
-    direction, so that none stands still. What was acknowledged, and what an application has written, is never dropped.
-    Beside it there are the socket's own buffers, up to 16 MiB of datagrams that wait for room there, and what
-    applications hold: the transports' write buffers, which `pause_writing()` bounds as in asyncio, and what they have
-    read. None: a quarter of the memory that the process may use (of the host, or of its control group), and at most 2
-    GiB, which is enough for 180,000 idle connections."""
+    `utcp.tcp.memory`, which counts 10 KiB for an idle connection.
+
+    From 1/2 of it on, windows and send buffers shrink to an equal share of what is left. From 3/4 on, text that arrives
+    out of order is dropped (its sender repeats it), SYNs get cookies, and closed connections that hold much are reset,
+    the oldest first. From 7/8 on, new connections are refused, and each connection may still hold 2 KiB in each
+    direction, so that none stands still. Acknowledged data is never dropped, and neither is data that an application
+    has written to a connection that it has not closed.
+
+    Not counted are the socket's own buffers, up to 16 MiB of datagrams that wait for room there, and what applications
+    hold: the transports' write buffers, which `pause_writing()` bounds as in asyncio, and data that they have read.
+
+    None: a quarter of the memory that the process may use (of the host, or of its control group), 16 MiB to 2 GiB.
+    2 GiB are enough for 180,000 idle connections."""
     max_connections: int | None = None
-    """Connections of an endpoint, without handshakes under way, for which there is `syn_backlog`. A SYN beyond it is
-    dropped; `connect()` raises LimitReached. None: no limit but `max_memory`."""
+    """Connections that an endpoint may have, without TIME_WAIT and without half-open ones, which `syn_backlog` limits.
+    A SYN beyond it is dropped, a handshake that completes beyond it is reset, and `connect()` raises LimitReached.
+    None: no limit but `max_memory`."""
     max_connections_per_remote: int | None = None
-    """Connections that peers on one host, by its UDP address without the port, have opened. A SYN beyond it is dropped.
-    None: no limit, because a NAT may have thousands of clients behind one address."""
+    """Connections that the peers on one host, by its UDP address without the port, may have opened. A SYN beyond it is
+    dropped, and a handshake that completes beyond it is reset. None: no limit, because a NAT may have thousands of
+    clients behind one address."""
 
     # --- segments and windows
     mss: int | None = None
@@ -74,7 +81,8 @@ class Config:
     initial_recv_buffer: int = 1 << 20
     """What `recv_buffer` is at first when it grows by itself, if `max_recv_buffer` is not less."""
     max_recv_buffer: int = 16 << 20
-    """What it grows to at most. The window scale of a connection is chosen for it (RFC 7323 2.2)."""
+    """Octets that `recv_buffer` grows to by itself. The window scale of a connection is chosen for it (RFC 7323
+    2.2)."""
     nodelay: bool = True
     """True: small segments leave at once, as asyncio sets TCP_NODELAY. False: Nagle's algorithm (RFC 9293 3.7.4)."""
     window_scaling: bool = True
@@ -108,7 +116,8 @@ class Config:
     """The least that it stands above the smoothed round-trip time, as in Linux. RFC 6298 2.4 has a lower bound of 1 s
     instead, and knows that everyone uses less."""
     rto_max: float = 60.0
-    """Its upper bound, also that of the zero-window probe interval (RFC 6298 2.5: at least 60 s)."""
+    """Upper bound of the retransmission timeout, and of the zero-window probe interval (RFC 6298 2.5: at least 60
+    s)."""
     retries: int = 15
     """R2 of RFC 9293 3.8.3: retransmissions of one octet of data before the connection ends with TimeoutError."""
     fin_retries: int = 8
@@ -120,8 +129,9 @@ class Config:
     gets TimeoutError. Without this limit, a peer that acknowledges one octet a minute keeps a megabyte for two years.
     None: no limit."""
     user_timeout: float | None = None
-    """Give up when sent data stays unacknowledged for so long, also at a window that the peer holds closed (RFC 9293
-    3.9.1.1, RFC 5482), whatever `retries` says. An idle connection it never ends."""
+    """How long sent data may stay unacknowledged before the connection ends with TimeoutError, whatever `retries` says.
+    It also applies while the peer keeps its window closed (RFC 9293 3.9.1.1, RFC 5482). It never ends an idle
+    connection. None: no such limit."""
 
     # --- keepalive (RFC 9293 3.8.4)
     keepalive: bool = True

@@ -16,7 +16,7 @@ class _Cause(OSError):
 
 
 class ConnectionRefused(_Cause, ConnectionRefusedError):
-    """The peer answered our SYN with RST (RFC 9293 3.10.7.3)."""
+    """The peer answered our SYN with RST (RFC 9293 3.10.7.3), or its host answered with an ICMP port unreachable."""
 
     def __init__(self, text: str = os.strerror(errno.ECONNREFUSED)) -> None:
         super().__init__(errno.ECONNREFUSED, text)
@@ -31,8 +31,8 @@ class ConnectionReset(_Cause, ConnectionResetError):
 
 
 class ConnectionAborted(_Cause, ConnectionAbortedError):
-    """This side reset the connection: because of unread data at close, data after close, a listener that went away, or
-    an exception in the middle of its processing (`__cause__`)."""
+    """This side reset the connection: because of unread data at close, data after close, a listener that went away,
+    want of memory after the close, or an exception in the middle of its processing (`__cause__`)."""
 
     def __init__(self, text: str = os.strerror(errno.ECONNABORTED)) -> None:
         super().__init__(errno.ECONNABORTED, text)
@@ -74,7 +74,8 @@ class LingerTimedOut(ConnectionTimedOut):
 
 
 class PathUnreachable(OSError):
-    """The host could not send towards the peer (`errno` says why: ENETUNREACH, EHOSTUNREACH, EACCES, ...)."""
+    """The host could not send towards the peer, or an ICMP message says that the peer is out of reach (`errno` says
+    why: ENETUNREACH, EHOSTUNREACH, EACCES, ...)."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code, os.strerror(code))

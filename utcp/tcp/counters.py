@@ -75,7 +75,7 @@ class Counters:
     listen_drops: int = 0
     """SYNs and such ACKs dropped by a listener for whatever reason."""
     tcp_req_q_full_do_cookies: int = 0
-    """SYNs answered with a cookie because `syn_backlog` handshakes were under way."""
+    """SYNs answered with a cookie because `syn_backlog` handshakes were under way, or memory was short."""
     syncookies_sent: int = 0
     """SYN-ACKs that were cookies."""
     syncookies_recv: int = 0

@@ -9,7 +9,8 @@ The event names and their keys are stable:
 | `utcp.connection_closed`      | info    | over without an error: closed and delivered,   | connection, end           |
 |                               |         | or aborted by its own user; `path` tells which |                           |
 | `utcp.connection_refused`     | warning | RST answered our SYN                           | connection, end, `error`  |
-| `utcp.connection_reset`       | warning | RST from the peer ended it                     | connection, end, `error`  |
+| `utcp.connection_reset`       | warning | RST from the peer ended it, or ICMP messages   | connection, end, `error`  |
+|                               |         | about its closed UDP port                      |                           |
 | `utcp.connection_aborted`     | warning | this side had to reset it before all was       | connection, end, `error`  |
 |                               |         | delivered                                      |                           |
 | `utcp.connection_timed_out`   | warning | the peer stopped answering; `error` says       | connection, end, `error`  |
@@ -22,9 +23,9 @@ The event names and their keys are stable:
 |                               |         | towards there                                  | `suppressed`              |
 | `utcp.listen_overflowed`      | warning | a handshake was not let in: `backlog`          | `remote`, `local_port`,   |
 |                               |         | connections wait to be accepted                | `suppressed`              |
-| `utcp.syn_flooded`            | warning | `Config.syn_backlog` handshakes are under way: | `remote`, `local_port`,   |
-|                               |         | a SYN was answered by a `cookie` or, where     | `cookie`, `suppressed`    |
-|                               |         | that is false, dropped                         |                           |
+| `utcp.syn_flooded`            | warning | `Config.syn_backlog` handshakes are under way, | `remote`, `local_port`,   |
+|                               |         | or memory is short: a SYN was answered by a    | `cookie`, `suppressed`    |
+|                               |         | `cookie` or, where that is false, dropped      |                           |
 | `utcp.memory_pressure`        | warning | `used` octets are in use, more than half of    | `used`, `limit`,          |
 |                               |         | `limit` (`Config.max_memory`)                  | `suppressed`              |
 | `utcp.limit_reached`          | warning | a connection was refused: `limit` is the field | `remote`, `limit`,        |

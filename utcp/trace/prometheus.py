@@ -44,7 +44,8 @@
 |                                      |         |        | `max_connections_per_remote`                               |
 | utcp_ephemeral_ports_exhausted_total | counter |        | opens that failed because every ephemeral port was in use  |
 | utcp_listen_overflows_total          | counter |        | handshakes not let in: `backlog` waited to be accepted     |
-| utcp_syn_backlog_overflows_total     | counter |        | SYNs answered by a cookie: `syn_backlog` was reached       |
+| utcp_syn_backlog_overflows_total     | counter |        | SYNs answered by a cookie: `syn_backlog` was reached, or   |
+|                                      |         |        | memory was short                                           |
 | utcp_listen_drops_total              | counter |        | SYNs and ACKs dropped by listeners for whatever reason     |
 | utcp_syn_cookies_total               | counter | event  | sent, accepted (a connection came of it), failed           |
 | utcp_resets_sent_total               | counter |        | RSTs                                                       |

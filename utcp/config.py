@@ -79,7 +79,7 @@ class Config:
     """Octets held for an application that does not read: the largest window offered (SO_RCVBUF). None: it begins with
     `initial_recv_buffer` and grows with the bandwidth-delay product that is measured, up to `max_recv_buffer`."""
     initial_recv_buffer: int = 1 << 20
-    """What `recv_buffer` is at first when it grows by itself, if `max_recv_buffer` is not less."""
+    """Octets that `recv_buffer` begins with when it grows by itself, or `max_recv_buffer` if that is less."""
     max_recv_buffer: int = 16 << 20
     """Octets that `recv_buffer` grows to by itself. The window scale of a connection is chosen for it (RFC 7323
     2.2)."""
@@ -94,13 +94,14 @@ class Config:
     ecn: Literal["off", "accept", "request"] = "accept"
     """Congestion marks instead of losses (RFC 3168): use them with peers that ask for them, or ask as well."""
     max_ack_delay: float = 0.2
-    """How long the peer may delay the ACK of one segment, as a tail loss probe should know (RFC 8985 7.2: 200 ms)."""
+    """How long the peer may delay the ACK of one segment. The tail loss probe of a single segment waits so much longer
+    (RFC 8985 7.2: 200 ms)."""
 
     # --- acknowledging
     delayed_ack: float = 0.04
-    """How long an ACK may wait for data to ride on; below 0.5 s (RFC 9293 3.8.6.3, MUST-40). 0: never waits. Where
-    the round trip takes 20 ms or more, a SACK may also wait for further out-of-order segments, for 1 ms at most, if
-    four have left since the last segment in order, and those segments continue one another. 0: it does not."""
+    """How long an ACK may wait for data that can carry it; below 0.5 s (RFC 9293 3.8.6.3, MUST-40). Where the round
+    trip takes 20 ms or more, a SACK may also wait for further out-of-order segments, for 1 ms at most, if four SACKs
+    have left since the last segment in order, and those segments continue one another. 0: neither waits."""
     challenge_ack_interval: float = 0.5
     """At most one challenge ACK in this time, for each connection and each kind of segment: SYN, RST, data, and ACK
     without data (RFC 5961 7). The answer to any unacceptable segment without text and FIN counts as one. Each further
@@ -113,8 +114,8 @@ class Config:
     rto_initial: float = 1.0
     """The retransmission timeout before the first round-trip sample."""
     rto_min: float = 0.2
-    """The least that it stands above the smoothed round-trip time, as in Linux. RFC 6298 2.4 has a lower bound of 1 s
-    instead, and knows that everyone uses less."""
+    """The retransmission timeout exceeds the smoothed round-trip time by this time at least, as in Linux. RFC 6298 2.4
+    has a lower bound of 1 s instead."""
     rto_max: float = 60.0
     """Upper bound of the retransmission timeout, and of the zero-window probe interval (RFC 6298 2.5: at least 60
     s)."""
@@ -161,8 +162,8 @@ class Config:
     time_wait_reuse: bool = True
     """Let a SYN that is provably newer open a new connection from TIME_WAIT (RFC 6191, MAY-2)."""
     syn_in_last_ack: Literal["reset", "challenge"] = "reset"
-    """What a SYN gets that meets LAST_ACK: RST, so that its sender fails at once, or RFC 5961's challenge ACK. Either
-    way the connection in LAST_ACK stays."""
+    """The answer to a SYN that meets LAST_ACK: RST, so that its sender fails at once, or RFC 5961's challenge ACK.
+    Either way the connection in LAST_ACK stays."""
     close_timeout: float = 5.0
     """The most time that `Endpoint.aclose()`, a cancelled `serve_forever()` and the end of the loop take. Connections
     that have not delivered everything by then are reset."""

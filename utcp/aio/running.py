@@ -29,10 +29,10 @@ def run(
 
     The first signal cancels `main`. When it has ended, the other tasks are cancelled, and the endpoints of the loop
     deliver what is queued and close, within `Config.close_timeout`. A second signal ends the loop at once, and resets
-    the connections that are left. Then SystemExit is raised with 128 and the signal's number, 143 for SIGTERM, which is
-    the exit status that a shell gives a process that the signal has killed (a systemd unit calls it a success with
-    `SuccessExitStatus=143`); for SIGINT KeyboardInterrupt. If `main`
-    returns instead of passing its CancelledError on, its result is returned, and the program goes on.
+    the connections that are left. Then KeyboardInterrupt is raised for SIGINT, and for other signals SystemExit with
+    128 and the signal's number, 143 for SIGTERM. A shell reports this exit status for a process that the signal has
+    killed; a systemd unit calls it a success with `SuccessExitStatus=143`. If `main` returns instead of passing its
+    CancelledError on, its result is returned, and the program goes on.
 
     Signals that the program handles or ignores are left alone, also if `main` does so later, by
     `loop.add_signal_handler()`. In other threads than the main one, no signal is handled.

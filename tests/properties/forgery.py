@@ -14,13 +14,14 @@ from tests.properties.seeds import PORTS, act, configuration
 from tests.properties.watch import Broken
 from tests.properties.world import PEER, User, World
 from utcp.config import Config
+from utcp.tcp.arrival import REORDERED
 from utcp.tcp.connection import Connection
 from utcp.tcp.state import SYN_RCVD, SYN_SENT
 from utcp.tcp.time_wait import ConnectionKey
 from utcp.testing import Conditions
 from utcp.wire import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, Segment, decode, encode
 from utcp.wire.segment import CONGESTION_EXPERIENCED, NOT_ECT
-from utcp.wire.seq import MASK, diff, lt
+from utcp.wire.seq import MASK, diff
 
 FLAGS: Final = (
     ACK,
@@ -165,7 +166,7 @@ class ForgedWorld(World):
             mss=1000 if recipe.flags & SYN else None,
         )
         if victim is not None and recipe.stamp != "none" and (victim.timestamps or recipe.flags & SYN):
-            off = {"right": 0, "old": -1, "new": 1 << 30}[recipe.stamp]
+            off = {"right": 0, "old": -REORDERED - 1, "new": 1 << 30}[recipe.stamp]
             segment.ts_val = (victim.receive_side.ts_recent + off) & MASK
             echo = {"right": victim.ts_now(self.now), "zero": 0, "new": victim.ts_now(self.now) + 1000}[recipe.echo]
             segment.ts_ecr = echo & MASK
@@ -197,7 +198,7 @@ class ForgedWorld(World):
             return
         if flags & SYN or not flags & ACK:
             return
-        if connection.timestamps and (segment.ts_val is None or lt(segment.ts_val, receive.ts_recent)):
+        if connection.timestamps and (segment.ts_val is None or diff(segment.ts_val, receive.ts_recent) < -REORDERED):
             return
         ahead = diff(segment.ack, send.snd_una)
         if not -max(send.max_snd_wnd, 1) <= ahead <= send.flight_size:

@@ -169,7 +169,8 @@ def snapshot(value: Any, seen: frozenset[int] = frozenset()) -> Any:
         if isinstance(member, (MemberDescriptorType, GetSetDescriptorType)) and not name.startswith("__")
     }
     names -= {"stack", "config", "listener"}
-    names -= {"charge", "_allowance"}  # a train leaves fewer pieces than its segments
+    # A train leaves fewer pieces than its segments, and so takes less memory. Compiled, properties are among the names.
+    names -= {"charge", "kept", "_allowance"}
     return {name: snapshot(getattr(value, name), seen) for name in sorted(names)}
 
 

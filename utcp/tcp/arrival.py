@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
 """RFC 7323 5.5: after 24 days a timestamp proves nothing."""
 
-_REORDERED: Final = 64
+REORDERED: Final = 64
 """Ticks of the peer's timestamp clock by which a segment may be older than TS.Recent. A retransmission that fills a gap
 makes TS.Recent new, and on a path that reorders, segments that left shortly before it may still be under way. PAWS
 would drop them, their retransmissions would do the same to others, and each time the peer would reduce its window. The
@@ -226,7 +226,7 @@ def _accept(connection: Connection, segment: Segment, text_fits: bool, now: floa
         connection.timestamps
         and segment.ts_val is not None
         and (receive.last_ack_sent - segment.seq) & MASK < HALF
-        and not 0 < (receive.ts_recent - segment.ts_val) & MASK <= _REORDERED
+        and not 0 < (receive.ts_recent - segment.ts_val) & MASK <= REORDERED
     ):
         receive.take_timestamp(segment.ts_val, now)
     expects_text = connection.state in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2)
@@ -323,7 +323,7 @@ def _asks_as_before(connection: Connection, syn: Segment) -> bool:
 
 
 def _paws_accepts(connection: Connection, segment: Segment, now: float) -> bool:
-    """RFC 7323 5.3 R1, 3.2: no segment with a timestamp that is older by more than `_REORDERED`, or with none."""
+    """RFC 7323 5.3 R1, 3.2: no segment with a timestamp that is older by more than `REORDERED`, or with none."""
     receive = connection.receive_side
     if segment.ts_val is None:
         connection.stack.counters.paws_drops += 1
@@ -332,7 +332,7 @@ def _paws_accepts(connection: Connection, segment: Segment, now: float) -> bool:
             _answer_keepalive(connection, now)
         return False
     age = (receive.ts_recent - segment.ts_val) & MASK
-    if _REORDERED < age <= HALF and now - receive.ts_recent_at < _TS_RECENT_LIFETIME:
+    if REORDERED < age <= HALF and now - receive.ts_recent_at < _TS_RECENT_LIFETIME:
         connection.stack.counters.paws_drops += 1
         if segment.length:
             _answer_unacceptable(connection, segment, segment.length, now)

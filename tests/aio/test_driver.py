@@ -4,14 +4,14 @@ import asyncio
 import errno
 import socket
 from collections import deque
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from tests.aio.peers import FAST, Peers, Polite, Recorder, connection_of, turns, until
 from utcp import Config, Endpoint, Transport
 from utcp.aio import driver as driver_module
-from utcp.aio.driver import Driver
+from utcp.aio.driver import READ_AGAIN, Driver
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Remote, Transmit
@@ -400,6 +400,34 @@ async def test_what_a_flush_raises_costs_no_timer(
     transport.close()
     await until(lambda: client.lost)
     assert [str(context["exception"]) for context in reported] == ["send", "after"]
+
+
+@pytest.mark.defect(91)
+async def test_a_link_that_cannot_receive_is_tried_again_and_again_by_one_timer(
+    peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each failure made a timer, whose failure made the next: thousands in a second."""
+    transport, client, server = await peers.connect(Recorder)
+    driver = peers.client.driver
+    calls = 0
+
+    def fails(_: int) -> NoReturn:
+        nonlocal calls
+        calls += 1
+        raise MemoryError
+
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    monkeypatch.setattr(link_of(peers.client), "receive", fails)
+    for _ in range(20):
+        driver.read()
+    before = calls
+    await asyncio.sleep(10 * READ_AGAIN)
+    assert 0 < calls - before <= 12
+    monkeypatch.undo()
+    transport.write(b"data")
+    await until(lambda: server.received == b"data")
+    transport.close()
+    await until(lambda: client.lost)
 
 
 @pytest.mark.defect(91)

@@ -74,7 +74,7 @@ def test_challenge_acks() -> None:
     assert t.stack.counters.challenge_acks == 3
 
 
-@pytest.mark.parametrize(("option", "answers"), [("nots", 0), ("ts 900", 1)])
+@pytest.mark.parametrize(("option", "answers"), [("nots", 0), ("ts 999", 1)])
 def test_paws_drops(option: str, answers: int) -> None:
     t = established(options=f"mss {MSS},ts 1000")
     for _ in range(3):

@@ -41,7 +41,7 @@ def test_repeated_syn_with_an_older_timestamp_is_the_same_syn() -> None:
 
 def test_timestamp_of_the_syn_already_makes_others_old() -> None:
     t = syn_rcvd(options=f"mss {MSS},ts 1000")
-    t.receives(". 1:1 ack 1 <ts 900>")
+    t.receives(". 1:1 ack 1 <ts 999>")
     t.sends(". 1:1 ack 1 <ts *:1000>")
     assert t.state == SYN_RCVD
 

@@ -51,7 +51,7 @@ def test_a_connection_challenges_at_once_on_a_clock_that_begins_at_zero() -> Non
 def test_an_old_timestamp_is_old_however_late_it_is() -> None:
     """The machine may be up for months when the connection begins."""
     t = established(options=f"mss {MSS},ts 1000", start=100 * DAY)
-    t.receives("P. 1:101 ack 1 <ts 900>")
+    t.receives("P. 1:101 ack 1 <ts 999>")
     t.sends(". 1:1 ack 1")
     assert t.connection.readable == 0
 
@@ -76,7 +76,7 @@ def test_data_with_an_old_timestamp_is_answered_each_time() -> None:
     """Its sender waits for that ACK: it is not rationed as empty segments are (RFC 7323 5.3 R1)."""
     t = established(options=f"mss {MSS},ts 1000")
     for _ in range(3):
-        t.receives("P. 1:101 ack 1 <ts 900>")
+        t.receives("P. 1:101 ack 1 <ts 999>")
         t.sends(". 1:1 ack 1")
 
 

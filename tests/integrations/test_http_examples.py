@@ -56,7 +56,7 @@ def test_aiohttp_between_two_processes() -> None:
             assert run("aiohttp_client.py", "--url", f"http://127.0.0.1:{port}") == (
                 "200 hello 127.0.0.1\n"
                 '200 """An aiohttp server over utcp: a page, a file, and a WebSocket that says everything back.'
-                " Until Ctrl-C.\n"
+                " Until Ctrl-C or SIGTERM.\n"
                 "heard goodbye\n"
             )
         server.send_signal(signal.SIGINT)

@@ -14,8 +14,8 @@ from tests.properties.seeds import PORTS, act, configuration
 from tests.properties.watch import Broken
 from tests.properties.world import PEER, User, World
 from utcp.config import Config
-from utcp.tcp.arrival import REORDERED
 from utcp.tcp.connection import Connection
+from utcp.tcp.receive import REORDERED
 from utcp.tcp.state import SYN_RCVD, SYN_SENT
 from utcp.tcp.time_wait import ConnectionKey
 from utcp.testing import Conditions

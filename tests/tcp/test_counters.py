@@ -243,7 +243,7 @@ CASES: dict[str, tuple[Reach, Step, dict[str, int]]] = {
     "congestion mark": (ecn_established, marked_text, {"IpExtInCEPkts": 1}),
     "old timestamp": (
         lambda: established(options=f"mss {MSS},ts 1000"),
-        receives("P. 1:101 ack 1 <ts 900>"),
+        receives("P. 1:101 ack 1 <ts 999>"),
         {"TcpExtPAWSEstab": 1},
     ),
     "no timestamp": (

@@ -80,6 +80,28 @@ def three(**knobs: Any) -> tuple[Stack, list[Connection]]:
     return stack, connections
 
 
+@interpreted_only
+@pytest.mark.parametrize("what", ["ConnectionAborted", "Segment"])
+def test_a_failure_to_end_the_connection_that_failed_costs_the_others_nothing(what: str) -> None:
+    """Where memory is short, the second is as likely as the first. The connection stayed in the queue of timers, and no
+    timer of anybody ran again."""
+    stack, connections = three()
+    for connection in connections:
+        connection.send(b"text")
+    raise_at(0, MemoryError())
+    with mock.patch(f"utcp.tcp.failures.{what}", side_effect=MemoryError), pytest.raises(MemoryError):
+        flush(stack, START + 1)
+    assert [segment.src_port for segment in flush(stack, START + 1) if segment.payload] == [1002, 1003]
+    broken = connections[0]
+    assert broken.state == CLOSED
+    broken.touch()
+    for now in (START + 2, START + 10):
+        stack.handle_timeout(now)
+        again = [segment.src_port for segment in flush(stack, now) if segment.payload]
+        assert again == [1002, 1003]
+    assert (stack.next_timeout() or 0.0) > START + 10
+
+
 def test_a_connection_that_raises_in_a_flush_takes_no_other_along() -> None:
     stack, connections = three()
     error = RuntimeError("a bug")

@@ -152,6 +152,17 @@ def test_what_a_path_reorders_is_not_old(ts: int) -> None:
     assert t.stack.counters.paws_drops == 0
 
 
+def test_what_is_older_than_the_syn_is_no_reordered_segment() -> None:
+    """It may be from an earlier connection with these ports, where TIME_WAIT was cut short (RFC 6191)."""
+    t = stamped()
+    t.receives("P. 1:101 ack 1 <ts 999>")
+    t.sends(". 1:1 ack 1 <ts *:1000>")
+    t.receives("P. 1:101 ack 1 <ts 1010>")
+    t.receives("P. 101:201 ack 1 <ts 999>")
+    assert t.read() == 100
+    assert t.stack.counters.paws_drops == 2
+
+
 def test_timestamps_wrap() -> None:
     t = stamped(ts=0xFFFFFFF0)
     t.receives("P. 1:101 ack 1 <ts 4294967295>")

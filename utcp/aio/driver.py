@@ -47,6 +47,7 @@ class Driver:
     __slots__ = (
         "_flushes",
         "_has_read",
+        "_read_again",
         "_ready",
         "_timer",
         "_timer_due",
@@ -75,6 +76,7 @@ class Driver:
         self.closed = False
         self._has_read = has_read
         self._flushes = 0  # scheduled; the last one does the work
+        self._read_again: asyncio.Handle | None = None
         self._ready: deque[Connection | Listener] = deque()
         self._timer: asyncio.Handle | None = None
         self._timer_due = 0.0  # on the link's clock
@@ -88,8 +90,11 @@ class Driver:
             self._flushes = 1
 
     def flush(self) -> None:
-        """Send now. While segments wait for room, only answers to strangers are sent, which do not wait for it. An
-        Exception is reported to the loop's exception handler."""
+        """Send now. An Exception is reported to the loop's exception handler.
+
+        While segments wait for room (0.2 s at most, `Pending`), only those answers to strangers leave that are ready:
+        they need no such room.
+        """
         if self.closed:
             return
         stack = self.stack
@@ -117,9 +122,10 @@ class Driver:
             return
         self.closed = True
         self.after_flush = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._read_again):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._read_again = None
         try:
             # Before the descriptor is closed: a selector would go on with whoever gets its number next.
             self.loop.remove_reader(self.link.fileno())
@@ -149,7 +155,8 @@ class Driver:
             received = self.link.receive(BATCH)
         except Exception as exc:
             self._report("the link could not receive, which is tried again", exc)
-            self.loop.call_later(READ_AGAIN, self.read)  # its descriptor may have said all that it says
+            if self._read_again is None:  # its descriptor may have said all that it says
+                self._read_again = self.loop.call_later(READ_AGAIN, self._try_again)
         errors = self._path_errors()
         now = self.link.now()
         stack = self.stack
@@ -161,6 +168,10 @@ class Driver:
         if errors:
             self._report_path([], errors, now)
         return now
+
+    def _try_again(self) -> None:
+        self._read_again = None
+        self.read()
 
     def _send(self, transmits: list[Transmit]) -> None:
         failures: list[SendError] = []

@@ -19,19 +19,13 @@ from utcp.tcp.transmit import Buffer
 from utcp.wire import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, Segment
 from utcp.wire.options import TIMESTAMPS_LENGTH
 from utcp.wire.segment import CONGESTION_EXPERIENCED
-from utcp.wire.seq import HALF, MASK, diff
+from utcp.wire.seq import HALF, MASK, diff, lt
 
 if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
 
 _TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
 """RFC 7323 5.5: after 24 days a timestamp proves nothing."""
-
-REORDERED: Final = 64
-"""Ticks of the peer's timestamp clock by which a segment may be older than TS.Recent. A retransmission that fills a gap
-makes TS.Recent new, and on a path that reorders, segments that left shortly before it may still be under way. PAWS
-would drop them, their retransmissions would do the same to others, and each time the peer would reduce its window. The
-duplicates that PAWS is for are older: in 64 ticks of a millisecond, sequence numbers wrap only at 268 Gbit/s."""
 
 _KEEPALIVE_ANSWER_INTERVAL: Final = 0.1
 """The least time between answers to keepalive probes, seconds. Peers probe less often (Linux: 1 s or more)."""
@@ -226,7 +220,7 @@ def _accept(connection: Connection, segment: Segment, text_fits: bool, now: floa
         connection.timestamps
         and segment.ts_val is not None
         and (receive.last_ack_sent - segment.seq) & MASK < HALF
-        and not 0 < (receive.ts_recent - segment.ts_val) & MASK <= REORDERED
+        and not receive.is_reordered(segment.ts_val)
     ):
         receive.take_timestamp(segment.ts_val, now)
     expects_text = connection.state in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2)
@@ -323,7 +317,7 @@ def _asks_as_before(connection: Connection, syn: Segment) -> bool:
 
 
 def _paws_accepts(connection: Connection, segment: Segment, now: float) -> bool:
-    """RFC 7323 5.3 R1, 3.2: no segment with a timestamp that is older by more than `REORDERED`, or with none."""
+    """RFC 7323 5.3 R1, 3.2: no segment with an older timestamp, unless the path may have reordered it, or with none."""
     receive = connection.receive_side
     if segment.ts_val is None:
         connection.stack.counters.paws_drops += 1
@@ -331,8 +325,11 @@ def _paws_accepts(connection: Connection, segment: Segment, now: float) -> bool:
             # illumos and Windows probe without timestamps, and reset a connection whose other end stays silent.
             _answer_keepalive(connection, now)
         return False
-    age = (receive.ts_recent - segment.ts_val) & MASK
-    if REORDERED < age <= HALF and now - receive.ts_recent_at < _TS_RECENT_LIFETIME:
+    if (
+        lt(segment.ts_val, receive.ts_recent)
+        and not receive.is_reordered(segment.ts_val)
+        and now - receive.ts_recent_at < _TS_RECENT_LIFETIME
+    ):
         connection.stack.counters.paws_drops += 1
         if segment.length:
             _answer_unacceptable(connection, segment, segment.length, now)

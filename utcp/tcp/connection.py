@@ -275,7 +275,7 @@ class Connection:
         self.ecn = agreed and (config.ecn != "off" if self.passive else asked)
         if config.timestamps and syn.ts_val is not None:
             self.timestamps = True
-            receive.take_timestamp(syn.ts_val, now)
+            receive.begin_timestamps(syn.ts_val, now)
         if config.window_scaling and syn.window_scale is not None:
             self.window_scaling = True
             receive.scale_window()
@@ -608,6 +608,11 @@ class Connection:
         self.timers.stop_all()
         self.send_side.discard()
         self.recovery.discard()
+
+    def abandon(self) -> None:
+        """See that the stack processes the connection no more, wherever an exception has cut its end off."""
+        self.state = CLOSED
+        self.timers.stop_all()
 
     def enter_time_wait(self, now: float) -> None:
         """From here a record in the stack's table answers for the connection. What was received can still be read."""

@@ -39,18 +39,22 @@ def fail(connection: Connection, cause: BaseException, now: float) -> bool:
     exact one in answer to its next segment, because the connection does not exist any more (RFC 9293 3.10.7.1).
     """
     stack, state, unproven = connection.stack, connection.state, connection.unproven
-    stack.forget(connection)  # first: whatever else fails, the stack does not come by here again
-    listener = connection.listener
-    if listener is not None and connection not in listener.queue:
-        told = False
-        connection.vanish(now)
-    else:
-        told = not connection.ended
-        error = ConnectionAborted(f"Connection aborted: {type(cause).__name__} was raised while it was processed")
-        error.__cause__ = cause
-        connection.finish(error, now)
-        if listener is not None:
-            stack.add_ready(listener)
+    connection.timers.stop_all()
+    try:
+        stack.forget(connection)  # first: whatever else fails, the stack does not come by here again
+        listener = connection.listener
+        if listener is not None and connection not in listener.queue:
+            told = False
+            connection.vanish(now)
+        else:
+            told = not connection.ended
+            error = ConnectionAborted(f"Connection aborted: {type(cause).__name__} was raised while it was processed")
+            error.__cause__ = cause
+            connection.finish(error, now)
+            if listener is not None:
+                stack.add_ready(listener)
+    finally:  # where memory is short, this may raise as well
+        connection.abandon()
     if state not in (CLOSED, LISTEN, SYN_SENT, TIME_WAIT):
         if state != SYN_RCVD:
             stack.counters.estab_resets += 1

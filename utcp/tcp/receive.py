@@ -20,6 +20,12 @@ _SACK_BLOCKS: Final = 4
 _LEAST_SACK_BLOCKS: Final = 2
 """Runs that every SACK has room for: beside timestamps and a DSACK."""
 
+REORDERED: Final = 64
+"""Ticks of the peer's timestamp clock by which a segment may be older than TS.Recent. A retransmission that fills a gap
+makes TS.Recent new, and on a path that reorders, segments that left shortly before it may still be under way. PAWS
+would drop them, their retransmissions would do the same to others, and each time the peer would reduce its window. The
+duplicates that PAWS is for are older: in 64 ticks of a millisecond, sequence numbers wrap only at 268 Gbit/s."""
+
 _PROMPT_DUPLICATES: Final = 4
 """Duplicate ACKs for one value of RCV.NXT that leave at once, each for a segment of its own, on a connection with SACK.
 Fast retransmit needs three (RFC 5681 3.2). Later out-of-order segments share an ACK as long as they continue one run,
@@ -57,6 +63,7 @@ class ReceiveSide:
         "_quick_acks",
         "_quick_answers",
         "_since_ack",
+        "_ts_first",
         "_tuning",
         "ack_due",
         "bytes_received",
@@ -111,6 +118,8 @@ class ReceiveSide:
         self.ts_recent = 0
         """TS.Recent of RFC 7323 4.3, and when it was taken."""
         self.ts_recent_at = 0.0
+        self._ts_first = 0
+        """TSval of the peer's SYN."""
         self.mss = 536
         """The largest payload received, but no more than the MSS option allows: a full-sized segment of the peer."""
         self._largest = 536
@@ -580,6 +589,17 @@ class ReceiveSide:
     def owe_ack(self) -> None:
         """The peer is to have an ACK with the next flush."""
         self.ack_due = NOW
+
+    def begin_timestamps(self, ts_val: int, now: float) -> None:
+        """The peer's SYN has this timestamp."""
+        self._ts_first = ts_val
+        self.take_timestamp(ts_val, now)
+
+    def is_reordered(self, ts_val: int) -> bool:
+        """Whether TSval is older than TS.Recent by REORDERED ticks at most, and not older than the peer's SYN. What is
+        older than the SYN may be from an earlier connection."""
+        age = (self.ts_recent - ts_val) & MASK
+        return 0 < age <= REORDERED and age <= (self.ts_recent - self._ts_first) & MASK
 
     def take_timestamp(self, ts_val: int, now: float) -> None:
         """TS.Recent (RFC 7323 4.3): the caller has checked that the segment sets it."""

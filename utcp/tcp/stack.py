@@ -369,7 +369,10 @@ class Stack:
             memory.reported = True
             if self.observer is not None:
                 self.observer.memory_pressed(memory.used, memory.limit, now)
-        memory.relieve(now)
+        try:
+            memory.relieve(now)
+        except Exception as error:  # what the connections have to send must leave all the same
+            self._note_failure("memory is short, and an attempt to free some failed", error)
 
     def answers_to_send(self) -> list[Transmit]:
         """The answers to strangers alone, for a link that has no room for more segments of connections."""
@@ -447,7 +450,7 @@ class Stack:
         if connection.state == SYN_SENT and code != EMSGSIZE:
             # It holds for all SYNs to this port. Only one of them may be told of: the kernel has sent several as one
             # datagram (UDP_SEGMENT), and the host that answers limits how many messages it sends.
-            concerned = [each for each in self._opening[remote, remote_port] if each.send_side.flight_size]
+            concerned = [each for each in self._opening.get((remote, remote_port), ()) if each.send_side.flight_size]
         for each in concerned:
             try:
                 if code == EMSGSIZE:
@@ -548,7 +551,10 @@ class Stack:
         expired = self._timers.take_expired(now)
         try:
             for timers in expired:
-                connection = self.connections[timers.key]
+                connection = self.connections.get(timers.key)
+                if connection is None or connection.timers is not timers:  # an exception has cut its end off
+                    timers.stop_all()
+                    continue
                 try:
                     handle_timeout(connection, now)
                 except BaseException as cause:

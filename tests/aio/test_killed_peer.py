@@ -1,15 +1,21 @@
 """Processes that end, by SIGKILL or by themselves: what their peers on the same host notice, and how soon."""
 
 import asyncio
+import contextlib
+import socket
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 import uvloop
 
 import utcp
 from tests.udp.sockets import needs_linux
+from utcp.aio import shared
+from utcp.aio.endpoint import Endpoint
+from utcp.aio.shared import LoopEndpoints
 
 pytestmark = [needs_linux, pytest.mark.defect(100)]
 
@@ -96,3 +102,98 @@ def test_server_that_closes_after_its_client_has_gone_has_no_error() -> None:
     data, seconds = utcp.run(main())
     assert data == b"all there is"
     assert seconds < 2.0
+
+
+def close_sockets(host: str, port: int, number: int) -> None:
+    """As any other process on this host may."""
+    for _ in range(number):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, port))
+
+
+class Watched:
+    """A connection to a server in another process, and the scans that reports of closed sockets bring about."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.scans = 0
+        self.endpoints: LoopEndpoints
+        self.port = 0
+        real = Endpoint.sockets_closed
+
+        def sockets_closed(endpoint: Endpoint, peers: Any) -> Any:
+            self.scans += 1
+            return real(endpoint, peers)
+
+        monkeypatch.setattr(Endpoint, "sockets_closed", sockets_closed)
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> Any:
+        with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+            assert process.stdout is not None
+            self.port = int(process.stdout.readline())
+            _, writer = await utcp.open_connection("127.0.0.1", self.port)
+            (self.endpoints,) = [each for each in shared._unclosed if each._loop is asyncio.get_running_loop()]
+            try:
+                if self.endpoints._closings is None:
+                    pytest.skip("this kernel reports no closed sockets")
+                yield process
+            finally:
+                writer.transport.abort()
+                process.kill()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "127.0.0.1"])
+async def test_sockets_closed_in_a_loop_cause_few_scans(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None if they had another address than the peer."""
+    watched = Watched(monkeypatch)
+    async with watched.connected():
+        own = host == "127.0.0.1"
+        if own:  # a report that cannot be had without the death of the peer
+            for _ in range(50):
+                monkeypatch.setattr(watched.endpoints._closings, "read", lambda: {(host, watched.port)})
+                watched.endpoints._sockets_closed(watched.endpoints._closings)
+        else:
+            for _ in range(50):
+                close_sockets(host, watched.port, 1)
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        assert watched.scans == own
+        await asyncio.sleep(0.15)
+        assert watched.scans == 2 * own  # those that came too soon have one scan together
+
+
+async def test_error_in_one_endpoint_is_contained(monkeypatch: pytest.MonkeyPatch) -> None:
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["exception"]))
+    watched = Watched(monkeypatch)
+    async with watched.connected(), Endpoint(("127.0.0.1", 0)):
+        real, calls = Endpoint.sockets_closed, 0
+
+        def broken(endpoint: Endpoint, peers: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise ValueError("broken")
+            return real(endpoint, peers)
+
+        monkeypatch.setattr(Endpoint, "sockets_closed", broken)
+        watched.endpoints._closed = {("127.0.0.1", watched.port)}
+        watched.endpoints._scan()
+        assert calls == 2
+        assert [str(error) for error in complaints] == ["broken"]
+        assert watched.port in watched.endpoints._watched
+
+
+async def test_nothing_is_watched_once_the_peer_has_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(monkeypatch)
+    async with Endpoint(("127.0.0.1", 0)), watched.connected() as process:
+        process.kill()
+        process.wait()
+        await asyncio.sleep(0.05)
+        assert watched.endpoints._closings is not None  # the connection is being probed
+        for endpoint in watched.endpoints:
+            endpoint.close_now()
+        async with Endpoint(("127.0.0.1", 0)):
+            watched.endpoints._closed = {("127.0.0.1", watched.port)}
+            watched.endpoints._scan()
+            assert watched.endpoints._closings is None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.udp.sockets import LOOPBACK, both_families, needs_linux
-from utcp.udp.closings import MAX_REPORTS, Closings
+from utcp.udp.closings import MAX_REPORTS, Closings, Peer
 
 pytestmark = [needs_linux, pytest.mark.defect(100)]
 
@@ -29,39 +29,47 @@ def bound(family: int) -> tuple[socket.socket, int]:
     return sock, sock.getsockname()[1]
 
 
-def reported(closings: Closings, wanted: int) -> bool:
-    """Whether a port is reported; others of this host may be, too."""
+def reported(closings: Closings, wanted: tuple[str, int]) -> bool:
+    """Whether an address is reported; others of this host may be, too."""
     while select.select([closings], [], [], 2)[0]:
-        ports = closings.read()
-        assert ports is not None
-        if wanted in ports:
+        closed = closings.read()
+        assert closed is not None
+        if wanted in closed:
             return True
     return False
 
 
 @both_families
-def test_port_of_a_socket_that_is_closed(family: int, closings: Closings) -> None:
+def test_address_of_a_socket_that_is_closed(family: int, closings: Closings) -> None:
     sock, port = bound(family)
     assert closings.read() is not None  # what was there before
     sock.close()
-    assert reported(closings, port)
+    assert reported(closings, (LOOPBACK[family][0], port))
     other, _ = bound(family)
-    assert port not in (closings.read() or ())
+    assert (LOOPBACK[family][0], port) not in (closings.read() or ())
     other.close()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::ffff:127.0.0.1"])  # noqa: S104
+def test_address_is_reported_as_the_socket_was_bound(host: str, closings: Closings) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((host, 0))
+        port = sock.getsockname()[1]
+    assert reported(closings, (host.removeprefix("::ffff:"), port))
 
 
 def test_reports_that_found_no_room_are_missed(closings: Closings) -> None:
     closings._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     for _ in range(100):
         bound(socket.AF_INET)[0].close()
-    answers: list[set[int] | None] = []
+    answers: list[set[Peer] | None] = []
     while select.select([closings], [], [], 0.5)[0] and None not in answers:
         answers.append(closings.read())
     assert None in answers
 
 
 def test_no_more_is_read_at_once_than_the_loop_has_time_for(closings: Closings) -> None:
-    reports = [b"\0" * 16 + b"\2\7\0\0" + port.to_bytes(2, "big") for port in range(1, 200)]
+    reports = [b"\0" * 16 + b"\2\7\0\0" + port.to_bytes(2, "big") + b"\0" * 66 for port in range(1, 200)]
 
     class Full:
         def recv(self, size: int) -> bytes:

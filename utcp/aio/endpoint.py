@@ -21,7 +21,7 @@ from utcp.aio.environment import obey
 from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
 from utcp.aio.server import Acceptor, Server
-from utcp.aio.shared import LoopEndpoints, is_on_this_host
+from utcp.aio.shared import LoopEndpoints, is_on_this_host, peer_of
 from utcp.aio.stream_reader import DEFAULT_LIMIT
 from utcp.aio.streams import ClientConnected, ClientStreams, StreamWriter, stream_factory
 from utcp.aio.tls import Tls
@@ -37,6 +37,7 @@ from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_2, TIME_WAI
 from utcp.trace import default_observer, log_event
 from utcp.udp import sockopt
 from utcp.udp.base import Link
+from utcp.udp.closings import Peer
 from utcp.udp.link import UdpLink
 from utcp.udp.path import SocketAddress
 from utcp.udp.platform import Platform
@@ -494,19 +495,19 @@ class Endpoint:
 
     # --- what the loop's other endpoints call
 
-    def sockets_closed(self, ports: Collection[int]) -> set[int]:
-        """UDP sockets on this host with these ports were closed: probe the peers there. Returns the ports that have a
-        connection."""
+    def sockets_closed(self, peers: Collection[Peer]) -> set[Peer]:
+        """Probe these peers, because UDP sockets on this host with their addresses were closed. Return the peers that
+        have a connection."""
         driver = self._driver
         if driver is None or driver.closed:
             return set()
         link, now = driver.link, driver.link.now()
         found = set()
         for connection in driver.stack.connections.values():
-            port = link.peername(connection.remote)[1]
-            if port in ports and is_on_this_host(link, connection.remote):
+            peer = peer_of(link, connection.remote)
+            if peer in peers and is_on_this_host(link, connection.remote):
                 peer_socket_closed(connection, now)
-                found.add(port)
+                found.add(peer)
         driver.schedule_flush()
         return found
 

@@ -15,14 +15,18 @@ from utcp.config import Config
 from utcp.tcp.transmit import Remote
 from utcp.trace import registry
 from utcp.udp.base import Link
-from utcp.udp.closings import Closings
+from utcp.udp.closings import Closings, Peer
 from utcp.udp.path import SocketAddress
 from utcp.udp.platform import Platform
+from utcp.udp.sockopt import unmapped
 
 if TYPE_CHECKING:
     from utcp.aio.control import Control
     from utcp.aio.endpoint import Endpoint
     from utcp.aio.recording import FileRecording
+
+SCAN_INTERVAL: Final = 0.1
+"""Seconds from one walk over all connections to the next. Any process on this host can close UDP sockets in a loop."""
 
 
 class LoopEndpoints:
@@ -47,10 +51,15 @@ class LoopEndpoints:
         """What UTCP_PCAP asks for."""
         self._closings: Closings | None = None
         """Reports of closed UDP sockets, while there is a connection to another process on this host."""
-        self._watched: set[int] = set()
-        """UDP ports of such processes."""
-        self._met: set[int] = set()
-        """These, and those of peers on this loop."""
+        self._watched: dict[int, set[Peer]] = {}
+        """The peers in such processes, by their UDP port."""
+        self._met: dict[int, set[Peer]] = {}
+        """These, and the peers on this loop."""
+        self._closed: set[Peer] = set()
+        """Peers whose socket may be closed, until the next scan."""
+        self._scan_timer: asyncio.TimerHandle | None = None
+        self._no_scan_before = 0.0
+        """A time of the loop's clock."""
         self._loop: Any = asyncio.get_running_loop()
         self._process = os.getpid()
         self._guard = self._closed_with_the_loop()
@@ -89,7 +98,7 @@ class LoopEndpoints:
     def discard(self, endpoint: Endpoint) -> None:
         """It is closed."""
         self._started.pop(endpoint, None)
-        self._met.discard(endpoint.address[1])
+        self._met.pop(endpoint.address[1], None)
         registry.closed(endpoint)
         for clients in self._clients.values():
             if endpoint in clients:
@@ -132,13 +141,14 @@ class LoopEndpoints:
     def watch(self, link: Link, remote: Remote) -> None:
         """See to it that the death of a peer is noticed at once, if it is another process on this host."""
         address = link.peername(remote)
-        port = address[1]
-        if port in self._met or not is_on_this_host(link, remote):
+        peer = peer_of(link, remote)
+        port = peer[1]
+        if peer in self._met.get(port, ()) or not is_on_this_host(link, remote):
             return
-        self._met.add(port)
+        self._met.setdefault(port, set()).add(peer)
         if any(endpoint.link.receives_at(address) for endpoint in self._started):
             return
-        self._watched.add(port)
+        self._watched.setdefault(port, set()).add(peer)
         if self._closings is None:
             try:
                 closings = Closings()
@@ -149,17 +159,50 @@ class LoopEndpoints:
 
     def _sockets_closed(self, closings: Closings) -> None:
         closed = closings.read()
-        ports = self._watched.copy() if closed is None else self._watched & closed
-        if ports:
-            forgotten = ports.difference(*(endpoint.sockets_closed(ports) for endpoint in self))
-            self._watched -= forgotten
-            self._met -= forgotten
+        if closed is None:
+            self._closed.update(*self._watched.values())
+        else:
+            for host, port in closed:
+                self._closed.update(peer for peer in self._watched.get(port, ()) if _received(host, peer))
+        if self._closed and self._scan_timer is None:
+            delay = self._no_scan_before - self._loop.time()
+            if delay <= 0:
+                self._scan()
+            else:
+                self._scan_timer = self._loop.call_later(delay, self._scan)
 
-    def _stop_watching(self) -> None:
+    def _scan(self) -> None:
+        """Have the endpoints probe the peers whose socket may be closed. Forget those that have no connection."""
+        self._scan_timer = None
+        self._no_scan_before = self._loop.time() + SCAN_INTERVAL
+        closed, self._closed = self._closed, set()
+        forgotten = closed.copy()
+        for endpoint in self:
+            try:
+                forgotten -= endpoint.sockets_closed(closed)
+            except Exception as error:  # the other endpoints still get the report
+                forgotten.clear()
+                self._loop.call_exception_handler(
+                    {"message": "A report of closed UDP sockets was not handled", "exception": error}
+                )
+        for peer in forgotten:
+            _remove(self._watched, peer)
+            _remove(self._met, peer)
+        if not self._watched:
+            self._close_closings()  # each DNS query of this host would wake the loop
+
+    def _close_closings(self) -> None:
         if self._closings is not None:
             self._loop.remove_reader(self._closings.fileno())
             self._closings.close()
             self._closings = None
+
+    def _stop_watching(self) -> None:
+        self._close_closings()
+        if self._scan_timer is not None:
+            self._scan_timer.cancel()
+            self._scan_timer = None
+        self._closed.clear()
         self._watched.clear()
         self._met.clear()
 
@@ -259,11 +302,30 @@ class LoopEndpoints:
                 self._restore_close()
 
 
+def peer_of(link: Link, remote: Remote) -> Peer:
+    """Return the peer's UDP address as reports of closed sockets have it."""
+    host, port = link.peername(remote)[:2]
+    return unmapped(host), port
+
+
 def is_on_this_host(link: Link, remote: Remote) -> bool:
     """Return whether a remote of `link` is another socket on this host: there the kernel sends from the address that it
     sends to."""
     host = link.peername(remote)[0]
     return host.startswith(("127.", "::ffff:127.")) or host in ("::1", link.sockname(remote)[0])
+
+
+def _received(host: str, peer: Peer) -> bool:
+    """Whether a socket bound to `host` may have received what is sent to `peer`, which has the same port. A socket that
+    is bound to all addresses of IPv6 may also have received IPv4."""
+    return host in (peer[0], "::") or (host == "0.0.0.0" and ":" not in peer[0])
+
+
+def _remove(peers: dict[int, set[Peer]], peer: Peer) -> None:
+    of_port = peers.get(peer[1], set())
+    of_port.discard(peer)
+    if not of_port:
+        peers.pop(peer[1], None)
 
 
 _unclosed: Final[WeakSet[LoopEndpoints]] = WeakSet()

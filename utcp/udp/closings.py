@@ -7,15 +7,18 @@ reports are about the sockets of one network namespace: containers do not see ea
 import errno
 import socket
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 
-from utcp.udp.sockopt import IS_LINUX, MISUSE
+from utcp.udp.sockopt import IS_LINUX, MISUSE, unmapped
 
 _SOCK_DIAG: Final = 4  # NETLINK_SOCK_DIAG
 _UDP_CLOSED: Final = 1 << 1 | 1 << 3  # the groups SKNLGRP_INET_UDP_DESTROY and SKNLGRP_INET6_UDP_DESTROY
 _HEADER: Final = Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
 _BY_FAMILY: Final = 20  # SOCK_DIAG_BY_FAMILY
-_SOURCE_PORT: Final = Struct("!4xH")  # the beginning of struct inet_diag_msg
+_DIAG: Final = Struct("!B3xH2x16s")  # the beginning of struct inet_diag_msg: family, source port, source address
+
+Peer: TypeAlias = tuple[str, int]
+"""The host (an IPv4 address is not mapped into IPv6) and the port of a UDP socket."""
 
 MAX_REPORTS: Final = 64
 """Reports that one `read()` takes. A host may close very many sockets, one for each DNS query."""
@@ -38,10 +41,10 @@ class Closings:
         """The descriptor that an event loop watches."""
         return self._socket.fileno()
 
-    def read(self) -> set[int] | None:
-        """Return the UDP ports of sockets that were closed, or None if reports are missing because there were too many.
-        Never waits."""
-        ports: set[int] = set()
+    def read(self) -> set[Peer] | None:
+        """Return the addresses of UDP sockets that were closed, or None if reports are missing because there were too
+        many. The host is "0.0.0.0" or "::" for a socket that was bound to all addresses. Never waits."""
+        closed: set[Peer] = set()
         for _ in range(MAX_REPORTS):
             try:
                 report = self._socket.recv(4096)
@@ -51,18 +54,22 @@ class Closings:
                 if error.errno in MISUSE:
                     raise
                 return None  # ENOBUFS: the socket was full
-            port = _port(report)
-            if port is not None:
-                ports.add(port)
-        return ports
+            peer = _peer(report)
+            if peer is not None:
+                closed.add(peer)
+        return closed
 
     def close(self) -> None:
         """Close the socket. Idempotent."""
         self._socket.close()
 
 
-def _port(report: bytes) -> int | None:
-    if len(report) < _HEADER.size + _SOURCE_PORT.size or _HEADER.unpack_from(report)[1] != _BY_FAMILY:
+def _peer(report: bytes) -> Peer | None:
+    if len(report) < _HEADER.size + _DIAG.size or _HEADER.unpack_from(report)[1] != _BY_FAMILY:
         return None
-    port: int = _SOURCE_PORT.unpack_from(report, _HEADER.size)[0]
-    return port
+    family, port, octets = _DIAG.unpack_from(report, _HEADER.size)
+    if family == socket.AF_INET:
+        return socket.inet_ntop(socket.AF_INET, octets[:4]), port
+    if family == socket.AF_INET6:
+        return unmapped(socket.inet_ntop(socket.AF_INET6, octets)), port
+    return None

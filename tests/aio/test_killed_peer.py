@@ -128,7 +128,7 @@ class Watched:
 
     @contextlib.asynccontextmanager
     async def connected(self) -> Any:
-        with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220, S603
             assert process.stdout is not None
             self.port = int(process.stdout.readline())
             _, writer = await utcp.open_connection("127.0.0.1", self.port)
@@ -149,9 +149,11 @@ async def test_sockets_closed_in_a_loop_cause_few_scans(host: str, monkeypatch: 
     async with watched.connected():
         own = host == "127.0.0.1"
         if own:  # a report that cannot be had without the death of the peer
+            closings = watched.endpoints._closings
+            assert closings is not None
+            monkeypatch.setattr(closings, "read", lambda: {(host, watched.port)})
             for _ in range(50):
-                monkeypatch.setattr(watched.endpoints._closings, "read", lambda: {(host, watched.port)})
-                watched.endpoints._sockets_closed(watched.endpoints._closings)
+                watched.endpoints._sockets_closed(closings)
         else:
             for _ in range(50):
                 close_sockets(host, watched.port, 1)

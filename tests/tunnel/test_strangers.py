@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 import stat
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -193,6 +194,43 @@ async def test_a_handshake_has_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -
     assert not server.below.closed
     server.end.data_received(server.outgoing.read()[:-1])
     assert "too long" in server.abandon()
+
+
+class Slow(Below):
+    """A connection whose peer takes no data, so that `close()` waits."""
+
+    aborted = False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+async def test_a_failed_handshake_is_under_way_until_its_connection_is_lost(
+    delivered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "ALERT_TIMEOUT", 0.01)
+    server = Server()
+    server.end._transport = server.below = slow = Slow()
+    server.end.data_received(server.said())
+    state = weakref.ref(server.end._object)
+    slow.written.clear()
+    server.end.data_received(b"\x17\x03\x03\x00\x20" + bytes(32))  # a record that nobody has encrypted
+    assert slow.written
+    assert slow.closed
+    assert state() is None
+    server.end.data_received(b"more")
+    server.end.eof_received()
+    assert server.failure is None
+    if delivered:
+        server.end.connection_lost(None)
+    await asyncio.sleep(0.03)
+    assert slow.aborted == (not delivered)
+    server.end.connection_lost(None)
+    assert isinstance(server.failure, ssl.SSLError)
 
 
 # ------------------------------------------------------------------ both, in a tunnel

@@ -50,7 +50,7 @@ def test_address_of_a_socket_that_is_closed(family: int, closings: Closings) -> 
     other.close()
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::ffff:127.0.0.1"])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::ffff:127.0.0.1"])
 def test_address_is_reported_as_the_socket_was_bound(host: str, closings: Closings) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((host, 0))

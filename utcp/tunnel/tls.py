@@ -15,6 +15,9 @@ FIRST_RECORD_TIMEOUT: Final = 5.0
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds that a peer then has for the rest of the handshake."""
 
+ALERT_TIMEOUT: Final = 1.0
+"""Seconds that the alert of a failed handshake has to be delivered. Then the connection is reset."""
+
 HANDSHAKE_OCTETS: Final = 1 << 15
 """Octets that a peer may send before its handshake is complete: certificates of its own, with those of authorities."""
 
@@ -46,8 +49,9 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     and so has this: `write_eof()` sends close_notify and then FIN, and goes on reading. FIN without close_notify is
     taken for what it may be, the work of somebody on the path, and resets the connection.
 
-    `shaken(exc)` is called once: None when the handshake is complete, after `protocol.connection_made()`; else why it
-    failed, and then `protocol` never hears of the connection. `server_name` None: no name is sent or checked.
+    `shaken(exc)` is called once: with None when the handshake is complete, after `protocol.connection_made()`; or with
+    the reason why it failed, when the connection is lost. Then `protocol` is not told of the connection.
+    `server_name` None: no name is sent or checked.
 
     A server makes its TLS state, which takes some 40 kB, when the client's first record is there as a whole and looks
     like a ClientHello.
@@ -123,6 +127,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._peer_closed:
             return  # RFC 8446 6.1: what follows close_notify is ignored
+        if self._error is not None:
+            return  # there is no TLS state any more
         if not self._spoken:
             data = self._first_record(data)
             if not data:
@@ -131,14 +137,14 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if not self._open:
             self._handshake_octets += len(data)
             self._shake_hands()
-            if not self._open and self._handshake_octets > HANDSHAKE_OCTETS:
+            if not self._open and self._error is None and self._handshake_octets > HANDSHAKE_OCTETS:
                 self._fail(ssl.SSLError(ssl.SSL_ERROR_SSL, "the TLS handshake is too long"))
         if self._open:
             self._decrypt()
             self._deliver()
 
     def eof_received(self) -> bool:
-        if not self._peer_closed:
+        if not self._peer_closed and self._error is None:
             self._fail(ConnectionReset("The connection ended without TLS's close_notify"))
         return True  # the protocol above has heard of it by close_notify
 
@@ -154,10 +160,10 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         error = self._error or exc
         if self._timeout is not None:
             self._timeout.cancel()
+        # It is not settled yet if the handshake failed, or if the protocol's connection_made() raised an exception.
+        self._settle(error or ConnectionReset("The connection ended in the TLS handshake"))
         if self._open:
             self._protocol.connection_lost(error)
-        elif self._shaken is not None:
-            self._settle(error or ConnectionReset("The connection ended in the TLS handshake"))
 
     # --- what the protocol above calls
 
@@ -263,9 +269,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._flush()
             return
         except ssl.SSLError as error:
-            self._flush()  # the alert that tells the peer why
-            self._error = error
-            self._settle(error)
+            self._flush()  # the alert, which has the reason
+            self._error = error.with_traceback(None)  # the traceback refers to the TLS state
+            del self._object, self._incoming, self._outgoing
+            if self._timeout is not None:
+                self._timeout.cancel()
+            # The peer may have closed its window. Until the connection is lost, it counts as a handshake under way.
+            self._timeout = asyncio.get_running_loop().call_later(ALERT_TIMEOUT, self._transport.abort)
             self._transport.close()
             return
         self._flush()

@@ -20,9 +20,9 @@ import pytest
 import utcp
 from tests.tunnel.ends import KEY, LOCAL, PLAIN, Tunnel, receive, send, tunnel, until, with_key
 from tests.tunnel.test_tls import Above, Below
+from utcp.tunnel import accept, strangers, tls
 from utcp.tunnel import complaints as complaints_module
 from utcp.tunnel import key as key_module
-from utcp.tunnel import strangers, tls
 from utcp.tunnel.complaints import MOST_LINES, Complaints
 from utcp.tunnel.credentials import CredentialError
 from utcp.tunnel.key import key_context
@@ -231,6 +231,60 @@ async def test_a_failed_handshake_is_under_way_until_its_connection_is_lost(
     assert slow.aborted == (not delivered)
     server.end.connection_lost(None)
     assert isinstance(server.failure, ssl.SSLError)
+
+
+class Accepted(Below):
+    """A connection that was just accepted."""
+
+    protocol: Any = None
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("192.0.2.1", 5) if name in ("peername", "sockname", "udp_peername") else default
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+
+@pytest.mark.parametrize("where", ["factory", "connection_made"])
+async def test_a_connection_that_cannot_begin_leaves_its_place(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise ValueError("broken")
+
+    if where == "connection_made":
+        monkeypatch.setattr(TlsTransport, "connection_made", broken)
+    admission, failures = Admission(), list[BaseException]()
+    gate = accept._Gate(
+        admission,
+        broken if where == "factory" else Above,
+        key_context(KEY, server_side=True),
+        lambda _, error: failures.append(error),
+    )
+    connection = Accepted()
+    with pytest.raises(ValueError, match="broken"):
+        gate.connection_made(connection)
+    assert connection.closed
+    assert admission.handshakes == 0
+    if connection.protocol is not None:
+        connection.protocol.connection_lost(None)
+        assert len(failures) == 1
+    assert admission.handshakes == 0
+
+
+async def test_a_protocol_that_fails_after_the_handshake_leaves_its_place() -> None:
+    class Broken(Above):
+        def connection_made(self, _: asyncio.BaseTransport) -> None:
+            raise ValueError("broken")
+
+    server = Server()
+    server.end._protocol = Broken()
+    server.end.data_received(server.said())
+    server.incoming.write(bytes(server.below.written))
+    server.client.do_handshake()
+    with pytest.raises(ValueError, match="broken"):
+        server.end.data_received(server.outgoing.read())
+    assert server.failure is None
+    server.end.connection_lost(None)
+    assert isinstance(server.failure, ConnectionResetError)
 
 
 # ------------------------------------------------------------------ both, in a tunnel

@@ -132,8 +132,16 @@ class _Gate(asyncio.Protocol):
         name = peer_name(connection)
         host: str = connection.get_extra_info("udp_peername")[0]
 
+        under_way = True
+
+        def leave(*, succeeded: bool) -> None:
+            nonlocal under_way
+            if under_way:
+                under_way = False
+                admission.leave(host, succeeded=succeeded)
+
         def shaken(error: BaseException | None) -> None:
-            admission.leave(host, succeeded=error is None)
+            leave(succeeded=error is None)
             if error is not None:
                 handshake_failed(name, error)
 
@@ -141,6 +149,11 @@ class _Gate(asyncio.Protocol):
             connection.abort()
             handshake_failed(name, ConnectionAborted("too many handshakes"))
             return
-        tls = TlsTransport(self._factory(), self._context, shaken, server_side=True)
-        connection.set_protocol(tls)
-        tls.connection_made(connection)
+        try:
+            tls = TlsTransport(self._factory(), self._context, shaken, server_side=True)
+            connection.set_protocol(tls)
+            tls.connection_made(connection)
+        except BaseException:
+            leave(succeeded=False)
+            connection.abort()
+            raise

@@ -49,7 +49,7 @@ def run(
         raise RuntimeError("utcp.run() cannot be called from a running event loop")
     with _Signals() as signals:
         with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
-            loop = runner.get_loop()
+            loop = signals.loop = runner.get_loop()
             try:
                 result = runner.run(signals.watch(main))
             except asyncio.CancelledError:
@@ -57,8 +57,8 @@ def run(
                     signals.end_program()
                 raise
             finally:
-                if signals.hurried:
-                    _reset_connections(loop)
+                if signals.hurried and (endpoints := _endpoints(loop)) is not None:
+                    endpoints.reset()  # nothing is left for which closing the loop would wait
         if signals.came_late:
             signals.end_program()
         return result
@@ -72,11 +72,9 @@ def _is_in_loop() -> bool:
     return True
 
 
-def _reset_connections(loop: asyncio.AbstractEventLoop) -> None:
-    """Leave nothing for which closing the loop would wait."""
-    endpoints: Any = Platform.of(loop).get_endpoints()
-    if endpoints is not None:
-        endpoints.reset()
+def _endpoints(loop: asyncio.AbstractEventLoop) -> Any:
+    """Return the LoopEndpoints of the loop, or None."""
+    return Platform.of(loop).get_endpoints()
 
 
 class _Signals:
@@ -85,6 +83,7 @@ class _Signals:
     def __init__(self) -> None:
         self._number = 0
         """The first signal that came."""
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         """The task of `main`."""
         self._replaced: dict[int, Any] = {}
@@ -126,6 +125,9 @@ class _Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._number:
             self.hurried = True
+            # The runner may be cancelling the other tasks. It closes the loop after this exception.
+            if self.loop is not None and (endpoints := _endpoints(self.loop)) is not None:
+                endpoints.hurried = True
             raise _exception(number)
         self._number = number
         task = self._task

@@ -60,6 +60,8 @@ class LoopEndpoints:
         self._scan_timer: asyncio.TimerHandle | None = None
         self._no_scan_before = 0.0
         """A time of the loop's clock."""
+        self.hurried = False
+        """The end of the loop waits for nothing."""
         self._loop: Any = asyncio.get_running_loop()
         self._process = os.getpid()
         self._guard = self._closed_with_the_loop()
@@ -216,10 +218,14 @@ class LoopEndpoints:
         """Close the endpoints as a runner does, for a program that has none. Do nothing if a runner has closed them.
 
         The loop runs for that, up to `Config.close_timeout`. If it cannot, because another one runs in this thread,
-        what is not delivered is reset, and a ResourceWarning says so. An interrupt resets it as well.
+        what is not delivered is reset, and a ResourceWarning says so. An interrupt resets it as well. If the program is
+        `hurried`, it is reset at once.
         """
         loop = self._loop
         if self not in _unclosed or not self._may_end():
+            return
+        if self.hurried:
+            self.reset()
             return
         try:
             asyncio.get_running_loop()

@@ -264,10 +264,11 @@ class UdpLink(Link):
     def flush_pending(self) -> list[SendError]:
         self._patient_until = 0.0
         errors: list[SendError] = []
-        while (transmit := self._pending.first(self.now())) is not None:
+        while (transmit := self._pending.first()) is not None:
             rest = self._send(transmit, errors)  # it is still in the queue, for a signal handler may raise meanwhile
             if rest is not None:
                 self._pending.shorten_first(rest, rest.size, _datagram_count(rest))
+                self._pending.drop_stale(self.now())
                 break
             self._pending.remove_first()
         return errors

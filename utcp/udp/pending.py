@@ -21,8 +21,9 @@ MAX_PENDING: Final = 16 * 1024 * 1024
 PENDING_OVERHEAD: Final = 512
 
 PENDING_LIFETIME: Final = 0.2
-"""Seconds that an item waits. That is the shortest retransmission timeout (`Config.rto_min`): what is older may have
-been sent again already. A longer queue would also delay the segments of all connections behind it."""
+"""Seconds after which an item that finds no room is dropped. That is the shortest retransmission timeout
+(`Config.rto_min`): TCP may have sent its data again already. A longer queue would also delay the segments of all
+connections behind it."""
 
 
 class _Waiting(NamedTuple, Generic[Item]):
@@ -33,8 +34,9 @@ class _Waiting(NamedTuple, Generic[Item]):
 
 
 class Pending(Generic[Item]):
-    """A queue that drops as a device's queue does: what finds it full, and what has waited for too long. Both are
-    counted (`LinkCounters.datagrams_dropped`). TCP takes either for a sign of congestion, and sends it again."""
+    """A queue that drops items as a device's queue does: those that find it full, and those that have waited for too
+    long. Both are counted (`LinkCounters.datagrams_dropped`). TCP takes either for a sign of congestion, and sends the
+    data again."""
 
     __slots__ = ("_counters", "_waiting", "octets")
 
@@ -55,15 +57,18 @@ class Pending(Generic[Item]):
         self._waiting.append(_Waiting(item, octets, datagrams, now))
         self.octets += octets + PENDING_OVERHEAD
 
-    def first(self, now: float) -> Item | None:
-        """Drop what is too old, and return what is first then. It stays in the queue."""
-        while self._waiting:
-            first = self._waiting[0]
-            if now - first.since <= PENDING_LIFETIME:
-                return first.item
-            self._counters.datagrams_dropped += first.datagrams
+    def first(self) -> Item | None:
+        """Return the first item, or None. It stays in the queue."""
+        return self._waiting[0].item if self._waiting else None
+
+    def drop_stale(self, now: float) -> None:
+        """Drop the items that are too old, because the first one has found no room at `now`.
+
+        Age alone is no reason: when the loop was blocked, there may be room for all of them.
+        """
+        while self._waiting and now - self._waiting[0].since > PENDING_LIFETIME:
+            self._counters.datagrams_dropped += self._waiting[0].datagrams
             self.remove_first()
-        return None
 
     def remove_first(self) -> None:
         """Take the first item out."""

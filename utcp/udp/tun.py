@@ -179,10 +179,11 @@ class TunLink(Link):
 
     def flush_pending(self) -> list[SendError]:
         errors: list[SendError] = []
-        while (first := self._pending.first(self.now())) is not None:
+        while (first := self._pending.first()) is not None:
             transmit, packet = first
             code = self._write(packet)
             if code in NO_ROOM:
+                self._pending.drop_stale(self.now())
                 break
             if code:
                 errors.append(SendError(transmit.remote, code, transmit.flows()))

@@ -31,7 +31,8 @@ class Config:
     syn_backlog: int = 4096
     """Half-open connections that a listener may have. Further SYNs get a cookie, or no answer (`syn_cookies`). While as
     many established connections as the listener's own `backlog` wait to be accepted, no SYN gets an answer. So the two
-    limits together bound the connections that can wait."""
+    limits together bound the connections that can wait. The half-open connections of all listeners take 1/32 of
+    `max_memory` at most, at 4 KiB each; from there on the same happens."""
     syn_cookies: Literal["always", "overflow", "never"] = "overflow"
     """When a SYN is answered without keeping any state (RFC 4987 3.6): always, never, or while `syn_backlog` is reached
     or memory is short (`max_memory`). A connection that comes of a cookie has an MSS out of a table of eight, and
@@ -45,7 +46,7 @@ class Config:
     # --- limits of the endpoint
     max_memory: int | None = None
     """Octets that the queues and records of all connections of an endpoint may take together, by the estimate of
-    `utcp.tcp.memory`, which counts 10 KiB for an idle connection.
+    `utcp.tcp.memory`, which counts 10 KiB for an idle connection and 4 KiB for a half-open one.
 
     From 1/2 of it on, windows and send buffers shrink to an equal share of what is left. From 3/4 on, text that arrives
     out of order is dropped (its sender repeats it), SYNs get cookies, and closed connections that hold much are reset,

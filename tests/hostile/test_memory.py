@@ -19,7 +19,7 @@ from utcp.config import Config
 from utcp.errors import ConnectionAborted, LimitReached
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, WRITABLE
-from utcp.tcp.memory import CONNECTION, GUARANTEED, IDLE
+from utcp.tcp.memory import CONNECTION, GUARANTEED, HALF_OPEN, IDLE
 from utcp.tcp.state import CLOSED, ESTABLISHED
 from utcp.wire import ACK, RST, SYN, encode
 
@@ -288,15 +288,55 @@ def test_connections_that_are_never_accepted_end_at_the_limit() -> None:
 
 @pytest.mark.defect(96)
 def test_a_flood_of_syns_does_not_keep_clients_out_of_a_small_budget() -> None:
-    """Handshakes under way fill three quarters at most."""
+    """Handshakes under way fill 1/32 at most."""
     c = crowd(0)
     for number in range(100):
         c.script.flow_to(50000, 80, remote=f"forged {number}").receives(f"S 0:0 <{OPTIONS}>")
         c.flush()
-    assert c.script.stack.memory.used <= MIB * 3 // 4 + IDLE
+    assert c.script.stack.memory.used <= MIB // 32
     flow, connection = join(c, "client")
     flow.receives("P. 1:6 ack 1")
     assert connection.read() == stream(1, 6)
+
+
+@pytest.mark.defect(96)
+def test_forged_syns_cost_connections_nothing() -> None:
+    """Where a small budget is nearly short, text out of order is kept whatever strangers send."""
+    c = crowd(75)
+    t, memory = c.script, c.script.stack.memory
+    assert MIB * 5 // 7 < memory.used < MIB * 3 // 4
+    for place in range(2001, 9001, 2000):
+        c.flows[0].receives(f". {place}:{place + 1000} ack 1")
+        c.flush()
+    level, held = memory.level, c.connections[0].receive_side.held_octets
+    assert held > GUARANTEED
+    for number in range(200):
+        t.flow_to(50000, 80, remote=f"forged {number}").receives(f"S 0:0 <{OPTIONS}>")
+        assert t.drain()[0].flags == SYN | ACK
+    c.check()
+    assert len(t.listener.half_open) == MIB // 32 // HALF_OPEN
+    assert t.stack.counters.syncookies_sent == 200 - len(t.listener.half_open)
+    assert memory.level == level == "pressure"
+    assert c.connections[0].receive_side.held_octets == held
+    join(c, "innocent")
+
+
+@pytest.mark.defect(96)
+def test_a_handshake_that_completes_when_memory_is_full_is_reset() -> None:
+    c = crowd(60)
+    t, memory = c.script, c.script.stack.memory
+    late = t.flow_to(50000, 80, remote="late")
+    late.receives(f"S 0:0 <{OPTIONS}>")
+    c.flush()
+    for flow in c.flows:
+        for place in range(1, 20_000, 1000):
+            flow.receives(f". {place}:{place + 1000} ack 1")
+            c.flush()
+    assert memory.level == "full"
+    late.receives(". 1:1 ack 1")
+    assert [segment.flags for segment in t.drain()] == [RST]
+    assert t.stack.counters.refused_by_max_memory == 1
+    c.check()
 
 
 @pytest.mark.defect(96)

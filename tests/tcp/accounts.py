@@ -2,12 +2,14 @@
 
 from utcp.tcp import reassembly, receive_queue, send
 from utcp.tcp.connection import Connection
-from utcp.tcp.memory import CONNECTION, IDLE, MINIMUM, RUN
+from utcp.tcp.memory import CONNECTION, HALF_OPEN, IDLE, MINIMUM, RUN
 from utcp.tcp.stack import Stack
 
 
 def charge(connection: Connection) -> int:
     """What `connection` is to be charged, octets."""
+    if connection.unproven:
+        return HALF_OPEN
     queue = [piece for piece in connection.send_side._chunks if piece]
     kept = sum(len(piece) for piece in queue) + len(queue) * send.PIECE
     received = connection.receive_side._queue.pieces
@@ -32,6 +34,8 @@ def check(stack: Stack) -> None:
             assert connection in memory.orphans, f"{connection!r} is an orphan"
             orphaned += right
     assert memory.sum == total, f"all connections are charged {memory.sum}, not {total}"
+    half_open = sum(connection.unproven for connection in stack.connections.values())
+    assert memory._half_open == half_open * HALF_OPEN, f"half-open ones are charged {memory._half_open}"
     assert memory._busy == sum(connection.charge > IDLE for connection in stack.connections.values())
     assert memory.orphaned == orphaned, f"orphans are charged {memory.orphaned}, not {orphaned}"
     assert len(memory.orphans) == sum(connection.closed_by_user for connection in stack.connections.values())

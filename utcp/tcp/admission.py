@@ -29,13 +29,13 @@ class Admission:
         """The host of each connection that a peer has opened, if there is a limit for each host."""
         self._per_host: dict[Hashable, int] = {}
 
-    def refusal(self, remote: Remote | None, holds_memory: bool = False) -> str:
+    def refusal(self, remote: Remote | None) -> str:
         """Return the field of Config that forbids another connection, "" if none does.
 
-        `remote`: the peer that opens it; None if it is opened from here. `holds_memory`: its memory is charged already.
+        `remote`: the peer that opens it; None if it is opened from here.
         """
         stack = self._stack
-        if not stack.memory.room and not holds_memory:
+        if not stack.memory.room:
             stack.counters.refused_by_max_memory += 1
             return "max_memory"
         if not self.limited:

@@ -193,8 +193,8 @@ def _arrives(connection: Connection, segment: Segment, now: float) -> None:
     if not connection.send_side.syn_acked and not acks_syn:  # SYN_RCVD, and FIN_WAIT_1 entered from there
         connection.stack.reset_in_reply(connection.remote, segment, now)
         return
-    if not connection.send_side.syn_acked and connection.listener is not None and connection.stack.admission.limited:
-        limit = connection.stack.admission.refusal(connection.remote, True)
+    if not connection.send_side.syn_acked and connection.listener is not None:
+        limit = connection.stack.admission.refusal(connection.remote)
         if limit:
             connection.stack.refused(limit, connection.remote, now)
             connection.refuse(now)

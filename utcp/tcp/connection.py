@@ -254,7 +254,7 @@ class Connection:
         self.state = state.LISTEN
         self.negotiate(syn, now)
         self.enter(SYN_RCVD, now)
-        self.stack.memory.enter(self)
+        self.stack.memory.enter_half_open(self)
 
     def accepted(self) -> None:
         """The listener handed the connection to its user."""
@@ -308,6 +308,7 @@ class Connection:
         if listener is not None:
             listener.half_open.pop(self, None)
             listener.queue.append(self)
+            self.stack.memory.enter(self)
             self.stack.admission.entered(self)
             self.stack.add_ready(listener)
         self.tell(event.CONNECTED)

@@ -30,8 +30,8 @@ class Listener:
     """The LISTEN state of one local port: half-open connections, and established ones that wait for `accept`.
 
     A SYN is left unanswered while `backlog` connections wait to be accepted: its sender tries again. While
-    `syn_backlog` handshakes are under way it is answered with a cookie, and nothing is kept of it (RFC 4987;
-    `Config.syn_cookies`). Handshakes that were under way may still complete, so at most
+    `syn_backlog` handshakes are under way, or as many as the memory allows, it is answered with a cookie, and nothing
+    is kept of it (RFC 4987; `Config.syn_cookies`). Handshakes that were under way may still complete, so at most
     `backlog + syn_backlog` connections wait to be accepted.
     """
 
@@ -75,7 +75,7 @@ class Listener:
     def _floods(self) -> bool:
         """No further SYN is to leave state behind now."""
         return len(self.half_open) >= self.syn_backlog or (
-            self._stack is not None and self._stack.memory.allowance.short
+            self._stack is not None and self._stack.memory.floods
         )
 
     @property

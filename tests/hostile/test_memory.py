@@ -416,6 +416,63 @@ def test_a_connection_cannot_have_limits_of_its_own() -> None:
 # --- the end of connections
 
 
+@pytest.mark.defect(96)
+@pytest.mark.parametrize("end", ["R 20001:20001", "F. 20001:20001 ack 2"])
+@pytest.mark.parametrize("let_go", ["read", "close", "abort"])
+def test_unread_text_is_charged_until_it_is_read_or_discarded(end: str, let_go: str) -> None:
+    """Also when no TCB is left of its connection."""
+    c = crowd(2)
+    memory, now = c.script.stack.memory, c.script.now
+    connection = c.connections[0]
+    if end.startswith("F"):
+        connection.shutdown(now)
+        c.flush()
+    for place in range(1, 20_001, 1000):
+        c.flows[0].receives(f". {place}:{place + 1000} ack {c.flows[0].snd_nxt}")
+        c.flush()
+    c.flows[0].receives(end)
+    c.flush()
+    c.check()
+    assert len(c.script.stack.connections) == 1
+    assert memory.used > IDLE + 20_000
+    if let_go == "read":
+        assert connection.read(10_000) == stream(1, 10_001)
+        assert IDLE + 10_000 < memory.used < IDLE + 20_000
+        c.check()
+        assert connection.read() == stream(10_001, 20_001)
+    elif let_go == "close":
+        connection.close(now)
+    else:
+        connection.abort(now)
+    c.check()
+    assert memory.sum == IDLE
+    assert not connection.readable
+
+
+@pytest.mark.defect(96)
+def test_peers_that_send_reset_and_come_again_end_at_the_limit() -> None:
+    """What they leave in the queue of a listener, from which nobody accepts, is charged."""
+    c = crowd(0)
+    t, stack = c.script, c.script.stack
+    for number in range(200):
+        flow = t.flow_to(50000, 80, remote=f"peer {number}")
+        flow.receives(f"S 0:0 <{OPTIONS}>")
+        if [segment for segment in t.drain() if segment.flags & SYN]:
+            for place in range(1, 20_001, 1000):
+                flow.receives(f". {place}:{place + 1000} ack 1")
+                c.flush()
+            flow.receives("R 20001:20001")
+            c.flush()
+    c.check()
+    assert len(stack.connections) <= 1 < len(t.listener.queue)  # the last one could not send all
+    assert stack.counters.refused_by_max_memory > 0
+    held = sum(connection.readable for connection in t.listener.queue)
+    assert MIB // 2 < held < stack.memory.used < MIB
+    t.listener.close(t.now)
+    c.check()
+    assert stack.memory.sum == 0
+
+
 @pytest.mark.defect(64, 96)
 def test_orphans_that_hold_much_are_reset_the_oldest_first() -> None:
     c = crowd(30)

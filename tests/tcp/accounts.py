@@ -12,14 +12,19 @@ def charge(connection: Connection) -> int:
         return HALF_OPEN
     queue = [piece for piece in connection.send_side._chunks if piece]
     kept = sum(len(piece) for piece in queue) + len(queue) * send.PIECE
-    received = connection.receive_side._queue.pieces
-    kept += sum(len(piece) for piece in received) + len(received) * receive_queue.PIECE
+    kept += received(connection)
     held = connection.receive_side._held
     if held is not None:
         kept += sum(len(piece) for piece in held._pieces.values())
         kept += len(held._pieces) * reassembly.PIECE + len(held) * reassembly.RUN
     kept += len(connection.recovery.board.runs()) * RUN
     return CONNECTION + max(MINIMUM, kept)
+
+
+def received(connection: Connection) -> int:
+    """What the text takes that the user of `connection` can read, octets."""
+    pieces = connection.receive_side._queue.pieces
+    return sum(len(piece) for piece in pieces) + len(pieces) * receive_queue.PIECE
 
 
 def check(stack: Stack) -> None:
@@ -33,9 +38,15 @@ def check(stack: Stack) -> None:
         if connection.closed_by_user:
             assert connection in memory.orphans, f"{connection!r} is an orphan"
             orphaned += right
+    for connection in memory._unread:
+        assert stack.connections.get(connection.key) is not connection, f"{connection!r} is there"
+        assert connection.readable and not connection.closed_by_user, f"{connection!r} is charged for nothing"
+        right = CONNECTION + received(connection)
+        assert connection.charge == right, f"{connection!r} is charged {connection.charge}, not {right}"
+        total += right
     assert memory.sum == total, f"all connections are charged {memory.sum}, not {total}"
     half_open = sum(connection.unproven for connection in stack.connections.values())
     assert memory._half_open == half_open * HALF_OPEN, f"half-open ones are charged {memory._half_open}"
-    assert memory._busy == sum(connection.charge > IDLE for connection in stack.connections.values())
+    assert memory._busy == sum(connection.charge > IDLE for connection in [*stack.connections.values(), *memory._unread])
     assert memory.orphaned == orphaned, f"orphans are charged {memory.orphaned}, not {orphaned}"
     assert len(memory.orphans) == sum(connection.closed_by_user for connection in stack.connections.values())

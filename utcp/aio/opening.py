@@ -90,8 +90,8 @@ class Opening:
         if connection is None:
             return
         self.connection = connection.context = None
+        connection.abort(self.driver.link.now())  # one that has ended drops what nobody has read
         if not self.events & ENDED:
-            connection.abort(self.driver.link.now())
             self.driver.schedule_flush()
 
     @property

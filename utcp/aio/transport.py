@@ -574,6 +574,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             self._ended_at = self._driver.link.now()
             connection.context = None
             self._connection = None
+            if connection.ended:
+                connection.discard_unread()
         if isinstance(self._protocol, SSLProtocol):  # what the application has asks it, and it has let go of us
             self._protocol._extra["utcp"] = self._info()  # noqa: SLF001
         self._protocol = None

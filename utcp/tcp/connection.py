@@ -350,7 +350,9 @@ class Connection:
         """RECEIVE (RFC 9293 3.10.3): up to `limit` octets of the stream, all that is there if negative; `b""` when
         nothing is. The window opens accordingly."""
         data = self.receive_side.read(limit)
-        if self.receive_side.ack_due == NOW:
+        if self.state in (CLOSED, TIME_WAIT):  # no flush looks at it
+            self.stack.memory.note(self)
+        elif self.receive_side.ack_due == NOW:
             try:
                 self.touch()
             except BaseException as cause:  # the octets are lost
@@ -405,7 +407,9 @@ class Connection:
         if self.closed_by_user:
             return
         self.closed_by_user = True
-        if not self.ended:
+        if self.ended:
+            self.discard_unread()
+        else:
             try:
                 self._close(now)
             except BaseException as cause:
@@ -451,6 +455,11 @@ class Connection:
         except BaseException as cause:
             self.stack.break_off(self, cause, now)
             raise
+
+    def discard_unread(self) -> None:
+        """Drop what was received and not read: the user will not read it."""
+        self.receive_side.discard()
+        self.stack.memory.note(self)
 
     def set_keepalive(self, enabled: bool, now: float) -> None:
         """Probe the peer when the connection is idle (RFC 9293 3.8.4), by `keepalive_idle`, `_interval`, `_count`.
@@ -640,14 +649,15 @@ class Connection:
 
     def _end(self, error: OSError | None, now: float, delivered: bool = False) -> None:
         if self.ended:
+            if self.closed_by_user:
+                self.discard_unread()
             return
         self.tell(event.ENDED)  # first: what fails may be repeated
         self.ended = True
         self.error = error
         self.stack.endings.note(error, delivered)
         if self.closed_by_user:
-            self.receive_side.discard()
-            self.stack.memory.note(self)
+            self.discard_unread()
         observer = self.stack.observer
         if observer is not None:
             observer.connection_ended(self, now)

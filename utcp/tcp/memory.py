@@ -113,6 +113,7 @@ class Memory:
         "_relaxed",
         "_short",
         "_step",
+        "_unread",
         "allowance",
         "limit",
         "orphaned",
@@ -143,7 +144,9 @@ class Memory:
         self.room = True
         """Another connection may begin."""
         self.sum = 0
-        """Octets that the connections are charged."""
+        """Octets that the connections are charged, those of `_unread` included."""
+        self._unread: dict[Connection, None] = {}
+        """Connections without a TCB that hold text which their user has not read yet."""
         self.reported = False
         """The observer was told of this time of pressure."""
         self.orphans: dict[Connection, None] = {}
@@ -174,13 +177,25 @@ class Memory:
         self._charge(connection, HALF_OPEN)
 
     def leave(self, connection: Connection) -> None:
-        """Charge `connection` nothing any more: it has no TCB."""
+        """Charge `connection`, which has no TCB any more, for what its user can still read, until it is read or
+        discarded. What is held out of order is dropped: the stream will never reach it."""
         if connection.charge:
-            self._charge(connection, 0)
+            connection.receive_side.drop_held()
+            if connection.receive_side.readable and not connection.closed_by_user:
+                self._unread[connection] = None
+                self.note(connection)
+            else:
+                self._charge(connection, 0)
 
     def note(self, connection: Connection) -> None:
         """Charge `connection` what it takes now, if it is charged at all."""
         send, receive, charge = connection.send_side, connection.receive_side, connection.charge
+        if self._unread and connection in self._unread:
+            kept = CONNECTION + receive.kept if receive.readable else 0
+            if not kept:
+                del self._unread[connection]
+            self._charge(connection, kept)
+            return
         unacknowledged = send.queued - send.acked
         if (
             charge == IDLE

@@ -421,7 +421,7 @@ class ReceiveSide:
         if self.rcv_adv == (self.rcv_nxt - 1) & MASK:
             self.rcv_adv = self.rcv_nxt  # the FIN stood at the closed edge: the window stays closed, not negative
         self.fin_reached = True
-        self._drop_held()
+        self.drop_held()
         self.ack_due = NOW
 
     def _hold(self, offset: int, payload: bytes, owed: int) -> None:
@@ -488,9 +488,10 @@ class ReceiveSide:
         cumulatively, what a SACK has reported may be dropped (RFC 2018 8)."""
         if self._held is not None:
             self._counters.ofo_pruned += len(self._held)
-        self._drop_held()
+        self.drop_held()
 
-    def _drop_held(self) -> None:
+    def drop_held(self) -> None:
+        """Drop what is held out of order."""
         if self._held is not None:
             self._held.clear()
         self.holding = False
@@ -645,5 +646,5 @@ class ReceiveSide:
     def discard(self) -> None:
         """Nobody will read: drop what is held."""
         self._queue.pieces.clear()
-        self._drop_held()
+        self.drop_held()
         self.readable = 0

@@ -392,6 +392,37 @@ def test_max_connections_per_remote_counts_those_that_peers_of_a_host_have_opene
 
 
 @pytest.mark.defect(96)
+def test_handshakes_of_a_listener_that_has_stopped_are_no_connections() -> None:
+    t = Script(max_connections=1)
+    t.listen()
+    flow = t.flow_to(50000, 80, remote="slow")
+    flow.receives("S 0:0 <mss 1000>")
+    t.drain()
+    t.listener.stop()
+    assert t.stack.half_open == 1
+    t.stack.connect("anywhere", 80, t.now).abort(t.now)
+    flow.receives(". 1:1 ack 1")
+    assert t.stack.half_open == 0
+    with pytest.raises(LimitReached, match=r"Config\.max_connections"):
+        t.stack.connect("anywhere", 80, t.now)
+
+
+@pytest.mark.defect(96)
+def test_a_host_that_cannot_be_counted_costs_one_connection() -> None:
+    """An exception while a connection is counted does not fail again when the connection is forgotten."""
+    t = Script(max_connections_per_remote=1)
+    t.listen()
+    flow = t.flow_to(50000, 80, remote="one")
+    flow.receives("S 0:0 <mss 1000>")
+    t.drain()
+    flow.receives(". 1:1 ack 1")
+    t.stack.admission._per_host.clear()
+    t.accept().abort(t.now)
+    assert not t.stack.connections
+    assert not t.stack.admission._admitted
+
+
+@pytest.mark.defect(96)
 def test_remotes_are_counted_by_host() -> None:
     t = Script(max_connections_per_remote=1, host=lambda remote: str(remote).partition(":")[0])
     t.listen()

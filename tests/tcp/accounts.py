@@ -46,7 +46,7 @@ def check(stack: Stack) -> None:
         total += right
     assert memory.sum == total, f"all connections are charged {memory.sum}, not {total}"
     half_open = sum(connection.unproven for connection in stack.connections.values())
-    assert memory._half_open == half_open * HALF_OPEN, f"half-open ones are charged {memory._half_open}"
+    assert memory.half_open == half_open, f"{half_open} are half-open, not {memory.half_open}"
     assert memory._busy == sum(connection.charge > IDLE for connection in [*stack.connections.values(), *memory._unread])
     assert memory.orphaned == orphaned, f"orphans are charged {memory.orphaned}, not {orphaned}"
     assert len(memory.orphans) == sum(connection.closed_by_user for connection in stack.connections.values())

@@ -55,16 +55,18 @@ class Admission:
         """A peer has opened `connection`."""
         if self._stack.config.max_connections_per_remote is not None:
             host = self._host_of(connection.remote)
-            self._admitted[connection] = host
             self._per_host[host] = self._per_host.get(host, 0) + 1
+            self._admitted[connection] = host  # last: `left` must find what it counts down
 
     def left(self, connection: Connection) -> None:
         """`connection` has no TCB any more."""
         host = self._admitted.pop(connection, None)
         if host is not None:
-            self._per_host[host] -= 1
-            if not self._per_host[host]:
-                del self._per_host[host]
+            others = self._per_host.get(host, 0) - 1
+            if others > 0:
+                self._per_host[host] = others
+            else:
+                self._per_host.pop(host, None)
 
     def _host_of(self, remote: Remote) -> Hashable:
         return remote if self._host is None else self._host(remote)

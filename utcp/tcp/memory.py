@@ -104,7 +104,6 @@ class Memory:
         "_busy",
         "_counters",
         "_full",
-        "_half_open",
         "_holders",
         "_moved",
         "_pressed",
@@ -115,6 +114,7 @@ class Memory:
         "_step",
         "_unread",
         "allowance",
+        "half_open",
         "limit",
         "orphaned",
         "orphans",
@@ -131,8 +131,8 @@ class Memory:
         self._pressed = self.limit // 2
         self._short = self.limit * 3 // 4
         self._full = self.limit * 7 // 8
-        self._half_open = 0
-        """Octets that half-open connections are charged."""
+        self.half_open = 0
+        """How many connections are charged HALF_OPEN."""
         self.allowance.most = self._full // 4
         self._step = self.limit >> 10
         self._moved = 0
@@ -166,7 +166,7 @@ class Memory:
     @property
     def floods(self) -> bool:
         """No further SYN is to leave state behind."""
-        return self.allowance.short or self._half_open + HALF_OPEN > self.limit // 32
+        return self.allowance.short or (self.half_open + 1) * HALF_OPEN > self.limit // 32
 
     def enter(self, connection: Connection) -> None:
         """Charge `connection`, which our user has opened, or whose handshake has completed."""
@@ -213,9 +213,9 @@ class Memory:
         growth = kept - connection.charge
         self._busy += (kept > IDLE) - (connection.charge > IDLE)
         if kept == HALF_OPEN:
-            self._half_open += HALF_OPEN
+            self.half_open += 1
         elif connection.charge == HALF_OPEN:
-            self._half_open -= HALF_OPEN
+            self.half_open -= 1
         connection.charge = kept
         self.sum += growth
         self._moved += growth if growth > 0 else -growth
@@ -235,7 +235,7 @@ class Memory:
         self._moved = 0
         used = self.sum + len(self._records) * TIME_WAIT_RECORD
         self.room = used + IDLE <= self._full
-        used -= self._half_open
+        used -= self.half_open * HALF_OPEN
         allowance = self.allowance
         if used < (self._relaxed if allowance.pressure else self._pressed):
             if allowance.pressure:

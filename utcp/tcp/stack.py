@@ -593,8 +593,8 @@ class Stack:
 
     @property
     def half_open(self) -> int:
-        """Handshakes of listeners that are under way."""
-        return sum([len(listener.half_open) for listener in self.listeners.values()])
+        """Handshakes of listeners that are under way, those of listeners that have stopped included."""
+        return self.memory.half_open
 
     def refused(self, limit: str, remote: Remote, now: float) -> None:
         """The field `limit` of Config has forbidden a connection with `remote`."""

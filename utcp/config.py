@@ -64,9 +64,9 @@ class Config:
     A SYN beyond it is dropped, a handshake that completes beyond it is reset, and `connect()` raises LimitReached.
     None: no limit but `max_memory`."""
     max_connections_per_remote: int | None = None
-    """Connections that the peers on one host, by its UDP address without the port, may have opened. A SYN beyond it is
-    dropped, and a handshake that completes beyond it is reset. None: no limit, because a NAT may have thousands of
-    clients behind one address."""
+    """Connections that the peers on one host may have opened. A host is an IPv4 address, or the /64 network of an IPv6
+    address; UDP ports do not count. A SYN beyond the limit is dropped, and a handshake that completes beyond it is
+    reset. None: no limit, because a NAT may have thousands of clients behind one address."""
 
     # --- segments and windows
     mss: int | None = None

@@ -111,6 +111,16 @@ async def test_max_connections_per_remote_is_about_hosts_not_sockets() -> None:
         transport.close()
 
 
+@pytest.mark.defect(96)
+async def test_max_connections_per_remote_counts_a_network_of_ipv6_as_one_host() -> None:
+    async with Endpoint(("::1", 0), config=replace(FAST, max_connections_per_remote=1)) as endpoint:
+        count = endpoint.stack.admission._host_of
+        assert count(("2001:db8::1", 1, 0, 0)) == count(("2001:db8::2:0:0:1", 2, 0, 0))
+        assert count(("2001:db8::1", 1, 0, 0)) != count(("2001:db8:0:1::1", 1, 0, 0))
+        assert count(("fe80::1%eth0", 1, 0, 2)) == count(("fe80::2", 1, 0, 2))
+        assert count(("::ffff:192.0.2.1", 1, 0, 0)) == count(("192.0.2.1", 1)) != count(("192.0.2.2", 1))
+
+
 async def test_the_default_of_max_memory_is_a_share_of_what_there_is() -> None:
     async with (
         Endpoint(("127.0.0.1", 0)) as endpoint,

@@ -40,13 +40,15 @@ def check(stack: Stack) -> None:
             orphaned += right
     for connection in memory._unread:
         assert stack.connections.get(connection.key) is not connection, f"{connection!r} is there"
-        assert connection.readable and not connection.closed_by_user, f"{connection!r} is charged for nothing"
+        assert connection.readable, f"{connection!r} is charged for nothing"
+        assert not connection.closed_by_user, f"the user of {connection!r} cannot read"
         right = CONNECTION + received(connection)
         assert connection.charge == right, f"{connection!r} is charged {connection.charge}, not {right}"
         total += right
     assert memory.sum == total, f"all connections are charged {memory.sum}, not {total}"
     half_open = sum(connection.unproven for connection in stack.connections.values())
     assert memory.half_open == half_open, f"{half_open} are half-open, not {memory.half_open}"
-    assert memory._busy == sum(connection.charge > IDLE for connection in [*stack.connections.values(), *memory._unread])
+    charged = [*stack.connections.values(), *memory._unread]
+    assert memory._busy == sum(connection.charge > IDLE for connection in charged)
     assert memory.orphaned == orphaned, f"orphans are charged {memory.orphaned}, not {orphaned}"
     assert len(memory.orphans) == sum(connection.closed_by_user for connection in stack.connections.values())

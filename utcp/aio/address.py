@@ -55,6 +55,16 @@ def unmapped(resolved: Resolved) -> Resolved:
     return resolved if host == resolved.address[0] else Resolved(socket.AF_INET, (host, resolved.address[1]))
 
 
+def network_of(host: str) -> str | bytes:
+    """Return what limits for each host go by: an IPv4 address, or the /64 network of an IPv6 address, because whoever
+    has one of its addresses usually has all of them.
+
+    `host`: a numeric address. One that is mapped into IPv6 counts as the IPv4 address; a scope does not count.
+    """
+    host = sockopt.unmapped(host.partition("%")[0])
+    return socket.inet_pton(socket.AF_INET6, host)[:8] if ":" in host else host
+
+
 async def resolve(host: Host, port: Port, *, family: int = 0, proto: int = 0, flags: int = 0) -> list[Resolved]:
     """All addresses of `host`, each once, in the resolver's order. Raises OSError (socket.gaierror) as getaddrinfo."""
     numeric = _numeric(host, port, family, proto)

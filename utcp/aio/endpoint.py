@@ -14,7 +14,7 @@ from math import inf
 from os import PathLike
 from typing import Any, Final, Self, TypeVar
 
-from utcp.aio.address import host_and_port, resolve, wildcard
+from utcp.aio.address import host_and_port, network_of, resolve, wildcard
 from utcp.aio.control import open_control
 from utcp.aio.driver import Driver
 from utcp.aio.environment import obey
@@ -150,7 +150,7 @@ class Endpoint:
                 config,
                 secret=platform.secret(),
                 mtu=link.mtu,
-                host=lambda remote: link.peername(remote)[0],
+                host=lambda remote: network_of(link.peername(remote)[0]),
                 default_mss=1220 if len(link.address) == 4 else 536,  # RFC 9293 3.7.1, MUST-15
             )
             driver = Driver(loop, link, stack, self._siblings.has_read)

@@ -74,9 +74,7 @@ class Listener:
     @property
     def _floods(self) -> bool:
         """No further SYN is to leave state behind now."""
-        return len(self.half_open) >= self.syn_backlog or (
-            self._stack is not None and self._stack.memory.floods
-        )
+        return len(self.half_open) >= self.syn_backlog or (self._stack is not None and self._stack.memory.floods)
 
     @property
     def closed(self) -> bool:

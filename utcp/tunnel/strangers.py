@@ -12,8 +12,9 @@ What is refused is reset. The other end of a tunnel tries again.
 
 from __future__ import annotations
 
-import socket
 from typing import Final, TypeVar
+
+from utcp.aio.address import network_of
 
 T = TypeVar("T")
 
@@ -37,15 +38,15 @@ class Admission:
     def __init__(self) -> None:
         self.handshakes = 0
         """Under way."""
-        self._known: dict[bytes, None] = {}
-        self._allowances: dict[bytes, _Allowance] = {}
+        self._known: dict[str | bytes, None] = {}
+        self._allowances: dict[str | bytes, _Allowance] = {}
         self._all = _Allowance(*ALL)
 
     def enter(self, host: str, now: float) -> bool:
         """Return whether a connection from `host` may begin its handshake. If so, `leave()` must follow."""
         if self.handshakes >= MOST_HANDSHAKES:
             return False
-        key = _network(host)
+        key = network_of(host)
         # The host's own allowance first: one host alone must not use up what belongs to all.
         if key not in self._known and not (self._allowance(key).take(now) and self._all.take(now)):
             return False
@@ -56,11 +57,11 @@ class Admission:
         """The handshake is over."""
         self.handshakes -= 1
         if succeeded:
-            key = _network(host)
+            key = network_of(host)
             self._allowances.pop(key, None)
             _remember(self._known, key, None)
 
-    def _allowance(self, key: bytes) -> _Allowance:
+    def _allowance(self, key: str | bytes) -> _Allowance:
         allowance = self._allowances.get(key)
         if allowance is None:
             allowance = _Allowance(*EACH)
@@ -90,16 +91,9 @@ class _Allowance:
         return True
 
 
-def _remember(hosts: dict[bytes, T], key: bytes, value: T) -> None:
+def _remember(hosts: dict[str | bytes, T], key: str | bytes, value: T) -> None:
     """As the one that was seen last."""
     hosts.pop(key, None)
     if len(hosts) >= MOST_HOSTS:
         del hosts[next(iter(hosts))]
     hosts[key] = value
-
-
-def _network(host: str) -> bytes:
-    """What stands for a host: all of an IPv4 address, and half of an IPv6 address."""
-    if ":" in host:
-        return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8]
-    return socket.inet_pton(socket.AF_INET, host)

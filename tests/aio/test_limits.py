@@ -121,6 +121,20 @@ async def test_max_connections_per_remote_counts_a_network_of_ipv6_as_one_host()
         assert count(("::ffff:192.0.2.1", 1, 0, 0)) == count(("192.0.2.1", 1)) != count(("192.0.2.2", 1))
 
 
+@pytest.mark.defect(96)
+async def test_text_that_a_paused_protocol_never_reads_is_charged_until_connection_lost() -> None:
+    async with Peers() as peers:
+        transport, _, server = await peers.connect(Recorder)
+        server.transport.pause_reading()
+        memory, connection = peers.server.stack.memory, connection_of(server.transport)
+        transport.write(bytes(50_000))
+        await until(lambda: memory.used > 50_000)
+        transport.abort()
+        await until(lambda: server.lost)
+        assert memory.used == 0
+        assert connection.readable == 0
+
+
 async def test_the_default_of_max_memory_is_a_share_of_what_there_is() -> None:
     async with (
         Endpoint(("127.0.0.1", 0)) as endpoint,

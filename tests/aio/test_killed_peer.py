@@ -60,8 +60,8 @@ def test_clients_know_whether_they_only_read_or_have_written() -> None:
                 return await asyncio.gather(*(until_reset(reader) for reader, _ in streams))
 
         after_writing, reading = utcp.run(main(), loop_factory=uvloop.new_event_loop)
-        assert 1.0 < after_writing < 2.0
-        assert 0.9 < reading < 2.0
+        assert 1.0 < after_writing < 10  # less than 2 unless the machine is busy
+        assert 0.9 < reading < 10
 
 
 CLIENT = """
@@ -101,7 +101,7 @@ def test_server_that_closes_after_its_client_has_gone_has_no_error() -> None:
 
     data, seconds = utcp.run(main())
     assert data == b"all there is"
-    assert seconds < 2.0
+    assert seconds < 10  # less than 2 unless the machine is busy
 
 
 def close_sockets(host: str, port: int, number: int) -> None:
@@ -154,13 +154,12 @@ async def test_sockets_closed_in_a_loop_cause_few_scans(host: str, monkeypatch: 
             monkeypatch.setattr(closings, "read", lambda: {(host, watched.port)})
             for _ in range(50):
                 watched.endpoints._sockets_closed(closings)
+            assert watched.scans == 1
         else:
             for _ in range(50):
                 close_sockets(host, watched.port, 1)
                 await asyncio.sleep(0.001)
-        await asyncio.sleep(0.05)
-        assert watched.scans == own
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.3)
         assert watched.scans == 2 * own  # those that came too soon have one scan together
 
 

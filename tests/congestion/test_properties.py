@@ -65,7 +65,8 @@ def test_windows_stay_in_bounds(
         assert one.ssthresh >= 2 * mss
         assert one.pacing_rate > 0
         if name in ("ack", "big"):
-            assert before <= one.cwnd <= max(2 * before, before + mss)
+            # Slow start doubles it at most; what is left of the ACK then adds a segment at most.
+            assert before <= one.cwnd <= 2 * before + mss
         if isinstance(one, Cubic):
             assert isfinite(one._k)
             assert one._k >= 0.0

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -149,11 +150,9 @@ async def test_sockets_closed_in_a_loop_cause_few_scans(host: str, monkeypatch: 
     async with watched.connected():
         own = host == "127.0.0.1"
         if own:  # a report that cannot be had without the death of the peer
-            closings = watched.endpoints._closings
-            assert closings is not None
-            monkeypatch.setattr(closings, "read", lambda: {(host, watched.port)})
+            reports: Any = SimpleNamespace(read=lambda: {(host, watched.port)})
             for _ in range(50):
-                watched.endpoints._sockets_closed(closings)
+                watched.endpoints._sockets_closed(reports)
             assert watched.scans == 1
         else:
             for _ in range(50):

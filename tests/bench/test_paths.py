@@ -93,7 +93,6 @@ def test_the_share_of_one_flow_among_others() -> None:
     assert share([4.0, 4.0, 4.0, 2.0], 3) == 0.5
 
 
-@pytest.mark.defect(88)
 def test_one_flow_of_another_tcp_shares_with_three() -> None:
     fours = [scenario for scenario in scenarios(kernel=True) if scenario.odd is not None]
     assert len(fours) == 32

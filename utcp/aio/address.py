@@ -56,8 +56,8 @@ def unmapped(resolved: Resolved) -> Resolved:
 
 
 def network_of(host: str) -> str | bytes:
-    """Return what limits for each host go by: an IPv4 address, or the /64 network of an IPv6 address, because whoever
-    has one of its addresses usually has all of them.
+    """Return the host for which limits count: an IPv4 address, or the /64 network of an IPv6 address. Who has one
+    address of such a network usually has all of them.
 
     `host`: a numeric address. One that is mapped into IPv6 counts as the IPv4 address; a scope does not count.
     """

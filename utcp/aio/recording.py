@@ -173,7 +173,7 @@ class FileRecording:
     """The endpoints of a loop captured in the file `path`, which is open while there are any.
 
     It is written without a buffer, so that it is whole at any time, and kept from other processes. It must be new,
-    empty or a pcapng file (`utcp.trace.output`). The first time that a process opens it it is made anew; later, or by
+    empty or a pcapng file (`utcp.trace.output`). A process makes it anew when it first opens it; later, or by
     another loop, it is continued with another section. A failure ends it for good.
     """
 

@@ -18,8 +18,8 @@ from typing import Final
 
 import utcp
 from tests.interop.namespace import ip, missing, own_network, sysctl
+from utcp.link.tun import TunLink, open_tun
 from utcp.testing.path import Conditions, Path
-from utcp.udp.tun import TunLink, open_tun
 
 from . import loops
 from .greedy import CHUNK, Sender

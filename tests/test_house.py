@@ -1,4 +1,4 @@
-"""Imports point one way: wire <- tcp <- udp, testing, trace <- aio <- integrations, tunnel <- cli (DESIGN 3)."""
+"""Imports point one way: wire <- tcp <- link, testing, trace <- aio <- integrations, tunnel <- cli (DESIGN 3)."""
 
 import ast
 import os
@@ -21,9 +21,9 @@ RANKS = {
     "errors": 0,
     "wire": 0,
     "tcp": 1,
-    "udp": 2,
+    "link": 2,
     "trace": 2,
-    "testing": 3,  # a simulated link stands where a UDP link does, and has its interface from udp
+    "testing": 3,  # a simulated link stands where a UDP link does, and has its interface from link
     "aio": 4,
     "__init__": 5,
     "integrations": 6,  # adapters for other libraries; they use the public names

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from utcp.aio.control import Control
 from utcp.aio.shared import LoopEndpoints
+from utcp.link.platform import Platform
 from utcp.trace.annotation import Comment, parse_comment
 from utcp.trace.capture_format import packets
-from utcp.udp.platform import Platform
 from utcp.wire import Segment, decode
 
 

@@ -10,8 +10,8 @@ from typing import Any, Self, TypeVar
 
 from utcp import Config, Endpoint, Server, Transport
 from utcp.aio.shared import LoopEndpoints
+from utcp.link.platform import Platform
 from utcp.tcp.connection import Connection
-from utcp.udp.platform import Platform
 
 ProtocolT = TypeVar("ProtocolT", bound="Recorder")
 ServerProtocolT = TypeVar("ServerProtocolT", bound=asyncio.BaseProtocol)

@@ -8,8 +8,8 @@ import pytest
 
 from tests.aio.peers import FAST, Peers, Polite, Recorder, connection_of, turns, until
 from utcp import Config, ConnectionReset, FinTimedOut, LingerTimedOut, Transport
+from utcp.link.udp import UdpLink
 from utcp.tcp.state import NAMES
-from utcp.udp.link import UdpLink
 
 IMPATIENT = Config(msl=0.05, close_timeout=0.2, rto_initial=0.02, rto_min=0.02, fin_retries=1)
 

@@ -14,7 +14,7 @@ import pytest
 
 import utcp
 from tests.aio.peers import FAST, Peers, Polite, Recorder, started, until
-from tests.udp.sockets import ScriptedSocket, needs_ipv6
+from tests.link.sockets import ScriptedSocket, needs_ipv6
 from utcp import (
     AddressInUse,
     AddressNotAvailable,
@@ -28,11 +28,11 @@ from utcp import (
 from utcp.aio.address import Resolved, interleave
 from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
+from utcp.link.base import SendError
+from utcp.link.path import Route, Routes, SocketAddress, UdpPath
+from utcp.link.udp import UdpLink
 from utcp.tcp.connection import Connection
 from utcp.tcp.transmit import Transmit
-from utcp.udp.base import SendError
-from utcp.udp.link import UdpLink
-from utcp.udp.path import Route, Routes, SocketAddress, UdpPath
 
 HASTY = Config(msl=0.05, rto_initial=0.02, syn_retries=1)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.aio.peers import Peers, Recorder, turns, until
+from utcp.link.udp import UdpLink
 from utcp.tcp.connection import Connection
-from utcp.udp.link import UdpLink
 
 TOGETHER = 100
 

@@ -12,11 +12,11 @@ from tests.aio.peers import FAST, Peers, Polite, Recorder, connection_of, turns,
 from utcp import Config, Endpoint, Transport
 from utcp.aio import driver as driver_module
 from utcp.aio.driver import READ_AGAIN, Driver
+from utcp.link.base import SendError
+from utcp.link.udp import UdpLink
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Remote, Transmit
-from utcp.udp.base import SendError
-from utcp.udp.link import UdpLink
 from utcp.wire import SYN, Segment, encode
 
 

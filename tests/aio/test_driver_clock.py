@@ -10,12 +10,12 @@ import pytest
 from tests.aio.peers import turns
 from utcp.aio.driver import Driver
 from utcp.config import Config
+from utcp.link.base import Link, LinkCounters, PathError, Received, SendError
+from utcp.link.path import SocketAddress
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Remote, Transmit
-from utcp.udp.base import Link, LinkCounters, PathError, Received, SendError
-from utcp.udp.path import SocketAddress
 from utcp.wire import ACK, SYN, Segment, decode, encode
 
 PEER: SocketAddress = ("192.0.2.1", 9)

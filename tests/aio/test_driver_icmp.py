@@ -9,7 +9,7 @@ import pytest
 
 from tests.aio.peers import Peers, Recorder, turns, until
 from tests.aio.test_driver import Crowded, link_of
-from tests.udp.sockets import needs_linux
+from tests.link.sockets import needs_linux
 from utcp import Endpoint
 from utcp.aio.driver import Driver
 from utcp.tcp.stack import Stack

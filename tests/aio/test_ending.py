@@ -16,8 +16,8 @@ import utcp
 from tests.aio.peers import Peers, Recorder, until
 from tests.certificates import authority, certificate, client_context, server_context
 from utcp import Config, Endpoint, FinTimedOut, Server
+from utcp.link.udp import UdpLink
 from utcp.testing import Conditions, Host, Network
-from utcp.udp.link import UdpLink
 
 SOURCE = Path(utcp.__file__).parents[1]
 

@@ -11,8 +11,8 @@ import pytest
 import utcp
 from tests.aio.peers import FAST, Peers, Polite, Recorder, connection_of, started, turns, until
 from utcp import Config, ConnectionAborted, ConnectionRefused, Endpoint, FinTimedOut
+from utcp.link.udp import UdpLink
 from utcp.tcp.observer import Observer
-from utcp.udp.link import UdpLink
 
 
 def silence(endpoint: Endpoint) -> None:

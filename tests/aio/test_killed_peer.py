@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 import utcp
-from tests.udp.sockets import needs_linux
+from tests.link.sockets import needs_linux
 from utcp.aio import shared
 from utcp.aio.endpoint import Endpoint
 from utcp.aio.shared import LoopEndpoints

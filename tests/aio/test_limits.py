@@ -13,9 +13,9 @@ import pytest
 from tests.aio.peers import FAST, Peers, Recorder, connection_of, until
 from utcp import Config, Endpoint
 from utcp.errors import LimitReached
+from utcp.link import platform
+from utcp.link.platform import Platform
 from utcp.tcp.memory import DEFAULT
-from utcp.udp import platform
-from utcp.udp.platform import Platform
 
 MIB = 1 << 20
 

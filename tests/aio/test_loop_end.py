@@ -18,9 +18,9 @@ from tests.aio.peers import FAST, Polite, Recorder, started, until
 from utcp import Config, Endpoint
 from utcp.aio import shared
 from utcp.aio.shared import LoopEndpoints
+from utcp.link.path import SocketAddress
+from utcp.link.platform import Platform
 from utcp.tcp.connection import Connection
-from utcp.udp.path import SocketAddress
-from utcp.udp.platform import Platform
 
 MEBIBYTE = 1 << 20
 

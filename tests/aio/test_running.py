@@ -14,7 +14,7 @@ import uvloop
 
 import utcp
 from tests.aio.test_killed_peer import SERVER
-from tests.udp.sockets import needs_linux
+from tests.link.sockets import needs_linux
 
 pytestmark = needs_linux
 

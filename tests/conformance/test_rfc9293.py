@@ -6,7 +6,7 @@ import pytest
 
 import utcp
 from tests.aio.peers import FAST, Polite, Recorder, until
-from tests.udp.sockets import needs_ipv6, needs_linux
+from tests.link.sockets import needs_ipv6, needs_linux
 from utcp import Endpoint
 
 

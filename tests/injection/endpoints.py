@@ -13,11 +13,11 @@ from unittest import mock
 from tests.injection.faults import Faults
 from utcp import Config, Endpoint
 from utcp.config import CONTROLLERS
+from utcp.link.base import Link
 from utcp.tcp.congestion import Cubic
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.testing import Host, Network
-from utcp.udp.base import Link
 
 SIZE: Final = 9000
 """Octets that each end of a connection writes; more than it can hand over at once."""

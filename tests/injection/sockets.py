@@ -12,7 +12,7 @@ from typing import Any, Final
 from tests.injection.endpoints import watch_link
 from tests.injection.faults import Fault, Faults
 from utcp import Config, Endpoint
-from utcp.udp.link import UdpLink
+from utcp.link.udp import UdpLink
 
 SIZE: Final = 40_000
 TEXT: Final = (os.urandom(SIZE), os.urandom(SIZE))

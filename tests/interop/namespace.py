@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from utcp.udp.tun import DEVICE
+from utcp.link.tun import DEVICE
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h; os.unshare() and os.setns() came with Python 3.12
 OURS = Path("/proc/thread-self/ns/net")

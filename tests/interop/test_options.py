@@ -14,8 +14,8 @@ from tests.interop.pump import Pump
 from tests.interop.trace import Direction
 from tests.interop.wire import DEFAULT, INTERFACE, Opener, PumpedWire, Wire
 from utcp import Config, ConnectionInfo
+from utcp.link.tun import TunLink, interface_mtu, open_tun
 from utcp.testing.path import CE, Conditions
-from utcp.udp.tun import TunLink, interface_mtu, open_tun
 
 THERE, BACK = octets(MIB, 1), octets(MIB, 2)
 IMPAIRED = Conditions(latency=0.001, loss=0.01, reorder=0.01, reorder_delay=0.002, duplicate=0.01)

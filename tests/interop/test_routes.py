@@ -77,7 +77,7 @@ async def test_a_new_connection_leaves_from_the_address_that_the_kernel_prefers_
         await server.start_server(answer)
         assert await ask(*await client.open_connection(PEER, PORT)) == "10.1.0.1"
         leave_from("10.1.0.2")
-        monkeypatch.setattr("utcp.udp.link.OPEN_ROUTE_LIFETIME", 0.0)  # as if that time had passed
+        monkeypatch.setattr("utcp.link.udp.OPEN_ROUTE_LIFETIME", 0.0)  # as if that time had passed
         assert await ask(*await client.open_connection(PEER, PORT)) == "10.1.0.2"
 
 

@@ -12,9 +12,9 @@ from tests.interop.namespace import ip
 from tests.interop.pump import Pump
 from tests.interop.trace import Trace
 from utcp import Config, Endpoint, StreamWriter
+from utcp.link.base import Link
+from utcp.link.tun import TunLink, interface_mtu, open_tun
 from utcp.testing.path import Conditions
-from utcp.udp.base import Link
-from utcp.udp.tun import TunLink, interface_mtu, open_tun
 
 INTERFACE = "utcp0"
 KERNEL = "10.9.0.1"

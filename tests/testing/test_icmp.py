@@ -8,10 +8,10 @@ import pytest
 
 import utcp
 from tests.testing.apps import ask, serve
+from utcp.link.base import MAX_PATH_ERRORS, QUOTED, PathError, Received
+from utcp.link.path import UdpPath
 from utcp.tcp.transmit import Transmit
 from utcp.testing import DROP, Host, Network, SimulatedLink
-from utcp.udp.base import MAX_PATH_ERRORS, QUOTED, PathError, Received
-from utcp.udp.path import UdpPath
 
 PORT = 9000
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias, cast
 
-from utcp.udp import sockopt
-from utcp.udp.path import SocketAddress
+from utcp.link import sockopt
+from utcp.link.path import SocketAddress
 
 Host: TypeAlias = str | bytes | None
 Port: TypeAlias = int | str | bytes | None

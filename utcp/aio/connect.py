@@ -19,8 +19,8 @@ from utcp.aio.stream_reader import DEFAULT_LIMIT
 from utcp.aio.streams import ClientStreams, StreamWriter
 from utcp.aio.tls import Tls
 from utcp.config import Config
-from utcp.udp.path import SocketAddress
-from utcp.udp.platform import Platform
+from utcp.link.path import SocketAddress
+from utcp.link.platform import Platform
 
 HAPPY_EYEBALLS_DELAY: Final = 0.25
 """Seconds before the next address is tried as well (RFC 8305 8). asyncio's default is to wait for a refusal; a UDP port

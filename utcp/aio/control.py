@@ -35,8 +35,8 @@ from typing import TYPE_CHECKING, Final
 from utcp.aio.control_client import Client
 from utcp.aio.control_path import asked_path, listen
 from utcp.aio.shared import LoopEndpoints
+from utcp.link.platform import Platform
 from utcp.trace import log_event
-from utcp.udp.platform import Platform
 
 if TYPE_CHECKING:
     from utcp.aio.endpoint import Endpoint

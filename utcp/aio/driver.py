@@ -9,12 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from utcp.link.base import Link, PathError, Received, SendError
+from utcp.link.path import SocketAddress
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Remote, Transmit
-from utcp.udp.base import Link, PathError, Received, SendError
-from utcp.udp.path import SocketAddress
 
 if TYPE_CHECKING:
     from utcp.aio.transport import Transport

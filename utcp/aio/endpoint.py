@@ -28,6 +28,12 @@ from utcp.aio.tls import Tls
 from utcp.aio.transport import CLOSE_NOTIFY_GRACE
 from utcp.config import Config
 from utcp.errors import FinTimedOut
+from utcp.link import sockopt
+from utcp.link.base import Link
+from utcp.link.closings import Peer
+from utcp.link.path import SocketAddress
+from utcp.link.platform import Platform
+from utcp.link.udp import UdpLink
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.observer import Observer
@@ -35,12 +41,6 @@ from utcp.tcp.path_errors import peer_socket_closed
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_2, TIME_WAIT
 from utcp.trace import default_observer, log_event
-from utcp.udp import sockopt
-from utcp.udp.base import Link
-from utcp.udp.closings import Peer
-from utcp.udp.link import UdpLink
-from utcp.udp.path import SocketAddress
-from utcp.udp.platform import Platform
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 

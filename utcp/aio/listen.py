@@ -19,7 +19,7 @@ from utcp.aio.stream_reader import DEFAULT_LIMIT
 from utcp.aio.streams import ClientConnected, stream_factory
 from utcp.aio.tls import Tls
 from utcp.config import Config
-from utcp.udp.platform import Platform
+from utcp.link.platform import Platform
 
 
 async def create_server(

@@ -12,10 +12,10 @@ from utcp.aio.driver import Driver
 from utcp.aio.tls import Secured, Tls
 from utcp.aio.transport import Transport
 from utcp.errors import ConnectionAborted, ConnectionRefused, PathUnreachable
+from utcp.link.path import SocketAddress
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import CONNECTED, ENDED
 from utcp.tcp.transmit import Remote
-from utcp.udp.path import SocketAddress
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 

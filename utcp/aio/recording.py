@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
+from utcp.link.path import SocketAddress
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.trace import log_event
 from utcp.trace.output import empty, open_output
 from utcp.trace.pcapng import MAGIC, Capture, CaptureObserver
-from utcp.udp.path import SocketAddress
 from utcp.wire import Segment
 
 try:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, Final, NoReturn, Self, TypeVar
 
-from utcp.udp.platform import Platform
+from utcp.link.platform import Platform
 
 T = TypeVar("T")
 

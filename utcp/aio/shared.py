@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from utcp.config import Config
+from utcp.link.base import Link
+from utcp.link.closings import Closings, Peer
+from utcp.link.path import SocketAddress
+from utcp.link.platform import Platform
+from utcp.link.sockopt import unmapped
 from utcp.tcp.transmit import Remote
 from utcp.trace import registry
-from utcp.udp.base import Link
-from utcp.udp.closings import Closings, Peer
-from utcp.udp.path import SocketAddress
-from utcp.udp.platform import Platform
-from utcp.udp.sockopt import unmapped
 
 if TYPE_CHECKING:
     from utcp.aio.control import Control

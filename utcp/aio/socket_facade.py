@@ -13,8 +13,8 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 from utcp.aio.driver import Driver
 from utcp.aio.tcp_info import tcp_info
+from utcp.link.path import SocketAddress
 from utcp.tcp.connection import Connection
-from utcp.udp.path import SocketAddress
 
 _LINGER: Final = struct.Struct("ii")  # struct linger: on, seconds
 _INT: Final = struct.Struct("i")

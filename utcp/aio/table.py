@@ -19,10 +19,10 @@ from dataclasses import fields
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from utcp.link.path import SocketAddress
 from utcp.tcp.congestion.base import UNLIMITED
 from utcp.tcp.info import ConnectionInfo
 from utcp.tcp.state import CLOSED
-from utcp.udp.path import SocketAddress
 
 if TYPE_CHECKING:
     from utcp.aio.endpoint import Endpoint

@@ -15,11 +15,11 @@ from utcp.aio.shared import LoopEndpoints
 from utcp.aio.streams import stream_factory
 from utcp.cli.conversation import Conversation, StdioFailed, Streams
 from utcp.cli.stdio import CHUNK, Input, Output
+from utcp.link.platform import Platform
 from utcp.tcp.connection import Connection
 from utcp.tcp.observer import Observer
 from utcp.tcp.state import NAMES
 from utcp.tunnel.tls import TlsTransport
-from utcp.udp.platform import Platform
 
 CONFIG: Final = Config(fin_retries=15, orphan_timeout=None)
 """The reader at the other end may be slow: delivery may take as long after the close as before it."""

@@ -6,10 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from utcp.link.path import UdpPath
 from utcp.scenes.stage import CLIENT_PORT, SERVER_PORT, Stage
 from utcp.tcp.state import LISTEN
 from utcp.tcp.transmit import Buffer, Remote, Transmit
-from utcp.udp.path import UdpPath
 from utcp.wire import ACK, Segment, decode, encode
 from utcp.wire.seq import MASK
 

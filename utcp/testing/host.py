@@ -12,15 +12,15 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
+from utcp.link.base import QUOTED, PathError
+from utcp.link.path import SocketAddress, UdpPath
+from utcp.link.platform import Platform
 from utcp.tcp.memory import DEFAULT
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.testing.link import SimulatedLink
 from utcp.testing.owner import Owner, running_owner
 from utcp.testing.path import ETHERNET_MTU, UDP_IP_HEADERS
-from utcp.udp.base import QUOTED, PathError
-from utcp.udp.path import SocketAddress, UdpPath
-from utcp.udp.platform import Platform
 
 if TYPE_CHECKING:
     from utcp.testing.network import Network

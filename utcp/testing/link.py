@@ -7,10 +7,10 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
+from utcp.link.base import MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
+from utcp.link.path import SocketAddress, UdpPath
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.testing.path import UDP_IP_HEADERS
-from utcp.udp.base import MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
-from utcp.udp.path import SocketAddress, UdpPath
 
 if TYPE_CHECKING:
     from utcp.testing.host import Host

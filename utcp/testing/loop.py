@@ -12,8 +12,8 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn, TypeVar
 
+from utcp.link.platform import Platform
 from utcp.testing.owner import OrderedWeakSet, OwnedTask, OwnedTimer, Owner
-from utcp.udp.platform import Platform
 
 _FIRST_DESCRIPTOR: Final = 1 << 20
 """Simulated descriptors begin above all real ones: mixing them up fails at once."""

@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
+from utcp.link.path import SocketAddress
+from utcp.link.platform import Platform
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.testing.host import RECEIVE_BUFFER, Host, is_unnoticed
@@ -21,8 +23,6 @@ from utcp.testing.loop import VirtualLoop
 from utcp.testing.owner import running_owner
 from utcp.testing.path import Carried, Conditions, Path
 from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict
-from utcp.udp.path import SocketAddress
-from utcp.udp.platform import Platform
 
 T = TypeVar("T")
 

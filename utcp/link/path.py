@@ -4,7 +4,7 @@ import errno
 import socket
 from typing import Final, NamedTuple, cast
 
-from utcp.udp.sockopt import SocketAddress, path_payload, prepare_probe
+from utcp.link.sockopt import SocketAddress, path_payload, prepare_probe
 
 __all__ = ["Route", "Routes", "SocketAddress", "UdpPath"]
 

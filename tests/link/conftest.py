@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import pytest
 
-from utcp.udp.link import UdpLink
+from utcp.link.udp import UdpLink
 
 Keep: TypeAlias = Callable[[UdpLink], UdpLink]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.udp.conftest import Keep
-from tests.udp.sockets import (
+from tests.link.conftest import Keep
+from tests.link.sockets import (
     LOOPBACK,
     WILDCARD,
     arrives,
@@ -20,10 +20,10 @@ from tests.udp.sockets import (
     needs_local_address,
     port,
 )
+from utcp.link import path, sockopt
+from utcp.link.path import Route, Routes, UdpPath
+from utcp.link.udp import UdpLink
 from utcp.tcp.transmit import Transmit
-from utcp.udp import path, sockopt
-from utcp.udp.link import UdpLink
-from utcp.udp.path import Route, Routes, UdpPath
 
 
 @both_families

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from utcp.link.base import Link
+from utcp.link.path import SocketAddress
+from utcp.link.udp import UdpLink
 from utcp.tcp.memory import DEFAULT
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
-from utcp.udp.base import Link
-from utcp.udp.link import UdpLink
-from utcp.udp.path import SocketAddress
 
 _ENDPOINTS = "_utcp_endpoints"
 

@@ -9,7 +9,7 @@ import socket
 from struct import Struct
 from typing import Final, TypeAlias
 
-from utcp.udp.sockopt import IS_LINUX, MISUSE, unmapped
+from utcp.link.sockopt import IS_LINUX, MISUSE, unmapped
 
 _SOCK_DIAG: Final = 4  # NETLINK_SOCK_DIAG
 _UDP_CLOSED: Final = 1 << 1 | 1 << 3  # the groups SKNLGRP_INET_UDP_DESTROY and SKNLGRP_INET6_UDP_DESTROY

@@ -10,10 +10,10 @@ import socket
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from utcp.link import sockopt
+from utcp.link.base import MAX_PATH_ERRORS, QUOTED, PathError
+from utcp.link.path import SocketAddress
 from utcp.tcp.transmit import Remote
-from utcp.udp import sockopt
-from utcp.udp.base import MAX_PATH_ERRORS, QUOTED, PathError
-from utcp.udp.path import SocketAddress
 
 _ORIGIN_ICMP: Final = 2
 _ORIGIN_ICMPV6: Final = 3

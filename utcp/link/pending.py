@@ -4,7 +4,7 @@ import errno
 from collections import deque
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from utcp.udp.base import LinkCounters
+from utcp.link.base import LinkCounters
 
 Item = TypeVar("Item")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp.udp import icmp, ip
+from utcp.link import icmp, ip
 from utcp.wire.checksum import internet_checksum
 
 IPV4, IPV6 = socket.AF_INET, socket.AF_INET6

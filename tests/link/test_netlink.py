@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.interop import namespace
-from tests.udp.sockets import needs_ipv6, needs_linux
-from utcp.udp import netlink, sockopt
+from tests.link.sockets import needs_ipv6, needs_linux
+from utcp.link import netlink, sockopt
 
 pytestmark = [needs_linux, pytest.mark.defect(94)]
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final, TypeAlias
 
-from utcp.udp import netlink
+from utcp.link import netlink
 
 ControlMessage: TypeAlias = tuple[int, int, bytes]
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
@@ -142,7 +142,7 @@ def report_ecn(sock: socket.socket) -> bool:
 
 
 def report_errors(sock: socket.socket) -> bool:
-    """Ask for what ICMP says about what the socket has sent: see `utcp.udp.error_queue`."""
+    """Ask for what ICMP says about what the socket has sent: see `utcp.link.error_queue`."""
     if not IS_LINUX:
         return False
     ipv4 = _set(sock, socket.IPPROTO_IP, IP_RECVERR, 1)

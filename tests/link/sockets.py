@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from utcp.udp import sockopt
-from utcp.udp.link import Received, UdpLink
-from utcp.udp.path import SocketAddress
+from utcp.link import sockopt
+from utcp.link.path import SocketAddress
+from utcp.link.udp import Received, UdpLink
 
 LOOPBACK: dict[int, SocketAddress] = {socket.AF_INET: ("127.0.0.1", 0), socket.AF_INET6: ("::1", 0, 0, 0)}
 WILDCARD: dict[int, SocketAddress] = {socket.AF_INET: ("0.0.0.0", 0), socket.AF_INET6: ("::", 0, 0, 0)}

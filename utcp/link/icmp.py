@@ -4,7 +4,7 @@ import errno
 import socket
 from typing import Final, NamedTuple
 
-from utcp.udp.ip import ICMPV6, IPV4_HEADER_LENGTH, IPV6_HEADER_LENGTH
+from utcp.link.ip import ICMPV6, IPV4_HEADER_LENGTH, IPV6_HEADER_LENGTH
 from utcp.wire.checksum import PROTOCOL, internet_checksum
 
 _HEADER_LENGTH: Final = 8

@@ -11,12 +11,12 @@ from itertools import count
 import pytest
 import uvloop
 
-from tests.udp.conftest import Keep
-from tests.udp.sockets import LOOPBACK, ScriptedSocket, all_arrive, arrives, both_families, needs_offload
+from tests.link.conftest import Keep
+from tests.link.sockets import LOOPBACK, ScriptedSocket, all_arrive, arrives, both_families, needs_offload
+from utcp.link import link as link_module
+from utcp.link import pending, sockopt
+from utcp.link.udp import SendError, UdpLink
 from utcp.tcp.transmit import Transmit
-from utcp.udp import link as link_module
-from utcp.udp import pending, sockopt
-from utcp.udp.link import SendError, UdpLink
 
 IPV4 = LOOPBACK[socket.AF_INET]
 EAGAIN = errno.EAGAIN
@@ -289,7 +289,7 @@ def test_a_failed_send_has_the_route_asked_for_again(
 ) -> None:
     sock, a, b = scripted
     before = a.mtu(b.address)
-    monkeypatch.setattr("utcp.udp.path.path_payload", lambda _: 1200)
+    monkeypatch.setattr("utcp.link.path.path_payload", lambda _: 1200)
     assert a.mtu(b.address) == before
     sock.send_script.extend([errno.EMSGSIZE] * (1 + AGAIN))
     a.send([single(b, 0)])

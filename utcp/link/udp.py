@@ -8,12 +8,12 @@ import time
 from math import inf
 from typing import Final, Self, cast
 
+from utcp.link import answers, error_queue, sockopt
+from utcp.link.base import BATCH_OCTETS, MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
+from utcp.link.ip import is_unicast
+from utcp.link.path import OPEN_ROUTE_LIFETIME, Route, Routes, SocketAddress, UdpPath
+from utcp.link.pending import NO_BUFFERS, NO_ROOM, Pending
 from utcp.tcp.transmit import Remote, Transmit
-from utcp.udp import answers, error_queue, sockopt
-from utcp.udp.base import BATCH_OCTETS, MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
-from utcp.udp.ip import is_unicast
-from utcp.udp.path import OPEN_ROUTE_LIFETIME, Route, Routes, SocketAddress, UdpPath
-from utcp.udp.pending import NO_BUFFERS, NO_ROOM, Pending
 
 __all__ = ["Link", "LinkCounters", "PathError", "Received", "SendError", "UdpLink", "UdpPath"]
 
@@ -58,7 +58,7 @@ class UdpLink(Link):
     On Linux it hears ICMP errors (`path_errors`). Then event loops must not watch the socket itself, which reports
     EPOLLERR: uvloop never looks at such a descriptor again. They watch an epoll descriptor that watches the socket.
 
-    On Linux it has a second socket of the same address, by which answers to strangers leave (`utcp.udp.answers`).
+    On Linux it has a second socket of the same address, by which answers to strangers leave (`utcp.link.answers`).
     Elsewhere, and where the system refuses that, they leave by the one socket if there is room at once. A socket
     with SO_REUSEPORT has a second one only on the wildcard address.
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.udp.sockets import LOOPBACK, both_families, needs_linux
-from utcp.udp.closings import MAX_REPORTS, Closings, Peer
+from tests.link.sockets import LOOPBACK, both_families, needs_linux
+from utcp.link.closings import MAX_REPORTS, Closings, Peer
 
 pytestmark = [needs_linux, pytest.mark.defect(100)]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.udp.conftest import Keep
-from tests.udp.sockets import (
+from tests.link.conftest import Keep
+from tests.link.sockets import (
     LOOPBACK,
     WILDCARD,
     QueueEntry,
@@ -23,11 +23,11 @@ from tests.udp.sockets import (
     needs_offload,
     port,
 )
+from utcp.link import sockopt
+from utcp.link.base import Received
+from utcp.link.path import UdpPath
+from utcp.link.udp import BUFFER_SIZE, UdpLink
 from utcp.tcp.transmit import Transmit
-from utcp.udp import sockopt
-from utcp.udp.base import Received
-from utcp.udp.link import BUFFER_SIZE, UdpLink
-from utcp.udp.path import UdpPath
 
 pytestmark = [needs_linux, pytest.mark.defect(82)]
 

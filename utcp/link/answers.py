@@ -10,7 +10,7 @@ import errno
 import socket
 from typing import Final
 
-from utcp.udp import sockopt
+from utcp.link import sockopt
 
 SEND_BUFFER: Final = 1024 * 1024
 """Octets asked for. Each answer is charged about 1280."""

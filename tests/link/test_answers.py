@@ -8,8 +8,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.interop import namespace
-from tests.udp.conftest import Keep
-from tests.udp.sockets import (
+from tests.link.conftest import Keep
+from tests.link.sockets import (
     LOOPBACK,
     WILDCARD,
     ScriptedSocket,
@@ -22,11 +22,11 @@ from tests.udp.sockets import (
     needs_offload,
     port,
 )
+from utcp.link import answers, sockopt
+from utcp.link import link as link_module
+from utcp.link.path import UdpPath
+from utcp.link.udp import UdpLink
 from utcp.tcp.transmit import Remote, Transmit
-from utcp.udp import answers, sockopt
-from utcp.udp import link as link_module
-from utcp.udp.link import UdpLink
-from utcp.udp.path import UdpPath
 
 pytestmark = [needs_linux, pytest.mark.defect(90)]
 

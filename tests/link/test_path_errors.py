@@ -11,8 +11,8 @@ import pytest
 import uvloop
 
 from tests.aio.peers import until
-from tests.udp.conftest import Keep
-from tests.udp.sockets import (
+from tests.link.conftest import Keep
+from tests.link.sockets import (
     LOOPBACK,
     WILDCARD,
     QueueEntry,
@@ -24,11 +24,11 @@ from tests.udp.sockets import (
     needs_linux,
     needs_offload,
 )
+from utcp.link import base, error_queue, sockopt
+from utcp.link import link as link_module
+from utcp.link.path import SocketAddress, UdpPath
+from utcp.link.udp import PathError, UdpLink
 from utcp.tcp.transmit import Remote, Transmit
-from utcp.udp import base, error_queue, sockopt
-from utcp.udp import link as link_module
-from utcp.udp.link import PathError, UdpLink
-from utcp.udp.path import SocketAddress, UdpPath
 
 pytestmark = needs_linux
 
@@ -225,7 +225,7 @@ def test_too_big_changes_nothing_but_what_is_told(keep: Keep, monkeypatch: pytes
     a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
     remote = closed_port(socket.AF_INET)
     before = a.mtu(remote)
-    monkeypatch.setattr("utcp.udp.path.path_payload", lambda _: 1172)
+    monkeypatch.setattr("utcp.link.path.path_payload", lambda _: 1172)
     told = PathError(remote, errno.EMSGSIZE, 1172, b"")
     monkeypatch.setattr(error_queue, "read", lambda *_: error_queue.Reading([told], 0, True, True))
     a._ask_queue = True

@@ -8,9 +8,8 @@ import time
 from struct import pack, unpack_from
 from typing import Final, Self
 
-from utcp.tcp.transmit import Remote, Transmit
-from utcp.udp import icmp, ip
-from utcp.udp.base import (
+from utcp.link import icmp, ip
+from utcp.link.base import (
     BATCH_OCTETS,
     MAX_PATH_ERRORS,
     QUOTED,
@@ -20,8 +19,9 @@ from utcp.udp.base import (
     Received,
     SendError,
 )
-from utcp.udp.path import SocketAddress
-from utcp.udp.pending import NO_BUFFERS, NO_ROOM, Pending
+from utcp.link.path import SocketAddress
+from utcp.link.pending import NO_BUFFERS, NO_ROOM, Pending
+from utcp.tcp.transmit import Remote, Transmit
 from utcp.wire.checksum import PROTOCOL, fill, pseudo_header, verify
 
 DEVICE: Final = "/dev/net/tun"

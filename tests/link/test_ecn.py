@@ -4,11 +4,11 @@ import socket
 
 import pytest
 
-from tests.udp.conftest import Keep
-from tests.udp.sockets import LOOPBACK, WILDCARD, arrives, both_families, needs_ipv6, needs_linux, needs_offload, port
+from tests.link.conftest import Keep
+from tests.link.sockets import LOOPBACK, WILDCARD, arrives, both_families, needs_ipv6, needs_linux, needs_offload, port
+from utcp.link import sockopt
+from utcp.link.udp import Received, UdpLink
 from utcp.tcp.transmit import Transmit
-from utcp.udp import sockopt
-from utcp.udp.link import Received, UdpLink
 
 pytestmark = needs_linux
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.udp.sockets import needs_linux
+from tests.link.sockets import needs_linux
+from utcp.link import ip, pending, tun
+from utcp.link.base import QUOTED, PathError, SendError
+from utcp.link.path import SocketAddress
+from utcp.link.tun import TunLink
 from utcp.tcp.transmit import Transmit
-from utcp.udp import ip, pending, tun
-from utcp.udp.base import QUOTED, PathError, SendError
-from utcp.udp.path import SocketAddress
-from utcp.udp.tun import TunLink
 from utcp.wire import ACK, Segment, encode
 from utcp.wire.checksum import fill, internet_checksum, pseudo_header, verify
 

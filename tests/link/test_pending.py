@@ -5,12 +5,12 @@ import socket
 
 import pytest
 
-from tests.udp.conftest import Keep
-from tests.udp.sockets import LOOPBACK, ScriptedSocket
+from tests.link.conftest import Keep
+from tests.link.sockets import LOOPBACK, ScriptedSocket
+from utcp.link.base import LinkCounters
+from utcp.link.pending import PENDING_LIFETIME, PENDING_OVERHEAD, Pending
+from utcp.link.udp import UdpLink
 from utcp.tcp.transmit import Transmit
-from utcp.udp.base import LinkCounters
-from utcp.udp.link import UdpLink
-from utcp.udp.pending import PENDING_LIFETIME, PENDING_OVERHEAD, Pending
 
 
 def test_what_is_too_old_is_dropped_and_counted() -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.interop import namespace
-from tests.udp.conftest import Keep
-from tests.udp.sockets import arrives, datagrams
+from tests.link.conftest import Keep
+from tests.link.sockets import arrives, datagrams
+from utcp.link import sockopt
+from utcp.link.udp import PathError, Received, SendError, UdpLink, UdpPath
 from utcp.tcp.transmit import Transmit
-from utcp.udp import sockopt
-from utcp.udp.link import PathError, Received, SendError, UdpLink, UdpPath
 
 NARROW = 1300
 

@@ -4,12 +4,12 @@ import socket
 
 import pytest
 
-from tests.udp.conftest import Keep
-from tests.udp.sockets import LOOPBACK, all_arrive, arrives, both_families, datagrams, needs_offload, port
+from tests.link.conftest import Keep
+from tests.link.sockets import LOOPBACK, all_arrive, arrives, both_families, datagrams, needs_offload, port
+from utcp.link import link as link_module
+from utcp.link import sockopt
+from utcp.link.udp import UdpLink
 from utcp.tcp.transmit import Transmit
-from utcp.udp import link as link_module
-from utcp.udp import sockopt
-from utcp.udp.link import UdpLink
 
 PIECES = [b"a" * 600, b"b" * 400, b"c" * 1000, b"d" * 300]
 

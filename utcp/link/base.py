@@ -2,8 +2,8 @@
 
 from typing import Final, NamedTuple
 
+from utcp.link.path import SocketAddress
 from utcp.tcp.transmit import Remote, Transmit
-from utcp.udp.path import SocketAddress
 
 BATCH_OCTETS: Final = 2 << 20
 """What `Link.receive` takes in at once: some milliseconds of work, in which the event loop serves nobody else."""

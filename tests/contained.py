@@ -9,9 +9,9 @@ from unittest import mock
 
 from utcp.tcp import COMPILED, failures
 from utcp.tcp import stack as stack_module
-from utcp.tcp.connection import Connection
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
+from utcp.tcp.tcb import Context, Tcb
 
 _allowed = False
 
@@ -23,10 +23,10 @@ def install() -> None:
         return
     observer_failed = Stack._observer_failed
 
-    def fail(connection: Connection, cause: BaseException, now: float) -> bool:
+    def fail(stack: Context, connection: Tcb, cause: BaseException, now: float) -> bool:
         if not _allowed:
             raise cause
-        return failures.fail(connection, cause, now)
+        return failures.fail(stack, connection, cause, now)
 
     def failed(self: Stack, observer: Observer, error: Exception) -> None:
         if not _allowed:

@@ -52,7 +52,8 @@ async def test_trouble_that_raises_costs_no_connection_its_end(peers: Peers, rep
     flows = [(each.local_port, each.remote_port) for each in connections]
     driver.stack.path_failed(connections[0].remote, flows, errno.EHOSTUNREACH, now)
     for connection in connections:
-        connection.finish(ConnectionReset(), now)
+        connection.fail(ConnectionReset(), now)
+        driver.stack.settle(connection, now)
     driver.schedule_flush()
     await until(lambda: all(client.lost for _, client, _ in opened))
     assert [type(client.lost[0]) for _, client, _ in opened] == [ConnectionReset] * 2
@@ -171,8 +172,9 @@ async def test_a_user_that_raises_does_not_take_the_others_along(peers: Peers, r
     connection, driver = connection_of(other), peers.client.driver
     connection.context = Broken()
     now = driver.link.now()
-    connection.finish(ConnectionReset(), now)  # before the other one
-    connection_of(transport).finish(ConnectionReset(), now)
+    for each in (connection, connection_of(transport)):
+        each.fail(ConnectionReset(), now)
+        driver.stack.settle(each, now)
     driver.schedule_flush()
     await until(lambda: client.lost)
     assert [type(context["exception"]) for context in reported] == [LookupError]

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tests.aio.peers import LOCALHOST, Peers, Recorder, connection_of, turns, until
-from utcp.tcp.timers import KEEPALIVE
 
 TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT = 4, 5, 6, 18
 
@@ -53,11 +52,11 @@ async def test_keepalive(peers: Peers) -> None:
     assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
     assert facade.getsockopt(socket.IPPROTO_TCP, TCP_KEEPIDLE) == 60
     now = peers.client.link.now()
-    assert 59 < connection.timers.deadlines[KEEPALIVE] - now < 61
+    assert 59 < connection.keepalive.deadline - now < 61
     facade.setsockopt(socket.IPPROTO_TCP, TCP_KEEPIDLE, 30)
     facade.setsockopt(socket.IPPROTO_TCP, TCP_KEEPINTVL, 7)
     facade.setsockopt(socket.IPPROTO_TCP, TCP_KEEPCNT, 3)
-    assert 29 < connection.timers.deadlines[KEEPALIVE] - now < 31
+    assert 29 < connection.keepalive.deadline - now < 31
     assert [facade.getsockopt(socket.IPPROTO_TCP, option) for option in (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT)] == [
         30,
         7,

@@ -100,7 +100,7 @@ def test_congestion_marks_are_agreed_on(ecn: str, flags: str) -> None:
         t.receives(f"SEW 0:0 <mss {MSS},sackOK,ts{scale}>")
         t.sends(f"{flags} 0:0 ack 1")
         t.receives(". 1:1 ack 1")
-        assert t.accept().ecn is (ecn == "accept")
+        assert t.accept().ecn.agreed is (ecn == "accept")
         t = Script(syn_cookies="always", ecn=ecn)
         t.listen()
         t.receives(f"SEW 0:0 <mss {MSS},sackOK{scale}>")

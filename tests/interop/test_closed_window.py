@@ -83,7 +83,7 @@ class Cell:
     @property
     def segments(self) -> int:
         """How many there were so far."""
-        return self.connection.send_side.segs_out + self.connection.receive_side.segs_in
+        return self.connection.send_side.segs_out + self.connection.segs_in
 
     @property
     def is_over(self) -> bool:

@@ -33,7 +33,7 @@ async def test_kernel_stops_reading(opener: Opener) -> None:
             await until(lambda: connection.send_side.snd_wnd == 0)
             acked = connection.info().bytes_acked
             await asyncio.sleep(STALL)
-            assert connection.probes >= 1
+            assert connection.persist.probes >= 1
             assert connection.info().snd_wnd == 0
             assert connection.info().bytes_acked == acked < len(DATA)
             assert digest(await kernel.receive_all(sock)) == digest(DATA)

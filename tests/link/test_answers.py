@@ -23,7 +23,7 @@ from tests.link.sockets import (
     port,
 )
 from utcp.link import answers, sockopt
-from utcp.link import link as link_module
+from utcp.link import udp as link_module
 from utcp.link.path import UdpPath
 from utcp.link.udp import UdpLink
 from utcp.tcp.transmit import Remote, Transmit

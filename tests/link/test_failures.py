@@ -13,8 +13,8 @@ import uvloop
 
 from tests.link.conftest import Keep
 from tests.link.sockets import LOOPBACK, ScriptedSocket, all_arrive, arrives, both_families, needs_offload
-from utcp.link import link as link_module
 from utcp.link import pending, sockopt
+from utcp.link import udp as link_module
 from utcp.link.udp import SendError, UdpLink
 from utcp.tcp.transmit import Transmit
 

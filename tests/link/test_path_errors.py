@@ -25,7 +25,7 @@ from tests.link.sockets import (
     needs_offload,
 )
 from utcp.link import base, error_queue, sockopt
-from utcp.link import link as link_module
+from utcp.link import udp as link_module
 from utcp.link.path import SocketAddress, UdpPath
 from utcp.link.udp import PathError, UdpLink
 from utcp.tcp.transmit import Remote, Transmit

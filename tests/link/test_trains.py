@@ -6,8 +6,8 @@ import pytest
 
 from tests.link.conftest import Keep
 from tests.link.sockets import LOOPBACK, all_arrive, arrives, both_families, datagrams, needs_offload, port
-from utcp.link import link as link_module
 from utcp.link import sockopt
+from utcp.link import udp as link_module
 from utcp.link.udp import UdpLink
 from utcp.tcp.transmit import Transmit
 

@@ -224,8 +224,8 @@ class ForgedWorld(World):
         for stack in self.stacks.values():
             for connection in stack.connections.values():
                 unasked += 60
-                if connection.keepalive:
-                    unasked += 2 * int(REST / connection.keepalive_interval)
+                if connection.keepalive.enabled:
+                    unasked += 2 * int(REST / connection.keepalive.interval)
                 # What a poisoned peer never takes goes again with every timeout, in segments of 64 octets at worst.
                 text += 30 * (1 + connection.send_queue // 64)
         self._run(self.now + REST)

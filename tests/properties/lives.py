@@ -288,7 +288,7 @@ class Life:
                 raise Broken(f"{name}: something is left to send right after a flush")
 
     def _check(self, name: str, connection: Connection) -> None:
-        send, recovery, timers = connection.send_side, connection.recovery, connection.timers
+        send, recovery, deadlines = connection.send_side, connection.recovery, connection.deadlines()
         board, congestion = recovery.board, connection.congestion
         if (send.iss + board.una) & MASK != send.snd_una or (send.iss + board.nxt) & MASK != send.snd_nxt:
             raise Broken(f"{name}: {connection!r}: the scoreboard is about something else")
@@ -310,15 +310,15 @@ class Life:
         receive = connection.receive_side
         if receive.readable > receive.limit + (1 << receive.shift) + 65535:
             raise Broken(f"{name}: {receive.readable} octets wait in a buffer of {receive.limit}")
-        if not send.probe and send.snd_una != send.snd_nxt and not timers.is_set(RETRANSMIT):
-            raise Broken(f"{name}: {connection!r} waits for an ACK, and no timer runs: {timers.deadlines}")
-        if send.probe and not timers.is_set(PERSIST):
-            raise Broken(f"{name}: {connection!r} waits for a window, and no timer runs: {timers.deadlines}")
-        waits = timers.is_set(PERSIST) or timers.is_set(PACING)
+        if not send.probe and send.snd_una != send.snd_nxt and deadlines[RETRANSMIT] == math.inf:
+            raise Broken(f"{name}: {connection!r} waits for an ACK, and no timer runs: {deadlines}")
+        if send.probe and deadlines[PERSIST] == math.inf:
+            raise Broken(f"{name}: {connection!r} waits for a window, and no timer runs: {deadlines}")
+        waits = min(deadlines[PERSIST], deadlines[PACING]) < math.inf
         if send.snd_una == send.snd_nxt and send.pending and connection.state != SYN_RCVD and not waits:
-            raise Broken(f"{name}: {connection!r} has something to send, and no timer runs: {timers.deadlines}")
-        if timers.next() <= self.now - 3 * RESOLUTION:
-            raise Broken(f"{name}: a timer was due at {timers.next() - START}, now {self.elapsed}")
+            raise Broken(f"{name}: {connection!r} has something to send, and no timer runs: {deadlines}")
+        if min(deadlines) <= self.now - 3 * RESOLUTION:
+            raise Broken(f"{name}: a timer was due at {min(deadlines) - START}, now {self.elapsed}")
 
     def history(self) -> str:
         """The last packets, for people who look at a failure."""
@@ -338,6 +338,6 @@ class Life:
         lines.append(f"{self.elapsed:11.4f} now")
         for name, app in self.apps.items():
             connection = app.connection
-            deadlines = [round(deadline - START, 3) for deadline in connection.timers.deadlines]
+            deadlines = [round(deadline - START, 3) for deadline in connection.deadlines()]
             lines.append(f"{name}: {app.written} written, {app.read} read, timers {deadlines}\n{connection.info()}")
         return "\n".join(lines)

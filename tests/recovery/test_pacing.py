@@ -32,7 +32,8 @@ def run(
             size += mss
         if size:
             trains.append((now, size))
-        due = pacer.ready_at(mss)
+        pacer.wait(mss)
+        due = pacer.deadline
         assert due > now, "a timer that does not move on"
         now = ceil(due / TICK - 1e-9) * TICK + late
     return trains

@@ -150,7 +150,7 @@ def test_no_burst_at_the_end() -> None:
 def test_a_mark_reduces_in_the_same_way() -> None:
     """ECE: nothing is lost, and the window shrinks ACK by ACK."""
     t = sender(20, cwnd=20)
-    t.connection.ecn = True
+    t.connection.ecn.agreed = True
     t.write(40 * MSS)
     t.advance(RTT)
     sent = []

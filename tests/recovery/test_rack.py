@@ -343,7 +343,7 @@ def test_a_dsack_of_what_fast_recovery_sent_again_shows_reordering() -> None:
 def test_a_dsack_of_what_a_timeout_sent_again_shows_no_reordering() -> None:
     """The whole path paused. Nothing was overtaken."""
     t = sender(10, options="mss 1000,sackOK")
-    t.connection.timers.stop(7)  # the probe's
+    t.connection.recovery.probe_at = inf
     t.advance(t.info.rto + 0.0001)
     assert seqs(t.drain(), t) == [1]
     t.receives(". 1:1 ack 10001", ". 1:1 ack 10001 <sack 1:1001>")

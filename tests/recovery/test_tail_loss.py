@@ -1,6 +1,7 @@
 """The tail loss probe (RFC 8985 7): the end of a flight is repaired without a retransmission timeout."""
 
 from collections.abc import Callable
+from math import inf
 
 import pytest
 
@@ -10,7 +11,6 @@ from tests.tcp.script import Script
 from utcp.tcp.recovery import OPEN
 from utcp.tcp.state import CLOSING, FIN_WAIT_1, LAST_ACK
 from utcp.tcp.tail_loss import TailLossProbe
-from utcp.tcp.timers import PROBE, RETRANSMIT
 from utcp.wire import FIN
 
 MAX_ACK_DELAY = 0.2
@@ -211,13 +211,13 @@ def test_no_probe_when_something_is_sacked() -> None:
     t.advance(RTT)
     t.receives(". 1:1 ack 1 <sack 1001:4001>")
     t.sends(". 1:1001 ack 1")
-    assert not t.connection.timers.is_set(PROBE)
+    assert t.connection.recovery.probe_at == inf
     t.advance(RTT)
     t.receives(". 1:1 ack 4001")
     assert recovery(t).phase != OPEN
     t.drain()
-    assert not t.connection.timers.is_set(PROBE)
-    assert t.connection.timers.is_set(RETRANSMIT)
+    assert t.connection.recovery.probe_at == inf
+    assert t.connection.recovery.retransmit_at < inf
 
 
 @pytest.mark.rfc("8985", "7.2-2")
@@ -226,7 +226,7 @@ def test_no_probe_after_a_timeout() -> None:
     t.advance(2 * RTT + t.info.rto + 0.001)
     t.drain()
     assert t.stack.counters.timeouts == 1
-    assert not t.connection.timers.is_set(PROBE)
+    assert t.connection.recovery.probe_at == inf
 
 
 def test_no_probe_of_a_syn() -> None:

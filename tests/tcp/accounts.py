@@ -4,6 +4,7 @@ from utcp.tcp import reassembly, receive_queue, send
 from utcp.tcp.connection import Connection
 from utcp.tcp.memory import CONNECTION, HALF_OPEN, IDLE, MINIMUM, RUN
 from utcp.tcp.stack import Stack
+from utcp.tcp.tcb import Tcb
 
 
 def charge(connection: Connection) -> int:
@@ -21,7 +22,7 @@ def charge(connection: Connection) -> int:
     return CONNECTION + max(MINIMUM, kept)
 
 
-def received(connection: Connection) -> int:
+def received(connection: Tcb) -> int:
     """What the text takes that the user of `connection` can read, octets."""
     pieces = connection.receive_side._queue.pieces
     return sum(len(piece) for piece in pieces) + len(pieces) * receive_queue.PIECE
@@ -38,12 +39,12 @@ def check(stack: Stack) -> None:
         if connection.closed_by_user:
             assert connection in memory.orphans, f"{connection!r} is an orphan"
             orphaned += right
-    for connection in memory._unread:
-        assert stack.connections.get(connection.key) is not connection, f"{connection!r} is there"
-        assert connection.readable, f"{connection!r} is charged for nothing"
-        assert not connection.closed_by_user, f"the user of {connection!r} cannot read"
-        right = CONNECTION + received(connection)
-        assert connection.charge == right, f"{connection!r} is charged {connection.charge}, not {right}"
+    for over in memory._unread:
+        assert stack.connections.get(over.key) is not over, f"{over!r} is there"
+        assert over.receive_side.readable, f"{over!r} is charged for nothing"
+        assert not over.closed_by_user, f"the user of {over!r} cannot read"
+        right = CONNECTION + received(over)
+        assert over.charge == right, f"{over!r} is charged {over.charge}, not {right}"
         total += right
     assert memory.sum == total, f"all connections are charged {memory.sum}, not {total}"
     half_open = sum(connection.unproven for connection in stack.connections.values())

@@ -22,7 +22,8 @@ def forge(p: Pair, victim: Connection, flags: int, payload: bytes = b"") -> None
         ts_val=receive.ts_recent if victim.timestamps else None,
         ts_ecr=victim.ts_now(p.now) if victim.timestamps else None,
     )
-    victim.stack.receive_datagram(encode(segment), victim.remote, p.now)
+    (stack,) = (each for each in p.stacks.values() if victim in each.connections.values())
+    stack.receive_datagram(encode(segment), victim.remote, p.now)
 
 
 @pytest.mark.defect(57)

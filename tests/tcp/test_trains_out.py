@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
 import pytest
@@ -16,7 +17,6 @@ from tests.tcp.script import START
 from tests.tcp.test_stretches import MASK, PORTS, Side, snapshot
 from utcp.tcp import burst
 from utcp.tcp.send import SendSide
-from utcp.tcp.timers import DELAYED_ACK
 from utcp.wire import ACK, ECE, FIN, PSH, URG, Segment, decode, encode
 from utcp.wire.segment import ECN_CAPABLE
 
@@ -286,7 +286,7 @@ def test_the_acknowledgement_rides_along() -> None:
     segments = [decode(datagram) for datagram, _ in side.flush()]
     assert [len(segment.payload) for segment in segments] == [1000] * 5
     assert {segment.ack for segment in segments} == {(rcv_nxt + 1000) & MASK}
-    assert not connection.timers.is_set(DELAYED_ACK)
+    assert connection.receive_side.delayed_ack_at == inf
     assert not connection.receive_side.ack_due
 
 

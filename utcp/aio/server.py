@@ -178,7 +178,7 @@ class Server(asyncio.AbstractServer):
                 context.run(self._serve, endpoint, connection, context)
         except BaseException:
             # SystemExit or KeyboardInterrupt: those that still wait are served if the loop goes on.
-            endpoint.stack.add_ready(listener)
+            endpoint.stack.listener_ready(listener)
             raise
         self._wake()
 

@@ -289,15 +289,15 @@ class ConnectionSocket(SocketFacade):
             case (socket.IPPROTO_TCP, _Option.QUICKACK):
                 return int(connection.receive_side.quick_ack)
             case (socket.SOL_SOCKET, socket.SO_KEEPALIVE):
-                return int(connection.keepalive)
+                return int(connection.keepalive.enabled)
             case (socket.IPPROTO_TCP, _Option.MAXSEG):
                 return connection.mss
             case (socket.IPPROTO_TCP, _Option.KEEPIDLE):
-                return math.ceil(connection.keepalive_idle)
+                return math.ceil(connection.keepalive.idle)
             case (socket.IPPROTO_TCP, _Option.KEEPINTVL):
-                return math.ceil(connection.keepalive_interval)
+                return math.ceil(connection.keepalive.interval)
             case (socket.IPPROTO_TCP, _Option.KEEPCNT):
-                return connection.keepalive_count
+                return connection.keepalive.count
             case (socket.IPPROTO_TCP, _Option.USER_TIMEOUT):
                 return math.ceil((connection.user_timeout or 0) * 1000)
             case (socket.SOL_SOCKET, socket.SO_SNDBUF):
@@ -312,12 +312,10 @@ class ConnectionSocket(SocketFacade):
         match (level, option):
             case (socket.IPPROTO_TCP, socket.TCP_NODELAY):
                 self._nodelay = bool(_integer(value))
-                connection.nodelay = self._nodelay and not self._corked
-                connection.touch()  # what Nagle's algorithm holds back may leave now
+                connection.set_nodelay(self._nodelay and not self._corked)
             case (socket.IPPROTO_TCP, _Option.CORK):
                 self._corked = bool(_integer(value))
-                connection.nodelay = self._nodelay and not self._corked
-                connection.touch()
+                connection.set_nodelay(self._nodelay and not self._corked)
             case (socket.IPPROTO_TCP, _Option.QUICKACK):
                 connection.receive_side.set_quick_ack(bool(_integer(value)))
                 connection.touch()
@@ -333,7 +331,7 @@ class ConnectionSocket(SocketFacade):
                 connection.touch()
             case (socket.SOL_SOCKET, socket.SO_LINGER):
                 on, seconds = _unpack(_LINGER, value)
-                connection.linger = float(seconds) if on else None
+                connection.set_linger(float(seconds) if on else None)
             case (socket.IPPROTO_TCP, _Option.USER_TIMEOUT):
                 milliseconds = _integer(value)
                 if milliseconds < 0:
@@ -354,12 +352,12 @@ class ConnectionSocket(SocketFacade):
         if not low <= value <= high:
             raise _error(errno.EINVAL)
         if option == _Option.KEEPIDLE:
-            connection.keepalive_idle = float(value)
+            connection.keepalive.configure(idle=float(value))
         elif option == _Option.KEEPINTVL:
-            connection.keepalive_interval = float(value)
+            connection.keepalive.configure(interval=float(value))
         else:
-            connection.keepalive_count = value
-        if connection.keepalive:
+            connection.keepalive.configure(count=value)
+        if connection.keepalive.enabled:
             connection.set_keepalive(True, now)  # from now on by the new values
 
     def _open(self) -> Connection:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from utcp.tcp.transmit import Remote
 
 if TYPE_CHECKING:
-    from utcp.tcp.connection import Connection
     from utcp.tcp.stack import Stack
+    from utcp.tcp.tcb import Tcb
 
 
 class Admission:
@@ -25,7 +25,7 @@ class Admission:
         config = stack.config
         self.limited = config.max_connections is not None or config.max_connections_per_remote is not None
         """There is a limit for the number of connections."""
-        self._admitted: dict[Connection, Hashable] = {}
+        self._admitted: dict[Tcb, Hashable] = {}
         """The host of each connection that a peer has opened, if there is a limit for each host."""
         self._per_host: dict[Hashable, int] = {}
 
@@ -51,14 +51,14 @@ class Admission:
             return "max_connections_per_remote"
         return ""
 
-    def entered(self, connection: Connection) -> None:
+    def entered(self, connection: Tcb) -> None:
         """A peer has opened `connection`."""
         if self._stack.config.max_connections_per_remote is not None:
             host = self._host_of(connection.remote)
             self._per_host[host] = self._per_host.get(host, 0) + 1
             self._admitted[connection] = host  # last: `left` must find what it counts down
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: Tcb) -> None:
         """`connection` has no TCB any more."""
         host = self._admitted.pop(connection, None)
         if host is not None:

@@ -4,80 +4,22 @@ segments differ in nothing but their numbers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from math import inf
+from typing import Final
 
+from utcp.tcp.delivery import Departure
+from utcp.tcp.emitter import emit, note_left, pack, put
 from utcp.tcp.recovery import OPEN
-from utcp.tcp.timers import DELAYED_ACK, PACING, PROBE, RETRANSMIT
+from utcp.tcp.tcb import Tcb
 from utcp.tcp.transmit import Buffer, Outbox
 from utcp.wire import ACK, CWR, FIN, HEADER_LENGTH, PSH, URG, Segment, encode
-from utcp.wire.header import HEADER, HEADER_WITH_TIMESTAMPS
-from utcp.wire.options import ALIGNED_TIMESTAMPS, TIMESTAMPS_LENGTH
+from utcp.wire.options import TIMESTAMPS_LENGTH
 from utcp.wire.segment import ECN_CAPABLE, NOT_ECT
 from utcp.wire.seq import MASK
 from utcp.wire.train import write_train
 
-if TYPE_CHECKING:
-    from utcp.tcp.connection import Connection
-    from utcp.tcp.delivery import Departure
-
-_PLAIN_OFFSET: Final = HEADER_LENGTH << 10
-_TIMESTAMPS_OFFSET: Final = (HEADER_LENGTH + TIMESTAMPS_LENGTH) << 10
-
 _VIEW_FROM: Final = 4096
 """Octets of text from which it is cheaper to have the kernel gather segments than to copy them into one buffer."""
-
-
-def pack(
-    connection: Connection, seq: int, ack: int, flags: int, window: int, ts_val: int, ts_ecr: int, urgent: int = 0
-) -> bytes:
-    """A header without options other than timestamps."""
-    if connection.timestamps:
-        return HEADER_WITH_TIMESTAMPS.pack(
-            connection.local_port,
-            connection.remote_port,
-            seq,
-            ack,
-            _TIMESTAMPS_OFFSET | flags,
-            window,
-            0,
-            urgent,
-            ALIGNED_TIMESTAMPS,
-            ts_val,
-            ts_ecr,
-        )
-    return HEADER.pack(
-        connection.local_port, connection.remote_port, seq, ack, _PLAIN_OFFSET | flags, window, 0, urgent
-    )
-
-
-def put(
-    connection: Connection,
-    header: bytes,
-    payload: Buffer | None,
-    size: int,
-    now: float,
-    outbox: Outbox,
-    after: int,
-    ecn: int = 0,
-) -> int:
-    """Put a segment, which carries our ACK, into a train that is not before `after`; the train's index."""
-    _carries_ack(connection)
-    stack = connection.stack
-    stack.counters.out_segs += 1
-    send = connection.send_side
-    send.note_segment(payload is not None)
-    if stack.tap is not None:
-        stack.tap.segment_sent(connection.remote, [header] if payload is None else [header, payload], now)
-    return outbox.add(connection.remote, header, payload, size, after, ecn)
-
-
-def _carries_ack(connection: Connection) -> None:
-    """Note that a segment leaves with our current ACK. It discharges every debt but that of a delayed SACK."""
-    receive = connection.receive_side
-    if receive.ack_due:
-        receive.acknowledged()
-        if not receive.ack_due:
-            connection.timers.stop(DELAYED_ACK)
 
 
 class Burst:
@@ -85,20 +27,20 @@ class Burst:
 
     __slots__ = (
         "_ack",
-        "_connection",
         "_departure",
         "_held_back",
         "_now",
         "_outbox",
         "_paced",
+        "_tcb",
         "_train",
         "_ts_ecr",
         "_ts_val",
         "_window",
     )
 
-    def __init__(self, connection: Connection, now: float, outbox: Outbox) -> None:
-        self._connection = connection
+    def __init__(self, tcb: Tcb, now: float, outbox: Outbox) -> None:
+        self._tcb = tcb
         self._now = now
         self._outbox = outbox
         self._train = -1
@@ -107,106 +49,106 @@ class Burst:
         """By the congestion window."""
         self._paced = False
         """By the pacing rate."""
-        receive = connection.receive_side
+        receive = tcb.receive_side
         self._window = -1  # offered with the first segment only: an edge that nobody is told of must not move
         self._ack = receive.rcv_nxt
-        self._ts_val = connection.ts_now(now)
+        self._ts_val = tcb.ts_now(now) if tcb.timestamps else 0
         self._ts_ecr = receive.ts_recent
 
     def duplicate_acks(self) -> None:
         """Send the ACKs owed for out-of-order segments (RFC 5681 4.2). The first carries the DSACK (RFC 2883)."""
-        for number in range(self._connection.receive_side.duplicate_acks_due):
+        for number in range(self._tcb.receive_side.duplicate_acks_due):
             header = self._ack_with_sack(number)
-            self._put(header, None, len(header))
+            self._put(header)
 
     def _ack_with_sack(self, number: int = 0) -> bytes:
         """An ACK that tells what is held out of order (RFC 2018 4): `number` of those that leave now. Data segments do
         not tell it: there is no room."""
-        connection = self._connection
-        receive = connection.receive_side
+        tcb = self._tcb
+        receive = tcb.receive_side
         self._window = receive.offer_window()
-        ts = connection.timestamps
+        ts = tcb.timestamps
         return encode(
             Segment(
-                connection.local_port,
-                connection.remote_port,
-                connection.send_side.acceptable_seq,
+                tcb.local_port,
+                tcb.remote_port,
+                tcb.send_side.acceptable_seq,
                 self._ack,
-                ACK | connection.ece,
+                ACK | tcb.ecn.echo,
                 self._window,
                 ts_val=self._ts_val if ts else None,
                 ts_ecr=self._ts_ecr if ts else None,
-                sack_blocks=receive.sack_blocks(number) if connection.sack else (),
+                sack_blocks=receive.sack_blocks(number) if tcb.sack else (),
             )
         )
 
     def retransmissions(self) -> None:
         """What is lost, the earliest first, as far as the congestion window and the pacing rate allow."""
-        connection = self._connection
-        recovery = connection.recovery
+        tcb = self._tcb
+        recovery = tcb.recovery
         while (run := recovery.board.next_lost()) is not None:
-            size = min(connection.mss, run.end - run.start)
+            size = min(tcb.mss, run.end - run.start)
             in_flight = recovery.in_flight
             if not recovery.forced and in_flight and in_flight + size > recovery.window:
                 self._held_back = True
                 return
             if not recovery.forced and not self._pacing_allows():
                 return
-            if run.start == recovery.board.una:  # what the timer stands for is under way again
-                connection.timers.set(RETRANSMIT, self._now + connection.rtt.rto)
+            if run.start == recovery.board.una:
+                recovery.restart_retransmission(self._now)
             self._again(run.start, run.end - run.start)
 
     def _again(self, start: int, size: int) -> None:
         """Up to a segment of the `size` octets at position `start`, once more; a FIN needs no room in it."""
-        connection = self._connection
-        send = connection.send_side
+        tcb = self._tcb
+        send = tcb.send_side
         offset = start - 1  # the SYN stands before the stream
-        payload = min(connection.mss, size, send.sent - offset)
+        payload = min(tcb.mss, size, send.sent - offset)
         fin = send.fin_sent and payload < size and offset + payload == send.sent
         size = payload + fin
         seq = (send.iss + start) & MASK
-        connection.note_retransmission(seq, size, self._now)
+        tcb.note_retransmission(seq, size, self._now)
         send.note_resent(payload)
-        connection.recovery.resent(start, size, self._depart())
-        connection.pacer.sent(size)
-        receive = connection.receive_side
+        tcb.recovery.resent(start, size, self._depart())
+        tcb.pacer.sent(size)
+        receive = tcb.receive_side
         ack_owed = receive.ack_due
         self._segment(seq, offset, payload, fin)
-        if ack_owed and start - connection.recovery.board.una >= max(send.snd_wnd, 1):
+        if ack_owed and start - tcb.recovery.board.una >= max(send.snd_wnd, 1):
             receive.owe_ack()  # the peer's window has shrunk, so it drops this segment with its ACK
 
     def tail_loss_probe(self) -> None:
         """New data if there is any, else the last segment once more, whatever the congestion window says (RFC 8985
         7.3)."""
-        connection = self._connection
-        send, recovery = connection.send_side, connection.recovery
-        connection.tail_probe_due = False
+        tcb = self._tcb
+        send, recovery = tcb.send_side, tcb.recovery
+        tcb.send_tail_probe(False)
         board = recovery.board
         if not recovery.probe_is_useful:
             return  # the batch that brought the timeout brought news as well
-        connection.stack.counters.loss_probes += 1
-        size = min(send.unsent, connection.mss, max(send.usable_window, 0))
+        tcb.stack.counters.loss_probes += 1
+        size = min(send.unsent, tcb.mss, max(send.usable_window, 0))
         resent = not size
         if size:
             self._first(size, send.fin_queued and size == send.unsent and size < send.usable_window)
         else:
-            size = min(connection.mss + send.fin_sent, board.nxt - board.una)
+            size = min(tcb.mss + send.fin_sent, board.nxt - board.una)
             start = board.tail(size)
             self._again(start, board.nxt - start)
         recovery.probe_sent(resent)
-        connection.timers.set(RETRANSMIT, self._now + connection.rtt.rto)
+        recovery.restart_retransmission(self._now)
 
     def window_probe(self) -> None:
         """One octet into a closed window (RFC 9293 3.8.6.1), or what fits into one that is too small to be worth it."""
-        connection = self._connection
-        send = connection.send_side
-        connection.probe_due = False
+        tcb = self._tcb
+        send = tcb.send_side
+        tcb.persist.probe_leaves()
         if send.probe:  # unanswered so far: the same octet again
-            board = connection.recovery.board
+            board = tcb.recovery.board
             board.forget_sacks()  # it cannot have been taken, whatever the peer says
             self._again(board.una, board.nxt - board.una)
         elif send.pending and not send.flight_size:
-            size = min(send.unsent, max(send.usable_window, 1), connection.mss)
+            size = min(send.unsent, max(send.usable_window, 1), tcb.mss)
             probing = send.usable_window <= 0
             self._first(size, not size, probing)
 
@@ -215,23 +157,24 @@ class Burst:
 
         RFC 9293 3.8.6.2.1 (MUST-38), 3.7.4.
         """
-        connection = self._connection
-        send, recovery, mss = connection.send_side, connection.recovery, connection.mss
-        idle = self._now - connection.last_sent
-        if not send.flight_size:
-            connection.pacer.refill(connection.congestion.initial_window, self._now)
-            if idle > connection.rtt.rto:
-                connection.congestion.on_idle(idle, connection.rtt.rto)
-        probe = connection.mtu_probe_due(self._now)
-        if probe and self._mtu_probe_fits(probe):
-            recovery.mtu_probe_leaves(probe)
-            self._first(probe, False)
-        while send.unsent:
-            if send.unsent > 2 * mss and self._trains_of_new_data():
+        tcb = self._tcb
+        send, recovery, pacer, mss, now = tcb.send_side, tcb.recovery, tcb.pacer, tcb.mss, self._now
+        if send.snd_nxt == send.snd_una:
+            pacer.refill(tcb.congestion.initial_window, now)
+            idle = now - tcb.last_sent
+            if idle > tcb.rtt.rto:
+                tcb.congestion.on_idle(idle, tcb.rtt.rto)
+        if tcb.searches_mtu:
+            probe = tcb.mtu_probe_due(now)
+            if probe and self._mtu_probe_fits(probe):
+                recovery.mtu_probe_leaves(probe)
+                self._first(probe, False)
+        while (unsent := send.queued - send.sent) > 0:
+            if unsent > 2 * mss and self._trains_of_new_data():
                 continue
-            flight_size = send.flight_size
+            flight_size = (send.snd_nxt - send.snd_una) & MASK
             usable = send.snd_wnd - flight_size
-            size = min(send.unsent, mss)
+            size = min(unsent, mss)
             if size > usable:
                 if usable <= 0 or usable < send.max_snd_wnd // 2:
                     return
@@ -240,8 +183,8 @@ class Burst:
                 size < mss
                 and flight_size
                 and (
-                    (not connection.nodelay and not send.fin_queued)
-                    or recovery.board.run_count >= connection.stack.memory.allowance.small_segments
+                    (not tcb.nodelay and not send.fin_queued)
+                    or recovery.board.run_count >= tcb.stack.memory.allowance.small_segments
                 )
             ):
                 return  # for the ACK of what is in flight
@@ -249,19 +192,19 @@ class Burst:
             if in_flight and in_flight + size > recovery.window:
                 self._held_back = True
                 return
-            if not self._pacing_allows():
+            if pacer.rate != inf and not self._pacing_allows():
                 return
-            self._first(size, send.fin_queued and size == send.unsent and size < usable)
+            self._first(size, send.fin_queued and size == unsent and size < usable)
 
     def _trains_of_new_data(self) -> bool:
         """Put full-sized segments out that more data follows and that nothing but the sequence number distinguishes: as
         many as may leave now, and small ones as far as they stand in one piece of the queue. False: not even two."""
-        connection = self._connection
-        send, recovery, mss = connection.send_side, connection.recovery, connection.mss
+        tcb = self._tcb
+        send, recovery, mss = tcb.send_side, tcb.recovery, tcb.mss
         offset = send.sent
         if recovery.reduced or offset < send.snd_up:
             return False
-        length = mss + (HEADER_LENGTH + TIMESTAMPS_LENGTH if connection.timestamps else HEADER_LENGTH)
+        length = mss + (HEADER_LENGTH + TIMESTAMPS_LENGTH if tcb.timestamps else HEADER_LENGTH)
         octets = min(send.unsent - 1, send.snd_wnd - send.flight_size)
         octets = min(octets, recovery.room)
         if mss < _VIEW_FROM:
@@ -269,21 +212,15 @@ class Burst:
             octets = min(octets, MASK - send.snd_nxt)  # the numbers of a train do not wrap
         count = octets // mss
         if count > 1:
-            count = min(count, connection.pacer.segments(mss, self._now))
+            count = min(count, tcb.pacer.segments(mss, self._now))
         if count < 2:
             return False
         octets = count * mss
         seq = send.snd_nxt
-        send.advance(octets, False, False)
-        recovery.sent(octets, self._depart())
-        connection.pacer.sent(octets)
-        connection.timers.stop(PROBE)
-        connection.last_sent = self._now
+        tcb.sent(octets, False, False, self._depart(), self._now)
         if self._window < 0:
-            self._window = connection.receive_side.offer_window()
-        _carries_ack(connection)
-        connection.stack.counters.out_segs += count
-        send.note_segments(count)
+            self._window = tcb.receive_side.offer_window()
+        note_left(tcb, count, count)
         if mss < _VIEW_FROM:
             self._copied(seq, offset, count, length)
         else:
@@ -292,12 +229,11 @@ class Burst:
 
     def _copied(self, seq: int, offset: int, count: int, length: int) -> None:
         """`count` full-sized segments from `seq`, and stream `offset`, on, each `length` octets with its header."""
-        connection, outbox, now = self._connection, self._outbox, self._now
-        remote, mss, tap = connection.remote, connection.mss, connection.stack.tap
-        flags = ACK | connection.ece
-        ecn = ECN_CAPABLE if connection.ecn else NOT_ECT
-        header = pack(connection, seq, self._ack, flags, self._window, self._ts_val, self._ts_ecr)
-        piece, begin = connection.send_side.piece(offset)
+        tcb, outbox, now = self._tcb, self._outbox, self._now
+        remote, mss, tap = tcb.remote, tcb.mss, tcb.stack.tap
+        ecn = ECN_CAPABLE if tcb.ecn.agreed else NOT_ECT
+        header = pack(tcb, seq, self._ack, ACK, self._window, self._ts_val, self._ts_ecr, 0)
+        piece, begin = tcb.send_side.piece(offset)
         while count:
             number = min(count, outbox.room(remote, length, self._train, ecn))
             train = write_train(header, seq, piece, begin, mss, number)
@@ -311,13 +247,12 @@ class Burst:
 
     def _viewed(self, seq: int, offset: int, count: int, length: int) -> None:
         """`_copied` for large segments, whose text is not."""
-        connection, outbox = self._connection, self._outbox
-        remote, mss, tap, send = connection.remote, connection.mss, connection.stack.tap, connection.send_side
-        flags = ACK | connection.ece
-        ecn = ECN_CAPABLE if connection.ecn else NOT_ECT
+        tcb, outbox = self._tcb, self._outbox
+        remote, mss, tap, send = tcb.remote, tcb.mss, tcb.stack.tap, tcb.send_side
+        ecn = ECN_CAPABLE if tcb.ecn.agreed else NOT_ECT
         for _ in range(count):
             buffers: list[Buffer] = [
-                pack(connection, seq, self._ack, flags, self._window, self._ts_val, self._ts_ecr),
+                pack(tcb, seq, self._ack, ACK, self._window, self._ts_val, self._ts_ecr, 0),
                 *send.pieces(offset, mss),
             ]
             self._train = outbox.add_train(remote, buffers, 1, length, self._train, ecn)
@@ -328,7 +263,7 @@ class Burst:
 
     def _mtu_probe_fits(self, size: int) -> bool:
         """Return whether a probe of the path MTU may leave: no loss is suspected or being repaired."""
-        recovery = self._connection.recovery
+        recovery = self._tcb.recovery
         return (
             recovery.phase == OPEN
             and not recovery.mtu_probe_under_way
@@ -337,23 +272,23 @@ class Burst:
 
     def _pacing_allows(self) -> bool:
         """Whether the pacing rate lets a segment leave now; if not, a timer is set."""
-        connection = self._connection
-        pacer = connection.pacer
-        if pacer.may_send(connection.mss, self._now):
+        tcb = self._tcb
+        pacer = tcb.pacer
+        if pacer.may_send(tcb.mss, self._now):
             return True
         self._paced = True
-        connection.timers.set(PACING, pacer.ready_at(connection.mss))
+        pacer.wait(tcb.mss)
         return False
 
     def finish(self) -> None:
         """The pass is over."""
-        connection = self._connection
-        idle = not (self._held_back or self._paced or connection.send_side.unsent)
-        connection.recovery.flushed(self._departure, self._held_back, idle)
+        tcb = self._tcb
+        idle = not (self._held_back or self._paced or tcb.send_side.unsent)
+        tcb.recovery.flushed(self._departure, self._held_back, idle)
 
     def _depart(self) -> Departure:
         if self._departure is None:
-            self._departure = self._connection.recovery.depart(self._now)
+            self._departure = self._tcb.recovery.depart(self._now)
         return self._departure
 
     def fin(self) -> None:
@@ -362,45 +297,39 @@ class Burst:
 
     def pure_ack(self) -> None:
         """Send an ACK by itself."""
-        connection = self._connection
-        if connection.receive_side.sack_due:
-            header = self._ack_with_sack()
-            self._put(header, None, len(header))
+        tcb = self._tcb
+        if tcb.receive_side.sack_due:
+            self._put(self._ack_with_sack())
         else:
-            self._header(connection.send_side.acceptable_seq, ACK, None, 0)
+            self._emit(tcb.send_side.acceptable_seq, ACK, None, 0)
 
     def keepalive_probe(self) -> None:
         """Send an ACK with the SEQ of an octet that the peer has, which the peer answers (RFC 9293 3.8.4), unless the
         peer has been heard of since the timer expired, or data has left meanwhile and will be acknowledged."""
-        connection = self._connection
-        connection.keepalive_due = False
-        if connection.keepalive_probes and not connection.send_side.flight_size:
-            connection.stack.counters.keepalives += 1
-            self._header((connection.send_side.snd_nxt - 1) & MASK, ACK, None, 0)
+        tcb = self._tcb
+        if tcb.keepalive.take_probe() and not tcb.send_side.flight_size:
+            tcb.stack.counters.keepalives += 1
+            self._emit((tcb.send_side.snd_nxt - 1) & MASK, ACK, None, 0)
 
     def _first(self, size: int, fin: bool, probe: bool = False) -> None:
         """`size` octets, and the FIN if `fin`, for the first time; as a window probe if `probe`."""
-        connection = self._connection
-        send = connection.send_side
+        tcb = self._tcb
+        send = tcb.send_side
         seq, offset = send.snd_nxt, send.sent
-        send.advance(size, fin, probe)
-        connection.recovery.sent(size + fin, self._depart())
-        connection.pacer.sent(size)
-        connection.timers.stop(PROBE)
-        connection.last_sent = self._now
+        tcb.sent(size, fin, probe, self._depart(), self._now)
         flags, ecn = ACK, NOT_ECT
-        if connection.ecn and size and not probe:  # RFC 3168 6.1.1-6.1.6: new data only, and no window probe
+        if tcb.ecn.agreed and size and not probe:  # RFC 3168 6.1.1-6.1.6: new data only, and no window probe
             ecn = ECN_CAPABLE
-            if connection.recovery.take_reduced():
+            if tcb.recovery.take_reduced():
                 flags |= CWR
         self._segment(seq, offset, size, fin, flags, ecn)
 
     def _segment(self, seq: int, offset: int, size: int, fin: bool, flags: int = ACK, ecn: int = NOT_ECT) -> None:
-        send = self._connection.send_side
+        send = self._tcb.send_side
         if fin:
             flags |= FIN
         if not size:
-            self._header(seq, flags, None, 0)
+            self._emit(seq, flags, None, 0)
             return
         if offset + size == send.queued:  # MUST-61: nothing more is queued
             flags |= PSH
@@ -408,17 +337,29 @@ class Burst:
         if offset < send.snd_up:  # MUST-62: the pointer stands behind the last urgent octet
             flags |= URG
             urgent = min(send.snd_up - offset, 65535)
-        self._header(seq, flags, send.payload(offset, size), size, urgent, ecn)
+        self._emit(seq, flags, send.payload(offset, size), size, urgent, ecn)
 
-    def _header(
+    def _emit(
         self, seq: int, flags: int, payload: Buffer | None, size: int, urgent: int = 0, ecn: int = NOT_ECT
     ) -> None:
-        connection = self._connection
         if self._window < 0:
-            self._window = connection.receive_side.offer_window()
-        flags |= connection.ece
-        header = pack(connection, seq, self._ack, flags, self._window, self._ts_val, self._ts_ecr, urgent)
-        self._put(header, payload, len(header) + size, ecn)
+            self._window = self._tcb.receive_side.offer_window()
+        self._train = emit(
+            self._tcb,
+            seq,
+            self._ack,
+            flags,
+            self._window,
+            self._ts_val,
+            self._ts_ecr,
+            payload,
+            size,
+            self._now,
+            self._outbox,
+            self._train,
+            urgent,
+            ecn,
+        )
 
-    def _put(self, header: bytes, payload: Buffer | None, size: int, ecn: int = NOT_ECT) -> None:
-        self._train = put(self._connection, header, payload, size, self._now, self._outbox, self._train, ecn)
+    def _put(self, header: bytes) -> None:
+        self._train = put(self._tcb, header, None, len(header), self._now, self._outbox, self._train)

@@ -6,14 +6,12 @@ handler. An observer's does not come so far (`utcp.tcp.observer.Tee`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from utcp.errors import ConnectionAborted
 from utcp.tcp.state import CLOSED, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
+from utcp.tcp.tcb import Context, Tcb
 from utcp.wire import RST, Segment
-
-if TYPE_CHECKING:
-    from utcp.tcp.connection import Connection
 
 MAX_FAILURES: Final = 64
 """How many of `Stack.failures` are kept until they are taken."""
@@ -30,35 +28,33 @@ class Failure:
         self.error = error
 
 
-def fail(connection: Connection, cause: BaseException, now: float) -> bool:
-    """End `connection`, because `cause` was raised in the middle of its processing. Return whether a user is told of
+def fail(stack: Context, tcb: Tcb, cause: BaseException, now: float) -> bool:
+    """End a connection, because `cause` was raised in the middle of its processing. Return whether a user is told of
     it: by the event ENDED, with a ConnectionAborted as the error, whose `__cause__` is `cause`.
 
     It is not known how far the processing came. To go on could corrupt the stream, so nothing is tried again, not even
     after a MemoryError, and the peer is reset. The SEQ of that RST is uncertain. A peer that does not accept it gets an
     exact one in answer to its next segment, because the connection does not exist any more (RFC 9293 3.10.7.1).
     """
-    stack, state, unproven = connection.stack, connection.state, connection.unproven
-    connection.timers.stop_all()
+    state, unproven = tcb.state, tcb.unproven
+    tcb.stop_timers()
     try:
-        stack.forget(connection)  # first: whatever else fails, the stack does not come by here again
-        listener = connection.listener
-        if listener is not None and connection not in listener.queue:
+        half_open = stack.is_half_open(tcb)
+        stack.forget(tcb)  # first: whatever else fails, the stack does not come by here again
+        if half_open:
             told = False
-            connection.vanish(now)
+            tcb.drop_half_open(now)
         else:
-            told = not connection.ended
+            told = not tcb.ended
             error = ConnectionAborted(f"Connection aborted: {type(cause).__name__} was raised while it was processed")
             error.__cause__ = cause
-            connection.finish(error, now)
-            if listener is not None:
-                stack.add_ready(listener)
+            tcb.fail(error, now)
     finally:  # where memory is short, this may raise as well
-        connection.abandon()
+        tcb.abandon()
     if state not in (CLOSED, LISTEN, SYN_SENT, TIME_WAIT):
         if state != SYN_RCVD:
             stack.counters.estab_resets += 1
-        seq = connection.send_side.acceptable_seq
-        reset = Segment(connection.local_port, connection.remote_port, seq, 0, RST)
-        stack.put(connection.remote, reset, now, to_stranger=unproven)
+        seq = tcb.send_side.acceptable_seq
+        reset = Segment(tcb.local_port, tcb.remote_port, seq, 0, RST)
+        stack.put(tcb.remote, reset, now, to_stranger=unproven)
     return told

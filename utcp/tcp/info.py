@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING
 
 from utcp.tcp import state
+from utcp.tcp.tcb import Tcb
 from utcp.tcp.timers import NAMES
 from utcp.wire import HEADER_LENGTH
 from utcp.wire.options import TIMESTAMPS_LENGTH
-
-if TYPE_CHECKING:
-    from utcp.tcp.connection import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,16 +179,16 @@ class ConnectionInfo:
         return tuple(name for name, is_on in agreed.items() if is_on)
 
 
-def info_of(connection: Connection, now: float) -> ConnectionInfo:
-    """The variables of `connection` at `now`."""
-    send, receive, recovery, rtt = connection.send_side, connection.receive_side, connection.recovery, connection.rtt
+def info_of(tcb: Tcb, now: float) -> ConnectionInfo:
+    """The variables of `tcb` at `now`."""
+    send, receive, recovery, rtt = tcb.send_side, tcb.receive_side, tcb.recovery, tcb.rtt
     last_data = receive.last_data_at
     return ConnectionInfo(
-        state=state.NAMES[connection.state],
-        path=tuple(state.NAMES[number] for number in connection.path),
-        timers=_seconds_left(connection, now),
-        local_port=connection.local_port,
-        remote_port=connection.remote_port,
+        state=state.NAMES[tcb.state],
+        path=tuple(state.NAMES[number] for number in tcb.path),
+        timers=_seconds_left(tcb, now),
+        local_port=tcb.local_port,
+        remote_port=tcb.remote_port,
         snd_una=send.snd_una,
         snd_nxt=send.snd_nxt,
         snd_wnd=send.snd_wnd,
@@ -205,57 +202,56 @@ def info_of(connection: Connection, now: float) -> ConnectionInfo:
         rcv_wnd=receive.window,
         rcv_space=receive.limit,
         unread=receive.readable,
-        congestion_control=connection.config.congestion_control,
+        congestion_control=tcb.config.congestion_control,
         ca_state=recovery.phase_name,
         cwnd=recovery.window,
-        ssthresh=connection.congestion.ssthresh,
-        pacing_rate=connection.pacer.rate,
+        ssthresh=tcb.congestion.ssthresh,
+        pacing_rate=tcb.pacer.rate,
         delivery_rate=recovery.delivery.rate,
         delivery_rate_app_limited=recovery.delivery.rate_app_limited,
-        retransmits=connection.retransmits,
+        retransmits=tcb.retransmits,
         backoff=rtt.backoff,
-        probes=connection.probes + connection.keepalive_probes,
+        probes=tcb.persist.probes + tcb.keepalive.unanswered,
         reord_seen=recovery.reord_seen,
         dsack_dups=recovery.dsack_dups,
         srtt=rtt.srtt,
         rttvar=rtt.rttvar,
         rto=rtt.rto,
         min_rtt=rtt.min_rtt,
-        ato=connection.config.delayed_ack,
-        last_data_sent=now - connection.last_sent,
-        last_ack_recv=now - connection.last_heard,
+        ato=tcb.config.delayed_ack,
+        last_data_sent=now - tcb.last_sent,
+        last_ack_recv=now - tcb.last_heard,
         last_data_recv=None if last_data is None else now - last_data,
-        mss=connection.mss,
+        mss=tcb.mss,
         rcv_mss=receive.mss,
-        advmss=connection.receive_mss,
-        pmtu=connection.mss + HEADER_LENGTH + (TIMESTAMPS_LENGTH if connection.timestamps else 0),
+        advmss=tcb.receive_mss,
+        pmtu=tcb.mss + HEADER_LENGTH + (TIMESTAMPS_LENGTH if tcb.timestamps else 0),
         bytes_sent=send.sent + send.bytes_retrans,
         bytes_retrans=send.bytes_retrans,
         bytes_acked=send.acked,
         bytes_received=receive.bytes_received,
         segs_out=send.segs_out,
         data_segs_out=send.data_segs_out,
-        segs_in=receive.segs_in,
+        segs_in=tcb.segs_in,
         data_segs_in=receive.data_segs_in,
-        total_retrans=connection.total_retransmits,
+        total_retrans=tcb.total_retransmits,
         delivered=recovery.delivery.delivered,
         delivered_ce=recovery.delivered_ce,
         rcv_ooopack=receive.out_of_order,
-        window_scaling=connection.window_scaling,
+        window_scaling=tcb.window_scaling,
         snd_wscale=send.shift,
         rcv_wscale=receive.shift,
-        timestamps=connection.timestamps,
-        sack=connection.sack,
-        ecn=connection.ecn,
+        timestamps=tcb.timestamps,
+        sack=tcb.sack,
+        ecn=tcb.ecn.agreed,
     )
 
 
-def _seconds_left(connection: Connection, now: float) -> dict[str, float]:
+def _seconds_left(tcb: Tcb, now: float) -> dict[str, float]:
     """Of each timer that runs."""
-    deadlines = connection.timers.deadlines
-    left = {NAMES[timer]: max(0.0, due - now) for timer, due in enumerate(deadlines) if due != inf}
-    if connection.state == state.TIME_WAIT:
-        wait = connection.stack.time_wait.seconds_left(connection.key, now)
+    left = {NAMES[timer]: max(0.0, due - now) for timer, due in enumerate(tcb.deadlines()) if due != inf}
+    if tcb.state == state.TIME_WAIT:
+        wait = tcb.stack.seconds_in_time_wait(tcb.key, now)
         if wait is not None:
             left["time_wait"] = wait
     return left

@@ -10,6 +10,7 @@ from utcp.tcp.arrival import segment_arrives
 from utcp.tcp.connection import Connection
 from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.syn_cookies import LIFETIME, read_stamp, stamp
+from utcp.tcp.tcb import Tcb
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
 from utcp.tcp.transmit import Remote
 from utcp.wire import ACK, CWR, ECE, HEADER_LENGTH, RST, SYN, Segment
@@ -55,10 +56,10 @@ class Listener:
         self.backlog = backlog
         self.syn_backlog = syn_backlog
         self.context = context
-        self.half_open: dict[Connection, None] = {}  # in order: the same calls give the same bytes
+        self.half_open: dict[Tcb, None] = {}  # in order: the same calls give the same bytes
         self.queue: deque[Connection] = deque()
         self.ready = False
-        """It stands in the stack's list of those with something to tell."""
+        """It stands in the stack's list of those that have something to tell their users."""
         self.stopped = False
         """True after `stop()`: the listener takes no further SYN."""
         limit, maximum = stack.config.recv_buffer_sizes
@@ -85,7 +86,7 @@ class Listener:
         if not self.queue:
             return None
         connection = self.queue[0]
-        connection.accepted()
+        connection.accept()
         return self.queue.popleft()
 
     def stop(self) -> None:
@@ -103,17 +104,42 @@ class Listener:
             return
         self.stop()
         self._stack = None
-        for connection in [*self.half_open, *self.queue]:
+        for half_open in list(self.half_open):
             try:
-                if connection in self.half_open:
-                    connection.refuse(now)
-                else:
-                    connection.accepted()
-                    connection.abort(now)
+                half_open.refuse(now)
+                stack.settle(half_open, now)
+            except BaseException as cause:
+                if not stack.contain(half_open, cause, now):
+                    raise
+        for connection in list(self.queue):
+            try:
+                connection.accept()
+                connection.abort(now)
             except BaseException as cause:
                 if not stack.contain(connection, cause, now):
                     raise
         self.queue.clear()
+
+    # ------------------------------------------------------------------ for the stack
+
+    def mark_ready(self, ready: bool) -> None:
+        """The stack has put the listener into the list of those with something to tell, or taken it out."""
+        self.ready = ready
+
+    def completed(self, connection: Connection) -> None:
+        """A handshake has completed: `connection` waits for `accept`."""
+        self.half_open.pop(connection, None)
+        self.queue.append(connection)
+
+    def dropped(self, connection: Tcb) -> None:
+        """A half-open connection is over."""
+        self.half_open.pop(connection, None)
+
+    def _half_opened(self, stack: Stack, connection: Connection, key: ConnectionKey) -> None:
+        """`connection` belongs to this listener until it is accepted."""
+        stack.connections[key] = connection
+        stack.half_opened(connection, self)
+        self.half_open[connection] = None
 
     # ------------------------------------------------------------------ what arrives
 
@@ -158,12 +184,12 @@ class Listener:
         if displaced is not None and not gt(iss, displaced.snd_nxt):
             iss = (displaced.snd_nxt + _ISN_STEP_OVER_OLD) & MASK
         receive_mss = stack.unverified_receive_mss(key[0], now)
-        connection = Connection(stack, key, stack.config, iss, ts_offset, now, None, receive_mss)
-        connection.listener = self
-        connection.displaced = displaced
-        stack.connections[key] = connection
+        connection = Connection(
+            stack, key, stack.config, iss, ts_offset, now, None, receive_mss, passive=True, displaced=displaced
+        )
+        self._half_opened(stack, connection, key)
         try:
-            connection.open_passively(syn, self, now)
+            connection.open_passively(syn, now)
         except BaseException as cause:
             if not stack.contain(connection, cause, now):
                 raise
@@ -264,12 +290,12 @@ class Listener:
         counters.syncookies_recv += 1
         ts_offset = stack.sequence_numbers.initial(*key, now)[1]
         receive_mss = stack.receive_mss(key[0], stack.config)
-        connection = Connection(stack, key, stack.config, iss, ts_offset, now, None, receive_mss)
-        connection.listener = self
-        stack.connections[key] = connection
+        connection = Connection(stack, key, stack.config, iss, ts_offset, now, None, receive_mss, passive=True)
+        self._half_opened(stack, connection, key)
         try:
-            connection.open_from_cookie(syn, self, now)
+            connection.open_from_cookie(syn, now)
             segment_arrives(connection, segment, now)
+            stack.settle(connection, now)
         except BaseException as cause:
             if not stack.contain(connection, cause, now):
                 raise

@@ -28,14 +28,14 @@ What a peer was told it had (ACK), and what an application wrote to a connection
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, Final
 
 from utcp._compiled import mypyc_attr
 from utcp.tcp.counters import Counters
 
 if TYPE_CHECKING:
-    from utcp.tcp.connection import Connection
+    from utcp.tcp.tcb import Tcb
 
 DEFAULT: Final = 2 << 30
 """Octets: `Config.max_memory` where nothing else is known."""
@@ -145,15 +145,15 @@ class Memory:
         """Another connection may begin."""
         self.sum = 0
         """Octets that the connections are charged, those of `_unread` included."""
-        self._unread: dict[Connection, None] = {}
+        self._unread: dict[Tcb, None] = {}
         """Connections without a TCB that hold text which their user has not read yet."""
         self.reported = False
         """The observer was told of this time of pressure."""
-        self.orphans: dict[Connection, None] = {}
+        self.orphans: dict[Tcb, None] = {}
         """Connections that their user has closed, and that are still there, the oldest first."""
         self.orphaned = 0
         """Octets that they are charged."""
-        self._holders: dict[Connection, None] = {}
+        self._holders: dict[Tcb, None] = {}
         """Connections that hold text out of order, when their charge last changed."""
         self._pruned = False
         """What was held out of order has been dropped since memory became short."""
@@ -168,15 +168,15 @@ class Memory:
         """No further SYN is to leave state behind."""
         return self.allowance.short or (self.half_open + 1) * HALF_OPEN > self.limit // 32
 
-    def enter(self, connection: Connection) -> None:
+    def enter(self, connection: Tcb) -> None:
         """Charge `connection`, which our user has opened, or whose handshake has completed."""
         self._charge(connection, IDLE)
 
-    def enter_half_open(self, connection: Connection) -> None:
+    def enter_half_open(self, connection: Tcb) -> None:
         """Charge `connection`, which a SYN has opened."""
         self._charge(connection, HALF_OPEN)
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: Tcb) -> None:
         """Charge `connection`, which has no TCB any more, for what its user can still read, until it is read or
         discarded. What is held out of order is dropped: the stream will never reach it."""
         if connection.charge:
@@ -187,7 +187,7 @@ class Memory:
             else:
                 self._charge(connection, 0)
 
-    def note(self, connection: Connection) -> None:
+    def note(self, connection: Tcb) -> None:
         """Charge `connection` what it takes now, if it is charged at all."""
         send, receive, charge = connection.send_side, connection.receive_side, connection.charge
         if self._unread and connection in self._unread:
@@ -209,14 +209,14 @@ class Memory:
         if kept != charge:
             self._charge(connection, kept)
 
-    def _charge(self, connection: Connection, kept: int) -> None:
+    def _charge(self, connection: Tcb, kept: int) -> None:
         growth = kept - connection.charge
         self._busy += (kept > IDLE) - (connection.charge > IDLE)
         if kept == HALF_OPEN:
             self.half_open += 1
         elif connection.charge == HALF_OPEN:
             self.half_open -= 1
-        connection.charge = kept
+        connection.set_charge(kept)
         self.sum += growth
         self._moved += growth if growth > 0 else -growth
         if connection in self.orphans:
@@ -269,14 +269,15 @@ class Memory:
             "level": self.level,
         }
 
-    def adopt_orphan(self, connection: Connection) -> None:
+    def adopt_orphan(self, connection: Tcb) -> None:
         """The user has closed `connection`, which goes on delivering."""
         if connection.charge:
             self.orphans[connection] = None
             self.orphaned += connection.charge
 
-    def relieve(self, now: float) -> None:
-        """Where memory is short: drop what is held out of order, and end the oldest orphans that hold too much."""
+    def relieve(self, now: float, settle: Callable[[Tcb, float], None]) -> None:
+        """Where memory is short: drop what is held out of order, and end the oldest orphans that hold too much.
+        `settle` is that of the stack."""
         if not self.allowance.short:
             return
         if not self._pruned:
@@ -289,8 +290,9 @@ class Memory:
         while self.allowance.short and self.orphaned > self.limit // 8:
             connection = next(iter(self.orphans))
             self._counters.aborts_on_memory += 1
-            connection.reset_peer(connection.undelivered("memory was short"), now)
+            connection.send_reset(connection.undelivered("memory was short"), now)
+            settle(connection, now)
 
 
-def _held_octets(connection: Connection) -> int:
+def _held_octets(connection: Tcb) -> int:
     return connection.receive_side.held_octets

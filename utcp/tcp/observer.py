@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.wire import Segment
@@ -121,22 +121,22 @@ class Tee(Observer):
     def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
         self._tell("segment_sent", remote, buffers, now)
 
-    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
+    def state_changed(self, connection: Any, before: int, after: int, now: float) -> None:
         self._tell("state_changed", connection, before, after, now)
 
-    def connection_ended(self, connection: Connection, now: float) -> None:
+    def connection_ended(self, connection: Any, now: float) -> None:
         self._tell("connection_ended", connection, now)
 
-    def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
+    def retransmitted(self, connection: Any, seq: int, length: int, now: float) -> None:
         self._tell("retransmitted", connection, seq, length, now)
 
-    def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
+    def timer_expired(self, connection: Any, timer: int, now: float) -> None:
         self._tell("timer_expired", connection, timer, now)
 
-    def mss_changed(self, connection: Connection, before: int, now: float) -> None:
+    def mss_changed(self, connection: Any, before: int, now: float) -> None:
         self._tell("mss_changed", connection, before, now)
 
-    def path_unreachable(self, connection: Connection, error: OSError, now: float) -> None:
+    def path_unreachable(self, connection: Any, error: OSError, now: float) -> None:
         self._tell("path_unreachable", connection, error, now)
 
     def listen_overflowed(self, local_port: int, remote: Remote, now: float) -> None:

@@ -18,11 +18,13 @@ _MANY: Final = 1 << 30
 class Pacer:
     """A bucket that fills at the pacing rate, in octets. It may be overdrawn by one segment."""
 
-    __slots__ = ("_credit", "_updated_at", "rate")
+    __slots__ = ("_credit", "_updated_at", "deadline", "rate")
 
     def __init__(self, now: float) -> None:
         self.rate = inf
         """Octets per second; `inf`: not paced."""
+        self.deadline = inf
+        """When the next train may leave, seconds; `inf`: the timer is off."""
         self._credit = 0.0
         self._updated_at = now
 
@@ -57,7 +59,12 @@ class Pacer:
         if self.rate != inf:
             self._credit -= size
 
-    def ready_at(self, mss: int) -> float:
-        """When the next train may leave: two segments of it at least, else a millisecond's worth."""
+    def wait(self, mss: int) -> None:
+        """A segment may not leave yet. The timer expires when a train may leave: two segments at least, else a
+        millisecond's worth."""
         train = max(2.0 * mss, _TRAIN * self.rate)
-        return self._updated_at + (train - self._credit) / self.rate
+        self.deadline = self._updated_at + (train - self._credit) / self.rate
+
+    def stop(self) -> None:
+        """Turn the timer off: it has expired, or nothing will be sent any more."""
+        self.deadline = inf

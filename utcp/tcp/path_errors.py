@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from errno import ECONNREFUSED, EMSGSIZE
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from utcp._compiled import mypyc_attr
 from utcp.errors import ConnectionRefused, ConnectionReset, PathUnreachable
 from utcp.tcp import event
+from utcp.tcp.port_evidence import PortEvidence
 from utcp.tcp.state import CLOSE_WAIT, CLOSING, LAST_ACK, SYN_RCVD, SYN_SENT
-from utcp.tcp.timers import KEEPALIVE
+from utcp.tcp.tcb import Tcb
 from utcp.wire import HEADER_LENGTH
 from utcp.wire.options import TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
-
-if TYPE_CHECKING:
-    from utcp.tcp.connection import Connection
 
 CONFIRMATIONS: Final = 3
 """ICMP messages in answer to fresh segments after which a UDP port counts as closed."""
@@ -26,79 +23,59 @@ PROBE_SPACING: Final = 0.5
 PORT_CLOSED: Final = "Connection reset: the peer's UDP port is closed (ICMP port unreachable)"
 
 
-@mypyc_attr(acyclic=True)
-class PortEvidence:
-    """ICMP messages that say that the peer's UDP port is closed, since the peer was last heard of.
-
-    A message counts if it quotes the segment that the peer should have answered last: a keepalive probe, or the first
-    octet in flight after a retransmission timeout. Each of them counts once, so the messages must keep up with our own
-    timers.
-    """
-
-    __slots__ = ("confirmations", "counted", "since")
-
-    def __init__(self, now: float) -> None:
-        self.since = now
-        """When the first message came, seconds."""
-        self.confirmations = 0
-        """Messages that counted."""
-        self.counted = 0
-        """How many such segments were unanswered when a message counted last."""
-
-
-def is_under_way(connection: Connection, seq: int) -> bool:
+def is_under_way(tcb: Tcb, seq: int) -> bool:
     """Whether an ICMP message about a segment with this sequence number can be about one of the connection's: who
     cannot see them has to guess (RFC 5927 4.1)."""
-    send = connection.send_side
+    send = tcb.send_side
     return (seq - send.snd_una) & MASK < send.flight_size
 
 
-def is_ours(connection: Connection, seq: int, code: int) -> bool:
+def is_ours(tcb: Tcb, seq: int, code: int) -> bool:
     """Whether an ICMP message with this errno can be about a segment of the connection that begins with `seq`: one that
     is under way, or the last one without text. Those that are too big have text."""
-    if is_under_way(connection, seq):
+    if is_under_way(tcb, seq):
         return True
-    send = connection.send_side
+    send = tcb.send_side
     if code == EMSGSIZE or not send.syn_acked:
         return False
     return seq == send.acceptable_seq or seq == _before(send.snd_nxt)  # an ACK, or a keepalive probe
 
 
-def undelivered(connection: Connection, seq: int, code: int, now: float) -> None:
+def undelivered(tcb: Tcb, seq: int, code: int, now: float) -> None:
     """Handle an ICMP message, other than "too big", about a segment of ours that begins with `seq`."""
-    unreachable(connection, PathUnreachable(code), now)
-    if code == ECONNREFUSED and connection.send_side.syn_acked:
-        _port_unreachable(connection, seq, now)
+    unreachable(tcb, PathUnreachable(code), now)
+    if code == ECONNREFUSED and tcb.send_side.syn_acked:
+        _port_unreachable(tcb, seq, now)
 
 
-def unreachable(connection: Connection, error: OSError, now: float) -> None:
+def unreachable(tcb: Tcb, error: OSError, now: float) -> None:
     """The peer is out of reach: the end of an open; for anything later a soft error, of which the user hears as
     trouble, and as the cause of what ends the connection if nothing helps (RFC 9293 3.9.2.2, MUST-56)."""
-    if connection.state == SYN_SENT:
-        connection.finish(error, now)
-    elif connection.state == SYN_RCVD and connection.passive:
-        connection.vanish(now)
+    if tcb.state == SYN_SENT:
+        tcb.fail(error, now)
+    elif tcb.state == SYN_RCVD and tcb.passive:
+        tcb.drop_half_open(now)
     else:
-        connection.soft_error = error
-        connection.tell(event.TROUBLE)
-        observer = connection.stack.observer
+        tcb.set_soft_error(error)
+        tcb.tell(event.TROUBLE)
+        observer = tcb.stack.observer
         if observer is not None:
-            observer.path_unreachable(connection, error, now)
+            observer.path_unreachable(tcb, error, now)
 
 
-def peer_socket_closed(connection: Connection, now: float) -> None:
+def peer_socket_closed(tcb: Tcb, now: float) -> None:
     """Probe the peer, because this host has closed a UDP socket that may have been its. That proves nothing, but ICMP
     answers the probe if it is so."""
-    if connection.send_side.syn_acked and connection.state != CLOSE_WAIT:
-        _evidence(connection, now, False)
+    if tcb.send_side.syn_acked and tcb.state != CLOSE_WAIT:
+        _evidence(tcb, now, False)
 
 
-def _port_unreachable(connection: Connection, seq: int, now: float) -> None:
+def _port_unreachable(tcb: Tcb, seq: int, now: float) -> None:
     """Find out whether the peer's UDP port is closed, as it is when its process has died (RFC 9293 SHLD-26).
 
     One message proves nothing, because it may be forged or come from a firewall that is being set up (RFC 5461,
     RFC 5927 5.2). So the first one has a keepalive probe sent at once, and CONFIRMATIONS of them in answer to fresh
-    segments end the connection. A peer that lives answers these segments, and the count begins anew.
+    segments end the tcb. A peer that lives answers these segments, and the count begins anew.
 
     Somebody who cannot see the traffic must hit the exact sequence number, 1 of 2^32, with each message, and each of
     them within the round trip between a segment of ours and its answer. A million forged messages a second find the
@@ -110,58 +87,57 @@ def _port_unreachable(connection: Connection, seq: int, now: float) -> None:
 
     In CLOSING and LAST_ACK with only the FIN in flight, a message about its retransmission is enough: the peer has all.
     """
-    send = connection.send_side
+    send = tcb.send_side
     if send.flight_size:
-        fresh = connection.retransmits > 0 and seq == send.snd_una
+        fresh = tcb.retransmits > 0 and seq == send.snd_una
     else:
-        fresh = connection.keepalive_probes > 0 and seq == _before(send.snd_nxt)
-    if fresh and connection.state in (CLOSING, LAST_ACK) and send.fin_sent and send.flight_size == 1:
-        connection.peer_has_gone(now)
+        fresh = tcb.keepalive.unanswered > 0 and seq == _before(send.snd_nxt)
+    if fresh and tcb.state in (CLOSING, LAST_ACK) and send.fin_sent and send.flight_size == 1:
+        tcb.peer_has_gone(now)
         return
-    if connection.state == CLOSE_WAIT and not send.flight_size:
+    if tcb.state == CLOSE_WAIT and not send.flight_size:
         return  # nothing is awaited from the peer; a write or the FIN will show whether it is there
-    evidence = _evidence(connection, now, fresh)
+    evidence = _evidence(tcb, now, fresh)
     if evidence is None:
         return
-    unanswered = connection.retransmits + connection.keepalive_probes
-    if fresh and unanswered != evidence.counted:
-        evidence.counted = unanswered
-        evidence.confirmations += 1
+    unanswered = tcb.retransmits + tcb.keepalive.unanswered
+    if fresh and evidence.counts(unanswered):
         if evidence.confirmations == CONFIRMATIONS:
-            connection.stack.port_closed(connection, evidence.since, now)
+            tcb.stack.port_closed(tcb, evidence.since, now)
             return
         if not send.flight_size and not send.pending:  # else retransmissions, or window probes, do what probes would
-            connection.set_timer(KEEPALIVE, now + PROBE_SPACING)
+            tcb.keepalive.probe_at(now + PROBE_SPACING)
 
 
-def end_for_closed_port(connection: Connection, now: float) -> None:
+def end_for_closed_port(tcb: Tcb, now: float) -> None:
     """End a connection to a UDP port that is closed. One from whose peer nothing is awaited stays: CLOSE_WAIT."""
-    send, state = connection.send_side, connection.state
+    send, state = tcb.send_side, tcb.state
     if state == SYN_SENT:
-        connection.finish(ConnectionRefused(), now)
-    elif state == SYN_RCVD and connection.passive:
-        connection.vanish(now)
+        tcb.fail(ConnectionRefused(), now)
+    elif state == SYN_RCVD and tcb.passive:
+        tcb.drop_half_open(now)
     elif state in (CLOSING, LAST_ACK) and send.fin_sent and send.flight_size == 1:
-        connection.peer_has_gone(now)
+        tcb.peer_has_gone(now)
     elif state != CLOSE_WAIT or send.flight_size:
         error = ConnectionReset(PORT_CLOSED)
-        error.__cause__ = connection.soft_error
-        connection.reset_peer(error, now)
+        error.__cause__ = tcb.soft_error
+        tcb.send_reset(error, now)
 
 
-def _evidence(connection: Connection, now: float, fresh: bool) -> PortEvidence | None:
+def _evidence(tcb: Tcb, now: float, fresh: bool) -> PortEvidence | None:
     """Return the evidence since the peer was last heard of. If there is none yet, it begins with a probe of the peer,
     unless the message is `fresh`: about a probe or a retransmission, to which more will follow.
     None: the peer has been heard of since a probe that is not PROBE_SPACING old."""
-    evidence = connection.port_evidence
-    if evidence is not None and connection.last_heard <= evidence.since:
+    evidence = tcb.port_evidence
+    if evidence is not None and tcb.last_heard <= evidence.since:
         return evidence
     if evidence is not None and now < evidence.since + PROBE_SPACING:
         return None
-    connection.port_evidence = evidence = PortEvidence(now)
-    send = connection.send_side
+    evidence = PortEvidence(now)
+    tcb.set_port_evidence(evidence)
+    send = tcb.send_side
     if not fresh and not send.flight_size and not send.pending:
-        connection.probe_peer(now)
+        tcb.probe_peer(now)
     return evidence
 
 
@@ -169,18 +145,18 @@ def _before(seq: int) -> int:
     return (seq - 1) & MASK
 
 
-def too_big(connection: Connection, mtu: int | None, now: float) -> None:
+def too_big(tcb: Tcb, mtu: int | None, now: float) -> None:
     """The interface takes less than before, or a router says what it lets through (`mtu`, as a UDP payload in octets).
     What was larger is sent again, and it is no sign of congestion (RFC 8899 4.4, RFC 1191 6.4)."""
-    stack, path_mtu = connection.stack, connection.path_mtu
-    options = TIMESTAMPS_LENGTH if connection.timestamps else 0
-    limit = min(stack.receive_mss(connection.remote, connection.config), connection.peer_mss) - options
+    stack, path_mtu = tcb.stack, tcb.path_mtu
+    options = TIMESTAMPS_LENGTH if tcb.timestamps else 0
+    limit = min(stack.receive_mss(tcb.remote, tcb.config), tcb.peer_mss) - options
     before = path_mtu.size
     if limit < path_mtu.limit:
         path_mtu.set_limit(limit)
     if mtu is not None:
         path_mtu.too_big(max(mtu - HEADER_LENGTH, stack.default_mss) - options, now)
     if path_mtu.size < before:
-        connection.use_mss(path_mtu.size, now)
-        connection.recovery.lose_larger(path_mtu.size)
-        connection.touch()
+        tcb.use_mss(path_mtu.size, now)
+        tcb.recovery.lose_larger(path_mtu.size)
+        tcb.touch()

@@ -1,5 +1,6 @@
 """The receive side of a connection: RCV.*, the stream (FIN included), when and what to acknowledge, the window."""
 
+from math import inf
 from typing import Final
 
 from utcp._compiled import mypyc_attr
@@ -68,6 +69,7 @@ class ReceiveSide:
         "ack_due",
         "bytes_received",
         "data_segs_in",
+        "delayed_ack_at",
         "duplicate_acks_due",
         "fin_reached",
         "holding",
@@ -84,7 +86,6 @@ class ReceiveSide:
         "round_ends",
         "sack",
         "sack_due",
-        "segs_in",
         "shift",
         "ts_recent",
         "ts_recent_at",
@@ -104,6 +105,8 @@ class ReceiveSide:
         """Our window scale (RFC 7323): what the peer shifts our window field by."""
         self.last_ack_sent = 0
         self.ack_due = NONE
+        self.delayed_ack_at = inf
+        """When the delayed ACK leaves, seconds; `inf`: the timer is off."""
         self.duplicate_acks_due = 0
         """ACKs owed for out-of-order segments. They leave ahead of data, which has no room for SACK blocks. Each
         segment has its own, because the sender counts them (RFC 5681 4.2). With SACK this holds of the first
@@ -126,9 +129,8 @@ class ReceiveSide:
         """The payload that our MSS option allows."""
         self.readable = 0
         self.bytes_received = 0
-        self.segs_in = 0
-        """Segments of all kinds, and those with text among them."""
         self.data_segs_in = 0
+        """Segments with text."""
         self.last_data_at: float | None = None
         """When text arrived last."""
         self.out_of_order = 0
@@ -162,16 +164,8 @@ class ReceiveSide:
 
     # ------------------------------------------------------------------ what is counted
 
-    def note_segment(self) -> None:
-        """A segment of any kind arrived."""
-        self.segs_in += 1
-
-    def note_segments(self, count: int) -> None:
-        """So many arrived."""
-        self.segs_in += count
-
     def note_text(self, now: float) -> None:
-        """One with text did, and was acceptable."""
+        """An acceptable segment with text arrived."""
         self.data_segs_in += 1
         self.last_data_at = now
 
@@ -587,6 +581,14 @@ class ReceiveSide:
                 self._quick_answers = True
             self.ack_due = NOW
 
+    def delay_ack(self, deadline: float) -> None:
+        """Send the ACK that is owed at `deadline`, unless another segment carries it before."""
+        self.delayed_ack_at = deadline
+
+    def stop_delaying(self) -> None:
+        """Turn the timer of the delayed ACK off."""
+        self.delayed_ack_at = inf
+
     def owe_ack(self) -> None:
         """The peer is to have an ACK with the next flush."""
         self.ack_due = NOW
@@ -612,6 +614,7 @@ class ReceiveSide:
         if self.duplicate_acks_due and self.sack_delayed:  # the segment has no SACK blocks; its ACK number is not new
             return
         self.ack_due = NONE
+        self.delayed_ack_at = inf
         self.duplicate_acks_due = 0
         self._since_ack = 0
         self.last_ack_sent = self.rcv_nxt

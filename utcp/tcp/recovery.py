@@ -70,9 +70,11 @@ class Recovery:
         "forced",
         "phase",
         "plain",
+        "probe_at",
         "reduced",
         "reord_seen",
         "reorder_at",
+        "retransmit_at",
         "sack",
     )
 
@@ -94,8 +96,12 @@ class Recovery:
         """The next retransmission leaves whatever the congestion window says."""
         self.reduced = False
         """The peer has not heard yet that the window was reduced (CWR, RFC 3168 6.1.2)."""
+        self.retransmit_at = inf
+        """When the retransmission timer expires, seconds; `inf`: it is off."""
+        self.probe_at = inf
+        """When the tail loss probe leaves."""
         self.reorder_at = inf
-        """When to look again for what RACK deems lost; `inf`: no need."""
+        """When RACK's reordering timer expires: the time to look again for what is lost."""
         self.reord_seen = 0
         """ACKs that told of something overtaken on the way."""
         self.dsack_dups = 0
@@ -223,6 +229,7 @@ class Recovery:
 
     def sent(self, size: int, departure: Departure) -> None:
         """`size` octets of sequence space leave for the first time."""
+        self.probe_at = inf
         self.board.send(size, departure)
         if self._reduction is not None:
             self._reduction.sent(size)
@@ -261,6 +268,36 @@ class Recovery:
         probe = self._mtu_probe
         return probe if probe is not None and probe.under_way and probe.is_over(self.board.una) else None
 
+    # ------------------------------------------------------------------ its timers
+
+    def set_timers(self, now: float, may_probe: bool, probe_delay: float) -> None:
+        """A flush is over, and something is in flight that is no zero-window probe: see that the retransmission timer
+        runs, and the timer of the tail loss probe if one `may_probe`, after `probe_delay` seconds."""
+        if self.retransmit_at == inf:
+            self.retransmit_at = now + self._rtt.rto
+        if not may_probe:
+            self.probe_at = inf
+        elif self.probe_at == inf:
+            # RFC 8985 7.2: no later than the retransmission timeout, which it goes before.
+            self.probe_at = min(now + probe_delay, self.retransmit_at)
+
+    def restart_retransmission(self, now: float) -> None:
+        """What the retransmission timer stands for is under way again."""
+        self.retransmit_at = now + self._rtt.rto
+
+    def stop_expired(self, now: float) -> None:
+        """Turn those of its timers off that have expired."""
+        if self.retransmit_at <= now:
+            self.retransmit_at = inf
+        if self.probe_at <= now:
+            self.probe_at = inf
+        if self.reorder_at <= now:
+            self.reorder_at = inf
+
+    def stop_timers(self) -> None:
+        """Turn every timer off."""
+        self.retransmit_at = self.probe_at = self.reorder_at = inf
+
     def flushed(self, departure: Departure | None, held_back: bool, idle: bool) -> None:
         """A flush is over. `held_back`: by the congestion window; `idle`: by nothing, all has been sent."""
         if departure is not None:
@@ -285,6 +322,8 @@ class Recovery:
         elapsed = now - last.departure.at
         if measured:
             rtt.sample(elapsed, now)
+        self.probe_at = inf
+        self.retransmit_at = now + rtt.rto if board.in_flight else inf  # of a plain flight nothing is lost or SACKed
         if not self.sack:
             pass
         elif last.sent > 1:
@@ -379,6 +418,12 @@ class Recovery:
         self._congestion.on_ack(sample)
         if self._reduction is not None:
             self._reduction.acknowledged(delivered, self.in_flight, advance > 0 and not lost)
+        if advance:
+            self.probe_at = inf
+            if board.una == board.nxt:
+                self.retransmit_at = self.reorder_at = inf
+            else:
+                self.retransmit_at = now + self._rtt.rto
         self.plain = (
             self.phase == OPEN
             and not board.lost

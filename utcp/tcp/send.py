@@ -159,16 +159,10 @@ class SendSide:
 
     # ------------------------------------------------------------------ what is counted
 
-    def note_segment(self, text: bool) -> None:
-        """A segment leaves, with text or without."""
-        self.segs_out += 1
-        if text:
-            self.data_segs_out += 1
-
-    def note_segments(self, count: int) -> None:
-        """So many leave, each with text."""
+    def note_segments(self, count: int, with_text: int) -> None:
+        """`count` segments leave, of which `with_text` have text."""
         self.segs_out += count
-        self.data_segs_out += count
+        self.data_segs_out += with_text
 
     def note_resent(self, size: int) -> None:
         """`size` payload octets leave again."""

@@ -14,11 +14,11 @@ from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable, ConnectionRefused, LimitReached, PathUnreachable
 from utcp.tcp import path_errors
 from utcp.tcp.admission import Admission
-from utcp.tcp.arrival import segment_arrives, stretch_arrives
+from utcp.tcp.arrival import segment_arrives
 from utcp.tcp.connection import Connection
 from utcp.tcp.counters import Counters
-from utcp.tcp.endings import Endings
 from utcp.tcp.failures import MAX_FAILURES, Failure, fail
+from utcp.tcp.fast_path import takes_fast_path
 from utcp.tcp.isn import SequenceNumbers
 from utcp.tcp.listener import Listener
 from utcp.tcp.memory import Memory
@@ -26,16 +26,16 @@ from utcp.tcp.observer import Observer, Tee
 from utcp.tcp.output import transmit
 from utcp.tcp.ports import EphemeralPorts, check_port
 from utcp.tcp.rate_limit import TokenBucket
-from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RCVD, SYN_SENT
+from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.tcp.syn_cookies import SynCookies
+from utcp.tcp.tcb import Context, Tcb
 from utcp.tcp.time_wait import ConnectionKey, TimeWaitTable
 from utcp.tcp.time_wait_arrival import arrives_in_time_wait
 from utcp.tcp.timeouts import handle_timeout
 from utcp.tcp.timers import TimerQueue
-from utcp.tcp.transmit import Outbox, Remote, Transmit
-from utcp.wire import ACK, HEADER_LENGTH, RST, MalformedSegment, Segment, decode, encode
+from utcp.tcp.transmit import Remote, Transmit
+from utcp.wire import HEADER_LENGTH, RST, MalformedSegment, Segment, decode
 from utcp.wire.segment import CONGESTION_EXPERIENCED
-from utcp.wire.seq import MASK
 from utcp.wire.train import Train, read_train
 
 _ETHERNET_UDP_PAYLOAD: Final = 1472
@@ -44,11 +44,9 @@ _UNASKED_UDP_PAYLOAD: Final = 1452
 _MAX_MSS: Final = 65495
 _UNVERIFIED_ROUTES_PER_SECOND: Final = 1000.0
 _PORTS_AND_SEQ: Final = Struct("!HHI")
-_RESET_SECONDS: Final = 10.0
-"""How many seconds' worth of `Config.reset_rate` may leave at once."""
 
 
-class Stack:
+class Stack(Context):
     """A TCP without a socket or a clock: datagrams and the time go in, datagrams and the next deadline come out.
 
     `now` is in seconds and must not go back. `secret`, at least 16 random octets, keys ISNs, timestamps and ports: the
@@ -71,34 +69,26 @@ class Stack:
     ) -> None:
         if len(secret) < 16:
             raise ValueError(f"secret must be 16 random octets or more, not {len(secret)}")
-        self.config = config if config is not None else Config()
-        self.default_mss = default_mss
+        config = config if config is not None else Config()
+        counters = Counters()
+        self.time_wait = TimeWaitTable(2 * config.msl)
+        memory = Memory(config.max_memory, self.time_wait, counters)
+        super().__init__(config, default_mss, counters, memory, max_train_segments, max_train_bytes)
         self.failures: list[Failure] = []
         """What `take_failures` returns next."""
-        self.observer: Tee | None = None
-        """What calls `observers`; None if there are none. `tap` is the same if one of them sees segments, else None."""
-        self.tap: Tee | None = None
         self.observe(observer)
-        self.counters = Counters()
-        self.endings = Endings()
         self.connections: dict[ConnectionKey, Connection] = {}
         """The connections that exist, by (remote, remote port, local port); those in TIME_WAIT are not among them."""
-        self._opening: dict[tuple[Remote, int], dict[Connection, None]] = {}
+        self._opening: dict[tuple[Remote, int], dict[Tcb, None]] = {}
         """The connections in SYN_SENT, by (remote, remote port)."""
         self.listeners: dict[int, Listener] = {}
-        self.time_wait = TimeWaitTable(2 * self.config.msl)
-        self.memory = Memory(self.config.max_memory, self.time_wait, self.counters)
+        self._unaccepted: dict[Tcb, Listener] = {}
+        """The listener of each connection that awaits its user."""
         self.admission = Admission(self, host)
-        self.output: list[Connection] = []
-        """The connections that the next flush looks at."""
-        self._outbox = Outbox(max_train_segments, max_train_bytes)
-        self._answers = Outbox(max_train_segments, max_train_bytes)
-        """What leaves for senders that have not proven to be at their address."""
         self._ready: list[Connection | Listener] = []
         self._timers = TimerQueue()
         self.sequence_numbers = SequenceNumbers(secret)
         self.cookies = SynCookies(secret)
-        self._resets = TokenBucket(self.config.reset_rate, self.config.reset_rate * _RESET_SECONDS)
         self._route_questions = TokenBucket(_UNVERIFIED_ROUTES_PER_SECOND, _UNVERIFIED_ROUTES_PER_SECOND)
         self._last_asked: Remote | None = None
         self._searches = TokenBucket(1.0, 10.0)
@@ -178,7 +168,8 @@ class Stack:
             self._opening.setdefault((remote, remote_port), {})[connection] = None
             connection.open_actively(now)
         except BaseException:
-            connection.vanish(now)
+            connection.drop_half_open(now)
+            self.settle(connection, now)
             raise
         return connection
 
@@ -269,7 +260,9 @@ class Stack:
                 connection = self.connections.get((remote, segment.src_port, segment.dst_port))
                 if connection is not None:
                     try:
-                        taken = stretch_arrives(connection, segment, end - first, train.size, now)
+                        taken = takes_fast_path(connection, segment, now, end - first, train.size)
+                        if taken:
+                            self.settle(connection, now)
                     except BaseException as cause:
                         if not self.contain(connection, cause, now):
                             raise
@@ -313,6 +306,7 @@ class Stack:
         if connection is not None:
             try:
                 segment_arrives(connection, segment, now)
+                self.settle(connection, now)
             except BaseException as cause:
                 if not self.contain(connection, cause, now):
                     raise
@@ -345,12 +339,14 @@ class Stack:
             try:
                 self.output = []
                 for connection in output:
-                    connection.in_output = False
+                    connection.begin_flush()
                     state = connection.state
                     if state != CLOSED:
                         try:
                             transmit(connection, now, answers if state == SYN_RCVD and connection.passive else outbox)
-                            timers.schedule(connection.timers)
+                            if state == TIME_WAIT:
+                                continue  # its last ACK has left
+                            timers.schedule(connection.place, connection.next_deadline())
                             memory.note(connection)
                         except BaseException as cause:
                             if not self.contain(connection, cause, now):
@@ -370,7 +366,7 @@ class Stack:
             if self.observer is not None:
                 self.observer.memory_pressed(memory.used, memory.limit, now)
         try:
-            memory.relieve(now)
+            memory.relieve(now, self.settle)
         except Exception as error:  # what the connections have to send must leave all the same
             self._note_failure("memory is short, and an attempt to free some failed", error)
 
@@ -380,38 +376,6 @@ class Stack:
         for answer in answers:
             answer.to_stranger = True
         return answers
-
-    def put(self, remote: Remote, segment: Segment, now: float, *, to_stranger: bool = False) -> None:
-        """Have `segment` leave with the next flush. `to_stranger`: nothing has come from `remote` that proves that
-        anybody is there (`Transmit`)."""
-        if segment.flags & RST:
-            self.counters.out_rsts += 1
-        self.put_octets(remote, encode(segment), now, to_stranger=to_stranger)
-
-    def put_octets(self, remote: Remote, data: bytes, now: float, *, to_stranger: bool = False) -> None:
-        """`put`, for a segment that is encoded already."""
-        self.counters.out_segs += 1
-        outbox = self._answers if to_stranger else self._outbox
-        outbox.add(remote, data, None, len(data))
-        if self.tap is not None:
-            self.tap.segment_sent(remote, [data], now)
-
-    def reset_in_reply(self, remote: Remote, segment: Segment, now: float, *, to_stranger: bool = True) -> bool:
-        """Send the RST that answers an unwelcome segment (RFC 9293 3.10.7.1), and return whether it left. The caller
-        makes sure that the segment is no RST.
-
-        `Config.reset_rate` limits them, because their senders are nobody that we know.
-        """
-        if not self._resets.take(now):
-            self.counters.resets_withheld += 1
-            return False
-        if segment.flags & ACK:
-            reset = Segment(segment.dst_port, segment.src_port, segment.ack, 0, RST)
-        else:
-            ack = (segment.seq + segment.length) & MASK
-            reset = Segment(segment.dst_port, segment.src_port, 0, ack, RST | ACK)
-        self.put(remote, reset, now, to_stranger=to_stranger)
-        return True
 
     def path_failed(self, remote: Remote, flows: Iterable[tuple[int, int]], code: int, now: float) -> None:
         """The link could not send segments towards `remote`, for the reason `code` (errno). `flows` are the (local
@@ -430,6 +394,7 @@ class Stack:
                     path_errors.too_big(connection, None, now)
                 else:
                     path_errors.unreachable(connection, PathUnreachable(code), now)
+                self.settle(connection, now)
             except BaseException as cause:
                 if not self.contain(connection, cause, now):
                     raise
@@ -446,7 +411,7 @@ class Stack:
         if connection is None or not path_errors.is_ours(connection, seq, code):
             self.counters.out_of_window_icmps += 1
             return
-        concerned = [connection]
+        concerned: list[Tcb] = [connection]
         if connection.state == SYN_SENT and code != EMSGSIZE:
             # It holds for all SYNs to this port. Only one of them may be told of: the kernel has sent several as one
             # datagram (UDP_SEGMENT), and the host that answers limits how many messages it sends.
@@ -456,24 +421,26 @@ class Stack:
                 if code == EMSGSIZE:
                     path_errors.too_big(each, mtu, now)
                 elif each.state == SYN_SENT:
-                    each.finish(ConnectionRefused() if code == ECONNREFUSED else PathUnreachable(code), now)
+                    each.fail(ConnectionRefused() if code == ECONNREFUSED else PathUnreachable(code), now)
                 else:
                     path_errors.undelivered(each, seq, code, now)
+                self.settle(each, now)
             except BaseException as cause:
                 if not self.contain(each, cause, now):
                     raise
 
-    def port_closed(self, connection: Connection, since: float, now: float) -> None:
-        """End `connection`, because the UDP port of its remote has been closed since `since`, and with it the others to
-        that remote from which nothing was received since then. The others are looked for once a second at most, because
-        a peer that closes many ports could make that costly. Those that are left find out by themselves."""
-        remote = connection.remote
-        path_errors.end_for_closed_port(connection, now)
+    def port_closed(self, tcb: Tcb, since: float, now: float) -> None:
+        """End the connection, because the UDP port of its remote has been closed since `since`, and with it the others
+        to that remote from which nothing was received since then. The others are looked for once a second at most,
+        because a peer that closes many ports could make that costly. Those that are left find out by themselves."""
+        remote = tcb.remote
+        path_errors.end_for_closed_port(tcb, now)
         if self._searches.take(now):
             for each in [each for each in self.connections.values() if each.remote == remote]:
                 if each.last_heard <= since:
                     try:
                         path_errors.end_for_closed_port(each, now)
+                        self.settle(each, now)
                     except BaseException as cause:
                         if not self.contain(each, cause, now):
                             raise
@@ -485,32 +452,37 @@ class Stack:
         ready = self._ready
         if ready:
             for item in ready:
-                item.ready = False
+                item.mark_ready(False)
             self._ready = []  # last: an interrupt must not lose them
         return ready
 
-    def add_ready(self, item: Connection | Listener) -> None:
-        """`item` has something to tell its user."""
-        if not item.ready:
-            self._ready.append(item)  # first: it may fail
-            item.ready = True
+    def add_ready(self, tcb: Tcb) -> None:
+        if not tcb.ready and isinstance(tcb, Connection):
+            self._ready.append(tcb)  # first: it may fail
+            tcb.mark_ready(True)
 
-    def break_off(self, connection: Connection, cause: BaseException, now: float) -> bool:
-        """End `connection`, because `cause` was raised in the middle of its processing, and drop what that has left
+    def listener_ready(self, listener: Listener) -> None:
+        """A connection waits for `Listener.accept`."""
+        if not listener.ready:
+            self._ready.append(listener)
+            listener.mark_ready(True)
+
+    def break_off(self, tcb: Tcb, cause: BaseException, now: float) -> bool:
+        """End the connection, because `cause` was raised in the middle of its processing, and drop what that has left
         half done in the outbox. Return whether its user is told (`failures.fail`)."""
         self.counters.broken_off += 1
         self._outbox.drop_incomplete()
         self._answers.drop_incomplete()
-        return fail(connection, cause, now)
+        return fail(self, tcb, cause, now)
 
-    def contain(self, connection: Connection, cause: BaseException, now: float) -> bool:
+    def contain(self, tcb: Tcb, cause: BaseException, now: float) -> bool:
         """`break_off`, and note an Exception of which no user is told. Return whether the caller goes on with other
         connections: not after what is to end the program."""
-        told = self.break_off(connection, cause, now)
+        told = self.break_off(tcb, cause, now)
         if not isinstance(cause, Exception):
             return False
         if not told:
-            self._note_failure(f"it ended {connection!r}, which has no user", cause)
+            self._note_failure(f"it ended {tcb!r}, which has no user", cause)
         return True
 
     def take_failures(self) -> list[Failure]:
@@ -543,32 +515,26 @@ class Stack:
 
     def next_remote(self) -> Remote | None:
         """The remote of the connection whose timer is due next; None if no timer runs."""
-        key = self._timers.first()
-        return None if key is None else key[0]
+        first = self._timers.first()
+        return first.remote if isinstance(first, Tcb) else None
 
     def handle_timeout(self, now: float) -> None:
         """Act on everything that is due."""
         expired = self._timers.take_expired(now)
         try:
-            for timers in expired:
-                connection = self.connections.get(timers.key)
-                if connection is None or connection.timers is not timers:  # an exception has cut its end off
-                    timers.stop_all()
-                    continue
-                try:
-                    handle_timeout(connection, now)
-                except BaseException as cause:
-                    if not self.contain(connection, cause, now):
-                        raise
+            for place in expired:
+                connection = place.subject
+                if isinstance(connection, Tcb):
+                    try:
+                        handle_timeout(connection, now)
+                        self.settle(connection, now)
+                    except BaseException as cause:
+                        if not self.contain(connection, cause, now):
+                            raise
         finally:  # an interrupt must not cost the others their timers
-            for timers in expired:
-                self._timers.schedule(timers)
+            for place in expired:
+                self._timers.schedule(place, place.next_deadline())
         self._expire_time_wait(now)
-
-    def schedule(self, connection: Connection) -> None:
-        """A timer of `connection` was set outside of a flush. Only for connections that the stack still has."""
-        if self.connections.get(connection.key) is connection:
-            self._timers.schedule(connection.timers)
 
     # ------------------------------------------------------------------ looking
 
@@ -620,52 +586,105 @@ class Stack:
         mss = _UNASKED_UDP_PAYLOAD - HEADER_LENGTH
         return mss if self.config.mss is None else min(mss, self.config.mss)
 
-    def enter_time_wait(self, connection: Connection, now: float) -> None:
-        """A record takes the place of `connection`; with an MSL of 0, and where memory is full, nothing does."""
-        overflows = self.memory.allowance.full
-        if overflows:
-            self.counters.time_wait_overflows += 1
-        else:
-            self.counters.time_waits += 1
-        if self.time_wait.duration == 0 or overflows:
-            transmit(connection, now, self._outbox)
-            connection.skip_time_wait(now)
+    def settle(self, tcb: Tcb, now: float) -> None:
+        """Do what the stack has to do after an event of a connection: a segment, a call of its user, a timer. If the
+        connection is over, its TCB goes. If no flush is about to look at it, its memory is charged, and its earliest
+        deadline joins the timer queue, here."""
+        state = tcb.state
+        if state in (CLOSED, TIME_WAIT):
+            if self.connections.get(tcb.key) is tcb:
+                self._delete_tcb(tcb, now)
             return
-        receive = connection.receive_side
-        self.forget(connection, now + self.time_wait.duration)
-        self.time_wait.add(
-            connection.key,
-            now,
-            connection.send_side.snd_nxt,
-            receive.rcv_nxt,
-            receive.ts_recent,
-            receive.window_field,
-            receive.shift,
-            connection.timestamps,
-        )
+        if self._opening and not tcb.passive and state != SYN_SENT:
+            self._open_ended(tcb)
+        if tcb.awaits_user and tcb.send_side.syn_acked:
+            self._handshake_complete(tcb)
+        if not tcb.in_output:
+            self.memory.note(tcb)
+            self._timers.schedule(tcb.place, tcb.next_deadline())
 
-    def forget(self, connection: Connection, free_at: float = 0.0) -> None:
-        """Note that `connection` has no TCB any more; its ports are free from `free_at` on. Idempotent."""
-        if self.connections.get(connection.key) is not connection:
+    def _delete_tcb(self, tcb: Tcb, now: float) -> None:
+        """The TCB goes. After TIME_WAIT began a record takes its place, except with an MSL of 0 and where memory is
+        full."""
+        free_at = 0.0
+        if tcb.state == TIME_WAIT:
+            overflows = self.memory.allowance.full
+            if overflows:
+                self.counters.time_wait_overflows += 1
+            else:
+                self.counters.time_waits += 1
+            if self.time_wait.duration and not overflows:
+                free_at = now + self.time_wait.duration
+            else:
+                transmit(tcb, now, self._outbox)
+                tcb.skip_time_wait(now)
+        displaced = tcb.take_displaced()
+        self.forget(tcb, free_at)
+        if free_at:
+            receive = tcb.receive_side
+            self.time_wait.add(
+                tcb.key,
+                now,
+                tcb.send_side.snd_nxt,
+                receive.rcv_nxt,
+                receive.ts_recent,
+                receive.window_field,
+                receive.shift,
+                tcb.timestamps,
+            )
+        elif displaced is not None:
+            self.time_wait.restore(tcb.key, displaced, now)
+
+    def forget(self, tcb: Tcb, free_at: float = 0.0) -> None:
+        """Note that the connection has no TCB any more; its ports are free from `free_at` on. Idempotent."""
+        if self.connections.get(tcb.key) is not tcb:
             return
-        self._timers.remove(connection.timers)
-        self.memory.leave(connection)
+        self._timers.remove(tcb.place)
+        self.memory.leave(tcb)
         if self.admission.limited:
-            self.admission.left(connection)
-        if self._opening:  # an exception may have kept it from being noted that it has left SYN_SENT
-            self.open_ended(connection)
-        del self.connections[connection.key]
-        send = connection.send_side
+            self.admission.left(tcb)
+        if self._opening:
+            self._open_ended(tcb)
+        listener = self._unaccepted.pop(tcb, None)
+        if listener is not None:
+            listener.dropped(tcb)
+        del self.connections[tcb.key]
+        send = tcb.send_side
         self.counters.past_bytes_sent += send.sent + send.bytes_retrans
-        self.counters.past_bytes_received += connection.receive_side.bytes_received
-        self._ports.released(*connection.key, free_at)
+        self.counters.past_bytes_received += tcb.receive_side.bytes_received
+        self._ports.released(*tcb.key, free_at)
 
-    def open_ended(self, connection: Connection) -> None:
-        """Note that `connection` has left SYN_SENT."""
-        destination = (connection.remote, connection.remote_port)
+    def half_opened(self, tcb: Tcb, listener: Listener) -> None:
+        """A SYN has opened the connection, which belongs to `listener` until it is accepted."""
+        self._unaccepted[tcb] = listener
+
+    def is_half_open(self, tcb: Tcb) -> bool:
+        return tcb in self._unaccepted
+
+    def _handshake_complete(self, tcb: Tcb) -> None:
+        """The connection waits for `Listener.accept`, if it did not do so yet."""
+        listener = self._unaccepted.pop(tcb, None)
+        if listener is not None and isinstance(tcb, Connection):
+            listener.completed(tcb)
+            self.memory.enter(tcb)
+            self.admission.entered(tcb)
+            self.listener_ready(listener)
+
+    def refuses(self, remote: Remote, now: float) -> bool:
+        limit = self.admission.refusal(remote)
+        if limit:
+            self.refused(limit, remote, now)
+        return bool(limit)
+
+    def seconds_in_time_wait(self, key: ConnectionKey, now: float) -> float | None:
+        return self.time_wait.seconds_left(key, now)
+
+    def _open_ended(self, tcb: Tcb) -> None:
+        """Note that the connection has left SYN_SENT."""
+        destination = (tcb.remote, tcb.remote_port)
         opening = self._opening.get(destination)
         if opening is not None:
-            opening.pop(connection, None)
+            opening.pop(tcb, None)
             if not opening:
                 del self._opening[destination]
 

@@ -1,6 +1,7 @@
-"""The eleven states of RFC 9293 figure 5, and the table of every legal transition.
+"""The eleven states of RFC 9293 figure 5, and the table of transitions, which drives the state machine.
 
-A move that the table does not list is a bug: `check` raises. Diagrams are generated from the table.
+`Tcb.on(happened)` looks the next state up, and nothing else changes a state. Which event happens is decided where a
+segment or a call is judged. Diagrams are generated from the table.
 """
 
 from typing import Final, NamedTuple
@@ -33,10 +34,45 @@ NAMES: Final = (
 )
 
 
+# What happens to a connection.
+ACTIVE_OPEN: Final = 0
+PASSIVE_OPEN: Final = 1
+SYN_RECEIVED: Final = 2
+SYN_ACKED: Final = 3
+"""The peer has acknowledged our SYN, and its own has arrived."""
+CLOSE: Final = 4
+"""The user closes the sending direction: the FIN leaves behind what is queued."""
+FIN_ACKED: Final = 5
+FIN_RECEIVED: Final = 6
+FIN_RECEIVED_AND_ACKED: Final = 7
+"""The peer's FIN has arrived with the ACK of ours."""
+EXPIRE: Final = 8
+"""2 MSL have passed."""
+DELETE: Final = 9
+"""The connection ends by force: RST, ABORT, a timeout, or a CLOSE before the handshake."""
+
+EVENTS: Final = (
+    "active OPEN",
+    "passive OPEN",
+    "SYN",
+    "ACK of SYN",
+    "CLOSE",
+    "ACK of FIN",
+    "FIN",
+    "FIN with ACK of FIN",
+    "2 MSL",
+    "the end by force",
+)
+
+_EVENTS: Final = len(EVENTS)
+
+
 class Transition(NamedTuple):
-    """`before` becomes `after` when `event` happens; `source` is where the RFC says so."""
+    """State `before` becomes `after` when the event `on` happens. `event` describes that, and `source` is where the RFC
+    says so."""
 
     before: int
+    on: int
     after: int
     event: str
     source: str
@@ -44,50 +80,62 @@ class Transition(NamedTuple):
 
 TRANSITIONS: Final = (
     # Opening
-    Transition(CLOSED, SYN_SENT, "active OPEN, send SYN", "RFC 9293 3.10.1"),
-    Transition(CLOSED, LISTEN, "passive OPEN", "RFC 9293 3.10.1"),
-    Transition(LISTEN, SYN_RCVD, "receive SYN, send SYN-ACK", "RFC 9293 3.10.7.2"),
-    Transition(LISTEN, CLOSED, "CLOSE", "RFC 9293 3.10.4"),
-    Transition(SYN_SENT, ESTABLISHED, "receive SYN-ACK, send ACK", "RFC 9293 3.10.7.3"),
-    Transition(SYN_SENT, SYN_RCVD, "receive SYN, send SYN-ACK (simultaneous open)", "RFC 9293 3.10.7.3"),
-    Transition(SYN_SENT, CLOSED, "CLOSE, ABORT, receive RST, or timeout", "RFC 9293 3.10.4"),
-    Transition(SYN_RCVD, ESTABLISHED, "receive ACK of SYN", "RFC 9293 3.10.7.4"),
-    Transition(SYN_RCVD, FIN_WAIT_1, "CLOSE, send FIN", "RFC 9293 3.10.4"),
-    Transition(SYN_RCVD, CLOSED, "receive RST, ABORT, or timeout", "RFC 9293 3.10.7.4"),
+    Transition(CLOSED, ACTIVE_OPEN, SYN_SENT, "active OPEN, send SYN", "RFC 9293 3.10.1"),
+    Transition(CLOSED, PASSIVE_OPEN, LISTEN, "passive OPEN", "RFC 9293 3.10.1"),
+    Transition(LISTEN, SYN_RECEIVED, SYN_RCVD, "receive SYN, send SYN-ACK", "RFC 9293 3.10.7.2"),
+    Transition(LISTEN, DELETE, CLOSED, "CLOSE", "RFC 9293 3.10.4"),
+    Transition(SYN_SENT, SYN_ACKED, ESTABLISHED, "receive SYN-ACK, send ACK", "RFC 9293 3.10.7.3"),
+    Transition(SYN_SENT, SYN_RECEIVED, SYN_RCVD, "receive SYN, send SYN-ACK (simultaneous open)", "RFC 9293 3.10.7.3"),
+    Transition(SYN_SENT, DELETE, CLOSED, "CLOSE, ABORT, receive RST, or timeout", "RFC 9293 3.10.4"),
+    Transition(SYN_RCVD, SYN_ACKED, ESTABLISHED, "receive ACK of SYN", "RFC 9293 3.10.7.4"),
+    Transition(SYN_RCVD, CLOSE, FIN_WAIT_1, "CLOSE, send FIN", "RFC 9293 3.10.4"),
+    Transition(SYN_RCVD, DELETE, CLOSED, "receive RST, ABORT, or timeout", "RFC 9293 3.10.7.4"),
     # Closing first
-    Transition(ESTABLISHED, FIN_WAIT_1, "CLOSE, send FIN", "RFC 9293 3.10.4"),
-    Transition(FIN_WAIT_1, FIN_WAIT_2, "receive ACK of FIN", "RFC 9293 3.10.7.4"),
-    Transition(FIN_WAIT_1, CLOSING, "receive FIN, send ACK", "RFC 9293 3.10.7.4"),
-    Transition(FIN_WAIT_1, TIME_WAIT, "receive FIN with ACK of FIN, send ACK", "RFC 9293 3.10.7.4"),
-    Transition(FIN_WAIT_2, TIME_WAIT, "receive FIN, send ACK", "RFC 9293 3.10.7.4"),
-    Transition(CLOSING, TIME_WAIT, "receive ACK of FIN", "RFC 9293 3.10.7.4"),
-    Transition(TIME_WAIT, CLOSED, "2 MSL passed", "RFC 9293 3.10.8"),
+    Transition(ESTABLISHED, CLOSE, FIN_WAIT_1, "CLOSE, send FIN", "RFC 9293 3.10.4"),
+    Transition(FIN_WAIT_1, FIN_ACKED, FIN_WAIT_2, "receive ACK of FIN", "RFC 9293 3.10.7.4"),
+    Transition(FIN_WAIT_1, FIN_RECEIVED, CLOSING, "receive FIN, send ACK", "RFC 9293 3.10.7.4"),
+    Transition(
+        FIN_WAIT_1, FIN_RECEIVED_AND_ACKED, TIME_WAIT, "receive FIN with ACK of FIN, send ACK", "RFC 9293 3.10.7.4"
+    ),
+    Transition(FIN_WAIT_2, FIN_RECEIVED, TIME_WAIT, "receive FIN, send ACK", "RFC 9293 3.10.7.4"),
+    Transition(CLOSING, FIN_ACKED, TIME_WAIT, "receive ACK of FIN", "RFC 9293 3.10.7.4"),
+    Transition(TIME_WAIT, EXPIRE, CLOSED, "2 MSL passed", "RFC 9293 3.10.8"),
     # Closing second
-    Transition(ESTABLISHED, CLOSE_WAIT, "receive FIN, send ACK", "RFC 9293 3.10.7.4"),
-    Transition(CLOSE_WAIT, LAST_ACK, "CLOSE, send FIN", "RFC 9293 3.10.4, errata 3305 of RFC 793"),
-    Transition(LAST_ACK, CLOSED, "receive ACK of FIN", "RFC 9293 3.10.7.4"),
+    Transition(ESTABLISHED, FIN_RECEIVED, CLOSE_WAIT, "receive FIN, send ACK", "RFC 9293 3.10.7.4"),
+    Transition(CLOSE_WAIT, CLOSE, LAST_ACK, "CLOSE, send FIN", "RFC 9293 3.10.4, errata 3305 of RFC 793"),
+    Transition(LAST_ACK, FIN_ACKED, CLOSED, "receive ACK of FIN", "RFC 9293 3.10.7.4"),
     # Ending by force
-    Transition(ESTABLISHED, CLOSED, "receive RST, ABORT, or timeout", "RFC 9293 3.10.7.4"),
-    Transition(CLOSE_WAIT, CLOSED, "receive RST, ABORT, or timeout", "RFC 9293 3.10.7.4"),
-    Transition(FIN_WAIT_1, CLOSED, "receive RST, ABORT, or timeout", "RFC 9293 3.10.7.4"),
-    Transition(FIN_WAIT_2, CLOSED, "receive RST, ABORT, or timeout", "RFC 9293 3.10.7.4"),
-    Transition(CLOSING, CLOSED, "receive RST, or timeout", "RFC 9293 3.10.7.4"),
+    Transition(ESTABLISHED, DELETE, CLOSED, "receive RST, ABORT, or timeout", "RFC 9293 3.10.7.4"),
+    Transition(CLOSE_WAIT, DELETE, CLOSED, "receive RST, ABORT, or timeout", "RFC 9293 3.10.7.4"),
+    Transition(FIN_WAIT_1, DELETE, CLOSED, "receive RST, ABORT, or timeout", "RFC 9293 3.10.7.4"),
+    Transition(FIN_WAIT_2, DELETE, CLOSED, "receive RST, ABORT, or timeout", "RFC 9293 3.10.7.4"),
+    Transition(CLOSING, DELETE, CLOSED, "receive RST, or timeout", "RFC 9293 3.10.7.4"),
+    Transition(LAST_ACK, DELETE, CLOSED, "receive RST, or timeout", "RFC 9293 3.10.7.4"),
 )
 
-# One bit mask of successors per state, so that checking a transition costs a shift.
-_SUCCESSORS: Final = [
-    sum(1 << transition.after for transition in TRANSITIONS if transition.before == state)
-    for state in range(len(NAMES))
-]
+_NONE: Final = -1
+
+_SUCCESSORS: Final = [_NONE] * (len(NAMES) * _EVENTS)
+"""The state that follows, at index state * _EVENTS + event."""
+for _row in TRANSITIONS:
+    _SUCCESSORS[_row.before * _EVENTS + _row.on] = _row.after
 
 
 class IllegalTransition(Exception):
     """The stack tried a transition that RFC 9293 does not know: a bug in utcp."""
 
 
+def successor(before: int, happened: int) -> int:
+    """Return the state that follows `before` when `happened` happens. Raises IllegalTransition if there is none."""
+    after = _SUCCESSORS[before * _EVENTS + happened]
+    if after < 0:
+        raise IllegalTransition(f"{EVENTS[happened]} in {NAMES[before]} is not a transition of TCP")
+    return after
+
+
 def check(before: int, after: int) -> None:
     """Raise IllegalTransition unless the table lists `before` -> `after`."""
-    if not _SUCCESSORS[before] >> after & 1:
+    if not any(row.before == before and row.after == after for row in TRANSITIONS):
         raise IllegalTransition(f"{NAMES[before]} -> {NAMES[after]} is not a transition of TCP")
 
 

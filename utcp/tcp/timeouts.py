@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from utcp.errors import (
     FinTimedOut,
@@ -16,20 +16,19 @@ from utcp.errors import (
 from utcp.tcp import event
 from utcp.tcp.path_mtu import MINIMUM, SUSPICIOUS
 from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, SYN_RCVD, SYN_SENT
+from utcp.tcp.tcb import Tcb
 from utcp.tcp.timers import (
     DELAYED_ACK,
     FIN_WAIT_2,
     KEEPALIVE,
     LINGER,
+    PACING,
     PERSIST,
     PROBE,
     REORDER,
     RETRANSMIT,
     USER_TIMEOUT,
 )
-
-if TYPE_CHECKING:
-    from utcp.tcp.connection import Connection
 
 _R1: Final = 3
 """Retransmissions of one segment after which its user hears of it (RFC 9293 3.8.3, SHLD-10)."""
@@ -39,120 +38,132 @@ _ORPHAN_RATE: Final = 1000.0
 """Octets per second that a closed connection must deliver, once `Config.orphan_timeout` is over."""
 
 
-def delivery_time(connection: Connection) -> float:
-    """Return how many seconds delivery may take from the close of `connection` on."""
-    if connection.linger is not None:
-        return connection.linger
-    orphan_timeout = connection.config.orphan_timeout
-    return inf if orphan_timeout is None else orphan_timeout + connection.send_queue / _ORPHAN_RATE
+def delivery_time(tcb: Tcb) -> float:
+    """Return how many seconds delivery may take from the close of `tcb` on."""
+    if tcb.linger is not None:
+        return tcb.linger
+    orphan_timeout = tcb.config.orphan_timeout
+    return inf if orphan_timeout is None else orphan_timeout + tcb.send_queue / _ORPHAN_RATE
 
 
-def handle_timeout(connection: Connection, now: float) -> None:
+def handle_timeout(tcb: Tcb, now: float) -> None:
     """Act on every timer that is due (RFC 9293 3.10.8, RFC 6298 5)."""
-    expired = connection.timers.take_expired(now)
-    observer = connection.stack.observer
+    expired = [timer for timer, deadline in enumerate(tcb.deadlines()) if deadline <= now]
+    _stop(tcb, expired, now)
+    observer = tcb.stack.observer
     for timer in expired:
-        if connection.state == CLOSED:
+        if tcb.state == CLOSED:
             return
         if observer is not None:
-            observer.timer_expired(connection, timer, now)
+            observer.timer_expired(tcb, timer, now)
         if timer == RETRANSMIT:
             if PROBE not in expired:  # else the probe goes first, and the timer starts anew (RFC 8985 7.3)
-                _retransmission_timeout(connection, now)
+                _retransmission_timeout(tcb, now)
         elif timer == PERSIST:
-            if _exhausted(connection):
-                _give_up(connection, now)
+            if _exhausted(tcb):
+                _give_up(tcb, now)
                 return
-            connection.retransmits += 1
-            connection.probes += 1
-            connection.probe_due = True
+            tcb.timed_out()
+            tcb.persist.expired()
         elif timer == DELAYED_ACK:
-            connection.receive_side.delay_expired()
+            tcb.receive_side.delay_expired()
         elif timer == KEEPALIVE:
-            _keepalive_timeout(connection, now)
+            _keepalive_timeout(tcb, now)
         elif timer == FIN_WAIT_2:
-            connection.finish(None, now)
+            tcb.fail(None, now)
         elif timer == USER_TIMEOUT:
-            if connection.state == SYN_RCVD and connection.passive:  # half open: it has no user yet
-                connection.vanish(now)
+            if tcb.unproven:  # half open: it has no user yet
+                tcb.drop_half_open(now)
             else:
-                _time_out(connection, UserTimedOut(), now)
+                _time_out(tcb, UserTimedOut(), now)
         elif timer == LINGER:
-            _time_out(connection, FinTimedOut() if connection.linger is None else LingerTimedOut(), now)
+            _time_out(tcb, FinTimedOut() if tcb.linger is None else LingerTimedOut(), now)
         elif timer == PROBE:
-            connection.tail_probe_due = True
+            tcb.send_tail_probe(True)
         elif timer == REORDER:
-            connection.recovery.on_reordering_timeout(now)
-    connection.touch()
+            tcb.recovery.on_reordering_timeout(now)
+    tcb.touch()
 
 
-def _retransmission_timeout(connection: Connection, now: float) -> None:
-    if _exhausted(connection):
-        _give_up(connection, now)
+def _stop(tcb: Tcb, expired: list[int], now: float) -> None:
+    """Turn the timers off that have expired: what they bring about may start them again."""
+    tcb.recovery.stop_expired(now)
+    tcb.stop_user_timers(now)
+    if PERSIST in expired:
+        tcb.persist.stop()
+    if DELAYED_ACK in expired:
+        tcb.receive_side.stop_delaying()
+    if KEEPALIVE in expired:
+        tcb.keepalive.expired()
+    if PACING in expired:
+        tcb.pacer.stop()
+
+
+def _retransmission_timeout(tcb: Tcb, now: float) -> None:
+    if _exhausted(tcb):
+        _give_up(tcb, now)
         return
-    connection.retransmits += 1
-    if connection.retransmits == _R1:
-        connection.tell(event.TROUBLE)
-    connection.stack.counters.timeouts += 1
-    connection.rtt.back_off()
-    recovery = connection.recovery
-    recovery.on_timeout(connection.retransmits == 1, now)
+    tcb.timed_out()
+    if tcb.retransmits == _R1:
+        tcb.tell(event.TROUBLE)
+    tcb.stack.counters.timeouts += 1
+    tcb.rtt.back_off()
+    recovery = tcb.recovery
+    recovery.on_timeout(tcb.retransmits == 1, now)
     length = recovery.board.first_length
-    suspicious = connection.retransmits >= SUSPICIOUS and length > MINIMUM
-    if suspicious and connection.path_mtu.black_hole_suspected(connection.retransmits, length, now):
-        connection.use_mss(connection.path_mtu.size, now)
+    suspicious = tcb.retransmits >= SUSPICIOUS and length > MINIMUM
+    if suspicious and tcb.path_mtu.black_hole_suspected(tcb.retransmits, length, now):
+        tcb.use_mss(tcb.path_mtu.size, now)
 
 
-def _exhausted(connection: Connection) -> bool:
+def _exhausted(tcb: Tcb) -> bool:
     """R2 is reached (RFC 9293 3.8.3)."""
-    config = connection.config
-    if connection.state == SYN_SENT:
+    config = tcb.config
+    if tcb.state == SYN_SENT:
         limit = config.syn_retries
-    elif connection.state == SYN_RCVD:
+    elif tcb.state == SYN_RCVD:
         limit = config.syn_ack_retries
-    elif _orphaned(connection):
+    elif _orphaned(tcb):
         limit = config.fin_retries
-    elif connection.user_timeout is not None:
+    elif tcb.user_timeout is not None:
         return False  # R2 is a time: its timer decides
     else:
         limit = config.retries
-    return connection.retransmits >= limit
+    return tcb.retransmits >= limit
 
 
-def _orphaned(connection: Connection) -> bool:
+def _orphaned(tcb: Tcb) -> bool:
     """Nobody keeps the connection for its own sake any more: only delivery is left, and it is bounded."""
-    return connection.closed_by_user or connection.state in (CLOSING, LAST_ACK)
+    return tcb.closed_by_user or tcb.state in (CLOSING, LAST_ACK)
 
 
-def _give_up(connection: Connection, now: float) -> None:
-    if connection.state == SYN_RCVD and connection.passive:
-        connection.vanish(now)
-    elif connection.state in (SYN_SENT, SYN_RCVD):
-        _time_out(connection, SynTimedOut(), now)
-    elif _orphaned(connection):
-        _time_out(connection, FinTimedOut(), now)
+def _give_up(tcb: Tcb, now: float) -> None:
+    if tcb.unproven:
+        tcb.drop_half_open(now)
+    elif tcb.state in (SYN_SENT, SYN_RCVD):
+        _time_out(tcb, SynTimedOut(), now)
+    elif _orphaned(tcb):
+        _time_out(tcb, FinTimedOut(), now)
     else:
-        _time_out(connection, RetransmissionTimedOut(), now)
+        _time_out(tcb, RetransmissionTimedOut(), now)
 
 
-def _time_out(connection: Connection, error: OSError, now: float) -> None:
-    connection.stack.counters.aborts_on_timeout += 1
-    error.__cause__ = connection.soft_error
-    connection.reset_peer(error, now)
+def _time_out(tcb: Tcb, error: OSError, now: float) -> None:
+    tcb.stack.counters.aborts_on_timeout += 1
+    error.__cause__ = tcb.soft_error
+    tcb.send_reset(error, now)
 
 
-def _keepalive_timeout(connection: Connection, now: float) -> None:
+def _keepalive_timeout(tcb: Tcb, now: float) -> None:
     """RFC 9293 3.8.4: probe only an idle connection (MUST-26), give up only after several (MUST-29)."""
-    send = connection.send_side
+    send, keepalive = tcb.send_side, tcb.keepalive
     if send.flight_size or send.pending:
-        due = now + connection.keepalive_idle
+        keepalive.rearm(now + keepalive.idle)
+        return
+    due = tcb.last_heard + keepalive.idle
+    if not keepalive.unanswered and now < due:
+        keepalive.rearm(due)
+    elif keepalive.enabled and keepalive.unanswered >= keepalive.count:
+        _time_out(tcb, KeepaliveTimedOut(), now)
     else:
-        due = connection.last_heard + connection.keepalive_idle
-        if connection.keepalive_probes or now >= due:
-            if connection.keepalive and connection.keepalive_probes >= connection.keepalive_count:
-                _time_out(connection, KeepaliveTimedOut(), now)
-            else:
-                connection.probe_peer(now)
-            return
-    if connection.keepalive:  # else the timer stood for a probe that an ICMP message had called for
-        connection.timers.set(KEEPALIVE, due)
+        tcb.probe_peer(now)

@@ -1,18 +1,14 @@
-"""Deadlines: one array per connection, one queue per stack.
+"""The timers of a connection, by number, and the queue of a stack's connections by their earliest deadline.
 
-All timers of a connection live side by side, so that none displaces another; the stack has one deadline.
+Each timer is a deadline that belongs to a part of the connection: `Tcb.deadlines` gathers them. They live side by side,
+so that none displaces another; the stack has one deadline.
 """
 
 from __future__ import annotations
 
 import heapq
 from math import inf
-from typing import TYPE_CHECKING, Final
-
-from utcp._compiled import mypyc_attr
-
-if TYPE_CHECKING:
-    from utcp.tcp.time_wait import ConnectionKey
+from typing import Final
 
 RETRANSMIT: Final = 0
 """RFC 6298: the oldest octet in flight (SYN, data or FIN) was not acknowledged in time."""
@@ -25,13 +21,11 @@ USER_TIMEOUT: Final = 5
 LINGER: Final = 6
 """The application has closed, and our FIN must be acknowledged by then (SO_LINGER, `Config.orphan_timeout`)."""
 PROBE: Final = 7
-"""RFC 8985 7: no ACK has come for the end of a flight; its probe goes before the retransmission timeout."""
+"""RFC 8985 7: the end of a flight is unacknowledged. A tail loss probe leaves, before the retransmission timeout."""
 REORDER: Final = 8
-"""RFC 8985 6: what was overtaken is lost if it does not come by then."""
+"""RFC 8985 6: a segment that later ones have overtaken is lost if it is not acknowledged by then."""
 PACING: Final = 9
 """The next train may leave."""
-
-_COUNT: Final = 10
 
 NAMES: Final = (
     "retransmit",
@@ -47,60 +41,43 @@ NAMES: Final = (
 )
 
 
-@mypyc_attr(acyclic=True)
-class Timers:
-    """When each timer of one connection is due; `inf` when it is off. It is also the connection's place in the queue,
-    and names the connection by its key: so the queue keeps no connection that has left."""
+class Timed:
+    """What a timer queue looks at."""
 
-    __slots__ = ("deadlines", "due", "entry", "key", "queued", "running")
+    __slots__ = ()
 
-    def __init__(self, key: ConnectionKey) -> None:
-        self.key = key
-        self.deadlines = [inf] * _COUNT
-        self.running = 0
-        """A bit for each timer that is on: most are off, most of the time."""
-        self.due = inf
-        """No timer is due before this: the earliest deadline, or one that has been stopped or moved since."""
+    def next_deadline(self) -> float:
+        """When its first timer expires, seconds; `inf`: none runs."""
+        raise NotImplementedError
+
+
+class Place:
+    """The place of a connection in the timer queue. Old entries of the queue hold it, and not the connection."""
+
+    __slots__ = ("entry", "queued", "subject")
+
+    def __init__(self, subject: Timed) -> None:
+        self.subject: Timed | None = subject
+        """The connection; None once it has left the queue for good."""
         self.queued = inf
         """The deadline by which the queue looks at the connection; `inf`: not at all."""
         self.entry = 0
         """Which of the queue's entries that is."""
 
-    def set(self, timer: int, deadline: float) -> None:
-        """Turn it on, or off with a deadline of `inf`."""
-        if deadline == inf:
-            self.stop(timer)
-            return
-        self.running |= 1 << timer
-        self.deadlines[timer] = deadline
-        if deadline < self.due:
-            self.due = deadline
+    def move(self, deadline: float, entry: int) -> None:
+        """The queue looks at the connection by `deadline`, in its entry of this number."""
+        self.queued = deadline
+        self.entry = entry
 
-    def stop(self, timer: int) -> None:
-        if self.running >> timer & 1:
-            self.running ^= 1 << timer
-            self.deadlines[timer] = inf
+    def next_deadline(self) -> float:
+        """The deadline of the connection, as it is now."""
+        return inf if self.subject is None else self.subject.next_deadline()
 
-    def is_set(self, timer: int) -> bool:
-        return self.running >> timer & 1 == 1
-
-    def stop_all(self) -> None:
-        if self.running:
-            self.running = 0
-            self.deadlines = [inf] * _COUNT
-        self.due = inf
-
-    def next(self) -> float:
-        """The earliest deadline, `inf` when every timer is off."""
-        self.due = min(self.deadlines) if self.running else inf
-        return self.due
-
-    def take_expired(self, now: float) -> list[int]:
-        """The timers that are due, turned off."""
-        expired = [timer for timer, deadline in enumerate(self.deadlines) if deadline <= now]
-        for timer in expired:
-            self.stop(timer)
-        return expired
+    def leave(self) -> None:
+        """The connection has no timers any more."""
+        self.subject = None
+        self.queued = inf
+        self.entry = 0
 
 
 class TimerQueue:
@@ -112,34 +89,31 @@ class TimerQueue:
     __slots__ = ("_dead", "_heap", "_order")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Timers]] = []
+        self._heap: list[tuple[float, int, Place]] = []
         self._order = 0
         self._dead = 0
 
     def __len__(self) -> int:
         return len(self._heap) - self._dead
 
-    def schedule(self, timers: Timers) -> None:
-        """See that the queue looks at a connection by its earliest deadline."""
-        deadline = timers.due
-        if deadline < timers.queued and timers.running:
+    def schedule(self, place: Place, deadline: float) -> None:
+        """See that the queue looks at a connection by `deadline`."""
+        if deadline < place.queued and place.subject is not None:
             self._order += 1
-            heapq.heappush(self._heap, (deadline, self._order, timers))  # first: if it fails, the old entry stands
-            was_queued = timers.queued != inf
-            timers.queued = deadline
-            timers.entry = self._order
+            heapq.heappush(self._heap, (deadline, self._order, place))  # first: if it fails, the old entry stands
+            was_queued = place.queued != inf
+            place.move(deadline, self._order)
             if was_queued:
                 self._dead += 1
                 self._sweep()
 
-    def remove(self, timers: Timers) -> None:
-        """Forget the connection."""
-        if timers.queued == inf:
-            return
-        timers.queued = inf
-        timers.entry = 0
-        self._dead += 1
-        self._sweep()
+    def remove(self, place: Place) -> None:
+        """Forget the connection for good."""
+        was_queued = place.queued != inf
+        place.leave()
+        if was_queued:
+            self._dead += 1
+            self._sweep()
 
     def _sweep(self) -> None:
         """Drop the entries of connections that have left or moved, once they are most of all."""
@@ -151,36 +125,38 @@ class TimerQueue:
     def next(self) -> float:
         """The earliest deadline of all, exactly; `inf` when there is none."""
         while self._heap:
-            deadline, order, timers = self._heap[0]
-            if order == timers.entry and timers.next() <= deadline:
-                return deadline
-            if self._pop() is not None:
-                self.schedule(timers)
+            deadline, order, place = self._heap[0]
+            if order == place.entry:
+                earliest = place.next_deadline()
+                if earliest <= deadline:
+                    return deadline
+                self._pop()
+                self.schedule(place, earliest)
+            else:
+                self._pop()
         return inf
 
-    def first(self) -> ConnectionKey | None:
+    def first(self) -> Timed | None:
         """The connection with the earliest deadline."""
-        return None if self.next() == inf else self._heap[0][2].key
+        return None if self.next() == inf else self._heap[0][2].subject
 
-    def take_expired(self, now: float) -> list[Timers]:
+    def take_expired(self, now: float) -> list[Place]:
         """Those of the connections with a timer that is due, in order of their deadlines."""
-        expired: list[Timers] = []
+        expired: list[Place] = []
         try:
             while self.next() <= now:
                 expired.append(self._heap[0][2])
                 self._pop()
         except BaseException:
-            for timers in expired:
-                self.schedule(timers)
+            for place in expired:
+                self.schedule(place, place.next_deadline())
             raise
         return expired
 
-    def _pop(self) -> Timers | None:
-        """Take the first entry out; None for one that was forgotten."""
-        _, order, timers = heapq.heappop(self._heap)
-        if order != timers.entry:
+    def _pop(self) -> None:
+        """Take the first entry out."""
+        _, order, place = heapq.heappop(self._heap)
+        if order == place.entry:
+            place.move(inf, 0)
+        else:
             self._dead -= 1
-            return None
-        timers.queued = inf
-        timers.entry = 0
-        return timers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -134,11 +135,10 @@ class Commentary:
         if rtt.srtt is not None:
             comment["srtt"] = rtt.srtt
         comment["rto"] = rtt.rto
-        timers = connection.timers
         running = [
-            f"{name}:{seconds(max(0.0, timers.deadlines[timer] - now))}"
-            for timer, name in enumerate(TIMER_NAMES)
-            if timers.is_set(timer)
+            f"{name}:{seconds(max(0.0, deadline - now))}"
+            for name, deadline in zip(TIMER_NAMES, connection.deadlines(), strict=True)
+            if deadline != inf
         ]
         if running:
             comment["running"] = ",".join(running)

@@ -1,0 +1,133 @@
+"""The ACK field, the window and the SACK blocks of a received segment (RFC 9293 3.10.7.4, fifth check)."""
+
+from __future__ import annotations
+
+from utcp.tcp import event
+from utcp.tcp.challenge import challenge
+from utcp.tcp.rate_limit import TO_ACK, TO_DATA
+from utcp.tcp.spurious import NO_DSACK
+from utcp.tcp.state import CLOSING, FIN_ACKED, LAST_ACK
+from utcp.tcp.tcb import Tcb
+from utcp.wire import ECE, FIN, SYN, Segment
+from utcp.wire.seq import HALF, MASK, diff
+
+
+def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
+    """Process the ACK field and the window of `segment`, whose SEQ counts as `seq`. Return whether the rest of the
+    segment is to be processed."""
+    send = tcb.send_side
+    ack = segment.ack
+    advance = (ack - send.snd_una) & MASK
+    flight_size = send.flight_size
+    if advance > flight_size:
+        if advance < HALF or 0x100000000 - advance > max(send.max_snd_wnd, 1):
+            # Of something never sent (RFC 9293), or older than any window allows (RFC 5961 5, MAY-12).
+            challenge(tcb, TO_DATA if segment.length else TO_ACK, now)
+            return False
+        # An old ACK, overtaken by a newer one: its text and FIN count all the same, and so do its SACK blocks (RFC 6675
+        # 5, RFC 2883 5).
+        if segment.sack_blocks and tcb.sack and not send.probe:
+            pass_on(tcb, segment, 0, 0, False, now)
+            tcb.touch()
+        return True
+    # RFC 7323 2.2: the window of a SYN is not scaled.
+    window = segment.window if segment.flags & SYN else segment.window << send.shift
+    changed = False
+    if advance:
+        syn_acked = send.syn_acked
+        acked = send.acknowledge(ack)
+        tcb.progress(now)
+        changed = send.update_window(seq, ack, window)
+        pass_on(tcb, segment, advance, acked, False, now)
+        if not syn_acked:
+            tcb.establish(now)
+        _after_advance(tcb, now)
+    else:
+        changed = send.update_window(seq, ack, window)
+        if (flight_size or tcb.recovery.probe_under_way or segment.sack_blocks) and not send.probe:
+            plain = not changed and not segment.payload and not segment.flags & FIN
+            if plain or segment.sack_blocks or segment.flags & ECE:
+                pass_on(tcb, segment, 0, 0, plain, now)
+    if changed and send.snd_wnd:
+        tcb.persist.begin_anew()
+        tcb.persist.stop()
+        if send.probe:  # what the probe carried was refused by the closed window
+            send.end_probe()
+            tcb.recovery.lose_first(now)
+    elif not send.snd_wnd and not tcb.closed_by_user:
+        tcb.answered()
+    if send.pending or tcb.recovery.pending or send.flight_size:
+        tcb.touch()
+    return True
+
+
+def pass_on(tcb: Tcb, segment: Segment, advance: int, acked: int, duplicate: bool, now: float) -> None:
+    """Pass an ACK on to recovery: SND.UNA has moved by `advance`, `acked` octets of it payload. Of an old ACK only the
+    SACK blocks count, because later ACKs had newer marks and timestamps."""
+    recovery = tcb.recovery
+    newest = segment.ack == tcb.send_side.snd_una
+    ece = newest and tcb.ecn.agreed and segment.flags & (ECE | SYN) == ECE
+    if advance and not ece and not segment.sack_blocks and recovery.plain:
+        recovery.on_plain_ack(advance, acked, now)
+        if acked:
+            follow_congestion(tcb)
+        return
+    blocks: list[tuple[int, int]] = []
+    dsack = NO_DSACK
+    if segment.sack_blocks and tcb.sack:
+        blocks, dsack = _blocks(tcb, segment, recovery.board.una + advance)
+        if not newest and not blocks and dsack == NO_DSACK:
+            return
+    echo_age = -1.0
+    if newest and tcb.timestamps and segment.ts_ecr:
+        elapsed = (tcb.ts_now(now) - segment.ts_ecr) & MASK
+        if elapsed < HALF:
+            echo_age = elapsed / 1000
+    recovery.on_ack(advance, acked, blocks, dsack, duplicate, ece, echo_age, now)
+    probe = recovery.mtu_probe_over()
+    if probe is not None:
+        tcb.mtu_probe_over(probe.size, probe.arrived, now)
+    follow_congestion(tcb)
+
+
+def _blocks(tcb: Tcb, segment: Segment, una: int) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """Return the SACK blocks as positions, where SND.UNA is `una`, and the DSACK: the stretch that was received twice.
+    The first block is a DSACK if it lies below the ACK of its own segment, or within the second block (RFC 2883 5).
+
+    Blocks beyond SND.NXT, and blocks older than any window allows, are left out."""
+    send = tcb.send_side
+    oldest, nxt = una - send.max_snd_wnd, una + send.flight_size
+    blocks: list[tuple[int, int]] = []
+    for left_edge, right_edge in segment.sack_blocks:
+        left, right = una + diff(left_edge, send.snd_una), una + diff(right_edge, send.snd_una)
+        if not oldest <= left < right <= nxt:
+            left = right = una  # ignored, but it keeps its place in the list
+        blocks.append((left, right))
+    left, right = blocks[0]
+    if left < right and (
+        right <= una + diff(segment.ack, send.snd_una)
+        or (len(blocks) > 1 and blocks[1][0] <= left and right <= blocks[1][1])
+    ):
+        return [block for block in blocks[1:] if una <= block[0] < block[1]], (left, right)
+    return [block for block in blocks if una <= block[0] < block[1]], NO_DSACK
+
+
+def follow_congestion(tcb: Tcb) -> None:
+    """Do what the congestion controller has decided upon an ACK: set the pacing rate and the send buffer."""
+    congestion = tcb.congestion
+    tcb.pacer.set_rate(congestion.pacing_rate, tcb.rtt.min_rtt)
+    tcb.send_side.grow(2 * congestion.cwnd)
+
+
+def _after_advance(tcb: Tcb, now: float) -> None:
+    """SND.UNA moved: room for the writer; what the ACK of our FIN brings about."""
+    send = tcb.send_side
+    if send.wanted and send.room_again():
+        tcb.tell(event.WRITABLE)
+    if not send.fin_acked:
+        return
+    tcb.fin_acknowledged()
+    if tcb.state == CLOSING:
+        tcb.enter_time_wait(FIN_ACKED, now)
+    elif tcb.state == LAST_ACK:
+        tcb.last_ack_arrived(now)

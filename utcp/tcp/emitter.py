@@ -1,0 +1,79 @@
+"""The way out of a segment: `emit` packs its header, and `put` informs its owners and puts it into a train."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from utcp.tcp.tcb import Tcb
+from utcp.tcp.transmit import Buffer, Outbox
+from utcp.wire import HEADER_LENGTH
+from utcp.wire.header import HEADER, HEADER_WITH_TIMESTAMPS
+from utcp.wire.options import ALIGNED_TIMESTAMPS, TIMESTAMPS_LENGTH
+from utcp.wire.segment import NOT_ECT
+
+_PLAIN_OFFSET: Final = HEADER_LENGTH << 10
+_TIMESTAMPS_OFFSET: Final = (HEADER_LENGTH + TIMESTAMPS_LENGTH) << 10
+
+
+def pack(tcb: Tcb, seq: int, ack: int, flags: int, window: int, ts_val: int, ts_ecr: int, urgent: int) -> bytes:
+    """Return a header without options other than timestamps. It echoes a congestion mark."""
+    if tcb.timestamps:
+        return HEADER_WITH_TIMESTAMPS.pack(
+            tcb.local_port,
+            tcb.remote_port,
+            seq,
+            ack,
+            _TIMESTAMPS_OFFSET | flags | tcb.ecn.echo,
+            window,
+            0,
+            urgent,
+            ALIGNED_TIMESTAMPS,
+            ts_val,
+            ts_ecr,
+        )
+    return HEADER.pack(
+        tcb.local_port, tcb.remote_port, seq, ack, _PLAIN_OFFSET | flags | tcb.ecn.echo, window, 0, urgent
+    )
+
+
+def emit(
+    tcb: Tcb,
+    seq: int,
+    ack: int,
+    flags: int,
+    window: int,
+    ts_val: int,
+    ts_ecr: int,
+    payload: Buffer | None,
+    size: int,
+    now: float,
+    outbox: Outbox,
+    after: int,
+    urgent: int = 0,
+    ecn: int = NOT_ECT,
+) -> int:
+    """Have a segment with `size` octets of `payload` leave, in a train that is not before `after`. Return the train's
+    index."""
+    header = pack(tcb, seq, ack, flags, window, ts_val, ts_ecr, urgent)
+    return put(tcb, header, payload, len(header) + size, now, outbox, after, ecn)
+
+
+def put(
+    tcb: Tcb, header: bytes, payload: Buffer | None, size: int, now: float, outbox: Outbox, after: int, ecn: int = 0
+) -> int:
+    """`emit`, for a header that is packed already; `size` is the length of the whole segment, octets."""
+    note_left(tcb, 1, 0 if payload is None else 1)
+    tap = tcb.stack.tap
+    if tap is not None:
+        tap.segment_sent(tcb.remote, [header] if payload is None else [header, payload], now)
+    return outbox.add(tcb.remote, header, payload, size, after, ecn)
+
+
+def note_left(tcb: Tcb, count: int, with_text: int) -> None:
+    """Count segments that leave, `with_text` of them with text. They carry our current ACK, which discharges every debt
+    but that of a delayed SACK."""
+    receive = tcb.receive_side
+    if receive.ack_due:
+        receive.acknowledged()
+    tcb.stack.counters.out_segs += count
+    tcb.send_side.note_segments(count, with_text)

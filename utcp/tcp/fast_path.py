@@ -1,0 +1,95 @@
+"""The fast path of a received segment: in-order text, and a cumulative ACK that finds nothing wrong.
+
+These are most segments of most connections. For them `takes_fast_path` does in few calls exactly what `arrival.py`
+would do, and leaves anything else to it. `tests/tcp/test_stretches.py` compares the two.
+"""
+
+from __future__ import annotations
+
+from utcp.tcp import event
+from utcp.tcp.ack import follow_congestion, process_ack
+from utcp.tcp.delayed_ack import may_be_half_an_answer, schedule_ack
+from utcp.tcp.state import CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2
+from utcp.tcp.tcb import Tcb
+from utcp.wire import ACK, PSH, Segment
+from utcp.wire.segment import CONGESTION_EXPERIENCED
+from utcp.wire.seq import HALF, MASK
+
+
+def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size: int = 0) -> bool:
+    """Process a segment, or `count` segments that came as a train and follow one another, if it needs no decision.
+
+    Args:
+        tcb: the connection, in any state.
+        segment: the segment; of a train the first header with the text of all.
+        now: the stack's time, seconds.
+        count: how many segments it is.
+        size: octets of text of each segment of a train, but for the last, which may be shorter.
+
+    Return False if nothing was done.
+    """
+    send, receive, state = tcb.send_side, tcb.receive_side, tcb.state
+    text = segment.payload
+    octets = len(text)
+    seq, ack = segment.seq, segment.ack
+    advance = (ack - send.snd_una) & MASK
+    if (
+        (state != ESTABLISHED and state != (FIN_WAIT_2 if octets else CLOSE_WAIT))
+        or segment.flags | PSH != ACK | PSH
+        or seq != receive.rcv_nxt
+        or advance > (send.snd_nxt - send.snd_una) & MASK
+        or octets >= (receive.rcv_adv - receive.rcv_nxt) & MASK
+        or segment.sack_blocks
+        or segment.ecn == CONGESTION_EXPERIENCED
+        or not timestamp_is_plain(tcb, segment)
+    ):
+        return False
+    plain = advance and tcb.recovery.plain and not send.probe
+    if octets:
+        if count == 1:
+            size = octets
+        elif may_be_half_an_answer(tcb, size):  # only the first of them decides that
+            return False
+        if tcb.closed_by_user or not receive.expects_stretch(now, tcb.rtt.srtt or 0.0):
+            return False
+    elif not plain:
+        return False
+    tcb.heard_in_order(count, now)
+    last = (seq + (count - 1) * size) & MASK  # SND.WL1: the window is that of the last segment
+    if plain:
+        _process_plain_ack(tcb, last, ack, segment.window << send.shift, advance, now)
+    elif not send.hears_nothing_new(last, ack, segment.window):
+        process_ack(tcb, segment, last, now)
+    if tcb.timestamps and segment.ts_val is not None and (receive.last_ack_sent - seq) & MASK < HALF:
+        receive.take_timestamp(segment.ts_val, now)
+    if octets:
+        receive.accept_stretch(text, count, size, now, tcb.rtt.srtt or 0.0)
+        tcb.tell(event.READABLE)
+        schedule_ack(tcb, size, now)
+    return True
+
+
+def timestamp_is_plain(tcb: Tcb, segment: Segment) -> bool:
+    """Return whether the segment's timestamp needs no decision (RFC 7323 5.3 R1)."""
+    return not tcb.timestamps or (
+        segment.ts_val is not None and (segment.ts_val - tcb.receive_side.ts_recent) & MASK < HALF
+    )
+
+
+def _process_plain_ack(tcb: Tcb, seq: int, ack: int, window: int, advance: int, now: float) -> None:
+    """Do what `process_ack` does for an ACK that moves SND.UNA by `advance`, while recovery is plain and the peer's
+    window is not probed. Neither SYN nor FIN is in flight."""
+    send = tcb.send_side
+    acked = send.acknowledge(ack)
+    tcb.progress(now)
+    opened = send.update_window(seq, ack, window) and window > 0
+    tcb.recovery.on_plain_ack(advance, acked, now)
+    follow_congestion(tcb)
+    if send.wanted and send.room_again():
+        tcb.tell(event.WRITABLE)
+    if opened:
+        tcb.persist.stop()
+    elif not window and not tcb.closed_by_user:
+        tcb.answered()
+    if send.snd_una != send.snd_nxt or send.queued > send.sent or send.fin_queued:
+        tcb.touch()

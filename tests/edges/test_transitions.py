@@ -17,7 +17,7 @@ def test_a_connection_waits_for_the_flush_once() -> None:
     t = established()
     for _ in range(3):
         t.connection.send(b"text")
-    assert t.stack.output == [t.connection]
+    assert list(t.stack.output) == [t.connection]
 
 
 def test_the_mss_is_that_of_the_path_to_this_peer() -> None:

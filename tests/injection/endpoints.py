@@ -271,7 +271,8 @@ class Run:
         for stack in self.stacks:
             assert not stack.connections, state
             assert not stack.has_output, state
-            assert not stack.has_news, state
+            assert not stack.ready, state
+            assert not stack.failures, state
             assert stack.next_timeout() is None, state
             assert not any(listener.half_open or listener.queue for listener in stack.listeners.values()), state
         for driver in self.drivers:

@@ -9,8 +9,6 @@ from tests.variant import interpreted_only
 pytestmark = [pytest.mark.defect(91), pytest.mark.usefixtures("contained")]
 
 ALWAYS = (
-    "Connection.touch: append",
-    "Stack.add_ready: append",
     "Stack.forget: remove",
     "Stack.forget: released",
     "Stack.handle_timeout: handle_timeout",
@@ -24,7 +22,7 @@ ALWAYS = (
     "Outbox.add_train: append",
     "Outbox.take: clear",
     "SendSide.append: append",
-    "Listener.accept: accepted",
+    "Listener.accept: accept",
     "ReceiveQueue.take: join",
 )
 """Calls between the steps of what all connections share, and of what hands octets over."""

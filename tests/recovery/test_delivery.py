@@ -7,7 +7,7 @@ from utcp.tcp.delivery import AckSample, Delivery, Departure
 
 
 def leave(delivery: Delivery, size: int, in_flight: int, now: float) -> Departure:
-    departure = delivery.depart(in_flight, now)
+    departure = delivery.depart(in_flight, 1, now)
     departure.in_flight = in_flight + size
     return departure
 
@@ -129,7 +129,7 @@ def test_marking() -> None:
     """All that is in flight, and what leaves until it is delivered, is marked; what leaves later is not."""
     delivery = Delivery(0.0)
     before = leave(delivery, 1000, 0, 0.0)
-    delivery.app_limited(1000)
+    delivery.flushed(None, 1000, True)
     bubble = leave(delivery, 1000, 1000, 0.05)
     assert not before.app_limited
     assert bubble.app_limited
@@ -142,13 +142,13 @@ def test_marking() -> None:
 def test_a_limited_sample_raises_the_rate_and_never_lowers_it() -> None:
     delivery = Delivery(0.0)
     ack(delivery, 0.1, (10_000, leave(delivery, 10_000, 0, 0.0)))
-    delivery.app_limited(0)
+    delivery.flushed(None, 0, True)
     sample = ack(delivery, 1.1, (1000, leave(delivery, 1000, 0, 1.0)))
     assert sample.app_limited
     assert sample.delivery_rate == pytest.approx(10_000)
     assert delivery.rate == pytest.approx(100_000)
     assert not delivery.rate_app_limited
-    delivery.app_limited(0)
+    delivery.flushed(None, 0, True)
     ack(delivery, 2.1, (30_000, leave(delivery, 30_000, 0, 2.0)))
     assert delivery.rate == pytest.approx(300_000)
     assert delivery.rate_app_limited

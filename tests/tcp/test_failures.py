@@ -149,7 +149,7 @@ def test_what_ends_the_program_passes_and_leaves_the_others_whole(error: BaseExc
         connection.send(b"text")
     with pytest.raises(type(error)):
         stack.datagrams_to_send(START + 1)
-    assert connections[2].in_output
+    assert connections[2] in stack.output
     left = flush(stack, START + 1)
     assert [segment.src_port for segment in left if segment.payload] == [1001, 1003]
     assert connections[1].error is not None
@@ -204,7 +204,7 @@ def test_what_a_half_open_connection_raises_is_noted_because_it_has_no_user() ->
         error = Sore.error = RuntimeError("a bug")
         stack.receive_datagram(encode(Segment(9, 80, 0, 0, SYN, 60000, mss=700)), "peer", START)
         assert [failure.error for failure in stack.take_failures()] == [error]
-        assert not stack.has_news
+        assert not stack.ready
         assert not stack.connections
         assert not listener.half_open
         # The SYN comes again, and is answered.
@@ -294,13 +294,25 @@ def test_a_segment_that_is_half_in_the_outbox_costs_its_train_and_no_other() -> 
     outbox = Outbox(64, 65507)
     outbox.add("peer", b"h" * 20, b"text", 24)
     outbox.add("peer", b"a" * 20, None, 20)
-    outbox._trains[0].buffers.append(b"h" * 20)  # and then came the exception, before the text
+    outbox.trains[0].buffers.append(b"h" * 20)  # and then came the exception, before the text
     outbox.drop_incomplete()
     outbox.add("peer", b"i" * 20, b"more", 24)
     assert [transmit.datagrams() for transmit in outbox.take()] == [[b"a" * 20], [b"i" * 20 + b"more"]]
 
 
-class Full(list[Any]):
+class Full(dict[Any, None]):
+    """A dictionary that has no room for one more, once."""
+
+    full = True
+
+    def __setitem__(self, item: Any, value: None) -> None:
+        if self.full:
+            self.full = False
+            raise MemoryError
+        super().__setitem__(item, value)
+
+
+class FullList(list[Any]):
     """A list that has no room for one more, once."""
 
     full = True
@@ -317,7 +329,7 @@ def test_a_send_that_raises_has_queued_nothing() -> None:
     stack, (connection, *_) = three()
     for name in ("output", "_chunks", "_starts"):
         owner: Any = stack if name == "output" else connection.send_side
-        setattr(owner, name, Full(getattr(owner, name)))
+        setattr(owner, name, (Full if name == "output" else FullList)(getattr(owner, name)))
         with pytest.raises(MemoryError):
             connection.send(b"first")
         assert connection.send_queue == 0
@@ -373,7 +385,7 @@ def test_what_a_connection_has_left_half_done_in_the_outbox_is_dropped(monkeypat
 
     def half(self: Outbox, remote: Remote, header: bytes, *arguments: Any) -> int:
         if decode(header).src_port == 1002 and decode(header).flags & ACK:
-            self._trains[-1].buffers.append(header)
+            self.trains[-1].buffers.append(header)
             raise MemoryError
         return add(self, remote, header, *arguments)
 

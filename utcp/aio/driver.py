@@ -97,18 +97,19 @@ class Driver:
         """
         if self.closed:
             return
-        stack = self.stack
+        stack, link = self.stack, self.link
         try:
-            transmits = stack.answers_to_send() if self.link.pending else stack.datagrams_to_send(self.link.now())
+            transmits = stack.answers_to_send() if link.pending else stack.datagrams_to_send(link.now())
             if transmits:
                 self._send(transmits)
-            self._await_room()
+                if link.pending:
+                    self._await_room()
         except BaseException as exc:
             self.schedule_flush()  # for the connections that were not reached
             if not isinstance(exc, Exception):
                 raise
             self._report("a flush came to no end", exc)
-        if stack.has_news:
+        if stack.ready or stack.failures:
             self.schedule_flush()
 
     def read(self) -> None:
@@ -157,7 +158,7 @@ class Driver:
             self._report("the link could not receive, which is tried again", exc)
             if self._read_again is None:  # its descriptor may have said all that it says
                 self._read_again = self.loop.call_later(READ_AGAIN, self._try_again)
-        errors = self._path_errors()
+        errors = self._path_errors() if self.link.has_path_errors else None
         now = self.link.now()
         stack = self.stack
         for data, remote, segment_size, ecn in received:
@@ -187,9 +188,8 @@ class Driver:
 
     def _sent(self, failures: list[SendError]) -> None:
         """Report the failures of a send, and ICMP errors, to the stack."""
-        errors = self._path_errors()
-        if failures or errors:
-            self._report_path(failures, errors, self.link.now())
+        if failures or self.link.has_path_errors:
+            self._report_path(failures, self._path_errors(), self.link.now())
 
     def _path_errors(self) -> list[PathError]:
         try:
@@ -229,7 +229,7 @@ class Driver:
             self._stop_writing()
 
     def _await_room(self) -> None:
-        if self.link.pending and not self._writing:
+        if not self._writing:
             try:
                 if not self.link.watch_room(True):
                     self.loop.add_writer(self.link.fileno(), self._writable)
@@ -248,7 +248,8 @@ class Driver:
         # before them, so it leaves the work to this one.
         self._flushes += 1
         try:
-            self._tell()
+            if self.stack.ready or self._ready or self.stack.failures:
+                self._tell()
         finally:
             self.loop.call_soon(self._flush)
 
@@ -277,7 +278,8 @@ class Driver:
             return
         try:
             # What users' own calls have ended; and whoever a KeyboardInterrupt from a callback has left untold.
-            self._tell()
+            if self.stack.ready or self._ready or self.stack.failures:
+                self._tell()
         except BaseException:
             self.loop.call_soon(self._flush)
             raise
@@ -299,6 +301,8 @@ class Driver:
         every ACK, and cancelling a timer costs as much as making one. One for the same deadline stays as well: rounding
         has made it a little later.
         """
+        if self._timer is not None and self._timer_due <= self.stack.next_wakeup() + TIMER_RESOLUTION:
+            return
         try:
             deadline = self.stack.next_timeout()
         except Exception as exc:

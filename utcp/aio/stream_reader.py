@@ -57,6 +57,18 @@ class StreamReader(asyncio.StreamReader):
                 else:
                     self._paused = True
 
+    async def readexactly(self, n: int) -> bytes:
+        chunk = self._chunk
+        if chunk is None and n > 0 and not self._joined and not self._eof and self._exception is None:
+            await self._wait_for_data("readexactly")
+            chunk = self._chunk
+        if chunk is None or len(chunk) != n or self._exception is not None:
+            return await super().readexactly(n)
+        self._chunk = None
+        if self._paused:
+            self._maybe_resume_transport()
+        return chunk
+
     async def read(self, n: int = -1) -> bytes:
         if n < 0:
             blocks = []

@@ -156,6 +156,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             self._fatal_error(exc, "Fatal error: protocol.connection_made() call failed.")
             return
         self._deliver(events)
+        self._driver.schedule_flush()  # what was read may have opened the window
 
     def ready(self, connection: Connection) -> None:
         """Something happened to the connection."""
@@ -189,7 +190,10 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         """Handle the events. An exception of a callback is reported, and ends at most the connection. SystemExit and
         KeyboardInterrupt end the loop; the remaining events are put back, in case the loop goes on."""
         try:
-            self._handle(events)
+            if events & (READABLE | PEER_CLOSED):
+                self._read()
+            if events & ~(READABLE | PEER_CLOSED):
+                self._handle(events)
         except (SystemExit, KeyboardInterrupt):
             self._put_back(events & ~TROUBLE)
             raise
@@ -203,8 +207,6 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             self._driver.schedule_flush()
 
     def _handle(self, events: int) -> None:
-        if events & (READABLE | PEER_CLOSED):
-            self._read()
         if events & WRITABLE and not self._closing:
             self._feed()
             self._wake_sendfile()
@@ -249,7 +251,12 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._paused = False
         connection = self._connection
         if connection is not None and (connection.readable or connection.at_eof):
-            self._loop.call_soon(self._deliver, READABLE, context=self._context)
+            self._loop.call_soon(self._deliver_again, context=self._context)
+
+    def _deliver_again(self) -> None:
+        """Deliver what has waited while reading was paused."""
+        self._deliver(READABLE)
+        self._driver.schedule_flush()  # what was read may have opened the window
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         if isinstance(protocol, SSLProtocol):
@@ -267,8 +274,9 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         connection = self._connection
         if connection is None:
             return
+        receive = connection.receive_side
         while not self._paused and not self._closing:
-            if connection.readable:
+            if receive.readable:
                 if self._fills_buffers:
                     self._fill_buffer(connection)
                 else:
@@ -278,12 +286,10 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
                         raise
                     except BaseException as exc:
                         self._fatal_error(exc, "Fatal error: protocol.data_received() call failed.")
-            elif connection.at_eof and not self._eof_received:
+            elif receive.fin_reached and not self._eof_received:
                 self._receive_eof()
             else:
                 break
-        # What was read may have opened the window.
-        self._driver.schedule_flush()
 
     def _fill_buffer(self, connection: Connection) -> None:
         try:
@@ -336,7 +342,14 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             data = bytes(data)  # the caller may change it afterwards
         rest: bytes | memoryview = data
         if not self._buffer:
-            accepted = self._send(data)
+            connection = self._connection
+            accepted = 0
+            if connection is not None:
+                self._driver.schedule_flush()
+                try:
+                    accepted = connection.send(data)
+                except InvalidState as exc:  # reset, or timed out, earlier in this very batch
+                    self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
             if accepted == len(data) or self._closing:
                 return
             try:
@@ -492,7 +505,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         Data that was received and not delivered means RST instead (RFC 9293 3.6.1, SHLD-3).
         """
         connection = self._connection
-        if self._closing or connection is None or not self._feed_all(connection):
+        if self._closing or connection is None or (self._buffer and not self._feed_all(connection)):
             return
         self._closing = True
         self._driver.schedule_flush()
@@ -579,8 +592,10 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         if isinstance(self._protocol, SSLProtocol):  # what the application has asks it, and it has let go of us
             self._protocol._extra["utcp"] = self._info()  # noqa: SLF001
         self._protocol = None
-        self._drop_buffer()
-        self._wake_sendfile()
+        if self._buffer is not None:
+            self._drop_buffer()
+        if self._room is not None:
+            self._wake_sendfile()
         if self._facade is not None:
             self._facade.detach()
         self._driver.transports.pop(self, None)

@@ -126,6 +126,11 @@ class Link:
         """Send in order, never waiting. What finds no room becomes `pending`; what fails is lost and reported."""
         raise NotImplementedError
 
+    @property
+    def has_path_errors(self) -> bool:
+        """`path_errors` may have something to return."""
+        return True
+
     def path_errors(self) -> list[PathError]:
         """What ICMP has said about our datagrams since the last call, at most MAX_PATH_ERRORS of it: to be asked after
         every `receive()` and `send()`. What is more is dropped."""

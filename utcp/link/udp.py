@@ -230,10 +230,10 @@ class UdpLink(Link):
         return received
 
     def send(self, transmits: list[Transmit]) -> list[SendError]:
-        errors = self.flush_pending() if self._pending else []
+        errors = self.flush_pending() if self._pending.octets else []
         self._patient_until = 0.0
         for transmit in transmits:
-            if self._pending and (not transmit.to_stranger or self._answers is self._socket):
+            if self._pending.octets and (not transmit.to_stranger or self._answers is self._socket):
                 self._keep(transmit)
                 continue
             rest = self._send(transmit, errors)
@@ -251,8 +251,12 @@ class UdpLink(Link):
         return found
 
     @property
+    def has_path_errors(self) -> bool:
+        return self._ask_queue or bool(self._path_errors)
+
+    @property
     def pending(self) -> bool:
-        return bool(self._pending)
+        return self._pending.octets > 0
 
     def watch_room(self, wanted: bool) -> bool:
         if self._epoll is None:

@@ -6,7 +6,6 @@ from utcp.tcp import event
 from utcp.tcp.challenge import challenge
 from utcp.tcp.rate_limit import TO_ACK, TO_DATA
 from utcp.tcp.spurious import NO_DSACK
-from utcp.tcp.state import CLOSING, FIN_ACKED, LAST_ACK
 from utcp.tcp.tcb import Tcb
 from utcp.wire import ECE, FIN, SYN, Segment
 from utcp.wire.seq import HALF, MASK, diff
@@ -18,7 +17,7 @@ def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
     send = tcb.send_side
     ack = segment.ack
     advance = (ack - send.snd_una) & MASK
-    flight_size = send.flight_size
+    flight_size = (send.snd_nxt - send.snd_una) & MASK
     if advance > flight_size:
         if advance < HALF or 0x100000000 - advance > max(send.max_snd_wnd, 1):
             # Of something never sent (RFC 9293), or older than any window allows (RFC 5961 5, MAY-12).
@@ -41,7 +40,10 @@ def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
         pass_on(tcb, segment, advance, acked, False, now)
         if not syn_acked:
             tcb.establish(now)
-        _after_advance(tcb, now)
+        if send.wanted and send.room_again():
+            tcb.tell(event.WRITABLE)
+        if send.fin_acked:
+            tcb.fin_acknowledged(now)
     else:
         changed = send.update_window(seq, ack, window)
         if (flight_size or tcb.recovery.probe_under_way or segment.sack_blocks) and not send.probe:
@@ -56,7 +58,7 @@ def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
             tcb.recovery.lose_first(now)
     elif not send.snd_wnd and not tcb.closed_by_user:
         tcb.answered()
-    if send.pending or tcb.recovery.pending or send.flight_size:
+    if send.snd_una != send.snd_nxt or tcb.recovery.board.lost or send.pending:
         tcb.touch()
     return True
 
@@ -117,17 +119,3 @@ def follow_congestion(tcb: Tcb) -> None:
     congestion = tcb.congestion
     tcb.pacer.set_rate(congestion.pacing_rate, tcb.rtt.min_rtt)
     tcb.send_side.grow(2 * congestion.cwnd)
-
-
-def _after_advance(tcb: Tcb, now: float) -> None:
-    """SND.UNA moved: room for the writer; what the ACK of our FIN brings about."""
-    send = tcb.send_side
-    if send.wanted and send.room_again():
-        tcb.tell(event.WRITABLE)
-    if not send.fin_acked:
-        return
-    tcb.fin_acknowledged()
-    if tcb.state == CLOSING:
-        tcb.enter_time_wait(FIN_ACKED, now)
-    elif tcb.state == LAST_ACK:
-        tcb.last_ack_arrived(now)

@@ -12,7 +12,7 @@ from utcp.tcp import event
 from utcp.tcp.ack import pass_on, process_ack
 from utcp.tcp.challenge import challenge
 from utcp.tcp.delayed_ack import schedule_ack
-from utcp.tcp.fast_path import takes_fast_path, timestamp_is_plain
+from utcp.tcp.fast_path import timestamp_is_plain
 from utcp.tcp.rate_limit import TO_ACK, TO_KEEPALIVE, TO_RST, TO_SYN
 from utcp.tcp.state import (
     ESTABLISHED,
@@ -41,8 +41,6 @@ _KEEPALIVE_ANSWER_INTERVAL: Final = 0.1
 
 def segment_arrives(tcb: Tcb, segment: Segment, now: float) -> None:
     """RFC 9293 3.10.7.3 (SYN_SENT) and 3.10.7.4 (the states after it)."""
-    if takes_fast_path(tcb, segment, now):
-        return
     receive = tcb.receive_side
     tcb.count_segments(1)
     if tcb.state == SYN_SENT:
@@ -51,7 +49,7 @@ def segment_arrives(tcb: Tcb, segment: Segment, now: float) -> None:
         not tcb.send_side.syn_acked
         or segment.flags & (SYN | RST | ACK) != ACK
         or segment.seq != receive.rcv_nxt
-        or len(segment.payload) >= receive.window
+        or len(segment.payload) >= (receive.rcv_adv - receive.rcv_nxt) & MASK
         or not timestamp_is_plain(tcb, segment)
     ):
         _arrives(tcb, segment, now)
@@ -166,7 +164,7 @@ def _accept(tcb: Tcb, segment: Segment, text_fits: bool, now: float) -> None:
         tcb.timestamps
         and segment.ts_val is not None
         and (receive.last_ack_sent - segment.seq) & MASK < HALF
-        and not receive.is_reordered(segment.ts_val)
+        and ((segment.ts_val - receive.ts_recent) & MASK < HALF or not receive.is_reordered(segment.ts_val))
     ):
         receive.take_timestamp(segment.ts_val, now)
     expects_text = tcb.state in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2)

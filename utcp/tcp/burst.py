@@ -8,7 +8,7 @@ from math import inf
 from typing import Final
 
 from utcp.tcp.delivery import Departure
-from utcp.tcp.emitter import emit, note_left, pack, put
+from utcp.tcp.emitter import note_train, pack, put
 from utcp.tcp.recovery import OPEN
 from utcp.tcp.tcb import Tcb
 from utcp.tcp.transmit import Buffer, Outbox
@@ -52,7 +52,7 @@ class Burst:
         receive = tcb.receive_side
         self._window = -1  # offered with the first segment only: an edge that nobody is told of must not move
         self._ack = receive.rcv_nxt
-        self._ts_val = tcb.ts_now(now) if tcb.timestamps else 0
+        self._ts_val = (int(now * 1000) + tcb.ts_offset) & MASK
         self._ts_ecr = receive.ts_recent
 
     def duplicate_acks(self) -> None:
@@ -164,7 +164,7 @@ class Burst:
             idle = now - tcb.last_sent
             if idle > tcb.rtt.rto:
                 tcb.congestion.on_idle(idle, tcb.rtt.rto)
-        if tcb.searches_mtu:
+        if tcb.mtu_search is not None:
             probe = tcb.mtu_probe_due(now)
             if probe and self._mtu_probe_fits(probe):
                 recovery.mtu_probe_leaves(probe)
@@ -188,8 +188,7 @@ class Burst:
                 )
             ):
                 return  # for the ACK of what is in flight
-            in_flight = recovery.in_flight
-            if in_flight and in_flight + size > recovery.window:
+            if recovery.board.in_flight and (in_flight := recovery.in_flight) and in_flight + size > recovery.window:
                 self._held_back = True
                 return
             if pacer.rate != inf and not self._pacing_allows():
@@ -217,10 +216,10 @@ class Burst:
             return False
         octets = count * mss
         seq = send.snd_nxt
-        tcb.sent(octets, False, False, self._depart(), self._now)
+        tcb.sent(octets, False, False, self._departure or self._depart(), self._now)
         if self._window < 0:
             self._window = tcb.receive_side.offer_window()
-        note_left(tcb, count, count)
+        note_train(tcb, count)
         if mss < _VIEW_FROM:
             self._copied(seq, offset, count, length)
         else:
@@ -283,13 +282,16 @@ class Burst:
     def finish(self) -> None:
         """The pass is over."""
         tcb = self._tcb
-        idle = not (self._held_back or self._paced or tcb.send_side.unsent)
+        send = tcb.send_side
+        idle = not (self._held_back or self._paced) and send.queued == send.sent
         tcb.recovery.flushed(self._departure, self._held_back, idle)
 
     def _depart(self) -> Departure:
-        if self._departure is None:
-            self._departure = self._tcb.recovery.depart(self._now)
-        return self._departure
+        """The departure that all segments of this pass share: made for the first of them."""
+        departure = self._departure
+        if departure is None:
+            self._departure = departure = self._tcb.recovery.depart(self._now)
+        return departure
 
     def fin(self) -> None:
         """FIN by itself: behind all data, but waiting for no congestion window."""
@@ -301,7 +303,7 @@ class Burst:
         if tcb.receive_side.sack_due:
             self._put(self._ack_with_sack())
         else:
-            self._emit(tcb.send_side.acceptable_seq, ACK, None, 0)
+            self._segment(tcb.send_side.acceptable_seq, 0, 0, False)
 
     def keepalive_probe(self) -> None:
         """Send an ACK with the SEQ of an octet that the peer has, which the peer answers (RFC 9293 3.8.4), unless the
@@ -309,14 +311,14 @@ class Burst:
         tcb = self._tcb
         if tcb.keepalive.take_probe() and not tcb.send_side.flight_size:
             tcb.stack.counters.keepalives += 1
-            self._emit((tcb.send_side.snd_nxt - 1) & MASK, ACK, None, 0)
+            self._segment((tcb.send_side.snd_nxt - 1) & MASK, 0, 0, False)
 
     def _first(self, size: int, fin: bool, probe: bool = False) -> None:
         """`size` octets, and the FIN if `fin`, for the first time; as a window probe if `probe`."""
         tcb = self._tcb
         send = tcb.send_side
         seq, offset = send.snd_nxt, send.sent
-        tcb.sent(size, fin, probe, self._depart(), self._now)
+        tcb.sent(size, fin, probe, self._departure or self._depart(), self._now)
         flags, ecn = ACK, NOT_ECT
         if tcb.ecn.agreed and size and not probe:  # RFC 3168 6.1.1-6.1.6: new data only, and no window probe
             ecn = ECN_CAPABLE
@@ -326,40 +328,22 @@ class Burst:
 
     def _segment(self, seq: int, offset: int, size: int, fin: bool, flags: int = ACK, ecn: int = NOT_ECT) -> None:
         send = self._tcb.send_side
+        payload: Buffer | None = None
+        urgent = 0
         if fin:
             flags |= FIN
-        if not size:
-            self._emit(seq, flags, None, 0)
-            return
-        if offset + size == send.queued:  # MUST-61: nothing more is queued
-            flags |= PSH
-        urgent = 0
-        if offset < send.snd_up:  # MUST-62: the pointer stands behind the last urgent octet
-            flags |= URG
-            urgent = min(send.snd_up - offset, 65535)
-        self._emit(seq, flags, send.payload(offset, size), size, urgent, ecn)
-
-    def _emit(
-        self, seq: int, flags: int, payload: Buffer | None, size: int, urgent: int = 0, ecn: int = NOT_ECT
-    ) -> None:
+        if size:
+            payload = send.payload(offset, size)
+            if offset + size == send.queued:  # MUST-61: nothing more is queued
+                flags |= PSH
+            if offset < send.snd_up:  # MUST-62: the pointer stands behind the last urgent octet
+                flags |= URG
+                urgent = min(send.snd_up - offset, 65535)
+        tcb = self._tcb
         if self._window < 0:
-            self._window = self._tcb.receive_side.offer_window()
-        self._train = emit(
-            self._tcb,
-            seq,
-            self._ack,
-            flags,
-            self._window,
-            self._ts_val,
-            self._ts_ecr,
-            payload,
-            size,
-            self._now,
-            self._outbox,
-            self._train,
-            urgent,
-            ecn,
-        )
+            self._window = tcb.receive_side.offer_window()
+        header = pack(tcb, seq, self._ack, flags, self._window, self._ts_val, self._ts_ecr, urgent)
+        self._train = put(tcb, header, payload, len(header) + size, self._now, self._outbox, self._train, ecn)
 
     def _put(self, header: bytes) -> None:
         self._train = put(self._tcb, header, None, len(header), self._now, self._outbox, self._train)

@@ -50,8 +50,7 @@ class Connection(Tcb):
             raise InvalidState("cannot send after shutdown() or close()")
         if self.ended or self.state == CLOSED:
             raise InvalidState("cannot send: the connection has ended")
-        if not self.in_output:
-            self.touch()  # first: when one of the two fails, nothing is queued
+        self.stack.output[self] = None  # first: when one of the two fails, nothing is queued
         accepted = send.append(data, force)
         if urgent:
             send.mark_urgent()
@@ -72,13 +71,12 @@ class Connection(Tcb):
         if self.state == CLOSED or self.state == TIME_WAIT:  # no flush looks at it
             self.stack.memory.note(self)
         elif receive.ack_due == NOW:
-            if not self.in_output:
-                try:
-                    self.touch()
-                except BaseException as cause:  # the octets are lost
-                    self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))
-                    raise
-        elif not self.in_output:
+            try:
+                self.stack.output[self] = None
+            except BaseException as cause:  # the octets are lost
+                self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))
+                raise
+        elif self not in self.stack.output:
             self.stack.memory.note(self)
         return data
 

@@ -31,18 +31,19 @@ def schedule_ack(tcb: Tcb, size: int, now: float) -> None:
         if receive.delayed_ack_at != inf:
             return
         delay = tcb.config.delayed_ack
-        deadline = now + delay
         if receive.duplicate_acks_due:  # the delayed ACK is a SACK
             spaced = (tcb.rtt.srtt or 0.0) >= _SACKS_SPACED_FROM
             deadline = receive.next_sack(now, min(delay, _SACK_INTERVAL) if spaced else 0.0)
             if deadline <= now:
                 tcb.ack_now()
                 return
-        elif may_be_half_an_answer(tcb, size) and receive.acknowledges_at_once(
-            now, delay, tcb.send_side.sent, tcb.last_sent
-        ):
+            receive.delay_ack(deadline)
+        elif size + TIMESTAMPS_LENGTH >= tcb.receive_mss:  # no half of an answer
+            receive.delay_ack(now + delay)
+        elif receive.acknowledges_at_once(now, delay, tcb.send_side.sent, tcb.last_sent):
             tcb.ack_now()
             return
-        receive.delay_ack(deadline)
+        if tcb.pacer.deadline == inf:  # else data waits for it, and not for text that comes
+            tcb.touch()
     elif receive.ack_due:
         tcb.ack_now()

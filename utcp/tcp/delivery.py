@@ -31,6 +31,7 @@ class Departure:
         first_sent_at: float,
         lost: int = 0,
         app_limited: bool = False,
+        mss: int = 1,
     ) -> None:
         self.at = at
         """When it left."""
@@ -45,11 +46,15 @@ class Departure:
         """Octets taken for lost by then in all."""
         self.app_limited = app_limited
         """The application had sent all it had: what is measured may be its speed, not the path's."""
-        self.mss = 1
+        self.mss = mss
         """Octets of each segment that left for the first time, but for the last one; 1: of any size."""
         self.runs: list[Run] | None = None
         """The stretches of sequence space that left, in order, and some that are dealt with; None: nobody asks by time
         what is missing."""
+
+    def track(self) -> None:
+        """Keep its runs from now on."""
+        self.runs = []
 
     def keep(self, run: Run) -> None:
         """A stretch of it became a run of its own."""
@@ -162,12 +167,12 @@ class Delivery:
         self._newest: Departure | None = None
         """Of what the present ACK delivered, the departure that was sent last."""
 
-    def depart(self, in_flight: int, now: float) -> Departure:
-        """Something leaves while `in_flight` octets are under way."""
+    def depart(self, in_flight: int, mss: int, now: float) -> Departure:
+        """Segments of `mss` octets leave while `in_flight` octets are under way."""
         if not in_flight:
             self._first_sent_at = self.delivered_at = now
         return Departure(
-            now, self.delivered, self.delivered_at, self._first_sent_at, self.lost, self._app_limited_until > 0
+            now, self.delivered, self.delivered_at, self._first_sent_at, self.lost, self._app_limited_until > 0, mss
         )
 
     def count(self, size: int, now: float) -> None:
@@ -181,13 +186,24 @@ class Delivery:
         if self._newest is None or departure.at >= self._newest.at:
             self._newest = departure
 
+    def deliver_all(self, size: int, departure: Departure, sample: AckSample) -> None:
+        """`deliver` and `measure`, for an ACK that delivers `size` octets, `departure` the last of them."""
+        self.delivered += size
+        self.delivered_at = sample.now
+        self._newest = departure
+        self.measure(sample)
+
     def lose(self, size: int) -> None:
         """`size` octets are taken for lost."""
         self.lost += size
 
-    def app_limited(self, in_flight: int) -> None:
-        """The application has nothing more to send, though there would be room (draft-ietf-ccwg-bbr, 4.1.2.4)."""
-        self._app_limited_until = self.delivered + in_flight or 1
+    def flushed(self, departure: Departure | None, in_flight: int, app_limited: bool) -> None:
+        """A flush is over, in which `departure` left, and `in_flight` octets are in flight. `app_limited`: the
+        application has nothing more to send, though there would be room (draft-ietf-ccwg-bbr, 4.1.2.4)."""
+        if departure is not None:
+            departure.in_flight = in_flight
+        if app_limited:
+            self._app_limited_until = self.delivered + in_flight or 1
 
     def measure(self, sample: AckSample) -> None:
         """Complete the sample of an ACK whose deliveries have all been told, and begin anew."""

@@ -62,18 +62,20 @@ def put(
     tcb: Tcb, header: bytes, payload: Buffer | None, size: int, now: float, outbox: Outbox, after: int, ecn: int = 0
 ) -> int:
     """`emit`, for a header that is packed already; `size` is the length of the whole segment, octets."""
-    note_left(tcb, 1, 0 if payload is None else 1)
-    tap = tcb.stack.tap
-    if tap is not None:
-        tap.segment_sent(tcb.remote, [header] if payload is None else [header, payload], now)
+    stack, receive = tcb.stack, tcb.receive_side
+    if receive.ack_due:  # the segment carries our ACK, which discharges every debt but that of a delayed SACK
+        receive.acknowledged()
+    stack.counters.out_segs += 1
+    tcb.send_side.note_segments(1, 0 if payload is None else 1)
+    if stack.tap is not None:
+        stack.tap.segment_sent(tcb.remote, [header] if payload is None else [header, payload], now)
     return outbox.add(tcb.remote, header, payload, size, after, ecn)
 
 
-def note_left(tcb: Tcb, count: int, with_text: int) -> None:
-    """Count segments that leave, `with_text` of them with text. They carry our current ACK, which discharges every debt
-    but that of a delayed SACK."""
+def note_train(tcb: Tcb, count: int) -> None:
+    """Inform the owners of a train of `count` segments with text, as `put` does for one segment."""
     receive = tcb.receive_side
     if receive.ack_due:
         receive.acknowledged()
     tcb.stack.counters.out_segs += count
-    tcb.send_side.note_segments(count, with_text)
+    tcb.send_side.note_segments(count, count)

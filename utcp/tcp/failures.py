@@ -37,7 +37,6 @@ def fail(stack: Context, tcb: Tcb, cause: BaseException, now: float) -> bool:
     exact one in answer to its next segment, because the connection does not exist any more (RFC 9293 3.10.7.1).
     """
     state, unproven = tcb.state, tcb.unproven
-    tcb.stop_timers()
     try:
         half_open = stack.is_half_open(tcb)
         stack.forget(tcb)  # first: whatever else fails, the stack does not come by here again

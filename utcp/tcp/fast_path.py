@@ -7,7 +7,7 @@ would do, and leaves anything else to it. `tests/tcp/test_stretches.py` compares
 from __future__ import annotations
 
 from utcp.tcp import event
-from utcp.tcp.ack import follow_congestion, process_ack
+from utcp.tcp.ack import process_ack
 from utcp.tcp.delayed_ack import may_be_half_an_answer, schedule_ack
 from utcp.tcp.state import CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2
 from utcp.tcp.tcb import Tcb
@@ -41,31 +41,47 @@ def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size
         or octets >= (receive.rcv_adv - receive.rcv_nxt) & MASK
         or segment.sack_blocks
         or segment.ecn == CONGESTION_EXPERIENCED
-        or not timestamp_is_plain(tcb, segment)
+        or (tcb.timestamps and (segment.ts_val is None or (segment.ts_val - receive.ts_recent) & MASK >= HALF))
     ):
         return False
-    plain = advance and tcb.recovery.plain and not send.probe
+    recovery, rtt = tcb.recovery, tcb.rtt
+    plain = advance and recovery.plain and not send.probe
     if octets:
         if count == 1:
             size = octets
         elif may_be_half_an_answer(tcb, size):  # only the first of them decides that
             return False
-        if tcb.closed_by_user or not receive.expects_stretch(now, tcb.rtt.srtt or 0.0):
+        if tcb.closed_by_user or not receive.expects_stretch(now, rtt.srtt or 0.0):
             return False
     elif not plain:
         return False
     tcb.heard_in_order(count, now)
     last = (seq + (count - 1) * size) & MASK  # SND.WL1: the window is that of the last segment
-    if plain:
-        _process_plain_ack(tcb, last, ack, segment.window << send.shift, advance, now)
+    if plain:  # what `process_ack` does then; neither SYN nor FIN is in flight, and the persist timer is off
+        window = segment.window << send.shift
+        acked = send.acknowledge(ack)
+        tcb.progress(now)
+        send.update_window(last, ack, window)
+        recovery.on_plain_ack(advance, acked, now)
+        congestion = tcb.congestion
+        tcb.pacer.set_rate(congestion.pacing_rate, rtt.min_rtt)
+        if 2 * congestion.cwnd > send.limit:
+            send.grow(2 * congestion.cwnd)
+        if send.wanted and send.room_again():
+            tcb.tell(event.WRITABLE)
+        if not window and not tcb.closed_by_user:
+            tcb.answered()
+        if send.snd_una != send.snd_nxt or send.queued > send.sent:
+            tcb.touch()
     elif not send.hears_nothing_new(last, ack, segment.window):
         process_ack(tcb, segment, last, now)
-    if tcb.timestamps and segment.ts_val is not None and (receive.last_ack_sent - seq) & MASK < HALF:
-        receive.take_timestamp(segment.ts_val, now)
+    ts_val = segment.ts_val if tcb.timestamps else None
     if octets:
-        receive.accept_stretch(text, count, size, now, tcb.rtt.srtt or 0.0)
+        receive.accept_stretch(text, count, size, now, rtt.srtt or 0.0, seq, ts_val)
         tcb.tell(event.READABLE)
         schedule_ack(tcb, size, now)
+    elif ts_val is not None and (receive.last_ack_sent - seq) & MASK < HALF:
+        receive.take_timestamp(ts_val, now)
     return True
 
 
@@ -74,22 +90,3 @@ def timestamp_is_plain(tcb: Tcb, segment: Segment) -> bool:
     return not tcb.timestamps or (
         segment.ts_val is not None and (segment.ts_val - tcb.receive_side.ts_recent) & MASK < HALF
     )
-
-
-def _process_plain_ack(tcb: Tcb, seq: int, ack: int, window: int, advance: int, now: float) -> None:
-    """Do what `process_ack` does for an ACK that moves SND.UNA by `advance`, while recovery is plain and the peer's
-    window is not probed. Neither SYN nor FIN is in flight."""
-    send = tcb.send_side
-    acked = send.acknowledge(ack)
-    tcb.progress(now)
-    opened = send.update_window(seq, ack, window) and window > 0
-    tcb.recovery.on_plain_ack(advance, acked, now)
-    follow_congestion(tcb)
-    if send.wanted and send.room_again():
-        tcb.tell(event.WRITABLE)
-    if opened:
-        tcb.persist.stop()
-    elif not window and not tcb.closed_by_user:
-        tcb.answered()
-    if send.snd_una != send.snd_nxt or send.queued > send.sent or send.fin_queued:
-        tcb.touch()

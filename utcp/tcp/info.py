@@ -249,7 +249,9 @@ def info_of(tcb: Tcb, now: float) -> ConnectionInfo:
 
 def _seconds_left(tcb: Tcb, now: float) -> dict[str, float]:
     """Of each timer that runs."""
-    left = {NAMES[timer]: max(0.0, due - now) for timer, due in enumerate(tcb.deadlines()) if due != inf}
+    left = {}
+    if tcb.state not in (state.CLOSED, state.TIME_WAIT):
+        left = {NAMES[timer]: max(0.0, due - now) for timer, due in enumerate(tcb.deadlines()) if due != inf}
     if tcb.state == state.TIME_WAIT:
         wait = tcb.stack.seconds_in_time_wait(tcb.key, now)
         if wait is not None:

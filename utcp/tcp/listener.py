@@ -45,7 +45,6 @@ class Listener:
         "half_open",
         "local_port",
         "queue",
-        "ready",
         "stopped",
         "syn_backlog",
     )
@@ -58,8 +57,6 @@ class Listener:
         self.context = context
         self.half_open: dict[Tcb, None] = {}  # in order: the same calls give the same bytes
         self.queue: deque[Connection] = deque()
-        self.ready = False
-        """It stands in the stack's list of those that have something to tell their users."""
         self.stopped = False
         """True after `stop()`: the listener takes no further SYN."""
         limit, maximum = stack.config.recv_buffer_sizes
@@ -121,10 +118,6 @@ class Listener:
         self.queue.clear()
 
     # ------------------------------------------------------------------ for the stack
-
-    def mark_ready(self, ready: bool) -> None:
-        """The stack has put the listener into the list of those with something to tell, or taken it out."""
-        self.ready = ready
 
     def completed(self, connection: Connection) -> None:
         """A handshake has completed: `connection` waits for `accept`."""

@@ -180,7 +180,8 @@ class Memory:
         """Charge `connection`, which has no TCB any more, for what its user can still read, until it is read or
         discarded. What is held out of order is dropped: the stream will never reach it."""
         if connection.charge:
-            connection.receive_side.drop_held()
+            if connection.receive_side.holding:
+                connection.receive_side.drop_held()
             if connection.receive_side.readable and not connection.closed_by_user:
                 self._unread[connection] = None
                 self.note(connection)

@@ -12,7 +12,6 @@ from utcp.tcp.burst import Burst
 from utcp.tcp.emitter import emit
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import SYN_RCVD, SYN_SENT
-from utcp.tcp.tail_loss import TailLossProbe
 from utcp.tcp.tcb import Tcb
 from utcp.tcp.transmit import Outbox
 from utcp.wire import ACK, CWR, ECE, FIN, SYN, Segment
@@ -41,7 +40,8 @@ def transmit(tcb: Tcb, now: float, outbox: Outbox) -> None:
         _bare_fin_or_ack(tcb, now, outbox)
     else:
         _burst(tcb, now, outbox)
-    _set_timers(tcb, now)
+    if send.snd_nxt != send.snd_una or send.queued > send.sent or send.fin_queued:
+        _set_timers(tcb, now)
 
 
 def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
@@ -51,10 +51,11 @@ def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
         burst.duplicate_acks()
     if tcb.tail_probe_due:
         burst.tail_loss_probe()
-    new_data_first = recovery.new_data_first and send.unsent and send.usable_window > 0
-    lost = recovery.board.lost > 0
-    if lost and not new_data_first:
-        burst.retransmissions()
+    new_data_first = False
+    if recovery.board.lost:
+        new_data_first = recovery.new_data_first and send.unsent > 0 and send.usable_window > 0
+        if not new_data_first:
+            burst.retransmissions()
     if tcb.persist.probe_due:
         burst.window_probe()
     if send.queued > send.sent and send.syn_acked and (not recovery.board.lost or new_data_first):
@@ -102,7 +103,7 @@ def _send_syn(tcb: Tcb, now: float) -> None:
     """Send SYN or SYN-ACK: the first time, after a timeout, because the peer sent its SYN again, or behind a RST."""
     send, receive, recovery = tcb.send_side, tcb.receive_side, tcb.recovery
     again = send.snd_nxt != send.iss
-    lost = recovery.pending
+    lost = recovery.board.lost > 0
     if again and not lost and not tcb.resend_syn:
         return
     departure = recovery.depart(now)
@@ -146,11 +147,7 @@ def _set_timers(tcb: Tcb, now: float) -> None:
     send, persist = tcb.send_side, tcb.persist
     flight_size = (send.snd_nxt - send.snd_una) & MASK
     if flight_size and not send.probe:
-        recovery = tcb.recovery
-        one_segment = flight_size < 2 * tcb.mss  # what a peer need not acknowledge at once
-        may_probe = send.syn_acked and recovery.probe_is_useful
-        delay = TailLossProbe.delay(tcb.rtt.srtt, one_segment, tcb.config.max_ack_delay) if may_probe else 0.0
-        recovery.set_timers(now, may_probe, delay)
+        tcb.recovery.set_timers(now, flight_size < 2 * tcb.mss, tcb.config.max_ack_delay)
         if persist.deadline != inf:
             persist.stop()
     elif (send.pending or send.probe) and persist.deadline == inf:

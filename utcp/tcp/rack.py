@@ -61,7 +61,7 @@ class Rack:
             if run.state == IN_FLIGHT:
                 departure = run.departure
                 if departure.runs is None:
-                    departure.runs = []
+                    departure.track()
                     departures.append(departure)
                 departure.keep(run)
         departures.sort(key=_sent_at)
@@ -183,7 +183,7 @@ class Rack:
         for run in runs:
             departure = run.departure
             if departure.runs is None:
-                departure.runs = []
+                departure.track()
             if id(departure) not in known:
                 known.add(id(departure))
                 forgotten.append(departure)

@@ -208,12 +208,6 @@ class ReceiveSide:
         return min(65535, ((self.rcv_adv - self.rcv_nxt) & MASK) + (1 << self.shift) - 1 >> self.shift)
 
     @property
-    def _in_force(self) -> int:
-        """The limit, or what memory allows if that is less."""
-        most = self._allowance.most
-        return min(most, self.limit)
-
-    @property
     def kept(self) -> int:
         """Octets of memory that received text takes."""
         kept = self.readable + len(self._queue.pieces) * PIECE
@@ -231,7 +225,7 @@ class ReceiveSide:
         up to the scale's unit: rounding down would move it left as RCV.NXT advances (RFC 7323 2.4). Behind the peer's
         FIN nothing comes, and the edge stays: a TIME_WAIT record goes on offering it.
         """
-        limit = self._in_force
+        limit = min(self._allowance.most, self.limit)
         edge = min(limit - self.readable, 65535 << self.shift)
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
         if edge - offered >= min(limit // 2, self.mss) and not self.fin_reached:
@@ -375,47 +369,62 @@ class ReceiveSide:
             and not self._allowance.full
         )
 
-    def accept_stretch(self, text: Buffer, count: int, size: int, now: float, rtt: float) -> None:
-        """What `note_text`, `accept` and `tune` come to for `count` segments that follow each other from RCV.NXT on,
-        with `size` octets each but for the last, which may have fewer. They fit into the window."""
+    def accept_stretch(
+        self, text: Buffer, count: int, size: int, now: float, rtt: float, seq: int, ts_val: int | None
+    ) -> None:
+        """Take `count` segments that follow each other from RCV.NXT, which is `seq`, as `note_text`, `accept`, `tune`
+        and `take_timestamp` would take each of them. They fit into the window, and need no decision.
+
+        Args:
+            text: the text of all.
+            count: how many segments it is.
+            size: octets of each, but for the last, which may have fewer.
+            now: seconds.
+            rtt: the smoothed round-trip time, seconds; 0: there is none.
+            seq: SEQ of the first.
+            ts_val: its timestamp, and that of the others; None: they have none, or the connection has none.
+        """
+        if ts_val is not None and (self.last_ack_sent - seq) & MASK < HALF:
+            self.ts_recent = ts_val
+            self.ts_recent_at = now
         self.data_segs_in += count
         self.last_data_at = now
-        queue = self._queue
+        pieces = self._queue.pieces
         octets = len(text)
-        if octets < SMALL and queue.pieces:
-            queue.add_small(text)
+        if octets < SMALL and pieces:
+            self._queue.add_small(text)
         else:
-            queue.pieces.append(text)
-        if now >= self.round_ends:
-            self._take_stretch(size, size)
-            self.tune(now, rtt)
-            octets -= size
-        if octets:
-            self._take_stretch(octets, size)
-
-    def _take_stretch(self, octets: int, size: int) -> None:
-        full = octets // size
-        if size > self.mss and self.mss < self._largest:
-            self.mss = min(size, self._largest)
-            full -= 1
-        if size >= self.mss and full > 0 and self._quick_acks:
-            self._quick_acks -= min(self._quick_acks, full)
-            self.ack_due = NOW
-        self.readable += octets
-        self.bytes_received += octets
-        self.rcv_nxt = (self.rcv_nxt + octets) & MASK
-        self._since_ack += octets
-        if self._since_ack >= 2 * self.mss:
-            self.ack_due = NOW
-        elif self.ack_due == NONE:
-            self.ack_due = DELAYED
+            pieces.append(text)
+        part = size if now >= self.round_ends else octets  # the first segment of a round ends the round before it
+        while octets:
+            full = part // size
+            if size >= self.mss:
+                if size > self.mss and self.mss < self._largest:
+                    self.mss = min(size, self._largest)
+                    full -= 1
+                if size >= self.mss and full > 0 and self._quick_acks:
+                    self._quick_acks -= min(self._quick_acks, full)
+                    self.ack_due = NOW
+            self.readable += part
+            self.bytes_received += part
+            self.rcv_nxt = (self.rcv_nxt + part) & MASK
+            self._since_ack += part
+            if self._since_ack >= 2 * self.mss:
+                self.ack_due = NOW
+            elif self.ack_due == NONE:
+                self.ack_due = DELAYED
+            if now >= self.round_ends:
+                self.tune(now, rtt)
+            octets -= part
+            part = octets
 
     def _take_fin(self) -> None:
         self.rcv_nxt = (self.rcv_nxt + 1) & MASK
         if self.rcv_adv == (self.rcv_nxt - 1) & MASK:
             self.rcv_adv = self.rcv_nxt  # the FIN stood at the closed edge: the window stays closed, not negative
         self.fin_reached = True
-        self.drop_held()
+        if self.holding:
+            self.drop_held()
         self.ack_due = NOW
 
     def _hold(self, offset: int, payload: bytes, owed: int) -> None:
@@ -542,11 +551,13 @@ class ReceiveSide:
         return tuple([((base + start) & MASK, (base + end) & MASK) for start, end in blocks])
 
     def awaits_answer(self, sent: int) -> bool:
-        """Whether arriving text needs a call of `acknowledges_at_once`; `sent` counts the octets that we have sent."""
+        """Whether text that arrives now may be the first behind our own octets, of which we have sent `sent`, or
+        follows such text: a train with it is to be taken apart."""
         return sent > self._asked or self._answer != NONE
 
     def acknowledges_at_once(self, now: float, delay: float, sent: int, last_sent: float) -> bool:
-        """Return whether the ACK of the text that just arrived leaves at once, instead of waiting for `delay` seconds.
+        """Return whether the ACK of the text that just arrived leaves at once. Otherwise it waits for `delay` seconds
+        from now on.
 
         `sent` counts the octets that we have sent, `last_sent` is when. The first text that follows octets of ours may
         be half an answer, from a peer whose Nagle algorithm (RFC 9293 3.7.4) holds the other half back until the ACK
@@ -555,12 +566,18 @@ class ReceiveSide:
         them.
         """
         first = sent > self._asked
+        if not first and self._answer == NONE:
+            self.delayed_ack_at = now + delay
+            return False
         if first and self._answer == NOW and last_sent - self._answered_at < delay:
             self._quick_answers = False
         self._asked = sent
         self._answered_at = now
         self._answer = NONE if not first else NOW if self._quick_answers else DELAYED
-        return self._answer == NOW
+        if self._answer == NOW:
+            return True
+        self.delayed_ack_at = now + delay
+        return False
 
     @property
     def sack_delayed(self) -> bool:
@@ -632,7 +649,9 @@ class ReceiveSide:
         else:
             data = self._queue.take(limit)
             self.readable -= limit
-        if self._update_is_due():
+        limit = min(self._allowance.most, self.limit)
+        grown = limit - self.readable - ((self.rcv_adv - self.rcv_nxt) & MASK)
+        if (grown >= self.mss or 2 * grown >= limit) and self._update_is_due():
             self.ack_due = NOW
         return data
 
@@ -640,7 +659,7 @@ class ReceiveSide:
         """The window has grown so much that the peer should hear of it without being asked (MUST-39)."""
         if self.fin_reached:
             return False
-        limit = self._in_force
+        limit = min(self._allowance.most, self.limit)
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
         grown = min(limit - self.readable, 65535 << self.shift) - offered
         segments = 2 if offered >= self.mss else 1  # a sender that cannot send a full segment waits for us
@@ -649,5 +668,6 @@ class ReceiveSide:
     def discard(self) -> None:
         """Nobody will read: drop what is held."""
         self._queue.pieces.clear()
-        self.drop_held()
         self.readable = 0
+        if self.holding:
+            self.drop_held()

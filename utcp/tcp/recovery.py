@@ -203,12 +203,11 @@ class Recovery:
 
     def depart(self, now: float) -> Departure:
         """Something is about to leave: the departure that `sent` and `resent` are told of in this flush."""
-        in_flight = self.in_flight
-        departure = self.delivery.depart(in_flight, now)
-        departure.mss = self._congestion.mss
+        in_flight = self.board.in_flight if self._duplicates is None else self.in_flight
+        departure = self.delivery.depart(in_flight, self._congestion.mss, now)
         self._congestion.on_sent(in_flight, now)
         if self._rack is not None and self._rack.tracking:
-            departure.runs = []
+            departure.track()
             self._rack.sent(departure)
         return departure
 
@@ -270,16 +269,22 @@ class Recovery:
 
     # ------------------------------------------------------------------ its timers
 
-    def set_timers(self, now: float, may_probe: bool, probe_delay: float) -> None:
+    def set_timers(self, now: float, one_segment: bool, max_ack_delay: float) -> None:
         """A flush is over, and something is in flight that is no zero-window probe: see that the retransmission timer
-        runs, and the timer of the tail loss probe if one `may_probe`, after `probe_delay` seconds."""
+        runs, and that of the tail loss probe if one would be useful (RFC 8985 7.2).
+
+        Args:
+            now: seconds.
+            one_segment: a single segment is in flight, of which the peer may delay the ACK.
+            max_ack_delay: for how long, seconds.
+        """
         if self.retransmit_at == inf:
             self.retransmit_at = now + self._rtt.rto
-        if not may_probe:
+        if not self.probe_is_useful:
             self.probe_at = inf
         elif self.probe_at == inf:
-            # RFC 8985 7.2: no later than the retransmission timeout, which it goes before.
-            self.probe_at = min(now + probe_delay, self.retransmit_at)
+            delay = TailLossProbe.delay(self._rtt.srtt, one_segment, max_ack_delay)
+            self.probe_at = min(now + delay, self.retransmit_at)  # it goes before a retransmission timeout
 
     def restart_retransmission(self, now: float) -> None:
         """What the retransmission timer stands for is under way again."""
@@ -294,20 +299,14 @@ class Recovery:
         if self.reorder_at <= now:
             self.reorder_at = inf
 
-    def stop_timers(self) -> None:
-        """Turn every timer off."""
-        self.retransmit_at = self.probe_at = self.reorder_at = inf
-
     def flushed(self, departure: Departure | None, held_back: bool, idle: bool) -> None:
         """A flush is over. `held_back`: by the congestion window; `idle`: by nothing, all has been sent."""
-        if departure is not None:
-            departure.in_flight = self.in_flight
-        cwnd, in_flight = self._congestion.cwnd, self.in_flight
-        if held_back or (self._congestion.in_slow_start and 2 * in_flight > cwnd):
+        congestion = self._congestion
+        cwnd, in_flight = congestion.cwnd, self.board.in_flight if self._duplicates is None else self.in_flight
+        if held_back or (cwnd < congestion.ssthresh and 2 * in_flight > cwnd):
             # For a window: what the flight falls to until the next flush is no lack of data (RFC 7661 4.1).
             self._limited_until = self.board.nxt
-        if idle and in_flight < cwnd:
-            self.delivery.app_limited(in_flight)
+        self.delivery.flushed(departure, in_flight, idle and in_flight < cwnd)
 
     # ------------------------------------------------------------------ ACKs
 
@@ -337,12 +336,9 @@ class Recovery:
         if not acked:  # SYN or FIN: they say nothing of how much the path carries
             delivery.count(advance, now)
             return
-        delivery.deliver(advance, last.departure, now)
         sample = self._sample
         if sample is None:
             self._sample = sample = AckSample(now)
-        sample.min_rtt = rtt.min_rtt
-        delivery.measure(sample)
         sample.now = now
         sample.acked = acked
         sample.newly_delivered = advance
@@ -350,7 +346,9 @@ class Recovery:
         sample.prior_in_flight = prior_in_flight
         sample.rtt = elapsed if measured else None
         sample.srtt = rtt.srtt or 0.0
+        sample.min_rtt = rtt.min_rtt
         sample.limited = limited
+        delivery.deliver_all(advance, last.departure, sample)
         self._congestion.on_ack(sample)
 
     def on_ack(

@@ -31,15 +31,16 @@ class SendSide:
         "_allowance",
         "_chunks",
         "_head",
-        "_limit",
         "_maximum",
         "_starts",
         "acked",
         "bytes_retrans",
         "data_segs_out",
+        "fin_acked",
         "fin_queued",
         "fin_sent",
         "iss",
+        "limit",
         "max_snd_wnd",
         "probe",
         "queued",
@@ -58,7 +59,8 @@ class SendSide:
 
     def __init__(self, iss: int, limit: int, maximum: int, allowance: Allowance | None = None) -> None:
         self._allowance = Allowance() if allowance is None else allowance
-        self._limit = limit
+        self.limit = limit
+        """Octets that it holds until they are acknowledged."""
         self._maximum = maximum
         self.iss = iss
         self.snd_una = iss
@@ -83,6 +85,7 @@ class SendSide:
         self.data_segs_out = 0
         self.fin_queued = False
         self.fin_sent = False
+        self.fin_acked = False
         self.probe = False
         """The only octet in flight is a zero-window probe."""
         self.snd_up = 0
@@ -94,10 +97,6 @@ class SendSide:
         self._head = 0
 
     # ------------------------------------------------------------------ what stands where
-
-    @property
-    def fin_acked(self) -> bool:
-        return self.fin_sent and self.snd_una == self.snd_nxt
 
     @property
     def flight_size(self) -> int:
@@ -135,11 +134,6 @@ class SendSide:
         return (self.snd_una + self.snd_wnd) & MASK
 
     @property
-    def limit(self) -> int:
-        """Octets that it holds until they are acknowledged."""
-        return self._limit
-
-    @property
     def space(self) -> int:
         """Octets that `append` accepts."""
         space = self._in_force - (self.queued - self.acked)
@@ -149,7 +143,7 @@ class SendSide:
     def _in_force(self) -> int:
         """The limit, or what memory allows if that is less."""
         most = self._allowance.most
-        return min(most, self._limit)
+        return min(most, self.limit)
 
     @property
     def kept(self) -> int:
@@ -173,20 +167,21 @@ class SendSide:
     def grow(self, size: int) -> None:
         """Accept `size` octets ahead of their acknowledgement, as far as the limit for growth allows: what is in
         flight, and as much again that waits (Linux: twice the congestion window)."""
-        if size > self._limit:
-            self._limit = max(self._limit, min(size, self._maximum))
+        if size > self.limit:
+            self.limit = max(self.limit, min(size, self._maximum))
 
     def resize(self, size: int) -> None:
         """Accept `size` octets ahead of their acknowledgement from now on, and do not grow any more."""
-        self._limit = self._maximum = size
+        self.limit = self._maximum = size
 
     def append(self, data: Buffer, force: bool) -> int:
         """Queue as much of `data` as there is room for, all of it if `force`; how much that was. Only what is small is
         copied."""
         size = len(data)
         if not force:
-            space = self.space
+            space = min(self._allowance.most, self.limit) - (self.queued - self.acked)
             if size > space:
+                space = max(space, 0)
                 self.wanted = True
                 data = memoryview(data)[:space]
                 size = space
@@ -209,7 +204,8 @@ class SendSide:
         self.snd_nxt = (self.iss + 1) & MASK
 
     def advance(self, size: int, fin: bool, probe: bool) -> None:
-        """`size` more payload octets, and the FIN behind them if `fin`, leave for the first time."""
+        """`size` more payload octets, and the FIN behind them if `fin`, leave for the first time; `probe`: as a
+        zero-window probe."""
         self.probe = probe
         self.sent += size
         self.snd_nxt = (self.snd_nxt + size + fin) & MASK
@@ -279,19 +275,21 @@ class SendSide:
         self.snd_una = ack
         self.probe = False
         if self.fin_sent and ack == self.snd_nxt:
+            self.fin_acked = True
             octets -= 1
         if octets:
             self.acked += octets
-            self._release()
+            if self.acked == self.queued:
+                self._chunks.clear()
+                self._starts.clear()
+                self._head = 0
+            else:
+                self._release()
         return octets
 
     def _release(self) -> None:
+        """Let the pieces go that are acknowledged, of which others follow."""
         chunks, starts, acked = self._chunks, self._starts, self.acked
-        if acked == self.queued:
-            chunks.clear()
-            starts.clear()
-            self._head = 0
-            return
         head = self._head
         while starts[head] + len(chunks[head]) <= acked:
             chunks[head] = b""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable
 from errno import ECONNREFUSED, EMSGSIZE
 from math import inf
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable, ConnectionRefused, LimitReached, PathUnreachable
@@ -85,7 +85,6 @@ class Stack(Context):
         self._unaccepted: dict[Tcb, Listener] = {}
         """The listener of each connection that awaits its user."""
         self.admission = Admission(self, host)
-        self._ready: list[Connection | Listener] = []
         self._timers = TimerQueue()
         self.sequence_numbers = SequenceNumbers(secret)
         self.cookies = SynCookies(secret)
@@ -261,7 +260,7 @@ class Stack(Context):
                 if connection is not None:
                     try:
                         taken = takes_fast_path(connection, segment, now, end - first, train.size)
-                        if taken:
+                        if taken and connection not in self.output:
                             self.settle(connection, now)
                     except BaseException as cause:
                         if not self.contain(connection, cause, now):
@@ -286,31 +285,34 @@ class Stack(Context):
             self.counters.in_segs += 1
             try:
                 # A view keeps the whole train, which no window counts: not for a small part of it.
-                segment = decode(data, start, end, keep and 2 * (end - start) >= len(data))
+                segment = decode(data, start, end, keep and 2 * (end - start) >= len(data), ecn)
             except MalformedSegment as error:
                 self.counters.in_errs += 1
                 if self.observer is not None:
                     self.observer.malformed(remote, str(error), now)
             else:
-                segment.ecn = ecn
-                self._segment_arrives(segment, remote, now)
+                if self.tap is not None:
+                    self.tap.segment_received(remote, segment, now)
+                key = (remote, segment.src_port, segment.dst_port)
+                connection = self.connections.get(key)
+                if connection is None:
+                    self._arrives_without_tcb(segment, key, remote, now)
+                else:
+                    try:
+                        if not takes_fast_path(connection, segment, now):
+                            segment_arrives(connection, segment, now)
+                            self.settle(connection, now)
+                        elif connection not in self.output:
+                            self.settle(connection, now)
+                    except BaseException as cause:
+                        if not self.contain(connection, cause, now):
+                            raise
             start = end
             if start >= stop:
                 return
 
-    def _segment_arrives(self, segment: Segment, remote: Remote, now: float) -> None:
-        if self.tap is not None:
-            self.tap.segment_received(remote, segment, now)
-        key = (remote, segment.src_port, segment.dst_port)
-        connection = self.connections.get(key)
-        if connection is not None:
-            try:
-                segment_arrives(connection, segment, now)
-                self.settle(connection, now)
-            except BaseException as cause:
-                if not self.contain(connection, cause, now):
-                    raise
-            return
+    def _arrives_without_tcb(self, segment: Segment, key: ConnectionKey, remote: Remote, now: float) -> None:
+        """Process a segment that no connection has: TIME_WAIT, LISTEN or CLOSED."""
         record = self.time_wait.get(key)
         if record is not None:
             if record.expires > now:
@@ -336,10 +338,11 @@ class Stack(Context):
         output = self.output
         if output:
             outbox, answers, timers, memory = self._outbox, self._answers, self._timers, self.memory
+            reached = 0
             try:
-                self.output = []
+                self.output = {}
                 for connection in output:
-                    connection.begin_flush()
+                    reached += 1
                     state = connection.state
                     if state != CLOSED:
                         try:
@@ -352,12 +355,13 @@ class Stack(Context):
                             if not self.contain(connection, cause, now):
                                 raise
             except BaseException:
-                self.output += [connection for connection in output if connection.in_output]
+                for connection in list(output)[reached:]:
+                    connection.touch()
                 raise
             if memory.allowance.pressure:
                 self._relieve_memory(now)
         transmits = self._outbox.take()
-        return transmits + self.answers_to_send() if len(self._answers) else transmits
+        return transmits + self.answers_to_send() if self._answers.trains else transmits
 
     def _relieve_memory(self, now: float) -> None:
         memory = self.memory
@@ -449,23 +453,15 @@ class Stack(Context):
 
     def take_ready(self) -> list[Connection | Listener]:
         """Those to whom something happened since the last call, each once, in the order in which it happened."""
-        ready = self._ready
-        if ready:
-            for item in ready:
-                item.mark_ready(False)
-            self._ready = []  # last: an interrupt must not lose them
+        if not self.ready:
+            return []
+        ready: list[Any] = list(self.ready)
+        self.ready = {}  # last: an interrupt must not lose them
         return ready
-
-    def add_ready(self, tcb: Tcb) -> None:
-        if not tcb.ready and isinstance(tcb, Connection):
-            self._ready.append(tcb)  # first: it may fail
-            tcb.mark_ready(True)
 
     def listener_ready(self, listener: Listener) -> None:
         """A connection waits for `Listener.accept`."""
-        if not listener.ready:
-            self._ready.append(listener)
-            listener.mark_ready(True)
+        self.ready[listener] = None
 
     def break_off(self, tcb: Tcb, cause: BaseException, now: float) -> bool:
         """End the connection, because `cause` was raised in the middle of its processing, and drop what that has left
@@ -493,16 +489,18 @@ class Stack(Context):
             self.failures = []
         return failures
 
-    @property
-    def has_news(self) -> bool:
-        """`take_ready` or `take_failures` has something."""
-        return bool(self._ready) or bool(self.failures)
-
     def _note_failure(self, what: str, error: Exception) -> None:
         if len(self.failures) < MAX_FAILURES:
             self.failures.append(Failure(what, error))
 
     # ------------------------------------------------------------------ time
+
+    def next_wakeup(self) -> float:
+        """A time by which to ask for `next_timeout`; `inf` when nothing is waited for. It may be earlier than that,
+        because deadlines that have moved later are not looked up, and is cheaper to know."""
+        wakeup = self._timers.wakeup()
+        expiry = self.time_wait.next_expiry() if self.time_wait else None
+        return wakeup if expiry is None or wakeup < expiry else expiry
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` is due; None when nothing is waited for. To be asked after `datagrams_to_send`, which
@@ -532,8 +530,7 @@ class Stack(Context):
                         if not self.contain(connection, cause, now):
                             raise
         finally:  # an interrupt must not cost the others their timers
-            for place in expired:
-                self._timers.schedule(place, place.next_deadline())
+            self._timers.put_back(expired)
         self._expire_time_wait(now)
 
     # ------------------------------------------------------------------ looking
@@ -599,7 +596,7 @@ class Stack(Context):
             self._open_ended(tcb)
         if tcb.awaits_user and tcb.send_side.syn_acked:
             self._handshake_complete(tcb)
-        if not tcb.in_output:
+        if tcb not in self.output:
             self.memory.note(tcb)
             self._timers.schedule(tcb.place, tcb.next_deadline())
 

@@ -64,8 +64,6 @@ EVENTS: Final = (
     "the end by force",
 )
 
-_EVENTS: Final = len(EVENTS)
-
 
 class Transition(NamedTuple):
     """State `before` becomes `after` when the event `on` happens. `event` describes that, and `source` is where the RFC
@@ -115,22 +113,19 @@ TRANSITIONS: Final = (
 
 _NONE: Final = -1
 
-_SUCCESSORS: Final = [_NONE] * (len(NAMES) * _EVENTS)
-"""The state that follows, at index state * _EVENTS + event."""
+SUCCESSORS: Final = [[_NONE] * len(EVENTS) for _ in NAMES]
+"""SUCCESSORS[state][event] is the state that follows; below 0: there is none."""
 for _row in TRANSITIONS:
-    _SUCCESSORS[_row.before * _EVENTS + _row.on] = _row.after
+    SUCCESSORS[_row.before][_row.on] = _row.after
 
 
 class IllegalTransition(Exception):
     """The stack tried a transition that RFC 9293 does not know: a bug in utcp."""
 
 
-def successor(before: int, happened: int) -> int:
-    """Return the state that follows `before` when `happened` happens. Raises IllegalTransition if there is none."""
-    after = _SUCCESSORS[before * _EVENTS + happened]
-    if after < 0:
-        raise IllegalTransition(f"{EVENTS[happened]} in {NAMES[before]} is not a transition of TCP")
-    return after
+def illegal(before: int, happened: int) -> IllegalTransition:
+    """Return the error of an event that the table does not list for a state."""
+    return IllegalTransition(f"{EVENTS[happened]} in {NAMES[before]} is not a transition of TCP")
 
 
 def check(before: int, after: int) -> None:

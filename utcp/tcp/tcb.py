@@ -30,7 +30,7 @@ from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.recovery import Recovery
 from utcp.tcp.rtt import RttEstimator
 from utcp.tcp.send import SendSide
-from utcp.tcp.state import CLOSED, LISTEN, SYN_RCVD, SYN_SENT
+from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
 from utcp.tcp.timers import Place, Timed
 from utcp.tcp.transmit import Outbox, Remote
@@ -66,8 +66,10 @@ class Context:
         """What calls the observers; None if there are none. `tap` is the same if one of them sees segments, else None.
         """
         self.tap: Tee | None = None
-        self.output: list[Tcb] = []
-        """The connections that the next flush looks at."""
+        self.output: dict[Tcb, None] = {}
+        """The connections that the next flush looks at, in order."""
+        self.ready: dict[object, None] = {}
+        """The connections and listeners to whose users something has happened, in order."""
         self._outbox = Outbox(max_segments, max_bytes)
         self._answers = Outbox(max_segments, max_bytes)
         """What leaves for senders that have not proven to be at their address."""
@@ -104,10 +106,6 @@ class Context:
 
     def port_closed(self, tcb: Tcb, since: float, now: float) -> None:
         """The UDP port of the connection's remote has been closed since `since`."""
-        raise NotImplementedError
-
-    def add_ready(self, tcb: Tcb) -> None:
-        """The connection has something to tell its user."""
         raise NotImplementedError
 
     def put(self, remote: Remote, segment: Segment, now: float, *, to_stranger: bool = False) -> None:
@@ -149,7 +147,6 @@ class Tcb(Timed):
     __slots__ = (
         "_events",
         "_path",
-        "_path_mtu",
         "answer_limits",
         "awaits_user",
         "charge",
@@ -162,7 +159,6 @@ class Tcb(Timed):
         "ended",
         "error",
         "fin_wait_2_at",
-        "in_output",
         "keepalive",
         "key",
         "last_heard",
@@ -171,6 +167,7 @@ class Tcb(Timed):
         "linger_at",
         "local_port",
         "mss",
+        "mtu_search",
         "nodelay",
         "offers_mss",
         "opened_at",
@@ -180,7 +177,6 @@ class Tcb(Timed):
         "persist",
         "place",
         "port_evidence",
-        "ready",
         "receive_mss",
         "receive_side",
         "recovery",
@@ -236,10 +232,6 @@ class Tcb(Timed):
         self.ended = False
         """Its user has been told that it is over (event ENDED)."""
         self.closed_by_user = False
-        self.ready = False
-        """It stands in the stack's list of those that have something to tell their users."""
-        self.in_output = False
-        """It stands in the stack's list of those that have something to send."""
         self.charge = 0
         """Octets of memory that it is charged (`utcp.tcp.memory`)."""
         self._events = 0
@@ -260,7 +252,8 @@ class Tcb(Timed):
         """The effective send MSS: payload of a full-sized segment, timestamps already subtracted."""
         self.peer_mss = receive_mss
         """The largest payload that the peer says it takes."""
-        self._path_mtu: PathMtu | None = None
+        self.mtu_search: PathMtu | None = None
+        """The search for the segment size that the path takes; None until there is a doubt."""
         self.congestion = controller(config.congestion_control, receive_mss, iss)
         self.recovery = Recovery(self.congestion, self.rtt, stack.counters, now)
         self.pacer = Pacer(now)
@@ -323,7 +316,9 @@ class Tcb(Timed):
     def on(self, happened: int, now: float) -> None:
         """Change the state as the table says (`utcp.tcp.state`). Raises IllegalTransition if it has no such row."""
         before = self.state
-        after = state.successor(before, happened)
+        after = state.SUCCESSORS[before][happened]
+        if after < 0:
+            raise state.illegal(before, happened)
         self.state = after
         self._path = self._path << 4 | after
         observer = self.stack.observer
@@ -383,7 +378,7 @@ class Tcb(Timed):
         send.open_window(syn.seq, syn.window, peer_shift)
         offered = self.stack.default_mss if syn.mss is None else max(syn.mss, _MIN_SEND_MSS)
         self.peer_mss = offered
-        self._path_mtu = None
+        self.mtu_search = None
         options = TIMESTAMPS_LENGTH if self.timestamps else 0
         self.mss = min(offered, self.receive_mss) - options
         receive.expect_mss((self.receive_mss if self.offers_mss else self.stack.default_mss) - options)
@@ -426,29 +421,19 @@ class Tcb(Timed):
         """A listener hands the connection to its user."""
         self.awaits_user = False
         if self._events:
-            self.stack.add_ready(self)
+            self.stack.ready[self] = None
 
     # ------------------------------------------------------------------ what is noted
 
     def tell(self, events: int) -> None:
         """Tell the user that `events` happened (bits of `utcp.tcp.event`)."""
         self._events |= events
-        if not self.ready and not self.awaits_user:
-            self.stack.add_ready(self)
+        if not self.awaits_user:
+            self.stack.ready[self] = None
 
     def touch(self) -> None:
         """Have the next flush look at this connection."""
-        if not self.in_output:
-            self.stack.output.append(self)  # first: it may fail
-            self.in_output = True
-
-    def mark_ready(self, ready: bool) -> None:
-        """The stack has put the connection into the list of those with something to tell, or taken it out."""
-        self.ready = ready
-
-    def begin_flush(self) -> None:
-        """The flush looks at this connection now."""
-        self.in_output = False
+        self.stack.output[self] = None
 
     def ack_now(self) -> None:
         """Have the next flush send an ACK, by itself if no other segment carries it."""
@@ -566,8 +551,8 @@ class Tcb(Timed):
         """SND.UNA has moved."""
         if self.retransmits:
             self.retransmits = 0
-            if self._path_mtu is not None and self._path_mtu.first_passed(now):
-                self.use_mss(self._path_mtu.size, now)
+            if self.mtu_search is not None and self.mtu_search.first_passed(now):
+                self.use_mss(self.mtu_search.size, now)
         self.soft_error = None
         self.user_timeout_at = inf
         if self.persist.probes:
@@ -582,9 +567,15 @@ class Tcb(Timed):
         """The user has closed, and the peer has acknowledged our FIN: its own must arrive in time."""
         self.fin_wait_2_at = now + self.config.fin_wait_2_timeout
 
-    def fin_acknowledged(self) -> None:
-        """The peer has acknowledged our FIN: nothing is left to be delivered."""
+    def fin_acknowledged(self, now: float) -> None:
+        """The peer has acknowledged our FIN: nothing is left to be delivered. In FIN_WAIT_1 the state changes only
+        after the rest of the segment, which may carry the peer's FIN."""
         self.linger_at = inf
+        if self.state == CLOSING:
+            self.enter_time_wait(state.FIN_ACKED, now)
+        elif self.state == LAST_ACK:
+            self.on(state.FIN_ACKED, now)
+            self._let_go()
 
     def stop_user_timers(self, now: float) -> None:
         """Turn the timers FIN_WAIT_2, USER_TIMEOUT and LINGER off if they have expired."""
@@ -595,36 +586,22 @@ class Tcb(Timed):
         if self.linger_at <= now:
             self.linger_at = inf
 
-    def stop_timers(self) -> None:
-        """Turn every timer off."""
-        self.recovery.stop_timers()
-        self.persist.stop()
-        self.receive_side.stop_delaying()
-        self.keepalive.expired()
-        self.pacer.stop()
-        self.fin_wait_2_at = self.user_timeout_at = self.linger_at = inf
-
     # ------------------------------------------------------------------ the size of segments
 
     @property
     def path_mtu(self) -> PathMtu:
         """The search for the segment size that the path takes: made when there is a doubt."""
-        if self._path_mtu is None:
-            self._path_mtu = PathMtu(self.mss)
-        return self._path_mtu
-
-    @property
-    def searches_mtu(self) -> bool:
-        """There has been a doubt about the segment size."""
-        return self._path_mtu is not None
+        if self.mtu_search is None:
+            self.mtu_search = PathMtu(self.mss)
+        return self.mtu_search
 
     def mtu_probe_due(self, now: float) -> int:
         """The size of a probe of the path MTU that may be sent now, 0 for none."""
-        if self._path_mtu is None:
+        if self.mtu_search is None:
             return 0
         send = self.send_side
         # Behind it there is data, by which its loss will show (RFC 8899 5.2, RFC 4821 7.4).
-        return self._path_mtu.due(min(send.unsent, send.usable_window) - 3 * self.mss, now)
+        return self.mtu_search.due(min(send.unsent, send.usable_window) - 3 * self.mss, now)
 
     def mtu_probe_over(self, size: int, arrived: bool, now: float) -> None:
         """A probe of the path MTU has arrived or is lost (RFC 8899 5.2)."""
@@ -714,24 +691,18 @@ class Tcb(Timed):
         self.on(happened, now)
         self._let_go()
 
-    def last_ack_arrived(self, now: float) -> None:
-        """The peer has acknowledged our FIN in LAST_ACK."""
-        self.on(state.FIN_ACKED, now)
-        self._let_go()
-
     def skip_time_wait(self, now: float) -> None:
         """TIME_WAIT is over as soon as it began: the MSL is 0, or memory is full."""
         self.on(state.EXPIRE, now)
 
     def _let_go(self) -> None:
-        self.stop_timers()
+        """Let go of what is of no use any more. The timers still run, but the stack does not look at them."""
         self.send_side.discard()
         self.recovery.discard()
 
     def abandon(self) -> None:
         """See that the stack processes the connection no more, wherever an exception has cut its end off."""
         self.state = CLOSED
-        self.stop_timers()
 
     def peer_has_gone(self, now: float) -> None:
         """End a connection in CLOSING or LAST_ACK of which only the FIN is unacknowledged, as the ACK of the FIN would.

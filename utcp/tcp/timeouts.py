@@ -48,6 +48,8 @@ def delivery_time(tcb: Tcb) -> float:
 
 def handle_timeout(tcb: Tcb, now: float) -> None:
     """Act on every timer that is due (RFC 9293 3.10.8, RFC 6298 5)."""
+    if tcb.state == CLOSED:  # an exception has cut its end off
+        return
     expired = [timer for timer, deadline in enumerate(tcb.deadlines()) if deadline <= now]
     _stop(tcb, expired, now)
     observer = tcb.stack.observer

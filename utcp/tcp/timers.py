@@ -41,6 +41,10 @@ NAMES: Final = (
 )
 
 
+_FEW: Final = 64
+"""Dead entries that the queue does not mind."""
+
+
 class Timed:
     """What a timer queue looks at."""
 
@@ -63,21 +67,6 @@ class Place:
         """The deadline by which the queue looks at the connection; `inf`: not at all."""
         self.entry = 0
         """Which of the queue's entries that is."""
-
-    def move(self, deadline: float, entry: int) -> None:
-        """The queue looks at the connection by `deadline`, in its entry of this number."""
-        self.queued = deadline
-        self.entry = entry
-
-    def next_deadline(self) -> float:
-        """The deadline of the connection, as it is now."""
-        return inf if self.subject is None else self.subject.next_deadline()
-
-    def leave(self) -> None:
-        """The connection has no timers any more."""
-        self.subject = None
-        self.queued = inf
-        self.entry = 0
 
 
 class TimerQueue:
@@ -102,32 +91,40 @@ class TimerQueue:
             self._order += 1
             heapq.heappush(self._heap, (deadline, self._order, place))  # first: if it fails, the old entry stands
             was_queued = place.queued != inf
-            place.move(deadline, self._order)
+            place.queued = deadline
+            place.entry = self._order
             if was_queued:
                 self._dead += 1
-                self._sweep()
+                if self._dead > _FEW:
+                    self._sweep()
 
     def remove(self, place: Place) -> None:
         """Forget the connection for good."""
-        was_queued = place.queued != inf
-        place.leave()
-        if was_queued:
+        place.subject = None
+        if place.queued != inf:
+            place.queued = inf
+            place.entry = 0
             self._dead += 1
-            self._sweep()
+            if self._dead > _FEW:
+                self._sweep()
 
     def _sweep(self) -> None:
         """Drop the entries of connections that have left or moved, once they are most of all."""
-        if self._dead > 64 and self._dead * 2 > len(self._heap):
+        if self._dead * 2 > len(self._heap):
             self._heap = [item for item in self._heap if item[1] == item[2].entry]
             heapq.heapify(self._heap)
             self._dead = 0
+
+    def wakeup(self) -> float:
+        """A time by which to ask for `next`: not after the earliest deadline, and cheaper to know; `inf` for none."""
+        return self._heap[0][0] if self._heap else inf
 
     def next(self) -> float:
         """The earliest deadline of all, exactly; `inf` when there is none."""
         while self._heap:
             deadline, order, place = self._heap[0]
-            if order == place.entry:
-                earliest = place.next_deadline()
+            if order == place.entry and place.subject is not None:
+                earliest = place.subject.next_deadline()
                 if earliest <= deadline:
                     return deadline
                 self._pop()
@@ -148,15 +145,21 @@ class TimerQueue:
                 expired.append(self._heap[0][2])
                 self._pop()
         except BaseException:
-            for place in expired:
-                self.schedule(place, place.next_deadline())
+            self.put_back(expired)
             raise
         return expired
+
+    def put_back(self, expired: list[Place]) -> None:
+        """See that the queue looks at these connections again, which `take_expired` has returned."""
+        for place in expired:
+            if place.subject is not None:
+                self.schedule(place, place.subject.next_deadline())
 
     def _pop(self) -> None:
         """Take the first entry out."""
         _, order, place = heapq.heappop(self._heap)
         if order == place.entry:
-            place.move(inf, 0)
+            place.queued = inf
+            place.entry = 0
         else:
             self._dead -= 1

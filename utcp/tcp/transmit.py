@@ -59,16 +59,16 @@ class Outbox:
     That is what makes thousands of concurrent closes cheap: their ACKs and FINs have one size and leave together.
     """
 
-    __slots__ = ("_max_bytes", "_max_segments", "_open", "_trains")
+    __slots__ = ("_max_bytes", "_max_segments", "_open", "trains")
 
     def __init__(self, max_segments: int, max_bytes: int) -> None:
         self._max_segments = max_segments
         self._max_bytes = max_bytes
-        self._trains: list[Transmit] = []
+        self.trains: list[Transmit] = []
         self._open: dict[tuple[Remote, int], int] = {}
 
     def __len__(self) -> int:
-        return len(self._trains)
+        return len(self.trains)
 
     def add(
         self, remote: Remote, header: bytes, payload: Buffer | None, size: int, after: int = -1, ecn: int = 0
@@ -80,12 +80,12 @@ class Outbox:
         key = (remote, size << 2 | ecn)
         index = self._open.get(key, -1)
         if index < 0 or index < after:
-            index = len(self._trains)
-            self._trains.append(Transmit(remote, [header] if payload is None else [header, payload], size, size, ecn))
+            index = len(self.trains)
+            self.trains.append(Transmit(remote, [header] if payload is None else [header, payload], size, size, ecn))
             if self._max_segments > 1 and 2 * size <= self._max_bytes:
                 self._open[key] = index
             return index
-        train = self._trains[index]
+        train = self.trains[index]
         train.buffers.append(header)
         if payload is not None:
             train.buffers.append(payload)
@@ -99,7 +99,7 @@ class Outbox:
         index = self._open.get((remote, size << 2 | ecn), -1)
         if index < 0 or index < after:
             return max(min(self._max_segments, self._max_bytes // size), 1)
-        filled = self._trains[index].size
+        filled = self.trains[index].size
         return min(self._max_segments - filled // size, (self._max_bytes - filled) // size)
 
     def add_train(self, remote: Remote, buffers: list[Buffer], count: int, size: int, after: int, ecn: int) -> int:
@@ -107,14 +107,14 @@ class Outbox:
         key = (remote, size << 2 | ecn)
         index = self._open.get(key, -1)
         if index < 0 or index < after:
-            index = len(self._trains)
-            self._trains.append(Transmit(remote, buffers, count * size, size, ecn))
+            index = len(self.trains)
+            self.trains.append(Transmit(remote, buffers, count * size, size, ecn))
             if count >= self._max_segments or (count + 1) * size > self._max_bytes:
                 self._open.pop(key, None)
             else:
                 self._open[key] = index
             return index
-        train = self._trains[index]
+        train = self.trains[index]
         train.buffers += buffers
         train.size += count * size
         if train.size >= self._max_segments * size or train.size + size > self._max_bytes:
@@ -125,18 +125,18 @@ class Outbox:
         """An exception may have come between the steps by which a segment is added: drop the train with that segment.
         It is lost, as any datagram may be."""
         self._open.clear()
-        for index in range(len(self._trains) - 1, -1, -1):
-            train = self._trains[index]
+        for index in range(len(self.trains) - 1, -1, -1):
+            train = self.trains[index]
             if sum([len(buffer) for buffer in train.buffers]) != train.size:
-                del self._trains[index]
+                del self.trains[index]
 
     def take(self) -> list[Transmit]:
         """All trains, in order; the outbox is empty then."""
-        trains = self._trains
+        trains = self.trains
         if not trains:
             return []
         self._open.clear()  # first: it names trains of this list
-        self._trains = []
+        self.trains = []
         taken = [trains[0]]
         whole = True  # no shorter datagram ends the last train taken
         for train in trains[1:]:

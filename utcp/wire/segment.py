@@ -81,6 +81,7 @@ class Segment:
         window_scale: int | None = None,
         sack_permitted: bool = False,
         sack_blocks: tuple[tuple[int, int], ...] = (),
+        ecn: int = 0,
     ) -> None:
         self.src_port = src_port
         self.dst_port = dst_port
@@ -97,7 +98,7 @@ class Segment:
         self.sack_blocks = sack_blocks
         self.urgent = urgent
         self.checksum = checksum
-        self.ecn = 0
+        self.ecn = ecn
 
     @property
     def length(self) -> int:
@@ -148,9 +149,12 @@ def _values(segment: Segment) -> tuple[object, ...]:
     )
 
 
-def decode(data: bytes | memoryview, start: int = 0, end: int | None = None, view: bool = False) -> Segment:
+def decode(
+    data: bytes | memoryview, start: int = 0, end: int | None = None, view: bool = False, ecn: int = 0
+) -> Segment:
     """The segment that fills `data[start:end]`, its payload copied out (the buffer may be reused afterwards). With
-    `view` a large payload may be a view of `data`, which is then kept and must not change.
+    `view` a large payload may be a view of `data`, which is then kept and must not change. `ecn` are the two ECN bits
+    of the IP header that it came with.
 
     Raises MalformedSegment for anything that is not a whole header with walkable options. Reserved bits are ignored
     (RFC 9293 3.1); the checksum is returned, not verified: whether one is due depends on the link.
@@ -164,11 +168,14 @@ def decode(data: bytes | memoryview, start: int = 0, end: int | None = None, vie
             HEADER_WITH_TIMESTAMPS.unpack_from(data, start)
         )
         if kinds == ALIGNED_TIMESTAMPS and offset_and_flags >> 12 == 8:  # what nearly every segment looks like
-            payload: bytes | memoryview
-            if view and size > _VIEW_ABOVE:
-                payload = memoryview(data)[start + _ONLY_TIMESTAMPS : stop]
-            else:
-                payload = _copy(data, start + _ONLY_TIMESTAMPS, stop) if size > _ONLY_TIMESTAMPS else b""
+            payload: bytes | memoryview = b""
+            if size > _ONLY_TIMESTAMPS:
+                if view and size > _VIEW_ABOVE:
+                    payload = memoryview(data)[start + _ONLY_TIMESTAMPS : stop]
+                elif isinstance(data, bytes):
+                    payload = data[start + _ONLY_TIMESTAMPS : stop]
+                else:
+                    payload = bytes(data[start + _ONLY_TIMESTAMPS : stop])
             return Segment(
                 src_port,
                 dst_port,
@@ -181,6 +188,7 @@ def decode(data: bytes | memoryview, start: int = 0, end: int | None = None, vie
                 ts_ecr,
                 urgent,
                 checksum,
+                ecn=ecn,
             )
         if (
             kinds >> 16 == _MSS
@@ -204,6 +212,7 @@ def decode(data: bytes | memoryview, start: int = 0, end: int | None = None, vie
                     mss=kinds & 0xFFFF,
                     window_scale=scale,
                     sack_permitted=True,
+                    ecn=ecn,
                 )
     elif size >= HEADER_LENGTH:
         src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent = HEADER.unpack_from(data, start)
@@ -215,7 +224,7 @@ def decode(data: bytes | memoryview, start: int = 0, end: int | None = None, vie
         raise MalformedSegment("data offset below 5 words")
     if header_length > size:
         raise MalformedSegment("data offset past the end of the segment")
-    segment = Segment(src_port, dst_port, seq, ack, flags, window, urgent=urgent, checksum=checksum)
+    segment = Segment(src_port, dst_port, seq, ack, flags, window, urgent=urgent, checksum=checksum, ecn=ecn)
     if header_length < size:
         segment.payload = _copy(data, start + header_length, stop)
     if header_length > HEADER_LENGTH:

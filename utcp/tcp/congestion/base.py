@@ -22,7 +22,7 @@ class CongestionController:
     out of the garbage collector's sight.
     """
 
-    __slots__ = ("_undo_cwnd", "_undo_ssthresh", "cwnd", "mss", "pacing_rate", "ssthresh")
+    __slots__ = ("_undo_cwnd", "_undo_ssthresh", "cwnd", "initial_window", "mss", "pacing_rate", "ssthresh")
 
     name: ClassVar[str] = ""
     loss_based: ClassVar[bool] = True
@@ -35,7 +35,7 @@ class CongestionController:
     def begin(self, mss: int) -> None:
         """The handshake has settled the effective MSS: start from the initial window. What a lost SYN brought about
         says nothing of data: ssthresh is high again."""
-        self.mss = mss
+        self._use_mss(mss)
         self.ssthresh = UNLIMITED
         self.cwnd = self.initial_window
         self._undo_cwnd = 0
@@ -45,10 +45,10 @@ class CongestionController:
         """The handshake is over; `srtt` in seconds, 0 if it gave no sample."""
         self._pace(srtt)
 
-    @property
-    def initial_window(self) -> int:
+    def _use_mss(self, mss: int) -> None:
+        self.mss = mss
+        self.initial_window = min(10 * mss, max(2 * mss, 14600))
         """Ten segments, as RFC 6928 2 bounds them."""
-        return min(10 * self.mss, max(2 * self.mss, 14600))
 
     @property
     def in_slow_start(self) -> bool:
@@ -56,7 +56,7 @@ class CongestionController:
 
     def set_mss(self, mss: int) -> None:
         """The path takes larger or smaller segments from now on. `cwnd` stays, in octets, but one segment fits."""
-        self.mss = mss
+        self._use_mss(mss)
         self.cwnd = max(self.cwnd, mss)
         self.ssthresh = max(self.ssthresh, 2 * mss)
 

@@ -34,10 +34,8 @@ class Cubic(LossBased):
         "_carry",
         "_epoch",
         "_grown_at",
-        "_heard_at",
         "_in_epoch",
         "_k",
-        "_paused",
         "_prior",
         "_searching",
         "_w_est",
@@ -63,10 +61,7 @@ class Cubic(LossBased):
         self._epoch = 0.0
         """When it began, later by what the application paused."""
         self._grown_at = 0.0
-        self._heard_at = 0.0
-        """When the window last grew (or could have), when an ACK last arrived."""
-        self._paused = False
-        """The window did not limit the sender since it last grew."""
+        """When the window last grew, or could have."""
         self._carry = 0.0
         """The part of an octet by which it has grown."""
         self._before = _NOTHING
@@ -79,12 +74,6 @@ class Cubic(LossBased):
     def on_sent(self, in_flight: int, now: float) -> None:
         if in_flight == 0 and self._in_epoch:
             self._shift(now - self._heard_at)
-
-    def on_ack(self, sample: AckSample) -> None:
-        super().on_ack(sample)
-        self._heard_at = sample.now
-        if not sample.limited:
-            self._paused = True
 
     def on_timeout(self, in_flight: int, now: float) -> None:
         super().on_timeout(in_flight, now)

@@ -48,21 +48,17 @@ class HyStart:
         """In CSS: grow by a quarter."""
         return self._rounds > 0
 
-    @property
-    def over(self) -> bool:
-        """CSS has lasted its rounds: congestion avoidance begins."""
-        return self._rounds > CSS_ROUNDS
-
-    def on_ack(self, sample: AckSample) -> None:
-        """Take what an ACK of the first slow start tells, whether or not the window grows by it."""
+    def on_ack(self, sample: AckSample) -> bool:
+        """Take an ACK of the first slow start, whether or not the window grows by it. Return whether slow start is
+        over, because CSS has lasted its rounds: congestion avoidance begins."""
         if sample.prior_delivered >= self._round_end:
             self._begin_round(sample.total_delivered)
-        if sample.rtt is None:
-            return
-        self._lowest = min(self._lowest, sample.rtt)
-        self._samples += 1
-        if self._samples >= N_RTT_SAMPLE:
-            self._judge()
+        if sample.rtt is not None:
+            self._lowest = min(self._lowest, sample.rtt)
+            self._samples += 1
+            if self._samples >= N_RTT_SAMPLE:
+                self._judge()
+        return self._rounds > CSS_ROUNDS
 
     def _begin_round(self, delivered: int) -> None:
         if 0 < self._samples < N_RTT_SAMPLE:

@@ -23,11 +23,15 @@ class LossBased(CongestionController):
     a measure of the path (RFC 9438 4.6, RFC 7661), and at the time a loss is noticed what is in flight is not.
     """
 
-    __slots__ = ("_hystart", "_landing", "_used", "_used_since")
+    __slots__ = ("_heard_at", "_hystart", "_landing", "_paused", "_used", "_used_since")
 
     def begin(self, mss: int) -> None:
         super().begin(mss)
         self._hystart: HyStart | None = None
+        self._heard_at = 0.0
+        """When an ACK last arrived."""
+        self._paused = False
+        """The window did not limit the sender since it last grew."""
         self._landing = 0
         """`cwnd` once the present reduction is over; 0: there is none."""
         self._used = 0
@@ -41,13 +45,16 @@ class LossBased(CongestionController):
                 hystart = self._hystart
                 if hystart is None:
                     self._hystart = hystart = HyStart()
-                hystart.on_ack(sample)
-                if hystart.over:
+                if hystart.on_ack(sample):
                     self.ssthresh = max(self.cwnd, 2 * self.mss)
             if sample.acked and sample.limited:
                 self._grow(sample)
         self._validate(sample)
-        self._pace(sample.srtt)
+        self._heard_at = sample.now
+        if not sample.limited:
+            self._paused = True
+        if sample.srtt > 0:
+            self._pace(sample.srtt)
 
     def on_loss(self, in_flight: int, now: float) -> None:
         self._reduce(self._reduced())

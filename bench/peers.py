@@ -10,6 +10,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Final
 
+from utcp.extras import not_installed
+
 from .stacks import Address, App, Client, Server, Setting, Stack
 
 
@@ -29,7 +31,7 @@ def _stack(package: str, module: str) -> Stack:
         return dial(address, setting)
 
     def missing() -> str | None:
-        return f"{package} is not installed: pip install 'aioutcp[bench]'" if find_spec(package) is None else None
+        return not_installed(package, "bench") if find_spec(package) is None else None
 
     return Stack(serve, dial, missing)
 

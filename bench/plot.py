@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from utcp.extras import not_installed
 from utcp.trace import figure as figures
 
 from .frame import Bench, Outcome
@@ -26,8 +27,8 @@ WIDE: Final = 30
 
 
 def missing() -> str | None:
-    """Why nothing can be drawn; None when it can."""
-    return "matplotlib is not installed: it belongs to the bench extra" if figures.missing() else None
+    """Return why nothing can be drawn, and what to install; None if matplotlib is there."""
+    return not_installed("matplotlib", "bench") if figures.missing() else None
 
 
 def save(bench: Bench, outcomes: Sequence[Outcome], file: Path) -> None:

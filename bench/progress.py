@@ -43,7 +43,7 @@ class Progress:
 
 def _bar() -> "Bar | None":
     try:
-        from rich.console import Console  # only the bench extra installs it
+        from rich.console import Console  # an extra installs it
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
     except ImportError:

@@ -19,6 +19,7 @@ RANKS = {
     "_lazy": 0,
     "config": 0,
     "errors": 0,
+    "extras": 0,
     "wire": 0,
     "tcp": 1,
     "link": 2,
@@ -108,8 +109,8 @@ def test_sans_io_rooms_import_only_what_is_pure(module: Path) -> None:
     assert foreign <= PURE
 
 
-def test_config_and_errors_import_nothing_of_ours() -> None:
-    for name in ("config.py", "errors.py"):
+def test_config_errors_and_extras_import_nothing_of_ours() -> None:
+    for name in ("config.py", "errors.py", "extras.py"):
         assert not [imported for imported in imports(ROOT / name) if imported.startswith("utcp")]
 
 
@@ -123,3 +124,8 @@ def test_the_variant_that_was_asked_for_runs() -> None:
     assert suffixes == ({".so"} if utcp.tcp.COMPILED else {".py"})
     wanted = os.environ.get("UTCP_COMPILE")
     assert wanted is None or (wanted == "1") == utcp.tcp.COMPILED
+
+
+@module_by_module
+def test_only_the_command_line_imports_the_extra_cli(module: Path) -> None:
+    assert room(module) == "cli" or not {name.partition(".")[0] for name in imports(module)} & {"click", "rich"}

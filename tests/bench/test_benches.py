@@ -12,6 +12,7 @@ import pytest
 
 from bench import command, registry
 from bench.stacks import PEERS, STACKS
+from utcp.extras import not_installed
 
 ROOT = Path(__file__).parents[2]
 
@@ -241,5 +242,5 @@ def test_without_matplotlib_there_is_no_svg(
     with pytest.raises(SystemExit) as exit_info:
         command.main()
     assert exit_info.value.code == 2
-    complaint = "argument --svg: matplotlib is not installed: it belongs to the bench extra"
+    complaint = f"argument --svg: {not_installed('matplotlib', 'bench')}"
     assert complaint in capsys.readouterr().err.splitlines()[-1]

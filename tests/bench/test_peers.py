@@ -11,6 +11,7 @@ from bench.ends import open_ends
 from bench.peers import PEERS
 from bench.stacks import Setting, StreamApp
 from tests.bench.test_benches import result_of
+from utcp.extras import not_installed
 
 NAMES = ("aioquic", "aiokcp")
 
@@ -31,7 +32,7 @@ def test_the_names_are_those_that_the_stacks_know() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_peer_that_is_not_installed_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.peers.find_spec", lambda _: None)
-    assert PEERS[name].missing() == f"{name} is not installed: pip install 'aioutcp[bench]'"
+    assert PEERS[name].missing() == not_installed(name, "bench")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,6 +59,6 @@ def test_churn_and_bulk_with_peers(tmp_path: Path) -> None:
         outcome = measure(bench, *arguments)["outcomes"][0]
         for name in NAMES:
             if importlib.util.find_spec(name) is None:
-                assert outcome["absent"][name] == f"{name} is not installed: pip install 'aioutcp[bench]'"
+                assert outcome["absent"][name] == not_installed(name, "bench")
             else:
                 assert all(value is None or value > 0 for value in outcome["medians"][name].values())

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from utcp.cli import COMMANDS, main
+from utcp.extras import not_installed
 
 EXTRAS = {
     *("aiohttp", "anyio", "asyncssh", "cryptography", "fastapi", "httpx", "matplotlib", "prometheus_client", "redis"),
@@ -99,6 +100,21 @@ def test_as_a_module() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("utcp")
     assert process("-h").stdout.startswith("Usage: utcp ")
+
+
+@pytest.mark.parametrize(("package", "arguments"), [("click", ["--version"]), ("rich", ["demo", "--list"])])
+def test_without_the_extra_cli_it_says_what_to_install(package: str, arguments: list[str]) -> None:
+    code = f"import runpy, sys; sys.modules[{package!r}] = None; runpy.run_module('utcp', run_name='__main__')"
+    done = subprocess.run(  # noqa: S603  # our own command line
+        [sys.executable, "-W", "error", "-c", code, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"utcp: {not_installed(package, 'cli')}\n"
+
+
+def test_what_to_install_is_said_for_the_index_and_for_a_clone() -> None:
+    said = "click is not installed: pip install 'aioutcp[cli]', or in a clone: pip install '.[cli]'"
+    assert not_installed("click", "cli") == said
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from tests.trace.capture_files import CLIENT, SERVER
 from tests.trace.transfers import transfer
 from utcp.cli import main
+from utcp.extras import not_installed
 from utcp.trace.pcapng import Capture
 from utcp.wire import ACK, SYN, Segment, encode
 
@@ -138,5 +139,5 @@ def test_without_matplotlib_it_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setattr("utcp.trace.figure.find_spec", lambda name: None)
     assert main(["plot", "life.pcapng"]) == 1
-    told = "utcp plot: matplotlib, which draws the plots, is not installed: pip install 'aioutcp[plot]'\n"
+    told = f"utcp plot: {not_installed('matplotlib', 'plot')}\n"
     assert capsys.readouterr().err == told

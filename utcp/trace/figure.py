@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from utcp.extras import not_installed
 from utcp.trace.output import write_output
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ _DPI: Final = 120
 
 
 def missing() -> str | None:
-    """Why nothing can be drawn, and what to do about it; None when it can."""
+    """Return why nothing can be drawn, and what to install; None if matplotlib is there."""
     if find_spec("matplotlib"):
         return None
-    return "matplotlib, which draws the plots, is not installed: pip install 'aioutcp[plot]'"
+    return not_installed("matplotlib", "plot")
 
 
 def style(salt: str) -> AbstractContextManager[Any]:

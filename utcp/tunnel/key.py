@@ -33,6 +33,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from utcp.extras import not_installed
 from utcp.tunnel.credentials import CredentialError
 
 KEY_OCTETS: Final = 32
@@ -125,7 +126,7 @@ def _identity(key: bytes) -> tuple[bytes, bytes]:
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
         from cryptography.x509.oid import NameOID
     except ImportError as error:
-        raise CredentialError("a key file needs the package cryptography: pip install 'aioutcp[tunnel]'") from error
+        raise CredentialError(f"for a key file: {not_installed('cryptography', 'tunnel')}") from error
     seed = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=_INFO).derive(key)
     private_key = Ed25519PrivateKey.from_private_bytes(seed)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "utcp tunnel")])

@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,11 +29,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def main(
-    name: str | None = None, *, prog: str = f"python -m {__package__}", arguments: Sequence[str] | None = None
-) -> None:
-    """Measure what the arguments (None: those of the process) say. `name`: that bench, whose own module is the command.
-    `prog` is what the command is called."""
+def main(name: str | None = None) -> None:
+    """Measure what the command line says. `name`: that bench, whose own module is the command."""
+    prog = "python -m bench"
     if name is not None:
         parser = _bench_parser(_Parser(prog=f"{prog}.{name}"), load(name))
     else:
@@ -44,13 +41,11 @@ def main(
             bench = load(each)
             _bench_parser(commands.add_parser(each, help=bench.title, description=bench.title), bench)
         _all_parser(commands.add_parser("all", help="all of these, and the page of results"))
-    given = parser.parse_args(arguments)
+    given = parser.parse_args()
     chosen = name or given.name
     if chosen == "all" and given.into is None:
         if given.quick:
             parser.error("argument --quick: its numbers say nothing, so say by --into where the page may go")
-        if not Path(__file__).with_name("README.md").exists():
-            parser.error("argument --into: this is no checkout, so say where the page may go")
         try:
             given.into = _directory(str(RESULTS))
         except argparse.ArgumentTypeError as error:

@@ -45,9 +45,7 @@ def versions() -> dict[str, str | None]:
 
 
 def commit() -> str | None:
-    """What was measured; None outside of a git checkout, such as where utcp is installed."""
-    if __package__ != "bench":
-        return None  # whatever repository that directory may be in, it is not utcp's
+    """Return the commit that was measured; None outside of a git checkout."""
     try:
         command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603

@@ -54,8 +54,7 @@ PURE = {
 
 
 def modules() -> list[Path]:
-    """Those of utcp; a wheel has the benchmarks, which are a package of their own, among them."""
-    return sorted(path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] != "bench")
+    return sorted(ROOT.rglob("*.py"))
 
 
 def room(module: Path) -> str:

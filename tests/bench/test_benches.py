@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -244,3 +245,37 @@ def test_without_matplotlib_there_is_no_svg(
     assert exit_info.value.code == 2
     complaint = f"argument --svg: {not_installed('matplotlib', 'bench')}"
     assert complaint in capsys.readouterr().err.splitlines()[-1]
+
+
+# ---------------------------------------------------------------------- failures
+
+
+def test_a_failure_is_one_line_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("too few descriptors")
+
+    monkeypatch.setattr("bench.rounds.run", fail)
+    monkeypatch.setattr(sys, "argv", ["bench", "churn", "--quick"])
+    with pytest.raises(SystemExit) as exit_info:
+        command.main()
+    assert exit_info.value.code == "python -m bench: too few descriptors"
+    assert capsys.readouterr() == ("", "")
+
+
+def test_ctrl_c() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench", "churn", "--quick", "--no-peers", "--rounds", "99"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        assert running.stderr is not None
+        running.stderr.readline()  # one round is over
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "python -m bench: interrupted"

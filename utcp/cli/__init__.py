@@ -13,7 +13,7 @@ import click
 from click.exceptions import Exit, NoArgsIsHelpError
 from click.shell_completion import shell_complete
 
-COMMANDS: Final = ("bench", "capture", "demo", "ladder", "nc", "plot", "ss", "tunnel")
+COMMANDS: Final = ("capture", "demo", "ladder", "nc", "plot", "ss", "tunnel")
 """Each is a module here, of that name, with a click command `command`."""
 
 INTERRUPTED: Final = 130

@@ -36,6 +36,9 @@ from utcp.errors import (
 )
 from utcp.tcp.info import ConnectionInfo
 
+__version__ = "0.1.0"
+"""The version of the distribution `aioutcp`; pyproject.toml reads it here."""
+
 __all__ = [
     "AddressInUse",
     "AddressNotAvailable",

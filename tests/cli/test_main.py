@@ -2,15 +2,17 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from importlib import metadata
+from pathlib import Path
 
 import click
 import pytest
 
+import utcp
 from utcp.cli import COMMANDS, main
 from utcp.extras import not_installed
 
@@ -79,26 +81,20 @@ def test_commands_are_in_order() -> None:
     assert list(COMMANDS) == sorted(COMMANDS)
 
 
-@pytest.mark.parametrize(
-    ("found", "printed"), [("1.2.3", "utcp 1.2.3\n"), (None, "utcp, a source tree that is not installed\n")]
-)
-def test_version(
-    found: str | None, printed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def version(name: str) -> str:
-        if found is None:
-            raise metadata.PackageNotFoundError(name)
-        return {"aioutcp": found}[name]
-
-    monkeypatch.setattr(metadata, "version", version)
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    assert capsys.readouterr() == (printed, "")
+    assert capsys.readouterr() == (f"utcp {utcp.__version__}\n", "")
+
+
+def test_the_version_is_the_last_one_in_the_changelog() -> None:
+    changelog = Path(__file__).parents[2] / "CHANGELOG.md"
+    assert re.findall(r"^## \[(\d.*?)\]", changelog.read_text(), re.MULTILINE)[0] == utcp.__version__
 
 
 def test_as_a_module() -> None:
     done = process("--version")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("utcp")
+    assert done.stdout == f"utcp {utcp.__version__}\n"
     assert process("-h").stdout.startswith("Usage: utcp ")
 
 

@@ -6,12 +6,14 @@ The shell completes commands and options after `eval "$(_UTCP_COMPLETE=bash_sour
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Final
 
 import click
 from click.exceptions import Exit, NoArgsIsHelpError
 from click.shell_completion import shell_complete
+
+from utcp import __version__
 
 COMMANDS: Final = ("capture", "demo", "ladder", "nc", "plot", "ss", "tunnel")
 """Each is a module here, of that name, with a click command `command`."""
@@ -47,29 +49,12 @@ class _Commands(click.Group):
             formatter.write_dl(rows)
 
 
-def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if not wanted or ctx.resilient_parsing:
-        return
-    try:
-        click.echo(f"utcp {metadata.version('aioutcp')}")
-    except metadata.PackageNotFoundError:
-        click.echo("utcp, a source tree that is not installed")
-    ctx.exit()
-
-
 @click.group(
     cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option(
-    "--version",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_print_version,
-    help="Show the version and exit.",
-)
+@click.version_option(__version__, message="utcp %(version)s", help="Show the version and exit.")
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """A real TCP (RFC 9293) in user space, over UDP.

@@ -1,5 +1,6 @@
 """Each scene plays as its golden ladder has it, every time, in both languages; and would notice if it did not."""
 
+import ast
 import re
 from dataclasses import fields, replace
 from importlib import import_module
@@ -12,17 +13,21 @@ import utcp.scenes
 from tests.scenes.goldens import LADDERS, PICTURES, ladder, pictures, played
 from utcp import Config
 from utcp.aio.endpoint import Endpoint
+from utcp.cli import narration
 from utcp.scenes import NAMES, load
 from utcp.scenes.lost_last_ack import LosesLastAck
 from utcp.scenes.scene import Result
 from utcp.scenes.stage import Handler, Stage
-from utcp.scenes.text import Text
+from utcp.scenes.text import Text, read_texts, texts_of
 from utcp.testing import PASS, Packet, Verdict
 from utcp.trace.ladder import Arrow
 from utcp.wire import FIN
 
 SCENES = Path(utcp.scenes.__file__).parent
 CHINESE = re.compile("[\u4e00-\u9fff]")
+NARRATION = "narration"
+"""The file of the texts that stand around every scene."""
+SHOWING = {"stage.note", "stage.text", "stage.exhibit"}
 
 each = pytest.mark.parametrize("name", NAMES)
 
@@ -79,24 +84,41 @@ def test_every_scene_is_in_the_list() -> None:
 
 
 def texts(name: str) -> list[Text]:
-    """Every text of a scene."""
-    module, scene = import_module(f"utcp.scenes.{name.replace('-', '_')}"), load(name)
-    return [*scene.before, *scene.after, scene.title, *(text for text in vars(module).values() if type(text) is Text)]
-
-
-@each
-def test_every_text_is_in_both_languages(name: str) -> None:
+    """Every text of a scene, or what stands around all scenes."""
+    if name == NARRATION:
+        return list(texts_of(read_texts(name)).values())
     scene = load(name)
-    assert scene.before
-    assert scene.after
+    return [*scene.before, *scene.after, scene.title, *scene.texts.values()]
+
+
+@pytest.mark.parametrize("name", [*NAMES, NARRATION])
+def test_every_text_is_in_both_languages(name: str) -> None:
     for text in texts(name):
         assert not CHINESE.search(text.en)
-        assert CHINESE.search(text.zh) or text.zh == text.en == "AddressNotAvailable"
+        assert CHINESE.search(text.zh)
         assert values(text.en) == values(text.zh), "the same values are told in both"
 
 
 def values(text: str) -> list[tuple[str, str]]:
     return sorted((field, spec or "") for _, field, spec, _ in Formatter().parse(text) if field is not None)
+
+
+@each
+def test_a_scene_shows_all_its_texts_and_no_other(name: str) -> None:
+    scene = load(name)
+    assert scene.before
+    assert scene.after
+    assert set(read_texts(name)) == {"title", "before", "after", "sources", "knobs", "texts"}
+    tree = ast.parse((SCENES / f"{name.replace('-', '_')}.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    shown = [ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func) in SHOWING]
+    assert set(shown) == set(scene.texts)
+
+
+def test_what_stands_around_the_scenes_is_shown() -> None:
+    assert {path.stem for path in (SCENES / "texts").iterdir()} == {*NAMES, NARRATION}
+    code = Path(str(narration.__file__)).read_text()
+    assert set(re.findall(r'texts\["(\w+)"\]', code)) == set(read_texts(NARRATION))
 
 
 @each

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from utcp.scenes.text import Language, Text
+from utcp.scenes.text import Language, Text, read_texts, texts_of
 from utcp.trace.ladder import render_text
 from utcp.trace.ladder.width import columns, wrap
 
@@ -39,32 +40,28 @@ _STYLES: Final = (
 )
 """What stands out in a line of a ladder."""
 
-_LEGEND: Final = Text(
-    "Times are milliseconds of virtual time, sequence numbers relative to the initial ones. An arrow that ends in x was"
-    " lost; one that begins with ... arrived without having been sent then.",
-    "时间是虚拟时间，以毫秒计；序号是相对于初始序号的值。末端为 x 的箭头表示报文段丢失；"
-    "以 ... 开头的箭头表示报文段到达，但此刻并没有人发送。",
-)
-_SOURCES: Final = Text("Specified in: {sources}", "规范出处：{sources}")
-_KNOBS: Final = Text("Governed by utcp.Config: {knobs}", "相关的 utcp.Config 参数：{knobs}")
-_NAMES: Final = (Text("client", "客户端"), Text("server", "服务器"))
+
+@cache
+def _texts() -> dict[str, Text]:
+    return texts_of(read_texts("narration"))
 
 
 def names(language: Language) -> tuple[str, str]:
     """What the two ends are called above a ladder."""
-    return _NAMES[0].in_(language), _NAMES[1].in_(language)
+    texts = _texts()
+    return texts["client"].in_(language), texts["server"].in_(language)
 
 
 def narrate(console: Console, result: Result, width: int | None = None) -> None:
     """Tell a scene that was played: what there will be to see, the ladder, what to remember. `width` is in columns;
     None: the terminal's."""
     width = width or _width(console)
-    scene, language = result.scene, result.language
+    scene, language, texts = result.scene, result.language, _texts()
     _print(console, f"{scene.name}: {scene.title.in_(language)}", "bold")
     _print(console)
     for text in scene.before:
         _paragraph(console, text.in_(language), width)
-    _paragraph(console, _LEGEND.in_(language), width, "dim")
+    _paragraph(console, texts["legend"].in_(language), width, "dim")
     print_ladder(console, result.rungs, width, language)
     _print(console)
     for exhibit in result.exhibits:
@@ -74,7 +71,7 @@ def narrate(console: Console, result: Result, width: int | None = None) -> None:
         _print(console)
     for text in scene.after:
         _paragraph(console, text.in_(language), width)
-    for reference in (_SOURCES.format(sources=scene.sources), _KNOBS.format(knobs=scene.knobs)):
+    for reference in (texts["sources"].format(sources=scene.sources), texts["knobs"].format(knobs=scene.knobs)):
         _print(console, reference.in_(language), "dim")
 
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from utcp.scenes.text import Language, Text
+from utcp.scenes.exhibit import Exhibit
+from utcp.scenes.text import Language, Text, read_texts, texts_of
 from utcp.trace.ladder import Rung
 
 if TYPE_CHECKING:
     from utcp.scenes.stage import Stage
 
-
-@dataclass(frozen=True, slots=True)
-class Exhibit:
-    """Something that a ladder does not show: what an application read, who holds which port. `lines` are as wide as
-    they are, and not to be wrapped."""
-
-    title: str
-    lines: tuple[str, ...]
+Script: TypeAlias = "Callable[[Stage], Awaitable[None]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +45,32 @@ class Scene:
     """Where it is specified."""
     knobs: str
     """The fields of `utcp.Config` that govern it."""
-    script: Callable[[Stage], Awaitable[None]]
+    texts: Mapping[str, Text]
+    """What the script shows, by names of its own: notes in the ladder, and what stands below it."""
+    script: Script
     """Plays it on a stage, and checks there that what it tells has happened."""
+
+    @classmethod
+    def load(cls, name: str, script: Script, **values: object) -> Scene:
+        """Return the scene `name`, whose texts are in `texts/NAME.toml`, with `values` filled into `before` and `after`
+        as str.format() does."""
+        found = read_texts(name)
+        return cls(
+            name=name,
+            title=Text(**found["title"]),
+            before=tuple(Text(**text).format(**values) for text in found["before"]),
+            after=tuple(Text(**text).format(**values) for text in found["after"]),
+            sources=found["sources"],
+            knobs=found["knobs"],
+            texts=texts_of(found["texts"]),
+            script=script,
+        )
 
     def play(self, language: Language = "en") -> Result:
         """Play the scene, in virtual time. The same every time, but for the language of the notes."""
         from utcp.scenes.stage import Stage  # it needs the whole of utcp; to list scenes does not
 
-        stage = Stage(language)
+        stage = Stage(self.texts, language)
         stage.run(self.script)
         return Result(
             scene=self,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from utcp.aio.endpoint import Endpoint
 from utcp.config import Config
-from utcp.scenes.scene import Exhibit
+from utcp.scenes.exhibit import Exhibit
 from utcp.scenes.text import Language, Text
 from utcp.tcp.observer import Observer
 from utcp.tcp.state import (
@@ -58,10 +58,11 @@ PASSIVE: Final = (LISTEN, SYN_RCVD, ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSED)
 
 
 class Stage:
-    """Two hosts, "client" and "server", and what they do: played once."""
+    """Two hosts, "client" and "server", and what they do: played once. `texts` are those that the script shows."""
 
-    def __init__(self, language: Language = "en") -> None:
-        self.language = language
+    def __init__(self, texts: Mapping[str, Text], language: Language = "en") -> None:
+        self._texts = texts
+        self._language: Language = language
         self.network = Network(seed=1)
         self._capture = NetworkCapture(self.network)
         self.client = self.network.host("client")
@@ -134,13 +135,17 @@ class Stage:
         """Wait until a connection of `end` enters `state` (CLOSED: also when its TIME_WAIT is over)."""
         await self.moments[end].next(state)
 
-    def note(self, text: Text) -> None:
-        """Put a line of explanation into the ladder, between what was and what will be."""
-        self.recorder.note(text.in_(self.language), self.now)
+    def text(self, name: str, /, **values: object) -> str:
+        """Return a text of the scene in the language of the stage, with `values` filled in as str.format() does."""
+        return self._texts[name].format(**values).in_(self._language)
 
-    def exhibit(self, title: Text, lines: Sequence[str]) -> None:
-        """Show something below the ladder."""
-        self.exhibits.append(Exhibit(title.in_(self.language), tuple(lines)))
+    def note(self, name: str, /, **values: object) -> None:
+        """Put a text of the scene into the ladder, between what was and what will be."""
+        self.recorder.note(self.text(name, **values), self.now)
+
+    def exhibit(self, title: str, lines: Sequence[str]) -> None:
+        """Show lines below the ladder. `title` is the name of a text of the scene."""
+        self.exhibits.append(Exhibit(self.text(title), tuple(lines)))
 
     # ------------------------------------------------------------------ checking
 

@@ -1,14 +1,14 @@
-"""What a scene says, in each of its languages."""
+"""Texts in English and in Chinese. Those of the scenes are in the files `texts/*.toml`."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from importlib.resources import files
+from typing import Any, Literal, TypeAlias
 
 Language: TypeAlias = Literal["en", "zh"]
-
-LANGUAGES: Final[tuple[Language, ...]] = ("en", "zh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,16 @@ class Text:
     def format(self, **values: object) -> Text:
         """Both with `values` filled in, as str.format() does."""
         return Text(self.en.format(**values), self.zh.format(**values))
+
+
+def read_texts(name: str) -> dict[str, Any]:
+    """Return the content of `texts/NAME.toml`."""
+    return tomllib.loads(files("utcp.scenes").joinpath("texts", f"{name}.toml").read_text("utf-8"))
+
+
+def texts_of(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Text]:
+    """Return the texts of `tables` by their names. Raises TypeError if a language is missing."""
+    return {name: Text(**table) for name, table in tables.items()}
 
 
 def preferred_language(environment: Mapping[str, str]) -> Language:

@@ -166,7 +166,15 @@ LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)|(?:src|href)=\"([^\"#]*)(?:#
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "utcp/README.md", "examples/README.md", "tests/README.md", "bench/README.md"]
+    "page",
+    [
+        ".github/CONTRIBUTING.md",
+        "README.md",
+        "utcp/README.md",
+        "examples/README.md",
+        "tests/README.md",
+        "bench/README.md",
+    ],
 )
 def test_links_lead_somewhere(page: str) -> None:
     """To files that are there, and to headings as GitHub makes anchors of them."""

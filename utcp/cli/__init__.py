@@ -59,10 +59,10 @@ class _Commands(click.Group):
 def command(ctx: click.Context) -> None:
     """A real TCP (RFC 9293) in user space, over UDP.
 
-    "utcp COMMAND --help" says what a command does. Tab completes commands and options after
+    "utcp COMMAND --help" shows what a command does. This line makes Tab complete commands and options:
 
     \b
-    eval "$(_UTCP_COMPLETE=bash_source utcp)"       # or zsh_source; for good: into ~/.bashrc
+    eval "$(_UTCP_COMPLETE=bash_source utcp)"       # or zsh_source; put it into ~/.bashrc to keep it
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

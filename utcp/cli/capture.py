@@ -36,21 +36,25 @@ _LOOK: Final = 0.25
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @click.argument("control", metavar="[SOCKET]", required=False)
 @click.option("-c", "--count", metavar="N", type=click.IntRange(min=1), help="End after N packets.")
-@click.option("--seconds", type=SECONDS, help="End after so many seconds.")
+@click.option("--seconds", type=SECONDS, help="End after this time, in seconds.")
 @click.option(
     "--form",
     type=click.Choice(["tcp", "udp"]),
     default="tcp",
     show_default=True,
-    help="Show segments as bare TCP, or in UDP as they cross the network.",
+    help="Write segments as bare TCP, or in UDP, as they cross the network.",
 )
 def command(file: str, control: str | None, count: int | None, seconds: float | None, form: str) -> None:
-    """Capture what a running process sends and receives, into FILE.pcapng (-: to stdout, for `wireshark -k -i -`).
+    """Capture the packets of a running process into FILE, in pcapng format.
 
-    SOCKET is the process's control socket; without one: what UTCP_CONTROL says, or the only one in the default
-    directory (see `utcp ss`). FILE may exist only if it is empty or a pcapng file, which is replaced; a new one is for
-    you alone (mode 0600). It ends with Ctrl-C, with the process's last endpoint, or as the options say. Each packet's
-    comment tells of the connection that the segment met: state, timer, windows.
+    With FILE "-", the capture goes to stdout, for `wireshark -k -i -`. An existing FILE is replaced if it is empty or a
+    pcapng file. A new FILE has mode 0600.
+
+    SOCKET is the control socket of the process. The default is the value of UTCP_CONTROL, or else the only control
+    socket in the default directory (see `utcp ss`).
+
+    The capture ends at Ctrl-C, with the last endpoint of the process, or as --count and --seconds say. Each packet has
+    a comment with the state, the timer and the windows of its connection.
     """
     from utcp.aio.recording import check_name
 

@@ -33,22 +33,26 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 @click.command
 @click.argument("scene", required=False)
 @click.option("--list", "list_", is_flag=True, help="List the scenes.")
-@click.option("--lang", type=click.Choice(["en", "zh"]), help="Language of a scene.  [default: the locale's]")
-@click.option("--svg", type=_FILE, help="Save the ladder as a picture.")
-@click.option("--html", type=_FILE, help="Save the ladder as a page to step through.")
-@click.option("--pcap", type=_FILE, help="Save what a scene's network carried as a capture (pcapng), for Wireshark.")
-@click.option("--svg-dir", type=click.Path(file_okay=False, path_type=Path), help="Save the pictures of all scenes.")
+@click.option("--lang", type=click.Choice(["en", "zh"]), help="Language of the SCENE.  [default: that of the locale]")
+@click.option("--svg", type=_FILE, help="Save the ladder as an SVG picture.")
+@click.option("--html", type=_FILE, help="Save the ladder as an HTML page to step through.")
+@click.option("--pcap", type=_FILE, help="Save the packets of the SCENE as a pcapng file, for Wireshark.")
 @click.option(
-    "--width", type=click.IntRange(40, 1000), help="Columns of the ladder.  [default: the terminal's, or 100]"
+    "--svg-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help='With SCENE "all": save the pictures in this directory.',
+)
+@click.option(
+    "--width", type=click.IntRange(40, 1000), help="Columns of the ladder.  [default: those of the terminal, or 100]"
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of both ends.")
-@click.option("--port", type=PORT, default=0, help="The server's port.  [default: a free one]")
+@click.option("--port", type=PORT, default=0, help="Port of the server.  [default: any free port]")
 @click.option(
     "--msl",
     type=SECONDS,
     default=0.5,
     show_default=True,
-    help="Maximum segment lifetime; TIME_WAIT lasts twice that.",
+    help="Maximum segment lifetime, in seconds; TIME_WAIT lasts twice as long.",
 )
 @loop_option
 @click.pass_context
@@ -67,15 +71,15 @@ def command(
     msl: float,
     loop: str,
 ) -> int:
-    """The life of a connection, drawn as a ladder; or SCENE, a story of how connections end.
+    """Show the life of a connection, or SCENE, one way in which connections end.
 
-    Without SCENE, two endpoints in one process talk over real UDP: handshake, echo, half-close, close, TIME_WAIT. What
-    happened is drawn as a ladder of both ends. --host, --port, --msl and --loop belong to this.
+    Without SCENE, two endpoints in one process talk over real UDP: handshake, echo, half-close, close, TIME_WAIT. A
+    ladder shows the segments and the states of both ends. --host, --port, --msl and --loop are for this demo only.
 
-    With SCENE, real endpoints play it in a simulated network, in virtual time: the same segments each time, told in
-    English or Chinese. --list lists the scenes, SCENE "all" plays them all.
+    With SCENE, two endpoints play it in a simulated network, in virtual time, with the same segments each time. The
+    text is in English or Chinese. --list lists the scenes. SCENE "all" plays all of them.
 
-    Exit status 0: states, bytes and segments were as TCP has them.
+    The exit status is 0 if states, octets and segments were as expected.
     """
     from utcp.scenes import NAMES, load
     from utcp.scenes.text import preferred_language

@@ -28,26 +28,31 @@ _FORMATS: Final = {
 @click.command
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", metavar="OUT", type=click.Path(path_type=Path), help="Write to this file.  [default: stdout]"
+    "-o", "--output", metavar="OUT", type=click.Path(path_type=Path), help="File to write.  [default: stdout]"
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["text", "svg", "mermaid", "html"]),
-    help="What to draw.  [default: as OUT is called (.txt, .svg, .mmd, .html), else text]",
+    help="Format of the diagram.  [default: by the suffix of OUT (.txt, .svg, .mmd, .html), else text]",
 )
 @click.option(
-    "--connection", metavar="N", type=click.IntRange(1), default=1, show_default=True, help="Which, as --list counts."
+    "--connection",
+    metavar="N",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of the connection in --list.",
 )
-@click.option("--list", "listing", is_flag=True, help="List the connections instead.")
-@click.option("--title", default="", help="A heading for the drawing.")
+@click.option("--list", "listing", is_flag=True, help="List the connections, and draw nothing.")
+@click.option("--title", default="", help="Heading of the diagram.")
 @click.option(
     "--limit",
     metavar="N",
     type=click.IntRange(0),
     default=500,
     show_default=True,
-    help="Of a longer ladder show only so many rows of its beginning and its end; 0: all.",
+    help="Of a longer ladder, show only the first N and the last N rows. 0: show all rows.",
 )
 def command(
     files: tuple[Path, ...],
@@ -58,13 +63,13 @@ def command(
     title: str,
     limit: int,
 ) -> None:
-    """The sequence diagram of a connection in a capture: FILE is pcapng or pcap, by utcp, tcpdump or Wireshark.
+    """Draw the sequence diagram of a connection in a capture.
 
-    Both ends' states, segments lost (crossed out), sent again, doubled or late, and the timers behind them, as far as
-    the capture tells: one that utcp wrote tells most. With two FILEs, captured at the two ends, losses and the time on
-    the way show too.
+    FILE is a pcapng or pcap file, written by utcp, tcpdump or Wireshark. The diagram shows the states of both ends, the
+    timers that expired, and which segments were lost (crossed out), retransmitted, duplicated or late. A capture by
+    utcp has the most of this. Give two FILEs, captured at the two ends, to see losses and transit times as well.
 
-    The HTML page goes through the ladder step by step, and needs no server.
+    The HTML page steps through the diagram. It needs no server.
     """
     if len(files) > 2:
         raise click.UsageError(f"a connection has two ends: give one FILE, or one of each end, not {len(files)}")

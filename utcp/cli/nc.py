@@ -16,37 +16,40 @@ FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command
 @click.argument("address", nargs=-1, metavar="[HOST] PORT")
-@click.option("-l", "--listen", is_flag=True, help="Wait for a connection to PORT. HOST: of this address only.")
-@click.option("-k", "--keep", is_flag=True, help="After a connection wait for the next, until Ctrl-C.")
-@click.option("-p", "--local-port", type=PORT, help="Our utcp port; with -l another way to say PORT.")
+@click.option("-l", "--listen", is_flag=True, help="Listen on PORT. With HOST: on this address only.")
+@click.option("-k", "--keep", is_flag=True, help="After each connection, wait for the next one, until Ctrl-C.")
+@click.option("-p", "--local-port", type=PORT, help="Local utcp port. With -l, the same as PORT.")
 @click.option(
     "-w",
     "--wait",
     type=SECONDS,
-    help="Seconds to wait for the connection.  [default: as long as TCP tries; with -l: for ever]",
+    help="Seconds to wait for the connection.  [default: as long as TCP tries; with -l: no limit]",
 )
-@click.option("-4", "--ipv4", is_flag=True, help="IPv4 only.")
-@click.option("-6", "--ipv6", is_flag=True, help="IPv6 only.")
-@click.option("--no-shutdown", is_flag=True, help="At the end of stdin send no FIN, but wait for the peer's.")
-@click.option("--tls", is_flag=True, help="Encrypt, and check the certificate of whoever listens.")
-@click.option("--ca", type=FILE, help="Check certificates by this authority, in PEM, instead of the system's.")
-@click.option("--insecure", is_flag=True, help="Do not check the certificate: encrypted, with whomever.")
-@click.option("--server-name", type=SERVER_NAME, help="The name in the certificate, if it is not HOST.")
-@click.option("--cert", type=FILE, help="Our own certificate, in PEM. With -l it is needed.")
-@click.option("--key", type=FILE, help="Its private key; without, it is in the certificate's file.")
-@click.option("-v", "--verbose", is_flag=True, help="Say who is connected, and how the connection closed.")
+@click.option("-4", "--ipv4", is_flag=True, help="Use IPv4 only.")
+@click.option("-6", "--ipv6", is_flag=True, help="Use IPv6 only.")
+@click.option("--no-shutdown", is_flag=True, help="Send no FIN at the end of stdin, but wait for the FIN of the peer.")
+@click.option("--tls", is_flag=True, help="Encrypt, and check the certificate of the listening end.")
+@click.option(
+    "--ca", type=FILE, help="Authority that must have signed the certificate, in PEM.  [default: those of the system]"
+)
+@click.option("--insecure", is_flag=True, help="Encrypt without a check of the certificate.")
+@click.option("--server-name", type=SERVER_NAME, help="Name in the certificate.  [default: HOST]")
+@click.option("--cert", type=FILE, help="Certificate of this end, in PEM. Required for -l with --tls.")
+@click.option("--key", type=FILE, help="Private key of --cert, in PEM.  [default: in the file of --cert]")
+@click.option("-v", "--verbose", is_flag=True, help="Report each connection, and how it closed, on stderr.")
 @loop_option
 def command(address: tuple[str, ...], loop: str, wait: float | None, **options: Any) -> None:
-    """Send stdin to a utcp port, print what comes back.
+    """Send stdin over a utcp connection, and print what arrives.
 
     \b
     utcp nc HOST PORT        connect
-    utcp nc -l [HOST] PORT   listen, and take one connection (with -k one after the other)
+    utcp nc -l [HOST] PORT   listen for one connection, or with -k for one after the other
 
-    The end of stdin is sent as FIN (half-close); what the peer still says is printed until its FIN. When the peer is
-    first, the rest of stdin is sent nevertheless, but for a listener at a terminal, who is done then. Exit status 0:
-    everything was delivered both ways, both FINs included. Ctrl-C, SIGTERM and SIGHUP reset the connection. With the
-    process ends its TIME_WAIT.
+    At the end of stdin, a FIN is sent (half-close), and data is printed until the FIN of the peer. If the FIN of the
+    peer arrives first, the rest of stdin is still sent. A listener whose stdin is a terminal closes at once instead.
+
+    The exit status is 0 if everything was delivered in both directions, including both FINs. Ctrl-C, SIGTERM and SIGHUP
+    reset the connection. TIME_WAIT ends with the process.
     """
     from utcp.cli.netcat import Netcat
 

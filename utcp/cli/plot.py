@@ -13,32 +13,32 @@ from utcp.cli.options import PORT
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="What to write: .svg, .png or .pdf.  [default: FILE with .svg for its suffix]",
+    help="File to write: .svg, .png or .pdf.  [default: FILE with the suffix .svg]",
 )
 @click.option(
     "--what",
     type=click.Choice(["sequence", "cwnd", "rtt", "all"]),
     default="all",
     show_default=True,
-    help="Sequence numbers, windows, round-trip times, or one above the other.",
+    help="Sequence numbers, windows, round-trip times, or all three.",
 )
 @click.option(
     "--connection",
     "number",
     type=click.IntRange(min=1),
-    help="Which one, in the order in which they began.  [default: that with most data]",
+    help="Number of the connection, in order of their first segments.  [default: the one with the most data]",
 )
 @click.option(
     "--direction",
     type=click.Choice(["client", "server"]),
-    help="Whose data to show, the client's (who opened the connection) or the server's.  [default: who sent more]",
+    help="Show the data of the client (which opened the connection) or the server.  [default: the end that sent more]",
 )
 @click.option(
     "--udp-port",
     "udp_ports",
     type=PORT,
     multiple=True,
-    help="UDP port whose datagrams are utcp's; may be repeated.  [default: those that look like it]",
+    help="UDP port that carries utcp; may be repeated.  [default: all ports whose datagrams look like utcp]",
 )
 def command(
     file: Path,
@@ -50,9 +50,9 @@ def command(
 ) -> None:
     """Draw a connection in FILE over time.
 
-    FILE is a capture, pcapng or pcap, by utcp or by others (tcpdump, Wireshark), of utcp or of the kernel's TCP. Above:
-    when which octets were sent, sent again, lost and acknowledged. Below: congestion window and round-trip times; the
-    windows are known where utcp has written the capture.
+    FILE is a pcapng or pcap file of utcp or of kernel TCP, written by utcp, tcpdump or Wireshark. The upper part of the
+    plot shows when each octet was sent, retransmitted, lost and acknowledged. The lower parts show the congestion
+    window and the round-trip times. Only a capture by utcp has the congestion window.
     """
     from utcp.trace.capture_file import CaptureError
     from utcp.trace.figure import FORMATS, missing

@@ -23,30 +23,30 @@ _STATES: Final = tuple(name for name in NAMES if name != "CLOSED")
 
 @click.command
 @click.argument("sockets", metavar="[SOCKET]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: everything, in seconds and octets.")
+@click.option("--json", "as_json", is_flag=True, help="Print all there is as JSON, in seconds and octets.")
 @click.option(
     "-w",
     "--watch",
     metavar="[SECONDS]",
     is_flag=False,
     flag_value="1",
-    help="Show it again and again, every second or so many seconds, until Ctrl-C.",
+    help="Repeat every second, or every SECONDS, until Ctrl-C.",
 )
-@click.option("-s", "--summary", is_flag=True, help="Only how many there are in each state, and the counters.")
+@click.option("-s", "--summary", is_flag=True, help="Show only the number of sockets in each state, and the counters.")
 @click.option(
     "--state",
     "states",
     metavar="STATE",
     type=click.Choice(_STATES, case_sensitive=False),
     multiple=True,
-    help="Only sockets in this state; may be repeated.",
+    help="Show only sockets in this state; may be repeated.",
 )
 def command(sockets: tuple[str, ...], as_json: bool, watch: str | None, summary: bool, states: tuple[str, ...]) -> None:
-    """Show the sockets of running processes, as `ss -tin` those of the kernel.
+    """Show the sockets of running processes, as `ss -tin` shows those of the kernel.
 
-    SOCKET is a control socket, or a directory of such; without one: what UTCP_CONTROL says, or all in the default
-    directory. A program opens its control socket when it is started with UTCP_CONTROL=1, or asks for it by itself:
-    Endpoint(..., control=PATH), open_control(PATH).
+    SOCKET is a control socket, or a directory with control sockets. The default is the value of UTCP_CONTROL, or else
+    the default directory. A program has a control socket if it was started with UTCP_CONTROL=1, or if it calls
+    Endpoint(..., control=PATH) or open_control(PATH).
     """
     interval = None
     if watch is not None:

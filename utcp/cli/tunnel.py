@@ -25,56 +25,62 @@ Command = Callable[..., None]
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 COMMON: Final = (
-    click.option("--key-file", type=FILE, help="A key that both ends have, as `utcp tunnel key` makes it."),
+    click.option("--key-file", type=FILE, help="File with the key that both ends share; `utcp tunnel key` makes one."),
     click.option(
         "--congestion-control",
         type=click.Choice(["cubic", "newreno", "bbr"]),
         default="cubic",
         show_default=True,
-        help="How fast this end sends.",
+        help="Congestion controller of this end.",
     ),
     click.option(
         "--mtu",
         type=click.IntRange(576, 65535),
-        help="The largest packets, in octets. [default: what the path carries]",
+        help="Size of the largest packets, in octets.  [default: what the path carries]",
     ),
     click.option(
         "--connect-timeout",
         type=SECONDS,
         default=10.0,
         show_default=True,
-        help="Seconds for which a connection waits for the one that is to carry it on.",
+        help="Seconds in which the other side of a connection must be open.",
     ),
     click.option(
         "--grace",
         type=SECONDS_OR_NONE_AT_ALL,
         default=10.0,
         show_default=True,
-        help="Seconds that connections have to end after SIGTERM or SIGINT.",
+        help="Seconds that connections may take to end after SIGTERM or SIGINT.",
     ),
     click.option(
         "--loop",
         type=click.Choice(["asyncio", "uvloop"]),
-        help="The event loop. [default: uvloop where it is installed]",
+        help="The event loop.  [default: uvloop if it is installed]",
     ),
-    click.option("-v", "--verbose", is_flag=True, help="A line for each connection."),
+    click.option("-v", "--verbose", is_flag=True, help="Log a line for each connection."),
 )
 
 TLS_CERTIFICATE: Final = (
-    click.option("--tls-cert", type=FILE, help="This end's certificate, in PEM."),
-    click.option("--tls-key", type=FILE, help="Its private key; without, it is in the certificate's file."),
+    click.option("--tls-cert", type=FILE, help="Certificate of this end, in PEM."),
+    click.option(
+        "--tls-key", type=FILE, help="Private key of --tls-cert, in PEM.  [default: in the file of --tls-cert]"
+    ),
 )
 
 CLIENT_TLS: Final = (
-    click.option("--tls", is_flag=True, help="Encrypt, and check the server by the system's authorities."),
-    click.option("--tls-ca", type=FILE, help="Encrypt, and check the server by this authority, in PEM."),
-    click.option("--server-name", type=SERVER_NAME, help="The name in the server's certificate, if it is not HOST."),
+    click.option(
+        "--tls", is_flag=True, help="Encrypt, and check the certificate of the server by the authorities of the system."
+    ),
+    click.option(
+        "--tls-ca", type=FILE, help="Encrypt, and check the certificate of the server by this authority, in PEM."
+    ),
+    click.option("--server-name", type=SERVER_NAME, help="Name in the certificate of the server.  [default: HOST]"),
     *TLS_CERTIFICATE,
 )
 
 SERVER_TLS: Final = (
     *TLS_CERTIFICATE,
-    click.option("--tls-ca", type=FILE, help="Let in only who has a certificate of this authority, in PEM."),
+    click.option("--tls-ca", type=FILE, help="Accept only clients with a certificate of this authority, in PEM."),
 )
 
 
@@ -95,24 +101,27 @@ def command() -> None:
     At the users' end:     utcp tunnel listen 8080 --to HOST:9000
     At the service's end:  utcp tunnel serve 9000 --forward 127.0.0.1:80
 
-    Each connection to port 8080 becomes a utcp connection to UDP port 9000 of HOST, and there one to port 80. If it is
-    the service that cannot be reached from outside:
+    Each connection to port 8080 becomes a utcp connection to UDP port 9000 of HOST, and there a connection to port 80.
+    For a service that cannot be reached from outside:
 
     \b
     On a public host:      utcp tunnel serve 9000 --reverse 8080
     Where the service is:  utcp tunnel expose 127.0.0.1:80 --to HOST:9000
 
-    Both ends need a key or TLS. Without, nothing is encrypted, and `serve` refuses to run except on a loopback address
-    or with --insecure. `utcp tunnel key FILE` makes a key for --key-file of both ends.
+    Both ends need a key or TLS. Without them nothing is encrypted, and `serve` runs only on a loopback address or with
+    --insecure. `utcp tunnel key FILE` makes a key for --key-file of both ends.
     """
 
 
 @command.command()
 @click.argument("address", type=LOCAL_ADDRESS, metavar="[HOST:]PORT")
-@click.option("--to", type=ADDRESS, required=True, metavar="HOST:PORT", help="Where `utcp tunnel serve` listens.")
+@click.option("--to", type=ADDRESS, required=True, metavar="HOST:PORT", help="Address of `utcp tunnel serve`.")
 @_with(*CLIENT_TLS, *COMMON)
 def listen(address: tuple[str, int], to: tuple[str, int], **options: Any) -> None:
-    """Take kernel TCP in on PORT (of 127.0.0.1), and carry it to HOST:PORT by utcp."""
+    """Accept kernel TCP on a port, and carry it over utcp.
+
+    PORT is a TCP port of 127.0.0.1, or of HOST.
+    """
     from utcp.tunnel.listen import Listen
 
     _run(partial(Listen, _interface(address), to), _client_tls, options, to[0])
@@ -120,16 +129,19 @@ def listen(address: tuple[str, int], to: tuple[str, int], **options: Any) -> Non
 
 @command.command()
 @click.argument("address", type=ANY_ADDRESS, metavar="[HOST:]PORT")
-@click.option("--forward", type=ADDRESS, metavar="HOST:PORT", help="Connect to this address by kernel TCP.")
+@click.option("--forward", type=ADDRESS, metavar="HOST:PORT", help="Connect to this address over kernel TCP.")
 @click.option(
-    "--reverse", type=LOCAL_ADDRESS, metavar="[HOST:]PORT", help="Take users in on this port, for `utcp tunnel expose`."
+    "--reverse", type=LOCAL_ADDRESS, metavar="[HOST:]PORT", help="Accept users on this port, for `utcp tunnel expose`."
 )
-@click.option("--insecure", is_flag=True, help="Serve without a key and TLS: to everybody who reaches the UDP port.")
+@click.option("--insecure", is_flag=True, help="Serve everyone who reaches the UDP port, without a key or TLS.")
 @_with(*SERVER_TLS, *COMMON)
 def serve(
     address: tuple[str, int], forward: tuple[str, int] | None, reverse: tuple[str, int] | None, **options: Any
 ) -> None:
-    """Take utcp in on UDP port PORT (of all interfaces), and carry it on by kernel TCP."""
+    """Accept utcp on a UDP port, and carry it on over kernel TCP.
+
+    PORT is a UDP port of all interfaces, or of HOST.
+    """
     from utcp.tunnel.reverse import Reverse
     from utcp.tunnel.serve import Serve
 
@@ -147,10 +159,15 @@ def serve(
 
 @command.command()
 @click.argument("target", type=LOCAL_ADDRESS, metavar="[HOST:]PORT")
-@click.option("--to", type=ADDRESS, required=True, metavar="HOST:PORT", help="Where `serve --reverse` listens.")
+@click.option(
+    "--to", type=ADDRESS, required=True, metavar="HOST:PORT", help="Address of `utcp tunnel serve --reverse`."
+)
 @_with(*CLIENT_TLS, *COMMON)
 def expose(target: tuple[str, int], to: tuple[str, int], **options: Any) -> None:
-    """Let the users of `utcp tunnel serve --reverse` at HOST:PORT use the service at TARGET."""
+    """Connect a service to `utcp tunnel serve --reverse`.
+
+    The service listens on PORT of 127.0.0.1, or of HOST.
+    """
     from utcp.tunnel.expose import Expose
 
     _run(partial(Expose, target, to), _client_tls, options, to[0])
@@ -161,7 +178,7 @@ def expose(target: tuple[str, int], to: tuple[str, int], **options: Any) -> None
 def key(file: Path | None) -> None:
     """Make a random key of 256 bits, for --key-file of both ends.
 
-    It is written to FILE, which only its owner can read; without FILE it is printed.
+    FILE is readable by its owner only. Without FILE, the key is printed.
     """
     from utcp.tunnel.credentials import CredentialError
     from utcp.tunnel.key import new_key, write_key

@@ -183,11 +183,11 @@ class Flow:
         sample.rate_delivered = self.delivered - departure.delivered
         if sample.interval >= self._lowest_rtt:
             sample.delivery_rate = sample.rate_delivered / sample.interval
-        sample.newly_lost = self._detect_losses()
+        newly_lost = self._detect_losses()
         sample.lost = self.lost - departure.lost
-        if (sample.newly_lost or marked) and self._recover is None:
+        if (newly_lost or marked) and self._recover is None:
             self._recover = self._number
-            react = self.controller.on_loss if sample.newly_lost else self.controller.on_mark
+            react = self.controller.on_loss if newly_lost else self.controller.on_mark
             react(self.in_flight, self.now)
         elif self._recover is not None and self._oldest() > self._recover:
             self._recover = None

@@ -85,7 +85,6 @@ class AckSample:
         "lost",
         "min_rtt",
         "newly_delivered",
-        "newly_lost",
         "now",
         "prior_delivered",
         "prior_in_flight",
@@ -103,8 +102,6 @@ class AckSample:
         """Payload octets that SND.UNA advanced over."""
         self.newly_delivered = 0
         """Octets that this ACK says have arrived, and none before did: cumulatively or by SACK."""
-        self.newly_lost = 0
-        """Octets taken for lost because of it."""
         self.in_flight = 0
         """Octets in flight now: sent, not delivered, not taken for lost; and before this ACK."""
         self.prior_in_flight = 0

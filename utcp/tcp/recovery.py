@@ -399,7 +399,6 @@ class Recovery:
             # After a mark what ends it must have left later: until CWR arrives each ACK has ECE (RFC 3168 6.1.2).
             self._recovered(now)
         lost = self._detect_loss(now)
-        sample.newly_lost = lost
         if (lost or self._reno_loss(advance, now)) and self.phase in (OPEN, REDUCED):
             self._enter_fast(delivered, now)
         elif (ece or repaired) and self.phase == OPEN:

@@ -25,7 +25,6 @@ class RttEstimator:
         "_sampled_at",
         "backoff",
         "base_rto",
-        "latest",
         "min_rtt",
         "rto",
         "rttvar",
@@ -44,8 +43,6 @@ class RttEstimator:
         """The timeout to use now, back-off included."""
         self.samples = 0
         """How many there were."""
-        self.latest = 0.0
-        """The last sample."""
         self.min_rtt = 0.0
         """The lowest sample of the last five minutes; 0 before the first."""
         self._min_rtt_at = 0.0
@@ -64,7 +61,6 @@ class RttEstimator:
         would drive out what was learned before (RFC 7323 4.2). `rto_min` bounds the variance's share of RTO, as in
         Linux, not RTO: a long and steady path must not time out at its own round-trip time.
         """
-        self.latest = rtt
         self.samples += 1
         if rtt <= self.min_rtt or self.srtt is None or now - self._min_rtt_at > _MIN_RTT_WINDOW:
             self.min_rtt = rtt

@@ -32,8 +32,6 @@ class SimulatedLink(Link):
         self._waiting = 0  # octets in _arrived
         self._path_errors: list[PathError] = []
         self._receive_buffer = receive_buffer
-        self.overflows = 0
-        """Datagrams that found the receive buffer full, and vanished."""
         self.closed = False
 
     @property
@@ -138,7 +136,6 @@ class SimulatedLink(Link):
         if self.closed:
             return
         if self._waiting + len(data) > self._receive_buffer:
-            self.overflows += 1
             return
         self.counters.datagrams_received += 1
         self.counters.bytes_received += len(data)

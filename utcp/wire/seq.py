@@ -25,11 +25,6 @@ def lt(a: int, b: int) -> bool:
     return ((a - b) & MASK) >= HALF
 
 
-def le(a: int, b: int) -> bool:
-    """`a` comes before `b` or is `b`."""
-    return ((b - a) & MASK) < HALF
-
-
 def gt(a: int, b: int) -> bool:
     """`a` comes after `b`."""
     return ((b - a) & MASK) >= HALF

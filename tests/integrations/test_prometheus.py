@@ -6,12 +6,14 @@ import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import fields
 
 import pytest
 
 import utcp
 from tests.aio.peers import FAST, Peers, until
 from utcp import Endpoint
+from utcp.tcp.counters import Counters
 from utcp.tcp.memory import CONNECTION, MINIMUM
 from utcp.trace import registry
 
@@ -305,3 +307,10 @@ def test_it_can_be_registered_and_unregistered_with_the_default_registry() -> No
         assert prometheus_client.REGISTRY.get_sample_value("utcp_connections", {"state": "ESTABLISHED"}) is not None
     finally:
         prometheus_client.REGISTRY.unregister(collector)
+
+
+def test_each_counter_of_a_stack_can_be_seen() -> None:
+    """Under a name of `nstat`, or as a metric."""
+    measured = {name for total in prometheus._TOTALS for name in (*total.fields, *total.values.values())}
+    for field in fields(Counters):
+        assert any(Counters(**{field.name: 1}).snmp().values()) or field.name in measured, field.name

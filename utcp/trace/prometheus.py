@@ -51,6 +51,7 @@
 | utcp_resets_sent_total               | counter |        | RSTs                                                       |
 | utcp_resets_withheld_total           | counter |        | RSTs not sent because of `Config.reset_rate`               |
 | utcp_challenge_acks_total            | counter |        | ACKs to what may be an attacker's (RFC 5961)               |
+| utcp_faults_total                    | counter |        | connections ended by an exception in their processing      |
 | utcp_malformed_datagrams_total       | counter |        | datagrams that were no TCP segment                         |
 | utcp_rejected_icmps_total            | counter |        | ICMP errors about segments that were not under way         |
 
@@ -179,6 +180,7 @@ _TOTALS: Final = (
     _Total("utcp_resets_sent", "RSTs sent.", ("out_rsts",)),
     _Total("utcp_resets_withheld", "RSTs not sent because of reset_rate.", ("resets_withheld",)),
     _Total("utcp_challenge_acks", "ACKs to segments that may be an attacker's.", ("challenge_acks",)),
+    _Total("utcp_faults", "Connections ended by an exception in their processing.", ("broken_off",)),
     _Total("utcp_malformed_datagrams", "Datagrams that were no TCP segment.", ("in_errs",)),
     _Total("utcp_rejected_icmps", "ICMP errors about segments that were not under way.", ("out_of_window_icmps",)),
 )

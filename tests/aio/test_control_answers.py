@@ -43,7 +43,7 @@ async def test_the_table_tells_what_ss_tells(tmp_path: Path) -> None:
         assert rows["client"]["local"]["udp_port"] == peers.client.address[1]
         info = rows["client"]["info"]
         assert info["bytes_sent"] == 1500
-        assert info["ssthresh"] is None
+        assert info["snd_ssthresh"] is None
         assert info["pacing_rate"] is None
         assert set(info) == set(utcp.ConnectionInfo.__dataclass_fields__)
         accepted.transport.resume_reading()

@@ -208,7 +208,7 @@ async def test_without_room_nothing_more_is_asked_of_the_stack(peers: Peers, mon
     transport.write(b" second")
     await turns(5)
     assert crowded.asked == 1
-    assert connection_of(transport).info().unsent == len(" second")
+    assert connection_of(transport).info().notsent_bytes == len(" second")
     crowded.room = True
     await until(lambda: server.received == b"first second")
     transport.close()
@@ -231,7 +231,7 @@ async def test_without_room_strangers_are_answered_all_the_same(peers: Peers, mo
         stranger.sendto(encode(syn), link.address)
         await until(lambda: crowded.asked == 2)
     assert [transmit.to_stranger for transmit in crowded.waiting] == [False, True]
-    assert connection_of(transport).info().unsent == len(" second")
+    assert connection_of(transport).info().notsent_bytes == len(" second")
     crowded.room = True
     transport.close()
     await until(lambda: client.lost)

@@ -102,10 +102,10 @@ async def test_tcp_info_as_linux_packs_it(peers: Peers) -> None:
     assert packed[:6] == bytes([1, 0, 0, 0, 0, 7])  # ESTABLISHED, open, ..., timestamps | SACK | window scaling
     assert packed[6] == info.snd_wscale | info.rcv_wscale << 4
     rto, _, snd_mss, rcv_mss = struct.unpack_from("=4I", packed, 8)
-    assert (rto, snd_mss, rcv_mss) == (round(info.rto * 1e6), info.mss, info.rcv_mss)
+    assert (rto, snd_mss, rcv_mss) == (round(info.rto * 1e6), info.snd_mss, info.rcv_mss)
     rtt, rttvar, _, cwnd, advmss, reordering = struct.unpack_from("=6I", packed, 68)
-    assert (rtt, rttvar) == (round(info.srtt * 1e6), round(info.rttvar * 1e6))
-    assert (cwnd, advmss, reordering) == (-(-info.cwnd // info.mss), info.advmss, 3)
+    assert (rtt, rttvar) == (round(info.rtt * 1e6), round(info.rttvar * 1e6))
+    assert (cwnd, advmss, reordering) == (-(-info.snd_cwnd // info.snd_mss), info.advmss, 3)
     assert struct.unpack_from("=2Q2I", packed, 120) == (5000, 0, info.segs_out, info.segs_in)
     assert struct.unpack_from("=2Q", packed, 200) == (5000, 0)
     assert struct.unpack_from("=2I", packed, 228) == (info.snd_wnd, info.rcv_wnd)

@@ -61,7 +61,7 @@ def test_json_is_everything(program: Running, capsys: pytest.CaptureFixture[str]
         assert 0 < endpoint["memory"]["used"] < endpoint["memory"]["limit"]
     (client,) = [row for row in process["sockets"] if row.get("role") == "client"]
     assert client["peer"] == {"host": "127.0.0.1", "udp_port": program.port, "port": program.port}
-    assert client["info"]["srtt"] > 0
+    assert client["info"]["rtt"] > 0
     (waiting,) = [row for row in process["sockets"] if row["type"] == "time_wait"]
     assert 0 < waiting["seconds_left"] <= 60
 

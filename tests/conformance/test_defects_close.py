@@ -129,7 +129,7 @@ def test_fin_does_not_wait_for_the_congestion_window() -> None:
     t = established()
     t.write(10_000)
     assert len(t.drain()) == 10
-    assert t.info.unacknowledged == t.info.cwnd
+    assert t.info.unacked == t.info.snd_cwnd
     t.close()
     t.sends("F. 10001:10001 ack 1")
 
@@ -229,7 +229,7 @@ def test_partial_ack_in_last_ack_counts() -> None:
     t.receives(". 2:2 ack 1001")
     t.silent()
     assert t.state == LAST_ACK
-    assert t.info.unacknowledged == 1001
+    assert t.info.unacked == 1001
     t.sends_after(0.2, "FP. 1001:2001 ack 2")
     t.receives(". 2:2 ack 2002")
     t.silent()

@@ -25,9 +25,9 @@ def test_status_of_an_established_connection() -> None:
     assert info.rcv_nxt == add(PEER_ISS, 101)
     assert info.rcv_wnd == t.connection.receive_side.window
     assert info.snd_wnd == 1000 << 7
-    assert info.mss == MSS - 12
-    assert info.unacknowledged == info.bytes_sent - info.bytes_acked
-    assert info.unsent == 11 * MSS - info.bytes_sent
+    assert info.snd_mss == MSS - 12
+    assert info.unacked == info.bytes_sent - info.bytes_acked
+    assert info.notsent_bytes == 11 * MSS - info.bytes_sent
     assert info.bytes_acked == MSS - 12
     assert info.unread == 70
     assert info.bytes_received == 100

@@ -95,7 +95,7 @@ def test_syn_without_options_gets_a_syn_ack_without_options() -> None:
         assert len(encode(answer)) == 20
         t.receives(". 1:1 ack 1")
         t.accept()
-        assert t.info.mss == 536
+        assert t.info.snd_mss == 536
 
 
 @pytest.mark.parametrize("missing", ["ts", "sackOK", "wscale"])

@@ -22,10 +22,10 @@ def test_optimistic_ack_gains_nothing(ahead: int) -> None:
     t = established()
     t.write(3000)
     t.sends(". 1:1001 ack 1", ". 1001:2001 ack 1", "P. 2001:3001 ack 1")
-    cwnd = t.info.cwnd
+    cwnd = t.info.snd_cwnd
     t.receives(*[f". 1:1 ack {3001 + ahead}"] * 10)
     t.sends(". 3001:3001 ack 1")
-    assert (t.info.cwnd, t.info.unacknowledged) == (cwnd, 3000)
+    assert (t.info.snd_cwnd, t.info.unacked) == (cwnd, 3000)
 
 
 @pytest.mark.parametrize("control", ["newreno", "cubic"])
@@ -41,7 +41,7 @@ def test_ack_division_grows_the_window_no_more_than_one_ack(control: str) -> Non
         for part in range(parts):
             t.receives(f". 1:1 ack {1 + (part + 1) * size}")
             t.drain()
-        grown.append(t.info.cwnd)
+        grown.append(t.info.snd_cwnd)
     assert max(grown) - grown[0] <= 0
 
 
@@ -67,7 +67,7 @@ def test_duplicate_acks_without_sack_release_no_more_than_the_window() -> None:
         t.receives(". 1:1 ack 1")
     t.drain()
     assert reach <= 1 + 65535
-    assert t.info.ssthresh < 10_000
+    assert t.info.snd_ssthresh < 10_000
 
 
 @pytest.mark.parametrize("blocks", ["5001:9001", "0:1", "-1000:0", "3001:3002", "2001:1001", "1:3002"])
@@ -79,10 +79,10 @@ def test_sack_of_what_was_never_sent_is_ignored(blocks: str) -> None:
     t.drain()
     t.receives(f". 1:1 ack 1 <sack {blocks}>")
     t.drain()
-    assert t.info.unacknowledged == 3000
+    assert t.info.unacked == 3000
     t.receives(". 1:1 ack 3001")
     t.drain()
-    assert t.info.unacknowledged == 0
+    assert t.info.unacked == 0
     t.write(10)
     t.sends("P. 3001:3011 ack 1")
 
@@ -107,7 +107,7 @@ def test_sack_reneging_loses_nothing() -> None:
             acked += 1
         t.receives(f". 1:1 ack {acked}")
     assert octets == set(range(1, 5001))
-    assert t.info.unacknowledged == 0
+    assert t.info.unacked == 0
 
 
 def memory_of(t: Script, lines: list[str]) -> int:

@@ -211,18 +211,18 @@ def test_blind_icmp_shrinks_no_segments() -> None:
     t = quiet()
     t.write(3000)
     t.drain()
-    mss = t.info.mss
+    mss = t.info.snd_mss
     for offset in offsets(9, -1, 3002):
         if not 0 <= offset < 3000:
             assert not icmp(t, offset, errno.EMSGSIZE, 68)
     t.silent()
-    assert t.info.mss == mss
+    assert t.info.snd_mss == mss
     assert icmp(t, 0, errno.EMSGSIZE, 68)
     again = t.drain()
-    assert t.info.mss == 536
+    assert t.info.snd_mss == 536
     assert max(len(segment.payload) for segment in again) <= 536
     t.receives(". 1:1 ack 3001")
-    assert t.info.unacknowledged == 0
+    assert t.info.unacked == 0
 
 
 @pytest.mark.parametrize("octets", range(8))

@@ -81,9 +81,9 @@ def test_completing_ack_makes_the_connection_that_a_handshake_makes(scale: int |
     assert info.timestamps
     assert info.sack is sack
     assert info.window_scaling is (scale is not None)
-    assert info.mss == 536 - 12  # the largest of the table that is not above 1000
+    assert info.snd_mss == 536 - 12  # the largest of the table that is not above 1000
     assert info.snd_wnd == t.flow.window
-    assert info.srtt is None
+    assert info.rtt == 0
     assert t.stack.counters.syncookies_recv == t.stack.counters.passive_opens == 1
     t.write(10)
     t.sends("P. 1:11 ack 1 <ts>")

@@ -18,7 +18,7 @@ async def test_all_options(opener: Opener) -> None:
         sock, _, writer = await wire.open(opener)
         with sock:
             info: ConnectionInfo = writer.get_extra_info("utcp")
-            assert (info.window_scaling, info.timestamps, info.sack, info.mss) == (True, True, True, 1448)
+            assert (info.window_scaling, info.timestamps, info.sack, info.snd_mss) == (True, True, True, 1448)
             seen = kernel.tcp_info(sock)
             assert (seen.window_scaling, seen.timestamps, seen.sack, seen.snd_mss) == (True, True, True, 1448)
             connection = next(iter(wire.endpoint.stack.connections.values()))
@@ -72,7 +72,7 @@ async def test_mss_of_the_kernel() -> None:
         accepted = await wire.serve(PORT)
         with await kernel.connect(wire.host, PORT, max_segment=600) as sock:
             _, writer = await accepted.get()
-            assert writer.get_extra_info("utcp").mss == 600 - 12
+            assert writer.get_extra_info("utcp").snd_mss == 600 - 12
             writer.write(bytes(5000))
             writer.close()
             assert await kernel.receive_all(sock) == bytes(5000)
@@ -85,7 +85,7 @@ async def test_ipv6(opener: Opener) -> None:
     async with Wire(host=UTCP_IPV6) as wire:
         sock, reader, writer = await wire.open(opener)
         with sock:
-            assert writer.get_extra_info("utcp").mss == kernel.tcp_info(sock).snd_mss == 1500 - 40 - 20 - 12
+            assert writer.get_extra_info("utcp").snd_mss == kernel.tcp_info(sock).snd_mss == 1500 - 40 - 20 - 12
             assert writer.get_extra_info("peername") == sock.getsockname()
             assert writer.get_extra_info("sockname") == sock.getpeername()
             writer.write(b"there")

@@ -37,7 +37,7 @@ async def test_simultaneous_open(together: bool) -> None:
             assert time.monotonic() - began < SOON
             info: ConnectionInfo = writer.get_extra_info("utcp")
             assert info.path == ("CLOSED", "SYN_SENT", "SYN_RCVD", "ESTABLISHED")
-            assert (info.window_scaling, info.timestamps, info.sack, info.mss) == (True, True, True, 1448)
+            assert (info.window_scaling, info.timestamps, info.sack, info.snd_mss) == (True, True, True, 1448)
             writer.write(b"there" * 1000)
             writer.write_eof()
             assert await kernel.receive_all(sock) == b"there" * 1000

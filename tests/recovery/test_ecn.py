@@ -287,7 +287,7 @@ def test_one_reduction_for_a_window_and_one_cwr() -> None:
     for segment in range(1, 11):
         t.receives(f"E. 1:1 ack {segment * MSS + 1}")
         t.drain()
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
     sent = marks.take()
     assert [bool(segment.flags & CWR) for segment, _ in sent] == [True] + [False] * (len(sent) - 1)
     assert t.stack.counters.retrans_segs == 0
@@ -296,7 +296,7 @@ def test_one_reduction_for_a_window_and_one_cwr() -> None:
     t.drain()
     t.advance(RTT)
     t.receives(f"E. 1:1 ack {t.info.bytes_acked + 1 + MSS}")  # the next window
-    assert t.info.ssthresh < 5 * MSS
+    assert t.info.snd_ssthresh < 5 * MSS
 
 
 @pytest.mark.rfc("3168", "6.1.2-3")
@@ -305,11 +305,11 @@ def test_a_mark_and_a_loss_in_one_window_are_one_reduction() -> None:
     t.advance(RTT)
     t.receives("E. 1:1 ack 1001")
     assert recovery(t).phase == REDUCED
-    ssthresh = t.info.ssthresh
+    ssthresh = t.info.snd_ssthresh
     t.receives("E. 1:1 ack 1001 <sack 2001:7001>")
     t.drain()
     assert recovery(t).phase == FAST
-    assert t.info.ssthresh == ssthresh
+    assert t.info.snd_ssthresh == ssthresh
 
 
 @pytest.mark.rfc("3168", "6.1.2-4")
@@ -332,14 +332,14 @@ def test_ece_of_a_peer_that_never_agreed_is_ignored() -> None:
     assert not t.connection.ecn
     t.advance(RTT)
     t.receives("E. 1:1 ack 1001")
-    assert t.info.ssthresh > 1 << 20
+    assert t.info.snd_ssthresh > 1 << 20
     assert recovery(t).phase == OPEN
 
 
 def test_ece_on_a_syn_ack_is_no_mark() -> None:
     t, _ = marking()
-    assert t.info.ssthresh > 1 << 20
-    assert t.info.cwnd == 10 * MSS
+    assert t.info.snd_ssthresh > 1 << 20
+    assert t.info.snd_cwnd == 10 * MSS
 
 
 @pytest.mark.rfc("3168", "6.1.2-1")
@@ -348,7 +348,7 @@ def test_an_ack_that_only_carries_ece_reduces() -> None:
     t, _ = marking(10)
     t.advance(RTT)
     t.receives("E. 1:1 ack 1")
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
     assert seqs(t.drain(), t) == []
 
 

@@ -34,10 +34,10 @@ def test_a_dsack_on_an_old_ack_undoes_the_reduction() -> None:
     t.sends(". 10001:11001 ack 1", "P. 11001:12001 ack 1")
     t.advance(RTT)
     t.receives(". 1:1 ack 12001")
-    assert (t.info.cwnd, t.info.ssthresh) == (5 * MSS, 5 * MSS)
+    assert (t.info.snd_cwnd, t.info.snd_ssthresh) == (5 * MSS, 5 * MSS)
     t.receives(". 1:1 ack 10001 <sack 1:1001>")
     assert t.info.dsack_dups == 1
-    assert (t.info.cwnd, t.info.ssthresh) == (10 * MSS, 1 << 30)
+    assert (t.info.snd_cwnd, t.info.snd_ssthresh) == (10 * MSS, 1 << 30)
 
 
 @pytest.mark.rfc("6675", "4-1", "5-1")
@@ -102,7 +102,7 @@ def test_a_mark_on_an_old_ack_does_not_reduce() -> None:
     t.receives("E. 1:1 ack 3001 <sack 7001:8001>")
     assert t.info.sacked == MSS
     assert t.info.ca_state == "disorder"
-    assert t.info.ssthresh == 1 << 30
+    assert t.info.snd_ssthresh == 1 << 30
 
 
 def test_the_window_of_an_old_ack_is_not_taken() -> None:

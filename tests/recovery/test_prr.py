@@ -42,7 +42,7 @@ def test_single_loss_of_twenty() -> None:
     later = [len(one) for one in sent[3:]]
     # 17 deliveries, of which a half is 8.5 segments; the retransmission is one of them, and a half does not leave.
     assert later == [0, 0, *[1, 0] * 6, 0, 1]  # no silence for half a round trip, as RFC 6675 has it
-    assert t.info.ssthresh == 10 * MSS
+    assert t.info.snd_ssthresh == 10 * MSS
     assert recovery(t).in_flight == 10 * MSS
     t.advance(RTT)
     t.receives(". 1:1 ack 20001")  # the retransmission's
@@ -51,7 +51,7 @@ def test_single_loss_of_twenty() -> None:
     top = t.flow.snd_nxt
     t.receives(f". 1:1 ack {22001}")
     assert recovery(t).phase == OPEN
-    assert t.info.cwnd == 10 * MSS
+    assert t.info.snd_cwnd == 10 * MSS
     assert len(t.drain()) <= 3
     assert top <= t.flow.snd_nxt
 
@@ -79,7 +79,7 @@ def test_fifteen_of_twenty_lost() -> None:
     t.receives(*(f". 1:1 ack 1 <sack 15001:{n}>" for n in (16001, 17001, 18001)))
     assert seqs(t.drain(), t) == [1]
     assert recovery(t).phase == FAST
-    assert t.info.ssthresh == 10 * MSS
+    assert t.info.snd_ssthresh == 10 * MSS
     t.receives(". 1:1 ack 1 <sack 15001:19001>")
     assert seqs(t.drain(), t) == [1001]  # conservative: one delivered, one sent
     t.receives(". 1:1 ack 1 <sack 15001:20001>")
@@ -126,7 +126,7 @@ def test_every_other_segment_of_a_window_lost() -> None:
     assert len(resent) == 10
     assert rounds <= 3
     assert t.stack.counters.timeouts == 0
-    assert t.info.cwnd == t.info.ssthresh == 10 * MSS
+    assert t.info.snd_cwnd == t.info.snd_ssthresh == 10 * MSS
 
 
 @pytest.mark.rfc("9937", "6-7")
@@ -170,14 +170,14 @@ def test_the_window_that_is_shown_is_the_one_in_force() -> None:
     t.advance(RTT)
     t.receives(". 1:1 ack 1 <sack 1001:4001>")
     t.sends(". 1:1001 ack 1")
-    assert t.info.cwnd == t.info.snd_cwnd == recovery(t).window == 7500
+    assert t.info.snd_cwnd == t.info.snd_cwnd == recovery(t).window == 7500
     assert struct.unpack_from("=I", tcp_info(t.info), 80) == (8,)  # in segments
     assert ("cwnd", "7500") in connection_facts(t.connection, t.now)
     segment = Segment(t.flow.remote_port, t.flow.local_port, 0, 0, ACK)
     assert Commentary(t.stack).received(t.flow.remote, segment, t.now)["cwnd"] == 7500
     t.advance(RTT)
     t.receives(". 1:1 ack 10001")
-    assert t.info.cwnd == t.info.ssthresh == 5 * MSS
+    assert t.info.snd_cwnd == t.info.snd_ssthresh == 5 * MSS
 
 
 # --- the rule by itself
@@ -256,4 +256,4 @@ def test_after_a_timeout_slow_start_leads_not_prr() -> None:
     t.advance(2.0)
     t.drain()
     assert recovery(t).phase == TIMED_OUT
-    assert recovery(t).window == t.info.cwnd == MSS
+    assert recovery(t).window == t.info.snd_cwnd == MSS

@@ -197,7 +197,7 @@ def test_what_comes_within_the_window_was_never_lost() -> None:
     t.receives(". 1:1 ack 10001")
     t.silent_for(10)
     assert t.stack.counters.retrans_segs == 0
-    assert t.info.cwnd >= 10 * MSS
+    assert t.info.snd_cwnd >= 10 * MSS
 
 
 @pytest.mark.rfc("8985", "6.2-6")
@@ -258,7 +258,7 @@ def test_a_lost_retransmission_is_noticed_without_a_timeout() -> None:
     t.receives(f". 1:1 ack 1 <sack 1001:{newest + MSS}>")
     assert seqs(t.drain(), t)[0] == 1
     assert t.stack.counters.timeouts == 0
-    assert t.info.ssthresh == 10 * MSS  # one reduction
+    assert t.info.snd_ssthresh == 10 * MSS  # one reduction
 
 
 @pytest.mark.rfc("8985", "4-3")
@@ -432,12 +432,12 @@ def test_no_recovery_begins_until_all_that_was_in_flight_at_a_timeout_is_acknowl
     t = timed_out_in_recovery()
     t.write(20 * MSS)
     t.drain()
-    top, ssthresh = t.flow.snd_nxt, t.info.ssthresh
+    top, ssthresh = t.flow.snd_nxt, t.info.snd_ssthresh
     t.advance(RTT)
     for ack in (11001, 12001, 13001):
         t.receives(f". 1:1 ack {ack} <sack {ack + MSS}:{ack + 5 * MSS}>")
         t.drain()
-        assert (t.info.ca_state, t.info.ssthresh) == ("loss", ssthresh)
+        assert (t.info.ca_state, t.info.snd_ssthresh) == ("loss", ssthresh)
     t.receives(f". 1:1 ack {top}")
     assert t.info.ca_state == "open"
     t.drain()

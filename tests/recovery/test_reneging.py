@@ -47,11 +47,11 @@ def test_a_reneging_peer_gives_no_round_trip_sample() -> None:
     t.advance(RTT)
     t.receives(". 1:1 ack 1001")
     t.drain()
-    srtt = t.info.srtt
+    srtt = t.info.rtt
     t.advance(t.info.rto + 0.001)
     t.drain()
     t.receives(". 1:1 ack 10001")
-    assert t.info.srtt == srtt
+    assert t.info.rtt == srtt
 
 
 @pytest.mark.rfc("2018", "5-4")
@@ -125,7 +125,7 @@ def test_blocks_of_nonsense_break_nothing(events: list[str | float | int], optio
         assert board.una == una
         assert board.nxt == t.flow.snd_nxt
         assert recovery(t).in_flight >= 0
-        assert t.info.cwnd >= MSS
+        assert t.info.snd_cwnd >= MSS
     last = 12 * MSS + 1 + fin
     for _ in range(40):  # an honest peer from here on, which has nothing but what was acknowledged
         if una == last:

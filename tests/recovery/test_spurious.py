@@ -24,12 +24,12 @@ def timed_out(*, options: str, unsent: int = 10, cwnd: int = 10) -> Script:
     t.drain()
     t.connection.recovery.probe_at = inf  # it is not what these tests are about
     before = t.info
-    assert before.ssthresh > 1 << 20
+    assert before.snd_ssthresh > 1 << 20
     t.advance(before.rto - 0.15 + 0.0001)
     assert seqs(t.drain(), t) == [1]
     assert recovery(t).phase == TIMED_OUT
-    assert t.info.cwnd == MSS
-    assert t.info.ssthresh < 1 << 20
+    assert t.info.snd_cwnd == MSS
+    assert t.info.snd_ssthresh < 1 << 20
     if unsent:
         t.write(unsent * MSS)
         t.drain()
@@ -38,7 +38,7 @@ def timed_out(*, options: str, unsent: int = 10, cwnd: int = 10) -> Script:
 
 def is_undone(t: Script) -> bool:
     """`cwnd` and `ssthresh` are what they were before, but for what ACKs have added since."""
-    return t.info.ssthresh > 1 << 20 and t.info.cwnd >= 10 * MSS and recovery(t).phase == OPEN
+    return t.info.snd_ssthresh > 1 << 20 and t.info.snd_cwnd >= 10 * MSS and recovery(t).phase == OPEN
 
 
 # --- after a timeout
@@ -54,7 +54,7 @@ def test_frto(options: str) -> None:
     assert seqs(t.drain(), t) == [10001, 11001]
     t.receives(". 1:1 ack 2001")
     assert is_undone(t)
-    assert t.info.cwnd <= 12 * MSS
+    assert t.info.snd_cwnd <= 12 * MSS
     assert 1001 not in seqs(t.drain(), t)
     for ack in range(3001, 10002, MSS):
         t.receives(f". 1:1 ack {ack}")
@@ -80,8 +80,8 @@ def test_frto_restores_exactly() -> None:
     t.receives(". 1:1 ack 1001")
     t.drain()
     t.receives(". 1:1 ack 1001 <sack 2001:3001>")
-    assert t.info.cwnd == 10 * MSS
-    assert t.info.ssthresh == 1 << 30
+    assert t.info.snd_cwnd == 10 * MSS
+    assert t.info.snd_ssthresh == 1 << 30
 
 
 @pytest.mark.parametrize("options", [SACK_ONLY, PLAIN])
@@ -105,7 +105,7 @@ def test_real_timeout_is_not_undone(options: str) -> None:
         t.receives(f". 1:1 ack {segment * MSS + 1001}")
     t.drain()
     assert resent == [segment * MSS + 1 for segment in range(1, 10)]
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
     assert t.stack.counters.timeouts == 1
 
 
@@ -119,7 +119,7 @@ def test_frto_needs_new_data(options: str) -> None:
     t.receives(". 1:1 ack 1001")
     assert seqs(t.drain(), t)[0] == 1001
     t.receives(". 1:1 ack 10001")
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
 
 
 @pytest.mark.rfc("5682", "2.1-3")
@@ -131,7 +131,7 @@ def test_a_duplicate_ack_ends_frto() -> None:
     t.receives(". 1:1 ack 1001")
     t.drain()
     t.receives(". 1:1 ack 3001")
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
 
 
 @pytest.mark.rfc("5682", "2.1-1", "2.1-3")
@@ -140,7 +140,7 @@ def test_an_ack_of_everything_proves_nothing() -> None:
     for options in (SACK_ONLY, PLAIN):
         t = timed_out(options=options)
         t.receives(". 1:1 ack 10001")
-        assert t.info.ssthresh == 5 * MSS
+        assert t.info.snd_ssthresh == 5 * MSS
 
 
 @pytest.mark.rfc("5682", "3.1-1")
@@ -151,7 +151,7 @@ def test_late_sacks_behind_a_hole_do_not_undo() -> None:
     t.drain()
     t.advance(RTT)
     t.receives(". 1:1 ack 10001")
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
 
 
 @pytest.mark.parametrize("options", [OPTIONS, TIMESTAMPS_ONLY])
@@ -161,7 +161,7 @@ def test_eifel(options: str) -> None:
     original = round(RTT * 1000) - 1
     t.receives(f". 1:1 ack 1001 <ts *:{original}>")
     assert is_undone(t)
-    assert t.info.cwnd <= 11 * MSS
+    assert t.info.snd_cwnd <= 11 * MSS
     t.drain()
     t.receives(f". 1:1 ack 10001 <ts *:{original + 150}>")
     t.drain()
@@ -173,7 +173,7 @@ def test_an_echo_of_the_retransmission_is_no_reason(options: str) -> None:
     t = timed_out(options=options)
     t.advance(RTT)
     t.receives(". 1:1 ack 1001")  # the script echoes our latest timestamp
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
     assert recovery(t).phase == TIMED_OUT
 
 
@@ -218,8 +218,8 @@ def test_eifel_in_fast_recovery() -> None:
     t.advance(0.01)
     t.receives(f". 1:1 ack 4001 <ts *:{round(RTT * 1000) - 1}>")
     assert is_undone(t)
-    assert t.info.cwnd == 10 * MSS
-    assert t.info.ssthresh == 1 << 30
+    assert t.info.snd_cwnd == 10 * MSS
+    assert t.info.snd_ssthresh == 1 << 30
 
 
 @pytest.mark.rfc("2883", "5-3")
@@ -227,11 +227,11 @@ def test_dsack_in_fast_recovery() -> None:
     t = fast(options=SACK_ONLY)
     t.advance(0.01)
     t.receives(". 1:1 ack 4001")
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
     assert recovery(t).phase == FAST
     t.receives(". 1:1 ack 4001 <sack 1:1001>")
     assert is_undone(t)
-    assert t.info.ssthresh == 1 << 30
+    assert t.info.snd_ssthresh == 1 << 30
 
 
 @pytest.mark.rfc("2883", "5-1", "5-3")
@@ -239,9 +239,9 @@ def test_dsack_after_recovery_is_over() -> None:
     t = fast(options=SACK_ONLY)
     t.advance(RTT)
     t.receives(". 1:1 ack 10001")
-    assert (t.info.cwnd, t.info.ssthresh) == (5 * MSS, 5 * MSS)
+    assert (t.info.snd_cwnd, t.info.snd_ssthresh) == (5 * MSS, 5 * MSS)
     t.receives(". 1:1 ack 10001 <sack 1:1001>")
-    assert (t.info.cwnd, t.info.ssthresh) == (10 * MSS, 1 << 30)
+    assert (t.info.snd_cwnd, t.info.snd_ssthresh) == (10 * MSS, 1 << 30)
 
 
 @pytest.mark.defect(68)
@@ -256,7 +256,7 @@ def test_a_tail_loss_probe_after_recovery_needs_no_dsack_for_an_undo() -> None:
     assert seqs(t.drain(), t) == [10001]
     assert t.stack.counters.loss_probes == 1
     t.receives(". 1:1 ack 10001 <sack 1:1001>")
-    assert t.info.ssthresh == 1 << 30
+    assert t.info.snd_ssthresh == 1 << 30
 
 
 @pytest.mark.rfc("2883", "5-3")
@@ -271,9 +271,9 @@ def test_dsack_of_one_of_two_retransmissions_does_not_undo() -> None:
     t.drain()
     assert t.stack.counters.retrans_segs == 2
     t.receives(". 1:1 ack 10001", ". 1:1 ack 10001 <sack 1:1001>")
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
     t.receives(". 1:1 ack 10001 <sack 1001:2001>")
-    assert t.info.ssthresh == 1 << 30
+    assert t.info.snd_ssthresh == 1 << 30
 
 
 def test_a_loss_that_was_real_stays_one() -> None:
@@ -283,7 +283,7 @@ def test_a_loss_that_was_real_stays_one() -> None:
     t.advance(RTT)
     t.receives(". 1:1 ack 10001")
     t.silent_for(1)
-    assert (t.info.cwnd, t.info.ssthresh) == (5 * MSS, 5 * MSS)
+    assert (t.info.snd_cwnd, t.info.snd_ssthresh) == (5 * MSS, 5 * MSS)
 
 
 @pytest.mark.rfc("2883", "5-4")
@@ -297,7 +297,7 @@ def test_dsack_of_what_the_network_doubled_before_is_no_reason() -> None:
     t.advance(0.01)
     t.receives(". 1:1 ack 6001 <sack 1:1001>", ". 1:1 ack 6001 <sack 1001:2001>")
     t.receives(". 1:1 ack 10001")
-    assert t.info.ssthresh == 6 * MSS
+    assert t.info.snd_ssthresh == 6 * MSS
 
 
 @pytest.mark.rfc("2883", "5-4")
@@ -306,7 +306,7 @@ def test_dsack_of_what_was_not_sent_again_is_no_reason() -> None:
     t = fast(options=SACK_ONLY)
     t.advance(RTT)
     t.receives(". 1:1 ack 10001", ". 1:1 ack 10001 <sack 2001:3001>", ". 1:1 ack 10001 <sack 4001:5001>")
-    assert (t.info.cwnd, t.info.ssthresh) == (5 * MSS, 5 * MSS)
+    assert (t.info.snd_cwnd, t.info.snd_ssthresh) == (5 * MSS, 5 * MSS)
 
 
 @pytest.mark.rfc("2883", "5-4")
@@ -326,11 +326,11 @@ def test_dsack_of_what_an_earlier_recovery_sent_again_is_no_reason() -> None:
     t.advance(RTT)
     t.receives(". 1:1 ack 22001 <sack 23001:26001>")  # octet 1 was lost twice; the second recovery begins
     assert seqs(t.drain(), t) == [26001]
-    assert (t.info.ca_state, t.info.ssthresh) == ("recovery", 5 * MSS)
+    assert (t.info.ca_state, t.info.snd_ssthresh) == ("recovery", 5 * MSS)
     t.receives(". 1:1 ack 26001 <sack 27001:31001>")
     t.drain()
     t.receives(". 1:1 ack 26001 <sack 22001:23001 27001:31001>")
-    assert (t.info.ca_state, t.info.ssthresh) == ("recovery", 5 * MSS)
+    assert (t.info.ca_state, t.info.snd_ssthresh) == ("recovery", 5 * MSS)
 
 
 def test_dsack_of_two_gibibytes_is_no_reason() -> None:
@@ -338,7 +338,7 @@ def test_dsack_of_two_gibibytes_is_no_reason() -> None:
     t.advance(0.01)
     t.receives(". 1:1 ack 4001 <sack -1000000000:1001>")
     t.receives(". 1:1 ack 10001")
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
 
 
 def test_what_a_mark_reduced_no_dsack_restores() -> None:
@@ -346,13 +346,13 @@ def test_what_a_mark_reduced_no_dsack_restores() -> None:
     t.connection.ecn.agreed = True
     t.advance(RTT)
     t.receives("E. 1:1 ack 1001")
-    ssthresh = t.info.ssthresh
+    ssthresh = t.info.snd_ssthresh
     assert ssthresh == 5 * MSS
     t.receives(". 1:1 ack 1001 <sack 2001:7001>")  # what is taken for lost within the reduction reduces no further
     assert seqs(t.drain(), t) == [1001]
     t.receives(". 1:1 ack 10001")
     t.receives(". 1:1 ack 10001 <sack 1001:2001>")
-    assert t.info.ssthresh == ssthresh
+    assert t.info.snd_ssthresh == ssthresh
 
 
 def test_after_an_undo_the_acks_of_originals_do_not_make_the_path_look_short() -> None:
@@ -401,14 +401,14 @@ def test_the_ack_of_a_retransmission_of_an_earlier_recovery_is_no_reason() -> No
     t.advance(RTT - 0.01)
     first_again, second_again = 300, 310  # when octets 1 and 26001 left for the last time, in milliseconds
     t.receives(f". 1:1 ack 26001 <sack 27001:29001,ts *:{first_again}>")
-    assert (t.info.ca_state, t.info.ssthresh) == ("disorder", 10 * MSS)
+    assert (t.info.ca_state, t.info.snd_ssthresh) == ("disorder", 10 * MSS)
     t.drain()
     t.receives(f". 1:1 ack 26001 <sack 27001:29001 31001:34001,ts *:{first_again}>")
-    assert (t.info.ca_state, t.info.ssthresh) == ("recovery", 5 * MSS)
+    assert (t.info.ca_state, t.info.snd_ssthresh) == ("recovery", 5 * MSS)
     assert seqs(t.drain(), t)[0] == 29001
     t.advance(0.01)
     t.receives(f". 1:1 ack 29001 <sack 31001:34001,ts *:{second_again}>")
-    assert (t.info.ca_state, t.info.ssthresh) == ("recovery", 5 * MSS)
+    assert (t.info.ca_state, t.info.snd_ssthresh) == ("recovery", 5 * MSS)
     t.drain()
 
 
@@ -421,6 +421,6 @@ def test_an_original_after_a_loss_that_was_real_is_no_reason() -> None:
     again, original = 200, 100
     t.advance(RTT)
     t.receives(f". 1:1 ack 1001 <sack 2001:20001,ts *:{again}>")
-    assert t.info.ssthresh == 10 * MSS
+    assert t.info.snd_ssthresh == 10 * MSS
     t.receives(f". 1:1 ack 20001 <ts *:{original}>")
-    assert (t.info.ca_state, t.info.ssthresh, t.info.cwnd) == ("open", 10 * MSS, 10 * MSS)
+    assert (t.info.ca_state, t.info.snd_ssthresh, t.info.snd_cwnd) == ("open", 10 * MSS, 10 * MSS)

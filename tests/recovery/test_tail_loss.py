@@ -50,10 +50,10 @@ def test_probe_goes_at_the_time_of_the_timeout_and_instead_of_it() -> None:
     assert rto < ONE_SEGMENT
     t.sends_after(rto, "P. 1:1001 ack 1")
     assert t.stack.counters.timeouts == 0
-    assert t.info.cwnd == 10 * MSS
+    assert t.info.snd_cwnd == 10 * MSS
     t.sends_after(rto, "P. 1:1001 ack 1")
     assert t.stack.counters.timeouts == 1
-    assert t.info.cwnd == MSS
+    assert t.info.snd_cwnd == MSS
 
 
 @pytest.mark.rfc("8985", "7.3-2")
@@ -71,7 +71,7 @@ def test_another_probe_wants_another_measurement() -> None:
     t.receives(". 1:1 ack 4001")
     t.write(2000)
     t.drain()
-    t.silent_for(t.info.srtt or 0)
+    t.silent_for(t.info.rtt or 0)
     t.advance(4)
     t.drain()
     assert t.stack.counters.loss_probes == 2
@@ -92,7 +92,7 @@ def test_an_ack_starts_it_anew_as_well() -> None:
     t = sender(4, rto_min=1.0)
     t.advance(RTT)
     t.receives(". 1:1 ack 2001")
-    t.silent_for(2 * t.info.srtt - 0.01 if t.info.srtt else 0)
+    t.silent_for(2 * t.info.rtt - 0.01 if t.info.rtt else 0)
     t.advance(0.011)
     assert seqs(t.drain(), t) == [3001]
 
@@ -110,10 +110,10 @@ def test_new_data_goes_before_a_retransmission_whatever_the_window_says() -> Non
     assert t.stack.counters.retrans_segs == 0
     t.receives(". 1:1 ack 11001")
     t.drain()
-    assert t.info.ssthresh > 1 << 20  # nothing was lost, nothing is reduced
+    assert t.info.snd_ssthresh > 1 << 20  # nothing was lost, nothing is reduced
     t.receives(". 1:1 ack 13001")
     t.silent_for(60)
-    assert t.info.ssthresh > 1 << 20
+    assert t.info.snd_ssthresh > 1 << 20
     assert recovery(t).phase == OPEN
 
 
@@ -264,10 +264,10 @@ def test_a_probe_that_repaired_a_loss_reduces_the_window() -> None:
     t = tail()
     t.advance(RTT)
     t.receives(". 1:1 ack 5001")
-    assert t.info.ssthresh > 1 << 20
+    assert t.info.snd_ssthresh > 1 << 20
     next_flight(t)
-    assert t.info.ssthresh == 5 * MSS
-    assert t.info.cwnd == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
+    assert t.info.snd_cwnd == 5 * MSS
     assert recovery(t).phase == OPEN  # the loss is repaired: there is no recovery to wait for
     assert t.stack.counters.timeouts == 0
 
@@ -279,7 +279,7 @@ def test_dsack_shows_that_nothing_was_lost() -> None:
     t.advance(RTT)
     t.receives(". 1:1 ack 5001 <sack 4001:5001>")
     next_flight(t)
-    assert t.info.ssthresh > 1 << 20
+    assert t.info.snd_ssthresh > 1 << 20
 
 
 def test_dsack_that_comes_when_nothing_is_in_flight() -> None:
@@ -290,7 +290,7 @@ def test_dsack_that_comes_when_nothing_is_in_flight() -> None:
     t.receives(". 1:1 ack 5001 <sack 4001:5001>")
     assert not recovery(t).probe.under_way
     next_flight(t)
-    assert t.info.ssthresh > 1 << 20
+    assert t.info.snd_ssthresh > 1 << 20
     assert recovery(t).phase == OPEN
 
 
@@ -303,7 +303,7 @@ def test_duplicate_ack_without_dsack_that_comes_when_nothing_is_in_flight() -> N
     t.receives(". 1:1 ack 5001")
     assert not recovery(t).probe.under_way
     next_flight(t)
-    assert t.info.ssthresh > 1 << 20
+    assert t.info.snd_ssthresh > 1 << 20
 
 
 def test_a_delayed_ack_and_the_next_request_reduce_nothing() -> None:
@@ -312,13 +312,13 @@ def test_a_delayed_ack_and_the_next_request_reduce_nothing() -> None:
     for start in range(1, 5000, MSS):
         t.write(MSS)
         t.sends(f"P. {start}:{start + MSS} ack 1")
-        t.advance(2 * (t.info.srtt or 0) + MAX_ACK_DELAY + 0.0001)
+        t.advance(2 * (t.info.rtt or 0) + MAX_ACK_DELAY + 0.0001)
         assert seqs(t.drain(), t) == [start]
         t.receives(f". 1:1 ack {start + MSS}")
         t.advance(0.01)
         t.receives(f". 1:1 ack {start + MSS} <sack {start}:{start + MSS}>")
-    assert t.info.ssthresh > 1 << 20
-    assert t.info.cwnd == 10 * MSS
+    assert t.info.snd_ssthresh > 1 << 20
+    assert t.info.snd_cwnd == 10 * MSS
     assert t.stack.counters.timeouts == 0
 
 
@@ -329,7 +329,7 @@ def test_dsack_of_something_else_says_nothing_of_the_probe() -> None:
     t.advance(RTT)
     t.receives(". 1:1 ack 5001 <sack 1:1001>")
     next_flight(t)
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
 
 
 def test_a_duplicate_ack_with_news_says_nothing_of_the_probe() -> None:
@@ -343,7 +343,7 @@ def test_a_duplicate_ack_with_news_says_nothing_of_the_probe() -> None:
     t.receives(". 1:1 ack 5001 <sack 6001:7001>")
     t.silent()
     t.receives(". 1:1 ack 7001")
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
 
 
 def test_a_dsack_of_the_probe_is_no_sign_of_reordering() -> None:
@@ -367,7 +367,7 @@ def test_the_probe_lets_sack_tell_of_what_is_lost_before_it() -> None:
     assert seqs(t.drain(), t) == [2001, 3001]
     t.receives(". 1:1 ack 5001")
     assert t.stack.counters.timeouts == 0
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
 
 
 def test_the_reduction_of_a_repaired_loss_is_one() -> None:
@@ -377,7 +377,7 @@ def test_the_reduction_of_a_repaired_loss_is_one() -> None:
     next_flight(t)
     for _ in range(3):
         next_flight(t)
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
     assert recovery(t).phase == OPEN
 
 

@@ -193,7 +193,7 @@ def transfer(**knobs: Any) -> tuple[int, float, Connection]:
     def all_there() -> bool:
         nonlocal got, most
         got += len(far.read())
-        most = max(most, near.info().unacknowledged)
+        most = max(most, near.info().unacked)
         return got == 3_000_000
 
     p.run(all_there)

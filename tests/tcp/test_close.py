@@ -407,7 +407,7 @@ def test_duplicate_acks_with_only_the_fin_in_flight_do_not_disarm_the_timer() ->
 def test_fin_does_not_wait_for_the_congestion_window() -> None:
     """Known defect 27."""
     t = established()
-    cwnd = t.info.cwnd
+    cwnd = t.info.snd_cwnd
     t.write(cwnd)
     assert sum(len(segment.payload) for segment in t.drain()) == cwnd
     t.close()
@@ -416,7 +416,7 @@ def test_fin_does_not_wait_for_the_congestion_window() -> None:
 
 def test_rst_does_not_wait_for_the_congestion_window() -> None:
     t = established()
-    t.write(t.info.cwnd + 5000)
+    t.write(t.info.snd_cwnd + 5000)
     sent = sum(len(segment.payload) for segment in t.drain())
     t.abort()
     t.sends(f"R? {sent + 1}:{sent + 1}")

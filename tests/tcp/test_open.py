@@ -197,7 +197,7 @@ def test_a_connection_after_a_repeated_syn_begins_as_any_other() -> None:
     t.receives(f"SE. 0:0 ack 1 <mss {MSS}>")
     t.sends(". 1:1 ack 1")
     assert t.info.ecn
-    assert t.info.cwnd == 10 * MSS
+    assert t.info.snd_cwnd == 10 * MSS
     assert t.info.rto == 1.0
     assert t.info.total_retrans == 0
 
@@ -906,8 +906,8 @@ def test_lost_syn_says_nothing_about_the_path_of_data() -> None:
     t.sends_at(1.0, "S 0:0")
     t.receives(f"S. 0:0 ack 1 <mss {MSS}>")
     t.sends(". 1:1 ack 1")
-    assert t.info.cwnd == MSS
-    assert t.info.ssthresh > 1 << 20
+    assert t.info.snd_cwnd == MSS
+    assert t.info.snd_ssthresh > 1 << 20
 
 
 def test_syn_that_crosses_ours_is_no_loss() -> None:
@@ -916,7 +916,7 @@ def test_syn_that_crosses_ours_is_no_loss() -> None:
     t.drain()
     assert t.state == ESTABLISHED
     assert t.info.total_retrans == 0
-    assert t.info.cwnd == 10 * MSS
+    assert t.info.snd_cwnd == 10 * MSS
 
 
 def test_congestion_control_that_nobody_registered_fails_at_once() -> None:

@@ -33,8 +33,8 @@ def test_icmp_too_big_makes_segments_smaller_and_sends_again_what_was_larger() -
     before = t.info
     t.stack.path_error("peer", EMSGSIZE, 820, quote(t, 1001), t.now)
     t.sends(". 1:801 ack 1", ". 801:1601 ack 1", ". 1601:2401 ack 1", "P. 2401:3001 ack 1")
-    assert t.info.mss == 800
-    assert (t.info.cwnd, t.info.ssthresh) == (before.cwnd, before.ssthresh)  # no congestion
+    assert t.info.snd_mss == 800
+    assert (t.info.snd_cwnd, t.info.snd_ssthresh) == (before.snd_cwnd, before.snd_ssthresh)  # no congestion
     assert t.stack.counters.timeouts == 0
 
 
@@ -50,7 +50,7 @@ def test_icmp_too_big_makes_nothing_larger() -> None:
     t.drain()
     t.stack.path_error("peer", EMSGSIZE, 920, quote(t, 1), t.now)
     t.silent()
-    assert t.info.mss == 700
+    assert t.info.snd_mss == 700
     t.receives(". 1:1 ack 1001")
     t.advance(RAISE_AFTER + 1)
     t.write(5000)
@@ -68,7 +68,7 @@ def test_icmp_too_big_does_not_make_segments_tiny() -> None:
     t.drain()
     t.stack.path_error("peer", EMSGSIZE, 68, quote(t, 1), t.now)
     t.drain()
-    assert t.info.mss == t.stack.default_mss
+    assert t.info.snd_mss == t.stack.default_mss
 
 
 @pytest.mark.parametrize("seq", [0, 2002, 1 << 31])
@@ -82,7 +82,7 @@ def test_icmp_about_what_is_not_under_way_is_ignored(seq: int) -> None:
     t.stack.path_error("peer", EMSGSIZE, 820, quote(t, seq), t.now)
     t.stack.path_error("peer", EHOSTUNREACH, None, quote(t, seq), t.now)
     t.silent()
-    assert t.info.mss == 1000
+    assert t.info.snd_mss == 1000
     assert t.stack.counters.out_of_window_icmps == 2
     assert not t.connection.take_events() & TROUBLE
 

@@ -18,7 +18,7 @@ def test_partial_ack_takes_back_what_it_acknowledges() -> None:
     assert len(t.drain()) == 10
     t.receives(*[". 1:1 ack 1"] * 3)
     t.sends(". 1:1001 ack 1")
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
     t.receives(*[". 1:1 ack 1"] * 5)  # the window is 5 segments and one more for each of 8 duplicate ACKs
     t.sends(". 10001:11001 ack 1", ". 11001:12001 ack 1", ". 12001:13001 ack 1")
     t.receives(". 1:1 ack 4001")  # 13 - 4 + 1 segments, of which 9 are in flight
@@ -37,7 +37,7 @@ def test_duplicate_acks_of_a_retransmission_after_a_timeout_start_no_fast_recove
     before = t.info
     t.receives(*[". 1:1 ack 1001"] * 3)
     t.silent()
-    assert (t.info.cwnd, t.info.ssthresh) == (before.cwnd, before.ssthresh)
+    assert (t.info.snd_cwnd, t.info.snd_ssthresh) == (before.snd_cwnd, before.snd_ssthresh)
 
 
 def test_echo_older_than_the_retransmission_is_no_measurement() -> None:
@@ -48,7 +48,7 @@ def test_echo_older_than_the_retransmission_is_no_measurement() -> None:
     t.sends_at(0.5, "P. 1:101 ack 1 <ts>")
     t.advance(0.1)
     t.receives(". 1:1 ack 101 <ts *:125>")
-    assert (t.info.srtt, t.info.rttvar) == pytest.approx((0.125, 0.0625))
+    assert (t.info.rtt, t.info.rttvar) == pytest.approx((0.125, 0.0625))
 
 
 def test_refused_probe_goes_again_at_once_when_the_window_opens() -> None:

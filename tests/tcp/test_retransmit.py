@@ -19,7 +19,7 @@ from utcp.wire import FIN, RST
 def in_flight(segments: int, **knobs: Any) -> Script:
     """So many full segments of a longer stream have left, as many as the congestion window lets go."""
     t = established(congestion_control="newreno", **knobs)
-    assert t.info.cwnd == 10 * MSS  # RFC 6928
+    assert t.info.snd_cwnd == 10 * MSS  # RFC 6928
     t.write(1000 * segments if segments < 10 else 100_000)
     assert sum(len(segment.payload) for segment in t.drain()) == 1000 * segments
     return t
@@ -33,7 +33,7 @@ def in_flight(segments: int, **knobs: Any) -> Script:
 def test_first_sample() -> None:
     """2.2: SRTT = R, RTTVAR = R/2, RTO = SRTT + 4 RTTVAR."""
     t = established(rtt=0.1)
-    assert (t.info.srtt, t.info.rttvar, t.info.rto) == pytest.approx((0.1, 0.05, 0.3))
+    assert (t.info.rtt, t.info.rttvar, t.info.rto) == pytest.approx((0.1, 0.05, 0.3))
     t.write(100)
     t.sends("P. 1:101 ack 1")
     t.sends_at(0.4, "P. 1:101 ack 1")
@@ -48,7 +48,7 @@ def test_second_sample() -> None:
     t.sends("P. 1:101 ack 1")
     t.advance(0.2)
     t.receives(". 1:1 ack 101")
-    assert (t.info.srtt, t.info.rttvar, t.info.rto) == pytest.approx((0.1125, 0.0625, 0.3625))
+    assert (t.info.rtt, t.info.rttvar, t.info.rto) == pytest.approx((0.1125, 0.0625, 0.3625))
     t.write(100)
     t.sends("P. 101:201 ack 1")
     t.sends_after(0.3625, "P. 101:201 ack 1")
@@ -58,7 +58,7 @@ def test_second_sample() -> None:
 def test_before_the_first_sample_rto_is_1_second() -> None:
     """2.1."""
     t = syn_sent()
-    assert t.info.srtt is None
+    assert t.info.rtt == 0
     assert t.info.rto == 1.0
 
 
@@ -107,7 +107,7 @@ def test_karn_a_retransmitted_segment_gives_no_sample_and_keeps_the_back_off() -
     t.sends_at(0.4, "P. 1:101 ack 1")
     t.advance(0.1)
     t.receives(". 1:1 ack 101")
-    assert t.info.srtt == pytest.approx(0.1)
+    assert t.info.rtt == pytest.approx(0.1)
     t.write(100)
     t.sends("P. 101:201 ack 1")
     t.sends_after(0.6, "P. 101:201 ack 1")
@@ -148,7 +148,7 @@ def test_timestamps_of_an_ack_that_moves_nothing_measure_nothing() -> None:
     t.sends_at(0.4, "P. 1:101 ack 1 <ts>")
     t.advance(0.1)
     t.receives(". 1:1 ack 1")
-    assert t.info.srtt == pytest.approx(0.1)
+    assert t.info.rtt == pytest.approx(0.1)
 
 
 @pytest.mark.rfc("7323", "4.2-1")
@@ -159,7 +159,7 @@ def test_many_acks_of_one_round_trip_are_one_measurement() -> None:
     for ack in range(1001, 10_002, 1000):
         t.receives(f". 1:1 ack {ack}")
         t.drain()
-    assert (t.info.srtt, t.info.rttvar) == pytest.approx((0.1125, 0.0625))
+    assert (t.info.rtt, t.info.rttvar) == pytest.approx((0.1125, 0.0625))
 
 
 @pytest.mark.rfc("6298", "4-1")
@@ -230,10 +230,10 @@ def test_only_the_first_segment_is_sent_again() -> None:
     """5.4; the loss window is one segment (RFC 5681 3.1)."""
     t = in_flight(10)
     t.sends_after(0.2, ". 1:1001 ack 1")
-    assert t.info.cwnd == MSS
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_cwnd == MSS
+    assert t.info.snd_ssthresh == 5 * MSS
     t.sends_after(0.4, ". 1:1001 ack 1")
-    assert t.info.ssthresh == 5 * MSS  # RFC 5681 3.1: not lowered again for the same segment
+    assert t.info.snd_ssthresh == 5 * MSS  # RFC 5681 3.1: not lowered again for the same segment
 
 
 def test_what_is_sent_again_is_what_was_sent() -> None:
@@ -459,7 +459,7 @@ def test_three_duplicate_acks_send_the_first_segment_again() -> None:
     again = t.drain()[0]
     assert t.flow.seq(again) == 1
     assert len(again.payload) == MSS
-    assert t.info.ssthresh == 5 * MSS
+    assert t.info.snd_ssthresh == 5 * MSS
 
 
 @pytest.mark.rfc("5681", "3.2-4")
@@ -502,7 +502,7 @@ def test_full_ack_ends_recovery() -> None:
     t.drain()
     sent = t.flow.snd_nxt
     t.receives(f". 1:1 ack {sent}")
-    assert MSS <= t.info.cwnd <= 5 * MSS
+    assert MSS <= t.info.snd_cwnd <= 5 * MSS
     assert t.info.total_retrans == 1
     assert len(t.drain()) <= 5
 
@@ -518,7 +518,7 @@ def test_partial_ack_sends_the_next_hole_at_once() -> None:
     assert t.flow.seq(t.drain()[0]) == 3001
     t.receives(". 1:1 ack 6001")
     assert t.flow.seq(t.drain()[0]) == 6001
-    assert t.info.ssthresh == 5 * MSS  # one reduction for one window's losses
+    assert t.info.snd_ssthresh == 5 * MSS  # one reduction for one window's losses
     assert t.info.total_retrans == 3
 
 
@@ -552,8 +552,8 @@ def test_duplicate_acks_after_a_timeout_do_not_start_recovery_again() -> None:
     t.sends_after(0.2, ". 1:1001 ack 1")
     t.receives(*[". 1:1 ack 1"] * 3)
     t.drain()
-    assert t.info.ssthresh == 5 * MSS
-    assert t.info.cwnd == MSS
+    assert t.info.snd_ssthresh == 5 * MSS
+    assert t.info.snd_cwnd == MSS
 
 
 def test_fast_retransmit_of_a_segment_that_carries_the_fin() -> None:
@@ -616,7 +616,7 @@ def test_slow_start_doubles_in_a_round_trip() -> None:
     """RFC 5681 3.1 (MUST-19)."""
     t = in_flight(10)
     acknowledge(t, 10_000)
-    assert 19 * MSS <= t.info.cwnd <= 20 * MSS
+    assert 19 * MSS <= t.info.snd_cwnd <= 20 * MSS
 
 
 @pytest.mark.rfc("5681", "3.1-4")
@@ -624,10 +624,10 @@ def test_slow_start_counts_octets_not_acks() -> None:
     """RFC 3465: a peer that splits its ACKs gains nothing."""
     t = in_flight(10)
     t.receives(*(f". 1:1 ack {ack}" for ack in range(101, 1002, 100)))
-    assert t.info.cwnd <= 11 * MSS
+    assert t.info.snd_cwnd <= 11 * MSS
     t.drain()
     t.receives(f". 1:1 ack {t.flow.snd_nxt}")
-    assert t.info.cwnd <= 21 * MSS
+    assert t.info.snd_cwnd <= 21 * MSS
 
 
 @pytest.mark.rfc9293("MUST-19")
@@ -636,12 +636,12 @@ def test_congestion_avoidance_adds_a_segment_in_a_round_trip() -> None:
     t.sends_after(0.2, ". 1:1001 ack 1")
     t.receives(". 1:1 ack 10001")
     t.drain()
-    while t.info.cwnd < t.info.ssthresh:
+    while t.info.snd_cwnd < t.info.snd_ssthresh:
         acknowledge(t, MSS)
-    before = t.info.cwnd
+    before = t.info.snd_cwnd
     for _ in range(5):
-        acknowledge(t, t.info.cwnd)
-    assert before + 4 * MSS <= t.info.cwnd <= before + 5 * MSS
+        acknowledge(t, t.info.snd_cwnd)
+    assert before + 4 * MSS <= t.info.snd_cwnd <= before + 5 * MSS
 
 
 def test_window_that_is_not_used_does_not_grow() -> None:
@@ -652,7 +652,7 @@ def test_window_that_is_not_used_does_not_grow() -> None:
         t.sends(f"P. {start}:{start + 100} ack 1")
         t.receives(f". 1:1 ack {start + 100}")
         t.silent()
-    assert t.info.cwnd == 10 * MSS
+    assert t.info.snd_cwnd == 10 * MSS
 
 
 @pytest.mark.rfc("6928", "2-2")
@@ -665,7 +665,7 @@ def test_idle_connection_restarts_with_the_restart_window() -> None:
     while t.connection.send_queue:
         t.receives(f". 1:1 ack {t.flow.snd_nxt}")
         t.drain()
-    assert t.info.cwnd > 20 * MSS
+    assert t.info.snd_cwnd > 20 * MSS
     t.advance(10)
     t.write(100_000)
     assert len(t.drain()) <= 10

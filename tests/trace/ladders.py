@@ -36,8 +36,8 @@ class Told:
         self.remote_port = remote_port
 
     def info(self, now: float) -> ConnectionInfo:
-        variables = {"cwnd": 14480, "ssthresh": 1 << 40, "in_flight": 5, "snd_wnd": 65535, "rcv_wnd": 131072}
-        info = SimpleNamespace(**variables, srtt=None, rto=1.0, timers={"retransmit": 0.25, "pacing": 0.001})
+        variables = {"snd_cwnd": 14480, "snd_ssthresh": 1 << 40, "in_flight": 5, "snd_wnd": 65535, "rcv_wnd": 131072}
+        info = SimpleNamespace(**variables, rtt=0.0, rto=1.0, timers={"retransmit": 0.25, "pacing": 0.001})
         return cast("ConnectionInfo", info)
 
 

@@ -204,7 +204,7 @@ async def test_a_peer_that_vanishes_is_missed(secure: bool) -> None:
             await send(user, b"abc")
             assert await receive(service, 3) == b"abc"
             (across,) = (side for side in carried.near._sides if not isinstance(side, KernelSide))
-            await until(lambda: not across.transport.get_extra_info("utcp").unacknowledged)
+            await until(lambda: not across.transport.get_extra_info("utcp").unacked)
             with vanished(carried.far):
                 assert await is_reset(user)
                 await until(lambda: not carried.near.connections)

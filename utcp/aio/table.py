@@ -8,7 +8,7 @@ Every row is a dict of what JSON has, with these keys:
 * `send_q`: octets that the peer has not acknowledged, of a listener the most that may wait;
 * listener: `half_open` and `syn_backlog`, the handshakes under way and the most that may be;
 * connection: `role` ("client" opened it, "server" accepted it) and `info`, the fields of `utcp.ConnectionInfo` in
-  seconds, octets and octets per second; null where ConnectionInfo has None, `math.inf` or an unlimited ssthresh;
+  seconds, octets and octets per second; null where ConnectionInfo has None, `math.inf` or an unlimited `snd_ssthresh`;
 * time_wait: `seconds_left`.
 """
 
@@ -56,7 +56,7 @@ def rows(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
             "recv_q": info.unread,
             "send_q": connection.send_queue,
             "role": "server" if connection.passive else "client",
-            "info": {name: _plain(getattr(info, name)) for name in _FIELDS} | {"ssthresh": _ssthresh(info)},
+            "info": {name: _plain(getattr(info, name)) for name in _FIELDS} | {"snd_ssthresh": _ssthresh(info)},
         }
     for key in list(stack.time_wait):
         left = stack.time_wait.seconds_left(key, link.now())
@@ -83,4 +83,4 @@ def _plain(value: Any) -> Any:
 
 
 def _ssthresh(info: ConnectionInfo) -> int | None:
-    return info.ssthresh if info.ssthresh < UNLIMITED else None
+    return info.snd_ssthresh if info.snd_ssthresh < UNLIMITED else None

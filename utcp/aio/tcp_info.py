@@ -54,7 +54,7 @@ def tcp_info(info: ConnectionInfo) -> bytes:
     app_limited = 1 if sys.byteorder == "little" else 0x80
 
     def segments(octets: int) -> int:
-        return min(-(-octets // info.mss), _MAX_U32)
+        return min(-(-octets // info.snd_mss), _MAX_U32)
 
     return _LAYOUT.pack(
         _STATES[info.state],
@@ -67,9 +67,9 @@ def tcp_info(info: ConnectionInfo) -> bytes:
         app_limited if info.delivery_rate_app_limited else 0,
         _scaled(info.rto, 1_000_000),
         _scaled(info.ato, 1_000_000),
-        info.mss,
+        info.snd_mss,
         info.rcv_mss,
-        segments(info.unacknowledged),
+        segments(info.unacked),
         segments(info.sacked),
         segments(info.lost),
         segments(info.retrans),
@@ -82,8 +82,8 @@ def tcp_info(info: ConnectionInfo) -> bytes:
         0,
         _scaled(info.rtt, 1_000_000),
         _scaled(info.rttvar, 1_000_000),
-        _INFINITE_SSTHRESH if info.ssthresh >= UNLIMITED else segments(info.ssthresh),
-        segments(info.cwnd),
+        _INFINITE_SSTHRESH if info.snd_ssthresh >= UNLIMITED else segments(info.snd_ssthresh),
+        segments(info.snd_cwnd),
         info.advmss,
         _DUP_THRESH,
         0,
@@ -95,16 +95,16 @@ def tcp_info(info: ConnectionInfo) -> bytes:
         info.bytes_received,
         info.segs_out & _MAX_U32,
         info.segs_in & _MAX_U32,
-        min(info.unsent, _MAX_U32),
-        _scaled(info.min_rtt, 1_000_000) if info.srtt is not None else _MAX_U32,
+        min(info.notsent_bytes, _MAX_U32),
+        _scaled(info.min_rtt, 1_000_000) if info.rtt else _MAX_U32,
         info.data_segs_in & _MAX_U32,
         info.data_segs_out & _MAX_U32,
         int(info.delivery_rate),
         0,
         0,
         0,
-        -(-info.delivered // info.mss) & _MAX_U32,
-        -(-info.delivered_ce // info.mss) & _MAX_U32,
+        -(-info.delivered // info.snd_mss) & _MAX_U32,
+        -(-info.delivered_ce // info.snd_mss) & _MAX_U32,
         info.bytes_sent,
         info.bytes_retrans,
         info.dsack_dups & _MAX_U32,

@@ -193,12 +193,12 @@ def _details(row: dict[str, Any]) -> str:
     if info["window_scaling"]:
         options.append(f"wscale:{info['snd_wscale']},{info['rcv_wscale']}")
     parts = [row["role"], *options, info["congestion_control"], f"rto:{_time(info['rto'])}"]
-    if info["srtt"] is not None:
-        parts.append(f"rtt:{_time(info['srtt'])}/{_time(info['rttvar'])}")
+    if info["rtt"]:
+        parts.append(f"rtt:{_time(info['rtt'])}/{_time(info['rttvar'])}")
         parts.append(f"minrtt:{_time(info['min_rtt'])}")
-    parts += [f"mss:{info['mss']}", f"pmtu:{info['pmtu']}", f"cwnd:{info['cwnd']}"]
-    if info["ssthresh"] is not None:
-        parts.append(f"ssthresh:{info['ssthresh']}")
+    parts += [f"mss:{info['snd_mss']}", f"pmtu:{info['pmtu']}", f"cwnd:{info['snd_cwnd']}"]
+    if info["snd_ssthresh"] is not None:
+        parts.append(f"ssthresh:{info['snd_ssthresh']}")
     parts += [f"snd_wnd:{info['snd_wnd']}", f"rcv_wnd:{info['rcv_wnd']}"]
     for key in ("bytes_sent", "bytes_retrans", "bytes_acked", "bytes_received", "segs_out", "segs_in"):
         if info[key]:
@@ -208,9 +208,9 @@ def _details(row: dict[str, Any]) -> str:
     if info["delivery_rate"]:
         limited = " app_limited" if info["delivery_rate_app_limited"] else ""
         parts.append(f"delivery_rate:{_rate(info['delivery_rate'])}{limited}")
-    for key in ("in_flight", "unsent", "lost", "sacked"):
+    for name, key in (("in_flight", "in_flight"), ("notsent", "notsent_bytes"), ("lost", "lost"), ("sacked", "sacked")):
         if info[key]:
-            parts.append(f"{key}:{info[key]}")
+            parts.append(f"{name}:{info[key]}")
     if info["total_retrans"]:
         parts.append(f"retrans:{info['retrans']}/{info['total_retrans']}")
     for key in ("retransmits", "backoff", "probes", "reord_seen", "dsack_dups", "rcv_ooopack"):

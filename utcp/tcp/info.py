@@ -41,8 +41,8 @@ class ConnectionInfo:
     snd_nxt: int
     snd_wnd: int
     """The peer's window, scaled."""
-    unacknowledged: int
-    """Octets of sequence space sent and not acknowledged cumulatively; Linux: `unacked`."""
+    unacked: int
+    """Octets of sequence space sent and not acknowledged cumulatively."""
     in_flight: int
     """Those of them that are under way: not SACKed, not taken for lost, or sent again since."""
     sacked: int
@@ -51,8 +51,8 @@ class ConnectionInfo:
     """Those that are taken for lost and were not sent again yet. Linux counts those that were as well."""
     retrans: int
     """Those in flight that were sent again."""
-    unsent: int
-    """Octets accepted from the application and not sent yet; Linux: `notsent_bytes`."""
+    notsent_bytes: int
+    """Octets accepted from the application and not sent yet."""
 
     # What was received
     rcv_nxt: int
@@ -69,10 +69,11 @@ class ConnectionInfo:
     ca_state: str
     """"open", "disorder" (something arrived out of order, nothing is taken for lost), "cwr" (the window shrinks after a
     congestion mark), "recovery" (fast recovery) or "loss" (after a timeout)."""
-    cwnd: int
+    snd_cwnd: int
     """The congestion window in force, octets. In fast recovery, and after a congestion mark, that is the window of
     proportional rate reduction (RFC 9937) unless the controller leads by itself (BBR)."""
-    ssthresh: int
+    snd_ssthresh: int
+    """The slow start threshold, octets."""
     pacing_rate: float
     """Octets per second; infinite when nothing is paced."""
     delivery_rate: float
@@ -91,9 +92,10 @@ class ConnectionInfo:
     """Segments of ours that the peer says it received twice (RFC 2883)."""
 
     # Times, in seconds
-    srtt: float | None
-    """None before the first measurement."""
+    rtt: float
+    """The smoothed round-trip time; 0 before the first measurement."""
     rttvar: float
+    """The variation of the round-trip time; 0 before the first measurement."""
     rto: float
     """The retransmission timeout, back-off included."""
     min_rtt: float
@@ -107,8 +109,8 @@ class ConnectionInfo:
     """Since text arrived; None when none has."""
 
     # Segment sizes
-    mss: int
-    """Payload of a full-sized segment as we send them; Linux: `snd_mss`."""
+    snd_mss: int
+    """Payload of a full-sized segment as we send them."""
     rcv_mss: int
     """The largest payload received, 536 at first, and never more than the MSS that we offer allows."""
     advmss: int
@@ -145,33 +147,6 @@ class ConnectionInfo:
     sack: bool
     ecn: bool
 
-    # Linux's names for what the RFCs call otherwise.
-
-    @property
-    def rtt(self) -> float:
-        """`srtt`; 0 before the first measurement."""
-        return self.srtt or 0.0
-
-    @property
-    def snd_cwnd(self) -> int:
-        return self.cwnd
-
-    @property
-    def snd_ssthresh(self) -> int:
-        return self.ssthresh
-
-    @property
-    def snd_mss(self) -> int:
-        return self.mss
-
-    @property
-    def unacked(self) -> int:
-        return self.unacknowledged
-
-    @property
-    def notsent_bytes(self) -> int:
-        return self.unsent
-
     @property
     def options(self) -> tuple[str, ...]:
         """What was agreed on, as `ss` writes it: of "ts", "sack", "ecn", "wscale"."""
@@ -192,20 +167,20 @@ def info_of(tcb: Tcb, now: float) -> ConnectionInfo:
         snd_una=send.snd_una,
         snd_nxt=send.snd_nxt,
         snd_wnd=send.snd_wnd,
-        unacknowledged=send.flight_size,
+        unacked=send.flight_size,
         in_flight=recovery.in_flight,
         sacked=recovery.board.sacked,
         lost=recovery.board.lost,
         retrans=recovery.board.resent_in_flight,
-        unsent=send.unsent,
+        notsent_bytes=send.unsent,
         rcv_nxt=receive.rcv_nxt,
         rcv_wnd=receive.window,
         rcv_space=receive.limit,
         unread=receive.readable,
         congestion_control=tcb.config.congestion_control,
         ca_state=recovery.phase_name,
-        cwnd=recovery.window,
-        ssthresh=tcb.congestion.ssthresh,
+        snd_cwnd=recovery.window,
+        snd_ssthresh=tcb.congestion.ssthresh,
         pacing_rate=tcb.pacer.rate,
         delivery_rate=recovery.delivery.rate,
         delivery_rate_app_limited=recovery.delivery.rate_app_limited,
@@ -214,7 +189,7 @@ def info_of(tcb: Tcb, now: float) -> ConnectionInfo:
         probes=tcb.persist.probes + tcb.keepalive.unanswered,
         reord_seen=recovery.reord_seen,
         dsack_dups=recovery.dsack_dups,
-        srtt=rtt.srtt,
+        rtt=rtt.srtt or 0.0,
         rttvar=rtt.rttvar,
         rto=rtt.rto,
         min_rtt=rtt.min_rtt,
@@ -222,7 +197,7 @@ def info_of(tcb: Tcb, now: float) -> ConnectionInfo:
         last_data_sent=now - tcb.last_sent,
         last_ack_recv=now - tcb.last_heard,
         last_data_recv=None if last_data is None else now - last_data,
-        mss=tcb.mss,
+        snd_mss=tcb.mss,
         rcv_mss=receive.mss,
         advmss=tcb.receive_mss,
         pmtu=tcb.mss + HEADER_LENGTH + (TIMESTAMPS_LENGTH if tcb.timestamps else 0),

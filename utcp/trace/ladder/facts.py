@@ -38,12 +38,12 @@ def connection_facts(connection: Connection, now: float) -> Facts:
     """The variables of `connection` at `now` that explain what it sends."""
     info = connection.info(now)
     return _variables(
-        info.cwnd,
-        info.ssthresh if info.ssthresh < _UNLIMITED else None,
+        info.snd_cwnd,
+        info.snd_ssthresh if info.snd_ssthresh < _UNLIMITED else None,
         info.in_flight,
         info.snd_wnd,
         info.rcv_wnd,
-        info.srtt,
+        info.rtt or None,
         info.rto,
         ", ".join(f"{name} in {duration(left)}" for name, left in info.timers.items() if name != "pacing"),
     )

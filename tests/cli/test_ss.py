@@ -251,7 +251,7 @@ def test_a_socket_that_is_gone_is_one_line(tmp_path: Path, capsys: pytest.Captur
 def test_a_program_that_hangs_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("utcp.cli.control_client.TIMEOUT", 0.05)
+    monkeypatch.setattr("utcp.cli.processes.TIMEOUT", 0.05)
     given_up = threading.Event()
 
     def hang(caller: socket.socket) -> None:

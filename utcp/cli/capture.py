@@ -15,7 +15,7 @@ from typing import Final
 
 import click
 
-from utcp.cli.control_client import ControlFailed, Process, connect, find, greeting, request
+from utcp.cli.processes import ControlFailed, Process, connect, find, greeting, request
 from utcp.cli.options import SECONDS
 
 _BLOCK: Final = Struct("!II")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from utcp.cli.control_client import ControlFailed, Process, tables
+from utcp.cli.processes import ControlFailed, Process, tables
 from utcp.tcp.state import NAMES
 
 if TYPE_CHECKING:

@@ -5,17 +5,12 @@ from ipaddress import IPv4Address
 from struct import Struct
 from typing import Final, Literal
 
-from utcp.wire import Segment, checksum, encode
+from utcp.wire import Segment, checksum, encode, ip
 
 Stack = Literal["utcp", "kernel"]
 
-_IP: Final = Struct("!BBHHHBBH4s4s")
 _UDP: Final = Struct("!HHHH")
 _ICMP: Final = Struct("!BBHHH")
-_DONT_FRAGMENT: Final = 0x4000
-_ICMP_PROTOCOL: Final = 1
-_TCP_PROTOCOL: Final = 6
-_UDP_PROTOCOL: Final = 17
 _QUOTED_OF_SEGMENT: Final = 8
 
 UNREACHABLE: Final = 3
@@ -29,14 +24,6 @@ FRAGMENTATION_NEEDED: Final = 4
 def address(host: str) -> bytes:
     """The octets of an IPv4 address."""
     return IPv4Address(host).packed
-
-
-def ipv4(source: bytes, destination: bytes, protocol: int, payload: bytes) -> bytes:
-    """An IP packet."""
-    size = _IP.size + len(payload)
-    header = _IP.pack(0x45, 0, size, 0, _DONT_FRAGMENT, 64, protocol, 0, source, destination)
-    total = checksum.internet_checksum(header)
-    return header[:10] + total.to_bytes(2, "big") + header[12:] + payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +45,9 @@ class Forge:
         """The same for octets, at least a TCP header, that need not be a segment."""
         if self.stack == "kernel":
             whole = checksum.fill(octets, checksum.pseudo_header(source, self.server))
-            return ipv4(source, self.server, _TCP_PROTOCOL, whole)
+            return ip.build(source, self.server, 0, whole)
         header = _UDP.pack(udp_port, self.udp_port, _UDP.size + len(octets), 0)
-        return ipv4(source, self.server, _UDP_PROTOCOL, header + octets)
+        return ip.build(source, self.server, 0, header + octets, ip.UDP)
 
     def unreachable(
         self, router: bytes, code: int, victim: bytes, victim_udp_port: int, segment: Segment, mtu: int = 0
@@ -68,21 +55,21 @@ class Forge:
         """An ICMP message from `router`: the server's `segment` to `victim` could not be delivered."""
         quoted = encode(segment)[:_QUOTED_OF_SEGMENT]
         if self.stack == "kernel":
-            inner = ipv4(self.server, victim, _TCP_PROTOCOL, quoted)
+            inner = ip.build(self.server, victim, 0, quoted)
         else:
             header = _UDP.pack(self.udp_port, victim_udp_port, _UDP.size + 64, 0)
-            inner = ipv4(self.server, victim, _UDP_PROTOCOL, header + quoted)
+            inner = ip.build(self.server, victim, 0, header + quoted, ip.UDP)
         body = _ICMP.pack(UNREACHABLE, code, 0, 0, mtu) + inner
         total = checksum.internet_checksum(body)
-        return ipv4(router, self.server, _ICMP_PROTOCOL, body[:2] + total.to_bytes(2, "big") + body[4:])
+        return ip.build(router, self.server, 0, body[:2] + total.to_bytes(2, "big") + body[4:], ip.ICMP)
 
     def read(self, packet: bytes) -> tuple[int, bytes] | None:
         """The UDP port (0 for the kernel's TCP) and the octets that a packet of the server's carries, segments or a
         train of them; None for anything else."""
         start = (packet[0] & 0x0F) * 4
         if self.stack == "kernel":
-            return (0, packet[start:]) if packet[9] == _TCP_PROTOCOL else None
-        if packet[9] != _UDP_PROTOCOL:
+            return (0, packet[start:]) if packet[9] == checksum.PROTOCOL else None
+        if packet[9] != ip.UDP:
             return None
         source, destination, _, _ = _UDP.unpack_from(packet, start)
         return (destination, packet[start + _UDP.size :]) if source == self.udp_port else None

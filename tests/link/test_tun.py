@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.link.sockets import needs_linux
-from utcp.link import ip, pending, tun
+from utcp.link import pending, tun
 from utcp.link.base import QUOTED, PathError, SendError
 from utcp.link.path import SocketAddress
 from utcp.link.tun import TunLink
 from utcp.tcp.transmit import Transmit
-from utcp.wire import ACK, Segment, encode
+from utcp.wire import ACK, Segment, encode, ip
 from utcp.wire.checksum import fill, internet_checksum, pseudo_header, verify
 
 OURS: dict[int, str] = {socket.AF_INET: "10.9.0.2", socket.AF_INET6: "fd09::2"}
@@ -41,7 +41,7 @@ class Interface:
             socket.inet_pton(self.family, host)
             for host in (source or PEER[self.family], destination or OURS[self.family])
         ]
-        return ip.build(self.family, pair[0], pair[1], ecn, fill(segment, pseudo_header(pair[0], pair[1])))
+        return ip.build(pair[0], pair[1], ecn, fill(segment, pseudo_header(pair[0], pair[1])))
 
     def arrives(self, packet: bytes) -> None:
         self.far_end.send(packet)
@@ -51,7 +51,7 @@ class Interface:
         packets = []
         while True:
             try:
-                packets.append(ip.parse(self.family, self.far_end.recv(65536)))
+                packets.append(ip.parse(6 if self.family == socket.AF_INET6 else 4, self.far_end.recv(65536)))
             except BlockingIOError:
                 return packets
 
@@ -251,7 +251,7 @@ def icmp_message(interface: Interface, kind: tuple[int, int], word: int, quoted:
     summed = unsummed if family == socket.AF_INET else pseudo + unsummed
     checksum = internet_checksum(summed + bytes(len(summed) % 2)).to_bytes(2, "big")
     protocol = ip.ICMP if family == socket.AF_INET else ip.ICMPV6
-    return ip.build(family, router, ours, 0, unsummed[:2] + checksum + unsummed[4:], protocol)
+    return ip.build(router, ours, 0, unsummed[:2] + checksum + unsummed[4:], protocol)
 
 
 def sent(interface: Interface) -> bytes:
@@ -285,9 +285,7 @@ def test_icmp_that_is_not_about_our_segments_is_counted(interface: Interface) ->
     interface.arrives(good[:-1] + bytes((good[-1] ^ 1,)))  # checksum
     interface.arrives(icmp_message(interface, (3, 3), 0, quoted[:20]))  # nothing of the segment
     interface.arrives(icmp_message(interface, (8, 0), 0, quoted))  # a ping
-    interface.arrives(
-        icmp_message(interface, (3, 3), 0, ip.build(family, peer, ours, 0, SEGMENTS[0]))
-    )  # not our segment
+    interface.arrives(icmp_message(interface, (3, 3), 0, ip.build(peer, ours, 0, SEGMENTS[0])))  # not our segment
     interface.arrives(icmp_message(interface, (3, 3), 0, quoted, source=GROUP[family]))
     assert link.receive() == []
     assert link.path_errors() == []

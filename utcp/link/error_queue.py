@@ -14,6 +14,7 @@ from utcp.link import sockopt
 from utcp.link.base import MAX_PATH_ERRORS, QUOTED, PathError
 from utcp.link.path import SocketAddress
 from utcp.tcp.transmit import Remote
+from utcp.wire.ip import IPV4_SMALLEST_MTU, IPV6_SMALLEST_MTU
 
 _ORIGIN_ICMP: Final = 2
 _ORIGIN_ICMPV6: Final = 3
@@ -22,7 +23,7 @@ _IN6_ADDRESS: Final = 16
 _MAX_DROPPED: Final = 4096
 """Entries thrown away at once, some milliseconds of work."""
 
-_SMALLEST_MTU: Final = {socket.AF_INET: 68, socket.AF_INET6: 1280}  # RFC 791 3.2, RFC 8200 5
+_SMALLEST_MTU: Final = {socket.AF_INET: IPV4_SMALLEST_MTU, socket.AF_INET6: IPV6_SMALLEST_MTU}
 
 NameRemote = Callable[[SocketAddress, str | None], Remote | None]
 """From a datagram's destination and the address of ours that it left from (None: not told) to the remote's name."""

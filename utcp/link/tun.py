@@ -8,7 +8,6 @@ import time
 from struct import pack, unpack_from
 from typing import Final, Self
 
-from utcp.link import icmp, ip
 from utcp.link.base import (
     BATCH_OCTETS,
     MAX_PATH_ERRORS,
@@ -22,6 +21,7 @@ from utcp.link.base import (
 from utcp.link.path import SocketAddress
 from utcp.link.pending import NO_BUFFERS, NO_ROOM, Pending
 from utcp.tcp.transmit import Remote, Transmit
+from utcp.wire import icmp, ip
 from utcp.wire.checksum import PROTOCOL, fill, pseudo_header, verify
 
 DEVICE: Final = "/dev/net/tun"
@@ -89,11 +89,12 @@ class TunLink(Link):
             raise ValueError(f"a numeric address is needed, not {address!r}") from None
         if not ip.is_unicast(self._octets):
             raise ValueError(f"no host can have the address {address}")
-        self._smallest_mtu = 1280 if self.family == socket.AF_INET6 else 68  # RFC 8200 5, RFC 791 3.2
+        self._version = 6 if self.family == socket.AF_INET6 else 4
+        self._smallest_mtu = ip.IPV6_SMALLEST_MTU if self._version == 6 else ip.IPV4_SMALLEST_MTU
         if mtu < self._smallest_mtu:
             raise ValueError(f"mtu must be {self._smallest_mtu} octets or more, not {mtu}")
         self._address = self._socket_address(self._octets)
-        self._header_length = ip.IPV6_HEADER_LENGTH if self.family == socket.AF_INET6 else ip.IPV4_HEADER_LENGTH
+        self._header_length = ip.IPV6_HEADER_LENGTH if self._version == 6 else ip.IPV4_HEADER_LENGTH
         self._payload = mtu - self._header_length
         self._queue = queue
         self._path_errors: list[PathError] = []
@@ -159,7 +160,7 @@ class TunLink(Link):
             destination = socket.inet_pton(self.family, self.peername(transmit.remote)[0])
             pseudo = pseudo_header(self._octets, destination)
             for segment in transmit.datagrams():
-                packet = ip.build(self.family, self._octets, destination, transmit.ecn, fill(segment, pseudo))
+                packet = ip.build(self._octets, destination, transmit.ecn, fill(segment, pseudo))
                 code = errno.EAGAIN if self._pending else self._write(packet)
                 if code in NO_ROOM:
                     self._keep(transmit, packet)
@@ -226,7 +227,7 @@ class TunLink(Link):
         """The segment in a packet; None, counted, when there is none for us."""
         counters = self.counters
         try:
-            packet = ip.parse(self.family, data)
+            packet = ip.parse(self._version, data)
         except ip.MalformedPacket:
             counters.malformed += 1
         except ip.FragmentedPacket:
@@ -250,7 +251,7 @@ class TunLink(Link):
         """Keep what an ICMP message says about a segment of ours, for `path_errors()`."""
         counters = self.counters
         try:
-            error = icmp.parse(self.family, packet.source, packet.destination, packet.segment)
+            error = icmp.parse(packet.source, packet.destination, packet.segment)
         except icmp.MalformedMessage:
             counters.icmp_malformed += 1
             return
@@ -287,7 +288,7 @@ class TunLink(Link):
                 counters.send_errors += 1
             return code
         counters.datagrams_sent += 1
-        counters.bytes_sent += len(packet) - (ip.IPV6_HEADER_LENGTH if packet[0] >> 4 == 6 else ip.IPV4_HEADER_LENGTH)
+        counters.bytes_sent += len(packet) - self._header_length
         return 0
 
     def _keep(self, transmit: Transmit, packet: bytes) -> None:

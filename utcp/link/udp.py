@@ -10,10 +10,10 @@ from typing import Final, Self, cast
 
 from utcp.link import answers, error_queue, sockopt
 from utcp.link.base import BATCH_OCTETS, MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
-from utcp.link.ip import is_unicast
 from utcp.link.path import OPEN_ROUTE_LIFETIME, Route, Routes, SocketAddress, UdpPath
 from utcp.link.pending import NO_BUFFERS, NO_ROOM, Pending
 from utcp.tcp.transmit import Remote, Transmit
+from utcp.wire.ip import is_unicast
 
 __all__ = ["Link", "LinkCounters", "PathError", "Received", "SendError", "UdpLink", "UdpPath"]
 

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from struct import Struct
 from typing import Final, NamedTuple, TypeAlias
 
-from utcp.wire import ACK, FIN, HEADER_LENGTH, RST, SYN, URG, MalformedSegment, Segment, decode
+from utcp.wire import ACK, FIN, HEADER_LENGTH, RST, SYN, URG, MalformedSegment, Segment, decode, ip
 from utcp.wire.checksum import PROTOCOL as TCP
 
 Address: TypeAlias = tuple[str, int]
@@ -30,16 +30,10 @@ _IPV4_ETHERTYPE: Final = 0x0800
 _IPV6_ETHERTYPE: Final = 0x86DD
 _VLAN_ETHERTYPES: Final = (0x8100, 0x88A8, 0x9100)
 
-_UDP: Final = 17
 _AUTHENTICATION: Final = 51
-_EXTENSIONS: Final = (0, 43, 60, 135)
+_EXTENSIONS: Final = (ip.HOP_BY_HOP_OPTIONS, 43, ip.DESTINATION_OPTIONS, 135)
 """IPv6: hop-by-hop options, routing, destination options, mobility: each tells its length in units of 8 octets."""
 
-# Version and header length, TOS, total length, identification, flags and offset, TTL, protocol, checksum, addresses.
-_IPV4: Final = Struct("!BBHHHBBH4s4s")
-_FRAGMENT: Final = 0x3FFF
-# Version, traffic class and flow label; payload length, next header, hop limit, addresses.
-_IPV6: Final = Struct("!IHBB16s16s")
 _UDP_HEADER: Final = Struct("!HHHH")
 _ETHERTYPE: Final = Struct("!H")
 
@@ -79,7 +73,7 @@ def dissect(link_type: int, packet: bytes, length: int, udp_ports: AbstractSet[i
         return []
     if datagram is None:
         return []
-    if datagram.protocol == _UDP:
+    if datagram.protocol == ip.UDP:
         return _in_udp(datagram, udp_ports)
     if datagram.protocol != TCP:
         return []
@@ -109,7 +103,7 @@ def _in_udp(datagram: _Datagram, udp_ports: AbstractSet[int] | None) -> list[Fou
 def _found(datagram: _Datagram, segment: Segment, source: int, destination: int) -> Found:
     segment.ecn = datagram.ecn
     sender, receiver = (datagram.source, source), (datagram.destination, destination)
-    return Found(sender, receiver, segment, datagram.protocol == _UDP)
+    return Found(sender, receiver, segment, datagram.protocol == ip.UDP)
 
 
 def _step(payload: bytes) -> int:
@@ -195,23 +189,23 @@ def _network_layer(link_type: int, packet: bytes) -> int | None:
 
 def _ipv4(packet: bytes, available: int) -> _Datagram | None:
     """`available`: the octets that the frame had behind the link's header."""
-    if len(packet) < _IPV4.size:
+    if len(packet) < ip.IPV4_HEADER_LENGTH:
         return None
-    first, tos, total, _, fragment, _, protocol, _, source, destination = _IPV4.unpack_from(packet)
+    first, tos, total, _, fragment, _, protocol, _, source, destination = ip.IPV4_HEADER.unpack_from(packet)
     start = (first & 0x0F) * 4
     # A packet that a network card is to cut up (TSO) has a total length of 0.
     end = total or min(available, 0xFFFF)
-    if start < _IPV4.size or end < start or end > available or fragment & _FRAGMENT:
+    if start < ip.IPV4_HEADER_LENGTH or end < start or end > available or fragment & ip.FRAGMENT:
         return None
     hosts = socket.inet_ntop(socket.AF_INET, source), socket.inet_ntop(socket.AF_INET, destination)
     return _Datagram(*hosts, tos & 3, protocol, packet[start:end], end - start)
 
 
 def _ipv6(packet: bytes, available: int) -> _Datagram | None:
-    if len(packet) < _IPV6.size:
+    if len(packet) < ip.IPV6_HEADER_LENGTH:
         return None
-    first, size, protocol, _, source, destination = _IPV6.unpack_from(packet)
-    start = _IPV6.size
+    first, size, protocol, _, source, destination = ip.IPV6_HEADER.unpack_from(packet)
+    start = ip.IPV6_HEADER_LENGTH
     end = start + (size or min(available - start, 0xFFFF))
     if end > available:
         return None

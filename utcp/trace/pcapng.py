@@ -24,8 +24,7 @@ from utcp.tcp.observer import Observer
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.trace.annotation import Comment, format_comment
 from utcp.trace.commentary import Commentary
-from utcp.wire import Segment, encode
-from utcp.wire.checksum import PROTOCOL as TCP
+from utcp.wire import Segment, encode, ip
 from utcp.wire.checksum import fill, internet_checksum, pseudo_header
 
 if TYPE_CHECKING:
@@ -35,14 +34,6 @@ if TYPE_CHECKING:
 Address: TypeAlias = tuple[str, int]
 """A numeric IP address, and a UDP port."""
 
-_UDP: Final = 17
-_TTL: Final = 64
-_DONT_FRAGMENT: Final = 0x4000
-
-# Version and header length, TOS, total length, identification, flags and offset, TTL, protocol, checksum, addresses.
-_IPV4: Final = Struct("!BBHHHBBH4s4s")
-# Version, traffic class and flow label; payload length, next header, hop limit, addresses.
-_IPV6: Final = Struct("!IHBB16s16s")
 # Ports, length, checksum; and the part of its pseudo-header that follows the addresses: length, protocol.
 _UDP_HEADER: Final = Struct("!HHHH")
 _UDP_PSEUDO: Final = Struct("!IxxxB")
@@ -251,20 +242,12 @@ def segment_packet(source: Address, destination: Address, segment: bytes, form: 
     # A link-local IPv6 address carries its scope behind a percent sign: it is no part of the packet.
     sender, receiver = (socket.inet_pton(family, host.partition("%")[0]) for host, _ in (source, destination))
     if form == "tcp":
-        return _ip_header(sender, receiver, TCP, len(segment)) + fill(segment, pseudo_header(sender, receiver))
+        return ip.build(sender, receiver, 0, fill(segment, pseudo_header(sender, receiver)))
     size = _UDP_HEADER.size + len(segment)
     ports = source[1], destination[1]
-    summed = sender + receiver + _UDP_PSEUDO.pack(size, _UDP) + _UDP_HEADER.pack(*ports, size, 0) + segment
+    summed = sender + receiver + _UDP_PSEUDO.pack(size, ip.UDP) + _UDP_HEADER.pack(*ports, size, 0) + segment
     checksum = internet_checksum(summed) or 0xFFFF  # RFC 768: 0 says that there is none
-    return _ip_header(sender, receiver, _UDP, size) + _UDP_HEADER.pack(*ports, size, checksum) + segment
-
-
-def _ip_header(source: bytes, destination: bytes, protocol: int, size: int) -> bytes:
-    if len(source) == 16:
-        return _IPV6.pack(6 << 28, size, protocol, _TTL, source, destination)
-    fields = (0x45, 0, _IPV4.size + size, 0, _DONT_FRAGMENT, _TTL, protocol)
-    checksum = internet_checksum(_IPV4.pack(*fields, 0, source, destination))
-    return _IPV4.pack(*fields, checksum, source, destination)
+    return ip.build(sender, receiver, 0, _UDP_HEADER.pack(*ports, size, checksum) + segment, ip.UDP)
 
 
 def _block(kind: int, body: bytes) -> bytes:

@@ -6,22 +6,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp.link import ip
+from utcp.wire import ip
 from utcp.wire.checksum import internet_checksum
 
-IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
-SOURCE: dict[int, bytes] = {IPV4: socket.inet_pton(IPV4, "10.9.0.1"), IPV6: socket.inet_pton(IPV6, "fd09::1")}
-DESTINATION: dict[int, bytes] = {IPV4: socket.inet_pton(IPV4, "10.9.0.2"), IPV6: socket.inet_pton(IPV6, "fd09::2")}
+
+def octets(host: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+
+
+IPV4, IPV6 = 4, 6
+SOURCE: dict[int, bytes] = {
+    IPV4: socket.inet_pton(socket.AF_INET, "10.9.0.1"),
+    IPV6: socket.inet_pton(socket.AF_INET6, "fd09::1"),
+}
+DESTINATION: dict[int, bytes] = {
+    IPV4: socket.inet_pton(socket.AF_INET, "10.9.0.2"),
+    IPV6: socket.inet_pton(socket.AF_INET6, "fd09::2"),
+}
 SEGMENT = bytes.fromhex("1388 1770 e1ce8703 00000000 5010 faf0 7b92 0000") + b"text"
 
 # The IPv4 header of a SYN of 40 octets from 10.9.0.1 to 10.9.0.2, as Linux 6.18 wrote it to a TUN interface.
 LINUX = bytes.fromhex("4500 003c d8df 4000 40 06 4dc8 0a090001 0a090002") + bytes(40)
 
-both_families = pytest.mark.parametrize("family", [pytest.param(IPV4, id="ipv4"), pytest.param(IPV6, id="ipv6")])
+both_versions = pytest.mark.parametrize("version", [pytest.param(IPV4, id="ipv4"), pytest.param(IPV6, id="ipv6")])
 
 
-def build(family: int, segment: bytes = SEGMENT, ecn: int = 0) -> bytes:
-    return ip.build(family, SOURCE[family], DESTINATION[family], ecn, segment)
+def build(version: int, segment: bytes = SEGMENT, ecn: int = 0) -> bytes:
+    return ip.build(SOURCE[version], DESTINATION[version], ecn, segment)
 
 
 def ipv4(first: str, options: bytes = b"", length: int | None = None) -> bytes:
@@ -49,11 +60,11 @@ def test_linux_is_understood() -> None:
     assert ip.parse(IPV4, LINUX) == ip.Packet(SOURCE[IPV4], DESTINATION[IPV4], 0, bytes(40))
 
 
-@both_families
+@both_versions
 @given(segment=st.binary(min_size=20, max_size=100), ecn=st.integers(0, 3), behind=st.binary(max_size=8))
-def test_parse_undoes_build(family: int, segment: bytes, ecn: int, behind: bytes) -> None:
-    packet = build(family, segment, ecn)
-    assert ip.parse(family, packet + behind) == ip.Packet(SOURCE[family], DESTINATION[family], ecn, segment)
+def test_parse_undoes_build(version: int, segment: bytes, ecn: int, behind: bytes) -> None:
+    packet = build(version, segment, ecn)
+    assert ip.parse(version, packet + behind) == ip.Packet(SOURCE[version], DESTINATION[version], ecn, segment)
 
 
 @pytest.mark.rfc9293("MUST-50")
@@ -84,7 +95,7 @@ def test_ipv6_fragments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "packet"),
+    ("version", "packet"),
     [
         (IPV4, b""),
         (IPV4, build(IPV6)),
@@ -95,13 +106,13 @@ def test_ipv6_fragments() -> None:
     ],
     ids=["nothing", "ipv6-on-ipv4", "ipv4-on-ipv6", "udp-in-ipv4", "udp-in-ipv6", "routing-header"],
 )
-def test_foreign_packets(family: int, packet: bytes) -> None:
+def test_foreign_packets(version: int, packet: bytes) -> None:
     with pytest.raises(ip.ForeignPacket):
-        ip.parse(family, packet)
+        ip.parse(version, packet)
 
 
 @pytest.mark.parametrize(
-    ("family", "packet"),
+    ("version", "packet"),
     [
         (IPV4, build(IPV4)[:19]),
         (IPV4, ipv4("44")),
@@ -127,28 +138,28 @@ def test_foreign_packets(family: int, packet: bytes) -> None:
         "ipv6-options-past-the-end",
     ],
 )
-def test_malformed_packets(family: int, packet: bytes) -> None:
+def test_malformed_packets(version: int, packet: bytes) -> None:
     with pytest.raises(ip.MalformedPacket):
-        ip.parse(family, packet)
+        ip.parse(version, packet)
 
 
-@both_families
-@given(data=st.binary(max_size=120), version=st.booleans())
-def test_anything_else_is_one_of_the_three(family: int, data: bytes, version: bool) -> None:
-    if version and data:
-        data = (b"\x60" if family == IPV6 else b"\x45") + data[1:]
+@both_versions
+@given(data=st.binary(max_size=120), marked=st.booleans())
+def test_anything_else_is_one_of_the_three(version: int, data: bytes, marked: bool) -> None:
+    if marked and data:
+        data = (b"\x60" if version == IPV6 else b"\x45") + data[1:]
     try:
-        ip.parse(family, data)
+        ip.parse(version, data)
     except (ip.MalformedPacket, ip.FragmentedPacket, ip.ForeignPacket):
         pass
 
 
 @pytest.mark.parametrize("address", ["10.9.0.1", "127.0.0.1", "223.255.255.255", "fd09::1", "::1", "fe80::1"])
 def test_unicast(address: str) -> None:
-    assert ip.is_unicast(socket.inet_pton(IPV6 if ":" in address else IPV4, address))
+    assert ip.is_unicast(octets(address))
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "ff02::1"])
 @pytest.mark.rfc9293("MUST-63")
 def test_not_unicast(address: str) -> None:
-    assert not ip.is_unicast(socket.inet_pton(IPV6 if ":" in address else IPV4, address))
+    assert not ip.is_unicast(octets(address))

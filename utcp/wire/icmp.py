@@ -1,11 +1,10 @@
 """ICMP and ICMPv6 messages about a TCP segment of ours (RFC 792, RFC 1191, RFC 4443): taken apart."""
 
 import errno
-import socket
 from typing import Final, NamedTuple
 
-from utcp.link.ip import ICMPV6, IPV4_HEADER_LENGTH, IPV6_HEADER_LENGTH
 from utcp.wire.checksum import PROTOCOL, internet_checksum
+from utcp.wire.ip import ICMPV6, IPV4_HEADER_LENGTH, IPV6_HEADER_LENGTH
 
 _HEADER_LENGTH: Final = 8
 _PORTS_AND_SEQUENCE: Final = 8
@@ -50,34 +49,41 @@ class MalformedMessage(ValueError):
 
 
 class ForeignMessage(ValueError):
-    """Not an error about a TCP segment: an echo, a neighbour's, a source quench (RFC 9293 MUST-55: to be ignored)."""
+    """No error about a TCP segment: an echo, a neighbour solicitation, a source quench (RFC 9293 MUST-55: to be
+    ignored)."""
 
 
 class IcmpError(NamedTuple):
-    """What went wrong (`errno`, and the MTU of the next hop when it is EMSGSIZE and tells), and with which segment:
-    where it came from and went to, and how it began."""
+    """An ICMP error about a TCP segment."""
 
     errno: int
+    """What Linux reports for it."""
     mtu: int | None
+    """Octets that the next hop takes, if `errno` is EMSGSIZE and the message carries the number."""
     source: bytes
+    """The source address of the segment."""
     destination: bytes
+    """The destination address of the segment."""
     quoted: bytes
+    """The beginning of the segment, 8 octets or more."""
 
 
-def parse(family: int, source: bytes, destination: bytes, message: bytes) -> IcmpError:
-    """Take apart the ICMP message in a packet from `source` to `destination`. The quoted packet may be cut off.
+def parse(source: bytes, destination: bytes, message: bytes) -> IcmpError:
+    """Take apart the ICMP message in a packet from `source` to `destination`, of 4 or 16 octets. The quoted packet may
+    be cut off.
 
     Raises MalformedMessage, ForeignMessage.
     """
+    version = 6 if len(source) == 16 else 4
     if len(message) < _HEADER_LENGTH:
         raise MalformedMessage("length")
     summed = message
-    if family == socket.AF_INET6:  # RFC 4443 2.3
+    if version == 6:  # RFC 4443 2.3
         summed = source + destination + len(message).to_bytes(4, "big") + bytes((0, 0, 0, ICMPV6)) + message
     if internet_checksum(summed + bytes(len(summed) & 1)):
         raise MalformedMessage("checksum")
     kind, code = message[0], message[1]
-    if family == socket.AF_INET6:
+    if version == 6:
         error = _ipv6_error(kind, code)
         mtu = int.from_bytes(message[4:8], "big")
     else:
@@ -86,7 +92,7 @@ def parse(family: int, source: bytes, destination: bytes, message: bytes) -> Icm
     if error is None:
         raise ForeignMessage
     return IcmpError(
-        error, mtu or None if error == errno.EMSGSIZE else None, *_quoted(family, message[_HEADER_LENGTH:])
+        error, mtu or None if error == errno.EMSGSIZE else None, *_quoted(version, message[_HEADER_LENGTH:])
     )
 
 
@@ -108,20 +114,18 @@ def _ipv6_error(kind: int, code: int) -> int | None:
     return errno.EPROTO if kind == _PARAMETER_PROBLEM_V6 else None
 
 
-def _quoted(family: int, packet: bytes) -> tuple[bytes, bytes, bytes]:
-    """The addresses of a quoted packet, and what there is of the segment in it. Its lengths and its header's checksum
-    are not looked at: a router may have changed what they cover."""
-    version = 6 if family == socket.AF_INET6 else 4
+def _quoted(version: int, packet: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the addresses of a quoted packet, and what there is of the segment in it. Its lengths and the checksum of
+    its header are ignored, because a router may have changed what they cover."""
     if not packet or packet[0] >> 4 != version:
         raise MalformedMessage("quoted version")
     if version == 6:
-        start, inner, addresses = IPV6_HEADER_LENGTH, 6, slice(8, 24)
+        start, inner, addresses, width = IPV6_HEADER_LENGTH, 6, 8, 16
     else:
-        start, inner, addresses = (packet[0] & 0x0F) * 4, 9, slice(12, 16)
+        start, inner, addresses, width = (packet[0] & 0x0F) * 4, 9, 12, 4
     if start < IPV4_HEADER_LENGTH or len(packet) < start + _PORTS_AND_SEQUENCE:
         raise MalformedMessage("quoted length")
     if packet[inner] != PROTOCOL:
         raise ForeignMessage
-    width = addresses.stop - addresses.start
-    destination = packet[addresses.stop : addresses.stop + width]
-    return packet[addresses], destination, packet[start:]
+    between = addresses + width
+    return packet[addresses:between], packet[between : between + width], packet[start:]

@@ -23,7 +23,7 @@ from tests.link.sockets import (
     port,
 )
 from utcp.link import answers, sockopt
-from utcp.link import udp as link_module
+from utcp.link import udp as udp_module
 from utcp.link.path import UdpPath
 from utcp.link.udp import UdpLink
 from utcp.tcp.transmit import Remote, Transmit
@@ -213,7 +213,7 @@ def test_strangers_that_nobody_is_cannot_hold_up_a_connection(
 ) -> None:
     """Forged SYNs from addresses of the local network where nobody is: the answers wait for ARP, for three seconds."""
     monkeypatch.setattr(answers, "SEND_BUFFER", 4096)  # it has the system's default, room for some 170 answers
-    monkeypatch.setattr(link_module, "_RENEWAL", 1000.0)
+    monkeypatch.setattr(udp_module, "_RENEWAL", 1000.0)
     namespace.ip(
         "link add near0 type veth peer name near1",
         "address add 10.8.0.1/16 dev near0",
@@ -261,7 +261,7 @@ def test_an_answer_that_finds_no_room_gets_a_new_buffer_or_is_dropped(
     assert [sock.fileno() > 0 for sock in full.opened] == [False, True]
     assert link.counters.answers_dropped == 2
     assert all_arrive(peer, 1) == [b"2"]
-    now += link_module._RENEWAL
+    now += udp_module._RENEWAL
     assert link.send([answer(peer.address, b"4")]) == []
     assert len(full.opened) == 3
     assert all_arrive(peer, 1) == [b"4"]

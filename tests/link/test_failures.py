@@ -14,7 +14,7 @@ import uvloop
 from tests.link.conftest import Keep
 from tests.link.sockets import LOOPBACK, ScriptedSocket, all_arrive, arrives, both_families, needs_offload
 from utcp.link import pending, sockopt
-from utcp.link import udp as link_module
+from utcp.link import udp as udp_module
 from utcp.link.udp import SendError, UdpLink
 from utcp.tcp.transmit import Transmit
 
@@ -217,7 +217,7 @@ def test_a_flood_of_icmp_ends_nothing_that_goes_elsewhere(
     sock = ScriptedSocket()
     a = keep(UdpLink(sock))
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))
-    monkeypatch.setattr(a, "now", count(100.0, link_module._PATIENCE / 50).__next__)
+    monkeypatch.setattr(a, "now", count(100.0, udp_module._PATIENCE / 50).__next__)
     sock.icmp_per_failure = 1
     sock.send_script.extend([code] * 15)
     assert a.send([single(b, 0), single(b, 1)]) == []
@@ -246,7 +246,7 @@ def test_an_error_of_its_own_is_told_from_icmp_errors_that_come_meanwhile(keep: 
 
 @pytest.mark.skipif(not AGAIN, reason="ICMP is heard on Linux only")
 def test_icmp_errors_that_a_send_finds_in_the_queue_are_bounded(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "MAX_PATH_ERRORS", 4)
+    monkeypatch.setattr(udp_module, "MAX_PATH_ERRORS", 4)
     sock = ScriptedSocket()
     a = keep(UdpLink(sock))
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))

@@ -25,7 +25,7 @@ from tests.link.sockets import (
     needs_offload,
 )
 from utcp.link import base, error_queue, sockopt
-from utcp.link import udp as link_module
+from utcp.link import udp as udp_module
 from utcp.link.path import SocketAddress, UdpPath
 from utcp.link.udp import PathError, UdpLink
 from utcp.tcp.transmit import Remote, Transmit
@@ -172,7 +172,7 @@ def test_a_send_that_fails_for_itself_leaves_nothing_in_the_queue(keep: Keep) ->
 
 def test_what_one_call_tells_is_bounded_and_the_rest_is_dropped(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue is emptied: what it holds uses up the receive buffer, and makes calls fail."""
-    monkeypatch.setattr(link_module, "MAX_PATH_ERRORS", 4)
+    monkeypatch.setattr(udp_module, "MAX_PATH_ERRORS", 4)
     a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
     now = 100.0
     monkeypatch.setattr(a, "now", lambda: now)
@@ -185,7 +185,7 @@ def test_what_one_call_tells_is_bounded_and_the_rest_is_dropped(keep: Keep, monk
     calls = a.counters.send_calls
     a.send([single(address)])
     assert a.counters.send_calls == calls + 1  # nothing is left that makes a call fail
-    now += 1.0 / link_module.PATH_ERROR_RATE
+    now += 1.0 / udp_module.PATH_ERROR_RATE
     assert len(errors_of(a)) == 1
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.link.conftest import Keep
 from tests.link.sockets import LOOPBACK, all_arrive, arrives, both_families, datagrams, needs_offload, port
 from utcp.link import sockopt
-from utcp.link import udp as link_module
+from utcp.link import udp as udp_module
 from utcp.link.udp import UdpLink
 from utcp.tcp.transmit import Transmit
 
@@ -114,7 +114,7 @@ def test_a_train_longer_than_the_kernel_takes_is_split(size: int, segment_size: 
 
 
 @pytest.mark.parametrize("count", [2, 92])
-@pytest.mark.parametrize("octets", [10, 700, link_module.JOIN_BELOW, 20_000])
+@pytest.mark.parametrize("octets", [10, 700, udp_module.JOIN_BELOW, 20_000])
 def test_buffers_joined_or_not_are_the_same_datagram(count: int, octets: int, keep: Keep) -> None:
     if count * octets > 65507:
         octets = 65507 // count

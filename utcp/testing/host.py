@@ -9,8 +9,8 @@ import functools
 import random
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from utcp.link.base import QUOTED, PathError
 from utcp.link.path import SocketAddress, UdpPath
@@ -19,11 +19,9 @@ from utcp.tcp.memory import DEFAULT
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.testing.link import SimulatedLink
+from utcp.testing.loop import VirtualLoop
 from utcp.testing.owner import Owner, running_owner
-from utcp.testing.path import ETHERNET_MTU, UDP_IP_HEADERS
-
-if TYPE_CHECKING:
-    from utcp.testing.network import Network
+from utcp.testing.path import ETHERNET_MTU, UDP_IP_HEADERS, Conditions
 
 T = TypeVar("T")
 
@@ -33,11 +31,42 @@ RECEIVE_BUFFER: Final = 4 << 20
 _EPHEMERAL_UDP: Final = range(32768, 61000)
 
 
+class HostNetwork(Protocol):
+    """The network that a host is part of."""
+
+    @property
+    def seed(self) -> int | str: ...
+    @property
+    def loop(self) -> VirtualLoop: ...
+    @property
+    def main(self) -> Host: ...
+    @property
+    def watches(self) -> Sequence[Callable[[Host, Stack], Observer]]: ...
+    @property
+    def failed(self) -> list[asyncio.Task[Any]]: ...
+
+    def conditions(self, source: Host, address: str) -> Conditions: ...
+
+    def host_at(self, source: Host, address: str) -> Host | None: ...
+
+    def carry(self, source: Host, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int) -> None: ...
+
+    def complain(
+        self,
+        source: Host,
+        sender: tuple[str, int],
+        address: tuple[str, int],
+        code: int,
+        mtu: int | None,
+        datagram: bytes,
+    ) -> None: ...
+
+
 class Host:
     """A machine of its own. Made by `Network.host()`."""
 
     def __init__(
-        self, network: Network, name: str, address: str, receive_buffer: int, *, port_unreachable: bool = False
+        self, network: HostNetwork, name: str, address: str, receive_buffer: int, *, port_unreachable: bool = False
     ) -> None:
         self.network = network
         self.name = name
@@ -134,7 +163,7 @@ class Host:
             port = next((number for number in _EPHEMERAL_UDP if not self._is_bound(ip, number)), 0)
         if port == 0 or self._is_bound(ip, port):
             raise _bind_error(errno.EADDRINUSE, (ip, port), "address already in use")
-        link = SimulatedLink(self, (ip, port), self._receive_buffer)
+        link = SimulatedLink(self, self.network.loop, (ip, port), self._receive_buffer)
         self._links[ip, port] = link
         self._ports[port] += 1
         return link
@@ -148,6 +177,18 @@ class Host:
         """The link was closed."""
         del self._links[link.ip, link.port]
         self._ports[link.port] -= 1
+
+    def reaches(self, address: str) -> bool:
+        """Return whether a host of the network has the address."""
+        return self.network.host_at(self, address) is not None
+
+    def has_address(self, address: str) -> bool:
+        """Return whether the address is one of this host."""
+        return self.network.host_at(self, address) is self
+
+    def carry(self, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int) -> None:
+        """Send a datagram from `sender`, an address of this host, to `address`."""
+        self.network.carry(self, sender, address, data, ecn)
 
     def receive(self, source: tuple[str, int], address: tuple[str, int], data: bytes, ecn: int = 0) -> None:
         """A datagram for one of our addresses has arrived. Nobody there: its sender hears of it (`port_unreachable`),

@@ -5,15 +5,35 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from utcp.link.base import MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
 from utcp.link.path import SocketAddress, UdpPath
 from utcp.tcp.transmit import Remote, Transmit
+from utcp.testing.loop import VirtualLoop
 from utcp.testing.path import UDP_IP_HEADERS
 
-if TYPE_CHECKING:
-    from utcp.testing.host import Host
+
+class LinkHost(Protocol):
+    """The host of a simulated link."""
+
+    @property
+    def address(self) -> str: ...
+
+    def reaches(self, address: str) -> bool:
+        """Return whether a host of the network has the address."""
+
+    def has_address(self, address: str) -> bool:
+        """Return whether the address is its own."""
+
+    def path_mtu(self, address: str) -> int:
+        """Return the largest IP packet for `address`, octets."""
+
+    def carry(self, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int) -> None:
+        """Send a datagram from `sender`, an address of its own, to `address`."""
+
+    def unbind(self, link: SimulatedLink) -> None:
+        """The link is closed."""
 
 
 class SimulatedLink(Link):
@@ -22,11 +42,11 @@ class SimulatedLink(Link):
     Its remotes are (peer address, our address): a wildcard link answers from the address that was written to.
     """
 
-    def __init__(self, host: Host, address: SocketAddress, receive_buffer: int) -> None:
+    def __init__(self, host: LinkHost, loop: VirtualLoop, address: SocketAddress, receive_buffer: int) -> None:
         self.host = host
         self.counters = LinkCounters()
         self._address = address
-        self._loop = host.network.loop
+        self._loop = loop
         self._descriptor = self._loop.new_descriptor()
         self._arrived: deque[Received] = deque()
         self._waiting = 0  # octets in _arrived
@@ -72,14 +92,14 @@ class SimulatedLink(Link):
         for transmit in transmits:
             self.counters.send_calls += 1
             peer, local = self._path(transmit.remote)
-            if self.host.network.host_at(self.host, peer[0]) is None:
+            if not self.host.reaches(peer[0]):
                 self.counters.send_errors += 1
                 failed.append(SendError(transmit.remote, errno.EHOSTUNREACH, transmit.flows()))
                 continue
             for datagram in transmit.datagrams():
                 self.counters.datagrams_sent += 1
                 self.counters.bytes_sent += len(datagram)
-                self.host.network.carry(self.host, (local, self.port), peer, datagram, transmit.ecn)
+                self.host.carry((local, self.port), peer, datagram, transmit.ecn)
         return failed
 
     def path_errors(self) -> list[PathError]:
@@ -95,7 +115,7 @@ class SimulatedLink(Link):
         return []
 
     def remote(self, address: SocketAddress) -> Remote:
-        if self.host.network.host_at(self.host, address[0]) is None:
+        if not self.host.reaches(address[0]):
             raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         local = self.ip
         if local == "0.0.0.0":
@@ -110,11 +130,7 @@ class SimulatedLink(Link):
 
     def receives_at(self, address: SocketAddress) -> bool:
         host, port = address[:2]
-        return (
-            port == self.port
-            and self.ip in ("0.0.0.0", host)
-            and self.host.network.host_at(self.host, host) is self.host
-        )
+        return port == self.port and self.ip in ("0.0.0.0", host) and self.host.has_address(host)
 
     def mtu(self, remote: Remote) -> int:
         peer = self._path(remote).peer

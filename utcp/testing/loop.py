@@ -205,7 +205,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def end(self, owner: Owner) -> None:
         """Everything that belongs to `owner` ends: its timers never fire, its tasks are cancelled, again and again
         while they go on waiting for something."""
-        owner.gone = True
+        owner.mark_gone()
         for timer in self._scheduled:
             if timer.owner is owner:
                 timer.cancel()

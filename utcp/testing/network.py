@@ -166,7 +166,7 @@ class Network:
         self._conditions[pair] = changed = replace(base, **changes)
         path = self._paths.get(pair)
         if path is not None:
-            path.conditions = changed
+            path.change(changed)
 
     def conditions(self, source: Host, address: str) -> Conditions:
         """The conditions on the way from `source` to an address."""

@@ -18,6 +18,9 @@ class Owner:
     gone = False
     """Its timers never fire again, its tasks are cancelled."""
 
+    def mark_gone(self) -> None:
+        self.gone = True
+
 
 running_owner: Final[contextvars.ContextVar[Owner | None]] = contextvars.ContextVar("utcp_owner", default=None)
 

@@ -115,6 +115,10 @@ class Path:
         """Seconds for which each packet waited in the queue for the bandwidth, in the order of sending; those that the
         queue or the policer dropped are not in it. None: they are not recorded. Assign a list to record them."""
 
+    def change(self, conditions: Conditions) -> None:
+        """Set the conditions for the packets to come."""
+        self.conditions = conditions
+
     def carry(self, size: int, now: float) -> list[float]:
         """Send `size` octets of UDP payload at `now`; when they arrive: never, once, or twice."""
         return self.forward(size, now).arrivals

@@ -102,10 +102,7 @@ class Control(asyncio.Protocol):
     def become_side(self) -> Side:
         """The same connection as a side, to be joined to another."""
         side = Side()
-        side.connection_made(self.transport)
-        side.early = bytes(self._received)
-        side.paused = True
-        side.lost = self.over
+        side.take_over(self.transport, bytes(self._received), lost=self.over)
         self.transport.set_protocol(side)
         return side
 

@@ -48,6 +48,13 @@ class Side(asyncio.Protocol):
         if self.made is not None:
             self.made(self)
 
+    def take_over(self, transport: asyncio.BaseTransport, early: bytes, *, lost: bool) -> None:
+        """Go on with a connection that does not read now, and has received `early`. `lost`: it is over already."""
+        self.connection_made(transport)
+        self.early = early
+        self.paused = True
+        self.lost = lost
+
     def data_received(self, data: bytes) -> None:
         self.octets += len(data)
         other = self.other

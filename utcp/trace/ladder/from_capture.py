@@ -24,7 +24,7 @@ from utcp.trace.connections import CapturedConnection, Connections, ends_of
 from utcp.trace.ladder.facts import comment_facts, header_fields
 from utcp.trace.ladder.inference import Machine, Numbers
 from utcp.trace.ladder.rungs import ENDS, PEER, Arrow, End, Rung
-from utcp.trace.ladder.sightings import Flight, Sighting, Where, clock_offset, flights, vantage
+from utcp.trace.ladder.sightings import Flight, Sighting, Where, clock_offset, flights, place, shift, vantage
 from utcp.wire import ACK, FIN, RST, SYN
 
 _STATES: Final = {name: state for state, name in enumerate(NAMES)}
@@ -60,12 +60,9 @@ def rungs_from_capture(captures: Iterable[Sequence[Captured]], connection: Captu
         end = vantage(views[0], views[1])
         if end is not None:
             for view, at in ((views[0], end), (views[1], PEER[end])):
-                for sighting in view:
-                    sighting.where = "sender" if sighting.sender == at else "receiver"
+                place(view, at)
     if len(views) == 2:
-        offset = clock_offset(views[0], views[1])
-        for sighting in views[1]:
-            sighting.time += offset
+        shift(views[1], clock_offset(views[0], views[1]))
     seen = flights(sighting for view in views for sighting in view)
     return _Assembly(seen).rungs()
 
@@ -246,7 +243,7 @@ class _Assembly:
                 if end.shown is None and opens and state in (None, SYN_SENT):
                     self._show(name, CLOSED, index, time)
                 if state is not None:
-                    end.machine.state = state
+                    end.machine.assume(state)
                 end.machine.sent(flight.segment, arrow.seq)
             self._show(name, end.machine.state, index, time)
             end.latest = max(end.latest, index)
@@ -256,7 +253,7 @@ class _Assembly:
         end = self._ends[name]
         if state is None or state == end.machine.state:
             return
-        end.machine.state = state
+        end.machine.assume(state)
         if end.shown is None:
             self._first[name] = end.shown = state
         else:

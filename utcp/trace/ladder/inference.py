@@ -59,6 +59,10 @@ class Machine:
         self._beyond: dict[int, int] = {}
         """What arrived behind a gap: where it begins, where it ends."""
 
+    def assume(self, state: int) -> None:
+        """Take over a state that a comment of the capture names."""
+        self.state = state
+
     def sent(self, segment: Segment, number: int) -> None:
         """This end sent a segment whose SEQ is `number`."""
         flags, state = segment.flags, self.state

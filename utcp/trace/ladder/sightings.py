@@ -240,6 +240,18 @@ def vantage(one: Sequence[Sighting], other: Sequence[Sighting]) -> End | None:
     return "client" if forth - back >= 0 else "server"
 
 
+def place(view: Iterable[Sighting], end: End) -> None:
+    """Have all of a view be seen where `end` is."""
+    for sighting in view:
+        sighting.where = "sender" if sighting.sender == end else "receiver"
+
+
+def shift(view: Iterable[Sighting], offset: float) -> None:
+    """Move the times of a view by `offset` seconds."""
+    for sighting in view:
+        sighting.time += offset
+
+
 def clock_offset(one: Sequence[Sighting], other: Sequence[Sighting]) -> float:
     """What to add to the times of `other`, so that nothing arrives before it was sent: 0 if that is so already, else
     such that both directions are as long."""

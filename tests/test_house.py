@@ -1,10 +1,13 @@
-"""Imports point one way: wire <- tcp <- link, testing, trace <- aio <- integrations, tunnel <- cli (DESIGN 3)."""
+"""The architecture: imports point one way between rooms, and in no circle between files, typing imports included.
+`wire` and `tcp` import only what is pure."""
 
 import ast
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -26,12 +29,13 @@ RANKS = {
     "trace": 2,
     "testing": 3,  # a simulated link stands where a UDP link does, and has its interface from link
     "aio": 4,
-    "__init__": 5,
-    "integrations": 6,  # adapters for other libraries; they use the public names
-    "scenes": 6,  # stories of closing, played by real endpoints in the simulated network
-    "tunnel": 6,
-    "cli": 7,
-    "__main__": 8,
+    "inspect": 5,  # it looks at endpoints from outside
+    "__init__": 6,
+    "integrations": 7,  # adapters for other libraries; they use the public names
+    "scenes": 7,  # stories of closing, played by real endpoints in the simulated network
+    "tunnel": 7,
+    "cli": 8,
+    "__main__": 9,
 }
 
 # The sans-IO rooms do without sockets, clocks, event loops, logging, and randomness that they were not handed.
@@ -61,12 +65,23 @@ def room(module: Path) -> str:
     return module.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
+@cache
+def tree(module: Path) -> ast.Module:
+    return ast.parse(module.read_text())
+
+
+@cache
+def import_statements(module: Path) -> list[ast.Import | ast.ImportFrom]:
+    """Those of a module, wherever in it: in functions and for typing, too."""
+    return [node for node in ast.walk(tree(module)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
 def imports(module: Path) -> Iterator[str]:
-    """Full names of everything that a module imports, wherever in it."""
-    for node in ast.walk(ast.parse(module.read_text())):
+    """Full names of everything that a module imports."""
+    for node in import_statements(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.level == 0, f"{module}: relative import"
             assert node.module is not None
             if node.module == "utcp":
@@ -128,3 +143,74 @@ def test_the_variant_that_was_asked_for_runs() -> None:
 @module_by_module
 def test_only_the_command_line_imports_the_extra_cli(module: Path) -> None:
     assert room(module) == "cli" or not {name.partition(".")[0] for name in imports(module)} & {"click", "rich"}
+
+
+# --- no circle of files
+
+IN_CIRCLES: Final = {
+    "tcp/admission.py",
+    "tcp/arrival.py",
+    "tcp/burst.py",
+    "tcp/connection.py",
+    "tcp/delivery.py",
+    "tcp/failures.py",
+    "tcp/info.py",
+    "tcp/listener.py",
+    "tcp/memory.py",
+    "tcp/observer.py",
+    "tcp/output.py",
+    "tcp/path_errors.py",
+    "tcp/receive.py",
+    "tcp/scoreboard.py",
+    "tcp/send.py",
+    "tcp/stack.py",
+    "tcp/time_wait_arrival.py",
+    "tcp/timeouts.py",
+}
+"""The files that are still part of a circle of imports. The set shrinks until it is gone."""
+
+
+def files_imported(module: Path) -> set[Path]:
+    """Return the files of utcp that a module names in its imports."""
+    found = set()
+    for node in import_statements(module):
+        prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+        names = [f"{prefix}{alias.name}" for alias in node.names]
+        found |= {file for name in names if name.partition(".")[0] == "utcp" and (file := file_of(name)) is not None}
+    return found - {module}
+
+
+def file_of(name: str) -> Path | None:
+    """Return the file of a module, or of the module that has this name in it."""
+    parts = name.split(".")[1:]
+    for candidate in (parts, parts[:-1]):
+        base = ROOT.joinpath(*candidate)
+        if (file := base.with_suffix(".py")).is_file() and candidate:
+            return file
+        if (file := base / "__init__.py").is_file():
+            return file
+    return None
+
+
+def circles(graph: Mapping[Path, Collection[Path]]) -> list[set[Path]]:
+    """Return the sets of files each of which imports, directly or not, every other of its set."""
+    reachable: dict[Path, set[Path]] = {}
+    for start in graph:
+        seen: set[Path] = set()
+        waiting = [start]
+        while waiting:
+            for file in graph.get(waiting.pop(), ()):
+                if file not in seen:
+                    seen.add(file)
+                    waiting.append(file)
+        reachable[start] = seen
+    found: list[set[Path]] = []
+    for file in graph:
+        if file in reachable[file] and not any(file in circle for circle in found):
+            found.append({other for other in reachable[file] if file in reachable.get(other, ())})
+    return found
+
+
+def test_no_circle_of_files() -> None:
+    found = circles({module: files_imported(module) for module in modules()})
+    assert {str(file.relative_to(ROOT)) for circle in found for file in circle} == IN_CIRCLES

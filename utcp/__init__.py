@@ -7,10 +7,10 @@ process that SIGTERM must end in good order.
 """
 
 from utcp.aio.connect import create_connection, open_connection
-from utcp.aio.control import open_control
 from utcp.aio.endpoint import Endpoint
 from utcp.aio.listen import create_server, start_server
 from utcp.aio.loop_factory import loop_factory
+from utcp.aio.registry import add_watcher
 from utcp.aio.running import run
 from utcp.aio.server import Server
 from utcp.aio.streams import StreamWriter
@@ -34,6 +34,7 @@ from utcp.errors import (
     SynTimedOut,
     UserTimedOut,
 )
+from utcp.inspect.loop import LoopInspection, open_control
 from utcp.tcp.info import ConnectionInfo
 
 __version__ = "0.1.0"
@@ -70,3 +71,5 @@ __all__ = [
     "start_server",
     "start_tls",
 ]
+
+add_watcher(LoopInspection)  # UTCP_CONTROL, UTCP_PCAP and `Endpoint(control=...)`

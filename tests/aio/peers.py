@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 from utcp import Config, Endpoint, Server, Transport
-from utcp.aio.shared import LoopEndpoints
+from utcp.aio.open_endpoint import OpenEndpoint
+from utcp.aio.registry import LoopEndpoints
 from utcp.link.platform import Platform
 from utcp.tcp.connection import Connection
 
@@ -22,9 +23,15 @@ FAST = Config(msl=0.05, close_timeout=0.5)
 LOCALHOST = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
-def started() -> set[Endpoint]:
-    """The endpoints of the running loop that are open."""
-    return set(LoopEndpoints.of(Platform.of(asyncio.get_running_loop()))._started)
+def started() -> set[OpenEndpoint]:
+    """Return the endpoints of the running loop that are open."""
+    return set(LoopEndpoints.of(Platform.of(asyncio.get_running_loop())))
+
+
+def opened(endpoint: Endpoint) -> OpenEndpoint:
+    """Return what `started()` has of an endpoint that was started."""
+    assert endpoint._open is not None
+    return endpoint._open
 
 
 async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
@@ -120,7 +127,7 @@ class Peers:
 
     def abort_server(self) -> None:
         """Reset what the server has open."""
-        for transport in list(self.server.driver.transports):
+        for transport in transports_of(self.server):
             transport.abort()
 
     async def connect(
@@ -137,6 +144,11 @@ class Peers:
         assert isinstance(transport, Transport)
         await until(lambda: len(self.accepted) > before)
         return transport, protocol, self.accepted[-1]
+
+
+def transports_of(endpoint: Endpoint | OpenEndpoint) -> list[Transport]:
+    """Return the transports over an open endpoint."""
+    return [each for each in endpoint.driver.transports if isinstance(each, Transport)]
 
 
 def connection_of(transport: Transport) -> Connection:

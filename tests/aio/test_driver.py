@@ -389,10 +389,10 @@ async def test_what_a_flush_raises_costs_no_timer(
     after = fails("after")
 
     def follow() -> None:
-        driver.after_flush = None
+        driver.call_after_flush(None)
         after()
 
-    driver.after_flush = follow
+    driver.call_after_flush(follow)
     driver.schedule_flush()
     await until(lambda: len(raised) == 2)
     transport.write(b" and more")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import utcp
-from tests.aio.peers import FAST, Peers, Polite, Recorder, connection_of, started, turns, until
+from tests.aio.peers import FAST, Peers, Polite, Recorder, connection_of, opened, started, turns, until
 from utcp import Config, ConnectionAborted, ConnectionRefused, Endpoint, FinTimedOut
 from utcp.link.udp import UdpLink
 from utcp.tcp.observer import Observer
@@ -92,7 +92,7 @@ async def test_the_observer_is_the_stacks() -> None:
 
 async def test_structlog_is_asked_only_when_the_application_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     default = Observer()
-    monkeypatch.setattr("utcp.aio.endpoint.default_observer", lambda: default)
+    monkeypatch.setattr("utcp.aio.registry.default_observer", lambda: default)
     monkeypatch.setitem(sys.modules, "structlog", SimpleNamespace(is_configured=lambda: False))
     async with Endpoint() as endpoint:
         assert endpoint.stack.observers == (default,)
@@ -285,9 +285,9 @@ async def test_the_same_ports_again_from_a_new_socket() -> None:
 
 
 async def test_no_endpoint_is_left_in_the_loops_list(peers: Peers) -> None:
-    assert peers.client in started()
+    assert opened(peers.client) in started()
     await peers.client.aclose()
-    assert peers.client not in started()
+    assert opened(peers.client) not in started()
 
 
 async def test_a_lingering_endpoint_is_closed_by_aclose() -> None:
@@ -310,7 +310,7 @@ async def test_a_lingering_endpoint_is_closed_by_aclose() -> None:
 async def test_a_drained_endpoint_can_be_closed() -> None:
     endpoint = Endpoint()
     await endpoint.start()
-    await endpoint.drain()
+    await opened(endpoint).drain()
     async with asyncio.timeout(5):
         await endpoint.aclose()
     assert endpoint.link.fileno() == -1

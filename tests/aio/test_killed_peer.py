@@ -14,9 +14,12 @@ import uvloop
 
 import utcp
 from tests.link.sockets import needs_linux
-from utcp.aio import shared
+from utcp.aio import local_peers
 from utcp.aio.endpoint import Endpoint
-from utcp.aio.shared import LoopEndpoints
+from utcp.aio.local_peers import LocalPeers
+from utcp.aio.open_endpoint import OpenEndpoint
+from utcp.aio.registry import LoopEndpoints
+from utcp.link.platform import Platform
 
 pytestmark = [needs_linux, pytest.mark.defect(100)]
 
@@ -118,14 +121,15 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.scans = 0
         self.endpoints: LoopEndpoints
+        self.peers: LocalPeers
         self.port = 0
-        real = Endpoint.sockets_closed
+        real = local_peers._probe
 
-        def sockets_closed(endpoint: Endpoint, peers: Any) -> Any:
+        def probe(endpoint: OpenEndpoint, peers: Any) -> Any:
             self.scans += 1
             return real(endpoint, peers)
 
-        monkeypatch.setattr(Endpoint, "sockets_closed", sockets_closed)
+        monkeypatch.setattr(local_peers, "_probe", probe)
 
     @contextlib.asynccontextmanager
     async def connected(self) -> Any:
@@ -133,9 +137,10 @@ class Watched:
             assert process.stdout is not None
             self.port = int(process.stdout.readline())
             _, writer = await utcp.open_connection("127.0.0.1", self.port)
-            (self.endpoints,) = [each for each in shared._unclosed if each._loop is asyncio.get_running_loop()]
+            self.endpoints = LoopEndpoints.of(Platform.of(asyncio.get_running_loop()))
+            self.peers = self.endpoints._local_peers
             try:
-                if self.endpoints._closings is None:
+                if self.peers._closings is None:
                     pytest.skip("this kernel reports no closed sockets")
                 yield process
             finally:
@@ -152,7 +157,7 @@ async def test_sockets_closed_in_a_loop_cause_few_scans(host: str, monkeypatch: 
         if own:  # a report that cannot be had without the death of the peer
             reports: Any = SimpleNamespace(read=lambda: {(host, watched.port)})
             for _ in range(50):
-                watched.endpoints._sockets_closed(reports)
+                watched.peers._sockets_closed(reports)
             assert watched.scans == 1
         else:
             for _ in range(50):
@@ -167,21 +172,21 @@ async def test_error_in_one_endpoint_is_contained(monkeypatch: pytest.MonkeyPatc
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["exception"]))
     watched = Watched(monkeypatch)
     async with watched.connected(), Endpoint(("127.0.0.1", 0)):
-        real, calls = Endpoint.sockets_closed, 0
+        real, calls = local_peers._probe, 0
 
-        def broken(endpoint: Endpoint, peers: Any) -> Any:
+        def broken(endpoint: OpenEndpoint, peers: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == 1:
                 raise ValueError("broken")
             return real(endpoint, peers)
 
-        monkeypatch.setattr(Endpoint, "sockets_closed", broken)
-        watched.endpoints._closed = {("127.0.0.1", watched.port)}
-        watched.endpoints._scan()
+        monkeypatch.setattr(local_peers, "_probe", broken)
+        watched.peers._closed = {("127.0.0.1", watched.port)}
+        watched.peers._scan()
         assert calls == 2
         assert [str(error) for error in complaints] == ["broken"]
-        assert watched.port in watched.endpoints._watched
+        assert watched.port in watched.peers._watched
 
 
 async def test_nothing_is_watched_once_the_peer_has_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,10 +195,10 @@ async def test_nothing_is_watched_once_the_peer_has_no_connection(monkeypatch: p
         process.kill()
         process.wait()
         await asyncio.sleep(0.05)
-        assert watched.endpoints._closings is not None  # the connection is being probed
+        assert watched.peers._closings is not None  # the connection is being probed
         for endpoint in watched.endpoints:
             endpoint.close_now()
         async with Endpoint(("127.0.0.1", 0)):
-            watched.endpoints._closed = {("127.0.0.1", watched.port)}
-            watched.endpoints._scan()
-            assert watched.endpoints._closings is None
+            watched.peers._closed = {("127.0.0.1", watched.port)}
+            watched.peers._scan()
+            assert watched.peers._closings is None

@@ -16,8 +16,8 @@ import uvloop
 import utcp
 from tests.aio.peers import FAST, Polite, Recorder, started, until
 from utcp import Config, Endpoint
-from utcp.aio import shared
-from utcp.aio.shared import LoopEndpoints
+from utcp.aio import loop_end
+from utcp.aio.registry import LoopEndpoints
 from utcp.link.path import SocketAddress
 from utcp.link.platform import Platform
 from utcp.tcp.connection import Connection
@@ -162,7 +162,7 @@ def test_closing_a_loop_tells_its_protocols_and_leaves_nothing(make: Callable[[]
     assert accepted[0].lost
     assert descriptors() <= before
     loop.close()
-    endpoints.end()  # as at the end of the process
+    endpoints._end.end()  # as at the end of the process
 
 
 @pytest.mark.defect(74)
@@ -189,7 +189,7 @@ def test_a_forked_process_leaves_its_parents_connections_alone(
     endpoints = LoopEndpoints.of(Platform.of(runner.get_loop()))
     with monkeypatch.context() as forked:
         forked.setattr("os.getpid", lambda: -1)
-        endpoints.end()
+        endpoints._end.end()
     assert len(list(endpoints)) == 2
 
 
@@ -380,7 +380,7 @@ def test_an_end_that_fails_keeps_no_other_loop_from_its_end(monkeypatch: pytest.
             ended.append(self.number)
             raise ValueError(self.number)
 
-    monkeypatch.setattr(shared, "_unclosed", [Endpoints(1), Endpoints(2)])
+    monkeypatch.setattr(loop_end, "_unclosed", [Endpoints(1), Endpoints(2)])
     with pytest.raises(ValueError, match=r"[12]"):
-        shared._end_all()
+        loop_end._end_all()
     assert sorted(ended) == [1, 2]

@@ -314,7 +314,7 @@ def knock(port: int) -> socket.socket:
 
 @pytest.mark.defect(75)
 async def test_a_handshake_that_is_not_completed_is_reset_after_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utcp.aio.endpoint.HALF_OPEN_GRACE", 0.05)
+    monkeypatch.setattr("utcp.aio.open_endpoint.HALF_OPEN_GRACE", 0.05)
     server = await utcp.create_server(Echo, "127.0.0.1", 0, config=FAST)
     with knock(server.sockets[0].getsockname()[1]) as peer:
         await until(lambda: half_open(server))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import utcp
-from tests.aio.peers import Peers, Recorder, until
+from tests.aio.peers import Peers, Recorder, transports_of, until
 from tests.aio.raw_tls import RawTls
 from tests.certificates import client_context, server_context
 
@@ -208,7 +208,7 @@ class Plain(asyncio.Protocol):
 async def test_what_a_paused_transport_has_not_delivered_is_parsed_as_tls(peers: Peers, server_side: bool) -> None:
     """The octets are still in the receive buffer, as those of kernel TCP would be: no protocol has read them."""
     near, ours, server = await peers.connect(Plain, Plain)  # type: ignore[type-var]  # needs no record of its calls
-    far = next(iter(peers.server.driver.transports))
+    (far,) = transports_of(peers.server)
     near.pause_reading()
     if server_side:
         context = client_context()

@@ -140,7 +140,7 @@ async def test_an_endpoint_does_not_wait_for_the_answer_for_long(secure: SecureS
 
 async def test_an_endpoint_drops_nothing_that_tls_has_not_yet_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """TLS holds back what the transport below has no room for; the FIN must not overtake it."""
-    monkeypatch.setattr("utcp.aio.endpoint.CLOSE_NOTIFY_GRACE", 0.02)
+    monkeypatch.setattr("utcp.aio.open_endpoint.CLOSE_NOTIFY_GRACE", 0.02)
     async with Peers(Config(msl=0.05, close_timeout=30)) as peers:
         secure = SecureServer(peers)
         await secure.connect()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import utcp
-from tests.aio.peers import FAST, Peers, Recorder, until
+from tests.aio.peers import FAST, Peers, Recorder, transports_of, until
 from tests.certificates import client_context, server_context
 
 
@@ -217,7 +217,7 @@ async def test_an_upgrade_of_a_connection_that_closes(peers: Peers) -> None:
     _, writer = await peers.client.open_connection(peers.host, peers.port)
     upgrading = asyncio.ensure_future(writer.start_tls(client_context(), server_hostname="localhost"))
     await asyncio.sleep(0.05)
-    transport = next(iter(peers.client.driver.transports))
+    (transport,) = transports_of(peers.client)
     transport.abort()
     assert await outcome(upgrading) == (ConnectionAbortedError, "Connection closed during the TLS handshake")
     del upgrading, transport, writer

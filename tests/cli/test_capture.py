@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.aio.callers import read_capture
 from tests.cli.running import Running, command, running, utcp_command
 from tests.cli.test_ss import HELLO, listening
+from tests.inspect.callers import read_capture
 from utcp.cli import main
 from utcp.cli.capture import _Output
 from utcp.trace.pcapng import Capture

@@ -17,7 +17,7 @@ from utcp.wire import ACK, PSH, SYN, Segment, encode
 MAY_HAVE_INTEGERS: Final = {
     "Reassembly": "places in one connection's window, 4,096 at most",
     "UdpLink": "the ECN bits",
-    "LoopEndpoints": "UDP ports of processes on this host",
+    "LocalPeers": "UDP ports of processes on this host",
 }
 """Owners of tables whose integer keys do no harm, and why."""
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import utcp
-from tests.aio.peers import FAST, started, until
+from tests.aio.peers import FAST, opened, started, until
 from tests.certificates import certificate, client_context, server_context
 from tests.integrations.open_transports import open_transports
 
@@ -287,7 +287,7 @@ async def test_endpoints_of_ones_own() -> None:
             assert port == theirs.address[1]
             assert await text_of(client, f"http://127.0.0.1:{port}/hello") == "hello 127.0.0.1"
             assert application.transports[0].get_extra_info("udp_peername") == ours.address
-            assert started() == {ours, theirs}
+            assert started() == {opened(ours), opened(theirs)}
         server = await theirs.start_server(lambda _, writer: writer.close())
         reader, writer = await ours.open_connection(*theirs.address)
         assert await reader.read() == b""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import utcp
-from tests.aio.peers import FAST
+from tests.aio.peers import FAST, transports_of
 
 pytest.importorskip("asyncssh", reason="asyncssh comes with the extra 'integrations'")
 
@@ -178,7 +178,7 @@ async def test_a_server_that_goes_away(key: Any, tmp_path: Path) -> None:
             served(key, tmp_path, UtcpTunnel(endpoint=theirs), port),
             connect(key, port, UtcpTunnel(config=FAST)) as client,
         ):
-            for transport in list(theirs.driver.transports):
+            for transport in transports_of(theirs):
                 transport.abort()
             with pytest.raises(asyncssh.ChannelOpenError, match="SSH connection closed"):
                 await client.run("sum", input=b"x")

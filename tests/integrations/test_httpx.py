@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import utcp
-from tests.aio.peers import FAST, started, until
+from tests.aio.peers import FAST, opened, started, until
 from tests.certificates import client_context, server_context
 from tests.integrations.open_transports import open_transports
 
@@ -218,7 +218,7 @@ async def test_an_endpoint_of_ones_own() -> None:
         async with httpx.AsyncClient(transport=UtcpTransport(verify=False, endpoint=endpoint)) as ours:
             assert (await ours.get(url)).text == "hello"
             assert server.writers[0].get_extra_info("udp_peername") == endpoint.address
-        assert endpoint in started()
+        assert opened(endpoint) in started()
 
 
 async def test_config_and_endpoint_do_not_go_together() -> None:

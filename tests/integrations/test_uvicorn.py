@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 
 import utcp
-from tests.aio.peers import FAST, started, until
+from tests.aio.peers import FAST, opened, started, until
 from tests.certificates import client_context, server_context
 from tests.integrations.open_transports import open_transports
 
@@ -271,7 +271,7 @@ async def test_an_endpoint_of_ones_own() -> None:
             async with running(app.asgi, endpoint=endpoint) as (server, _), asking(server) as client:
                 assert port_of(server) == endpoint.address[1]
                 assert (await client.get("/big")).content == BODY
-            assert endpoint in started()
+            assert opened(endpoint) in started()
 
 
 # --- starting

@@ -19,8 +19,8 @@ from structlog.testing import LogCapture
 
 import utcp
 from utcp import errors
-from utcp.aio.recording import Recording
 from utcp.config import Config
+from utcp.inspect.recording import Recording
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSED, ESTABLISHED, SYN_RCVD, SYN_SENT

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.aio.peers import opened
 from tests.tunnel.ends import (
     KEY,
     LOCAL,
@@ -185,7 +186,7 @@ async def test_a_reset_is_noticed_after_a_half_close(secure: bool) -> None:
 def vanished(end: End) -> Iterator[None]:
     """As if its machine had lost its power. In the end it forgets what it had, which nothing will ever end."""
     assert isinstance(end, Serve)
-    end._acceptor._endpoints[0].vanish()
+    opened(end._acceptor._endpoints[0]).vanish()
     try:
         yield
     finally:

@@ -11,10 +11,10 @@ from typing import Any, Final, TypeVar
 
 from utcp.aio.address import Host, Port, Resolved, host_and_port, resolve, unmapped, wildcard, with_port
 from utcp.aio.address import interleave as interleave_families
-from utcp.aio.endpoint import DEFAULT_CONFIG, Endpoint
+from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
-from utcp.aio.shared import LoopEndpoints
+from utcp.aio.registry import DEFAULT_CONFIG, LoopEndpoints
 from utcp.aio.stream_reader import DEFAULT_LIMIT
 from utcp.aio.streams import ClientStreams, StreamWriter
 from utcp.aio.tls import Tls
@@ -116,19 +116,18 @@ def _attempt(remote: Resolved, locals_: Sequence[Resolved] | None, config: Confi
     return Opening.establish(endpoint.driver, address, address[1], local_port)
 
 
-def _client_endpoint(family: int, local: SocketAddress, config: Config) -> Endpoint:
+def _client_endpoint(family: int, local: SocketAddress, config: Config) -> OpenEndpoint:
     """The loop's endpoint for clients on `local` (its port 0). Raises OSError when it cannot be bound."""
     platform = Platform.of(asyncio.get_running_loop())
     endpoints = LoopEndpoints.of(platform)
     endpoint = endpoints.client(local, config)
     if endpoint is None:
-        endpoint = Endpoint(config=config)
-        endpoint.run(platform.bind(family, local))
+        endpoint = endpoints.open(platform.bind(family, local), config)
         endpoints.share(local, endpoint)
     return endpoint
 
 
-def _local_endpoint(family: int, locals_: Sequence[Resolved], config: Config) -> tuple[Endpoint, int | None]:
+def _local_endpoint(family: int, locals_: Sequence[Resolved], config: Config) -> tuple[OpenEndpoint, int | None]:
     """The first local address of that family which can be bound, and the utcp port that goes with it."""
     failure: OSError | None = None
     for local_family, address in locals_:
@@ -156,8 +155,8 @@ async def _connect_socket(
     family, remote = unmapped(Resolved(sock.family, sock.getpeername()))
     local = unmapped(Resolved(sock.family, sock.getsockname())).address
     sock.close()
-    endpoint = Endpoint(config=config)
-    endpoint.run(Platform.of(asyncio.get_running_loop()).bind(family, local))
+    platform = Platform.of(asyncio.get_running_loop())
+    endpoint = LoopEndpoints.of(platform).open(platform.bind(family, local), config)
     try:
         opening = await Opening.establish(endpoint.driver, remote, remote[1], None)
         return await opening.hand_over(protocol_factory, tls)

@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from utcp.link.base import Link, PathError, Received, SendError
 from utcp.link.path import SocketAddress
@@ -15,9 +15,6 @@ from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Remote, Transmit
-
-if TYPE_CHECKING:
-    from utcp.aio.transport import Transport
 
 BATCH: Final = 512
 """Datagrams that one wakeup takes in, or little more. The others wait for the next turn: the loop has other users."""
@@ -32,6 +29,24 @@ TIMER_RESOLUTION: Final = 0.001
 """Seconds. uvloop fires at once what is due in less than half of this, which would spin until the deadline."""
 
 
+class OpenTransport(Protocol):
+    """A transport whose connection_lost() is still to come, as an endpoint that closes needs it."""
+
+    def is_closing(self) -> bool: ...
+
+    def close_politely(self) -> None:
+        """Begin to close the connection in place of the application."""
+
+    def close_unanswered(self) -> None:
+        """Wait no longer for what the peer should answer to `close_politely()`."""
+
+    def lose(self, error: OSError) -> None:
+        """Give the connection up."""
+
+    def vanish(self) -> None:
+        """Drop the connection without a word to anybody. For simulations."""
+
+
 class Driver:
     """Carries datagrams between a link and a stack, and tells the stack's users what happened.
 
@@ -42,9 +57,12 @@ class Driver:
     `has_read(address)` returns whether the endpoints of this loop that receive at that UDP address, if there are any,
     have read everything that arrived. Two endpoints of one loop may be each other's peers: before a timer fires, both
     read their sockets, because a late loop may have left the awaited ACK unread.
+
+    `met_peer(remote)` is called for each connection that gets a transport; None: nothing is called.
     """
 
     __slots__ = (
+        "_after_flush",
         "_flushes",
         "_has_read",
         "_read_again",
@@ -52,7 +70,6 @@ class Driver:
         "_timer",
         "_timer_due",
         "_writing",
-        "after_flush",
         "closed",
         "link",
         "loop",
@@ -62,17 +79,20 @@ class Driver:
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, link: Link, stack: Stack, has_read: Callable[[SocketAddress], bool]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        link: Link,
+        stack: Stack,
+        has_read: Callable[[SocketAddress], bool],
+        met_peer: Callable[[Remote], None] | None = None,
     ) -> None:
         self.loop = loop
         self.link = link
         self.stack = stack
-        self.transports: dict[Transport, None] = {}
+        self.transports: dict[OpenTransport, None] = {}
         """Those whose connection_lost() is still to come."""
-        self.met_peer: Callable[[Remote], None] | None = None
-        """Called with the remote of each connection that gets a user."""
-        self.after_flush: Callable[[], None] | None = None
-        """Called after each flush: for one who waits until connections are gone."""
+        self.met_peer: Final = met_peer
+        self._after_flush: Callable[[], None] | None = None
         self.closed = False
         self._has_read = has_read
         self._flushes = 0  # scheduled; the last one does the work
@@ -112,6 +132,10 @@ class Driver:
         if stack.ready or stack.failures:
             self.schedule_flush()
 
+    def call_after_flush(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` after each flush from now on, in place of the one before; None: call nothing."""
+        self._after_flush = callback
+
     def read(self) -> None:
         """Take in what has arrived, up to a batch, and tell the users."""
         if not self.closed:
@@ -122,7 +146,7 @@ class Driver:
         if self.closed:
             return
         self.closed = True
-        self.after_flush = None
+        self._after_flush = None
         for timer in (self._timer, self._read_again):
             if timer is not None:
                 timer.cancel()
@@ -288,9 +312,9 @@ class Driver:
             self.flush()
         finally:
             self._arm()
-        if self.after_flush is not None:
+        if self._after_flush is not None:
             try:
-                self.after_flush()
+                self._after_flush()
             except Exception as exc:
                 self._report("what was to follow a flush came to no end", exc)
 

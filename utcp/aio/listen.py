@@ -12,14 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 from utcp.aio.address import Port, Resolved, resolve
-from utcp.aio.endpoint import DEFAULT_CONFIG, Endpoint
+from utcp.aio.open_endpoint import OpenEndpoint
+from utcp.aio.registry import DEFAULT_CONFIG, LoopEndpoints
 from utcp.aio.server import Server
-from utcp.aio.shared import LoopEndpoints
 from utcp.aio.stream_reader import DEFAULT_LIMIT
 from utcp.aio.streams import ClientConnected, stream_factory
 from utcp.aio.tls import Tls
 from utcp.config import Config
 from utcp.link.platform import Platform
+from utcp.link.udp import UdpLink
 
 
 async def create_server(
@@ -60,9 +61,8 @@ async def create_server(
             raise ValueError("host/port and sock can not be specified at the same time")
         if sock.type != socket.SOCK_DGRAM:
             raise ValueError(f"A Datagram Socket was expected, got {sock!r}")
-        endpoint = Endpoint(sock=sock, config=config)
-        await endpoint.start()
-        endpoints = [endpoint]
+        siblings = LoopEndpoints.of(Platform.of(asyncio.get_running_loop()))
+        endpoints = [siblings.open(UdpLink(sock), config)]
     elif host is None and port is None:
         raise ValueError("Neither host/port nor sock were specified")
     else:
@@ -99,10 +99,10 @@ async def start_server(
     return await create_server(stream_factory(client_connected_cb, limit), host, port, **options)
 
 
-def _bind_all(addresses: Iterable[Resolved], config: Config, reuse_port: bool) -> list[Endpoint]:
+def _bind_all(addresses: Iterable[Resolved], config: Config, reuse_port: bool) -> list[OpenEndpoint]:
     """An endpoint on each address, but for those that this host does not have. All or none."""
     addresses = list(addresses)
-    endpoints: list[Endpoint] = []
+    endpoints: list[OpenEndpoint] = []
     platform = Platform.of(asyncio.get_running_loop())
     siblings = LoopEndpoints.of(platform)
     try:
@@ -115,8 +115,7 @@ def _bind_all(addresses: Iterable[Resolved], config: Config, reuse_port: bool) -
                     if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                         continue  # the host does without this family
                     raise
-                endpoint = Endpoint(config=config)
-                endpoint.run(link)
+                endpoint = siblings.open(link, config)
             endpoints.append(endpoint)
     except BaseException:
         for endpoint in endpoints:

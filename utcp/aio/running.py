@@ -58,7 +58,7 @@ def run(
                 raise
             finally:
                 if signals.hurried and (endpoints := _endpoints(loop)) is not None:
-                    endpoints.reset()  # nothing is left for which closing the loop would wait
+                    endpoints.close_now()  # nothing is left for which closing the loop would wait
         if signals.came_late:
             signals.end_program()
         return result
@@ -127,7 +127,7 @@ class _Signals:
             self.hurried = True
             # The runner may be cancelling the other tasks. It closes the loop after this exception.
             if self.loop is not None and (endpoints := _endpoints(self.loop)) is not None:
-                endpoints.hurried = True
+                endpoints.hurry()
             raise _exception(number)
         self._number = number
         task = self._task

@@ -12,17 +12,30 @@ import asyncio
 import io
 import os
 from asyncio import constants
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from utcp.aio.transport import Transport
+from typing import Any, Final, Protocol
 
 BLOCK: Final = 256 * 1024
 """Octets read from the file at once."""
 
 
-def sendfile_mode(loop: Any, ours: type[Transport]) -> Any:
+class FileSender(Protocol):
+    """A transport over which a file can be sent."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+
+    def sending_file(self) -> AbstractContextManager[None]:
+        """Reserve the transport for the file."""
+
+    async def send_when_ready(self, data: memoryview) -> int:
+        """Return how many octets of `data`, at least one, the connection has accepted."""
+
+    async def send_file(self, file: Any, offset: int, count: int | None) -> int:
+        """Call `send_file()` of this module."""
+
+
+def sendfile_mode(loop: Any, ours: type[FileSender]) -> Any:
     """Return the mode in which `loop.sendfile()` sends on a transport of `ours`, and make `loop` able to do so.
 
     The loop asks a transport for its mode just before it calls `_sendfile_native()`. That is replaced here, on the one
@@ -40,7 +53,7 @@ def sendfile_mode(loop: Any, ours: type[Transport]) -> Any:
     return constants._SendfileMode.TRY_NATIVE  # noqa: SLF001
 
 
-async def send_file(transport: Transport, file: Any, offset: int, count: int | None) -> int:
+async def send_file(transport: FileSender, file: Any, offset: int, count: int | None) -> int:
     """Send `count` octets of `file` (None: up to its end) from `offset` on, behind what was written before.
 
     Returns how many octets the connection has accepted. If there are any, the position of the file is behind the last

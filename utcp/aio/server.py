@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from utcp.aio.address import with_port
+from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.aio.socket_facade import ListeningSocket
 from utcp.aio.tls import Secured, Tls
 from utcp.aio.transport import CLOSE_NOTIFY_GRACE, Transport
 from utcp.errors import FinTimedOut
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
-
-if TYPE_CHECKING:
-    from utcp.aio.endpoint import Endpoint
 
 
 class Server(asyncio.AbstractServer):
@@ -25,7 +22,7 @@ class Server(asyncio.AbstractServer):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        endpoints: Sequence[Endpoint],
+        endpoints: Sequence[OpenEndpoint],
         ports: Sequence[int],
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         backlog: int,
@@ -170,7 +167,7 @@ class Server(asyncio.AbstractServer):
             self._listeners = []
             raise
 
-    def accept(self, endpoint: Endpoint, listener: Listener) -> None:
+    def accept(self, endpoint: OpenEndpoint, listener: Listener) -> None:
         """Give every connection that waits a transport and a protocol."""
         try:
             while (connection := listener.accept()) is not None:
@@ -182,13 +179,14 @@ class Server(asyncio.AbstractServer):
             raise
         self._wake()
 
-    def _serve(self, endpoint: Endpoint, connection: Connection, context: contextvars.Context) -> None:
+    def _serve(self, endpoint: OpenEndpoint, connection: Connection, context: contextvars.Context) -> None:
         try:
             driver = endpoint.driver
             protocol = self._protocol_factory()
             if self._tls is not None:
                 protocol = Secured(self._loop, protocol, self._tls).protocol
             transport = Transport(driver, connection, protocol, context, server=self)
+            self._clients[transport] = None
         except BaseException as exc:
             endpoint.abort(connection)
             if isinstance(exc, (SystemExit, KeyboardInterrupt)):
@@ -200,9 +198,6 @@ class Server(asyncio.AbstractServer):
         transport.start(connection.take_events())
         if self._ending:
             transport.close_politely()
-
-    def attach(self, transport: Transport) -> None:
-        self._clients[transport] = None
 
     def detach(self, transport: Transport) -> None:
         self._clients.pop(transport, None)
@@ -220,9 +215,12 @@ class Acceptor:
 
     __slots__ = ("endpoint", "server")
 
-    def __init__(self, server: Server, endpoint: Endpoint) -> None:
+    def __init__(self, server: Server, endpoint: OpenEndpoint) -> None:
         self.server = server
         self.endpoint = endpoint
 
     def ready(self, listener: Listener) -> None:
         self.server.accept(self.endpoint, listener)
+
+    def close(self) -> None:
+        self.server.close()

@@ -12,7 +12,7 @@ from asyncio.sslproto import SSLProtocol
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from utcp.aio.address import with_port
 from utcp.aio.driver import Driver
@@ -24,9 +24,6 @@ from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, PEER_CLOSED, READABLE, TROUBLE, WRITABLE
 from utcp.tcp.info import ConnectionInfo
 from utcp.tcp.send import SMALL
-
-if TYPE_CHECKING:
-    from utcp.aio.server import Server
 
 MAX_READ: Final = 256 * 1024
 """Octets handed to a protocol at once, as asyncio reads from a socket."""
@@ -40,6 +37,13 @@ _NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
 
 # The mixin is private, but loop.sendfile()'s fallback insists on it.
 _FlowControlMixin: Any = transports._FlowControlMixin  # noqa: SLF001
+
+
+class Owner(Protocol):
+    """The server that has accepted the connection of a transport."""
+
+    def detach(self, transport: Transport) -> None:
+        """The transport has had its connection_lost()."""
 
 
 class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # the mixin is Any, see above
@@ -95,7 +99,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         protocol: asyncio.BaseProtocol,
         context: contextvars.Context,
         *,
-        server: Server | None = None,
+        server: Owner | None = None,
     ) -> None:
         super().__init__(_NO_EXTRA, driver.loop)  # type: ignore[call-arg]  # the mixin's takes the loop
         self._driver = driver
@@ -125,8 +129,6 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         driver.transports[self] = None
         if driver.met_peer is not None:
             driver.met_peer(connection.remote)
-        if server is not None:
-            server.attach(self)
 
     def __repr__(self) -> str:
         state = "closed" if self._connection is None else "closing" if self._closing else "open"

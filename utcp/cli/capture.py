@@ -56,7 +56,7 @@ def command(file: str, control: str | None, count: int | None, seconds: float | 
     The capture ends at Ctrl-C, with the last endpoint of the process, or as --count and --seconds say. Each packet has
     a comment with the state, the timer and the windows of its connection.
     """
-    from utcp.aio.recording import check_name
+    from utcp.inspect.recording import check_name
 
     if file != "-":
         try:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from utcp import Config, create_connection, create_server
-from utcp.aio.shared import LoopEndpoints
+from utcp.aio.registry import LoopEndpoints
 from utcp.aio.streams import stream_factory
 from utcp.cli.conversation import Conversation, StdioFailed, Streams
 from utcp.cli.stdio import CHUNK, Input, Output

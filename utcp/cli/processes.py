@@ -1,11 +1,11 @@
-"""The other end of a control socket (`utcp.aio.control`), for `utcp ss` and `utcp capture`."""
+"""The other end of a control socket (`utcp.inspect.control`), for `utcp ss` and `utcp capture`."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -31,13 +31,17 @@ class NobodyThere(ControlFailed):
 
 @dataclass(slots=True)
 class Process:
-    """What a process says of itself: the answer to a table request, see `utcp.aio.table` for its rows."""
+    """What a process says of itself: the answer to a table request, see `utcp.inspect.table` for its rows."""
 
     socket: str
     pid: int
     program: str
     endpoints: list[dict[str, Any]] = field(default_factory=list)
     sockets: list[dict[str, Any]] = field(default_factory=list)
+
+    def keep(self, states: Collection[str]) -> None:
+        """Drop the sockets that are in none of these states."""
+        self.sockets = [row for row in self.sockets if row.get("state") in states]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -52,7 +56,7 @@ class Process:
 def find(named: Sequence[str]) -> list[str]:
     """The sockets that the command line names, those in a directory for a directory; without any, those of UTCP_CONTROL
     or of the default directory. Raises ControlFailed when a directory has none."""
-    from utcp.aio.control_path import asked_path, default_directory, secure
+    from utcp.inspect.control_path import asked_path, default_directory, secure
 
     found = []
     for name in named or (asked_path(os.environ.get("UTCP_CONTROL") or "1"),):
@@ -135,7 +139,7 @@ def request(sock: socket.socket, message: dict[str, Any]) -> None:
 
 def greeting(path: str, readline: Readline) -> Process:
     """The first line of an answer."""
-    from utcp.aio.control_client import VERSION
+    from utcp.inspect.session import VERSION
 
     hello = next(_messages(path, readline), {})
     if "error" in hello:

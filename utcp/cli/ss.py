@@ -61,7 +61,7 @@ def command(sockets: tuple[str, ...], as_json: bool, watch: str | None, summary:
         found = tables(sockets)
         for process in found:
             if wanted:
-                process.sockets = [row for row in process.sockets if row.get("state") in wanted]
+                process.keep(wanted)
         if as_json:
             return json.dumps({"processes": [process.as_json() for process in found]}, indent=None if watch else 2)
         return "\n\n".join(_safely(_summary if summary else _listing, process) for process in found)

@@ -3,7 +3,7 @@
 An endpoint opens one for itself (`Endpoint(..., control=PATH)`), `open_control(PATH)` one for all endpoints of the
 running loop, those of `utcp.open_connection()` and `start_server()` included, and the environment variable UTCP_CONTROL
 does the latter for programs that cannot be changed: PATH, a directory for `PID.sock` in it, or 1 for the default
-directory (`utcp.aio.control_path`). If that fails the program is warned (logger "utcp") and goes on. Endpoints that
+directory (`utcp.inspect.control_path`). If that fails the program is warned (logger "utcp") and goes on. Endpoints that
 name the same path share the socket; it goes with the last of them, and with the loop. Only its owner may connect to it
 (mode 0600), and may only look.
 
@@ -11,7 +11,7 @@ The protocol. The client sends one line, a JSON object:
 
 * `{"request": "table"}`. The answer is JSON objects, one a line: first `{"utcp": 1, "pid": ..., "program": ...}`; then
   for each endpoint `{"type": "endpoint", "host": ..., "udp_port": ..., "memory": {...}, "snmp": {...}}` and its rows
-  (`utcp.aio.table`); last `{"type": "end"}`. `memory` has `used`, `limit` and `orphaned` (octets, what closed
+  (`utcp.inspect.table`); last `{"type": "end"}`. `memory` has `used`, `limit` and `orphaned` (octets, what closed
   connections hold that still deliver), `orphans` (their number) and `level`: "", "pressure", "short" or "full"
   (`utcp.tcp.memory`).
 * `{"request": "capture"}`, and `"count": N` to end after N packets, `"form": "udp"` to see UDP headers. The answer is
@@ -28,18 +28,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from os import PathLike
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from utcp.aio.control_client import Client
-from utcp.aio.control_path import asked_path, listen
-from utcp.aio.shared import LoopEndpoints
-from utcp.link.platform import Platform
+from utcp.inspect.endpoint import InspectedEndpoint
+from utcp.inspect.session import Session
 from utcp.trace import log_event
-
-if TYPE_CHECKING:
-    from utcp.aio.endpoint import Endpoint
 
 MAX_CLIENTS: Final = 64
 
@@ -50,45 +45,31 @@ ACCEPT_AGAIN: Final = 1.0
 """Seconds without accepting, when the process has no descriptor left."""
 
 
-def open_control(path: str | PathLike[str] | bool = True, *, for_all: bool = True) -> Control:
-    """Open the control socket of the running loop at `path`, True for the default directory; if it is open, that one.
-
-    It is for all endpoints of the loop, present and to come, until `close()` or the loop's end; with `for_all=False`
-    for those that join, until the last of them is closed. Raises AddressInUse when another process listens at `path`,
-    other OSErrors when it cannot be opened, and RuntimeError in a simulated network, which has no files.
-    """
-    loop = asyncio.get_running_loop()
-    platform = Platform.of(loop)
-    if platform.simulated:
-        raise RuntimeError("a simulated host has no control socket: capture its network with NetworkCapture")
-    siblings = LoopEndpoints.of(platform)
-    asked = asked_path(path)
-    control = siblings.controls.get(asked)
-    if control is None:
-        sock, file = listen(asked)
-        control = siblings.controls[asked] = Control(loop, siblings, asked, sock, file)
-    if for_all and not control.for_all:
-        control.for_all = True
-        for endpoint in siblings:
-            control.begin(endpoint)
-    return control
-
-
 class Control:
-    """One control socket, and who has connected to it. Made by `open_control()`."""
+    """One control socket, and its sessions. `open_control()` opens it.
+
+    `closed(control)` is called when it is closed, `left(control)` when it is closed and its last session is over.
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, siblings: LoopEndpoints, asked: str, sock: socket.socket, file: Path
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        file: Path,
+        *,
+        closed: Callable[[Control], None],
+        left: Callable[[Control], None],
     ) -> None:
         self.path: Final = str(file)
         """The socket's file."""
         self.for_all = False
-        self.endpoints: dict[Endpoint, None] = {}
-        self.clients: dict[Client, None] = {}
+        """Whether it is for all endpoints of the loop; otherwise it is closed with the last of its endpoints."""
+        self.endpoints: dict[InspectedEndpoint, None] = {}
+        self.sessions: dict[Session, None] = {}
         self._loop = loop
-        self._siblings = siblings
-        self._asked = asked
         self._sock = sock
+        self._closed = closed
+        self._left = left
         self._identity = _identity(self.path)
         self._paused: asyncio.TimerHandle | None = None
         self._gone: asyncio.Future[None] | None = None
@@ -96,25 +77,31 @@ class Control:
         log_event("utcp.control_opened", path=self.path)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.path} endpoints={len(self.endpoints)} clients={len(self.clients)}>"
+        return f"<{type(self).__name__} {self.path} endpoints={len(self.endpoints)} clients={len(self.sessions)}>"
 
     @property
     def closed(self) -> bool:
         return self._sock.fileno() < 0
 
-    def begin(self, endpoint: Endpoint) -> None:
-        """From now on it tells of this endpoint too."""
+    def open_for_all(self, endpoints: Iterable[InspectedEndpoint]) -> None:
+        """Stay open until `close()`, for all endpoints of the loop. `endpoints` are those that are open now."""
+        self.for_all = True
+        for endpoint in endpoints:
+            self.begin(endpoint)
+
+    def begin(self, endpoint: InspectedEndpoint) -> None:
+        """Show this endpoint too from now on."""
         if endpoint not in self.endpoints:
             self.endpoints[endpoint] = None
-            for client in list(self.clients):
-                client.observe(endpoint)
+            for session in list(self.sessions):
+                session.observe(endpoint)
 
-    def end(self, endpoint: Endpoint) -> None:
+    def end(self, endpoint: InspectedEndpoint) -> None:
         """The endpoint is closed."""
         if endpoint in self.endpoints:
             del self.endpoints[endpoint]
-            for client in list(self.clients):
-                client.leave(endpoint)
+            for session in list(self.sessions):
+                session.leave(endpoint)
             if not self.endpoints and not self.for_all:
                 self.close()
 
@@ -135,18 +122,17 @@ class Control:
                 self._loop.call_exception_handler(
                     {"message": "utcp: a control socket's file stays", "exception": error}
                 )
-        del self._siblings.controls[self._asked]
-        self._siblings.leaving[self] = None
+        self._closed(self)
         self.endpoints.clear()
         log_event("utcp.control_closed", path=self.path)
-        for client in list(self.clients):
-            client.finish()
+        for session in list(self.sessions):
+            session.finish()
         self._leave_if_alone()
 
     async def aclose(self) -> None:
         """`close()`, and wait for the clients to read what is left, but not for long."""
         self.close()
-        if self.clients:
+        if self.sessions:
             self._gone = self._loop.create_future()
             try:
                 async with asyncio.timeout(LAST_WORDS):
@@ -157,17 +143,16 @@ class Control:
     def close_now(self) -> None:
         """`close()`, and part with the clients, whatever they have not read."""
         self.close()
-        for client in list(self.clients):
-            client.close()
+        for session in list(self.sessions):
+            session.close()
 
-    def discard(self, client: Client) -> None:
-        """The client has gone."""
-        self.clients.pop(client, None)
+    def _discard(self, session: Session) -> None:
+        self.sessions.pop(session, None)
         self._leave_if_alone()
 
     def _leave_if_alone(self) -> None:
-        if self.closed and not self.clients:
-            self._siblings.leaving.pop(self, None)
+        if self.closed and not self.sessions:
+            self._left(self)
             if self._gone is not None and not self._gone.done():
                 self._gone.set_result(None)
 
@@ -181,9 +166,10 @@ class Control:
             self._paused = self._loop.call_later(ACCEPT_AGAIN, self._resume)
             return
         sock.setblocking(False)
-        client = Client(self._loop, self, sock)
-        if len(self.clients) > MAX_CLIENTS:
-            client.refuse(f"{MAX_CLIENTS} others are connected")
+        session = Session(self._loop, sock, self.endpoints.keys(), self._discard)
+        self.sessions[session] = None
+        if len(self.sessions) > MAX_CLIENTS:
+            session.refuse(f"{MAX_CLIENTS} others are connected")
 
     def _resume(self) -> None:
         self._paused = None
@@ -191,7 +177,8 @@ class Control:
 
 
 def _identity(path: str) -> tuple[int, int, int] | None:
-    """What tells a file from another one of that name, and a process from its children: None when there is none."""
+    """Return what distinguishes a file from another one of that name, and a process from its children; None if there is
+    no file."""
     try:
         found = Path(path).lstat()
     except OSError:

@@ -17,20 +17,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from utcp.inspect.endpoint import InspectedEndpoint
 from utcp.link.path import SocketAddress
 from utcp.tcp.congestion.base import UNLIMITED
 from utcp.tcp.info import ConnectionInfo
 from utcp.tcp.state import CLOSED
 
-if TYPE_CHECKING:
-    from utcp.aio.endpoint import Endpoint
-
 _FIELDS: Final = tuple(field.name for field in fields(ConnectionInfo))
 
 
-def rows(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
+def rows(endpoint: InspectedEndpoint) -> Iterator[dict[str, Any]]:
     """The rows of `endpoint`, each as it is when it is asked for. What comes or goes meanwhile may be missing."""
     stack, link = endpoint.stack, endpoint.link
     for listener in list(stack.listeners.values()):

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import utcp
-from tests.aio.callers import Seen, read_capture
 from tests.aio.peers import Peers, Polite, Recorder, until
-from utcp.aio.recording import Recording, check_name
+from tests.inspect.callers import Seen, read_capture
+from utcp.inspect.recording import Recording, check_name
 from utcp.tcp.observer import Observer
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.trace.pcapng import CaptureObserver

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from utcp.aio.control import Control
-from utcp.aio.shared import LoopEndpoints
+from utcp.aio.registry import LoopEndpoints
+from utcp.inspect.control import Control
+from utcp.inspect.loop import LoopInspection
 from utcp.link.platform import Platform
 from utcp.trace.annotation import Comment, parse_comment
 from utcp.trace.capture_format import packets
@@ -80,5 +81,5 @@ async def capturing(
 
 def controls() -> list[Control]:
     """Those of the running loop that are open, or not done with."""
-    siblings = LoopEndpoints.of(Platform.of(asyncio.get_running_loop()))
-    return [*siblings.controls.values(), *siblings.leaving]
+    inspection = LoopInspection.of(LoopEndpoints.of(Platform.of(asyncio.get_running_loop())))
+    return [*inspection.controls.values(), *inspection.leaving]

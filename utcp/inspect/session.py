@@ -1,6 +1,6 @@
-"""One that has connected to a control socket; the protocol is told in `utcp.aio.control`.
+"""One session of a client on a control socket (the protocol is described in `utcp.inspect.control`).
 
-No task and no transport belongs to it: it works in callbacks of the loop, so that it can be closed at any moment.
+It has neither a task nor a transport. It works in callbacks of the loop, so that it can be closed at any moment.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Final
 
-from utcp.aio.recording import Recording
-from utcp.aio.table import rows
-
-if TYPE_CHECKING:
-    from utcp.aio.control import Control
-    from utcp.aio.endpoint import Endpoint
+from utcp.inspect.endpoint import InspectedEndpoint
+from utcp.inspect.recording import Recording
+from utcp.inspect.table import rows
 
 VERSION: Final = 1
 
@@ -32,33 +29,42 @@ MAX_BEHIND: Final = 4 << 20
 """Octets of a capture that a client may have left unread."""
 
 
-class Client:
-    """One that has connected: it says what it wants, and gets it as fast as it reads."""
+class Session:
+    """A client that has connected as `sock`: reads its request, and answers as fast as it reads.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, control: Control, sock: socket.socket) -> None:
+    `endpoints` are those that it may see, now and later. `ended(session)` is called when it is over.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        endpoints: Collection[InspectedEndpoint],
+        ended: Callable[[Session], None],
+    ) -> None:
         self._loop = loop
-        self._control = control
         self._sock = sock
+        self._endpoints = endpoints
+        self._ended = ended
         self._request: bytearray | None = bytearray()
-        """What has come of it; None once it is complete."""
+        """The octets of the request that have arrived; None once it is complete."""
         self._answer: Iterator[bytes] = iter(())
-        """What is still to be made."""
+        """The parts of the answer that are still to be made."""
         self._outbox = bytearray()
         self._recording: Recording | None = None
         self._finishing = False
-        """When all has left, so do we."""
+        """Close when the outbox is empty."""
         self._reading = True
         self._writing = False
-        control.clients[self] = None
         loop.add_reader(sock.fileno(), self._readable)
 
     # ------------------------------------------------------------------ what the control tells
 
-    def observe(self, endpoint: Endpoint) -> None:
+    def observe(self, endpoint: InspectedEndpoint) -> None:
         if self._recording is not None:
             self._recording.begin(endpoint)
 
-    def leave(self, endpoint: Endpoint) -> None:
+    def leave(self, endpoint: InspectedEndpoint) -> None:
         if self._recording is not None:
             self._recording.end(endpoint)
 
@@ -90,7 +96,7 @@ class Client:
         if self._writing:
             self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
-        self._control.discard(self)
+        self._ended(self)
 
     # ------------------------------------------------------------------ what the loop tells
 
@@ -181,7 +187,7 @@ class Client:
 
     def _table(self) -> Iterator[bytes]:
         yield _line(_greeting())
-        for endpoint in list(self._control.endpoints):
+        for endpoint in list(self._endpoints):
             host, udp_port = endpoint.address[:2]
             memory = endpoint.stack.memory.figures()
             snmp = endpoint.snmp()
@@ -200,7 +206,7 @@ class Client:
             self._recording = Recording(
                 self._take, form=form, count=count, ended=self.finish, failed=self._capture_failed
             )
-            for endpoint in self._control.endpoints:
+            for endpoint in self._endpoints:
                 self._recording.begin(endpoint)
             self._write()
 

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 import utcp
-from tests.aio.callers import controls, table
-from utcp.aio.control import open_control
-from utcp.aio.control_path import default_directory
+from tests.aio.peers import started
+from tests.inspect.callers import controls, table
+from utcp.inspect.control_path import default_directory
+from utcp.inspect.loop import open_control
+from utcp.link.udp import UdpLink
 from utcp.testing import Network
 
 
@@ -161,6 +163,16 @@ async def test_what_cannot_be_opened_is_an_os_error_that_names_it(
     assert str(tmp_path / name) in str(caught.value)
     assert (tmp_path / "file").read_text() == "precious"
     assert controls() == []
+
+
+async def test_an_endpoint_without_the_socket_that_it_asks_for_leaves_nothing(tmp_path: Path) -> None:
+    link = UdpLink.bind(socket.AF_INET, ("127.0.0.1", 0))
+    endpoint = utcp.Endpoint(control=tmp_path / "no" / "directory.sock")
+    with pytest.raises(FileNotFoundError):
+        endpoint.run(link)
+    assert link.fileno() == -1
+    assert not endpoint.started
+    assert not started()
 
 
 async def test_an_empty_path_is_refused() -> None:

@@ -12,11 +12,11 @@ import pytest
 import uvloop
 
 import utcp
-from tests.aio.callers import ask, calling, capturing, controls, read_capture, table
-from tests.aio.peers import FAST, Peers, Polite, Recorder, until
-from utcp.aio import control, control_client
-from utcp.aio.control import open_control
-from utcp.aio.table import rows
+from tests.aio.peers import FAST, Peers, Polite, Recorder, opened, until
+from tests.inspect.callers import ask, calling, capturing, controls, read_capture, table
+from utcp.inspect import control, session
+from utcp.inspect.loop import open_control
+from utcp.inspect.table import rows
 from utcp.trace.pcapng import CaptureObserver
 from utcp.wire import FIN, SYN
 
@@ -66,16 +66,16 @@ async def test_time_wait_is_in_the_table_with_its_time_left(tmp_path: Path) -> N
 
 async def test_a_long_table_is_made_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads it slowly gets all of it, and the loop is not held up for it."""
-    monkeypatch.setattr(control_client, "CHUNK", 2048)
+    monkeypatch.setattr(session, "CHUNK", 2048)
     path = tmp_path / "x.sock"
     async with utcp.Endpoint(("127.0.0.1", 0), control=path) as endpoint:
         for port in range(1, 5001):
-            endpoint.listen(port, 100, None)
+            opened(endpoint).listen(port, 100, None)
         async with calling(path) as (reader, writer):
             writer.write(b'{"request":"table"}\n')
             await reader.readline()
-            opened = controls()[0]
-            (client,) = opened.clients
+            control_socket = controls()[0]
+            (client,) = control_socket.sessions
             assert len(client._outbox) < 2 * 2048
             rows = (await reader.read()).splitlines()
         assert len(rows) == 1 + 5000 + 1
@@ -159,7 +159,7 @@ async def test_a_capture_ends_after_as_many_packets_as_are_asked_for(tmp_path: P
 async def test_who_does_not_read_misses_packets_and_learns_how_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_client, "MAX_BEHIND", 100_000)
+    monkeypatch.setattr(session, "MAX_BEHIND", 100_000)
     path = tmp_path / "x.sock"
     opened = open_control(path)
     async with Peers() as peers, calling(path) as (reader, writer):
@@ -170,7 +170,7 @@ async def test_who_does_not_read_misses_packets_and_learns_how_many(
         transport, _, accepted = await peers.connect(Recorder, Polite)
         transport.write(bytes(4_000_000))
         await until(lambda: len(accepted.received) == 4_000_000)
-        (client,) = opened.clients
+        (client,) = opened.sessions
         assert client._recording is not None
         dropped, packets = client._recording.dropped, client._recording.packets
         assert dropped > 0
@@ -233,7 +233,7 @@ async def test_who_vanishes_leaves_nothing(tmp_path: Path, words: bytes) -> None
                     await until(lambda: peers.client.stack.observer)
         transport.write(b"text")
         await until(lambda: accepted.received == b"text")
-        await until(lambda: not opened.clients)
+        await until(lambda: not opened.sessions)
         assert peers.client.stack.observer is None
     opened.close()
 
@@ -242,7 +242,7 @@ async def test_no_more_than_so_many_may_connect(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(control, "MAX_CLIENTS", 2)
     opened = open_control(tmp_path / "x.sock")
     async with calling(opened.path), calling(opened.path):
-        await until(lambda: len(opened.clients) == 2)
+        await until(lambda: len(opened.sessions) == 2)
         assert await ask(opened.path, b"") == [{"error": "2 others are connected"}]
     opened.close()
 
@@ -250,7 +250,7 @@ async def test_no_more_than_so_many_may_connect(tmp_path: Path, monkeypatch: pyt
 async def test_who_says_nothing_is_let_go_when_it_closes(tmp_path: Path) -> None:
     opened = open_control(tmp_path / "x.sock")
     async with calling(opened.path) as (reader, _):
-        await until(lambda: opened.clients)
+        await until(lambda: opened.sessions)
         opened.close()
         assert await reader.read() == b""
     assert controls() == []
@@ -284,7 +284,7 @@ def test_the_loops_end_waits_for_the_last_words_of_a_capture(
                 await until(lambda: peers.client.stack.observer)
                 transport.write(bytes(2_000_000))
                 await until(lambda: len(accepted.received) == 2_000_000)
-            (client,) = opened.clients
+            (client,) = opened.sessions
             assert client._outbox
             ending.set()
 
@@ -311,7 +311,7 @@ async def test_a_client_whose_answer_fails_is_let_go_and_nobody_else_is_harmed(
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(CaptureObserver, "segment_sent", fail)
-    monkeypatch.setattr(control_client, "rows", fail)
+    monkeypatch.setattr(session, "rows", fail)
     opened = open_control(tmp_path / "x.sock")
     async with Peers() as peers:
         transport, _, accepted = await peers.connect(Recorder, Polite)
@@ -320,7 +320,7 @@ async def test_a_client_whose_answer_fails_is_let_go_and_nobody_else_is_harmed(
             await until(lambda: peers.client.stack.observer or reported)
             transport.write(b"text")
             await reader.read()
-        await until(lambda: accepted.received == b"text" and not opened.clients)
+        await until(lambda: accepted.received == b"text" and not opened.sessions)
         assert peers.client.stack.observer is None
     opened.close()
     assert [type(context["exception"]) for context in reported] == [ZeroDivisionError]

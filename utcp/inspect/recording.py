@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
+from utcp.inspect.endpoint import InspectedEndpoint
 from utcp.link.path import SocketAddress
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.trace import log_event
@@ -24,7 +25,6 @@ except ImportError:  # Windows: two processes with one file are not kept apart
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from utcp.aio.endpoint import Endpoint
     from utcp.tcp.connection import Connection
 
 SUFFIX: Final = ".pcapng"
@@ -56,7 +56,7 @@ class Recording:
         self._left = count
         self._ended = ended
         self._failed = failed
-        self.endpoints: dict[Endpoint, Callable[[], None]] = {}
+        self.endpoints: dict[InspectedEndpoint, Callable[[], None]] = {}
         self._finished = False
         self._parts: list[bytes] | None = None  # where the last block goes
         self.packets = 0
@@ -67,13 +67,13 @@ class Recording:
         self._capture = Capture(self, form=form, epoch_ns=time.time_ns() - time.monotonic_ns())
         log_event("utcp.capture_started")
 
-    def begin(self, endpoint: Endpoint) -> None:
+    def begin(self, endpoint: InspectedEndpoint) -> None:
         """Capture this endpoint too."""
         if not self._finished and endpoint not in self.endpoints:
             self.endpoints[endpoint] = endpoint.observe(_Recorder(self, self._capture, endpoint))
             self._ours.clear()
 
-    def end(self, endpoint: Endpoint) -> None:
+    def end(self, endpoint: InspectedEndpoint) -> None:
         """The endpoint is closed."""
         stop = self.endpoints.pop(endpoint, None)
         if stop is not None:
@@ -142,7 +142,7 @@ class Recording:
 class _Recorder(CaptureObserver):
     """Captures one endpoint, and never raises."""
 
-    def __init__(self, recording: Recording, capture: Capture, endpoint: Endpoint) -> None:
+    def __init__(self, recording: Recording, capture: Capture, endpoint: InspectedEndpoint) -> None:
         super().__init__(capture, endpoint.address[:2], stack=endpoint.stack, received=self._is_shown)
         self._recording = recording
         self._link = endpoint.link
@@ -189,7 +189,7 @@ class FileRecording:
         self._recording: Recording | None = None
         self._broken = False
 
-    def begin(self, endpoint: Endpoint) -> None:
+    def begin(self, endpoint: InspectedEndpoint) -> None:
         """Capture this endpoint too. Raises OSError when the file cannot be opened."""
         if self._broken:
             return
@@ -202,7 +202,7 @@ class FileRecording:
                 return
         self._recording.begin(endpoint)
 
-    def end(self, endpoint: Endpoint) -> None:
+    def end(self, endpoint: InspectedEndpoint) -> None:
         """The endpoint is closed."""
         recording = self._recording
         if recording is None:

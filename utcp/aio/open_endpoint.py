@@ -1,0 +1,337 @@
+"""An endpoint that is open: the stack behind a link, from its opening until both are closed in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+from collections.abc import Callable
+from functools import partial
+from math import inf
+from typing import Any, Final, Protocol
+
+from utcp.aio.driver import Driver
+from utcp.aio.opening import Opening
+from utcp.aio.transport import CLOSE_NOTIFY_GRACE
+from utcp.config import Config
+from utcp.errors import FinTimedOut
+from utcp.link.base import Link
+from utcp.link.path import SocketAddress
+from utcp.tcp.connection import Connection
+from utcp.tcp.listener import Listener
+from utcp.tcp.observer import Observer
+from utcp.tcp.stack import Stack
+from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_2, TIME_WAIT
+
+_MAX_BACKLOG: Final = 2**31 - 1
+
+PEER_FIN_GRACE: Final = 1.0
+"""Seconds that closing an endpoint waits, after all is delivered, for FINs of peers that have not closed yet. A closed
+endpoint acknowledges no FIN."""
+
+HALF_OPEN_GRACE: Final = 1.0
+"""Seconds that a closed server goes on with handshakes that were under way. Their peers may be connected already."""
+
+
+class Siblings(Protocol):
+    """The registry of the loop's endpoints, as an open endpoint needs it."""
+
+    def discard(self, endpoint: OpenEndpoint) -> None:
+        """The endpoint is closed."""
+
+    def linger(self, endpoint: OpenEndpoint) -> None:
+        """The endpoint stays open without an owner until its connections are gone."""
+
+
+class ListenerUser(Protocol):
+    """The user of a listener."""
+
+    def ready(self, listener: Listener) -> None:
+        """Accept the connections that wait, if there are any."""
+
+    def close(self) -> None:
+        """Stop listening, because the endpoint closes."""
+
+
+class OpenEndpoint:
+    """A link, its stack, and the driver between them. The registry of the loop opens it (`LoopEndpoints.open()`).
+
+    `config` is the configuration that was asked for; the stack's own may have smaller buffers.
+    """
+
+    started: Final = True
+
+    def __init__(self, driver: Driver, config: Config, siblings: Siblings) -> None:
+        self.config: Final = config
+        self._driver: Final = driver
+        self._siblings = siblings
+        self._closed: asyncio.Future[None] | None = None
+        """Done when the endpoint is closed; None until its closing begins."""
+        self._drained = False
+        self._deadline: float | None = None
+        """A time of the loop's clock by which closing must end; None unless the owner has begun it earlier."""
+        self._stopping: dict[Listener, asyncio.TimerHandle] = {}
+        """Listeners that have stopped, and still accept the connections that were half-open then."""
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.description()}>"
+
+    def description(self) -> str:
+        """Return the state, the address and the number of connections, for `repr()`."""
+        state = "closed" if self.closed else "open"
+        return f"{state} {self.address} connections={len(self.stack.connections)}"
+
+    # --- its parts
+
+    @property
+    def driver(self) -> Driver:
+        """Raises RuntimeError when the endpoint is closed or closing."""
+        if self._driver.closed or self._closed is not None:
+            raise RuntimeError(f"{self!r} is not open")
+        return self._driver
+
+    @property
+    def stack(self) -> Stack:
+        """The protocol. It stays readable after the endpoint is closed."""
+        return self._driver.stack
+
+    @property
+    def link(self) -> Link:
+        """The socket and the clock. It stays readable after the endpoint is closed."""
+        return self._driver.link
+
+    @property
+    def address(self) -> SocketAddress:
+        """The UDP address that the link is bound to."""
+        return self._driver.link.address
+
+    @property
+    def closed(self) -> bool:
+        return self._driver.closed
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Report the stack's events to `observer` as well. Return a function that ends this."""
+        self.stack.observe_also(observer)
+        return partial(self.stack.observe_no_more, observer)
+
+    def snmp(self) -> dict[str, int]:
+        """Return the totals of all connections, as `nstat` names them, and TcpCurrEstab."""
+        return self.stack.snmp()
+
+    def flush_soon(self) -> None:
+        """Send in the next turn of the loop what a call on the stack has queued."""
+        self._driver.schedule_flush()
+
+    def read_soon(self) -> None:
+        """Read in the next turn of the loop, even if the loop does not report the link as readable."""
+        self._driver.loop.call_soon(self._driver.read)
+
+    # --- closing
+
+    async def aclose(self) -> None:
+        """Close the connections, wait until the peers have acknowledged all, and close the link. Idempotent."""
+        await self.drain()
+        await self.finish()
+
+    async def drain(self) -> None:
+        """Do the first part of `aclose()`: the link stays open and answers. Await a closing that has begun already."""
+        driver = self._driver
+        if driver.closed:
+            return
+        if self._closed is not None:
+            if not self._drained:
+                await asyncio.shield(self._closed)
+            return
+        loop = driver.loop
+        self._closed = loop.create_future()
+        deadline = loop.time() + self.config.close_timeout
+        if self._deadline is not None:  # the closing of its connections has begun earlier
+            deadline = min(deadline, self._deadline)
+        try:
+            self._close_all()
+            if not all(transport.is_closing() for transport in driver.transports):  # those with TLS above
+                await _until(driver, _shut_down, min(CLOSE_NOTIFY_GRACE, (deadline - loop.time()) / 2))
+                for transport in list(driver.transports):
+                    transport.close_unanswered()
+            await _until(driver, _delivered, deadline - loop.time())
+            # No FIN is in flight from a peer that has been silent for PEER_FIN_GRACE.
+            heard = max((connection.last_heard for connection in driver.stack.connections.values()), default=-inf)
+            grace = heard + PEER_FIN_GRACE - driver.link.now()
+            await _until(driver, _finished, min(grace, deadline - loop.time()))
+            self._drained = True
+        except BaseException:
+            self._shut()
+            raise
+
+    async def finish(self) -> None:
+        """Do the second part of `aclose()`: reset what is not delivered, and close the link."""
+        if self._driver.closed:
+            return
+        self._shut()
+        # Each lost connection is told in the next turn; TLS above a transport passes that on one turn later.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def close_now(self) -> int:
+        """Close without waiting, and reset the connections that have not delivered everything. Return their number."""
+        driver = self._driver
+        if driver.closed:
+            return 0
+        undelivered = sum(not _delivered(connection) for connection in driver.stack.connections.values())
+        self._close_all()
+        self._shut()
+        return undelivered
+
+    def vanish(self) -> None:
+        """Drop everything without a word to any peer, as when the machine loses its power. For simulations."""
+        driver = self._driver
+        if not driver.closed:
+            for transport in list(driver.transports):
+                transport.vanish()
+            driver.close()
+
+    def close_by(self, deadline: float) -> None:
+        """Bound the wait of `aclose()`, and of the loop's end, by `deadline`, a time of the loop's clock. The caller
+        has begun to close the connections."""
+        self._deadline = deadline
+
+    def close_when_idle(self) -> None:
+        """Close as soon as no connection and no TIME_WAIT record is left, without waiting for it.
+
+        Until then a new server on the same address takes the endpoint over.
+        """
+        driver = self._driver
+        if driver.closed or self._closed is not None:
+            return
+
+        def close_if_idle() -> None:
+            stack = driver.stack
+            if not (driver.transports or stack.connections or len(stack.time_wait) or self._stopping):
+                self._shut()
+
+        driver.call_after_flush(close_if_idle)
+        driver.schedule_flush()
+        self._siblings.linger(self)
+
+    def keep_open(self) -> None:
+        """Undo `close_when_idle()`, because there is a new server."""
+        self.driver.call_after_flush(None)
+        self._deadline = None
+
+    def _close_all(self) -> None:
+        driver = self._driver
+        now = driver.link.now()
+        for listener in list(driver.stack.listeners.values()):
+            user: Any = listener.context
+            if user is not None:
+                user.close()
+            listener.close(now)
+        for listener in list(self._stopping):
+            self.end_listening(listener)
+        for connection in list(driver.stack.connections.values()):
+            if isinstance(connection.context, Opening):
+                connection.abort(now)
+        for transport in list(driver.transports):
+            transport.close_politely()
+
+    def _shut(self) -> None:
+        driver = self._driver
+        if driver.closed:
+            return
+        now = driver.link.now()
+        for transport in list(driver.transports):
+            transport.lose(FinTimedOut("The endpoint was closed before the peer had acknowledged everything"))
+        for listener in list(self._stopping):
+            self.end_listening(listener)
+        for connection in list(driver.stack.connections.values()):
+            if not _delivered(connection):
+                connection.abort(now)
+        driver.flush()
+        try:
+            driver.close()
+            self._siblings.discard(self)
+        finally:
+            if self._closed is not None:
+                self._closed.set_result(None)
+
+    # --- listening
+
+    def listen(self, port: int, backlog: int, user: ListenerUser | None) -> Listener:
+        """Listen on a utcp port; `user.ready(listener)` is called when connections wait. Raises AddressInUse.
+
+        `backlog` is as for `socket.listen()`: a number below 1 leaves room for one connection. Raises TypeError unless
+        it is a whole number, OverflowError above 2**31 - 1.
+        """
+        driver = self.driver
+        number = operator.index(backlog)
+        if number > _MAX_BACKLOG:
+            raise OverflowError(f"backlog must be at most {_MAX_BACKLOG}, not {number}")
+        return driver.stack.listen(port, driver.link.now(), backlog=max(number, 1), context=user)
+
+    def stop_listening(self, listener: Listener) -> None:
+        """Stop listening. Allowed also when the endpoint is closed.
+
+        Connections whose handshake is under way are still accepted, for HALF_OPEN_GRACE seconds. Then `end_listening()`
+        resets those that remain.
+        """
+        driver = self._driver
+        listener.stop()
+        # The ACK of a cookie must be refused, so the endpoint stays open for it.
+        waits = listener.half_open or listener.queue or driver.stack.cookies.outstanding(driver.link.now())
+        if waits and not driver.closed:
+            self._stopping[listener] = driver.loop.call_later(HALF_OPEN_GRACE, self.end_listening, listener)
+        else:
+            self.end_listening(listener)
+
+    def end_listening(self, listener: Listener) -> None:
+        """Stop listening, and reset the connections that were not accepted. Then call `user.ready(listener)`."""
+        driver = self._driver
+        timer = self._stopping.pop(listener, None)
+        if timer is not None:
+            timer.cancel()
+        listener.close(driver.link.now())
+        driver.schedule_flush()
+        user: Any = listener.context
+        if user is not None:
+            user.ready(listener)
+
+    def abort(self, connection: Connection) -> None:
+        """Reset a connection that has no user."""
+        connection.abort(self._driver.link.now())
+        self._driver.schedule_flush()
+
+
+def _shut_down(connection: Connection) -> bool:
+    """Return whether our FIN is sent, or waits behind data."""
+    return connection.state not in (ESTABLISHED, CLOSE_WAIT)
+
+
+def _delivered(connection: Connection) -> bool:
+    """Return whether the peer has acknowledged all data and our FIN, or the connection is over."""
+    return connection.state in (FIN_WAIT_2, TIME_WAIT, CLOSED)
+
+
+def _finished(connection: Connection) -> bool:
+    return connection.state in (TIME_WAIT, CLOSED)
+
+
+async def _until(driver: Driver, done: Callable[[Connection], bool], timeout: float) -> None:
+    """Wait until every connection is `done`, but no longer than `timeout` seconds."""
+    waiting = list(driver.stack.connections.values())
+    waiter = driver.loop.create_future()
+
+    def check() -> None:
+        while waiting and done(waiting[-1]):
+            waiting.pop()
+        if not waiting and not waiter.done():
+            waiter.set_result(None)
+
+    # At least one flush: it also tells users what has ended.
+    driver.call_after_flush(check)
+    driver.schedule_flush()
+    try:
+        async with asyncio.timeout(timeout):
+            await waiter
+    except TimeoutError:
+        return
+    finally:
+        driver.call_after_flush(None)

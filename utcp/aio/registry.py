@@ -1,0 +1,239 @@
+"""The open endpoints of an event loop: opened, shared by clients, taken over by servers, closed at the loop's end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from os import PathLike
+from typing import Final, Protocol, TypeAlias
+
+from utcp.aio.address import network_of
+from utcp.aio.driver import Driver
+from utcp.aio.local_peers import LocalPeers
+from utcp.aio.loop_end import LoopEnd
+from utcp.aio.open_endpoint import OpenEndpoint
+from utcp.config import Config
+from utcp.link.base import Link
+from utcp.link.path import SocketAddress
+from utcp.link.platform import Platform
+from utcp.tcp.observer import Observer
+from utcp.tcp.stack import Stack
+from utcp.trace import default_observer, log_event, registry
+
+ControlPath: TypeAlias = str | PathLike[str] | bool | None
+"""The control socket that an endpoint asks for: its path, True for the default directory, None or False for none."""
+
+
+DEFAULT_CONFIG: Final = Config()
+"""Of endpoints for which none is given."""
+
+
+class Watcher(Protocol):
+    """Follows the endpoints of one loop. `utcp.inspect` has one, so that this package need not import it."""
+
+    def opened(self, endpoint: OpenEndpoint, control: ControlPath) -> None:
+        """The endpoint is about to be open. An exception closes it again."""
+
+    def closed(self, endpoint: OpenEndpoint) -> None:
+        """The endpoint is closed, or its opening has failed. Must not raise."""
+
+    async def aclose(self) -> None:
+        """Close in good order: the loop ends, and all endpoints are closed."""
+
+    def close_now(self) -> None:
+        """Close without waiting: the loop ends."""
+
+
+class LoopEndpoints:
+    """All open endpoints of one loop.
+
+    Endpoints without an owner (a loop's clients share theirs; a server's outlives the server) are closed at the loop's
+    end, and so are those that their owner forgot.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._loop = asyncio.get_running_loop()
+        self._open: dict[OpenEndpoint, None] = {}  # in order: simulated runs are reproducible
+        self._clients: dict[SocketAddress, list[OpenEndpoint]] = {}
+        self._lingering: dict[SocketAddress, OpenEndpoint] = {}
+        self._local_peers = LocalPeers(self._loop, self._open.keys())
+        self._end = LoopEnd(self, simulated=platform.simulated)
+        self.watchers: Final = tuple(make(self) for make in _watchers)
+
+    @classmethod
+    def of(cls, platform: Platform) -> LoopEndpoints:
+        """Return those of the running loop, whose platform this is."""
+        endpoints: LoopEndpoints | None = platform.get_endpoints()
+        if endpoints is None:
+            endpoints = cls(platform)
+            platform.set_endpoints(endpoints)
+        return endpoints
+
+    def __iter__(self) -> Iterator[OpenEndpoint]:
+        return iter(list(self._open))
+
+    @property
+    def simulated(self) -> bool:
+        """Whether they are in a simulated network, which has no files."""
+        return self._platform.simulated
+
+    # --- opening and closing
+
+    def open(
+        self, link: Link, config: Config, *, observer: Observer | None = None, control: ControlPath = None
+    ) -> OpenEndpoint:
+        """Open an endpoint on `link`, on the running loop.
+
+        observer: sees what the stack does; None for the default observer.
+        control: the control socket to open.
+
+        Raises what the loop raises when it cannot watch the link, and what opening the control socket raises. The link
+        is closed then.
+        """
+        platform = self._platform
+        # A window that the socket's buffer cannot hold would only mean loss. One that grows, does so with what arrives.
+        capacity = max(2048, link.receive_capacity)
+        memory = platform.share_of_memory() if config.max_memory is None else config.max_memory
+        if config.recv_buffer is None:
+            initial = min(config.initial_recv_buffer, capacity)
+            fitted = replace(config, initial_recv_buffer=initial, max_memory=memory)
+        else:
+            fitted = replace(config, recv_buffer=min(config.recv_buffer, capacity), max_memory=memory)
+        driver: Driver | None = None
+        try:
+            stack = Stack(
+                fitted,
+                secret=platform.secret(),
+                mtu=link.mtu,
+                host=lambda remote: network_of(link.peername(remote)[0]),
+                default_mss=1220 if len(link.address) == 4 else 536,  # RFC 9293 3.7.1, MUST-15
+            )
+            met_peer = None if platform.simulated else partial(self._local_peers.watch, link)
+            driver = Driver(self._loop, link, stack, self.has_read, met_peer)
+            own = default_observer() if observer is None else observer
+            observers = [each for each in (own, *platform.observers(stack, link.address)) if each is not None]
+        except BaseException:
+            if driver is None:  # loops exist that watch no descriptors
+                link.close()
+            else:
+                driver.close()
+            raise
+        endpoint = OpenEndpoint(driver, config, self)
+        for each in observers:
+            endpoint.observe(each)
+        try:
+            for watcher in self.watchers:
+                watcher.opened(endpoint, control)
+        except BaseException:
+            for watcher in self.watchers:
+                watcher.closed(endpoint)
+            endpoint.close_now()
+            raise
+        self._open[endpoint] = None
+        if not platform.simulated:
+            registry.opened(endpoint)
+        log_event("utcp.endpoint_opened", address=link.address)
+        return endpoint
+
+    def discard(self, endpoint: OpenEndpoint) -> None:
+        """The endpoint is closed."""
+        if endpoint not in self._open:  # its opening has failed
+            return
+        del self._open[endpoint]
+        self._local_peers.forget(endpoint.address[1])
+        registry.closed(endpoint)
+        for clients in self._clients.values():
+            if endpoint in clients:
+                clients.remove(endpoint)
+        if self._lingering.get(endpoint.address) is endpoint:
+            del self._lingering[endpoint.address]
+        for watcher in self.watchers:
+            watcher.closed(endpoint)
+        if not self._open:
+            self._local_peers.stop()
+        log_event("utcp.endpoint_closed", address=endpoint.address)
+
+    # --- reading
+
+    def has_read(self, address: SocketAddress) -> bool:
+        """Return whether the endpoints that receive what this host sends to `address` have read all that came.
+
+        An endpoint that has not reads again in the next turn, because its batch may have ended just where there was
+        nothing more.
+        """
+        undrained = [
+            endpoint for endpoint in self._open if not endpoint.link.drained and endpoint.link.receives_at(address)
+        ]
+        for endpoint in undrained:
+            endpoint.read_soon()
+        return not undrained
+
+    # --- endpoints without an owner
+
+    def client(self, address: SocketAddress, config: Config) -> OpenEndpoint | None:
+        """Return the endpoint from which clients connect that ask for the local UDP address `address` (its port 0:
+        any); None when there is none yet."""
+        for endpoint in self._clients.get(address, ()):
+            # Identity first: comparing two configurations means comparing their thirty fields.
+            if endpoint.config is config or endpoint.config == config:
+                return endpoint
+        return None
+
+    def share(self, address: SocketAddress, endpoint: OpenEndpoint) -> None:
+        """Have `client()` return the endpoint from now on."""
+        self._clients.setdefault(address, []).append(endpoint)
+
+    def linger(self, endpoint: OpenEndpoint) -> None:
+        """Keep an endpoint whose server is closed for the connections that are left, TIME_WAIT included."""
+        self._lingering[endpoint.address] = endpoint
+
+    def adopt(self, address: SocketAddress, config: Config) -> OpenEndpoint | None:
+        """Return a lingering endpoint on `address`, which lingers no longer.
+
+        So a server can be started again on its port while connections of the last one are in TIME_WAIT.
+        """
+        endpoint = self._lingering.get(address)
+        if endpoint is None or endpoint.config != config:
+            return None
+        del self._lingering[address]
+        endpoint.keep_open()
+        return endpoint
+
+    # --- the end
+
+    def hurry(self) -> None:
+        """Have the end of the loop wait for nothing."""
+        self._end.hurry()
+
+    async def aclose(self) -> None:
+        """Deliver what is queued, and close all endpoints. The loop ends."""
+        self._platform.set_endpoints(None)
+        endpoints = list(self._open)
+        # All stay until the last is done: they may be each other's peers.
+        await asyncio.gather(*(endpoint.drain() for endpoint in endpoints))
+        await asyncio.gather(*(endpoint.finish() for endpoint in endpoints))
+        await asyncio.gather(*(watcher.aclose() for watcher in self.watchers))
+
+    def close_now(self) -> int:
+        """Close all endpoints at once. Return how many connections had something undelivered."""
+        undelivered = sum(endpoint.close_now() for endpoint in self)
+        for watcher in self.watchers:
+            watcher.close_now()
+        return undelivered
+
+    def vanish(self) -> None:
+        """Drop all endpoints, because the machine that they were on is gone (`OpenEndpoint.vanish()`)."""
+        for endpoint in self:
+            endpoint.vanish()
+        self._open.clear()
+
+
+_watchers: Final[list[Callable[[LoopEndpoints], Watcher]]] = []
+
+
+def add_watcher(make: Callable[[LoopEndpoints], Watcher]) -> None:
+    """Have `make(endpoints)` called for each loop that opens endpoints from now on."""
+    _watchers.append(make)

@@ -72,6 +72,20 @@ def test_no_route(network: None) -> None:
     assert mtu("192.0.2.1", "10.8.1.1") is None
 
 
+def test_netlink_is_asked_for_nothing_but_the_route(network: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a question about an interface, the kernel waits for RTNL, which others may hold for seconds."""
+    kinds: list[int] = []
+    ask = netlink._ask
+
+    def noted(sock: socket.socket, question: int, answer: int, body: bytes) -> bytes | None:
+        kinds.append(question)
+        return ask(sock, question, answer, body)
+
+    monkeypatch.setattr(netlink, "_ask", noted)
+    assert mtu("10.8.1.9", "10.8.1.1") == mtu("fd08:1::9", "fd08:1::1") == 1500
+    assert kinds == [26, 26]  # RTM_GETROUTE
+
+
 @needs_ipv6
 def test_a_kernel_that_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:

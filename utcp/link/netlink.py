@@ -1,36 +1,43 @@
-"""What the kernel's routing is configured to, asked by netlink (Linux): the MTU of the way to a host.
+"""What the kernel's routing is configured to (Linux): the MTU of the way to a host.
 
 A connected socket's IP_MTU is something else: the path MTU that the kernel has cached. Anybody can set that by a forged
 ICMP message (RFC 5927 7), because the kernel checks no more of the quote than addresses and ports.
+
+No question waits for RTNL, the lock of all network configuration, which another process may hold for seconds. The
+kernel answers questions about routes without it (since Linux 4.14). It takes the lock for a question about an interface
+by netlink, so SIOCGIFMTU asks that, and a file of /proc.
 """
 
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from struct import Struct
 from typing import Final
 
-# From linux/netlink.h, linux/rtnetlink.h and linux/if_link.h.
+try:
+    from fcntl import ioctl
+except ImportError:  # Windows, which has no netlink either
+    ioctl = None  # type: ignore[assignment]
+
+# From linux/netlink.h, linux/rtnetlink.h and linux/sockios.h.
 _HEADER: Final = Struct("=IHHII")  # length, type, flags, sequence number, port
 _ATTRIBUTE: Final = Struct("=HH")  # length, type
 _ROUTE: Final = Struct("=BBBBBBBBI")  # family, two prefix lengths, TOS, table, protocol, scope, type, flags
 _ROUTE_TYPE: Final = 7  # its place
-_INTERFACE: Final = Struct("=BxHiII")  # family, type, index, flags, change
 _NEXT_HOP: Final = Struct("=HBBi")  # length, flags, hops, interface
 _U32: Final = Struct("=I")
 _I32: Final = Struct("=i")
+_GET_MTU: Final = 0x8921  # SIOCGIFMTU
+_INTERFACE: Final = Struct("=16si20x")  # struct ifreq: name, MTU
 
 _NETLINK_ROUTE: Final = 0
 _REQUEST: Final = 1
-_GET_LINK, _NEW_LINK = 18, 16
 _GET_ROUTE, _NEW_ROUTE = 26, 24
 _FIB_MATCH: Final = 0x2000  # the route as configured, without what was learned of the destination
 _ROUTE_DESTINATION, _ROUTE_SOURCE, _ROUTE_INTERFACE, _ROUTE_METRICS, _ROUTE_MULTIPATH = 1, 2, 4, 8, 9
 _METRIC_MTU: Final = 2
 _TYPE_LOCAL: Final = 2
-_LINK_MTU, _LINK_AF_SPEC, _LINK_EXT_MASK = 4, 26, 29
-_SKIP_STATISTICS: Final = 1 << 3
-_INET6_CONF: Final = 2
-_CONF_MTU6: Final = 2  # place in the array
 _NESTED: Final = 0x8000
 _LOOPBACK: Final = 1  # the interface's number in every network namespace
 
@@ -73,38 +80,23 @@ def _route_mtu(sock: socket.socket, family: int, host: str, local: str, scope_id
             mtus += [_U32.unpack_from(metric)[0] for name, metric in _attributes(value) if name == _METRIC_MTU]
     if answer[_ROUTE_TYPE] == _TYPE_LOCAL:
         interfaces = [_LOOPBACK]  # whatever interface the address is on
-    for interface in interfaces:
-        mtu = _interface_mtu(sock, family, interface)
-        if mtu is None:
-            return None
-        mtus.append(mtu)
+    mtus += [_interface_mtu(sock, family, interface) for interface in interfaces]
     return min((mtu for mtu in mtus if mtu), default=None)
 
 
-def _interface_mtu(sock: socket.socket, family: int, index: int) -> int | None:
-    question = _INTERFACE.pack(socket.AF_UNSPEC, 0, index, 0, 0)
-    question += _attribute(_LINK_EXT_MASK, _U32.pack(_SKIP_STATISTICS))
-    answer = _ask(sock, _GET_LINK, _NEW_LINK, question)
-    if answer is None:
-        return None
-    mtu: int | None = None
-    for kind, value in _attributes(answer, _INTERFACE.size):
-        if kind == _LINK_MTU:
-            mtu = _U32.unpack_from(value)[0]
-        elif kind == _LINK_AF_SPEC and family == socket.AF_INET6 and mtu is not None:
-            mtu = min(mtu, _ipv6_mtu(value) or mtu)
-    return mtu
+def _interface_mtu(sock: socket.socket, family: int, index: int) -> int:
+    """Return the MTU of an interface. Raises OSError if there is no such interface."""
+    name = socket.if_indextoname(index)
+    mtu: int = _INTERFACE.unpack(ioctl(sock, _GET_MTU, _INTERFACE.pack(os.fsencode(name), 0)))[1]
+    return min(mtu, _ipv6_mtu(name) or mtu) if family == socket.AF_INET6 else mtu
 
 
-def _ipv6_mtu(value: bytes) -> int | None:
+def _ipv6_mtu(name: str) -> int | None:
     """The interface's MTU for IPv6, which a router may have advertised (RFC 4861 4.6.4)."""
-    for family, of_family in _attributes(value):
-        if family == socket.AF_INET6:
-            for kind, conf in _attributes(of_family):
-                if kind == _INET6_CONF and len(conf) >= 4 * (_CONF_MTU6 + 1):
-                    mtu: int = _I32.unpack_from(conf, 4 * _CONF_MTU6)[0]
-                    return mtu
-    return None
+    try:
+        return int(Path("/proc/sys/net/ipv6/conf", name, "mtu").read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def _next_hops(value: bytes) -> Iterator[int]:

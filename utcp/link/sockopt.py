@@ -221,8 +221,8 @@ def path_payload(sock: socket.socket) -> int:
     """The largest UDP payload that leaves in one packet on the route of a connected socket (`prepare_probe`).
 
     That is what the interface takes, or less if the route has an MTU of its own. The path MTU that the kernel has
-    cached is the same unless an ICMP message has changed it. Where they differ, netlink tells what is configured. It is
-    not asked each time because it may wait for a lock of the whole system, for seconds.
+    cached is the same unless an ICMP message has changed it. Only where they differ, netlink is asked what is
+    configured, because that takes five system calls more.
     """
     if not IS_LINUX:
         return default_payload(sock.family)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.tcp import accounts
+from tests.tcp import accounts, script
 from tests.tcp.notation import stream
 from tests.tcp.pair import Pair
 from tests.tcp.reach import established
@@ -20,6 +20,7 @@ from utcp.errors import ConnectionAborted, LimitReached
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, WRITABLE
 from utcp.tcp.memory import CONNECTION, GUARANTEED, HALF_OPEN, IDLE
+from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.state import CLOSED, ESTABLISHED
 from utcp.wire import ACK, RST, SYN, encode
 
@@ -504,9 +505,9 @@ def test_peers_that_send_reset_and_come_again_end_at_the_limit() -> None:
     assert stack.memory.sum == 0
 
 
-@pytest.mark.defect(64, 96)
-def test_orphans_that_hold_much_are_reset_the_oldest_first() -> None:
-    c = crowd(30)
+def close_until_memory_is_short(c: Crowd, resets: int = 1) -> None:
+    """Nine connections close with much that is not delivered. Then others need memory, until `resets` of them are
+    reset."""
     memory, counters = c.script.stack.memory, c.script.stack.counters
     c.connections[0].send(bytes(3000))
     for connection in c.connections[1:10]:
@@ -516,12 +517,19 @@ def test_orphans_that_hold_much_are_reset_the_oldest_first() -> None:
     c.check()
     assert counters.aborts_on_memory == 0
     assert memory.orphaned > MIB // 8
-    for number in range(30):
+    for number in range(60):
         _, connection = join(c, f"more {number}")
         connection.send(bytes(3000))
         c.flush()
-        if counters.aborts_on_memory:
+        if counters.aborts_on_memory >= resets:
             break
+
+
+@pytest.mark.defect(64, 96)
+def test_orphans_that_hold_much_are_reset_the_oldest_first() -> None:
+    c = crowd(30)
+    memory, counters = c.script.stack.memory, c.script.stack.counters
+    close_until_memory_is_short(c)
     c.check()
     ended = [connection for connection in c.connections if connection.state == CLOSED]
     assert ended == c.connections[1 : 1 + counters.aborts_on_memory] != []
@@ -569,6 +577,69 @@ def test_room_is_there_again_when_time_wait_records_have_gone() -> None:
     assert stack.memory.level == ""
     late.receives("S 0:0 <mss 1000>")
     assert t.drain()[0].flags == SYN | ACK
+
+
+# --- relief
+
+
+@pytest.fixture
+def endings(contained: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exceptions end connections, and the script does not mind."""
+    monkeypatch.setattr(script, "refuse", lambda _: None)
+
+
+@interpreted_only
+@pytest.mark.usefixtures("endings")
+@pytest.mark.defect(91, 96)
+def test_an_orphan_whose_reset_fails_ends_and_the_others_are_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    c = crowd(30)
+    memory, stack, first = c.script.stack.memory, c.script.stack, c.connections[1]
+    undelivered = Connection.undelivered
+
+    def fail_for_first(connection: Connection, reason: str) -> OSError | None:
+        if connection is first:
+            raise MemoryError
+        return undelivered(connection, reason)
+
+    monkeypatch.setattr(Connection, "undelivered", fail_for_first)
+    close_until_memory_is_short(c, resets=2)
+    c.check()
+    assert memory.orphaned <= MIB // 8 or memory.level != "short"
+    assert first.error is not None
+    assert isinstance(first.error.__cause__, MemoryError)
+    assert stack.counters.broken_off == 1
+    assert c.connections[2].state == CLOSED
+    assert "memory was short" in str(c.connections[2].error)
+    assert c.connections[0].state == c.connections[10].state == ESTABLISHED
+    assert not stack.failures, "the user is told"
+
+
+@interpreted_only
+@pytest.mark.usefixtures("endings")
+@pytest.mark.defect(91, 96)
+def test_a_connection_whose_text_cannot_be_dropped_ends_and_the_others_are_relieved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    c = crowd(62)
+    prune, failed = ReceiveSide.prune, list[ReceiveSide]()
+
+    def fail_once(side: ReceiveSide) -> None:
+        if not failed:
+            failed.append(side)
+            raise MemoryError
+        prune(side)
+
+    monkeypatch.setattr(ReceiveSide, "prune", fail_once)
+    for flow in c.flows:
+        for place in range(1001, 20_000, 2000):
+            flow.receives(f". {place}:{place + 1000} ack 1")
+            c.flush()
+        if failed:
+            break
+    c.check()
+    broken = [connection for connection in c.connections if connection.state == CLOSED]
+    assert [connection.receive_side for connection in broken] == failed
+    assert c.script.stack.counters.ofo_pruned > 10
 
 
 # --- all at once

@@ -28,7 +28,7 @@ What a peer was told it had (ACK), and what an application wrote to a connection
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Final
 
 from utcp._compiled import mypyc_attr
@@ -276,23 +276,36 @@ class Memory:
             self.orphans[connection] = None
             self.orphaned += connection.charge
 
-    def relieve(self, now: float, settle: Callable[[Tcb, float], None]) -> None:
-        """Where memory is short: drop what is held out of order, and end the oldest orphans that hold too much.
-        `settle` is that of the stack."""
+    def relieve(self, now: float) -> None:
+        """Where memory is short: drop what is held out of order, and end the oldest orphans that hold too much. An
+        exception ends the connection during whose relief it was raised, and no other."""
         if not self.allowance.short:
             return
         if not self._pruned:
             self._pruned = True
             for connection in sorted(self._holders, key=_held_octets, reverse=True):
-                connection.receive_side.prune()
-                self.note(connection)
+                try:
+                    connection.receive_side.prune()
+                    self.note(connection)
+                except BaseException as cause:
+                    if not connection.stack.contain(connection, cause, now):
+                        raise
                 if self.used < self._pressed:
                     break
-        while self.allowance.short and self.orphaned > self.limit // 8:
-            connection = next(iter(self.orphans))
+        if self.orphaned > self.limit // 8:
+            self._end_orphans(now)
+
+    def _end_orphans(self, now: float) -> None:
+        for connection in list(self.orphans):  # a copy: one whose end fails must not come up again and again
+            if not self.allowance.short or self.orphaned <= self.limit // 8:
+                return
             self._counters.aborts_on_memory += 1
-            connection.send_reset(connection.undelivered("memory was short"), now)
-            settle(connection, now)
+            try:
+                connection.send_reset(connection.undelivered("memory was short"), now)
+                connection.stack.settle(connection, now)
+            except BaseException as cause:
+                if not connection.stack.contain(connection, cause, now):
+                    raise
 
 
 def _held_octets(connection: Tcb) -> int:

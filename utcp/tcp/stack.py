@@ -370,7 +370,7 @@ class Stack(Context):
             if self.observer is not None:
                 self.observer.memory_pressed(memory.used, memory.limit, now)
         try:
-            memory.relieve(now, self.settle)
+            memory.relieve(now)
         except Exception as error:  # what the connections have to send must leave all the same
             self._note_failure("memory is short, and an attempt to free some failed", error)
 

@@ -84,6 +84,10 @@ class Context:
         told."""
         raise NotImplementedError
 
+    def contain(self, tcb: Tcb, cause: BaseException, now: float) -> bool:
+        """`break_off`, where the caller goes on with other connections. Return whether it may."""
+        raise NotImplementedError
+
     def forget(self, tcb: Tcb, free_at: float = 0.0) -> None:
         """Note that the connection has no TCB any more; its ports are free from `free_at` on."""
         raise NotImplementedError

@@ -19,7 +19,7 @@ from utcp.config import Config
 from utcp.errors import ConnectionAborted, LimitReached
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, WRITABLE
-from utcp.tcp.memory import CONNECTION, GUARANTEED, HALF_OPEN, IDLE
+from utcp.tcp.memory import CONNECTION, GUARANTEED, HALF_OPEN, IDLE, TIME_WAIT_RECORD, max_records
 from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.state import CLOSED, ESTABLISHED
 from utcp.wire import ACK, RST, SYN, encode
@@ -563,9 +563,9 @@ def test_where_memory_is_full_no_time_wait_record_is_left() -> None:
 @pytest.mark.defect(96)
 def test_room_is_there_again_when_time_wait_records_have_gone() -> None:
     """Nothing else happens meanwhile."""
-    c = crowd(1)
+    c = crowd(80)
     t, stack = c.script, c.script.stack
-    for port in range(4600):
+    for port in range(max_records(MIB)):
         stack.time_wait.add(("gone", port, 80), t.now, 1, 1, 1, 0, 0, False)
     c.connections[0].abort(t.now)
     c.flush()
@@ -574,9 +574,26 @@ def test_room_is_there_again_when_time_wait_records_have_gone() -> None:
     late.receives("S 0:0 <mss 1000>")
     assert not t.drain()
     t.advance(61)
-    assert stack.memory.level == ""
+    assert stack.memory.level == "short"
     late.receives("S 0:0 <mss 1000>")
     assert t.drain()[0].flags == SYN | ACK
+
+
+@pytest.mark.defect(96)
+def test_storm_of_closes_shortens_time_wait_and_takes_nothing_from_connections() -> None:
+    c = crowd(10)
+    t, stack = c.script, c.script.stack
+    space = c.connections[0].send_space
+    for number in range(5000):
+        stack.time_wait.add(("gone", number % 60_000, number // 60_000), t.now, 1, 1, 1, 0, 0, False)
+        if number % 100 == 0:
+            c.wait(0.1)
+    c.wait(0.1)
+    assert len(stack.time_wait) == max_records(MIB) == MIB // 8 // TIME_WAIT_RECORD
+    assert stack.counters.time_wait_overflows == 5000 - max_records(MIB)
+    assert next(iter(stack.time_wait)) == ("gone", 5000 - max_records(MIB), 0), "the oldest ended"
+    assert stack.memory.level == ""
+    assert space - MIB // 8 // 4 <= c.connections[0].send_space <= space
 
 
 # --- relief

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from utcp.tcp.counters import Counters
 from utcp.tcp.rate_limit import TO_SYN
 from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
 
@@ -125,6 +126,23 @@ def test_an_infinite_msl_reserves_the_ports_for_an_age() -> None:
     table.add(key(0), 1e9, *FIELDS)
     assert not table.take_expired(4e9)
     assert key(0) in table
+
+
+@pytest.mark.defect(96)
+def test_of_too_many_records_the_oldest_end_before_their_time() -> None:
+    counters = Counters()
+    table = TimeWaitTable(60.0, 3, counters)
+    for index in range(3):
+        table.add(key(index), float(index), *FIELDS)
+    assert table.next_expiry() == 60.0
+    table.restart(key(0), 3.0, 0)
+    for index in (3, 4):
+        table.add(key(index), float(index + 1), *FIELDS)
+    assert table.next_expiry() == 0.0, "it is due"
+    assert table.take_expired(5.0) == [key(1), key(2)]
+    assert list(table) == [key(0), key(3), key(4)]
+    assert table.next_expiry() == 63.0
+    assert counters.time_wait_overflows == 2
 
 
 @given(

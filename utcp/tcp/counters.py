@@ -94,7 +94,8 @@ class Counters:
     time_waits: int = 0
     """Connections that went through TIME_WAIT."""
     time_wait_overflows: int = 0
-    """Connections that did not, because memory was full."""
+    """Connections that did not, because memory was full, and records that ended before their time, because there were
+    too many."""
     time_wait_reuses: int = 0
     """New connections accepted from TIME_WAIT (RFC 6191)."""
     ports_exhausted: int = 0

@@ -23,6 +23,9 @@ A charge is brought up to date when the stack flushes the connection, which ever
 Half-open connections, which anyone can forge, do not count for the first three levels. They are charged HALF_OPEN each
 and hold 1/32 of `max_memory` at most: from there on a SYN is answered with a cookie.
 
+Records in TIME_WAIT take 1/8 of `max_memory` at most: from there on each new one ends the oldest before its time
+(`TimeWaitTable`). So a storm of closes shortens TIME_WAIT, and takes nothing from connections.
+
 What a peer was told it had (ACK), and what an application wrote to a connection that it has not closed, is kept.
 """
 
@@ -306,6 +309,11 @@ class Memory:
             except BaseException as cause:
                 if not connection.stack.contain(connection, cause, now):
                     raise
+
+
+def max_records(limit: int | None) -> int:
+    """Return how many records in TIME_WAIT there may be if `Config.max_memory` is `limit`."""
+    return (DEFAULT if limit is None else limit) // 8 // TIME_WAIT_RECORD
 
 
 def _held_octets(connection: Tcb) -> int:

@@ -21,7 +21,7 @@ from utcp.tcp.failures import MAX_FAILURES, Failure, fail
 from utcp.tcp.fast_path import takes_fast_path
 from utcp.tcp.isn import SequenceNumbers
 from utcp.tcp.listener import Listener
-from utcp.tcp.memory import Memory
+from utcp.tcp.memory import Memory, max_records
 from utcp.tcp.observer import Observer, Tee
 from utcp.tcp.output import transmit
 from utcp.tcp.ports import EphemeralPorts, check_port
@@ -71,7 +71,7 @@ class Stack(Context):
             raise ValueError(f"secret must be 16 random octets or more, not {len(secret)}")
         config = config if config is not None else Config()
         counters = Counters()
-        self.time_wait = TimeWaitTable(2 * config.msl)
+        self.time_wait = TimeWaitTable(2 * config.msl, max_records(config.max_memory), counters)
         memory = Memory(config.max_memory, self.time_wait, counters)
         super().__init__(config, default_mss, counters, memory, max_train_segments, max_train_bytes)
         self.failures: list[Failure] = []

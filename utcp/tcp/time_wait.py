@@ -18,6 +18,7 @@ from math import ceil
 from struct import Struct
 from typing import Final, NamedTuple, TypeAlias
 
+from utcp.tcp.counters import Counters
 from utcp.tcp.rate_limit import KINDS
 from utcp.tcp.transmit import Remote
 from utcp.wire import Segment
@@ -43,6 +44,7 @@ _BELOW_EXPIRY: Final = 8 * (_RECORD.size - 8)
 _TICKS_PER_SECOND: Final = 2.0**20
 """A power of two: multiplying rounds nothing, so that no record expires early, and none a microsecond late."""
 _FOREVER: Final = 2.0**32
+_UNLIMITED: Final = 1 << 62
 _STALE_PLACES: Final = 64
 """So many stale places are not worth a sweep, however few the records."""
 _ANSWERS: Final = 64
@@ -67,12 +69,31 @@ class TimeWait(NamedTuple):
 
 
 class TimeWaitTable:
-    """The connections in TIME_WAIT, for `duration` seconds (2 MSL) each."""
+    """The connections in TIME_WAIT, for `duration` seconds (2 MSL) each.
 
-    __slots__ = ("_next_answers", "_order", "_prune_at", "_records", "_remotes", "_stale", "duration")
+    There are `most` records at most (None: no limit). If another one is added, the oldest ends before its time: the
+    next call of `take_expired` returns it, and `next_expiry` says that this call is due. The oldest record is the one
+    that is needed least. A peer repeats its FIN within seconds, and old segments are the less likely to arrive the
+    longer the connection is over. If one arrives all the same, a new connection on the same ports rejects it by its
+    timestamp (RFC 7323 5) or, nearly always, by its sequence number.
+    """
 
-    def __init__(self, duration: float) -> None:
+    __slots__ = (
+        "_counters",
+        "_most",
+        "_next_answers",
+        "_order",
+        "_prune_at",
+        "_records",
+        "_remotes",
+        "_stale",
+        "duration",
+    )
+
+    def __init__(self, duration: float, most: int | None = None, counters: Counters | None = None) -> None:
         self.duration = min(duration, _FOREVER)  # in ticks, infinity has no number
+        self._most = _UNLIMITED if most is None else most
+        self._counters = Counters() if counters is None else counters
         self._records: dict[bytes, int] = {}
         self._remotes = _Remotes()
         self._order: deque[bytes] = deque()
@@ -192,13 +213,15 @@ class TimeWaitTable:
         return found
 
     def next_expiry(self) -> float | None:
-        """When the oldest record goes."""
+        """When the oldest record goes: 0, which has passed, if there are too many."""
+        if len(self._records) > self._most:
+            return 0.0
         if self._stale:
             self._skip_stale_places()
         return (self._records[self._order[0]] >> _BELOW_EXPIRY) / _TICKS_PER_SECOND if self._order else None
 
     def take_expired(self, now: float) -> list[ConnectionKey]:
-        """Drop the records whose 2 MSL have passed."""
+        """Drop the records whose 2 MSL have passed, and the oldest of too many."""
         expired: list[ConnectionKey] = []
         order, records = self._order, self._records
         ticks = now * _TICKS_PER_SECOND
@@ -207,7 +230,9 @@ class TimeWaitTable:
                 self._skip_stale_places()
             code = order[0]
             if records[code] >> _BELOW_EXPIRY > ticks:
-                break
+                if len(records) <= self._most:
+                    break
+                self._counters.time_wait_overflows += 1
             del records[code]
             del order[0]
             expired.append(self._release(code))

@@ -36,7 +36,7 @@
 | utcp_congestion_marks_total          | counter |        | segments received with a congestion mark (RFC 3168)        |
 | utcp_time_waits_total                | counter |        | connections that went through TIME_WAIT                    |
 | utcp_time_wait_reuses_total          | counter |        | of them, ports reused by a new connection (RFC 6191)       |
-| utcp_time_wait_overflows_total       | counter |        | connections that left no record: memory was full           |
+| utcp_time_wait_overflows_total       | counter |        | records left out or ended early, for want of memory        |
 | utcp_memory_pressures_total          | counter |        | times that half of `Config.max_memory` was exceeded        |
 | utcp_memory_aborts_total             | counter |        | closed connections reset because memory was short          |
 | utcp_memory_drops_total              | counter | order  | text dropped: segments in order, runs out of order         |

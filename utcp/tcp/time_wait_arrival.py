@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def arrives_in_time_wait(stack: Stack, segment: Segment, key: ConnectionKey, record: TimeWait, now: float) -> None:
-    """RFC 9293 3.10.7.4 as far as it applies to TIME_WAIT, with RFC 1337, RFC 5961 and RFC 6191."""
+    """RFC 9293 3.10.7.4 as far as it applies to TIME_WAIT, with RFC 1337, RFC 5961 and RFC 6191.
+
+    The peer's FIN, sent again, restarts the 2 MSL, with text before it or without. Text that is sent again without the
+    FIN begins before RCV.NXT: the first check answers it with an ACK, and nothing restarts."""
     flags = segment.flags
     offset = diff(segment.seq, record.rcv_nxt)
     length = segment.length

@@ -208,3 +208,16 @@ async def test_the_stacks_time_never_goes_back(link: SlowLink) -> None:
     assert {name for name, _ in stack.calls} == {"datagram", "icmp", "failure", "timeout"}
     driver.close()
     await turns(2)
+
+
+async def test_flushes_do_not_put_off_a_timer_that_is_late(link: SlowLink) -> None:
+    """While SYNs arrive more often than every millisecond, a flush follows each of them."""
+    stack = NotingStack()
+    driver = driver_of(link, stack)
+    stack.deadline = link.clock - 1
+    end = driver.loop.time() + 1
+    while not stack.calls and driver.loop.time() < end:
+        driver.schedule_flush()
+        await turns(1)
+    assert [name for name, _ in stack.calls] == ["timeout"]
+    driver.close()

@@ -321,9 +321,10 @@ class Driver:
     def _arm(self) -> None:
         """See that the timer fires by the stack's next deadline.
 
-        One that is due earlier stays: it will find nothing to do and arm the next. Deadlines mostly move later, with
-        every ACK, and cancelling a timer costs as much as making one. One for the same deadline stays as well: rounding
-        has made it a little later.
+        A timer that is due earlier stays: it will find nothing to do and arm the next. Deadlines mostly move later,
+        with every ACK, and cancelling a timer costs as much as making one. A timer also stays if a new one would not be
+        due before it. Otherwise, after a deadline has passed, flushes that follow each other within TIMER_RESOLUTION
+        would put the timer off for as long as they continue.
         """
         if self._timer is not None and self._timer_due <= self.stack.next_wakeup() + TIMER_RESOLUTION:
             return
@@ -334,11 +335,14 @@ class Driver:
             deadline = self.link.now() + MAX_LATENESS
         if deadline is None or (self._timer is not None and self._timer_due <= deadline + TIMER_RESOLUTION):
             return
-        if self._timer is not None:
-            self._timer.cancel()
         now = self.link.now()
         delay = max(1, math.ceil((deadline - now) / TIMER_RESOLUTION)) * TIMER_RESOLUTION
-        self._timer_due = now + delay
+        due = now + delay
+        if self._timer is not None:
+            if self._timer_due <= due:
+                return
+            self._timer.cancel()
+        self._timer_due = due
         self._timer = self.loop.call_later(delay, self._on_timer)
 
     def _on_timer(self) -> None:

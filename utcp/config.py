@@ -28,7 +28,7 @@ class Config:
     one SYN-ACK and so many retransmissions within 31 s, none longer than the SYN. With 0 or `syn_cookies="always"` it
     is one SYN-ACK."""
 
-    syn_backlog: int = 4096
+    syn_backlog: int = 1024
     """Half-open connections that a listener may have. Further SYNs get a cookie, or no answer (`syn_cookies`). While as
     many established connections as the listener's own `backlog` wait to be accepted, no SYN gets an answer. So the two
     limits together bound the connections that can wait. The half-open connections of all listeners take 1/32 of

@@ -40,7 +40,7 @@ def test_it_shows_listeners_connections_and_time_wait(program: Running, capsys: 
     server = f"127.0.0.1:{program.port}/{program.port}"
     assert sorted(row[0] for row in rows) == ["ESTABLISHED", "ESTABLISHED", "LISTEN", "TIME_WAIT"]
     by_state = {row[0]: row for row in rows}
-    assert by_state["LISTEN"][1:] == ["0", "100", server, "*", "half-open:0/4096"]
+    assert by_state["LISTEN"][1:] == ["0", "100", server, "*", "half-open:0/1024"]
     assert by_state["TIME_WAIT"][4] == server
     assert re.fullmatch(r"timer:\(time_wait,[0-9.]+s\)", by_state["TIME_WAIT"][5])
     assert {row[3] for row in rows if row[0] == "ESTABLISHED"} == {row[4] for row in rows if row[0] == "ESTABLISHED"}

@@ -99,10 +99,11 @@ def test_who_proves_his_address_is_asked_for_after_all() -> None:
         stack = Stack(secret=bytes(16), mtu=lambda remote, mtu=mtu: mtu)  # type: ignore[misc]  # a loop variable, bound
         stack.listen(80, 0.0)
         syn = Segment(50000, 80, 7, 0, SYN, 65535, mss=8980)
-        for number in range(4096 + 1):
+        overflowing = stack.config.syn_backlog
+        for number in range(overflowing + 1):
             stack.receive_datagram(encode(syn), number, 0.0)
-        (answer,) = [transmit for transmit in stack.datagrams_to_send(0.0) if transmit.remote == 4096]
+        (answer,) = [transmit for transmit in stack.datagrams_to_send(0.0) if transmit.remote == overflowing]
         cookie = int.from_bytes(answer.datagrams()[0][4:8], "big")
-        stack.receive_datagram(encode(Segment(50000, 80, 8, cookie + 1 & 0xFFFFFFFF, ACK, 65535)), 4096, 0.0)
-        connection = stack.connections[4096, 50000, 80]
+        stack.receive_datagram(encode(Segment(50000, 80, 8, cookie + 1 & 0xFFFFFFFF, ACK, 65535)), overflowing, 0.0)
+        connection = stack.connections[overflowing, 50000, 80]
         assert connection.mss == mss

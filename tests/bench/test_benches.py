@@ -6,6 +6,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,68 @@ def check(outcome: dict[str, Any], rounds: int) -> None:
 # ---------------------------------------------------------------------- each of them
 
 
-@pytest.mark.parametrize(("loop", "processes", "rounds"), [("asyncio", 1, 2), ("uvloop", 2, 1)])
-@pytest.mark.parametrize("name", ["closes", "churn", "bulk", "latency"])
-def test_json(name: str, loop: str, processes: int, rounds: int, tmp_path: Path) -> None:
-    options = ("--loop", loop, "--processes", str(processes), "--rounds", str(rounds))
-    result = result_of(tmp_path / "result.json", name, "--quick", "--no-peers", *options)
+def check_outcome(name: str, outcome: dict[str, Any], rounds: int) -> None:
+    """What holds of every case, and what this bench's figures say of each other."""
+    assert outcome["rounds"].keys() == STACKS.keys()
+    assert set(outcome["absent"].values()) <= {"not asked for"}
+    check(outcome, rounds)
+    headline = next(figure.name for figure in registry.load(name).figures if figure.headline)
+    assert all(each[headline] > 0 for stack in STACKS for each in outcome["rounds"][stack])
+    if name in CHECKS:
+        CHECKS[name](outcome)
+
+
+def check_closes(outcome: dict[str, Any]) -> None:
+    """The times of one close and of all of them agree."""
+    connections = outcome["parameters"]["connections"]
+    for stack in STACKS:
+        for each in outcome["rounds"][stack]:
+            longest = 1.01 * 1000 * connections / each["closes_per_second"]
+            assert 0 < each["close_ms_p50"] <= each["close_ms_p99"] <= longest
+            assert 0 < each["both_ends_ms_p50"] <= each["both_ends_ms_p99"] <= longest
+    for ours in outcome["rounds"]["utcp"]:
+        assert ours["segments_per_connection"] >= 3  # FIN, FIN with ACK, ACK
+        assert ours["system_calls_per_connection"] > 0
+
+
+def check_churn(outcome: dict[str, Any]) -> None:
+    """Both ends are counted, also where they are two processes."""
+    for ours in outcome["rounds"]["utcp"]:
+        # 3 to open, one echo that carries an ACK, FIN, FIN with ACK, ACK
+        assert 7 <= ours["segments_per_connection"] < 14
+        assert ours["cpu_us"] > 0
+
+
+def check_latency(outcome: dict[str, Any]) -> None:
+    for stack in STACKS:
+        for each in outcome["rounds"][stack]:
+            ranks = [value for name in ("us_p50", "us_p99", "us_p999") if (value := each[name]) is not None]
+            assert ranks == sorted(ranks)
+            assert 0 < each["us_p50"] < 1e6
+            transferred = each["transfer_mb_per_second"]
+            assert (transferred is not None) == (outcome["case"] == "beside a transfer")
+    if outcome["case"] == "idle":
+        assert all(ours["segments_per_request"] >= 2 for ours in outcome["rounds"]["utcp"])
+
+
+CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "closes": check_closes,
+    "churn": check_churn,
+    "latency": check_latency,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "loop", "processes", "rounds"),
+    [("closes", "asyncio", 1, 2), ("bulk", "uvloop", 2, 1), ("latency", "uvloop", 2, 1)],
+)
+def test_one_bench(name: str, loop: str, processes: int, rounds: int, tmp_path: Path) -> None:
+    """As `python -m bench.NAME`. The page of all has each loop with each number of processes."""
+    file = tmp_path / "result.json"
+    options = ("--loop", loop, "--processes", str(processes), "--rounds", str(rounds), "--json", str(file))
+    done = run(f"bench.{name}", "--quick", "--no-peers", *options)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(file.read_text())
     assert result["benchmark"] == name
     assert result["machine"].keys() == {"cpu", "cpus", "load", "kernel", "python", "uvloop", "utcp"}
     assert result["peers"].keys() == set(PEERS)
@@ -69,67 +127,26 @@ def test_json(name: str, loop: str, processes: int, rounds: int, tmp_path: Path)
 
     bench = registry.load(name)
     quick = {option.name: option.quick for option in bench.options}
-    assert [each["case"] for each in result["outcomes"]] == [case.name for case in bench.cases(quick)]
+    cases = [case.name for case in bench.cases(quick)]
+    assert [each["case"] for each in result["outcomes"]] == cases
     for outcome in result["outcomes"]:
         assert (outcome["loop"], outcome["processes"]) == (loop, processes)
-        assert outcome["rounds"].keys() == STACKS.keys()
-        assert set(outcome["absent"].values()) <= {"not asked for"}
-        check(outcome, rounds)
-        headline = next(figure.name for figure in bench.figures if figure.headline)
-        assert all(each[headline] > 0 for stack in STACKS for each in outcome["rounds"][stack])
+        check_outcome(name, outcome, rounds)
 
-
-def test_closes_agree(tmp_path: Path) -> None:
-    (outcome,) = result_of(tmp_path / "closes.json", "closes", "--connections", "50", "--rounds", "1")["outcomes"]
-    assert outcome["parameters"] == {"connections": 50}
-    for stack in STACKS:
-        (each,) = outcome["rounds"][stack]
-        longest = 1.01 * 50_000 / each["closes_per_second"]
-        assert 0 < each["close_ms_p50"] <= each["close_ms_p99"] <= longest
-        assert 0 < each["both_ends_ms_p50"] <= each["both_ends_ms_p99"] <= longest
-    (ours,) = outcome["rounds"]["utcp"]
-    assert ours["segments_per_connection"] >= 3  # FIN, FIN with ACK, ACK
-    assert ours["system_calls_per_connection"] > 0
+    lines = done.stdout.splitlines()
+    assert lines[1] == bench.title
+    assert lines[3] == f"{loop}, {'both ends in one process' if processes == 1 else 'a process for each end'}"
+    assert lines[5].split() == ["median", "of", "the", "rounds", "utcp", "kernel", "TCP", "utcp", "/", "kernel", "TCP"]
+    shown = [line.partition(": round")[2].partition(":")[0] for line in done.stderr.splitlines() if ": round" in line]
+    assert shown == [f" {number} of {rounds}" for _ in cases for number in range(1, rounds + 1)]
 
 
 def test_more_connections_than_a_wave(tmp_path: Path) -> None:
-    outcome = result_of(tmp_path / "closes.json", "closes", "--connections", "501", "--rounds", "1")["outcomes"][0]
+    (outcome,) = result_of(tmp_path / "closes.json", "closes", "--connections", "501", "--rounds", "1")["outcomes"]
+    assert outcome["parameters"] == {"connections": 501}
     assert all(outcome["rounds"][stack][0]["opens_per_second"] > 0 for stack in STACKS)
     (ours,) = outcome["rounds"]["utcp"]
     assert ours["segments_per_connection"] < 3.5 + 2 * ours["retransmissions"] / 501  # of 501, and no more than these
-
-
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_churn_counts_both_ends(processes: str, tmp_path: Path) -> None:
-    arguments = ("--connections", "21", "--at-once", "5", "--rounds", "1", "--processes", processes, "--no-peers")
-    (outcome,) = result_of(tmp_path / "churn.json", "churn", *arguments)["outcomes"]
-    (ours,) = outcome["rounds"]["utcp"]
-    assert 7 <= ours["segments_per_connection"] < 14  # 3 to open, one echo that carries an ACK, FIN, FIN with ACK, ACK
-    assert ours["cpu_us"] > 0
-
-
-def test_latency_is_in_order(tmp_path: Path) -> None:
-    outcomes = result_of(tmp_path / "latency.json", "latency", "--quick", "--rounds", "1", "--no-peers")["outcomes"]
-    for outcome in outcomes:
-        for stack in STACKS:
-            (each,) = outcome["rounds"][stack]
-            ranks = [value for name in ("us_p50", "us_p99", "us_p999") if (value := each[name]) is not None]
-            assert ranks == sorted(ranks)
-            assert 0 < each["us_p50"] < 1e6
-            transferred = each["transfer_mb_per_second"]
-            assert (transferred is not None) == (outcome["case"] == "beside a transfer")
-    assert outcomes[0]["rounds"]["utcp"][0]["segments_per_request"] >= 2
-
-
-@pytest.mark.parametrize("name", ["closes", "churn"])
-def test_table(name: str) -> None:
-    done = run(f"bench.{name}", "--quick", "--rounds", "1", "--no-peers")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[1] == registry.load(name).title
-    assert lines[3] == "asyncio, both ends in one process"
-    assert lines[5].split() == ["median", "of", "the", "rounds", "utcp", "kernel", "TCP", "utcp", "/", "kernel", "TCP"]
-    assert [line.partition(": round")[2].partition(":")[0] for line in done.stderr.splitlines()] == [" 1 of 1"]
 
 
 # ---------------------------------------------------------------------- all of them
@@ -146,7 +163,7 @@ def test_all_makes_one_page(tmp_path: Path) -> None:
         found = [(outcome["loop"], outcome["processes"]) for outcome in each["outcomes"]]
         assert found == [("asyncio", 1), ("asyncio", 2), ("uvloop", 1), ("uvloop", 2)]
         for outcome in each["outcomes"]:
-            check(outcome, 1)
+            check_outcome(each["benchmark"], outcome, 1)
 
     page = (into / "performance.md").read_text()
     assert "Quick run: these numbers say nothing" in page

@@ -371,8 +371,14 @@ def test_cells_below_the_goal_are_marked() -> None:
         (["unfairness"], "argument what: invalid choice: 'unfairness'"),
     ],
 )
-def test_bad_arguments(arguments: list[str], complaint: str) -> None:
-    done = paths(*arguments)
-    assert done.returncode == 2
-    assert complaint in done.stderr.splitlines()[-1]
-    assert done.stdout == ""
+def test_bad_arguments(
+    arguments: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench.paths", *arguments])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as exit_info:
+        paths_module.main()
+    assert exit_info.value.code == 2
+    out, err = capsys.readouterr()
+    assert complaint in err.splitlines()[-1]
+    assert out == ""

@@ -65,9 +65,8 @@ async def _with_protocols(trial: Trial) -> Figures:
 
 
 @pytest.mark.parametrize("main", [_asking, _reading, _with_protocols])
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("processes", "loop"), [*((1, loop) for loop in loops.LOOPS), (2, "asyncio")])
 @pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.parametrize("loop", loops.LOOPS)
 def test_the_cause_is_told(main: object, loop: str, processes: int, stack: str) -> None:
     trial = Trial(stack, loop, processes, {}, 1)
     with pytest.raises(CallbackFailed) as caught:

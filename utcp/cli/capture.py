@@ -15,8 +15,8 @@ from typing import Final
 
 import click
 
-from utcp.cli.processes import ControlFailed, Process, connect, find, greeting, request
 from utcp.cli.options import SECONDS
+from utcp.cli.processes import ControlFailed, Process, connect, find, greeting, request
 
 _BLOCK: Final = Struct("!II")
 _STATISTICS: Final = 5

@@ -5,7 +5,7 @@ class names it, and otherwise whether any class of the module has an attribute o
 """
 
 import ast
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
 import pytest
@@ -15,7 +15,6 @@ from tests.test_house import ROOT, modules, tree
 LIBRARY: Final = "an object of the standard library that is configured by its attributes"
 ASYNCIO: Final = "asyncio offers no public way"
 CONTEXT: Final = "where a connection keeps its user, for the user to set"
-OPTION: Final = "an option of the connection, for its user to set"
 HOME: Final = "the loop keeps the endpoints for as long as it lives"
 LAZY: Final = "a package gets the name that was asked for"
 ECN: Final = "the decoder of a segment does not see the IP header, which has these bits"
@@ -34,13 +33,6 @@ ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "aio/sendfile.py": {
         "loop._sendfile_native": ASYNCIO,
-    },
-    "aio/socket_facade.py": {
-        "connection.keepalive_count": OPTION,
-        "connection.keepalive_idle": OPTION,
-        "connection.keepalive_interval": OPTION,
-        "connection.linger": OPTION,
-        "connection.nodelay": OPTION,
     },
     "aio/streams.py": {
         "reader._transport": ASYNCIO,
@@ -87,82 +79,6 @@ ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 """By file: what it writes of others' objects, and why."""
-
-OF_TCP: Final[Mapping[str, Collection[str]]] = {
-    "tcp/arrival.py": {
-        "connection.ece",
-        "connection.ecn",
-        "connection.keepalive_probes",
-        "connection.last_heard",
-        "connection.offers_mss",
-        "connection.probes",
-        "connection.retransmits",
-        "connection.soft_error",
-        "connection.syn_again",
-        "segment.seq",
-    },
-    "tcp/burst.py": {
-        "connection.keepalive_due",
-        "connection.last_sent",
-        "connection.probe_due",
-        "connection.tail_probe_due",
-    },
-    "tcp/listener.py": {
-        "connection.displaced",
-        "connection.listener",
-        "syn.flags",
-        "syn.sack_permitted",
-        "syn.ts_val",
-        "syn.window_scale",
-    },
-    "tcp/memory.py": {
-        "connection.charge",
-    },
-    "tcp/output.py": {
-        "connection.last_sent",
-        "connection.syn_again",
-    },
-    "tcp/path_errors.py": {
-        "connection.port_evidence",
-        "connection.soft_error",
-    },
-    "tcp/rack.py": {
-        "departure.runs",
-        "self._departures.popleft().runs",
-    },
-    "tcp/recovery.py": {
-        "departure.in_flight",
-        "departure.mss",
-        "departure.runs",
-        "sample.acked",
-        "sample.ece",
-        "sample.in_flight",
-        "sample.limited",
-        "sample.min_rtt",
-        "sample.newly_delivered",
-        "sample.newly_lost",
-        "sample.now",
-        "sample.prior_in_flight",
-        "sample.recovering",
-        "sample.rtt",
-        "sample.srtt",
-        "self._reduction.window",
-    },
-    "tcp/stack.py": {
-        "answer.to_stranger",
-        "connection.in_output",
-        "item.ready",
-        "memory.reported",
-        "segment.ecn",
-    },
-    "tcp/timeouts.py": {
-        "connection.probe_due",
-        "connection.probes",
-        "connection.retransmits",
-        "connection.tail_probe_due",
-    },
-}
-"""By file of `tcp`: what it still writes of others' objects. The table shrinks until it is gone."""
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -293,7 +209,7 @@ def class_name(annotation: ast.expr | None) -> str | None:
 
 def test_no_attribute_is_written_from_another_module() -> None:
     found = {str(module.relative_to(ROOT)): Writes(tree(module)).foreign for module in modules()}
-    allowed = {name: {*ALLOWED.get(name, ()), *OF_TCP.get(name, ())} for name in {*ALLOWED, *OF_TCP}}
+    allowed = {name: set(reasons) for name, reasons in ALLOWED.items()}
     assert {name: foreign for name, foreign in found.items() if foreign} == allowed
 
 

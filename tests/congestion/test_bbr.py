@@ -19,7 +19,8 @@ from utcp.tcp.congestion.bbr import (
     STARTUP,
 )
 from utcp.tcp.congestion.estimators import Aggregation, Dice, WindowedMax
-from utcp.tcp.delivery import AckSample, Departure
+from utcp.tcp.delivery import AckSample
+from utcp.tcp.departure import Departure
 
 MBIT = 1e6 / 8
 PROBE_BW = (PROBE_BW_DOWN, PROBE_BW_CRUISE, PROBE_BW_REFILL, PROBE_BW_UP)

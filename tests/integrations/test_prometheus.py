@@ -13,8 +13,9 @@ import pytest
 import utcp
 from tests.aio.peers import FAST, Peers, until
 from utcp import Endpoint
+from utcp.tcp.allowance import MINIMUM
 from utcp.tcp.counters import Counters
-from utcp.tcp.memory import CONNECTION, MINIMUM
+from utcp.tcp.memory import CONNECTION
 from utcp.trace import registry
 
 prometheus_client = pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")

@@ -1,8 +1,9 @@
 """What a stack should say that its connections take, reckoned anew from what they hold."""
 
 from utcp.tcp import reassembly, receive_queue, send
+from utcp.tcp.allowance import MINIMUM
 from utcp.tcp.connection import Connection
-from utcp.tcp.memory import CONNECTION, HALF_OPEN, IDLE, MINIMUM, RUN
+from utcp.tcp.memory import CONNECTION, HALF_OPEN, IDLE, RUN
 from utcp.tcp.stack import Stack
 from utcp.tcp.tcb import Tcb
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Sized
 
+from utcp.config import Config
+from utcp.tcp.counters import Counters
+from utcp.tcp.memory import Memory
+from utcp.tcp.tcb import Tcb
 from utcp.tcp.transmit import Remote
-
-if TYPE_CHECKING:
-    from utcp.tcp.stack import Stack
-    from utcp.tcp.tcb import Tcb
 
 
 class Admission:
@@ -17,12 +16,21 @@ class Admission:
     anyone can forge a SYN: `Config.syn_backlog` limits them, and the limits here are asked again when one completes.
     """
 
-    __slots__ = ("_admitted", "_host", "_per_host", "_stack", "limited")
+    __slots__ = ("_admitted", "_config", "_connections", "_counters", "_host", "_memory", "_per_host", "limited")
 
-    def __init__(self, stack: Stack, host: Callable[[Remote], Hashable] | None) -> None:
-        self._stack = stack
+    def __init__(
+        self,
+        config: Config,
+        memory: Memory,
+        counters: Counters,
+        connections: Sized,
+        host: Callable[[Remote], Hashable] | None,
+    ) -> None:
+        self._config = config
+        self._memory = memory
+        self._counters = counters
+        self._connections = connections
         self._host = host
-        config = stack.config
         self.limited = config.max_connections is not None or config.max_connections_per_remote is not None
         """There is a limit for the number of connections."""
         self._admitted: dict[Tcb, Hashable] = {}
@@ -34,26 +42,25 @@ class Admission:
 
         `remote`: the peer that opens it; None if it is opened from here.
         """
-        stack = self._stack
-        if not stack.memory.room:
-            stack.counters.refused_by_max_memory += 1
+        memory, counters, config = self._memory, self._counters, self._config
+        if not memory.room:
+            counters.refused_by_max_memory += 1
             return "max_memory"
         if not self.limited:
             return ""
-        config = stack.config
         most = config.max_connections
-        if most is not None and len(stack.connections) - stack.half_open >= most:
-            stack.counters.refused_by_max_connections += 1
+        if most is not None and len(self._connections) - memory.half_open >= most:
+            counters.refused_by_max_connections += 1
             return "max_connections"
         most = config.max_connections_per_remote
         if most is not None and remote is not None and self._per_host.get(self._host_of(remote), 0) >= most:
-            stack.counters.refused_by_max_connections_per_remote += 1
+            counters.refused_by_max_connections_per_remote += 1
             return "max_connections_per_remote"
         return ""
 
     def entered(self, connection: Tcb) -> None:
         """A peer has opened `connection`."""
-        if self._stack.config.max_connections_per_remote is not None:
+        if self._config.max_connections_per_remote is not None:
             host = self._host_of(connection.remote)
             self._per_host[host] = self._per_host.get(host, 0) + 1
             self._admitted[connection] = host  # last: `left` must find what it counts down

@@ -7,7 +7,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from utcp.tcp.delivery import Departure
+from utcp.tcp.departure import Departure
 from utcp.tcp.emitter import note_train, pack, put
 from utcp.tcp.recovery import OPEN
 from utcp.tcp.tcb import Tcb

@@ -6,8 +6,8 @@ from math import inf
 
 from utcp.errors import InvalidState
 from utcp.tcp import state
+from utcp.tcp.allowance import MINIMUM
 from utcp.tcp.info import ConnectionInfo, info_of
-from utcp.tcp.memory import MINIMUM
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import (
     CLOSE_WAIT,
@@ -54,7 +54,8 @@ class Connection(Tcb):
         accepted = send.append(data, force)
         if urgent:
             send.mark_urgent()
-        if send.queued - send.acked > MINIMUM:  # many may write before the next flush
+        # Many may write before the next flush. Up to MINIMUM octets of each need not be charged until then.
+        if send.queued // MINIMUM > (send.queued - accepted) // MINIMUM:
             self.stack.memory.note(self)
         return accepted
 

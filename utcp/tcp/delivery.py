@@ -6,68 +6,13 @@ of ten thousand segments is some hundred departures.
 
 from __future__ import annotations
 
-from bisect import insort
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from utcp._compiled import mypyc_attr
-
-if TYPE_CHECKING:
-    from utcp.tcp.scoreboard import Run
+from utcp.tcp.departure import Departure
 
 ROUNDING: Final = 1e-6
 """Differences of large floats: two of one length need not be equal. In seconds."""
-
-
-class Departure:
-    """What left at one time, and what the sender knew when it did. Octets are of sequence space, times in seconds."""
-
-    __slots__ = ("app_limited", "at", "delivered", "delivered_at", "first_sent_at", "in_flight", "lost", "mss", "runs")
-
-    def __init__(
-        self,
-        at: float,
-        delivered: int,
-        delivered_at: float,
-        first_sent_at: float,
-        lost: int = 0,
-        app_limited: bool = False,
-        mss: int = 1,
-    ) -> None:
-        self.at = at
-        """When it left."""
-        self.delivered = delivered
-        """Octets known to be delivered by then in all, and when the last of them was learned of."""
-        self.delivered_at = delivered_at
-        self.first_sent_at = first_sent_at
-        """When the flight began whose delivery this will measure."""
-        self.in_flight = 0
-        """Octets in flight once it had left, its own included (P.tx_in_flight)."""
-        self.lost = lost
-        """Octets taken for lost by then in all."""
-        self.app_limited = app_limited
-        """The application had sent all it had: what is measured may be its speed, not the path's."""
-        self.mss = mss
-        """Octets of each segment that left for the first time, but for the last one; 1: of any size."""
-        self.runs: list[Run] | None = None
-        """The stretches of sequence space that left, in order, and some that are dealt with; None: nobody asks by time
-        what is missing."""
-
-    def track(self) -> None:
-        """Keep its runs from now on."""
-        self.runs = []
-
-    def keep(self, run: Run) -> None:
-        """A stretch of it became a run of its own."""
-        runs = self.runs
-        if runs is not None:
-            if runs and runs[-1].start > run.start:
-                insort(runs, run, key=_start)
-            else:
-                runs.append(run)
-
-
-def _start(run: Run) -> int:
-    return run.start
 
 
 @mypyc_attr(acyclic=True)
@@ -96,24 +41,26 @@ class AckSample:
         "total_delivered",
     )
 
-    def __init__(self, now: float) -> None:
+    def __init__(
+        self, now: float, acked: int = 0, ece: bool = False, prior_in_flight: int = 0, limited: bool = False
+    ) -> None:
         self.now = now
-        self.acked = 0
+        self.acked = acked
         """Payload octets that SND.UNA advanced over."""
         self.newly_delivered = 0
         """Octets that this ACK says have arrived, and none before did: cumulatively or by SACK."""
         self.in_flight = 0
         """Octets in flight now: sent, not delivered, not taken for lost; and before this ACK."""
-        self.prior_in_flight = 0
+        self.prior_in_flight = prior_in_flight
         self.rtt: float | None = None
         """Its round-trip time, if it gave an unambiguous one."""
         self.srtt = 0.0
         """The smoothed round-trip time with it; 0 before there is any."""
         self.min_rtt = 0.0
         """The lowest of the last five minutes; 0 before there is any."""
-        self.ece = False
+        self.ece = ece
         """It carried ECE (RFC 3168)."""
-        self.limited = False
+        self.limited = limited
         """The congestion window, not the application or the peer's window, limits the sender."""
         self.recovering = False
         """The sender is, or was before this ACK, in fast recovery or reducing its window after a congestion mark. Not
@@ -133,6 +80,18 @@ class AckSample:
         self.lost = 0
         """RS.lost: octets taken for lost since that segment left."""
         self.app_limited = False
+
+    def delivers(self, size: int, rtt: float | None) -> None:
+        """The ACK has delivered `size` octets, and measured the round-trip time `rtt`, seconds; None: it has not."""
+        self.newly_delivered = size
+        self.rtt = rtt
+
+    def judged(self, in_flight: int, recovering: bool, srtt: float, min_rtt: float) -> None:
+        """What the ACK brings about has been decided: so many octets are in flight."""
+        self.in_flight = in_flight
+        self.recovering = recovering
+        self.srtt = srtt
+        self.min_rtt = min_rtt
 
 
 @mypyc_attr(acyclic=True)
@@ -183,11 +142,34 @@ class Delivery:
         if self._newest is None or departure.at >= self._newest.at:
             self._newest = departure
 
-    def deliver_all(self, size: int, departure: Departure, sample: AckSample) -> None:
-        """`deliver` and `measure`, for an ACK that delivers `size` octets, `departure` the last of them."""
+    def deliver_all(
+        self,
+        size: int,
+        departure: Departure,
+        sample: AckSample,
+        acked: int,
+        in_flight: int,
+        prior_in_flight: int,
+        rtt: float | None,
+        srtt: float,
+        min_rtt: float,
+        limited: bool,
+        now: float,
+    ) -> None:
+        """`deliver` and `measure`, for an ACK that delivers `size` octets, `departure` the last of them, and completes
+        `sample` with what follows."""
         self.delivered += size
-        self.delivered_at = sample.now
+        self.delivered_at = now
         self._newest = departure
+        sample.now = now
+        sample.acked = acked
+        sample.newly_delivered = size
+        sample.in_flight = in_flight
+        sample.prior_in_flight = prior_in_flight
+        sample.rtt = rtt
+        sample.srtt = srtt
+        sample.min_rtt = min_rtt
+        sample.limited = limited
         self.measure(sample)
 
     def lose(self, size: int) -> None:
@@ -198,7 +180,7 @@ class Delivery:
         """A flush is over, in which `departure` left, and `in_flight` octets are in flight. `app_limited`: the
         application has nothing more to send, though there would be room (draft-ietf-ccwg-bbr, 4.1.2.4)."""
         if departure is not None:
-            departure.in_flight = in_flight
+            departure.left(in_flight)
         if app_limited:
             self._app_limited_until = self.delivered + in_flight or 1
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from utcp.tcp.arrival import segment_arrives
 from utcp.tcp.connection import Connection
 from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.syn_cookies import LIFETIME, read_stamp, stamp
-from utcp.tcp.tcb import Tcb
+from utcp.tcp.tcb import Accepting, Context, Tcb
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
 from utcp.tcp.transmit import Remote
 from utcp.wire import ACK, CWR, ECE, HEADER_LENGTH, RST, SYN, Segment
 from utcp.wire.seq import MASK, gt
-
-if TYPE_CHECKING:
-    from utcp.tcp.stack import Stack
 
 _ISN_STEP_OVER_OLD: Final = 65535 + 2
 """How far above the old SND.NXT a new incarnation begins when its ISN would not be above it by itself."""
@@ -27,7 +24,7 @@ _FULL_SYN_ACK: Final = Struct("!HHIIHHHHHHHHIII")
 _FULL_SYN_ACK_OFFSET: Final = (HEADER_LENGTH + 20) << 10
 
 
-class Listener:
+class Listener(Accepting):
     """The LISTEN state of one local port: half-open connections, and established ones that wait for `accept`.
 
     A SYN is left unanswered while `backlog` connections wait to be accepted: its sender tries again. While
@@ -49,8 +46,8 @@ class Listener:
         "syn_backlog",
     )
 
-    def __init__(self, stack: Stack, local_port: int, backlog: int, syn_backlog: int, context: object) -> None:
-        self._stack: Stack | None = stack
+    def __init__(self, stack: Context, local_port: int, backlog: int, syn_backlog: int, context: object) -> None:
+        self._stack: Context | None = stack
         self.local_port = local_port
         self.backlog = backlog
         self.syn_backlog = syn_backlog
@@ -91,7 +88,7 @@ class Listener:
         `accept` returns the connections that come of them, until `close`. A second call does nothing."""
         if self._stack is not None and not self.stopped:
             self.stopped = True
-            self._stack.forget_listener(self)
+            self._stack.forget_listener(self.local_port)
 
     def close(self, now: float) -> None:
         """Stop listening, and reset the connections that were not accepted, half-open ones too: their peers may be
@@ -119,24 +116,22 @@ class Listener:
 
     # ------------------------------------------------------------------ for the stack
 
-    def completed(self, connection: Connection) -> None:
-        """A handshake has completed: `connection` waits for `accept`."""
-        self.half_open.pop(connection, None)
-        self.queue.append(connection)
+    def completed(self, tcb: Tcb) -> None:
+        self.half_open.pop(tcb, None)
+        if isinstance(tcb, Connection):
+            self.queue.append(tcb)
 
-    def dropped(self, connection: Tcb) -> None:
-        """A half-open connection is over."""
-        self.half_open.pop(connection, None)
+    def dropped(self, tcb: Tcb) -> None:
+        self.half_open.pop(tcb, None)
 
-    def _half_opened(self, stack: Stack, connection: Connection, key: ConnectionKey) -> None:
+    def _half_opened(self, stack: Context, connection: Connection) -> None:
         """`connection` belongs to this listener until it is accepted."""
-        stack.connections[key] = connection
         stack.half_opened(connection, self)
         self.half_open[connection] = None
 
     # ------------------------------------------------------------------ what arrives
 
-    def segment_arrives(self, stack: Stack, segment: Segment, key: ConnectionKey, now: float) -> None:
+    def segment_arrives(self, stack: Context, segment: Segment, key: ConnectionKey, now: float) -> None:
         """SEGMENT ARRIVES in LISTEN (RFC 9293 3.10.7.2)."""
         flags = segment.flags
         if flags & RST:
@@ -149,10 +144,8 @@ class Listener:
             if len(self.queue) >= self.backlog:
                 self._overflow(stack, key[0], now)
                 return
-            limit = stack.admission.refusal(key[0])
-            if limit:
+            if stack.refuses(key[0], now):
                 counters.listen_drops += 1
-                stack.refused(limit, key[0], now)
                 return
             cookies = stack.config.syn_cookies
             overflow = self._floods
@@ -170,7 +163,7 @@ class Listener:
                 self.open(stack, segment, key, now)
 
     def open(
-        self, stack: Stack, syn: Segment, key: ConnectionKey, now: float, displaced: TimeWait | None = None
+        self, stack: Context, syn: Segment, key: ConnectionKey, now: float, displaced: TimeWait | None = None
     ) -> None:
         """A new connection for `syn`; its ISN is above all that the incarnation in TIME_WAIT sent, if there is one."""
         iss, ts_offset = stack.sequence_numbers.initial(*key, now)
@@ -180,21 +173,21 @@ class Listener:
         connection = Connection(
             stack, key, stack.config, iss, ts_offset, now, None, receive_mss, passive=True, displaced=displaced
         )
-        self._half_opened(stack, connection, key)
+        self._half_opened(stack, connection)
         try:
             connection.open_passively(syn, now)
         except BaseException as cause:
             if not stack.contain(connection, cause, now):
                 raise
 
-    def _overflow(self, stack: Stack, remote: Remote, now: float) -> None:
+    def _overflow(self, stack: Context, remote: Remote, now: float) -> None:
         """What arrived is dropped: `backlog` connections wait to be accepted."""
         stack.counters.listen_overflows += 1
         stack.counters.listen_drops += 1
         if stack.observer is not None:
             stack.observer.listen_overflowed(self.local_port, remote, now)
 
-    def _answer_with_cookie(self, stack: Stack, syn: Segment, key: ConnectionKey, now: float) -> None:
+    def _answer_with_cookie(self, stack: Context, syn: Segment, key: ConnectionKey, now: float) -> None:
         """A SYN-ACK whose numbers hold all that is worth knowing of `syn`, with no option that `syn` had not."""
         config = stack.config
         mss = stack.default_mss if syn.mss is None else syn.mss
@@ -252,7 +245,7 @@ class Listener:
             to_stranger=True,
         )
 
-    def _completes(self, stack: Stack, segment: Segment, key: ConnectionKey, now: float) -> bool:
+    def _completes(self, stack: Context, segment: Segment, key: ConnectionKey, now: float) -> bool:
         """Whether this ACK is the end of a cookie's handshake, or belongs to one; all that follows from it is done.
 
         The client takes the connection for established, so its ACK is kept beyond `backlog`, as far as
@@ -275,16 +268,14 @@ class Listener:
         if len(self.queue) + len(self.half_open) >= self.backlog + self.syn_backlog:
             self._overflow(stack, key[0], now)
             return bool(segment.payload)
-        limit = stack.admission.refusal(key[0])
-        if limit:
+        if stack.refuses(key[0], now):
             counters.listen_drops += 1
-            stack.refused(limit, key[0], now)
             return bool(segment.payload)
         counters.syncookies_recv += 1
         ts_offset = stack.sequence_numbers.initial(*key, now)[1]
         receive_mss = stack.receive_mss(key[0], stack.config)
         connection = Connection(stack, key, stack.config, iss, ts_offset, now, None, receive_mss, passive=True)
-        self._half_opened(stack, connection, key)
+        self._half_opened(stack, connection)
         try:
             connection.open_from_cookie(syn, now)
             segment_arrives(connection, segment, now)
@@ -295,20 +286,25 @@ class Listener:
         return True
 
     def _remembered_syn(
-        self, stack: Stack, segment: Segment, key: ConnectionKey, mss: int, now: float
+        self, stack: Context, segment: Segment, key: ConnectionKey, mss: int, now: float
     ) -> Segment | None:
         """The SYN that a cookie was made for, as far as cookie and echoed timestamp tell; None when the echo is not of
         the cookie's time. Its window is that of the ACK."""
-        syn = Segment(segment.src_port, segment.dst_port, (segment.seq - 1) & MASK, 0, SYN, mss=mss)
-        config = stack.config
-        if config.timestamps and segment.ts_val is not None and segment.ts_ecr is not None:
-            ts_now = int(now * 1000) + stack.sequence_numbers.initial(*key, now)[1]
-            if (ts_now - segment.ts_ecr) & MASK > (LIFETIME + 1) * 1000:
-                return None
-            scale, sack, ecn = read_stamp(segment.ts_ecr)
-            syn.ts_val = segment.ts_val
-            syn.window_scale = scale if config.window_scaling else None
-            syn.sack_permitted = sack
-            if ecn:
-                syn.flags |= ECE | CWR
-        return syn
+        seq, config = (segment.seq - 1) & MASK, stack.config
+        if not config.timestamps or segment.ts_val is None or segment.ts_ecr is None:
+            return Segment(segment.src_port, segment.dst_port, seq, 0, SYN, mss=mss)
+        ts_now = int(now * 1000) + stack.sequence_numbers.initial(*key, now)[1]
+        if (ts_now - segment.ts_ecr) & MASK > (LIFETIME + 1) * 1000:
+            return None
+        scale, sack, ecn = read_stamp(segment.ts_ecr)
+        return Segment(
+            segment.src_port,
+            segment.dst_port,
+            seq,
+            0,
+            SYN | ECE | CWR if ecn else SYN,
+            ts_val=segment.ts_val,
+            mss=mss,
+            window_scale=scale if config.window_scaling else None,
+            sack_permitted=sack,
+        )

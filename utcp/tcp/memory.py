@@ -32,13 +32,11 @@ What a peer was told it had (ACK), and what an application wrote to a connection
 from __future__ import annotations
 
 from collections.abc import Sized
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from utcp._compiled import mypyc_attr
+from utcp.tcp.allowance import GUARANTEED, MINIMUM, SMALL_SEGMENTS
 from utcp.tcp.counters import Counters
-
-if TYPE_CHECKING:
-    from utcp.tcp.tcb import Tcb
+from utcp.tcp.tcb import Accounts, Tcb
 
 DEFAULT: Final = 2 << 30
 """Octets: `Config.max_memory` where nothing else is known."""
@@ -47,12 +45,6 @@ CONNECTION: Final = 6144
 """Octets that a connection takes without its queues. Measured on CPython 3.13: after a request and its answer, 3,900
 for the TCB (tracemalloc); 5,000 with the transport, asyncio's streams and a task (resident memory, one end of 3,000).
 The rest is for what losses and attacks make a TCB have: RACK, probes, a search for the path MTU."""
-
-GUARANTEED: Final = 2048
-"""Octets that each direction of a connection may hold, whatever the others do."""
-
-MINIMUM: Final = 2 * GUARANTEED
-"""Octets that the queues of a connection are charged at least."""
 
 IDLE: Final = CONNECTION + MINIMUM
 """Octets that a connection is charged while it holds little."""
@@ -71,36 +63,13 @@ RUN: Final = 224
 TIME_WAIT_RECORD: Final = 200
 """Octets that a record in TIME_WAIT takes."""
 
-SMALL_SEGMENTS: Final = 256
 _FEW_SMALL_SEGMENTS: Final = 8
-
-_UNLIMITED: Final = 1 << 62
 
 _SPARE: Final = 64
 """Connections that are added to those that hold much, when what is left is shared: there may soon be more of them."""
 
 
-@mypyc_attr(acyclic=True)
-class Allowance:
-    """What one connection may hold at present; the same for all connections of a stack."""
-
-    __slots__ = ("full", "most", "pressure", "short", "small_segments")
-
-    def __init__(self) -> None:
-        self.most = _UNLIMITED
-        """Octets that the buffer of one direction may have."""
-        self.small_segments = SMALL_SEGMENTS
-        """Stretches of sequence space in flight, from which on small segments wait for an ACK, as by Nagle's algorithm.
-        A congestion window counts octets, and each stretch takes RUN octets of memory, whatever its length."""
-        self.pressure = False
-        """`most` is an equal share of what is left, not a quarter of it."""
-        self.short = False
-        """Text out of order is not to be held beyond GUARANTEED octets."""
-        self.full = False
-        """Text in order is not to be held beyond GUARANTEED octets."""
-
-
-class Memory:
+class Memory(Accounts):
     """Owns the sum of what connections and TIME_WAIT `records` take, octets."""
 
     __slots__ = (
@@ -116,7 +85,6 @@ class Memory:
         "_short",
         "_step",
         "_unread",
-        "allowance",
         "half_open",
         "limit",
         "orphaned",
@@ -127,8 +95,7 @@ class Memory:
     )
 
     def __init__(self, limit: int | None, records: Sized, counters: Counters) -> None:
-        self.allowance = Allowance()
-        """What the parts of connections look at. They know no more of this, so that no reference leads back to them."""
+        super().__init__()
         self.limit = DEFAULT if limit is None else limit
         self._relaxed = self.limit * 7 // 16
         self._pressed = self.limit // 2
@@ -136,7 +103,7 @@ class Memory:
         self._full = self.limit * 7 // 8
         self.half_open = 0
         """How many connections are charged HALF_OPEN."""
-        self.allowance.most = self._full // 4
+        self.allowance.relax(self._full // 4)
         self._step = self.limit >> 10
         self._moved = 0
         """Octets by which charges have changed since the last judgement; `_step` of them are worth another."""
@@ -240,22 +207,24 @@ class Memory:
         used = self.sum + len(self._records) * TIME_WAIT_RECORD
         self.room = used + IDLE <= self._full
         used -= self.half_open * HALF_OPEN
-        allowance = self.allowance
-        if used < (self._relaxed if allowance.pressure else self._pressed):
-            if allowance.pressure:
-                allowance.pressure = allowance.short = allowance.full = self.reported = self._pruned = False
-                allowance.small_segments = SMALL_SEGMENTS
-            allowance.most = (self._full - used) // 4
+        pressed = self.allowance.pressure
+        if used < (self._relaxed if pressed else self._pressed):
+            self.allowance.relax((self._full - used) // 4)
+            self.reported = self._pruned = False
             return
-        if not allowance.pressure:
-            allowance.pressure = True
+        if not pressed:
             self._counters.memory_pressures += 1
-        allowance.short = used >= self._short
-        allowance.small_segments = _FEW_SMALL_SEGMENTS if allowance.short else SMALL_SEGMENTS
-        allowance.full = used >= self._full
-        if not allowance.short:
+        short = used >= self._short
+        if not short:
             self._pruned = False
-        allowance.most = max(GUARANTEED, (self._full - used) // (self._busy + _SPARE))
+        most = max(GUARANTEED, (self._full - used) // (self._busy + _SPARE))
+        self.allowance.press(most, _FEW_SMALL_SEGMENTS if short else SMALL_SEGMENTS, short, used >= self._full)
+
+    def begins_to_press(self) -> bool:
+        """Return whether memory is under pressure, which has not been reported yet. It counts as reported then."""
+        begins = self.allowance.pressure and not self.reported
+        self.reported = self.allowance.pressure
+        return begins
 
     @property
     def level(self) -> str:

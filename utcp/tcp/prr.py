@@ -16,6 +16,10 @@ class RateReduction:
         self.window = in_flight
         """What may be in flight now."""
 
+    def allow(self, window: int) -> None:
+        """So much may be in flight now."""
+        self.window = window
+
     def sent(self, size: int) -> None:
         """`size` octets left."""
         self._out += size

@@ -5,8 +5,8 @@ from math import inf
 from typing import Final
 
 from utcp._compiled import mypyc_attr
-from utcp.tcp.delivery import ROUNDING, Departure
-from utcp.tcp.scoreboard import IN_FLIGHT, Run
+from utcp.tcp.delivery import ROUNDING
+from utcp.tcp.departure import IN_FLIGHT, Departure, Run
 
 DUP_THRESH: Final = 3
 _EVERYTHING: Final = 1 << 62
@@ -162,7 +162,7 @@ class Rack:
 
     def _forget_first(self) -> None:
         """Its fate is decided. The runs know their departure: nothing is to be left in a cycle."""
-        self._departures.popleft().runs = None
+        self._departures.popleft().track_no_more()
 
     def overdue(self, reo_wnd: float, now: float) -> list[Run]:
         """At a retransmission timeout: all that was sent a round trip and a reordering window ago (RFC 8985 6.3)."""

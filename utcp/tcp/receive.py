@@ -4,9 +4,9 @@ from math import inf
 from typing import Final
 
 from utcp._compiled import mypyc_attr
+from utcp.tcp.allowance import GUARANTEED, Allowance
 from utcp.tcp.autotune import BufferTuning
 from utcp.tcp.counters import Counters
-from utcp.tcp.memory import GUARANTEED, Allowance
 from utcp.tcp.reassembly import Reassembly
 from utcp.tcp.receive_queue import PIECE, SMALL, ReceiveQueue
 from utcp.tcp.transmit import Buffer

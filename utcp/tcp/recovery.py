@@ -9,13 +9,14 @@ from typing import Final
 from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion import CongestionController
 from utcp.tcp.counters import Counters
-from utcp.tcp.delivery import AckSample, Delivery, Departure
+from utcp.tcp.delivery import AckSample, Delivery
+from utcp.tcp.departure import IN_FLIGHT, SACKED, Departure, Run
 from utcp.tcp.duplicate_acks import DuplicateAcks
 from utcp.tcp.path_mtu import MtuProbe
 from utcp.tcp.prr import RateReduction
 from utcp.tcp.rack import DUP_THRESH, Rack
 from utcp.tcp.rtt import RttEstimator
-from utcp.tcp.scoreboard import IN_FLIGHT, SACKED, Run, Scoreboard
+from utcp.tcp.scoreboard import Scoreboard
 from utcp.tcp.spurious import NO_DSACK, SpuriousDetection
 from utcp.tcp.tail_loss import TailLossProbe
 
@@ -339,16 +340,19 @@ class Recovery:
         sample = self._sample
         if sample is None:
             self._sample = sample = AckSample(now)
-        sample.now = now
-        sample.acked = acked
-        sample.newly_delivered = advance
-        sample.in_flight = board.in_flight
-        sample.prior_in_flight = prior_in_flight
-        sample.rtt = elapsed if measured else None
-        sample.srtt = rtt.srtt or 0.0
-        sample.min_rtt = rtt.min_rtt
-        sample.limited = limited
-        delivery.deliver_all(advance, last.departure, sample)
+        delivery.deliver_all(
+            advance,
+            last.departure,
+            sample,
+            acked,
+            board.in_flight,
+            prior_in_flight,
+            elapsed if measured else None,
+            rtt.srtt or 0.0,
+            rtt.min_rtt,
+            limited,
+            now,
+        )
         self._congestion.on_ack(sample)
 
     def on_ack(
@@ -367,11 +371,7 @@ class Recovery:
         received twice (RFC 2883); `duplicate`: it did not move and said nothing else (RFC 5681 2); `echo_age`: how old,
         in seconds, the timestamp is that it echoes, -1 if it does not."""
         board = self.board
-        sample = AckSample(now)
-        sample.acked = acked
-        sample.ece = ece
-        sample.prior_in_flight = self.in_flight
-        sample.limited = board.una < self._limited_until
+        sample = AckSample(now, acked, ece, self.in_flight, board.una < self._limited_until)
         recovering = self.recovering
         delivered, original, resent_at = self._deliver(advance, blocks, sample, echo_age, now)
         if dsack != NO_DSACK:
@@ -407,10 +407,8 @@ class Recovery:
                 self._recovered(now)
         if ece:
             self.delivered_ce += delivered
-        sample.recovering = self.recovering or recovering
-        sample.in_flight = self.in_flight
-        sample.srtt = self._rtt.srtt or 0.0
-        sample.min_rtt = self._rtt.min_rtt
+        rtt = self._rtt
+        sample.judged(self.in_flight, self.recovering or recovering, rtt.srtt or 0.0, rtt.min_rtt)
         self.delivery.measure(sample)
         self._congestion.on_ack(sample)
         if self._reduction is not None:
@@ -474,10 +472,10 @@ class Recovery:
                 original = original or run.end <= self._recover
                 if newest is None or run.departure.at > newest.at:
                     newest = run.departure
-        sample.newly_delivered = total
-        if newest is not None and resent_at == inf:
-            sample.rtt = now - newest.at
-            rtt.sample(sample.rtt, now)
+        measured = now - newest.at if newest is not None and resent_at == inf else None
+        sample.delivers(total, measured)
+        if measured is not None:
+            rtt.sample(measured, now)
         elif advance and echo_age >= 0:
             # Of what was sent again only the echoed timestamp tells when; an echo from before that answers the first
             # transmission, whose ACK was lost or late: it measures our timeout, not the path.
@@ -682,7 +680,7 @@ class Recovery:
         if self._detect_loss(now) and self.phase in (OPEN, REDUCED):
             self._enter_fast(0, now)
             if self._reduction is not None:
-                self._reduction.window = self.in_flight + self._congestion.mss
+                self._reduction.allow(self.in_flight + self._congestion.mss)
 
     def _was_spurious(
         self,

@@ -6,29 +6,9 @@ it changes, not what is in flight.
 """
 
 from heapq import heappop, heappush
-from typing import Final
 
 from utcp._compiled import mypyc_attr
-from utcp.tcp.delivery import Departure
-
-IN_FLIGHT: Final = 0
-SACKED: Final = 1
-LOST: Final = 2
-GONE: Final = 3
-"""Acknowledged, or replaced by another run: it is in the scoreboard no longer."""
-
-
-class Run:
-    """Positions `start` to `end` (exclusive), sent `sent` times, last with `departure`."""
-
-    __slots__ = ("departure", "end", "sent", "start", "state")
-
-    def __init__(self, start: int, end: int, departure: Departure, sent: int, state: int) -> None:
-        self.start = start
-        self.end = end
-        self.departure = departure
-        self.sent = sent
-        self.state = state
+from utcp.tcp.departure import GONE, IN_FLIGHT, LOST, SACKED, Departure, Run
 
 
 @mypyc_attr(acyclic=True)

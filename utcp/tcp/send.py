@@ -4,7 +4,7 @@ from bisect import bisect_right
 from typing import Final
 
 from utcp._compiled import mypyc_attr
-from utcp.tcp.memory import Allowance
+from utcp.tcp.allowance import Allowance
 from utcp.tcp.transmit import Buffer
 from utcp.wire.seq import HALF, MASK
 

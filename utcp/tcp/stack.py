@@ -19,7 +19,6 @@ from utcp.tcp.connection import Connection
 from utcp.tcp.counters import Counters
 from utcp.tcp.failures import MAX_FAILURES, Failure, fail
 from utcp.tcp.fast_path import takes_fast_path
-from utcp.tcp.isn import SequenceNumbers
 from utcp.tcp.listener import Listener
 from utcp.tcp.memory import Memory, max_records
 from utcp.tcp.observer import Observer, Tee
@@ -27,10 +26,9 @@ from utcp.tcp.output import transmit
 from utcp.tcp.ports import EphemeralPorts, check_port
 from utcp.tcp.rate_limit import TokenBucket
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RCVD, SYN_SENT, TIME_WAIT
-from utcp.tcp.syn_cookies import SynCookies
-from utcp.tcp.tcb import Context, Tcb
-from utcp.tcp.time_wait import ConnectionKey, TimeWaitTable
-from utcp.tcp.time_wait_arrival import arrives_in_time_wait
+from utcp.tcp.tcb import Accepting, Context, Tcb
+from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
+from utcp.tcp.time_wait_arrival import REOPENS, STAYS, arrives_in_time_wait
 from utcp.tcp.timeouts import handle_timeout
 from utcp.tcp.timers import TimerQueue
 from utcp.tcp.transmit import Remote, Transmit
@@ -73,7 +71,8 @@ class Stack(Context):
         counters = Counters()
         self.time_wait = TimeWaitTable(2 * config.msl, max_records(config.max_memory), counters)
         memory = Memory(config.max_memory, self.time_wait, counters)
-        super().__init__(config, default_mss, counters, memory, max_train_segments, max_train_bytes)
+        super().__init__(config, default_mss, counters, memory, secret, max_train_segments, max_train_bytes)
+        self.memory: Memory = memory
         self.failures: list[Failure] = []
         """What `take_failures` returns next."""
         self.observe(observer)
@@ -82,12 +81,10 @@ class Stack(Context):
         self._opening: dict[tuple[Remote, int], dict[Tcb, None]] = {}
         """The connections in SYN_SENT, by (remote, remote port)."""
         self.listeners: dict[int, Listener] = {}
-        self._unaccepted: dict[Tcb, Listener] = {}
+        self._unaccepted: dict[Tcb, Accepting] = {}
         """The listener of each connection that awaits its user."""
-        self.admission = Admission(self, host)
+        self.admission = Admission(config, memory, counters, self.connections, host)
         self._timers = TimerQueue()
-        self.sequence_numbers = SequenceNumbers(secret)
-        self.cookies = SynCookies(secret)
         self._route_questions = TokenBucket(_UNVERIFIED_ROUTES_PER_SECOND, _UNVERIFIED_ROUTES_PER_SECOND)
         self._last_asked: Remote | None = None
         self._searches = TokenBucket(1.0, 10.0)
@@ -316,7 +313,7 @@ class Stack(Context):
         record = self.time_wait.get(key)
         if record is not None:
             if record.expires > now:
-                arrives_in_time_wait(self, segment, key, record, now)
+                self._arrives_in_time_wait(segment, key, record, now)
                 return
             self._expire_time_wait(now)
         listener = self.listeners.get(segment.dst_port)
@@ -324,6 +321,17 @@ class Stack(Context):
             listener.segment_arrives(self, segment, key, now)
         elif not segment.flags & RST:  # RFC 9293 3.10.7.1
             self.reset_in_reply(remote, segment, now)
+
+    def _arrives_in_time_wait(self, segment: Segment, key: ConnectionKey, record: TimeWait, now: float) -> None:
+        listener = self.listeners.get(segment.dst_port)
+        may_open = listener is not None and not listener.full and not self.admission.refusal(key[0])
+        verdict = arrives_in_time_wait(self, self.time_wait, segment, key, record, may_open, now)
+        if verdict == STAYS:
+            return
+        self.end_time_wait(key, now)
+        if verdict == REOPENS and listener is not None:
+            self.counters.time_wait_reuses += 1
+            listener.open(self, segment, key, now, record)
 
     # ------------------------------------------------------------------ datagrams out
 
@@ -365,10 +373,8 @@ class Stack(Context):
 
     def _relieve_memory(self, now: float) -> None:
         memory = self.memory
-        if not memory.reported:
-            memory.reported = True
-            if self.observer is not None:
-                self.observer.memory_pressed(memory.used, memory.limit, now)
+        if memory.begins_to_press() and self.observer is not None:
+            self.observer.memory_pressed(memory.used, memory.limit, now)
         try:
             memory.relieve(now)
         except Exception as error:  # what the connections have to send must leave all the same
@@ -376,10 +382,7 @@ class Stack(Context):
 
     def answers_to_send(self) -> list[Transmit]:
         """The answers to strangers alone, for a link that has no room for more segments of connections."""
-        answers = self._answers.take()
-        for answer in answers:
-            answer.to_stranger = True
-        return answers
+        return self._answers.take()
 
     def path_failed(self, remote: Remote, flows: Iterable[tuple[int, int]], code: int, now: float) -> None:
         """The link could not send segments towards `remote`, for the reason `code` (errno). `flows` are the (local
@@ -459,7 +462,7 @@ class Stack(Context):
         self.ready = {}  # last: an interrupt must not lose them
         return ready
 
-    def listener_ready(self, listener: Listener) -> None:
+    def listener_ready(self, listener: Accepting) -> None:
         """A connection waits for `Listener.accept`."""
         self.ready[listener] = None
 
@@ -651,8 +654,9 @@ class Stack(Context):
         self.counters.past_bytes_received += tcb.receive_side.bytes_received
         self._ports.released(*tcb.key, free_at)
 
-    def half_opened(self, tcb: Tcb, listener: Listener) -> None:
-        """A SYN has opened the connection, which belongs to `listener` until it is accepted."""
+    def half_opened(self, tcb: Tcb, listener: Accepting) -> None:
+        if isinstance(tcb, Connection):
+            self.connections[tcb.key] = tcb
         self._unaccepted[tcb] = listener
 
     def is_half_open(self, tcb: Tcb) -> bool:
@@ -661,7 +665,7 @@ class Stack(Context):
     def _handshake_complete(self, tcb: Tcb) -> None:
         """The connection waits for `Listener.accept`, if it did not do so yet."""
         listener = self._unaccepted.pop(tcb, None)
-        if listener is not None and isinstance(tcb, Connection):
+        if listener is not None:
             listener.completed(tcb)
             self.memory.enter(tcb)
             self.admission.entered(tcb)
@@ -685,10 +689,9 @@ class Stack(Context):
             if not opening:
                 del self._opening[destination]
 
-    def forget_listener(self, listener: Listener) -> None:
-        """`listener` stopped listening."""
-        del self.listeners[listener.local_port]
-        self._ports.released_by_listener(listener.local_port, 0.0)
+    def forget_listener(self, local_port: int) -> None:
+        del self.listeners[local_port]
+        self._ports.released_by_listener(local_port, 0.0)
 
     def _expire_time_wait(self, now: float) -> None:
         expired = self.time_wait.take_expired(now)

@@ -8,19 +8,19 @@ user in `connection.py`. These modules change it only through its methods and th
 from __future__ import annotations
 
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from utcp.config import Config
 from utcp.errors import ConnectionAborted
 from utcp.tcp import event, state
+from utcp.tcp.allowance import Allowance
 from utcp.tcp.congestion import controller
 from utcp.tcp.counters import Counters
-from utcp.tcp.delivery import Departure
+from utcp.tcp.departure import Departure
 from utcp.tcp.ecn import Ecn
 from utcp.tcp.endings import Endings
+from utcp.tcp.isn import SequenceNumbers
 from utcp.tcp.keepalive import Keepalive
-from utcp.tcp.memory import Memory
-from utcp.tcp.observer import Tee
 from utcp.tcp.pacing import Pacer
 from utcp.tcp.path_mtu import PathMtu
 from utcp.tcp.persist import Persist
@@ -31,6 +31,7 @@ from utcp.tcp.recovery import Recovery
 from utcp.tcp.rtt import RttEstimator
 from utcp.tcp.send import SendSide
 from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT
+from utcp.tcp.syn_cookies import SynCookies
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
 from utcp.tcp.timers import Place, Timed
 from utcp.tcp.transmit import Outbox, Remote
@@ -47,6 +48,47 @@ _RESET_SECONDS: Final = 10.0
 """How many seconds' worth of `Config.reset_rate` may leave at once."""
 
 
+class Accounts:
+    """What connections are charged in memory: a `Memory`, the only subclass."""
+
+    def __init__(self) -> None:
+        self.allowance = Allowance()
+        """What the parts of connections look at. They know no more of this, so that no reference leads back to them."""
+
+    @property
+    def floods(self) -> bool:
+        """No further SYN is to leave state behind."""
+        raise NotImplementedError
+
+    def enter(self, tcb: Tcb) -> None:
+        """Charge a connection which our user has opened, or whose handshake has completed."""
+        raise NotImplementedError
+
+    def enter_half_open(self, tcb: Tcb) -> None:
+        """Charge a connection that a SYN has opened."""
+        raise NotImplementedError
+
+    def note(self, tcb: Tcb) -> None:
+        """Charge a connection what it takes now."""
+        raise NotImplementedError
+
+    def adopt_orphan(self, tcb: Tcb) -> None:
+        """The user has closed a connection, which goes on delivering."""
+        raise NotImplementedError
+
+
+class Accepting:
+    """What takes the connections that peers open: a `Listener`, the only subclass."""
+
+    def completed(self, tcb: Tcb) -> None:
+        """A handshake has completed: the connection waits to be accepted."""
+        raise NotImplementedError
+
+    def dropped(self, tcb: Tcb) -> None:
+        """A half-open connection is over."""
+        raise NotImplementedError
+
+
 class Context:
     """What connections may use of their stack, which is a `Stack`, the only subclass.
 
@@ -55,23 +97,32 @@ class Context:
     """
 
     def __init__(
-        self, config: Config, default_mss: int, counters: Counters, memory: Memory, max_segments: int, max_bytes: int
+        self,
+        config: Config,
+        default_mss: int,
+        counters: Counters,
+        memory: Accounts,
+        secret: bytes,
+        max_segments: int,
+        max_bytes: int,
     ) -> None:
         self.config = config
         self.default_mss = default_mss
         self.counters = counters
         self.endings = Endings()
         self.memory = memory
-        self.observer: Tee | None = None
-        """What calls the observers; None if there are none. `tap` is the same if one of them sees segments, else None.
-        """
-        self.tap: Tee | None = None
+        self.sequence_numbers = SequenceNumbers(secret)
+        self.cookies = SynCookies(secret)
+        self.observer: Any = None
+        """The `Tee` that calls the observers; None if there are none. `tap` is the same if one of them sees segments,
+        else None. Observers are told of `Connection`, which is made of what is here."""
+        self.tap: Any = None
         self.output: dict[Tcb, None] = {}
         """The connections that the next flush looks at, in order."""
         self.ready: dict[object, None] = {}
         """The connections and listeners to whose users something has happened, in order."""
         self._outbox = Outbox(max_segments, max_bytes)
-        self._answers = Outbox(max_segments, max_bytes)
+        self._answers = Outbox(max_segments, max_bytes, to_strangers=True)
         """What leaves for senders that have not proven to be at their address."""
         self._resets = TokenBucket(config.reset_rate, config.reset_rate * _RESET_SECONDS)
 
@@ -97,7 +148,19 @@ class Context:
         raise NotImplementedError
 
     def refuses(self, remote: Remote, now: float) -> bool:
-        """Return whether a limit of the stack forbids the connection whose handshake `remote` has just completed."""
+        """Return whether a limit of the stack forbids a connection that `remote` opens. If so, it is reported."""
+        raise NotImplementedError
+
+    def half_opened(self, tcb: Tcb, listener: Accepting) -> None:
+        """A SYN has opened the connection, which belongs to `listener` until it is accepted."""
+        raise NotImplementedError
+
+    def forget_listener(self, local_port: int) -> None:
+        """The listener of this port has stopped listening."""
+        raise NotImplementedError
+
+    def unverified_receive_mss(self, remote: Remote, now: float) -> int:
+        """Return `receive_mss` towards the sender of a SYN, whose address may be forged."""
         raise NotImplementedError
 
     def receive_mss(self, remote: Remote, config: Config) -> int:

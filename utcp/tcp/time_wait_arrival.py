@@ -2,47 +2,63 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Final
 
 from utcp.tcp.rate_limit import TO_ACK, TO_RST, TO_SYN
-from utcp.tcp.time_wait import ConnectionKey, TimeWait, is_newer
+from utcp.tcp.tcb import Context
+from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable, is_newer
 from utcp.wire import ACK, FIN, RST, SYN, Segment
 from utcp.wire.seq import MASK, diff, lt
 
-if TYPE_CHECKING:
-    from utcp.tcp.stack import Stack
+STAYS: Final = 0
+ENDS: Final = 1
+REOPENS: Final = 2
+"""TIME_WAIT goes on, ends, or ends because the segment is a SYN that opens a new connection."""
 
 
-def arrives_in_time_wait(stack: Stack, segment: Segment, key: ConnectionKey, record: TimeWait, now: float) -> None:
+def arrives_in_time_wait(
+    stack: Context,
+    table: TimeWaitTable,
+    segment: Segment,
+    key: ConnectionKey,
+    record: TimeWait,
+    may_open: bool,
+    now: float,
+) -> int:
     """RFC 9293 3.10.7.4 as far as it applies to TIME_WAIT, with RFC 1337, RFC 5961 and RFC 6191.
 
     The peer's FIN, sent again, restarts the 2 MSL, with text before it or without. Text that is sent again without the
-    FIN begins before RCV.NXT: the first check answers it with an ACK, and nothing restarts."""
+    FIN begins before RCV.NXT: the first check answers it with an ACK, and nothing restarts.
+
+    Args:
+        stack: by which an answer leaves.
+        table: in which `record` stands for the connection `key`.
+        segment: what has arrived.
+        key: the remote, its port and ours.
+        record: what is known of the connection.
+        may_open: a listener would take a new connection.
+        now: seconds.
+
+    Return STAYS, ENDS or REOPENS.
+    """
     flags = segment.flags
     offset = diff(segment.seq, record.rcv_nxt)
     length = segment.length
     if flags & RST:  # RFC 1337; else RFC 5961 3.2
         if stack.config.rfc1337 or not 0 <= offset < max(record.rcv_wnd, 1):
-            return
+            return STAYS
         if offset == 0:
-            stack.end_time_wait(key, now)
-            return
+            return ENDS
         proves_nothing = True
         kind = TO_RST
     elif flags & SYN:
-        listener = stack.listeners.get(segment.dst_port)
         if (
             not flags & ACK
+            and may_open
             and stack.config.time_wait_reuse
-            and listener is not None
-            and not listener.full
             and is_newer(segment, record, stack.config.timestamps)
-            and not stack.admission.refusal(key[0])
         ):
-            stack.end_time_wait(key, now)
-            stack.counters.time_wait_reuses += 1
-            listener.open(stack, segment, key, now, record)
-            return
+            return REOPENS
         proves_nothing = True
         kind = TO_SYN
     else:
@@ -50,19 +66,19 @@ def arrives_in_time_wait(stack: Stack, segment: Segment, key: ConnectionKey, rec
         sane = flags & ACK and diff(segment.ack, record.snd_nxt) <= 0
         in_window = 0 <= offset < max(record.rcv_wnd, 1) or offset < 0 < offset + length
         if in_window and not old and not flags & ACK:  # fifth check: "if the ACK bit is off, drop the segment"
-            return
+            return STAYS
         if offset == 0 and not length and sane and not old:
-            return
+            return STAYS
         proves_nothing = not (flags & FIN and sane and offset + length == 0 and not old)
         kind = TO_ACK
     if not proves_nothing:  # the peer has not heard our last ACK
         ts_recent = record.ts_recent if segment.ts_val is None else segment.ts_val
-        stack.time_wait.restart(key, now, ts_recent)
+        table.restart(key, now, ts_recent)
         record = record._replace(ts_recent=ts_recent)
-    elif stack.time_wait.may_answer(key, kind, now, stack.config.challenge_ack_interval):
+    elif table.may_answer(key, kind, now, stack.config.challenge_ack_interval):
         stack.counters.challenge_acks += 1
     else:
-        return
+        return STAYS
     timestamps = record.timestamps
     ts_offset = stack.sequence_numbers.initial(*key, now)[1] if timestamps else 0
     stack.put(
@@ -79,3 +95,4 @@ def arrives_in_time_wait(stack: Stack, segment: Segment, key: ConnectionKey, rec
         ),
         now,
     )
+    return STAYS

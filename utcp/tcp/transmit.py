@@ -59,10 +59,11 @@ class Outbox:
     That is what makes thousands of concurrent closes cheap: their ACKs and FINs have one size and leave together.
     """
 
-    __slots__ = ("_max_bytes", "_max_segments", "_open", "trains")
+    __slots__ = ("_max_bytes", "_max_segments", "_open", "_to_strangers", "trains")
 
-    def __init__(self, max_segments: int, max_bytes: int) -> None:
+    def __init__(self, max_segments: int, max_bytes: int, *, to_strangers: bool = False) -> None:
         self._max_segments = max_segments
+        self._to_strangers = to_strangers
         self._max_bytes = max_bytes
         self.trains: list[Transmit] = []
         self._open: dict[tuple[Remote, int], int] = {}
@@ -158,6 +159,7 @@ class Outbox:
             taken.append(train)
             whole = True
         for train in taken:
+            train.to_stranger = self._to_strangers
             if train.size == train.segment_size:
                 train.segment_size = None
         return taken

@@ -4,7 +4,8 @@ from math import inf
 from typing import ClassVar, Final
 
 from utcp._compiled import mypyc_attr
-from utcp.tcp.delivery import AckSample, Departure
+from utcp.tcp.delivery import AckSample
+from utcp.tcp.departure import Departure
 
 UNLIMITED: Final = 1 << 30
 """ssthresh before the first loss: more than any window that TCP can offer."""

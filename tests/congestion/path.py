@@ -14,7 +14,7 @@ from random import Random
 
 from utcp.tcp.congestion.base import CongestionController
 from utcp.tcp.delivery import AckSample
-from utcp.tcp.departure import Departure
+from utcp.tcp.scoreboard import Departure
 
 MSS = 1448
 TICK = 0.001

@@ -20,7 +20,7 @@ from utcp.tcp.congestion.bbr import (
 )
 from utcp.tcp.congestion.estimators import Aggregation, Dice, WindowedMax
 from utcp.tcp.delivery import AckSample
-from utcp.tcp.departure import Departure
+from utcp.tcp.scoreboard import Departure
 
 MBIT = 1e6 / 8
 PROBE_BW = (PROBE_BW_DOWN, PROBE_BW_CRUISE, PROBE_BW_REFILL, PROBE_BW_UP)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.recovery.trace import MSS, RTT, recovery, sender
 from utcp.tcp.delivery import AckSample, Delivery
-from utcp.tcp.departure import Departure
+from utcp.tcp.scoreboard import Departure
 
 
 def leave(delivery: Delivery, size: int, in_flight: int, now: float) -> Departure:

@@ -10,9 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from tests.recovery.trace import consistent
-from utcp.tcp.departure import IN_FLIGHT, LOST, SACKED, Departure, Run
 from utcp.tcp.rack import Rack
-from utcp.tcp.scoreboard import Scoreboard
+from utcp.tcp.scoreboard import IN_FLIGHT, LOST, SACKED, Departure, Run, Scoreboard
 
 SPAN = 60
 """Octets in flight at most, in the model: small numbers meet each other more often."""

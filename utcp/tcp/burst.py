@@ -7,9 +7,9 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from utcp.tcp.departure import Departure
 from utcp.tcp.emitter import note_train, pack, put
 from utcp.tcp.recovery import OPEN
+from utcp.tcp.scoreboard import Departure
 from utcp.tcp.tcb import Tcb
 from utcp.tcp.transmit import Buffer, Outbox
 from utcp.wire import ACK, CWR, FIN, HEADER_LENGTH, PSH, URG, Segment, encode

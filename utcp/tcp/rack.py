@@ -6,7 +6,7 @@ from typing import Final
 
 from utcp._compiled import mypyc_attr
 from utcp.tcp.delivery import ROUNDING
-from utcp.tcp.departure import IN_FLIGHT, Departure, Run
+from utcp.tcp.scoreboard import IN_FLIGHT, Departure, Run
 
 DUP_THRESH: Final = 3
 _EVERYTHING: Final = 1 << 62

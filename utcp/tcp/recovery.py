@@ -10,13 +10,12 @@ from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion import CongestionController
 from utcp.tcp.counters import Counters
 from utcp.tcp.delivery import AckSample, Delivery
-from utcp.tcp.departure import IN_FLIGHT, SACKED, Departure, Run
 from utcp.tcp.duplicate_acks import DuplicateAcks
 from utcp.tcp.path_mtu import MtuProbe
 from utcp.tcp.prr import RateReduction
 from utcp.tcp.rack import DUP_THRESH, Rack
 from utcp.tcp.rtt import RttEstimator
-from utcp.tcp.scoreboard import Scoreboard
+from utcp.tcp.scoreboard import IN_FLIGHT, SACKED, Departure, Run, Scoreboard
 from utcp.tcp.spurious import NO_DSACK, SpuriousDetection
 from utcp.tcp.tail_loss import TailLossProbe
 

@@ -16,7 +16,6 @@ from utcp.tcp import event, state
 from utcp.tcp.allowance import Allowance
 from utcp.tcp.congestion import controller
 from utcp.tcp.counters import Counters
-from utcp.tcp.departure import Departure
 from utcp.tcp.ecn import Ecn
 from utcp.tcp.endings import Endings
 from utcp.tcp.isn import SequenceNumbers
@@ -29,6 +28,7 @@ from utcp.tcp.rate_limit import AnswerLimits, TokenBucket
 from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.recovery import Recovery
 from utcp.tcp.rtt import RttEstimator
+from utcp.tcp.scoreboard import Departure
 from utcp.tcp.send import SendSide
 from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT
 from utcp.tcp.syn_cookies import SynCookies

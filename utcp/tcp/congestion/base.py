@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 
 from utcp._compiled import mypyc_attr
 from utcp.tcp.delivery import AckSample
-from utcp.tcp.departure import Departure
+from utcp.tcp.scoreboard import Departure
 
 UNLIMITED: Final = 1 << 30
 """ssthresh before the first loss: more than any window that TCP can offer."""

@@ -24,7 +24,7 @@ from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion.base import CongestionController
 from utcp.tcp.congestion.estimators import Aggregation, Dice, WindowedMax
 from utcp.tcp.delivery import AckSample
-from utcp.tcp.departure import Departure
+from utcp.tcp.scoreboard import Departure
 
 STARTUP: Final = "Startup"
 DRAIN: Final = "Drain"

@@ -11,7 +11,7 @@ from dataclasses import fields
 import pytest
 
 import utcp
-from tests.aio.peers import FAST, Peers, until
+from tests.aio.peers import FAST, Peers, opened, until
 from utcp import Endpoint
 from utcp.tcp.allowance import MINIMUM
 from utcp.tcp.counters import Counters
@@ -217,10 +217,10 @@ async def test_what_closed_endpoints_have_counted_is_not_forgotten() -> None:
     own = UtcpCollector(endpoint)
     assert Scrape(own)["utcp_endpoints"] == 0  # not started yet
     async with endpoint:
-        assert endpoint in registry.endpoints()
+        assert opened(endpoint) in registry.endpoints()
         with pytest.raises(ConnectionRefusedError):
             await endpoint.open_connection("127.0.0.1", 81, udp_port=endpoint.address[1])
-    assert endpoint not in registry.endpoints()
+    assert opened(endpoint) not in registry.endpoints()
     changed = Scrape(collector).since(before)
     assert "utcp_endpoints" not in changed
     assert changed["utcp_closes_total:refused"] == 1

@@ -20,7 +20,8 @@ from utcp.link.path import SocketAddress
 from utcp.link.platform import Platform
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
-from utcp.trace import default_observer, log_event, registry
+from utcp.trace import default_observer, log_event
+from utcp.trace import registry as process_endpoints
 
 ControlPath: TypeAlias = str | PathLike[str] | bool | None
 """The control socket that an endpoint asks for: its path, True for the default directory, None or False for none."""
@@ -134,7 +135,7 @@ class LoopEndpoints:
             raise
         self._open[endpoint] = None
         if not platform.simulated:
-            registry.opened(endpoint)
+            process_endpoints.opened(endpoint)
         log_event("utcp.endpoint_opened", address=link.address)
         return endpoint
 
@@ -144,7 +145,7 @@ class LoopEndpoints:
             return
         del self._open[endpoint]
         self._local_peers.forget(endpoint.address[1])
-        registry.closed(endpoint)
+        process_endpoints.closed(endpoint)
         for clients in self._clients.values():
             if endpoint in clients:
                 clients.remove(endpoint)

@@ -35,7 +35,7 @@ def test_a_plain_syn_that_comes_again_ends_ecn() -> None:
     t.receives(f"S 0:0 <mss {MSS}>")
     t.sends("S. 0:0 ack 1")
     t.receives(". 1:1 ack 1")
-    assert not t.accept().ecn
+    assert not t.accept().ecn.agreed
 
 
 @pytest.mark.rfc("6928", "2-4")

@@ -106,7 +106,7 @@ def test_congestion_marks_are_agreed_on(ecn: str, flags: str) -> None:
         t.receives(f"SEW 0:0 <mss {MSS},sackOK{scale}>")
         t.sends("S. 0:0 ack 1")
         t.receives(". 1:1 ack 1")
-        assert not t.accept().ecn
+        assert not t.accept().ecn.agreed
 
 
 def test_listener_is_told() -> None:

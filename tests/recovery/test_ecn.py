@@ -45,7 +45,7 @@ def marking(segments: int = 0, *, cwnd: int = 10, ecn: Willing = "request", **kn
     t.receives(f"SE. 0:0 ack 1 <{OPTIONS}>")
     t.sends(". 1:1 ack 1")
     t.connection.congestion.cwnd = cwnd * MSS
-    assert t.connection.ecn
+    assert t.connection.ecn.agreed
     marks = Marks(t)
     if segments:
         t.write(segments * MSS)
@@ -80,7 +80,7 @@ def test_active_open(ours: Willing, answer: str) -> None:
     t.write(100)
     t.drain()
     ((_, ecn),) = marks.take()
-    assert ecn == (ECN_CAPABLE if t.connection.ecn else NOT_ECT)
+    assert ecn == (ECN_CAPABLE if t.connection.ecn.agreed else NOT_ECT)
 
 
 @pytest.mark.parametrize("ours", ["off", "accept", "request"])
@@ -105,7 +105,7 @@ def test_a_lost_syn_goes_again_without_asking() -> None:
     t.sends_at(1.0, "S 0:0")
     t.receives("S. 0:0 ack 1 <mss 1000>")
     t.sends(". 1:1 ack 1")
-    assert not t.connection.ecn
+    assert not t.connection.ecn.agreed
 
 
 @pytest.mark.parametrize("ours", ["accept", "request"])
@@ -267,7 +267,7 @@ def test_a_mark_on_an_ack_without_data_is_ignored() -> None:
 
 def test_marks_without_negotiation_are_nothing() -> None:
     t = established(ecn="accept")
-    assert not t.connection.ecn
+    assert not t.connection.ecn.agreed
     marked(t, "P. 1:101 ack 1")
     t.advance(0.1)
     assert [segment.flags & ECE for segment in t.drain()] == [0]
@@ -329,7 +329,7 @@ def test_cwr_waits_for_new_data() -> None:
 
 def test_ece_of_a_peer_that_never_agreed_is_ignored() -> None:
     t = sender(10)
-    assert not t.connection.ecn
+    assert not t.connection.ecn.agreed
     t.advance(RTT)
     t.receives("E. 1:1 ack 1001")
     assert t.info.snd_ssthresh > 1 << 20

@@ -243,7 +243,7 @@ def test_turned_on_in_time_wait_it_does_nothing() -> None:
     t.receives(". 1:1 ack 2", "F. 1:1 ack 2")
     t.sends(". 2:2 ack 2")
     t.connection.set_keepalive(True, t.now)
-    assert not t.connection.keepalive
+    assert not t.connection.keepalive.enabled
     t.silent_for(3600)
     assert t.stack.next_timeout() is None
 

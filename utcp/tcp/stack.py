@@ -442,6 +442,7 @@ class Stack(Context):
         because a peer that closes many ports could make that costly. Those that are left find out by themselves."""
         remote = tcb.remote
         path_errors.end_for_closed_port(tcb, now)
+        self.settle(tcb, now)  # first: it is no longer among those to be looked for
         if self._searches.take(now):
             for each in [each for each in self.connections.values() if each.remote == remote]:
                 if each.last_heard <= since:

@@ -3,8 +3,8 @@
     result = utcp.scenes.load("lost-last-ack").play()
     print(render_text(result.rungs))
 
-Each scene is a module here that has a `SCENE`. They run in `utcp.testing`'s network, in virtual time: the same segments
-at the same times on every machine.
+Each scene is a module here that has a `SCENE`, and a file of its texts in `texts/`. The scenes run in the network of
+`utcp.testing`, in virtual time, with the same segments at the same times on every machine.
 """
 
 from importlib import import_module

@@ -208,7 +208,7 @@ def test_nobody_answers() -> None:
 
 
 def test_nobody_connects() -> None:
-    said = "utcp nc: nobody has connected for 0.2 s\n"
+    said = "utcp nc: no connection arrived for 0.2 s\n"
     assert run("-w", "0.2", "-l", "127.0.0.1", "0") == (1, b"", said)
 
 

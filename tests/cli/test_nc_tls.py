@@ -134,7 +134,7 @@ async def test_a_server_on_asyncios_tls_which_closes_first(files: Files, loop: s
         (["--tls", "--ca", "{text}", "host", "9000"], 1, "{text} has no certificate of an authority in PEM"),
         (["--tls", "--key", "{text}", "host", "9000"], 2, "--key needs --cert"),
         (["--tls", "--ca", "{text}", "--insecure", "host", "9000"], 2, "--insecure and --ca do not go together"),
-        (["--tls", "--insecure", "--cert", "{text}", "-l", "9000"], 2, "--insecure and --server-name are for who conn"),
+        (["--tls", "--insecure", "--cert", "{text}", "-l", "9000"], 2, "--insecure and --server-name are for the conn"),
         (["--ca", "{text}", "host", "9000"], 2, "--ca needs --tls"),
         (["--server-name", "x", "host", "9000"], 2, "--server-name needs --tls"),
         (["--tls", "--server-name", ".x", "host", "9000"], 2, "'.x' is not a host's name"),

@@ -205,17 +205,17 @@ HELLO = b'{"utcp": 1, "pid": 7, "program": "x"}\n'
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [
-        (b"", "who listens there is no utcp"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "who listens there is no utcp"),
-        (b"\xff\n", "who listens there is no utcp"),
-        (b"[]\n", "who listens there is no utcp"),
-        (b"{}\n", "who listens there is no utcp"),
+        (b"", "the listener there is not utcp"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the listener there is not utcp"),
+        (b"\xff\n", "the listener there is not utcp"),
+        (b"[]\n", "the listener there is not utcp"),
+        (b"{}\n", "the listener there is not utcp"),
         (b'{"error": "go away"}\n', "go away"),
-        (b'{"utcp": 2}\n', "speaks another version (2, not 1)"),
-        (HELLO, "ended before it had said everything"),
-        (HELLO + b"nonsense\n", "who listens there is no utcp"),
-        (HELLO + b'{"type": "connection"}\n{"type": "end"}\n', "makes no sense"),
-        (HELLO + b'{"type": "listener", "state": 1}\n{"type": "end"}\n', "makes no sense"),
+        (b'{"utcp": 2}\n', "has another version of the protocol (2, not 1)"),
+        (HELLO, "ended before its answer was complete"),
+        (HELLO + b"nonsense\n", "the listener there is not utcp"),
+        (HELLO + b'{"type": "connection"}\n{"type": "end"}\n', "cannot be read"),
+        (HELLO + b'{"type": "listener", "state": 1}\n{"type": "end"}\n', "cannot be read"),
     ],
 )
 def test_who_speaks_nonsense_is_one_line(

@@ -54,9 +54,9 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         ([*LISTEN, "--tls", "--server-name", ".example.org"], "'.example.org' is not a host's name"),
         ([*LISTEN, "--tls", "--key-file", __file__], "--key-file and --tls do not go together"),
         ([*REVERSE, "--tls-cert", __file__], "--reverse with --tls-cert needs --tls-ca"),
-        (["tunnel", "serve", "9000", "--forward", "127.0.0.1:80"], "everybody could use it"),
-        (["tunnel", "serve", "9000", "--reverse", "8080"], "everybody could use it"),
-        (["tunnel", "serve", "127.example.org:9000", "--forward", "127.0.0.1:80"], "everybody could use it"),
+        (["tunnel", "serve", "9000", "--forward", "127.0.0.1:80"], "everyone could use it"),
+        (["tunnel", "serve", "9000", "--reverse", "8080"], "everyone could use it"),
+        (["tunnel", "serve", "127.example.org:9000", "--forward", "127.0.0.1:80"], "everyone could use it"),
         (["tunnel", "listen", "0", "--to", "127.0.0.1:9000", "--insecure"], "No such option"),
     ],
 )

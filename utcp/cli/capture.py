@@ -196,7 +196,7 @@ class _Output:
         while len(pending) - end >= _BLOCK.size:
             kind, length = _BLOCK.unpack_from(pending, end)
             if length < 12 or length % 4:
-                raise ControlFailed("what the control socket sends is no capture")
+                raise ControlFailed("the control socket does not send a capture")
             if len(pending) - end < length:
                 break
             self.complete = kind == _STATISTICS

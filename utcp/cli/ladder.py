@@ -98,7 +98,7 @@ def _form(output: Path | None) -> str:
         return "text"
     form = _FORMATS.get(output.suffix.lower())
     if form is None:
-        raise click.UsageError(f"what to write into {output} its name does not say: end it in .svg, or use --format")
+        raise click.UsageError(f"the suffix of {output} names no format: end it in .svg, or use --format")
     return form
 
 

@@ -107,7 +107,7 @@ def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
             if options["cert"] is None:
                 raise click.UsageError("--tls with -l needs --cert FILE")
             if options["insecure"] or options["server_name"] is not None:
-                raise click.UsageError("--insecure and --server-name are for who connects")
+                raise click.UsageError("--insecure and --server-name are for the connecting end")
             return server_context(options["cert"], options["key"], options["ca"])
         if options["insecure"] and options["ca"] is not None:
             raise click.UsageError("--insecure and --ca do not go together")

@@ -107,7 +107,7 @@ class Netcat:
             async with asyncio.timeout(self._wait):
                 return await arrived.get()
         except TimeoutError:
-            raise click.ClickException(f"nobody has connected for {self._wait:g} s") from None
+            raise click.ClickException(f"no connection arrived for {self._wait:g} s") from None
 
     async def _dial(self, host: str, port: int, local_port: int | None) -> Streams:
         """Raises OSError; UnicodeError for what cannot be a host's name."""

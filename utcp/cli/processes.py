@@ -91,7 +91,7 @@ def tables(named: Sequence[str]) -> list[Process]:
             gone.append(error)
     if not found:
         if len(gone) > 1:
-            raise NobodyThere(f"nobody listens at any of these {len(gone)} control sockets: their programs have ended")
+            raise NobodyThere(f"none of these {len(gone)} control sockets has a listener: their programs have ended")
         raise gone[0]
     return found
 
@@ -106,7 +106,7 @@ def table(path: str) -> Process:
             if kind == "end":
                 return process
             (process.endpoints if kind == "endpoint" else process.sockets).append(message)
-    raise ControlFailed(f"{path}: the process ended before it had said everything")
+    raise ControlFailed(f"{path}: the process ended before its answer was complete")
 
 
 def connect(path: str) -> socket.socket:
@@ -122,7 +122,7 @@ def connect(path: str) -> socket.socket:
         raise NobodyThere(f"{path}: no such socket: is the program running, with its control socket open?") from None
     except ConnectionRefusedError:
         sock.close()
-        raise NobodyThere(f"{path}: nobody listens there: the program has ended, or it is no socket") from None
+        raise NobodyThere(f"{path}: no listener: the program has ended, or this is not a socket") from None
     except OSError as error:
         sock.close()
         raise ControlFailed(f"{path}: {error.strerror or error}") from None
@@ -145,9 +145,9 @@ def greeting(path: str, readline: Readline) -> Process:
     if "error" in hello:
         raise ControlFailed(f"{path}: {hello['error']}")
     if not isinstance(hello.get("utcp"), int):
-        raise ControlFailed(f"{path}: who listens there is no utcp")
+        raise ControlFailed(f"{path}: the listener there is not utcp")
     if hello["utcp"] != VERSION:
-        raise ControlFailed(f"{path}: the program's utcp speaks another version ({hello['utcp']}, not {VERSION})")
+        raise ControlFailed(f"{path}: the program has another version of the protocol ({hello['utcp']}, not {VERSION})")
     return Process(path, hello.get("pid", 0), str(hello.get("program", "")))
 
 
@@ -166,5 +166,5 @@ def _messages(path: str, readline: Readline) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
-            raise ControlFailed(f"{path}: who listens there is no utcp")
+            raise ControlFailed(f"{path}: the listener there is not utcp")
         yield message

@@ -103,7 +103,7 @@ def _safely(render: Callable[[Process], str], process: Process) -> str:
     try:
         return render(process)
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise ControlFailed(f"{process.socket}: what it says makes no sense: another version of utcp?") from None
+        raise ControlFailed(f"{process.socket}: its answer cannot be read: is it another version of utcp?") from None
 
 
 # ------------------------------------------------------------------ as text

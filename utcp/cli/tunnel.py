@@ -151,7 +151,9 @@ def serve(
     elif reverse is not None and forward is None:
         make = partial(Reverse, _interface(address), _interface(reverse))
         if options["tls_cert"] is not None and options["tls_ca"] is None:
-            raise click.UsageError("--reverse with --tls-cert needs --tls-ca: else anybody could take the users over")
+            raise click.UsageError(
+                "--reverse with --tls-cert needs --tls-ca, because without it anyone could take over the users"
+            )
     else:
         raise click.UsageError("say either --forward HOST:PORT or --reverse PORT")
     _run(make, _server_tls, options, address[0])
@@ -211,10 +213,8 @@ def _run(
         raise click.ClickException(str(error)) from error
     if context is None and not is_loopback(host):
         if not options.get("insecure", True):
-            raise click.UsageError(
-                "everybody could use it: say --key-file or --tls-cert, or --insecure if that is meant"
-            )
-        LOG.warning("nothing is encrypted, and whoever reaches the UDP port can use it: --key-file or TLS help")
+            raise click.UsageError("everyone could use it: add --key-file or --tls-cert, or --insecure to allow that")
+        LOG.warning("nothing is encrypted, and everyone who reaches the UDP port can use it: add --key-file or TLS")
     end = make(
         Options(
             config=tunnel_config(options["congestion_control"], options["mtu"]),

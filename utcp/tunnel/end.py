@@ -163,7 +163,7 @@ class End:
         self._tasks.discard(task)
         self._background.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            LOG.error("this should not happen", exc_info=task.exception())
+            LOG.error("unexpected exception", exc_info=task.exception())
         self._settle()
 
     def _ended(self, first: Side, last: Side) -> None:

@@ -11,7 +11,6 @@ _PORTS_AND_SEQUENCE: Final = 8
 """What a router quotes of the segment at least (RFC 792); without it nobody can tell whose it was."""
 
 _UNREACHABLE, _TIME_EXCEEDED, _PARAMETER_PROBLEM = 3, 11, 12
-_FRAGMENTATION_NEEDED: Final = 4
 _UNREACHABLE_V6, _TOO_BIG_V6, _TIME_EXCEEDED_V6, _PARAMETER_PROBLEM_V6 = 1, 2, 3, 4
 
 # By code: what Linux reports for it. The codes from 6 on are RFC 1122's and RFC 1812's.

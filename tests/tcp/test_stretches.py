@@ -7,6 +7,7 @@ what it must not miss.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
@@ -143,8 +144,28 @@ class Step:
     flush: bool = True
 
 
-def snapshot(value: Any, seen: frozenset[int] = frozenset()) -> Any:
-    """All that a part of a connection knows, in a form that can be compared."""
+@cache
+def fields(kind: type) -> tuple[str, ...] | None:
+    """The names of all that a part of a connection of this type knows; None if it is no such part."""
+    if not kind.__module__.startswith("utcp.tcp") or issubclass(kind, Stack):
+        return None
+    names = {
+        name
+        for each in kind.__mro__
+        for name, member in vars(each).items()
+        if isinstance(member, (MemberDescriptorType, GetSetDescriptorType)) and not name.startswith("__")
+    }
+    names -= {"stack", "config", "place"}
+    # A train leaves fewer pieces than its segments, and so takes less memory. Compiled, properties are among the names.
+    names -= {"charge", "kept", "_allowance"}
+    return tuple(sorted(names))
+
+
+def snapshot(value: Any, seen: dict[int, Any] | None = None) -> Any:
+    """All that a part of a connection knows, in a form that can be compared; what several parts share, once."""
+    if isinstance(value, (int, float, str, bytes, type(None))):
+        return value
+    seen = {} if seen is None else seen
     if isinstance(value, ReceiveQueue):
         return b"".join(value.pieces)
     if isinstance(value, (list, tuple)):
@@ -153,22 +174,13 @@ def snapshot(value: Any, seen: frozenset[int] = frozenset()) -> Any:
         return [(snapshot(key, seen), snapshot(item, seen)) for key, item in value.items()]
     if isinstance(value, memoryview):
         return bytes(value)
-    module = type(value).__module__
-    if not module.startswith("utcp.tcp") or isinstance(value, Stack):
-        return value if isinstance(value, (int, float, str, bytes, type(None))) else module
+    names = fields(type(value))
+    if names is None:
+        return type(value).__module__
     if id(value) in seen:
         return "again"
-    seen |= {id(value)}
-    names = {
-        name
-        for kind in type(value).__mro__
-        for name, member in vars(kind).items()
-        if isinstance(member, (MemberDescriptorType, GetSetDescriptorType)) and not name.startswith("__")
-    }
-    names -= {"stack", "config", "place"}
-    # A train leaves fewer pieces than its segments, and so takes less memory. Compiled, properties are among the names.
-    names -= {"charge", "kept", "_allowance"}
-    return {name: snapshot(getattr(value, name), seen) for name in sorted(names)}
+    seen[id(value)] = value  # which keeps the id from being another's
+    return {name: snapshot(getattr(value, name), seen) for name in names}
 
 
 def play(steps: list[Step], as_trains: bool, **knobs: Any) -> list[Any]:

@@ -3,26 +3,20 @@
 import asyncio
 import re
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import utcp
+from tests.forking import Forked
 
-Process = subprocess.Popen[bytes]
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextmanager
-def nc(*arguments: str, stdin: Any = subprocess.PIPE, stdout: Any = subprocess.PIPE) -> Iterator[Process]:
-    """It runs until the test is done with it. -W error: what it leaves behind is reported on stderr."""
-    process = subprocess.Popen(  # noqa: S603  # our own command line
-        [sys.executable, "-W", "error", "-m", "utcp", "nc", *arguments],
-        stdin=stdin,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-    )
+def nc(*arguments: str, stdin: Any = subprocess.PIPE, stdout: Any = subprocess.PIPE) -> Iterator[Forked]:
+    """It runs until the test is done with it."""
+    process = Forked(["nc", *arguments], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
     try:
         yield process
     finally:
@@ -32,19 +26,20 @@ def nc(*arguments: str, stdin: Any = subprocess.PIPE, stdout: Any = subprocess.P
 
 
 @contextmanager
-def listener(*arguments: str, **files: Any) -> Iterator[tuple[Process, str]]:
+def listener(*arguments: str, **files: Any) -> Iterator[tuple[Forked, str]]:
     """One that listens on 127.0.0.1, and its port."""
     with nc("-v", "-l", *arguments, "127.0.0.1", "0", **files) as process:
         yield process, re.findall(r"listening on 127\.0\.0\.1 port (\d+)", line(process))[0]
 
 
-def line(process: Process) -> str:
+def line(process: Forked) -> str:
     """The next line of its stderr."""
     assert process.stderr is not None
-    return process.stderr.readline().decode()
+    said: bytes = process.stderr.readline()
+    return said.decode()
 
 
-def outcome(process: Process, given: bytes | None = b"") -> tuple[int, bytes, str]:
+def outcome(process: Forked, given: bytes | None = b"") -> tuple[int, bytes, str]:
     """Exit status, stdout and stderr, once it has ended; `given` None leaves stdin open until then."""
     try:
         if given is None:
@@ -52,7 +47,7 @@ def outcome(process: Process, given: bytes | None = b"") -> tuple[int, bytes, st
         out, err = process.communicate(given, timeout=60)
     finally:
         process.kill()
-    return process.returncode, out, err.decode()
+    return process.wait(), out, err.decode()
 
 
 def run(*arguments: str, given: bytes = b"", **files: Any) -> tuple[int, bytes, str]:

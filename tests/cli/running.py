@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.forking import Forked
+
 PROGRAM: Final = """
 import asyncio, sys, utcp
 
@@ -49,14 +51,15 @@ else:
 class Running:
     """The process, while it runs: it has a listener, both ends of one connection, and a TIME_WAIT record."""
 
-    def __init__(self, process: "subprocess.Popen[str]", control: Path) -> None:
+    def __init__(self, process: Forked, control: Path) -> None:
         self.process = process
         self.control = control
         self.port = int(self.line())
 
     def line(self) -> str:
         assert self.process.stdout is not None
-        return self.process.stdout.readline().rstrip()
+        line: str = self.process.stdout.readline()
+        return line.rstrip()
 
     def talk(self) -> None:
         """Have the client send a word, and hear it echoed."""
@@ -74,9 +77,9 @@ class Running:
 @contextmanager
 def running(control: Path, loop: str = "asyncio", **environment: str) -> Iterator[Running]:
     """Start it with the control socket `control` (a directory: a file in it)."""
-    command = [sys.executable, "-c", PROGRAM, loop]
     changed = {**os.environ, "UTCP_CONTROL": str(control), **environment}
-    with subprocess.Popen(command, env=changed, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with Forked(["-c", PROGRAM, loop], env=changed, text=True, **pipes) as process:
         path = control / f"{process.pid}.sock" if control.is_dir() else control
         try:
             yield Running(process, path)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.running import Running, command, running, utcp_command
 from tests.cli.test_ss import HELLO, listening
+from tests.forking import Forked
 from tests.inspect.callers import read_capture
 from utcp.cli import main
 from utcp.cli.capture import _Output
@@ -23,8 +24,8 @@ class Capturing:
     """`utcp capture`, which has begun."""
 
     def __init__(self, program: Running, file: str | Path, *options: str) -> None:
-        arguments = command("capture", str(file), str(program.control), *options)
-        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603
+        arguments = ["capture", str(file), str(program.control), *options]
+        self.process = Forked(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self.process.stderr is not None
         begun = self.process.stderr.readline().decode()
         assert f"(pid {program.process.pid}) into {file}" in begun
@@ -32,7 +33,7 @@ class Capturing:
     def ended(self) -> tuple[int, bytes, str]:
         """Status, stdout, and what else it said."""
         output, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, output, errors.decode()
+        return self.process.wait(), output, errors.decode()
 
 
 @pytest.mark.parametrize(("loop", "number"), [("asyncio", signal.SIGINT), ("uvloop", signal.SIGTERM)])

@@ -174,9 +174,10 @@ def snapshot(value: Any, seen: dict[int, Any] | None = None) -> Any:
         return [(snapshot(key, seen), snapshot(item, seen)) for key, item in value.items()]
     if isinstance(value, memoryview):
         return bytes(value)
-    names = fields(type(value))
+    kind = value.__class__
+    names = fields(kind)
     if names is None:
-        return type(value).__module__
+        return kind.__module__
     if id(value) in seen:
         return "again"
     seen[id(value)] = value  # which keeps the id from being another's

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from tests.tunnel.forking import ROOT, Forked
+from tests.forking import ROOT, Forked
 
 LOCAL: Final = "127.0.0.1"
 PATIENCE: Final = 30.0
@@ -27,7 +27,9 @@ class Process:
         self._news = threading.Condition()
         self._ended = False
         self.process: Forked | subprocess.Popen[str] = (
-            _fresh(arguments) if fresh or sys.platform != "linux" else Forked(("tunnel", *arguments))
+            _fresh(arguments)
+            if fresh or sys.platform != "linux"
+            else Forked(("tunnel", *arguments), stderr=subprocess.PIPE, text=True)
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.tunnel.forking import ROOT
+from tests.forking import ROOT
 from tests.tunnel.processes import LOCAL, PATIENCE, reverse, tunnel
 from tests.tunnel.test_restart import drain, get, open_user
 from tests.tunnel.web import web

@@ -7,7 +7,7 @@ from utcp.tcp import COMPILED
 from utcp.tcp.stack import Stack
 from utcp.wire import ACK, SYN, Segment, encode
 
-COUNT, LARGE = (150_000, 1_000_000) if COMPILED else (50_000, 50_000)
+COUNT, LARGE = (150_000, 1_000_000) if COMPILED else (20_000, 20_000)
 """Interpreted, a million takes most of a minute of a busy CPU, and shows nothing else."""
 BACKLOG = 512
 

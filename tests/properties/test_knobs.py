@@ -7,14 +7,15 @@ import pytest
 
 from tests.properties.knobs import run
 from tests.tcp.reach import established
+from tests.variant import share
 from utcp.tcp.path_mtu import BASE
 from utcp.wire import HEADER_LENGTH
 from utcp.wire.options import TIMESTAMPS_LENGTH
 
 
-@pytest.mark.parametrize("first", range(0, 240, 30))
+@pytest.mark.parametrize("first", share(240)[::24])
 def test_lives(first: int) -> None:
-    for seed in range(first, first + 30):
+    for seed in range(first, first + 24):
         run(seed)
 
 

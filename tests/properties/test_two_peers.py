@@ -1,6 +1,7 @@
 """Two stacks, random users, a bad path: what must hold whatever happens.
 
-Reproducible: the same examples and seeds each time, of the seeds a half (`tests.variant`). Others, and more of them:
+Reproducible: the same examples and seeds each time. The compiled variant tries most of them (`tests.variant`). Others,
+and more of them:
 `python -m tests.properties.long 20000`, or with shrinking `UTCP_EXAMPLES=20000 python -m pytest tests/properties`.
 """
 
@@ -12,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from tests.properties import seeds
 from tests.properties.machine import FlippedBits, TwoPeers
-from tests.variant import SHARE
+from tests.variant import share
+from utcp.tcp import COMPILED
 
 ASKED = os.environ.get("UTCP_EXAMPLES")
 
@@ -29,17 +31,19 @@ PROFILE = settings(
 @pytest.mark.timeout(0 if ASKED else 300)
 @pytest.mark.parametrize(("machine", "examples"), [(TwoPeers, 200), (FlippedBits, 100)])
 def test_the_state_machine(machine: type[RuleBasedStateMachine], examples: int) -> None:
-    run_state_machine_as_test(machine, settings=settings(PROFILE, max_examples=int(ASKED or examples)))
+    number = int(ASKED or (examples if COMPILED else examples // 3))
+    run_state_machine_as_test(machine, settings=settings(PROFILE, max_examples=number))
 
 
-@pytest.mark.parametrize(("flips", "count"), [(0.0, 1000), (seeds.FLIPS, 500)], ids=["honest", "flipped"])
+@pytest.mark.parametrize(("flips", "count"), [(0.0, 2000), (seeds.FLIPS, 1000)], ids=["honest", "flipped"])
 def test_seeds(flips: float, count: int) -> None:
     """Thousands of short lives, led by seeds alone."""
     users = packets = 0
-    for seed in range(SHARE * count, (SHARE + 1) * count):
+    mine = share(count)
+    for seed in mine:
         world = seeds.run(seed, flips)
         users += len(world.users)
         packets += len(world.trace)
     # They are lives indeed, and not all the same.
-    assert users > 3 * count
-    assert packets > 20 * count
+    assert users > 3 * len(mine)
+    assert packets > 20 * len(mine)

@@ -4,7 +4,7 @@ from tests.testing.storm import Order, Storm
 from utcp.tcp import COMPILED
 from utcp.testing import Network
 
-CONNECTIONS = 10_000 if COMPILED else 3000
+CONNECTIONS = 10_000 if COMPILED else 1500
 """Ten thousand take 10 seconds of an idle CPU where the core is interpreted, and show nothing else."""
 
 

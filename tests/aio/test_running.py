@@ -63,7 +63,7 @@ def test_a_second_signal_ends_the_loop_at_once(late: bool, make: Callable[[], as
         finally:
             process.kill()
     assert raised.value.code == 128 + signal.SIGTERM
-    assert seconds < 1
+    assert seconds < 3  # a busy machine; `close_timeout` is 5
 
 
 @pytest.mark.parametrize("make", [asyncio.new_event_loop, uvloop.new_event_loop])

@@ -12,8 +12,8 @@ from utcp import ConnectionInfo
 KERNEL_PORT = 5000
 UTCP_PORT = 6000
 
-SOON = 0.5
-"""Seconds: sooner than any SYN or SYN-ACK is sent again."""
+SOON = 0.9
+"""Seconds: sooner than any SYN or SYN-ACK is sent again, after a second."""
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["syns-cross", "syn-and-syn-ack-together"])

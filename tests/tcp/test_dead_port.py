@@ -34,14 +34,23 @@ def watched(**knobs: Any) -> Script:
     return t
 
 
-def answered_by_icmp(t: Script, probes: int) -> None:
+def answered_by_icmp(t: Script, probes: int, probe: str = PROBE) -> None:
     """So many probes leave, 0.5 s apart, the first one now, and each is answered by ICMP."""
     for number in range(probes):
         if number:
             t.silent_for(0.49)
             t.advance(0.01)
-        t.sends(PROBE)
-        quoting(t, 0)
+        t.sends(probe)
+        quoting(t, int(probe.split()[1].partition(":")[0]))
+
+
+def timeouts_answered_by_icmp(t: Script, line: str) -> None:
+    """This segment, whose SEQ is 1, goes three times again, and each is answered by two ICMP messages."""
+    for delay in (0.2, 0.4, 0.8):
+        assert not t.ended
+        t.sends_after(delay, line)
+        quoting(t, 1)
+        quoting(t, 1)
 
 
 @pytest.mark.defect(100)
@@ -51,11 +60,7 @@ def test_third_unreachable_in_answer_to_a_probe_ends_the_connection(quoted: int,
     t = watched(**knobs)
     t.advance(5)
     quoting(t, quoted)
-    answered_by_icmp(t, 2)
-    assert t.state == ESTABLISHED
-    t.advance(0.5)
-    t.sends(PROBE)
-    quoting(t, 0)
+    answered_by_icmp(t, 3)
     t.sends("R 1:1")  # a firewall may have sent the messages, and the peer live
     assert t.time == pytest.approx(6.0)
     assert t.state == CLOSED
@@ -147,11 +152,7 @@ def test_third_unreachable_about_a_retransmission_ends_the_connection() -> None:
     t.write(100)
     t.sends("P. 1:101 ack 1")
     quoting(t, 1)  # not fresh: it might be one of many guesses while much is in flight
-    for delay in (0.2, 0.4, 0.8):
-        assert t.state == ESTABLISHED
-        t.sends_after(delay, "P. 1:101 ack 1")
-        quoting(t, 1)
-        quoting(t, 1)
+    timeouts_answered_by_icmp(t, "P. 1:101 ack 1")
     t.sends("R? 101:101")
     assert isinstance(t.error, ConnectionReset)
     assert t.time == pytest.approx(1.4, abs=1e-4)
@@ -215,10 +216,7 @@ def test_half_closed_reader_knows() -> None:
     t = fin_wait_2(half=True)
     t.keepalive = True
     quoting(t, 2)
-    for number in range(3):
-        t.advance(0.5 if number else 0.0)
-        t.sends(". 1:1 ack 1")
-        quoting(t, 1)
+    answered_by_icmp(t, 3, ". 1:1 ack 1")
     t.drain()
     assert isinstance(t.error, ConnectionReset)
 
@@ -271,10 +269,7 @@ def test_data_before_the_fin_that_nobody_acknowledged_is_an_error() -> None:
     t.write(100)
     t.close()
     t.sends("FP. 1:101 ack 2")
-    for delay in (0.2, 0.4, 0.8):
-        assert not t.ended
-        t.sends_after(delay, "FP. 1:101 ack 2")
-        quoting(t, 1)
+    timeouts_answered_by_icmp(t, "FP. 1:101 ack 2")
     t.drain()
     assert isinstance(t.error, ConnectionReset)
 
@@ -283,10 +278,7 @@ def test_data_before_the_fin_that_nobody_acknowledged_is_an_error() -> None:
 def test_fin_of_a_peer_that_has_not_closed_is_an_error() -> None:
     """In FIN_WAIT_1 the peer may have had more to say."""
     t = fin_wait_1()
-    for delay in (0.2, 0.4, 0.8):
-        assert not t.ended
-        t.sends_after(delay, "F. 1:1 ack 1")
-        quoting(t, 1)
+    timeouts_answered_by_icmp(t, "F. 1:1 ack 1")
     t.drain()
     assert isinstance(t.error, ConnectionReset)
 
@@ -305,10 +297,7 @@ def test_delivered_connection_in_fin_wait_2_ends_without_a_word() -> None:
     assert t.state == FIN_WAIT_2
     assert t.error is None
     quoting(t, 2)
-    for number in range(3):
-        t.advance(0.5 if number else 0.0)
-        t.sends(". 1:1 ack 1")
-        quoting(t, 1)
+    answered_by_icmp(t, 3, ". 1:1 ack 1")
     t.drain()
     assert t.state == CLOSED
     assert t.error is None

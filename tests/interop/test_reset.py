@@ -15,6 +15,7 @@ from utcp.wire import RST
 
 both_openers = pytest.mark.parametrize("opener", ["kernel", "utcp"])
 
+
 def transport_of(writer: StreamWriter) -> Transport:
     assert isinstance(writer.transport, Transport)
     return writer.transport

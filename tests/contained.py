@@ -9,9 +9,9 @@ from unittest import mock
 
 from utcp.tcp import COMPILED, failures
 from utcp.tcp import stack as stack_module
+from utcp.tcp.connection.tcb import Context, Tcb
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
-from utcp.tcp.tcb import Context, Tcb
 
 _allowed = False
 

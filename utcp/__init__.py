@@ -35,7 +35,7 @@ from utcp.errors import (
     UserTimedOut,
 )
 from utcp.inspect.loop import LoopInspection, open_control
-from utcp.tcp.info import ConnectionInfo
+from utcp.tcp.connection.info import ConnectionInfo
 
 __version__ = "0.1.0"
 """The version of the distribution `aioutcp`; pyproject.toml reads it here."""

@@ -1,7 +1,7 @@
 """ACKs as a controller is told of them, without a connection around it."""
 
 from utcp.tcp.congestion import CongestionController
-from utcp.tcp.delivery import AckSample
+from utcp.tcp.recovery.delivery import AckSample
 
 MSS = 1000
 INITIAL_WINDOW = 10 * MSS

@@ -5,7 +5,7 @@ from heapq import heappop, heappush
 from math import inf
 
 from utcp.tcp.congestion import CongestionController
-from utcp.tcp.delivery import AckSample
+from utcp.tcp.recovery.delivery import AckSample
 
 MSS = 1000
 

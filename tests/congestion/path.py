@@ -13,8 +13,8 @@ from math import ceil, inf
 from random import Random
 
 from utcp.tcp.congestion.base import CongestionController
-from utcp.tcp.delivery import AckSample
-from utcp.tcp.scoreboard import Departure
+from utcp.tcp.recovery.delivery import AckSample
+from utcp.tcp.recovery.scoreboard import Departure
 
 MSS = 1448
 TICK = 0.001

@@ -19,8 +19,8 @@ from utcp.tcp.congestion.bbr import (
     STARTUP,
 )
 from utcp.tcp.congestion.estimators import Aggregation, Dice, WindowedMax
-from utcp.tcp.delivery import AckSample
-from utcp.tcp.scoreboard import Departure
+from utcp.tcp.recovery.delivery import AckSample
+from utcp.tcp.recovery.scoreboard import Departure
 
 MBIT = 1e6 / 8
 PROBE_BW = (PROBE_BW_DOWN, PROBE_BW_CRUISE, PROBE_BW_REFILL, PROBE_BW_UP)

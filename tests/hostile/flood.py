@@ -11,7 +11,7 @@ from time import process_time
 
 from utcp.config import Config
 from utcp.tcp.connection import Connection
-from utcp.tcp.info import ConnectionInfo
+from utcp.tcp.connection.info import ConnectionInfo
 from utcp.tcp.stack import Stack
 from utcp.wire import SYN
 

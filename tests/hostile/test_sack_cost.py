@@ -13,7 +13,7 @@ from tests.recovery.trace import consistent
 from tests.tcp.reach import established
 from tests.tcp.script import Script
 from tests.variant import interpreted_only
-from utcp.tcp.scoreboard import IN_FLIGHT, SACKED, Departure, Scoreboard
+from utcp.tcp.recovery.scoreboard import IN_FLIGHT, SACKED, Departure, Scoreboard
 from utcp.wire import encode
 
 

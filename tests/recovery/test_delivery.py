@@ -3,8 +3,8 @@
 import pytest
 
 from tests.recovery.trace import MSS, RTT, recovery, sender
-from utcp.tcp.delivery import AckSample, Delivery
-from utcp.tcp.scoreboard import Departure
+from utcp.tcp.recovery.delivery import AckSample, Delivery
+from utcp.tcp.recovery.scoreboard import Departure
 
 
 def leave(delivery: Delivery, size: int, in_flight: int, now: float) -> Departure:

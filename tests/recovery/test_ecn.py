@@ -7,7 +7,7 @@ import pytest
 from tests.recovery.trace import MSS, OPTIONS, RTT, recovery, sender, seqs
 from tests.tcp.reach import established
 from tests.tcp.script import Script
-from utcp.tcp.recovery import FAST, OPEN, REDUCED
+from utcp.tcp.recovery.recovery import FAST, OPEN, REDUCED
 from utcp.tcp.transmit import Transmit
 from utcp.wire import CWR, ECE, RST, SYN, Segment, decode, encode
 from utcp.wire.segment import CONGESTION_EXPERIENCED, ECN_CAPABLE, NOT_ECT

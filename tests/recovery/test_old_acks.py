@@ -6,7 +6,7 @@ import pytest
 
 from tests.recovery.trace import MSS, RTT, consistent, recovery, sender, seqs
 from tests.tcp.script import Script
-from utcp.tcp.recovery import FAST
+from utcp.tcp.recovery.recovery import FAST
 
 SACK_ONLY = "mss 1000,sackOK"
 """With timestamps an ACK that was overtaken falls to PAWS."""

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from tests.recovery.trace import MSS, RTT, recovery, sender, seqs
 from tests.tcp.script import Script
 from utcp.aio.tcp_info import tcp_info
-from utcp.tcp.prr import RateReduction
-from utcp.tcp.recovery import FAST, OPEN, TIMED_OUT
+from utcp.tcp.recovery.prr import RateReduction
+from utcp.tcp.recovery.recovery import FAST, OPEN, TIMED_OUT
 from utcp.trace.commentary import Commentary
 from utcp.trace.ladder.facts import connection_facts
 from utcp.wire import ACK, Segment

@@ -8,10 +8,10 @@ from tests.recovery.trace import MSS, OPTIONS, RTT, recovery, sender, seqs
 from tests.tcp.script import Script
 from utcp.tcp.congestion import NewReno
 from utcp.tcp.counters import Counters
-from utcp.tcp.rack import Rack
-from utcp.tcp.recovery import FAST, OPEN, Recovery
+from utcp.tcp.recovery.rack import Rack
+from utcp.tcp.recovery.recovery import FAST, OPEN, Recovery
+from utcp.tcp.recovery.scoreboard import IN_FLIGHT, Departure, Run
 from utcp.tcp.rtt import RttEstimator
-from utcp.tcp.scoreboard import IN_FLIGHT, Departure, Run
 
 # --- by itself
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.recovery.trace import MSS, RTT, consistent, recovery, sender, seqs
-from utcp.tcp.recovery import OPEN
+from utcp.tcp.recovery.recovery import OPEN
 
 
 @pytest.mark.rfc("2018", "5-1", "5-4")

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from tests.recovery.trace import consistent
-from utcp.tcp.rack import Rack
-from utcp.tcp.scoreboard import IN_FLIGHT, LOST, SACKED, Departure, Run, Scoreboard
+from utcp.tcp.recovery.rack import Rack
+from utcp.tcp.recovery.scoreboard import IN_FLIGHT, LOST, SACKED, Departure, Run, Scoreboard
 
 SPAN = 60
 """Octets in flight at most, in the model: small numbers meet each other more often."""

@@ -6,7 +6,7 @@ import pytest
 
 from tests.recovery.trace import MSS, OPTIONS, RTT, recovery, sender, seqs
 from tests.tcp.script import Script
-from utcp.tcp.recovery import FAST, OPEN, TIMED_OUT
+from utcp.tcp.recovery.recovery import FAST, OPEN, TIMED_OUT
 
 SACK_ONLY = "mss 1000,sackOK"
 TIMESTAMPS_ONLY = "mss 1012,ts 100"

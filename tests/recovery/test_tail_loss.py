@@ -8,9 +8,9 @@ import pytest
 from tests.recovery.trace import MSS, RTT, recovery, sender, seqs
 from tests.tcp.reach import established
 from tests.tcp.script import Script
-from utcp.tcp.recovery import OPEN
+from utcp.tcp.recovery.recovery import OPEN
+from utcp.tcp.recovery.tail_loss import TailLossProbe
 from utcp.tcp.state import CLOSING, FIN_WAIT_1, LAST_ACK
-from utcp.tcp.tail_loss import TailLossProbe
 from utcp.wire import FIN
 
 MAX_ACK_DELAY = 0.2

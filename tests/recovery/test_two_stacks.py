@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from tests.recovery.trace import consistent, transfer
 from tests.tcp.pair import DROP, PASS, Packet, Pair, Rule
 from utcp.tcp.congestion import BBR, CONTROLLERS, Cubic
-from utcp.tcp.delivery import AckSample
-from utcp.tcp.recovery import OPEN
+from utcp.tcp.recovery.delivery import AckSample
+from utcp.tcp.recovery.recovery import OPEN
 
 SEGMENT = 988
 """1000 less the timestamps."""

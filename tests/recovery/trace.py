@@ -9,8 +9,8 @@ from tests.tcp.reach import established
 from tests.tcp.script import Script
 from utcp.tcp.congestion import NewReno
 from utcp.tcp.connection import Connection
-from utcp.tcp.recovery import Recovery
-from utcp.tcp.scoreboard import IN_FLIGHT, LOST, SACKED, Scoreboard
+from utcp.tcp.recovery.recovery import Recovery
+from utcp.tcp.recovery.scoreboard import IN_FLIGHT, LOST, SACKED, Scoreboard
 from utcp.wire import Segment
 
 MSS: Final = 1000

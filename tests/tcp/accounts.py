@@ -3,9 +3,9 @@
 from utcp.tcp import reassembly, receive_queue, send
 from utcp.tcp.allowance import MINIMUM
 from utcp.tcp.connection import Connection
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.memory import CONNECTION, HALF_OPEN, IDLE, RUN
 from utcp.tcp.stack import Stack
-from utcp.tcp.tcb import Tcb
 
 
 def charge(connection: Connection) -> int:

@@ -13,7 +13,7 @@ from tests.tcp.notation import FLAGS, Line, parse, stream
 from utcp.config import Config
 from utcp.tcp import event
 from utcp.tcp.connection import Connection
-from utcp.tcp.info import ConnectionInfo
+from utcp.tcp.connection.info import ConnectionInfo
 from utcp.tcp.listener import Listener
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack

@@ -10,8 +10,8 @@ from tests.tcp.reach import close_wait, closing, established, fin_wait_1, fin_wa
 from tests.tcp.script import Script
 from utcp.errors import ConnectionRefused, ConnectionReset, FinTimedOut, KeepaliveTimedOut, PathUnreachable
 from utcp.tcp.connection import Connection
+from utcp.tcp.connection.path_errors import peer_socket_closed
 from utcp.tcp.event import TROUBLE
-from utcp.tcp.path_errors import peer_socket_closed
 from utcp.tcp.state import CLOSED, ESTABLISHED, FIN_WAIT_2, LAST_ACK
 from utcp.wire import ACK, Segment, encode
 from utcp.wire.seq import add

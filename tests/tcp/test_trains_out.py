@@ -15,7 +15,7 @@ from tests.tcp.notation import stream
 from tests.tcp.reach import established
 from tests.tcp.script import START
 from tests.tcp.test_stretches import MASK, PORTS, Side, snapshot
-from utcp.tcp import burst
+from utcp.tcp.connection import burst
 from utcp.tcp.send import SendSide
 from utcp.wire import ACK, ECE, FIN, PSH, URG, Segment, decode, encode
 from utcp.wire.segment import ECN_CAPABLE

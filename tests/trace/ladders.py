@@ -7,7 +7,7 @@ from typing import cast
 
 from utcp.tcp import timers
 from utcp.tcp.connection import Connection
-from utcp.tcp.info import ConnectionInfo
+from utcp.tcp.connection.info import ConnectionInfo
 from utcp.tcp.observer import Observer
 from utcp.tcp.state import (
     CLOSE_WAIT,

@@ -15,7 +15,7 @@ from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.link.base import Link
 from utcp.link.closings import Closings, Peer
 from utcp.link.sockopt import unmapped
-from utcp.tcp.path_errors import peer_socket_closed
+from utcp.tcp.connection.path_errors import peer_socket_closed
 from utcp.tcp.transmit import Remote
 
 SCAN_INTERVAL: Final = 0.1

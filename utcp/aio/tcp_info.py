@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Final
 
 from utcp.tcp.congestion.base import UNLIMITED
-from utcp.tcp.info import ConnectionInfo
+from utcp.tcp.connection.info import ConnectionInfo
 
 # Up to and with tcpi_rcv_wnd, the end of what there is a value for.
 _LAYOUT: Final = Struct(

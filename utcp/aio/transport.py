@@ -21,8 +21,8 @@ from utcp.aio.socket_facade import ConnectionSocket
 from utcp.aio.tls import take_read_ahead
 from utcp.errors import InvalidState
 from utcp.tcp.connection import Connection
+from utcp.tcp.connection.info import ConnectionInfo
 from utcp.tcp.event import ENDED, PEER_CLOSED, READABLE, TROUBLE, WRITABLE
-from utcp.tcp.info import ConnectionInfo
 from utcp.tcp.send import SMALL
 
 MAX_READ: Final = 256 * 1024

@@ -22,7 +22,7 @@ from typing import Any, Final
 from utcp.inspect.endpoint import InspectedEndpoint
 from utcp.link.path import SocketAddress
 from utcp.tcp.congestion.base import UNLIMITED
-from utcp.tcp.info import ConnectionInfo
+from utcp.tcp.connection.info import ConnectionInfo
 from utcp.tcp.state import CLOSED
 
 _FIELDS: Final = tuple(field.name for field in fields(ConnectionInfo))

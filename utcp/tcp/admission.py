@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sized
 
 from utcp.config import Config
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.counters import Counters
 from utcp.tcp.memory import Memory
-from utcp.tcp.tcb import Tcb
 from utcp.tcp.transmit import Remote
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from utcp.errors import ConnectionAborted
+from utcp.tcp.connection.tcb import Context, Tcb
 from utcp.tcp.state import CLOSED, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
-from utcp.tcp.tcb import Context, Tcb
 from utcp.wire import RST, Segment
 
 MAX_FAILURES: Final = 64

@@ -6,11 +6,11 @@ from collections import deque
 from struct import Struct
 from typing import Final
 
-from utcp.tcp.arrival import segment_arrives
 from utcp.tcp.connection import Connection
+from utcp.tcp.connection.arrival import segment_arrives
+from utcp.tcp.connection.tcb import Accepting, Context, Tcb
 from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.syn_cookies import LIFETIME, read_stamp, stamp
-from utcp.tcp.tcb import Accepting, Context, Tcb
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
 from utcp.tcp.transmit import Remote
 from utcp.wire import ACK, CWR, ECE, HEADER_LENGTH, RST, SYN, Segment
@@ -69,7 +69,7 @@ class Listener(Accepting):
     @property
     def _floods(self) -> bool:
         """No further SYN is to leave state behind now."""
-        return len(self.half_open) >= self.syn_backlog or (self._stack is not None and self._stack.memory.floods)
+        return len(self.half_open) >= self.syn_backlog or (self._stack is not None and self._stack.accounts.floods)
 
     @property
     def closed(self) -> bool:

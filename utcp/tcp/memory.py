@@ -35,8 +35,8 @@ from collections.abc import Sized
 from typing import Final
 
 from utcp.tcp.allowance import GUARANTEED, MINIMUM, SMALL_SEGMENTS
+from utcp.tcp.connection.tcb import Accounts, Tcb
 from utcp.tcp.counters import Counters
-from utcp.tcp.tcb import Accounts, Tcb
 
 DEFAULT: Final = 2 << 30
 """Octets: `Config.max_memory` where nothing else is known."""

@@ -9,7 +9,7 @@ outage has the same sign, so the first probe has the full size.
 from typing import Final
 
 from utcp._compiled import mypyc_attr
-from utcp.tcp.scoreboard import Run
+from utcp.tcp.recovery.scoreboard import Run
 
 BASE: Final = 1200 - 20 - 12
 """BASE_PLPMTU (RFC 8899 5.1.2) less our header with timestamps: UDP payloads of 1200 octets get through nearly

@@ -12,24 +12,23 @@ from typing import Any, Final
 
 from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable, ConnectionRefused, LimitReached, PathUnreachable
-from utcp.tcp import path_errors
 from utcp.tcp.admission import Admission
-from utcp.tcp.arrival import segment_arrives
-from utcp.tcp.connection import Connection
+from utcp.tcp.connection import Connection, path_errors
+from utcp.tcp.connection.arrival import segment_arrives
+from utcp.tcp.connection.fast_path import takes_fast_path
+from utcp.tcp.connection.output import transmit
+from utcp.tcp.connection.tcb import Accepting, Context, Tcb
+from utcp.tcp.connection.timeouts import handle_timeout
 from utcp.tcp.counters import Counters
 from utcp.tcp.failures import MAX_FAILURES, Failure, fail
-from utcp.tcp.fast_path import takes_fast_path
 from utcp.tcp.listener import Listener
 from utcp.tcp.memory import Memory, max_records
 from utcp.tcp.observer import Observer, Tee
-from utcp.tcp.output import transmit
 from utcp.tcp.ports import EphemeralPorts, check_port
 from utcp.tcp.rate_limit import TokenBucket
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RCVD, SYN_SENT, TIME_WAIT
-from utcp.tcp.tcb import Accepting, Context, Tcb
 from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
 from utcp.tcp.time_wait_arrival import REOPENS, STAYS, arrives_in_time_wait
-from utcp.tcp.timeouts import handle_timeout
 from utcp.tcp.timers import TimerQueue
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.wire import HEADER_LENGTH, RST, MalformedSegment, Segment, decode
@@ -72,7 +71,8 @@ class Stack(Context):
         self.time_wait = TimeWaitTable(2 * config.msl, max_records(config.max_memory), counters)
         memory = Memory(config.max_memory, self.time_wait, counters)
         super().__init__(config, default_mss, counters, memory, secret, max_train_segments, max_train_bytes)
-        self.memory: Memory = memory
+        self.memory = memory
+        """The same as `accounts`."""
         self.failures: list[Failure] = []
         """What `take_failures` returns next."""
         self.observe(observer)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from utcp.tcp.connection.tcb import Context
 from utcp.tcp.rate_limit import TO_ACK, TO_RST, TO_SYN
-from utcp.tcp.tcb import Context
 from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable, is_newer
 from utcp.wire import ACK, FIN, RST, SYN, Segment
 from utcp.wire.seq import MASK, diff, lt

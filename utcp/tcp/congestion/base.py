@@ -4,8 +4,8 @@ from math import inf
 from typing import ClassVar, Final
 
 from utcp._compiled import mypyc_attr
-from utcp.tcp.delivery import AckSample
-from utcp.tcp.scoreboard import Departure
+from utcp.tcp.recovery.delivery import AckSample
+from utcp.tcp.recovery.scoreboard import Departure
 
 UNLIMITED: Final = 1 << 30
 """ssthresh before the first loss: more than any window that TCP can offer."""
@@ -14,7 +14,7 @@ UNLIMITED: Final = 1 << 30
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class CongestionController:
     """Owns `cwnd` and `ssthresh`, in octets, and `pacing_rate`, in octets per second. What is lost and what is sent
-    again is decided elsewhere (`utcp.tcp.recovery`); a controller is told, and answers with these three.
+    again is decided elsewhere (`utcp.tcp.recovery.recovery`); a controller is told, and answers with these three.
 
     `in_flight` is what was sent, is not delivered and not taken for lost, in octets; `now` is in seconds. `seed` is the
     only randomness a controller may have. One that is not loss-based sets `loss_based = False` and handles every ACK by

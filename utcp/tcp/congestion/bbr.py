@@ -23,8 +23,8 @@ from typing import ClassVar, Final
 from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion.base import CongestionController
 from utcp.tcp.congestion.estimators import Aggregation, Dice, WindowedMax
-from utcp.tcp.delivery import AckSample
-from utcp.tcp.scoreboard import Departure
+from utcp.tcp.recovery.delivery import AckSample
+from utcp.tcp.recovery.scoreboard import Departure
 
 STARTUP: Final = "Startup"
 DRAIN: Final = "Drain"

@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 
 from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion.loss_based import LossBased
-from utcp.tcp.delivery import AckSample
+from utcp.tcp.recovery.delivery import AckSample
 
 BETA: Final = 0.7
 """beta_cubic: what a loss leaves of the window."""

@@ -4,7 +4,7 @@ from math import inf
 from typing import Final
 
 from utcp._compiled import mypyc_attr
-from utcp.tcp.delivery import AckSample
+from utcp.tcp.recovery.delivery import AckSample
 
 MIN_RTT_THRESH: Final = 0.004
 """A rise of less is noise, in seconds."""

@@ -6,7 +6,7 @@ from typing import Final
 from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion.base import UNLIMITED, CongestionController
 from utcp.tcp.congestion.hystart import CSS_GROWTH_DIVISOR, HyStart
-from utcp.tcp.delivery import AckSample
+from utcp.tcp.recovery.delivery import AckSample
 
 _BURST: Final = 8
 """L of RFC 9406 4.3: so many segments an ACK, unless pacing spreads what follows. Paths too short to be paced have no

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion.loss_based import LossBased
-from utcp.tcp.delivery import AckSample
+from utcp.tcp.recovery.delivery import AckSample
 
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from utcp.tcp import event
-from utcp.tcp.challenge import challenge
+from utcp.tcp.connection.challenge import challenge
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.rate_limit import TO_ACK, TO_DATA
-from utcp.tcp.spurious import NO_DSACK
-from utcp.tcp.tcb import Tcb
+from utcp.tcp.recovery.spurious import NO_DSACK
 from utcp.wire import ECE, FIN, SYN, Segment
 from utcp.wire.seq import HALF, MASK, diff
 

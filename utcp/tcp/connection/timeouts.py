@@ -14,9 +14,9 @@ from utcp.errors import (
     UserTimedOut,
 )
 from utcp.tcp import event
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.path_mtu import MINIMUM, SUSPICIOUS
 from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, SYN_RCVD, SYN_SENT
-from utcp.tcp.tcb import Tcb
 from utcp.tcp.timers import (
     DELAYED_ACK,
     FIN_WAIT_2,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from utcp.tcp.tcb import Tcb
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.transmit import Buffer, Outbox
 from utcp.wire import HEADER_LENGTH
 from utcp.wire.header import HEADER, HEADER_WITH_TIMESTAMPS

@@ -15,20 +15,20 @@ from utcp.errors import ConnectionAborted
 from utcp.tcp import event, state
 from utcp.tcp.allowance import Allowance
 from utcp.tcp.congestion import controller
+from utcp.tcp.connection.ecn import Ecn
+from utcp.tcp.connection.keepalive import Keepalive
+from utcp.tcp.connection.persist import Persist
+from utcp.tcp.connection.port_evidence import PortEvidence
 from utcp.tcp.counters import Counters
-from utcp.tcp.ecn import Ecn
 from utcp.tcp.endings import Endings
 from utcp.tcp.isn import SequenceNumbers
-from utcp.tcp.keepalive import Keepalive
 from utcp.tcp.pacing import Pacer
 from utcp.tcp.path_mtu import PathMtu
-from utcp.tcp.persist import Persist
-from utcp.tcp.port_evidence import PortEvidence
 from utcp.tcp.rate_limit import AnswerLimits, TokenBucket
 from utcp.tcp.receive import ReceiveSide
-from utcp.tcp.recovery import Recovery
+from utcp.tcp.recovery.recovery import Recovery
+from utcp.tcp.recovery.scoreboard import Departure
 from utcp.tcp.rtt import RttEstimator
-from utcp.tcp.scoreboard import Departure
 from utcp.tcp.send import SendSide
 from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT
 from utcp.tcp.syn_cookies import SynCookies
@@ -101,7 +101,7 @@ class Context:
         config: Config,
         default_mss: int,
         counters: Counters,
-        memory: Accounts,
+        accounts: Accounts,
         secret: bytes,
         max_segments: int,
         max_bytes: int,
@@ -110,7 +110,7 @@ class Context:
         self.default_mss = default_mss
         self.counters = counters
         self.endings = Endings()
-        self.memory = memory
+        self.accounts = accounts
         self.sequence_numbers = SequenceNumbers(secret)
         self.cookies = SynCookies(secret)
         self.observer: Any = None
@@ -306,10 +306,10 @@ class Tcb(Timed):
             iss,
             config.send_buffer or min(_INITIAL_SEND_BUFFER, config.max_send_buffer),
             config.send_buffer or config.max_send_buffer,
-            stack.memory.allowance,
+            stack.accounts.allowance,
         )
         limit, maximum = config.recv_buffer_sizes
-        self.receive_side = ReceiveSide(limit, maximum, stack.counters, stack.memory.allowance)
+        self.receive_side = ReceiveSide(limit, maximum, stack.counters, stack.accounts.allowance)
         self.rtt = RttEstimator(config.rto_initial, config.rto_min, config.rto_max)
         self.receive_mss = receive_mss
         """The MSS that we offer: the largest payload we take in one segment."""
@@ -397,7 +397,7 @@ class Tcb(Timed):
     def open_actively(self, now: float) -> None:
         """Active OPEN (RFC 9293 3.10.1): a SYN will leave."""
         self.on(state.ACTIVE_OPEN, now)
-        self.stack.memory.enter(self)
+        self.stack.accounts.enter(self)
         self.touch()
 
     def open_passively(self, syn: Segment, now: float) -> None:
@@ -420,7 +420,7 @@ class Tcb(Timed):
         self.stack.counters.passive_opens += 1
         self.negotiate(syn, now)
         self.on(state.SYN_RECEIVED, now)
-        self.stack.memory.enter_half_open(self)
+        self.stack.accounts.enter_half_open(self)
 
     def negotiate(self, syn: Segment, now: float) -> None:
         """Take the peer's SYN or SYN-ACK: its ISN, window and options, as far as we offer them too."""
@@ -802,7 +802,7 @@ class Tcb(Timed):
     def discard_unread(self) -> None:
         """Drop what was received and not read: the user will not read it."""
         self.receive_side.discard()
-        self.stack.memory.note(self)
+        self.stack.accounts.note(self)
 
     def take_displaced(self) -> TimeWait | None:
         """Return the TIME_WAIT record to restore: the SYN that opened this half-open connection was an old duplicate

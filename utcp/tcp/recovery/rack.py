@@ -5,8 +5,8 @@ from math import inf
 from typing import Final
 
 from utcp._compiled import mypyc_attr
-from utcp.tcp.delivery import ROUNDING
-from utcp.tcp.scoreboard import IN_FLIGHT, Departure, Run
+from utcp.tcp.recovery.delivery import ROUNDING
+from utcp.tcp.recovery.scoreboard import IN_FLIGHT, Departure, Run
 
 DUP_THRESH: Final = 3
 _EVERYTHING: Final = 1 << 62

@@ -7,10 +7,10 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from utcp.tcp.emitter import note_train, pack, put
-from utcp.tcp.recovery import OPEN
-from utcp.tcp.scoreboard import Departure
-from utcp.tcp.tcb import Tcb
+from utcp.tcp.connection.emitter import note_train, pack, put
+from utcp.tcp.connection.tcb import Tcb
+from utcp.tcp.recovery.recovery import OPEN
+from utcp.tcp.recovery.scoreboard import Departure
 from utcp.tcp.transmit import Buffer, Outbox
 from utcp.wire import ACK, CWR, FIN, HEADER_LENGTH, PSH, URG, Segment, encode
 from utcp.wire.options import TIMESTAMPS_LENGTH
@@ -184,7 +184,7 @@ class Burst:
                 and flight_size
                 and (
                     (not tcb.nodelay and not send.fin_queued)
-                    or recovery.board.run_count >= tcb.stack.memory.allowance.small_segments
+                    or recovery.board.run_count >= tcb.stack.accounts.allowance.small_segments
                 )
             ):
                 return  # for the ACK of what is in flight

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from utcp._compiled import mypyc_attr
-from utcp.tcp.scoreboard import Departure
+from utcp.tcp.recovery.scoreboard import Departure
 
 ROUNDING: Final = 1e-6
 """Differences of large floats: two of one length need not be equal. In seconds."""

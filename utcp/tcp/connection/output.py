@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from math import inf
 
-from utcp.tcp.burst import Burst
-from utcp.tcp.emitter import emit
+from utcp.tcp.connection.burst import Burst
+from utcp.tcp.connection.emitter import emit
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import SYN_RCVD, SYN_SENT
-from utcp.tcp.tcb import Tcb
 from utcp.tcp.transmit import Outbox
 from utcp.wire import ACK, CWR, ECE, FIN, SYN, Segment
 from utcp.wire.seq import MASK

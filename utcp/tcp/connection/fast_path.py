@@ -7,10 +7,10 @@ would do, and leaves anything else to it. `tests/tcp/test_stretches.py` compares
 from __future__ import annotations
 
 from utcp.tcp import event
-from utcp.tcp.ack import process_ack
-from utcp.tcp.delayed_ack import may_be_half_an_answer, schedule_ack
+from utcp.tcp.connection.ack import process_ack
+from utcp.tcp.connection.delayed_ack import may_be_half_an_answer, schedule_ack
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.state import CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2
-from utcp.tcp.tcb import Tcb
 from utcp.wire import ACK, PSH, Segment
 from utcp.wire.segment import CONGESTION_EXPERIENCED
 from utcp.wire.seq import HALF, MASK

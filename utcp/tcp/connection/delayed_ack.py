@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.receive import DELAYED
-from utcp.tcp.tcb import Tcb
 from utcp.wire.options import TIMESTAMPS_LENGTH
 
 _SACK_INTERVAL: Final = 0.001

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utcp.tcp.tcb import Tcb
+from utcp.tcp.connection.tcb import Tcb
 
 
 def challenge(tcb: Tcb, kind: int, now: float) -> None:

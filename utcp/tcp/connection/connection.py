@@ -7,7 +7,9 @@ from math import inf
 from utcp.errors import InvalidState
 from utcp.tcp import state
 from utcp.tcp.allowance import MINIMUM
-from utcp.tcp.info import ConnectionInfo, info_of
+from utcp.tcp.connection.info import ConnectionInfo, info_of
+from utcp.tcp.connection.tcb import Tcb
+from utcp.tcp.connection.timeouts import delivery_time
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import (
     CLOSE_WAIT,
@@ -21,8 +23,6 @@ from utcp.tcp.state import (
     SYN_SENT,
     TIME_WAIT,
 )
-from utcp.tcp.tcb import Tcb
-from utcp.tcp.timeouts import delivery_time
 from utcp.tcp.transmit import Buffer
 
 
@@ -56,7 +56,7 @@ class Connection(Tcb):
             send.mark_urgent()
         # Many may write before the next flush. Up to MINIMUM octets of each need not be charged until then.
         if send.queued // MINIMUM > (send.queued - accepted) // MINIMUM:
-            self.stack.memory.note(self)
+            self.stack.accounts.note(self)
         return accepted
 
     @property
@@ -70,7 +70,7 @@ class Connection(Tcb):
         receive = self.receive_side
         data = receive.read(limit)
         if self.state == CLOSED or self.state == TIME_WAIT:  # no flush looks at it
-            self.stack.memory.note(self)
+            self.stack.accounts.note(self)
         elif receive.ack_due == NOW:
             try:
                 self.stack.output[self] = None
@@ -78,7 +78,7 @@ class Connection(Tcb):
                 self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))
                 raise
         elif self not in self.stack.output:
-            self.stack.memory.note(self)
+            self.stack.accounts.note(self)
         return data
 
     @property
@@ -154,7 +154,7 @@ class Connection(Tcb):
                 self.touch()  # the flush schedules it
             if self.state == FIN_WAIT_2:
                 self.wait_for_fin(now)
-            self.stack.memory.adopt_orphan(self)
+            self.stack.accounts.adopt_orphan(self)
             self.end_if_delivered(now)
 
     def abort(self, now: float) -> None:

@@ -9,15 +9,15 @@ from typing import Final
 from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion import CongestionController
 from utcp.tcp.counters import Counters
-from utcp.tcp.delivery import AckSample, Delivery
-from utcp.tcp.duplicate_acks import DuplicateAcks
 from utcp.tcp.path_mtu import MtuProbe
-from utcp.tcp.prr import RateReduction
-from utcp.tcp.rack import DUP_THRESH, Rack
+from utcp.tcp.recovery.delivery import AckSample, Delivery
+from utcp.tcp.recovery.duplicate_acks import DuplicateAcks
+from utcp.tcp.recovery.prr import RateReduction
+from utcp.tcp.recovery.rack import DUP_THRESH, Rack
+from utcp.tcp.recovery.scoreboard import IN_FLIGHT, SACKED, Departure, Run, Scoreboard
+from utcp.tcp.recovery.spurious import NO_DSACK, SpuriousDetection
+from utcp.tcp.recovery.tail_loss import TailLossProbe
 from utcp.tcp.rtt import RttEstimator
-from utcp.tcp.scoreboard import IN_FLIGHT, SACKED, Departure, Run, Scoreboard
-from utcp.tcp.spurious import NO_DSACK, SpuriousDetection
-from utcp.tcp.tail_loss import TailLossProbe
 
 OPEN: Final = 0
 REDUCED: Final = 1

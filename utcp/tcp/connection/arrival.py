@@ -9,10 +9,11 @@ from typing import Final
 
 from utcp.errors import ConnectionRefused, ConnectionReset
 from utcp.tcp import event
-from utcp.tcp.ack import pass_on, process_ack
-from utcp.tcp.challenge import challenge
-from utcp.tcp.delayed_ack import schedule_ack
-from utcp.tcp.fast_path import timestamp_is_plain
+from utcp.tcp.connection.ack import pass_on, process_ack
+from utcp.tcp.connection.challenge import challenge
+from utcp.tcp.connection.delayed_ack import schedule_ack
+from utcp.tcp.connection.fast_path import timestamp_is_plain
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.rate_limit import TO_ACK, TO_KEEPALIVE, TO_RST, TO_SYN
 from utcp.tcp.state import (
     ESTABLISHED,
@@ -26,7 +27,6 @@ from utcp.tcp.state import (
     SYN_RECEIVED,
     SYN_SENT,
 )
-from utcp.tcp.tcb import Tcb
 from utcp.tcp.transmit import Buffer
 from utcp.wire import ACK, CWR, FIN, RST, SYN, URG, Segment
 from utcp.wire.segment import CONGESTION_EXPERIENCED

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 
 from utcp.tcp import state
-from utcp.tcp.tcb import Tcb
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.timers import NAMES
 from utcp.wire import HEADER_LENGTH
 from utcp.wire.options import TIMESTAMPS_LENGTH

@@ -7,9 +7,9 @@ from typing import Final
 
 from utcp.errors import ConnectionRefused, ConnectionReset, PathUnreachable
 from utcp.tcp import event
-from utcp.tcp.port_evidence import PortEvidence
+from utcp.tcp.connection.port_evidence import PortEvidence
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.state import CLOSE_WAIT, CLOSING, LAST_ACK, SYN_RCVD, SYN_SENT
-from utcp.tcp.tcb import Tcb
 from utcp.wire import HEADER_LENGTH
 from utcp.wire.options import TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK

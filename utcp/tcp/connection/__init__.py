@@ -1,0 +1,5 @@
+"""A connection: `Connection` for its user, and the room behind it."""
+
+from utcp.tcp.connection.connection import Connection
+
+__all__ = ["Connection"]

@@ -162,37 +162,20 @@ async def test_timers_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, peer
     late.serve()
 
 
+@pytest.mark.defect(61)
+@pytest.mark.parametrize("host", [None, "127.0.0.2"], ids=["another port", "the same port of another address"])
 async def test_a_timer_does_not_wait_for_an_endpoint_that_is_not_the_peer(
-    monkeypatch: pytest.MonkeyPatch, peers: Peers
+    host: str | None, monkeypatch: pytest.MonkeyPatch, peers: Peers
 ) -> None:
-    """A flood elsewhere on the loop delays nobody's retransmissions."""
+    """A flood elsewhere on the loop delays no retransmission."""
     transport, _, _ = await peers.connect(Recorder, Recorder)
     await turns(5)
-    async with utcp.Endpoint((peers.host, 0)) as flooded:
+    async with utcp.Endpoint((peers.host, 0) if host is None else (host, peers.port)) as flooded:
         late = Late(peers, monkeypatch)
         await late.write(transport)
         while late.far.link.receive():  # what was written is lost
             pass
         flooded.link.drained = False
-        late.pass_time(0.9)
-        await late.fire()
-        assert late.resent > 0
-        late.serve()
-
-
-@pytest.mark.defect(61)
-async def test_a_timer_does_not_wait_for_the_same_port_of_another_address(
-    monkeypatch: pytest.MonkeyPatch, peers: Peers
-) -> None:
-    """A busy server here delays no retransmission to a server with the same port number elsewhere."""
-    transport, _, _ = await peers.connect(Recorder, Recorder)
-    await turns(5)
-    async with utcp.Endpoint(("127.0.0.2", peers.port)) as namesake:
-        late = Late(peers, monkeypatch)
-        await late.write(transport)
-        while late.far.link.receive():  # what was written is lost
-            pass
-        namesake.link.drained = False
         late.pass_time(0.9)
         await late.fire()
         assert late.resent > 0

@@ -118,26 +118,16 @@ async def test_a_user_who_speaks_and_leaves_at_once(secure: bool) -> None:
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-async def test_the_reset_of_a_user_reaches_the_service(secure: bool, reverse: bool) -> None:
+@pytest.mark.parametrize("by", ["user", "service"])
+async def test_a_reset_reaches_the_other_end(secure: bool, by: str, reverse: bool) -> None:
     async with reverse_tunnel(secure) if reverse else tunnel(secure) as carried:
         user, service = await carried.through()
-        with service:
-            await send(user, b"abc")
-            assert await receive(service, 3) == b"abc"
-            reset(user)
-            assert await is_reset(service)
-            await is_over(carried)
-
-
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-async def test_the_reset_of_a_service_reaches_the_user(secure: bool, reverse: bool) -> None:
-    async with reverse_tunnel(secure) if reverse else tunnel(secure) as carried:
-        user, service = await carried.through()
-        with user:
-            await send(service, b"abc")
-            assert await receive(user, 3) == b"abc"
-            reset(service)
-            assert await is_reset(user)
+        here, there = (user, service) if by == "user" else (service, user)
+        with there:
+            await send(here, b"abc")
+            assert await receive(there, 3) == b"abc"
+            reset(here)
+            assert await is_reset(there)
             await is_over(carried)
 
 

@@ -13,8 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from tests.properties import seeds
 from tests.properties.machine import FlippedBits, TwoPeers
-from tests.variant import share
-from utcp.tcp import COMPILED
+from tests.variant import examples, share
 
 ASKED = os.environ.get("UTCP_EXAMPLES")
 
@@ -29,10 +28,9 @@ PROFILE = settings(
 
 
 @pytest.mark.timeout(0 if ASKED else 300)
-@pytest.mark.parametrize(("machine", "examples"), [(TwoPeers, 200), (FlippedBits, 100)])
-def test_the_state_machine(machine: type[RuleBasedStateMachine], examples: int) -> None:
-    number = int(ASKED or (examples if COMPILED else examples // 3))
-    run_state_machine_as_test(machine, settings=settings(PROFILE, max_examples=number))
+@pytest.mark.parametrize(("machine", "count"), [(TwoPeers, 200), (FlippedBits, 100)])
+def test_the_state_machine(machine: type[RuleBasedStateMachine], count: int) -> None:
+    run_state_machine_as_test(machine, settings=settings(PROFILE, max_examples=int(ASKED or examples(count))))
 
 
 @pytest.mark.parametrize(("flips", "count"), [(0.0, 2000), (seeds.FLIPS, 1000)], ids=["honest", "flipped"])

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.recovery.trace import MSS, RTT, consistent, recovery, sender, seqs
+from tests.variant import examples
 from utcp.tcp.recovery.recovery import OPEN
 
 
@@ -95,7 +96,7 @@ segments = st.one_of(
 )
 
 
-@settings(max_examples=250, deadline=None, derandomize=True)
+@settings(max_examples=examples(250), deadline=None, derandomize=True)
 @given(
     events=st.lists(segments, min_size=1, max_size=12),
     options=st.sampled_from(["mss 1012,sackOK,ts 100", "mss 1000,sackOK"]),

@@ -25,6 +25,7 @@ from tests.tcp.reach import (
     time_wait,
 )
 from tests.tcp.script import MSS, Script
+from tests.variant import examples
 from utcp.tcp.state import (
     CLOSE_WAIT,
     CLOSED,
@@ -166,7 +167,7 @@ def test_port_0_opens_nothing(ports: tuple[int, int]) -> None:
 def test_random_bytes(reach: Callable[[], Script]) -> None:
     t = reach()
 
-    @settings(max_examples=50, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples(50), deadline=None, derandomize=True, database=None)
     @given(st.binary(max_size=100), st.one_of(st.none(), st.integers(1, 200)))
     def feed(data: bytes, segment_size: int | None) -> None:
         before = t.stack.counters.in_segs
@@ -321,7 +322,7 @@ segments = st.tuples(
 def test_random_segments(reach: Callable[[], Script]) -> None:
     """The script's rules hold throughout, and once the user gives up everything ends."""
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples(60), deadline=None, derandomize=True, database=None)
     @given(st.lists(segments, max_size=12))
     def run(traffic: list[tuple[int, int, int, bytes, float]]) -> None:
         t = reach()
@@ -353,7 +354,7 @@ def end(t: Script) -> None:
 def test_random_segments_without_the_user_giving_up(reach: Callable[[], Script]) -> None:
     """A connection that its user closed ends, whatever arrived before."""
 
-    @settings(max_examples=30, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples(30), deadline=None, derandomize=True, database=None)
     @given(st.lists(segments, max_size=6))
     def run(traffic: list[tuple[int, int, int, bytes, float]]) -> None:
         t = reach()

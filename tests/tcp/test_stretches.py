@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.tcp.notation import stream
 from tests.tcp.script import SECRET, START
+from tests.variant import examples
 from utcp.config import Config
 from utcp.tcp.connection import Connection
 from utcp.tcp.receive_queue import ReceiveQueue
@@ -330,7 +331,7 @@ KNOBS: Final = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=600, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(600), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEP, min_size=1, max_size=8), KNOBS)
 def test_a_train_comes_to_the_same_as_its_segments(steps: list[Step], knobs: dict[str, Any]) -> None:
     same(steps, **knobs)

@@ -15,6 +15,7 @@ from tests.tcp.notation import stream
 from tests.tcp.reach import established
 from tests.tcp.script import START
 from tests.tcp.test_stretches import MASK, PORTS, Side, snapshot
+from tests.variant import examples
 from utcp.tcp.connection import burst
 from utcp.tcp.send import SendSide
 from utcp.wire import ACK, ECE, FIN, PSH, URG, Segment, decode, encode
@@ -293,7 +294,7 @@ def test_the_acknowledgement_rides_along() -> None:
 SMALL: Final = st.integers(0, 3)
 
 
-@settings(max_examples=2000, deadline=None, derandomize=True)
+@settings(max_examples=examples(2000), deadline=None, derandomize=True)
 @given(
     una=SMALL, flight=SMALL, waiting=st.booleans(), wl1=SMALL, wl2=SMALL, wnd=SMALL, seq=SMALL, ack=SMALL, field=SMALL
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from utcp.aio.containment import later, report, soon
 from utcp.link.base import Link, PathError, Received, SendError
 from utcp.link.path import SocketAddress
 from utcp.tcp.connection import Connection
@@ -106,7 +107,10 @@ class Driver:
     def schedule_flush(self) -> None:
         """Send in the next loop turn what a user's call has brought about."""
         if not self._flushes and not self.closed:
-            self.loop.call_soon(self._flush)
+            try:
+                self.loop.call_soon(self._flush)
+            except Exception as exc:
+                self._insist_on_flush(exc)
             self._flushes = 1
 
     def flush(self) -> None:
@@ -181,7 +185,7 @@ class Driver:
         except Exception as exc:
             self._report("the link could not receive, which is tried again", exc)
             if self._read_again is None:  # its descriptor may have said all that it says
-                self._read_again = self.loop.call_later(READ_AGAIN, self._try_again)
+                self._read_again = later(self.loop, READ_AGAIN, self._try_again)
         errors = self._path_errors() if self.link.has_path_errors else None
         now = self.link.now()
         stack = self.stack
@@ -239,7 +243,7 @@ class Driver:
 
     def _report(self, what: str, error: BaseException) -> None:
         """Report an exception of which no connection's user is told."""
-        self.loop.call_exception_handler({"message": f"utcp: {what}", "exception": error})
+        report(self.loop, what, error)
 
     def _writable(self) -> None:
         failures: list[SendError] = []
@@ -275,7 +279,17 @@ class Driver:
             if self.stack.ready or self._ready or self.stack.failures:
                 self._tell()
         finally:
-            self.loop.call_soon(self._flush)
+            try:
+                self.loop.call_soon(self._flush)
+            except Exception as exc:
+                self._flushes -= 1
+                self._insist_on_flush(exc)
+                self._flushes += 1
+
+    def _insist_on_flush(self, error: Exception) -> None:
+        """Schedule a flush, which has failed with `error`. Without it, timers would not be set any more."""
+        soon(self.loop, self._flush)
+        self._report("a flush was scheduled at the second attempt only", error)
 
     def _tell(self) -> None:
         ready = self._ready
@@ -305,7 +319,7 @@ class Driver:
             if self.stack.ready or self._ready or self.stack.failures:
                 self._tell()
         except BaseException:
-            self.loop.call_soon(self._flush)
+            soon(self.loop, self._flush)
             raise
         self._flushes = 0
         try:
@@ -342,13 +356,19 @@ class Driver:
             if self._timer_due <= due:
                 return
             self._timer.cancel()
+            self._timer = None  # the next call may raise
+        try:
+            self._timer = self.loop.call_later(delay, self._on_timer)
+        except Exception as exc:
+            self._timer = self.loop.call_later(delay, self._on_timer)
+            self._report("a timer was set at the second attempt only", exc)
         self._timer_due = due
-        self._timer = self.loop.call_later(delay, self._on_timer)
 
     def _on_timer(self) -> None:
         # Not yet: what other endpoints of this loop have read in this turn they answer at the end of it, and that
         # answer may be the very ACK that a timer waits for.
-        self._timer = self.loop.call_soon(self._expire)
+        self._timer = None
+        self._timer = soon(self.loop, self._expire)
 
     def _peer_has_read(self) -> bool:
         """The peer of the connection whose timer is due, if it is on this loop."""

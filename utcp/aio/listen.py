@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from utcp.aio.address import Port, Resolved, resolve
+from utcp.aio.containment import attempt
 from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.aio.registry import DEFAULT_CONFIG, LoopEndpoints
 from utcp.aio.server import Server
@@ -119,7 +120,7 @@ def _bind_all(addresses: Iterable[Resolved], config: Config, reuse_port: bool) -
             endpoints.append(endpoint)
     except BaseException:
         for endpoint in endpoints:
-            endpoint.close_when_idle()
+            attempt(asyncio.get_running_loop(), "an endpoint stays, which was not needed", endpoint.close_when_idle)
         raise
     if not endpoints:
         raise OSError(f"could not bind on any address out of {[address for _, address in addresses]!r}")

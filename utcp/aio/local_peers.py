@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Final
 
+from utcp.aio.containment import later, report
 from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.link.base import Link
 from utcp.link.closings import Closings, Peer
@@ -41,23 +42,34 @@ class LocalPeers:
         """A time of the loop's clock."""
 
     def watch(self, link: Link, remote: Remote) -> None:
-        """Notice the end of a peer at once, if it is another process on this host."""
-        address = link.peername(remote)
-        peer = _peer_of(link, remote)
-        port = peer[1]
-        if peer in self._met.get(port, ()) or not _is_on_this_host(link, remote):
+        """Notice the end of a peer at once, if it is another process on this host. If that cannot be arranged, the
+        reason is reported, and keepalive will notice the end."""
+        try:
+            address = link.peername(remote)
+            peer = _peer_of(link, remote)
+            port = peer[1]
+            if peer in self._met.get(port, ()) or not _is_on_this_host(link, remote):
+                return
+            if not any(endpoint.link.receives_at(address) for endpoint in self._endpoints):
+                self._open_closings()
+                self._watched.setdefault(port, set()).add(peer)
+            self._met.setdefault(port, set()).add(peer)
+        except Exception as error:
+            report(self._loop, "the end of a peer on this host may be noticed late", error)
+
+    def _open_closings(self) -> None:
+        if self._closings is not None:
             return
-        self._met.setdefault(port, set()).add(peer)
-        if any(endpoint.link.receives_at(address) for endpoint in self._endpoints):
-            return
-        self._watched.setdefault(port, set()).add(peer)
-        if self._closings is None:
-            try:
-                closings = Closings()
-            except OSError:
-                return  # keepalive will notice it
-            self._closings = closings
+        try:
+            closings = Closings()
+        except OSError:
+            return  # keepalive will notice the end of a peer
+        try:
             self._loop.add_reader(closings.fileno(), self._sockets_closed, closings)
+        except BaseException:
+            closings.close()
+            raise
+        self._closings = closings
 
     def forget(self, port: int) -> None:
         """Ask anew about peers with this UDP port, because an endpoint of this loop that had it is closed."""
@@ -85,7 +97,7 @@ class LocalPeers:
             if delay <= 0:
                 self._scan()
             else:
-                self._scan_timer = self._loop.call_later(delay, self._scan)
+                self._scan_timer = later(self._loop, delay, self._scan)
 
     def _scan(self) -> None:
         """Probe the peers whose socket may be closed. Forget those that have no connection."""
@@ -98,9 +110,7 @@ class LocalPeers:
                 forgotten -= _probe(endpoint, closed)
             except Exception as error:  # the other endpoints still get the report
                 forgotten.clear()
-                self._loop.call_exception_handler(
-                    {"message": "A report of closed UDP sockets was not handled", "exception": error}
-                )
+                report(self._loop, "a report of closed UDP sockets was not handled", error)
         for peer in forgotten:
             _remove(self._watched, peer)
             _remove(self._met, peer)
@@ -118,13 +128,17 @@ def _probe(endpoint: OpenEndpoint, peers: Collection[Peer]) -> set[Peer]:
     """Probe these peers of an endpoint. Return those that have a connection."""
     if endpoint.closed:
         return set()
-    link, now = endpoint.link, endpoint.link.now()
+    link, stack, now = endpoint.link, endpoint.stack, endpoint.link.now()
     found = set()
-    for connection in endpoint.stack.connections.values():
+    for connection in list(stack.connections.values()):
         peer = _peer_of(link, connection.remote)
         if peer in peers and _is_on_this_host(link, connection.remote):
-            peer_socket_closed(connection, now)
             found.add(peer)
+            try:
+                peer_socket_closed(connection, now)
+            except BaseException as cause:
+                if not stack.contain(connection, cause, now):
+                    raise
     endpoint.flush_soon()
     return found
 

@@ -9,6 +9,7 @@ from functools import partial
 from math import inf
 from typing import Any, Final, Protocol
 
+from utcp.aio.containment import attempt, later, soon
 from utcp.aio.driver import Driver
 from utcp.aio.opening import Opening
 from utcp.aio.transport import CLOSE_NOTIFY_GRACE
@@ -30,6 +31,8 @@ endpoint acknowledges no FIN."""
 
 HALF_OPEN_GRACE: Final = 1.0
 """Seconds that a closed server goes on with handshakes that were under way. Their peers may be connected already."""
+
+_NOT_CLOSED: Final = "a part of an endpoint could not be closed in good order"
 
 
 class Siblings(Protocol):
@@ -123,7 +126,7 @@ class OpenEndpoint:
 
     def read_soon(self) -> None:
         """Read in the next turn of the loop, even if the loop does not report the link as readable."""
-        self._driver.loop.call_soon(self._driver.read)
+        soon(self._driver.loop, self._driver.read)
 
     # --- closing
 
@@ -151,7 +154,7 @@ class OpenEndpoint:
             if not all(transport.is_closing() for transport in driver.transports):  # those with TLS above
                 await _until(driver, _shut_down, min(CLOSE_NOTIFY_GRACE, (deadline - loop.time()) / 2))
                 for transport in list(driver.transports):
-                    transport.close_unanswered()
+                    attempt(loop, _NOT_CLOSED, transport.close_unanswered)
             await _until(driver, _delivered, deadline - loop.time())
             # No FIN is in flight from a peer that has been silent for PEER_FIN_GRACE.
             heard = max((connection.last_heard for connection in driver.stack.connections.values()), default=-inf)
@@ -177,8 +180,10 @@ class OpenEndpoint:
         if driver.closed:
             return 0
         undelivered = sum(not _delivered(connection) for connection in driver.stack.connections.values())
-        self._close_all()
-        self._shut()
+        try:
+            self._close_all()
+        finally:
+            self._shut()
         return undelivered
 
     def vanish(self) -> None:
@@ -219,38 +224,40 @@ class OpenEndpoint:
 
     def _close_all(self) -> None:
         driver = self._driver
-        now = driver.link.now()
+        loop, now = driver.loop, driver.link.now()
         for listener in list(driver.stack.listeners.values()):
             user: Any = listener.context
             if user is not None:
-                user.close()
-            listener.close(now)
+                attempt(loop, _NOT_CLOSED, user.close)
+            attempt(loop, _NOT_CLOSED, listener.close, now)
         for listener in list(self._stopping):
-            self.end_listening(listener)
+            attempt(loop, _NOT_CLOSED, self.end_listening, listener)
         for connection in list(driver.stack.connections.values()):
             if isinstance(connection.context, Opening):
-                connection.abort(now)
+                attempt(loop, _NOT_CLOSED, connection.abort, now)
         for transport in list(driver.transports):
-            transport.close_politely()
+            transport.close_politely()  # which raises no Exception
 
     def _shut(self) -> None:
+        """Close at once. What fails is reported, and the rest is closed all the same."""
         driver = self._driver
         if driver.closed:
             return
-        now = driver.link.now()
-        for transport in list(driver.transports):
-            transport.lose(FinTimedOut("The endpoint was closed before the peer had acknowledged everything"))
-        for listener in list(self._stopping):
-            self.end_listening(listener)
-        for connection in list(driver.stack.connections.values()):
-            if not _delivered(connection):
-                connection.abort(now)
-        driver.flush()
+        loop, now = driver.loop, driver.link.now()
         try:
-            driver.close()
-            self._siblings.discard(self)
+            for transport in list(driver.transports):
+                error = FinTimedOut("The endpoint was closed before the peer had acknowledged everything")
+                attempt(loop, _NOT_CLOSED, transport.lose, error)
+            for listener in list(self._stopping):
+                attempt(loop, _NOT_CLOSED, self.end_listening, listener)
+            for connection in list(driver.stack.connections.values()):
+                if not _delivered(connection):
+                    attempt(loop, _NOT_CLOSED, connection.abort, now)
+            driver.flush()
         finally:
-            if self._closed is not None:
+            attempt(loop, _NOT_CLOSED, driver.close)
+            attempt(loop, _NOT_CLOSED, self._siblings.discard, self)
+            if self._closed is not None and not self._closed.done():
                 self._closed.set_result(None)
 
     # --- listening
@@ -278,7 +285,7 @@ class OpenEndpoint:
         # The ACK of a cookie must be refused, so the endpoint stays open for it.
         waits = listener.half_open or listener.queue or driver.stack.cookies.outstanding(driver.link.now())
         if waits and not driver.closed:
-            self._stopping[listener] = driver.loop.call_later(HALF_OPEN_GRACE, self.end_listening, listener)
+            self._stopping[listener] = later(driver.loop, HALF_OPEN_GRACE, self.end_listening, listener)
         else:
             self.end_listening(listener)
 

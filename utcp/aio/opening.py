@@ -59,10 +59,10 @@ class Opening:
         self = cls(driver)
         stack, now = driver.stack, driver.link.now()
         self.connection = stack.connect(remote, port, now, local_port=local_port, context=self)
-        driver.schedule_flush()
         try:
+            driver.schedule_flush()
             await self.waiter
-        except asyncio.CancelledError:
+        except BaseException:
             self.abandon()
             raise
         return self

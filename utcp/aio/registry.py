@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from os import PathLike
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from utcp.aio.address import network_of
+from utcp.aio.containment import attempt, report
 from utcp.aio.driver import Driver
 from utcp.aio.local_peers import LocalPeers
 from utcp.aio.loop_end import LoopEnd
@@ -30,6 +31,8 @@ ControlPath: TypeAlias = str | PathLike[str] | bool | None
 DEFAULT_CONFIG: Final = Config()
 """Of endpoints for which none is given."""
 
+_NOT_CLOSED: Final = "a part of a loop's endpoints could not be closed in good order"
+
 
 class Watcher(Protocol):
     """Follows the endpoints of one loop. `utcp.inspect` has one, so that this package need not import it."""
@@ -38,7 +41,7 @@ class Watcher(Protocol):
         """The endpoint is about to be open. An exception closes it again."""
 
     def closed(self, endpoint: OpenEndpoint) -> None:
-        """The endpoint is closed, or its opening has failed. Must not raise."""
+        """The endpoint is closed, or its opening has failed."""
 
     async def aclose(self) -> None:
         """Close in good order: the loop ends, and all endpoints are closed."""
@@ -103,7 +106,6 @@ class LoopEndpoints:
             fitted = replace(config, initial_recv_buffer=initial, max_memory=memory)
         else:
             fitted = replace(config, recv_buffer=min(config.recv_buffer, capacity), max_memory=memory)
-        driver: Driver | None = None
         try:
             stack = Stack(
                 fitted,
@@ -112,38 +114,31 @@ class LoopEndpoints:
                 host=lambda remote: network_of(link.peername(remote)[0]),
                 default_mss=1220 if len(link.address) == 4 else 536,  # RFC 9293 3.7.1, MUST-15
             )
+            own = default_observer() if observer is None else observer
+            for each in (own, *platform.observers(stack, link.address)):
+                if each is not None:
+                    stack.observe_also(each)
             met_peer = None if platform.simulated else partial(self._local_peers.watch, link)
             driver = Driver(self._loop, link, stack, self.has_read, met_peer)
-            own = default_observer() if observer is None else observer
-            observers = [each for each in (own, *platform.observers(stack, link.address)) if each is not None]
-        except BaseException:
-            if driver is None:  # loops exist that watch no descriptors
-                link.close()
-            else:
-                driver.close()
+        except BaseException:  # loops exist that watch no descriptors
+            link.close()
             raise
         endpoint = OpenEndpoint(driver, config, self)
-        for each in observers:
-            endpoint.observe(each)
+        log_event("utcp.endpoint_opened", address=link.address)
         try:
             for watcher in self.watchers:
                 watcher.opened(endpoint, control)
+            self._open[endpoint] = None
+            if not platform.simulated:
+                process_endpoints.opened(endpoint)
         except BaseException:
-            for watcher in self.watchers:
-                watcher.closed(endpoint)
             endpoint.close_now()
             raise
-        self._open[endpoint] = None
-        if not platform.simulated:
-            process_endpoints.opened(endpoint)
-        log_event("utcp.endpoint_opened", address=link.address)
         return endpoint
 
     def discard(self, endpoint: OpenEndpoint) -> None:
-        """The endpoint is closed."""
-        if endpoint not in self._open:  # its opening has failed
-            return
-        del self._open[endpoint]
+        """The endpoint is closed, or its opening has failed."""
+        self._open.pop(endpoint, None)
         self._local_peers.forget(endpoint.address[1])
         process_endpoints.closed(endpoint)
         for clients in self._clients.values():
@@ -152,7 +147,7 @@ class LoopEndpoints:
         if self._lingering.get(endpoint.address) is endpoint:
             del self._lingering[endpoint.address]
         for watcher in self.watchers:
-            watcher.closed(endpoint)
+            attempt(self._loop, _NOT_CLOSED, watcher.closed, endpoint)
         if not self._open:
             self._local_peers.stop()
         log_event("utcp.endpoint_closed", address=endpoint.address)
@@ -214,15 +209,21 @@ class LoopEndpoints:
         self._platform.set_endpoints(None)
         endpoints = list(self._open)
         # All stay until the last is done: they may be each other's peers.
-        await asyncio.gather(*(endpoint.drain() for endpoint in endpoints))
-        await asyncio.gather(*(endpoint.finish() for endpoint in endpoints))
-        await asyncio.gather(*(watcher.aclose() for watcher in self.watchers))
+        await self._all(endpoint.drain() for endpoint in endpoints)
+        await self._all(endpoint.finish() for endpoint in endpoints)
+        await self._all(watcher.aclose() for watcher in self.watchers)
+
+    async def _all(self, ends: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Wait for all of them. What one raises is reported."""
+        for result in await asyncio.gather(*ends, return_exceptions=True):
+            if result is not None:
+                report(self._loop, _NOT_CLOSED, result)
 
     def close_now(self) -> int:
         """Close all endpoints at once. Return how many connections had something undelivered."""
-        undelivered = sum(endpoint.close_now() for endpoint in self)
+        undelivered = sum(attempt(self._loop, _NOT_CLOSED, endpoint.close_now) or 0 for endpoint in self)
         for watcher in self.watchers:
-            watcher.close_now()
+            attempt(self._loop, _NOT_CLOSED, watcher.close_now)
         return undelivered
 
     def vanish(self) -> None:

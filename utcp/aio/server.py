@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from utcp.aio.address import with_port
+from utcp.aio.containment import attempt
 from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.aio.socket_facade import ListeningSocket
 from utcp.aio.tls import Secured, Tls
@@ -14,6 +16,8 @@ from utcp.aio.transport import CLOSE_NOTIFY_GRACE, Transport
 from utcp.errors import FinTimedOut
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
+
+_NOT_CLOSED: Final = "a part of a server could not be closed in good order"
 
 
 class Server(asyncio.AbstractServer):
@@ -111,14 +115,18 @@ class Server(asyncio.AbstractServer):
         try:
             await asyncio.wait([self._gone], timeout=min(CLOSE_NOTIFY_GRACE, timeout / 2))
             for transport in self._clients.copy():
-                transport.close_unanswered()
+                attempt(loop, _NOT_CLOSED, transport.close_unanswered)
             await asyncio.wait([self._gone], timeout=max(0, deadline - loop.time()))
         finally:
-            for endpoint, listener in zip(self._endpoints, self._listeners, strict=True):
-                endpoint.end_listening(listener)
+            self._end_listening()
             for transport in self._clients.copy():
-                transport.lose(FinTimedOut("The server was closed before the peer had acknowledged everything"))
+                error = FinTimedOut("The server was closed before the peer had acknowledged everything")
+                attempt(loop, _NOT_CLOSED, transport.lose, error)
         await self.wait_closed()
+
+    def _end_listening(self) -> None:
+        for endpoint, listener in zip(self._endpoints, self._listeners, strict=False):
+            attempt(self._loop, _NOT_CLOSED, endpoint.end_listening, listener)
 
     def close(self) -> None:
         """Stop accepting. Connections that are open stay.
@@ -131,12 +139,12 @@ class Server(asyncio.AbstractServer):
         self._closed = True
         self._sockets = ()
         for endpoint, listener in zip(self._endpoints, self._listeners, strict=False):
-            endpoint.stop_listening(listener)
+            attempt(self._loop, _NOT_CLOSED, endpoint.stop_listening, listener)
         if self._serving_forever is not None and not self._serving_forever.done():
             self._serving_forever.cancel()
         if self._owns_endpoints:
             for endpoint in self._endpoints:
-                endpoint.close_when_idle()
+                attempt(self._loop, _NOT_CLOSED, endpoint.close_when_idle)
         self._wake()
 
     def close_clients(self) -> None:
@@ -147,7 +155,7 @@ class Server(asyncio.AbstractServer):
     def abort_clients(self) -> None:
         """Reset the connections that were accepted."""
         for transport in self._clients.copy():
-            transport.abort()
+            attempt(self._loop, _NOT_CLOSED, transport.abort)
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed and the last connection that it accepted is gone, in either order."""
@@ -162,8 +170,7 @@ class Server(asyncio.AbstractServer):
             for endpoint, port in zip(self._endpoints, self._ports, strict=True):
                 self._listeners.append(endpoint.listen(port, self._backlog, Acceptor(self, endpoint)))
         except BaseException:
-            for endpoint, listener in zip(self._endpoints, self._listeners, strict=False):
-                endpoint.end_listening(listener)
+            self._end_listening()
             self._listeners = []
             raise
 
@@ -188,7 +195,7 @@ class Server(asyncio.AbstractServer):
             transport = Transport(driver, connection, protocol, context, server=self)
             self._clients[transport] = None
         except BaseException as exc:
-            endpoint.abort(connection)
+            attempt(self._loop, _NOT_CLOSED, endpoint.abort, connection)
             if isinstance(exc, (SystemExit, KeyboardInterrupt)):
                 raise
             self._loop.call_exception_handler(

@@ -7,6 +7,8 @@ import ssl
 from asyncio.sslproto import SSLProtocol
 from typing import Any, Final
 
+from utcp.aio.containment import soon
+
 _CLOSED_IN_HANDSHAKE: Final = "Connection closed during the TLS handshake"
 
 
@@ -154,8 +156,8 @@ async def start_tls(
     below.pause_reading()
     take_read_ahead(secured.protocol, below)
     below.set_protocol(secured.protocol)
-    made = loop.call_soon(secured.protocol.connection_made, below)
-    resumed = loop.call_soon(below.resume_reading)
+    made = soon(loop, secured.protocol.connection_made, below)
+    resumed = soon(loop, below.resume_reading)
     try:
         await secured.handshake(below)
     except BaseException:

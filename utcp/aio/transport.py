@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from utcp.aio.address import with_port
+from utcp.aio.containment import soon
 from utcp.aio.driver import Driver
 from utcp.aio.sendfile import send_file, sendfile_mode
 from utcp.aio.socket_facade import ConnectionSocket
@@ -126,9 +127,9 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._facade: ConnectionSocket | None = None
         self._protocol: Any = protocol
         self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
-        driver.transports[self] = None
         if driver.met_peer is not None:
             driver.met_peer(connection.remote)
+        driver.transports[self] = None
 
     def __repr__(self) -> str:
         state = "closed" if self._connection is None else "closing" if self._closing else "open"
@@ -253,7 +254,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._paused = False
         connection = self._connection
         if connection is not None and (connection.readable or connection.at_eof):
-            self._loop.call_soon(self._deliver_again, context=self._context)
+            soon(self._loop, self._deliver_again, context=self._context)
 
     def _deliver_again(self) -> None:
         """Deliver what has waited while reading was paused."""
@@ -442,7 +443,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             return False
         if self._protocol_paused:
             # Not at once: this is the user's own call.
-            self._loop.call_soon(self._resume_protocol, context=self._context)
+            soon(self._loop, self._resume_protocol, context=self._context)
         return True
 
     def _resume_protocol(self) -> None:
@@ -557,7 +558,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
                 connection.abort(self._driver.link.now())
         finally:
             self._drop_buffer()
-            self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
+            soon(self._loop, self._call_connection_lost, exc, context=self._context)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
         if not isinstance(exc, OSError):

@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from utcp.aio.containment import attempt, later
 from utcp.inspect.endpoint import InspectedEndpoint
 from utcp.inspect.session import Session
 from utcp.trace import log_event
@@ -43,6 +44,8 @@ LAST_WORDS: Final = 1.0
 
 ACCEPT_AGAIN: Final = 1.0
 """Seconds without accepting, when the process has no descriptor left."""
+
+_NOT_LEFT: Final = "a session of a control socket did not come to its end"
 
 
 class Control:
@@ -94,14 +97,14 @@ class Control:
         if endpoint not in self.endpoints:
             self.endpoints[endpoint] = None
             for session in list(self.sessions):
-                session.observe(endpoint)
+                attempt(self._loop, "an endpoint is missing in a capture", session.observe, endpoint)
 
     def end(self, endpoint: InspectedEndpoint) -> None:
         """The endpoint is closed."""
         if endpoint in self.endpoints:
             del self.endpoints[endpoint]
             for session in list(self.sessions):
-                session.leave(endpoint)
+                attempt(self._loop, _NOT_LEFT, session.leave, endpoint)
             if not self.endpoints and not self.for_all:
                 self.close()
 
@@ -126,7 +129,7 @@ class Control:
         self.endpoints.clear()
         log_event("utcp.control_closed", path=self.path)
         for session in list(self.sessions):
-            session.finish()
+            attempt(self._loop, _NOT_LEFT, session.finish)
         self._leave_if_alone()
 
     async def aclose(self) -> None:
@@ -144,7 +147,7 @@ class Control:
         """`close()`, and part with the clients, whatever they have not read."""
         self.close()
         for session in list(self.sessions):
-            session.close()
+            attempt(self._loop, _NOT_LEFT, session.close)
 
     def _discard(self, session: Session) -> None:
         self.sessions.pop(session, None)
@@ -163,17 +166,23 @@ class Control:
             return
         except OSError:  # no descriptor is left: the caller waits until there is one
             self._loop.remove_reader(self._sock.fileno())
-            self._paused = self._loop.call_later(ACCEPT_AGAIN, self._resume)
+            self._paused = later(self._loop, ACCEPT_AGAIN, self._resume)
             return
-        sock.setblocking(False)
-        session = Session(self._loop, sock, self.endpoints.keys(), self._discard)
+        try:
+            sock.setblocking(False)
+            session = Session(self._loop, sock, self.endpoints.keys(), self._discard)
+        except BaseException:
+            sock.close()
+            raise
         self.sessions[session] = None
         if len(self.sessions) > MAX_CLIENTS:
             session.refuse(f"{MAX_CLIENTS} others are connected")
 
     def _resume(self) -> None:
-        self._paused = None
+        self._paused = later(self._loop, ACCEPT_AGAIN, self._resume)  # in case that the next call fails
         self._loop.add_reader(self._sock.fileno(), self._accept)
+        self._paused.cancel()
+        self._paused = None
 
 
 def _identity(path: str) -> tuple[int, int, int] | None:

@@ -7,6 +7,7 @@ from functools import partial
 from os import PathLike
 from typing import Final
 
+from utcp.aio.containment import attempt, report
 from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.aio.registry import ControlPath, LoopEndpoints
 from utcp.inspect.control import Control
@@ -15,6 +16,8 @@ from utcp.inspect.environment import Environment
 from utcp.link.platform import Platform
 
 _NO_FILES: Final = "a simulated host has no control socket: capture its network with NetworkCapture"
+
+_NOT_CLOSED: Final = "a control socket or a capture could not be closed in good order"
 
 
 def open_control(path: str | PathLike[str] | bool = True, *, for_all: bool = True) -> Control:
@@ -54,7 +57,13 @@ class LoopInspection:
         if control is None:
             sock, file = listen(asked)
             closed = partial(self._control_closed, asked)
-            control = self.controls[asked] = Control(self._loop, sock, file, closed=closed, left=self._control_left)
+            try:
+                control = Control(self._loop, sock, file, closed=closed, left=self._control_left)
+            except BaseException:
+                sock.close()
+                file.unlink()
+                raise
+            self.controls[asked] = control
         if for_all and not control.for_all:
             control.open_for_all(self._endpoints)
         return control
@@ -73,17 +82,20 @@ class LoopInspection:
     def closed(self, endpoint: OpenEndpoint) -> None:
         """Show the endpoint no longer."""
         for control in list(self.controls.values()):
-            control.end(endpoint)
-        self._environment.closed(endpoint)
+            attempt(self._loop, _NOT_CLOSED, control.end, endpoint)
+        attempt(self._loop, _NOT_CLOSED, self._environment.closed, endpoint)
 
     async def aclose(self) -> None:
         """Close the control sockets, and let their clients read what is left."""
-        await asyncio.gather(*(control.aclose() for control in (*self.controls.values(), *self.leaving)))
+        ends = [control.aclose() for control in (*self.controls.values(), *self.leaving)]
+        for result in await asyncio.gather(*ends, return_exceptions=True):
+            if result is not None:
+                report(self._loop, _NOT_CLOSED, result)
 
     def close_now(self) -> None:
         """Close the control sockets at once."""
         for control in (*self.controls.values(), *self.leaving):
-            control.close_now()
+            attempt(self._loop, _NOT_CLOSED, control.close_now)
 
     def _control_closed(self, asked: str, control: Control) -> None:
         del self.controls[asked]

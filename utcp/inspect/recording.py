@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
+from utcp.aio.containment import soon
 from utcp.inspect.endpoint import InspectedEndpoint
 from utcp.link.path import SocketAddress
 from utcp.tcp.transmit import Buffer, Remote
@@ -114,7 +115,7 @@ class Recording:
         if self._left is not None and self.packets >= self._left:
             self._stop()
             if self._ended is not None:
-                asyncio.get_running_loop().call_soon(self._ended)
+                soon(asyncio.get_running_loop(), self._ended)
 
     def guard(self, work: Callable[[], None]) -> bool:
         """Do a part of the capture's work. Return whether the capture goes on."""

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
+from utcp.aio.containment import soon
 from utcp.inspect.endpoint import InspectedEndpoint
 from utcp.inspect.recording import Recording
 from utcp.inspect.table import rows
@@ -160,8 +161,8 @@ class Session:
 
     def _await_room(self) -> None:
         if not self._writing:
-            self._writing = True
             self._loop.add_writer(self._sock.fileno(), self._write)
+            self._writing = True
 
     def _stop_reading(self) -> None:
         if self._reading:
@@ -212,7 +213,7 @@ class Session:
 
     def _capture_failed(self, error: Exception) -> None:
         self._recording = None
-        self._loop.call_soon(self._fail, error)  # not in the middle of what a stack does
+        soon(self._loop, self._fail, error)  # not in the middle of what a stack does
 
     def _take(self, octets: bytes) -> bool:
         """A part of the capture; False when there is no room for it."""

@@ -126,11 +126,16 @@ class End:
         task.add_done_callback(self._done)
 
     def carry(self, one: Side, other: Side) -> None:
-        """Join two connections."""
+        """Join two connections. Both are reset if that raises an exception."""
         self._sides |= {one, other}
         self._idle.clear()
         LOG.debug("%s and %s: joined", one.name, other.name)
-        join(one, other, self._ended)
+        try:
+            join(one, other, self._ended)
+        except BaseException:
+            one.reset()
+            other.reset()
+            raise
 
     async def connect_kernel(self, address: tuple[str, int]) -> KernelSide:
         """Connect to `address` by kernel TCP. Raises OSError."""

@@ -69,7 +69,11 @@ class Side(asyncio.Protocol):
         self.eof = True
         other = self.other
         if other is not None and not other.lost:
-            other.transport.write_eof()
+            try:
+                other.transport.write_eof()
+            except BaseException:  # its peer would wait for the end
+                other.reset()
+                raise
             if other.eof:
                 self.transport.close()
                 other.transport.close()
@@ -128,6 +132,8 @@ class KernelSide(Side):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._watch.remove(self.hung_up)
+        if exc is not None:  # perhaps one of our own: the peer must not take it for an orderly end
+            self._reset_at_close()
         super().connection_lost(exc)
 
     def hung_up(self) -> None:
@@ -138,9 +144,12 @@ class KernelSide(Side):
 
     def reset(self) -> None:
         if not self.lost:
-            # Otherwise the kernel sends FIN, unless something is left unread.
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            self._reset_at_close()
         self.transport.abort()
+
+    def _reset_at_close(self) -> None:
+        # Otherwise the kernel sends FIN, unless something is left unread.
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
 Ended: TypeAlias = Callable[[Side, Side], None]

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from tests import contained
+from tests.injection import sockets, tunnels
 from tests.injection.allocations import allocations
-from tests.injection.faults import Fault, plan, say
+from tests.injection.faults import KINDS, Fault, plan, say
 from tests.injection.test_core import faults_of_calls, run_with_calls, run_with_handed
 from tests.injection.test_endpoints import run
 from utcp.tcp import COMPILED
+
+
+def _on_sockets(sites: sockets.Sites, fault: Fault | None) -> sockets.Run:
+    return asyncio.run(sockets.play(fault, sites))
+
+
+def _through_a_tunnel(fault: Fault | None) -> tunnels.Run:
+    return asyncio.run(tunnels.play(fault))
 
 
 def main() -> int:
     """Try each, print what fails, and return how many did."""
     gc.disable()  # as in the tests
     failed = tried = 0
-    work: list[tuple[str, object, list[Fault]]] = []
+    work: list[tuple[str, Callable[[Fault | None], object], list[Fault]]] = []
     if not COMPILED:
         work.append(("calls of the core", run_with_calls, faults_of_calls()))
     else:
@@ -25,12 +37,18 @@ def main() -> int:
     handed = run_with_handed(None).injected.counts
     work.append(("what a stack is handed", run_with_handed, list(plan(handed))))
     work.append(("what an endpoint calls", run, list(plan(run(None).faults.counts))))
+    sites: sockets.Sites
+    for sites, kinds in (("socket", sockets.SYSTEM), ("link", KINDS), ("loop", KINDS)):
+        on_sockets = partial(_on_sockets, sites)
+        faults = list(plan(on_sockets(None).faults.counts, kinds))
+        work.append((f"two endpoints on loopback: {sites}", on_sockets, faults))
+    work.append(("a tunnel", _through_a_tunnel, list(plan(_through_a_tunnel(None).faults.counts))))
     for title, call, faults in work:
         say(f"{title}: {len(faults)}")
         for fault in faults:
             tried += 1
             try:
-                call(fault)  # type: ignore[operator]  # of different results
+                call(fault)
             except BaseException as error:
                 failed += 1
                 say(f"  {fault}: {type(error).__name__}: {error}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from errno import ENOBUFS
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Final, Self
 
 import utcp
@@ -21,6 +22,13 @@ KINDS: Final[tuple[Callable[[], BaseException], ...]] = (
 """What a call may raise and the program survives."""
 
 CORE: Final = tuple(str(Path(utcp.__file__).parent / room) + "/" for room in ("tcp", "wire"))
+OURS: Final = tuple(str(Path(utcp.__file__).parent / room) + "/" for room in ("aio", "tunnel"))
+"""What calls an event loop."""
+
+_INSISTENT: Final = {"call_soon": "soon", "call_later": "later"}
+"""The functions of utcp that make such a call twice, if need be."""
+
+LOOP_METHODS: Final = ("call_soon", "call_later", "add_reader", "add_writer")
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,38 @@ def plan(counts: Counter[str], kinds: Iterable[Callable[[], BaseException]] = KI
         for ordinal in sorted({0, count // 2, count - 1}):
             yield Fault(site, ordinal, kinds[number % len(kinds)])
             number += 1
+
+
+@contextlib.contextmanager
+def watch_loop(loop: Any, faults: Faults, methods: Iterable[str] = LOOP_METHODS) -> Iterator[None]:
+    """While the context lasts, each method of the event loop is a site wherever utcp calls it, named by method, module
+    and function."""
+
+    def calls(code: CodeType, method: str) -> bool:
+        return bool({method, _INSISTENT.get(method)} & {*code.co_names})
+
+    def watched(method: str) -> Callable[..., Any]:
+        real = getattr(loop, method)
+
+        def called(*arguments: Any, **options: Any) -> Any:
+            caller: FrameType | None = sys._getframe(1)
+            if caller is not None and caller.f_code.co_filename.endswith("/containment.py"):
+                caller = caller.f_back
+            # Of what a function calls, asyncio's futures call the loop as well.
+            if caller is not None and caller.f_code.co_filename.startswith(OURS) and calls(caller.f_code, method):
+                code = caller.f_code
+                faults.passes(f"loop.{method} {Path(code.co_filename).stem}.{code.co_name}")
+            return real(*arguments, **options)
+
+        return called
+
+    for method in methods:
+        setattr(loop, method, watched(method))
+    try:
+        yield
+    finally:
+        for method in methods:
+            delattr(loop, method)
 
 
 class Calls(Faults):

@@ -1,23 +1,28 @@
-"""Two endpoints on loopback, in real time; each method of the one's socket, or of its link, is a site."""
+"""Two endpoints on loopback, in real time; each method of the one's socket, of its link, or of the loop is a site."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
+from unittest import mock
 
 from tests.injection.endpoints import watch_link
-from tests.injection.faults import Fault, Faults
+from tests.injection.faults import Fault, Faults, watch_loop
 from utcp import Config, Endpoint
+from utcp.link import sockopt
 from utcp.link.udp import UdpLink
 
 SIZE: Final = 40_000
 TEXT: Final = (os.urandom(SIZE), os.urandom(SIZE))
 """What each of two clients writes, and reads again."""
 CONFIG: Final = Config(rto_initial=0.03, rto_min=0.02, delayed_ack=0.01, msl=0.01, mss=1200, close_timeout=2.0)
+
+Sites: TypeAlias = Literal["socket", "link", "loop"]
 
 _NOT_SITES: Final = {"fileno", "close", "detach", "setblocking", "getsockname"}
 
@@ -70,36 +75,51 @@ class WatchedSocket(socket.socket):
 class Run:
     """One run of the program: two clients write, half-close, and read what the server sends back."""
 
-    def __init__(self, faults: Faults, *, socket_sites: bool) -> None:
+    def __init__(self, faults: Faults, sites: Sites) -> None:
         self.faults = faults
-        self.socket_sites = socket_sites
+        self.sites = sites
         self.reported: list[dict[str, Any]] = []
         self.raised: list[BaseException] = []
         self.intact = 0
         """Clients that have read what they wrote."""
 
     async def play(self) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: self.reported.append(context))
-        server = Endpoint(config=CONFIG)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: self.reported.append(context))
+        with contextlib.ExitStack() as stack:
+            if self.sites == "loop":
+                stack.enter_context(watch_loop(loop, self.faults))
+                # The loop watches the socket itself then, also for room.
+                stack.enter_context(mock.patch.object(sockopt, "report_errors", return_value=False))
+            if self.sites == "link":  # a link is asked only if it has some
+                stack.enter_context(mock.patch.object(UdpLink, "has_path_errors", new=True))
+            await self._play()
+
+    async def _play(self) -> None:
+        server, client = Endpoint(config=CONFIG), Endpoint(("127.0.0.1", 0), config=CONFIG)
         sock = WatchedSocket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind(("127.0.0.1", 0))
-        if self.socket_sites:
+        if self.sites == "socket":
             sock.faults = self.faults
         try:
             link = UdpLink(sock)
+            if self.sites == "link":
+                watch_link(link, self.faults, "link")
+            if self.sites != "socket":
+                sock.faults = Faults(Fault("socket.sendmsg", 2, blocking))  # so that something waits for room
+            server.run(link)
+            await client.start()
         except BaseException as error:
+            if server.started:
+                await server.aclose()
             sock.faults = None
+            assert self.sites == "socket" or sock.fileno() < 0, "it is left open"
             sock.close()
             self.raised.append(error)
             return
-        if not self.socket_sites:
-            watch_link(link, self.faults, "link")
-            sock.faults = Faults(Fault("socket.sendmsg", 2, blocking))  # so that something waits for room
-        server.run(link)
-        async with Endpoint(("127.0.0.1", 0), config=CONFIG) as client:
-            await server.start_server(_echo)
-            await asyncio.gather(*(self._talk(client, server.address[1], text) for text in TEXT))
-            await asyncio.gather(client.aclose(), server.aclose())
+        await server.start_server(_echo)
+        await asyncio.gather(*(self._talk(client, server.address[1], text) for text in TEXT))
+        await asyncio.gather(client.aclose(), server.aclose())
 
     async def _talk(self, client: Endpoint, port: int, text: bytes) -> None:
         try:
@@ -121,7 +141,7 @@ class Run:
         state = f"{fault}: {self.intact} of {len(TEXT)} intact, {self.reported}, {self.raised}"
         assert all(context.get("exception") is error for context in self.reported), state
         assert len(self.reported) <= 1, state
-        if error in self.raised:  # the link could not be made
+        if error in self.raised:  # the link could not be made, or no loop watches it
             assert self.raised == [error], state
             return
         assert self.intact == len(TEXT), state
@@ -135,8 +155,8 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     await writer.wait_closed()
 
 
-async def play(fault: Fault | None, *, socket_sites: bool) -> Run:
-    run = Run(Faults(fault), socket_sites=socket_sites)
+async def play(fault: Fault | None, sites: Sites) -> Run:
+    run = Run(Faults(fault), sites)
     await run.play()
     run.check()
     return run

@@ -57,8 +57,12 @@ class Config:
     Not counted are the socket's own buffers, up to 16 MiB of datagrams that wait for room there, and what applications
     hold: the transports' write buffers, which `pause_writing()` bounds as in asyncio, and data that they have read.
 
-    None: a quarter of the memory that the process may use (of the host, or of its control group), 16 MiB to 2 GiB.
-    2 GiB are enough for 180,000 idle connections."""
+    Records in TIME_WAIT take 1/8 of it at most. A further one ends the oldest before its time.
+
+    Each endpoint has a limit of its own, and a process may have several: one for each address that a server binds, and
+    one for each `config` and local host of clients. None: a quarter of the memory that the process may use (of the
+    host, or of its control group) and that its other endpoints have not been given, 16 MiB to 2 GiB. So all together
+    stay below the memory that there is. 2 GiB are enough for 180,000 idle connections."""
     max_connections: int | None = None
     """Connections that an endpoint may have, without TIME_WAIT and without half-open ones, which `syn_backlog` limits.
     A SYN beyond it is dropped, a handshake that completes beyond it is reset, and `connect()` raises LimitReached.

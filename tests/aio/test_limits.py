@@ -16,6 +16,7 @@ from utcp.errors import LimitReached
 from utcp.link import platform
 from utcp.link.platform import Platform
 from utcp.tcp.memory import DEFAULT
+from utcp.trace import registry
 
 MIB = 1 << 20
 
@@ -135,14 +136,21 @@ async def test_text_that_a_paused_protocol_never_reads_is_charged_until_connecti
         assert connection.readable == 0
 
 
-async def test_the_default_of_max_memory_is_a_share_of_what_there_is() -> None:
-    async with (
-        Endpoint(("127.0.0.1", 0)) as endpoint,
-        Endpoint(("127.0.0.1", 0), config=Config(max_memory=MIB)) as small,
-    ):
-        assert endpoint.stack.memory.limit == Platform(None).share_of_memory() <= DEFAULT
-        assert small.stack.memory.limit == MIB
-        assert small.config == Config(max_memory=MIB)
+async def test_the_default_of_max_memory_is_a_quarter_of_what_other_endpoints_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(platform, "_usable_memory", lambda: 1024 * MIB)
+    taken = registry.memory_limits()
+    async with Endpoint(("127.0.0.1", 0), config=Config(max_memory=1024 * MIB - taken - 800 * MIB)) as given:
+        assert given.config == Config(max_memory=given.stack.memory.limit)
+        async with Endpoint(("127.0.0.1", 0)) as second:
+            async with Endpoint(("127.0.0.1", 0)) as first:
+                assert [each.stack.memory.limit for each in (second, first)] == [200 * MIB, 150 * MIB]
+            async with Endpoint(("127.0.0.1", 0)) as third:
+                assert third.stack.memory.limit == 150 * MIB, "the share of the one that is closed"
+        monkeypatch.setattr(platform, "_usable_memory", lambda: 0)
+        async with Endpoint(("127.0.0.1", 0)) as least:
+            assert least.stack.memory.limit == 16 * MIB
 
 
 @pytest.mark.parametrize(
@@ -156,4 +164,4 @@ def test_the_limit_of_a_control_group_counts(
     monkeypatch.setattr("os.sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 1 << 24)
     (tmp_path / "memory.max").write_text(says)
     monkeypatch.setattr(platform, "_GROUP_LIMITS", (str(tmp_path / "none"), str(tmp_path / "memory.max")))
-    assert Platform(None).share_of_memory() == share
+    assert Platform(None).share_of_memory(0) == share

@@ -100,7 +100,9 @@ class LoopEndpoints:
         platform = self._platform
         # A window that the socket's buffer cannot hold would only mean loss. One that grows, does so with what arrives.
         capacity = max(2048, link.receive_capacity)
-        memory = platform.share_of_memory() if config.max_memory is None else config.max_memory
+        memory = config.max_memory
+        if memory is None:
+            memory = platform.share_of_memory(process_endpoints.memory_limits())
         if config.recv_buffer is None:
             initial = min(config.initial_recv_buffer, capacity)
             fitted = replace(config, initial_recv_buffer=initial, max_memory=memory)

@@ -42,10 +42,11 @@ class Platform:
         """A link bound to `address`. Raises OSError as asyncio words it."""
         return UdpLink.bind(family, address, reuse_port=reuse_port)
 
-    def share_of_memory(self) -> int:
-        """Octets that an endpoint may take where `Config.max_memory` does not say: a quarter of what the process may
-        use, and at most `utcp.tcp.memory.DEFAULT`."""
-        return max(_LEAST, min(_usable_memory() // 4, DEFAULT))
+    def share_of_memory(self, given: int) -> int:
+        """Octets that an endpoint may take where `Config.max_memory` does not say. The other endpoints of the process
+        have been given `given` octets. It is a quarter of what that leaves of the memory that the process may use, so
+        that all endpoints together never take it all, and at most `utcp.tcp.memory.DEFAULT`."""
+        return max(_LEAST, min((_usable_memory() - given) // 4, DEFAULT))
 
     def secret(self) -> bytes:
         """16 octets that nobody else knows."""

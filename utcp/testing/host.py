@@ -241,7 +241,7 @@ class Boot(Owner, Platform):
             raise OSError(errno.EOPNOTSUPP, "the simulated network has no SO_REUSEPORT")
         return self.host.bind(address)
 
-    def share_of_memory(self) -> int:
+    def share_of_memory(self, given: int) -> int:
         return DEFAULT
 
     def secret(self) -> bytes:

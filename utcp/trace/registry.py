@@ -34,6 +34,11 @@ def endpoints() -> list[Endpoint]:
     return [endpoint for endpoint in found if endpoint is not None]
 
 
+def memory_limits() -> int:
+    """Octets that those that are open may take together: their limits, set by `Config.max_memory` or by default."""
+    return sum(endpoint.stack.memory.limit for endpoint in endpoints())
+
+
 def totals(endpoint: Endpoint) -> dict[str, int]:
     """What the endpoint has counted: `utcp.tcp.counters.Counters` by its names, and `utcp.tcp.endings.Endings` by its
     names behind "ended_"."""

@@ -123,7 +123,12 @@ class Driver:
             return
         stack, link = self.stack, self.link
         try:
-            transmits = stack.answers_to_send() if link.pending else stack.datagrams_to_send(link.now())
+            if link.pending:
+                transmits = stack.answers_to_send()
+                if not self._writing:  # an earlier attempt has failed
+                    self._await_room()
+            else:
+                transmits = stack.datagrams_to_send(link.now())
             if transmits:
                 self._send(transmits)
                 if link.pending:

@@ -22,6 +22,7 @@ from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, WRITABLE
 from utcp.tcp.memory import CONNECTION, HALF_OPEN, IDLE, TIME_WAIT_RECORD, max_records
 from utcp.tcp.receive import ReceiveSide
+from utcp.tcp.receive_queue import PIECE
 from utcp.tcp.state import CLOSED, ESTABLISHED
 from utcp.wire import ACK, RST, SYN, encode
 
@@ -210,6 +211,63 @@ def test_text_that_is_not_read_ends_at_the_limit_and_whoever_reads_gets_all() ->
         flow.receives(f". {1 + got}:{1001 + got} ack 1")
         c.flush()
     assert got >= 20_000
+
+
+@pytest.mark.defect(96)
+def test_where_memory_is_full_a_peer_uses_up_its_window_and_loses_nothing_after_that() -> None:
+    """The right edge that it was offered stays (the script watches it), and its user reads what comes. Each burst gets
+    nearly GUARANTEED octets further, so that it loses segments in a number of bursts that the window bounds."""
+    c = crowd(60)
+    for flow in c.flows[:-1]:
+        for place in range(1, 20_000, 1000):
+            flow.receives(f". {place}:{place + 1000} ack 1")
+            c.flush()
+    flow, connection = c.flows[-1], c.connections[-1]
+    counters, side = c.script.stack.counters, connection.receive_side
+    offered = side.window
+    got, bursts, drops = 0, 0, counters.rcvq_drops
+    while side.window > GUARANTEED:
+        end = got + min(3000, side.window)
+        for place in range(got, end, 1000):
+            flow.receives(f". {place + 1}:{min(place + 1000, end) + 1} ack 1")
+            c.flush()
+        data = connection.read()
+        assert len(data) == GUARANTEED - PIECE
+        got += len(data)
+        c.flush()
+        bursts += 1
+    assert c.script.stack.memory.level == "full"
+    assert counters.rcvq_drops - drops <= 2 * bursts
+    assert bursts <= offered // (GUARANTEED - PIECE - 2 * 512), "an ACK, two a burst, rounds up by less than 512"
+    drops = counters.rcvq_drops
+    for _ in range(20):
+        assert side.window <= GUARANTEED
+        flow.receives(f". {got + 1}:{got + 1001} ack 1")
+        c.flush()
+        got += len(connection.read())
+        c.flush()
+    assert counters.rcvq_drops == drops
+    c.check()
+
+
+@interpreted_only
+@pytest.mark.defect(96)
+@pytest.mark.parametrize(("size", "knobs"), [(511, {}), (1000, {"max_recv_buffer": 1 << 30})])
+def test_what_the_window_grows_by_rounding_is_bounded(size: int, knobs: dict[str, int]) -> None:
+    """Each ACK rounds the window up to a multiple of the scale's unit, so that the right edge does not move left. A
+    peer whose segments are smaller than the unit, and which has each of them acknowledged, never sees it close."""
+    c = crowd(1, max_memory=1 << 30, initial_recv_buffer=100_000, **knobs)
+    t, flow, side = c.script, c.flows[0], c.connections[0].receive_side
+    for place in range(1, 3 * 100_000, size):
+        for line in (f". {place}:{place + size} ack 1", f". {place}:{place + 1} ack 1"):  # the second one is old
+            t.stack.receive_datagram(encode(flow.segment(line)), flow.remote, t.now)
+            t.drain()
+    assert side.limit == 100_000
+    assert side.window > 0, "the right edge has not moved left"
+    assert 100_000 <= side.readable <= 200_000
+    assert t.stack.counters.rcvq_drops > 0
+    assert c.connections[0].read(1000) == stream(1, 1001)
+    c.check()
 
 
 @pytest.mark.defect(96)

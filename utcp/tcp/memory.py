@@ -26,6 +26,10 @@ and hold 1/32 of `max_memory` at most: from there on a SYN is answered with a co
 Records in TIME_WAIT take 1/8 of `max_memory` at most: from there on each new one ends the oldest before its time
 (`TimeWaitTable`). So a storm of closes shortens TIME_WAIT, and takes nothing from connections.
 
+Where memory is full, a peer may still have a large window, because no right edge moves left. What it sends into that
+beyond GUARANTEED is dropped, so that it slows down and repeats: it advances by GUARANTEED octets in each round trip or
+retransmission timeout. Once the window is used up, it is no larger than GUARANTEED, and nothing is dropped any more.
+
 What a peer was told it had (ACK), and what an application wrote to a connection that it has not closed, is kept.
 """
 

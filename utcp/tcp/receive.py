@@ -64,6 +64,7 @@ class ReceiveSide:
         "_quick_acks",
         "_quick_answers",
         "_since_ack",
+        "_slack",
         "_ts_first",
         "_tuning",
         "ack_due",
@@ -95,6 +96,9 @@ class ReceiveSide:
         self._allowance = Allowance() if allowance is None else allowance
         self.limit = limit
         """Octets held for an application that does not read: the largest window offered."""
+        self._slack = limit
+        """Octets beyond `limit` that may wait for the application. Each ACK rounds the window up to a multiple of the
+        scale's unit (`offer_window`). A peer can use that to keep the window open, and so it is bounded here."""
         self._maximum = maximum
         self._counters = counters
         self.irs = 0
@@ -241,6 +245,7 @@ class ReceiveSide:
     def resize(self, size: int) -> None:
         """Hold `size` octets from now on, and do not grow any more. The window that was offered stays offered, so a
         smaller buffer takes effect as the peer sends."""
+        self._slack = max(size, self.readable + self.window - size)
         self.limit = self._maximum = size
         if self._update_is_due():
             self.ack_due = NOW
@@ -303,7 +308,7 @@ class ReceiveSide:
                 self._quick_acks -= 1
                 self.ack_due = NOW
         room = ((self.rcv_adv - self.rcv_nxt) & MASK) - offset
-        if self._allowance.full and not offset and size:
+        if size and not offset and (self._allowance.full or self.readable > self.limit):
             room = min(room, self._last_room(size))
         if size > room:
             payload = bytes(payload[: max(room, 0)])
@@ -367,6 +372,7 @@ class ReceiveSide:
             and self._fin_seq is None
             and (rtt > 0.0 or now < self.round_ends)
             and not self._allowance.full
+            and self.readable <= self.limit
         )
 
     def accept_stretch(
@@ -478,10 +484,13 @@ class ReceiveSide:
         return size
 
     def _last_room(self, size: int) -> int:
-        """Return how many octets of text in order may be taken although memory is full. `size` octets have come."""
-        if self.kept + size > GUARANTEED and self.holding:
-            self.prune()  # else a hole could stop the connection for good
-        room = max(0, GUARANTEED - self.kept)
+        """Return how many octets of text in order may be taken although memory is full, or the buffer is. `size` octets
+        have come, all of them within the window that was offered."""
+        room = max(0, self.limit + self._slack - self.readable)
+        if self._allowance.full:
+            if self.kept + size > GUARANTEED and self.holding:
+                self.prune()  # else a hole could stop the connection for good
+            room = min(room, max(0, GUARANTEED - self.kept))
         if room < size:
             self._counters.rcvq_drops += 1
         return room

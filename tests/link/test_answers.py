@@ -212,7 +212,7 @@ def test_strangers_that_nobody_is_cannot_hold_up_a_connection(
     keep: Keep, network: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forged SYNs from addresses of the local network where nobody is: the answers wait for ARP, for three seconds."""
-    monkeypatch.setattr(answers, "SEND_BUFFER", 4096)  # it has the system's default, room for some 170 answers
+    monkeypatch.setattr(answers, "SEND_BUFFER", 4096)  # room for some six answers
     monkeypatch.setattr(udp_module, "_RENEWAL", 1000.0)
     namespace.ip(
         "link add near0 type veth peer name near1",
@@ -232,6 +232,14 @@ def test_strangers_that_nobody_is_cannot_hold_up_a_connection(
     assert all_arrive(peer, 2) == [b"segment", b"answer"]  # the answer had a new buffer
     assert link._answers is not first
     assert link.counters.answers_dropped == dropped
+
+
+def test_what_the_kernel_holds_for_addresses_that_no_host_has_is_bounded(keep: Keep) -> None:
+    """It frees the buffer of a socket that was closed when ARP has given up, after three seconds."""
+    link = keep(UdpLink.bind(socket.AF_INET, IPV4))
+    size = link._answers.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    assert size <= 2 * answers.SEND_BUFFER, "whatever the system's default is"
+    assert 3.0 / udp_module._RENEWAL * size <= 16 * 2**20
 
 
 class Full:

@@ -12,8 +12,11 @@ from typing import Final
 
 from utcp.link import sockopt
 
-SEND_BUFFER: Final = 1024 * 1024
-"""Octets asked for. Each answer is charged about 1280."""
+SEND_BUFFER: Final = 256 * 1024
+"""Octets asked for; Linux grants twice as many. Each answer is charged about 1280, so there is room for 400.
+
+The kernel keeps what waits in the buffer of a socket that was closed. With ten new buffers a second and three seconds
+of ARP, that is 30 buffers and 16 MB at most: it bounds the kernel memory that forged SYNs can take."""
 
 _SILENT_PORT: Final = 4
 """The UDP port of this host that the second socket is connected to. IANA has assigned it to nothing. Should somebody
@@ -57,6 +60,7 @@ def open_beside(sock: socket.socket) -> socket.socket | None:
         second.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel makes it the smallest possible
         _copy_options(sock, second)
         sockopt.discover_path_mtu(second)
+        second.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # the system's default may be larger
         sockopt.enlarge_send_buffer(second, SEND_BUFFER)
         if not _is_free(second, address):
             _share_address(sock, second, address)

@@ -14,7 +14,7 @@ from utcp.aio.registry import add_watcher
 from utcp.aio.running import run
 from utcp.aio.server import Server
 from utcp.aio.streams import StreamWriter
-from utcp.aio.tls import start_tls
+from utcp.aio.tls.upgrade import start_tls
 from utcp.aio.transport import Transport
 from utcp.config import Config
 from utcp.errors import (

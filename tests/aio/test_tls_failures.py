@@ -4,7 +4,6 @@ import asyncio
 import gc
 import re
 import ssl
-from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -13,12 +12,13 @@ import pytest
 import utcp
 from tests.aio.peers import FAST, Peers, Recorder, transports_of, until
 from tests.certificates import client_context, server_context
+from utcp.aio.tls.transport import TlsTransport
 
 
 def handshakes_in_memory() -> int:
-    """A timer, a task or a transport that was left behind would keep its SSLProtocol alive."""
+    """A timer, a task or a transport that was left behind would keep its TlsTransport alive."""
     gc.collect()
-    return sum(isinstance(each, SSLProtocol) for each in gc.get_objects())
+    return sum(isinstance(each, TlsTransport) for each in gc.get_objects())
 
 
 @pytest.fixture(autouse=True)

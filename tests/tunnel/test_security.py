@@ -173,15 +173,15 @@ async def test_an_end_without_close_notify_is_a_reset() -> None:
             self.transport = transport
 
         def data_received(self, data: bytes) -> None:
-            assert isinstance(self.transport, tls.TlsTransport)
+            assert isinstance(self.transport, tls.GuardedTls)
             self.transport.write(b"half of it")
-            self.transport._transport.write_eof()
+            self.transport._below.write_eof()
 
         def eof_received(self) -> bool:
             return True
 
-    def secured() -> tls.TlsTransport:
-        return tls.TlsTransport(Cut(), context, lambda _: None, server_side=True)
+    def secured() -> tls.GuardedTls:
+        return tls.GuardedTls(Cut(), context, lambda _: None, server_side=True)
 
     async with utcp.Endpoint((LOCAL, 0), config=PLAIN.config) as endpoint:
         await endpoint.create_server(secured, FORWARD_PORT)

@@ -28,7 +28,7 @@ from utcp.tunnel.credentials import CredentialError
 from utcp.tunnel.key import key_context
 from utcp.tunnel.options import FORWARD_PORT
 from utcp.tunnel.strangers import ALL, EACH, MOST_HANDSHAKES, MOST_HOSTS, Admission
-from utcp.tunnel.tls import TlsTransport
+from utcp.tunnel.tls import GuardedTls
 
 pytestmark = pytest.mark.defect(98)
 
@@ -105,7 +105,7 @@ class Server:
     def __init__(self) -> None:
         self.below = Below()
         self.failure: BaseException | None = None
-        self.end = TlsTransport(Above(), key_context(KEY, server_side=True), self.shaken, server_side=True)
+        self.end = GuardedTls(Above(), key_context(KEY, server_side=True), self.shaken, server_side=True)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.client = key_context(KEY, server_side=False).wrap_bio(self.incoming, self.outgoing)
         self.end.connection_made(self.below)
@@ -127,7 +127,7 @@ class Server:
 
     @property
     def has_state(self) -> bool:
-        return hasattr(self.end, "_object")
+        return self.end._machine is not None
 
 
 @pytest.mark.parametrize("size", [1, 5, 100_000])
@@ -214,9 +214,10 @@ async def test_a_failed_handshake_is_under_way_until_its_connection_is_lost(
 ) -> None:
     monkeypatch.setattr(tls, "ALERT_TIMEOUT", 0.01)
     server = Server()
-    server.end._transport = server.below = slow = Slow()
+    server.end._below = server.below = slow = Slow()
     server.end.data_received(server.said())
-    state = weakref.ref(server.end._object)
+    assert server.end._machine is not None
+    state = weakref.ref(server.end._machine.object)
     slow.written.clear()
     server.end.data_received(b"\x17\x03\x03\x00\x20" + bytes(32))  # a record that nobody has encrypted
     assert slow.written
@@ -251,7 +252,7 @@ async def test_a_connection_that_cannot_begin_leaves_its_place(where: str, monke
         raise ValueError("broken")
 
     if where == "connection_made":
-        monkeypatch.setattr(TlsTransport, "connection_made", broken)
+        monkeypatch.setattr(GuardedTls, "connection_made", broken)
     admission, failures = Admission(), list[BaseException]()
     gate = accept._Gate(
         admission,
@@ -284,7 +285,7 @@ async def test_a_protocol_that_fails_after_the_handshake_leaves_its_place() -> N
         server.end.data_received(server.outgoing.read())
     assert server.failure is None
     server.end.connection_lost(None)
-    assert isinstance(server.failure, ConnectionResetError)
+    assert isinstance(server.failure, ConnectionAbortedError)
 
 
 # ------------------------------------------------------------------ both, in a tunnel

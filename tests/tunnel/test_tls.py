@@ -10,7 +10,7 @@ import pytest
 
 from tests.tunnel.ends import KEY
 from utcp.tunnel.key import key_context
-from utcp.tunnel.tls import TlsTransport
+from utcp.tunnel.tls import GuardedTls
 
 
 class Below(asyncio.Transport):
@@ -39,6 +39,9 @@ class Below(asyncio.Transport):
     def resume_reading(self) -> None:
         pass
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
 
 class Above(asyncio.Protocol):
     def __init__(self) -> None:
@@ -54,11 +57,11 @@ class Above(asyncio.Protocol):
 
 
 class Ends:
-    """A TlsTransport for the server, and a client of the library's, after their handshake."""
+    """A GuardedTls for the server, and a client of the library's, after their handshake."""
 
     def __init__(self) -> None:
         self.below, self.above = Below(), Above()
-        self.server = TlsTransport(self.above, key_context(KEY, server_side=True), self.shaken, server_side=True)
+        self.server: Any = GuardedTls(self.above, key_context(KEY, server_side=True), self.shaken, server_side=True)
         self.failure: Any = "no handshake yet"
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.client = key_context(KEY, server_side=False).wrap_bio(self._incoming, self._outgoing)
@@ -99,7 +102,7 @@ async def test_what_follows_the_close_notify_is_not_kept() -> None:
     assert (bytes(ends.above.received), ends.above.ends) == (b"all I have to say", 1)
     for _ in range(10):
         ends.server.data_received(bytes(1 << 16))
-    assert ends.server._incoming.pending == 0
+    assert ends.server._machine._incoming.pending == 0
     assert not ends.below.closed
     ends.server.write(b"and I")
     ends.carry()
@@ -121,7 +124,7 @@ async def test_nothing_is_written_after_the_end() -> None:
     ends = Ends()
     ends.server.write_eof()
     ends.carry()
-    ends.server._outgoing.write(b"as if it were an answer")
+    ends.server._machine._outgoing.write(b"as if it were an answer")
     ends.client.write(b"go on")
     ends.carry()
     assert ends.above.received == b"go on"

@@ -17,7 +17,7 @@ from utcp.aio.race import first_to_open
 from utcp.aio.registry import DEFAULT_CONFIG, LoopEndpoints
 from utcp.aio.stream_reader import DEFAULT_LIMIT
 from utcp.aio.streams import ClientStreams, StreamWriter
-from utcp.aio.tls import Tls
+from utcp.aio.tls.options import TlsOptions
 from utcp.config import Config
 from utcp.link.path import SocketAddress
 from utcp.link.platform import Platform
@@ -64,7 +64,7 @@ async def create_connection(
     port is left; ValueError for arguments that do not go together; TypeError for a `local_addr` that is no tuple. When
     cancelled nothing is left of the attempt.
     """
-    tls = Tls.of_client(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
+    tls = TlsOptions.of_client(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
     config = DEFAULT_CONFIG if config is None else config
     if host is None and port is None:
         if sock is None:
@@ -147,7 +147,7 @@ async def _resolve_local(host: Host, port: Port, family: int, proto: int, flags:
 
 
 async def _connect_socket(
-    sock: socket.socket, config: Config, protocol_factory: Callable[[], ProtocolT], tls: Tls | None
+    sock: socket.socket, config: Config, protocol_factory: Callable[[], ProtocolT], tls: TlsOptions | None
 ) -> tuple[asyncio.Transport, ProtocolT]:
     if sock.type != socket.SOCK_DGRAM:
         raise ValueError(f"A Datagram Socket was expected, got {sock!r}")

@@ -19,7 +19,7 @@ from utcp.aio.registry import DEFAULT_CONFIG, ControlPath, LoopEndpoints
 from utcp.aio.server import Server
 from utcp.aio.stream_reader import DEFAULT_LIMIT
 from utcp.aio.streams import ClientConnected, ClientStreams, StreamWriter, stream_factory
-from utcp.aio.tls import Tls
+from utcp.aio.tls.options import TlsOptions
 from utcp.config import Config
 from utcp.link import sockopt
 from utcp.link.base import Link
@@ -197,7 +197,7 @@ class Endpoint:
         port is left. An endpoint on an IPv6 address, "::" included, carries no IPv4: an IPv4-mapped address is an
         OSError (ENETUNREACH).
         """
-        tls = Tls.of_client(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
+        tls = TlsOptions.of_client(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
         driver = self.driver
         udp_port = port if udp_port is None else udp_port
         family = socket.AF_INET6 if len(self.address) == 4 else socket.AF_INET
@@ -236,7 +236,7 @@ class Endpoint:
 
         Raises AddressInUse when another server has the port.
         """
-        tls = Tls.of_server(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        tls = TlsOptions.of_server(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         loop, opened = self.driver.loop, self._started()
         server = Server(loop, [opened], [port or self.address[1]], protocol_factory, backlog, tls, owns_endpoints=False)
         if start_serving:

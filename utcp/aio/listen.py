@@ -18,7 +18,7 @@ from utcp.aio.registry import DEFAULT_CONFIG, LoopEndpoints
 from utcp.aio.server import Server
 from utcp.aio.stream_reader import DEFAULT_LIMIT
 from utcp.aio.streams import ClientConnected, stream_factory
-from utcp.aio.tls import Tls
+from utcp.aio.tls.options import TlsOptions
 from utcp.config import Config
 from utcp.link.platform import Platform
 from utcp.link.udp import UdpLink
@@ -53,7 +53,7 @@ async def create_server(
     Raises what asyncio's raises: OSError ("error while attempting to bind on address ..."), ValueError and TypeError
     for arguments that do not go together.
     """
-    tls = Tls.of_server(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+    tls = TlsOptions.of_server(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     config = DEFAULT_CONFIG if config is None else config
     if keep_alive is not None:
         config = replace(config, keepalive=bool(keep_alive))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from asyncio.sslproto import _SSLProtocolTransport
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from typing import Any, Final, TypeAlias, TypeVar
@@ -12,8 +11,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from utcp.aio.address import Host, Port
 from utcp.aio.connect import create_connection
 from utcp.aio.listen import create_server
-from utcp.aio.tls import start_tls
-from utcp.aio.transport import Transport
+from utcp.aio.tls.upgrade import start_tls
 from utcp.config import Config
 
 LoopT = TypeVar("LoopT", bound=asyncio.AbstractEventLoop)
@@ -101,9 +99,8 @@ class _RoutingLoop(asyncio.AbstractEventLoop):
         sslcontext: Any,
         **options: Any,
     ) -> asyncio.Transport | None:
-        # TLS over ours, which may get TLS once more, has asyncio's transport.
-        ours = isinstance(transport, (Transport, _SSLProtocolTransport))
-        if ours and transport.get_extra_info("utcp") is not None:
+        # TLS above a transport of ours may get TLS once more. It may be asyncio's, but never a transport of uvloop.
+        if isinstance(transport, asyncio.BaseTransport) and transport.get_extra_info("utcp") is not None:
             return await start_tls(transport, protocol, sslcontext, **options)
         return await super().start_tls(transport, protocol, sslcontext, **options)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from utcp.aio.address import with_port
 from utcp.aio.driver import Driver
-from utcp.aio.tls import Secured, Tls
+from utcp.aio.tls.options import TlsOptions, settles
 from utcp.aio.transport import Transport
 from utcp.errors import ConnectionAborted, ConnectionRefused, PathUnreachable
 from utcp.link.path import SocketAddress
@@ -110,7 +110,7 @@ class Opening:
         return error
 
     async def hand_over(
-        self, protocol_factory: Callable[[], ProtocolT], tls: Tls | None
+        self, protocol_factory: Callable[[], ProtocolT], tls: TlsOptions | None
     ) -> tuple[asyncio.Transport, ProtocolT]:
         """Give the established connection a transport and a protocol, over TLS if asked; complete its handshake."""
         connection = self.connection
@@ -118,15 +118,20 @@ class Opening:
             raise ConnectionAborted("The endpoint was closed")
         try:
             protocol = protocol_factory()
-            secure = None if tls is None else Secured(self.driver.loop, protocol, tls)
+            waiter = None if tls is None else self.driver.loop.create_future()
+            secure = None if tls is None or waiter is None else tls.transport(protocol, settles(waiter))
             context = contextvars.copy_context()
-            transport = Transport(self.driver, connection, protocol if secure is None else secure.protocol, context)
+            transport = Transport(self.driver, connection, secure or protocol, context)
         except BaseException:
             self.abandon()
             raise
         self.connection = None
         context.run(transport.start, self.events)
-        if secure is None:
+        if secure is None or waiter is None:
             return transport, protocol
-        await secure.handshake()
-        return secure.transport, protocol
+        try:
+            await waiter
+        except BaseException:
+            secure.close()
+            raise
+        return secure, protocol

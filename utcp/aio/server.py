@@ -11,7 +11,7 @@ from utcp.aio.address import with_port
 from utcp.aio.containment import attempt
 from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.aio.socket_facade import ListeningSocket
-from utcp.aio.tls import Secured, Tls
+from utcp.aio.tls.options import TlsOptions
 from utcp.aio.transport import CLOSE_NOTIFY_GRACE, Transport
 from utcp.errors import FinTimedOut
 from utcp.tcp.connection import Connection
@@ -30,7 +30,7 @@ class Server(asyncio.AbstractServer):
         ports: Sequence[int],
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         backlog: int,
-        tls: Tls | None,
+        tls: TlsOptions | None,
         *,
         owns_endpoints: bool,
     ) -> None:
@@ -191,7 +191,7 @@ class Server(asyncio.AbstractServer):
             driver = endpoint.driver
             protocol = self._protocol_factory()
             if self._tls is not None:
-                protocol = Secured(self._loop, protocol, self._tls).protocol
+                protocol = self._tls.transport(protocol)
             transport = Transport(driver, connection, protocol, context, server=self)
             self._clients[transport] = None
         except BaseException as exc:

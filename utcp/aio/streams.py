@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from utcp.aio.stream_reader import StreamReader
-from utcp.aio.tls import start_tls
+from utcp.aio.tls.upgrade import start_tls
 from utcp.errors import FinTimedOut
 
 ClientConnected: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
@@ -72,7 +72,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
     def eof_received(self) -> bool:
         if self._reader is not None:
             self._reader.feed_eof()
-        return not self._over_ssl  # there is no half-open TLS connection
+        return not self._over_ssl
 
     def connection_lost(self, exc: BaseException | None) -> None:
         reader = self._reader
@@ -116,9 +116,9 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
                 _settle(self._closed, self._error)
         return self._closed
 
-    def _replace_transport(self, transport: asyncio.BaseTransport) -> None:
+    def _replace_transport(self, transport: Any) -> None:
         self._transport = transport
-        self._over_ssl = transport.get_extra_info("sslcontext") is not None
+        self._over_ssl = transport.get_extra_info("sslcontext") is not None and not transport.can_write_eof()
 
     def __del__(self) -> None:
         # Who has stopped waiting need not hear why the connection ended.
@@ -198,14 +198,12 @@ class StreamWriter(asyncio.StreamWriter):
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         protocol._replace_transport(self._transport)  # noqa: SLF001
-        # A full reader pauses TLS and not the transport below: a close would wait there for a close_notify that is
-        # never read, until `ssl_shutdown_timeout`.
+        # From now on a full reader pauses TLS, which a close can resume to read the peer's close_notify.
         reader: Any = self._reader
         if reader is not None:
             reader._transport = self._transport  # noqa: SLF001
             if reader._paused:  # noqa: SLF001  # by what came right behind the handshake
                 self._transport.pause_reading()
-                below.resume_reading()
 
 
 class ClientStreams:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import contextvars
 import warnings
-from asyncio import constants, transports
 from asyncio.log import logger
 from asyncio.sslproto import SSLProtocol
 from collections import deque
@@ -19,7 +18,9 @@ from utcp.aio.containment import soon
 from utcp.aio.driver import Driver
 from utcp.aio.sendfile import send_file, sendfile_mode
 from utcp.aio.socket_facade import ConnectionSocket
-from utcp.aio.tls import take_read_ahead
+from utcp.aio.tls.asyncio_private import AsyncioTls, take_read_ahead
+from utcp.aio.tls.transport import TlsTransport
+from utcp.aio.transport_base import LOGGED_DROPS, FlowControl, writable_view
 from utcp.errors import InvalidState
 from utcp.tcp.connection import Connection
 from utcp.tcp.connection.info import ConnectionInfo
@@ -36,8 +37,6 @@ time that it has in all if that is less. Then it sends FINs all the same."""
 _NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
 """Ours keep nothing for get_extra_info(); the base would make a dictionary for each."""
 
-# The mixin is private, but loop.sendfile()'s fallback insists on it.
-_FlowControlMixin: Any = transports._FlowControlMixin  # noqa: SLF001
 
 
 class Owner(Protocol):
@@ -47,7 +46,7 @@ class Owner(Protocol):
         """The transport has had its connection_lost()."""
 
 
-class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # the mixin is Any, see above
+class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the base is Any
     """One connection as asyncio's transports show it.
 
     `connection_lost(None)` after `close()` says that the peer has acknowledged every octet we sent, and our FIN unless
@@ -170,9 +169,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._closing = True
         self._conn_lost = 1
         if isinstance(self._protocol, SSLProtocol):
-            # What the application has is the transport above, and that would complain when it is collected.
-            above: Any = self._protocol._app_transport  # noqa: SLF001
-            above._closed = True  # noqa: SLF001
+            AsyncioTls(self._protocol).silence()
 
     def lose(self, error: OSError) -> None:
         """Give the connection up: reset the peer, unless it has acknowledged everything. connection_lost(error) follows
@@ -234,8 +231,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
     def _application(self) -> Any:
         """Return the application's protocol, above TLS if there is any."""
         protocol: Any = self._protocol
-        while isinstance(protocol, SSLProtocol):
-            protocol = protocol._app_protocol  # noqa: SLF001
+        while (tls := _tls(protocol)) is not None:
+            protocol = tls.get_protocol()
         return protocol
 
     # --- reading
@@ -262,9 +259,10 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         self._driver.schedule_flush()  # what was read may have opened the window
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        if isinstance(protocol, SSLProtocol):
-            # asyncio's own loop.start_tls() calls this, too.
-            take_read_ahead(protocol, self)
+        tls = _tls(protocol)
+        if tls is not None:
+            # For asyncio's own loop.start_tls(); ours has done it.
+            take_read_ahead(tls, self)
             self._eof_received = False  # TLS gets eof_received() as well
         self._protocol = protocol
         self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
@@ -296,7 +294,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
 
     def _fill_buffer(self, connection: Connection) -> None:
         try:
-            view = _writable_view(self._protocol.get_buffer(-1))
+            view = writable_view(self._protocol.get_buffer(-1))
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
@@ -338,7 +336,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             return
         if self._closing:
             self._dropped_writes += 1
-            if self._dropped_writes >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
+            if self._dropped_writes >= LOGGED_DROPS:
                 logger.warning("socket.send() raised exception.")
             return
         if type(data) is not bytes:
@@ -515,7 +513,7 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         connection.close(self._driver.link.now())
 
     def close_politely(self) -> None:
-        """For who closes it instead of the application: TLS above takes its leave (close_notify) before the FIN.
+        """Close the connection for a server or an endpoint: TLS above sends close_notify before the FIN.
 
         The FIN waits for the peer's close_notify then, up to `ssl_shutdown_timeout`.
         Streams are told, because a handler that writes does not expect the end.
@@ -524,17 +522,18 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             application = self._application()
             if hasattr(application, "owner_closes"):
                 application.owner_closes()
-            if isinstance(self._protocol, SSLProtocol):
-                self._protocol._start_shutdown()  # noqa: SLF001  # as its transport's close(), harmless when repeated
-            else:
-                self.close()
+            tls = _tls(self._protocol)
+            (self if tls is None else tls).close()
         except Exception as exc:  # the others are closed all the same
             self._fatal_error(exc, "Fatal error: the connection could not be closed.")
 
     def close_unanswered(self) -> None:
-        """After `close_politely()`: the FIN waits for what TLS has still to send, no longer for the peer's answer."""
-        tls: Any = self._protocol if isinstance(self._protocol, SSLProtocol) else None
-        if tls is None or not tls._get_write_buffer_size():  # noqa: SLF001
+        """After `close_politely()`: the FIN no longer waits for the peer's close_notify.
+
+        asyncio's own TLS may hold data back; then the FIN waits for that as well.
+        """
+        tls = self._protocol
+        if not (isinstance(tls, SSLProtocol) and AsyncioTls(tls).get_write_buffer_size()):
             self.close()
 
     def abort(self) -> None:
@@ -592,8 +591,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
             self._connection = None
             if connection.ended:
                 connection.discard_unread()
-        if isinstance(self._protocol, SSLProtocol):  # what the application has asks it, and it has let go of us
-            self._protocol._extra["utcp"] = self._info()  # noqa: SLF001
+        if isinstance(self._protocol, SSLProtocol):
+            AsyncioTls(self._protocol).keep_extra_info("utcp", self._info())
         self._protocol = None
         if self._buffer is not None:
             self._drop_buffer()
@@ -642,10 +641,8 @@ class Transport(_FlowControlMixin, asyncio.Transport):  # type: ignore[misc]  # 
         return self._facade
 
 
-def _writable_view(buffer: Any) -> memoryview:
-    view = memoryview(buffer).cast("B")
-    if not view:
-        raise RuntimeError("get_buffer() returned an empty buffer")
-    if view.readonly:
-        raise TypeError("get_buffer() returned a read-only buffer")
-    return view
+def _tls(protocol: object) -> TlsTransport | AsyncioTls | None:
+    """Return the TLS that `protocol` is, ours or asyncio's; None for any other protocol."""
+    if isinstance(protocol, TlsTransport):
+        return protocol
+    return AsyncioTls(protocol) if isinstance(protocol, SSLProtocol) else None

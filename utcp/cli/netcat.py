@@ -19,7 +19,7 @@ from utcp.link.platform import Platform
 from utcp.tcp.connection import Connection
 from utcp.tcp.observer import Observer
 from utcp.tcp.state import NAMES
-from utcp.tunnel.tls import TlsTransport
+from utcp.tunnel.tls import GuardedTls
 
 CONFIG: Final = Config(fin_retries=15, orphan_timeout=None)
 """The reader at the other end may be slow: delivery may take as long after the close as before it."""
@@ -155,13 +155,13 @@ class Netcat:
             return streams
 
         def make() -> asyncio.Protocol:
-            transport: TlsTransport
+            transport: GuardedTls
 
             def shaken(error: BaseException | None) -> None:
                 if error is not None:
                     failed(_address(transport.get_extra_info("peername")), error)
 
-            transport = TlsTransport(streams(), context, shaken, server_side=server_side, server_name=server_name)
+            transport = GuardedTls(streams(), context, shaken, server_side=server_side, server_name=server_name)
             return transport
 
         return make

@@ -17,7 +17,7 @@ from utcp.tunnel.dial import resolve_name
 from utcp.tunnel.options import Options
 from utcp.tunnel.pump import address_text, peer_name
 from utcp.tunnel.strangers import Admission
-from utcp.tunnel.tls import TlsTransport
+from utcp.tunnel.tls import GuardedTls
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted: a thousand users may come at once."""
@@ -150,7 +150,7 @@ class _Gate(asyncio.Protocol):
             handshake_failed(name, ConnectionAborted("too many handshakes"))
             return
         try:
-            tls = TlsTransport(self._factory(), self._context, shaken, server_side=True)
+            tls = GuardedTls(self._factory(), self._context, shaken, server_side=True)
             connection.set_protocol(tls)
             tls.connection_made(connection)
         except BaseException:

@@ -15,8 +15,9 @@ from utcp.aio.address import Resolved, interleave, resolve
 from utcp.aio.connect import HAPPY_EYEBALLS_DELAY
 from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
+from utcp.aio.tls.options import settles
 from utcp.tunnel.options import Options
-from utcp.tunnel.tls import TlsTransport
+from utcp.tunnel.tls import GuardedTls
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.Protocol)
 
@@ -85,24 +86,16 @@ class Dialer:
         return await Opening.establish(endpoint.driver, address, self._port, None)
 
     async def _secured(self, opening: Opening, protocol: ProtocolT, context: ssl.SSLContext) -> ProtocolT:
-        shaken = asyncio.get_running_loop().create_future()
-
-        def settle(error: BaseException | None) -> None:
-            if not shaken.done():
-                if error is None:
-                    shaken.set_result(None)
-                else:
-                    shaken.set_exception(error)
-
+        handshake = asyncio.get_running_loop().create_future()
         server_name = (self._options.server_name or self._to[0]) if context.check_hostname else None
 
-        def tls() -> TlsTransport:
-            return TlsTransport(protocol, context, settle, server_side=False, server_name=server_name)
+        def tls() -> GuardedTls:
+            return GuardedTls(protocol, context, settles(handshake), server_side=False, server_name=server_name)
 
         transport: Any
         transport, _ = await opening.hand_over(tls, None)
         try:
-            await shaken
+            await handshake
         except asyncio.CancelledError:
             transport.abort()
             raise

@@ -222,6 +222,24 @@ DIFFERENCES: Final = (
     ),
     Difference(
         "securing",
+        "start_tls, the peer resets",
+        ["ConnectionResetError 104", ["made", "lost ConnectionResetError 104"]],
+        "a protocol that had its connection_made() has its connection_lost(); asyncio forgets it during the handshake",
+    ),
+    Difference(
+        "securing",
+        "start_tls, the peer is silent",
+        ["ConnectionAbortedError", ["made", "lost ConnectionAbortedError"], True],
+        "as above: a reader that waits would wait for ever",
+    ),
+    Difference(
+        "securing",
+        "TLS: much to a peer that reads late",
+        [["made", "pause"], ["made", "pause", "resume", "eof", "lost"], ["made", "data", "eof", "lost"]],
+        "what TLS has written and TCP has not accepted counts; in asyncio one large write never asks for a pause",
+    ),
+    Difference(
+        "securing",
         "start_tls after close",
         "ConnectionAbortedError",
         "asyncio waits for a handshake that cannot begin",

@@ -1,0 +1,511 @@
+"""The transport of a connection with TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from asyncio.log import logger
+from asyncio.sslproto import SSLProtocol
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeAlias
+
+from utcp.aio.tls.asyncio_private import AsyncioTls, take_read_ahead
+from utcp.aio.tls.machine import TlsMachine
+from utcp.aio.transport_base import LOGGED_DROPS, SENDFILE_FALLBACK, FlowControl, writable_view
+from utcp.errors import ConnectionReset
+
+HANDSHAKE_TIMEOUT: Final = 60.0
+"""Seconds that a handshake may take (asyncio's default)."""
+
+SHUTDOWN_TIMEOUT: Final = 30.0
+"""Seconds from `close()` until the peer's close_notify (asyncio's default)."""
+
+WRITE_LIMIT: Final = 512 * 1024
+"""Octets in the write buffer above which the protocol is asked to pause (asyncio's default with TLS)."""
+
+HandshakeEnded: TypeAlias = Callable[[BaseException | None], None]
+"""Called once: with None when the handshake is complete, or with the reason why it failed."""
+
+
+class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: ignore[misc]  # the base is Any
+    """TLS as the protocol of the connection below, and as the transport of `protocol` above.
+
+    It has no write buffer of its own: what is encrypted goes into the transport below, whose limits it sets. When the
+    protocol pauses reading, so does the transport below.
+
+    By default it behaves as asyncio's TLS. `close()` sends close_notify and waits for the peer's, up to the shutdown
+    timeout; the peer's close_notify closes the connection after `eof_received()`; `can_write_eof()` is False; and a FIN
+    without close_notify counts as the end of the data. Data that arrives after `close()`, or that the protocol has not
+    taken by then, means RST.
+
+    With `half_close`, each direction ends by itself (RFC 8446 6.1). `write_eof()` sends close_notify and then FIN, and
+    reading goes on. `eof_received()` may return True to go on writing. `close()` does not wait for the peer. A FIN
+    without close_notify resets the connection, because an attacker on the path may have sent it to cut the data off.
+    Half-close needs TLS 1.3. With TLS 1.2 `can_write_eof()` is False, because there a peer drops what it has not sent
+    when close_notify arrives (RFC 5246 7.2.1).
+
+    `half_close` is not the default, because peers with asyncio's or uvloop's TLS close the connection when close_notify
+    arrives. A program that half-closes wherever `can_write_eof()` is True, as websockets does, would lose the answer.
+
+    The protocol's `connection_made()` is called when the handshake is complete, and `connection_lost()` only after it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_at_end",
+        "_below",
+        "_below_paused",
+        "_closing",
+        "_dropped_writes",
+        "_eof_written",
+        "_error",
+        "_fills_buffers",
+        "_fin_received",
+        "_half_close",
+        "_handshake_ended",
+        "_handshake_timeout",
+        "_held",
+        "_machine",
+        "_made",
+        "_open",
+        "_paused",
+        "_protocol",
+        "_protocol_paused",  # the base has it, but to mypy that is Any
+        "_shutdown_timeout",
+        "_timer",
+    )
+
+    _start_tls_compatible = True
+    _sendfile_compatible = SENDFILE_FALLBACK
+
+    def __init__(
+        self,
+        protocol: asyncio.BaseProtocol,
+        machine: TlsMachine | None,
+        handshake_ended: HandshakeEnded | None = None,
+        *,
+        upgrade: bool = False,
+        half_close: bool = False,
+        handshake_timeout: float | None = None,
+        shutdown_timeout: float | None = None,
+    ) -> None:
+        """`machine` None: a subclass makes it later. `upgrade`: `protocol` has had its connection_made().
+
+        Raises ValueError for a timeout that is not positive. A timeout of None is the default.
+        """
+        super().__init__({}, asyncio.get_running_loop())  # type: ignore[call-arg]  # the mixin's takes the loop
+        self._machine = machine
+        self._handshake_ended = handshake_ended
+        self._half_close = half_close
+        self._handshake_timeout = _positive("ssl_handshake_timeout", handshake_timeout, HANDSHAKE_TIMEOUT)
+        self._shutdown_timeout = _positive("ssl_shutdown_timeout", shutdown_timeout, SHUTDOWN_TIMEOUT)
+        self._below: Any = None
+        """The transport of the connection, once there is one."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Limits the handshake, and later the wait for the peer's close_notify."""
+        self._open = False
+        """The handshake is complete."""
+        self._made = upgrade
+        """The protocol has had its connection_made() and not its connection_lost()."""
+        self._held: bytes | memoryview = b""
+        """Plaintext that waits until the protocol resumes reading."""
+        self._paused = False
+        self._below_paused = False
+        """The transport below has called pause_writing()."""
+        self._fin_received = False
+        self._at_end = False
+        """The protocol has had its eof_received()."""
+        self._eof_written = False
+        self._closing = False
+        self._error: BaseException | None = None
+        """Why the connection is being reset."""
+        self._dropped_writes = 0
+        self._protocol: Any = protocol
+        self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
+
+    def __repr__(self) -> str:
+        state = "closing" if self._closing else "open" if self._open else "in its handshake"
+        return f"<{type(self).__name__} {state} over {self._below!r}>"
+
+    # --- what the transport below calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._below = transport
+        if self._made:  # the transport below may have paused the protocol, and will resume it
+            self._below_paused = self._protocol_paused = getattr(transport, "_protocol_paused", False)
+        self.set_write_buffer_limits()
+        self._limit(self._handshake_timeout, self._handshake_timed_out)
+        self._shake_hands()
+
+    def data_received(self, data: bytes) -> None:
+        machine = self._machine
+        if machine is None or machine.peer_closed or self._error is not None:
+            return  # RFC 8446 6.1: what follows close_notify is ignored
+        machine.feed(data)
+        if not self._open:
+            self._shake_hands()
+            if not self._open:
+                return
+        if self._closing:
+            self._shut_down(machine)
+            return
+        try:
+            plaintext = machine.read()
+        except ssl.SSLError as exc:
+            self._fatal_error(exc, "Fatal error: what arrived could not be decrypted.")
+            return
+        self._flush(machine)
+        if self._protocol_paused:
+            self._control_writing()  # the backlog may be written
+        if plaintext:
+            self._held = plaintext if not self._held else bytes(self._held) + plaintext
+        self._deliver()
+
+    def eof_received(self) -> bool:
+        self._fin_received = True
+        machine = self._machine
+        if self._error is not None:
+            pass
+        elif not self._open or machine is None:
+            self._fail(ConnectionResetError("The connection ended in the TLS handshake"))
+        elif not self._half_close:
+            if self._closing:
+                self._close_below()
+            else:
+                self._deliver()
+        elif not machine.peer_closed and not self._closing:
+            self._fail(ConnectionReset("The connection ended without TLS's close_notify"))
+        return True  # this side closes the connection when TLS is over
+
+    def pause_writing(self) -> None:
+        self._below_paused = True
+        self._control_writing()
+
+    def resume_writing(self) -> None:
+        self._below_paused = False
+        self._control_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        error = self._error or exc
+        self._closing = True
+        self._stop_timer()
+        if self._handshake_ended is not None:
+            self._end_handshake(error or ConnectionAbortedError("Connection closed during the TLS handshake"))
+        self._held = b""
+        protocol, self._protocol = self._protocol, None
+        if self._made:
+            self._made = False
+            protocol.connection_lost(error)
+
+    # --- what the protocol above calls
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return "sslcontext", and after the handshake "ssl_object", "peercert", "cipher" and "compression"; for other
+        names, what the transport below has. All of it also after the end of the connection."""
+        machine = self._machine
+        if machine is not None:
+            match name:
+                case "sslcontext":
+                    return machine.context
+                case "ssl_object" if self._open:
+                    return machine.object
+                case "peercert" if self._open:
+                    return machine.object.getpeercert()
+                case "cipher" if self._open:
+                    return machine.object.cipher()
+                case "compression" if self._open:
+                    return machine.object.compression()
+        return default if self._below is None else self._below.get_extra_info(name, default)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        if isinstance(protocol, SSLProtocol):  # asyncio's loop.start_tls(), for TLS within TLS
+            take_read_ahead(AsyncioTls(protocol), self)
+        self._protocol = protocol
+        self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
+
+    def is_closing(self) -> bool:
+        closing: bool = self._closing or (self._below is not None and self._below.is_closing())
+        return closing
+
+    def is_reading(self) -> bool:
+        return not self._paused
+
+    def pause_reading(self) -> None:
+        self._paused = True
+        self._below.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._paused:
+            return
+        self._paused = False
+        if self._held or self._ended:
+            # Before anything new from below, which is delivered in the next turn at the earliest.
+            self._loop.call_soon(self._deliver)
+        self._below.resume_reading()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data: expecting a bytes-like instance, got {type(data).__name__}")
+        if self._eof_written:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if not data:
+            return
+        machine = self._machine
+        if self._closing or machine is None:
+            if self._dropped_writes >= LOGGED_DROPS:
+                logger.warning("SSL connection is closed")
+            self._dropped_writes += 1
+            return
+        try:
+            machine.write(data)
+        except ssl.SSLError as exc:
+            self._fatal_error(exc, "Fatal error: what was written could not be encrypted.")
+            return
+        self._flush(machine)
+        if machine.backlog_size:
+            self._control_writing()
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Write the parts in one piece."""
+        self.write(b"".join(list_of_data))
+
+    def can_write_eof(self) -> bool:
+        """Return True with `half_close` and TLS 1.3, once the handshake is complete."""
+        machine = self._machine
+        return self._half_close and self._open and machine is not None and machine.object.version() == "TLSv1.3"
+
+    def write_eof(self) -> None:
+        """Half-close: close_notify and FIN follow what was written; reading goes on.
+
+        Raises NotImplementedError where `can_write_eof()` is False.
+        """
+        if self._eof_written or (self._half_close and self.is_closing()):
+            return
+        machine = self._machine
+        if machine is None or not self.can_write_eof():
+            raise NotImplementedError("this TLS connection cannot half-close")
+        machine.close()
+        self._flush(machine)
+        self._eof_written = True
+        self._below.write_eof()
+
+    def get_write_buffer_size(self) -> int:
+        size: int = self._below.get_write_buffer_size()
+        return size if self._machine is None else size + self._machine.backlog_size
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set when the protocol is asked to pause and resume writing, octets; None for both: 512 KiB and 128 KiB."""
+        if high is None and low is None:
+            high = WRITE_LIMIT
+        self._below.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        limits: tuple[int, int] = self._below.get_write_buffer_limits()
+        return limits
+
+    def close(self) -> None:
+        """Take leave of the peer by close_notify, and close the connection; see the class for what it waits for."""
+        if self._closing:
+            return
+        self._closing = True
+        machine = self._machine
+        if machine is None or not self._open or self._held:
+            self.abort()
+            return
+        if not self._half_close:
+            self._limit(self._shutdown_timeout, self._shutdown_timed_out)
+            if self._paused:
+                self._below.resume_reading()  # for the peer's close_notify
+        self._shut_down(machine)
+
+    def abort(self) -> None:
+        """Reset the connection. connection_lost(None) follows in the next turn."""
+        self._force_close(None)
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        # asyncio's own TLS calls this by its name, when it is above this one.
+        self._closing = True
+        if exc is not None and self._error is None:
+            self._error = exc
+        if self._below is not None:
+            self._below.abort()
+
+    # --- for what is between the connection and the application
+
+    @property
+    def server_side(self) -> bool:
+        return self._machine is not None and self._machine.server_side
+
+    def feed(self, data: bytes) -> None:
+        """Take the first octets of the peer's TLS, which were read before TLS began. To be called before
+        connection_made()."""
+        if self._machine is not None:
+            self._machine.feed(data)
+
+    # --- the handshake
+
+    def _shake_hands(self) -> None:
+        machine = self._machine
+        if machine is None:
+            return
+        try:
+            self._open = machine.handshake()
+        except ssl.SSLError as exc:
+            self._handshake_failed(exc.with_traceback(None))  # the traceback refers to all of this
+            return
+        self._flush(machine)
+        if not self._open:
+            return
+        self._stop_timer()
+        if not self._made:
+            self._made = True
+            self._protocol.connection_made(self)
+        self._end_handshake(None)
+
+    def _handshake_failed(self, error: ssl.SSLError) -> None:
+        self._fatal_error(error, "TLS handshake failed")  # without an alert, as asyncio's
+
+    def _handshake_timed_out(self) -> None:
+        seconds = self._handshake_timeout
+        self._fail(
+            ConnectionAbortedError(f"SSL handshake is taking longer than {seconds} seconds: aborting the connection")
+        )
+
+    def _end_handshake(self, error: BaseException | None) -> None:
+        ended, self._handshake_ended = self._handshake_ended, None
+        if ended is not None:
+            ended(error)
+
+    # --- reading
+
+    @property
+    def _ended(self) -> bool:
+        """The peer sends nothing more."""
+        return self._fin_received or (self._machine is not None and self._machine.peer_closed)
+
+    def _deliver(self) -> None:
+        """Hand the plaintext, and then the peer's end, to the protocol, unless it has paused reading."""
+        try:
+            while self._held and not self._paused and not self.is_closing():
+                self._hand_over(self._held)
+            if self._ended and not (self._at_end or self._held or self._paused or self.is_closing()):
+                keep_open = self._tell_end()
+                if not (keep_open and self.can_write_eof()):
+                    self.close()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal error: a call of the protocol above TLS failed.")
+
+    def _hand_over(self, data: bytes | memoryview) -> None:
+        if not self._fills_buffers:
+            self._held = b""
+            self._protocol.data_received(bytes(data))
+            return
+        buffer = writable_view(self._protocol.get_buffer(len(data)))
+        octets = min(len(buffer), len(data))
+        buffer[:octets] = data[:octets]
+        # A bytearray that is being viewed cannot be resized, and buffer_updated() may want to.
+        buffer.release()
+        self._held = memoryview(data)[octets:]
+        self._protocol.buffer_updated(octets)
+
+    def _tell_end(self) -> bool:
+        """Call the protocol's eof_received(), and return whether the connection is to stay open."""
+        self._at_end = True
+        keep_open = bool(self._protocol.eof_received())
+        if keep_open and not self.can_write_eof():
+            logger.warning("returning true from eof_received() has no effect when using ssl")
+        return keep_open
+
+    # --- writing
+
+    def _flush(self, machine: TlsMachine) -> None:
+        data = machine.take()
+        if data and not self._eof_written:  # OpenSSL may still answer what it reads
+            self._below.write(data)
+
+    def _control_writing(self) -> None:
+        """Ask the protocol to pause or to resume writing if that has changed."""
+        pause = self._below_paused or (self._machine is not None and self._machine.backlog_size > 0)
+        if pause == self._protocol_paused or not self._made:
+            return
+        self._protocol_paused = pause
+        name = "pause_writing" if pause else "resume_writing"
+        try:
+            getattr(self._protocol, name)()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._report(exc, f"protocol.{name}() failed")
+
+    # --- the end
+
+    def _shut_down(self, machine: TlsMachine) -> None:
+        """Send close_notify; close the connection below if the peer's need not be awaited."""
+        try:
+            complete = machine.close()
+        except ssl.SSLError as exc:  # data that nobody will take
+            self._fail(exc)
+            return
+        self._flush(machine)
+        if self._half_close:
+            self._below.close()
+        elif complete or self._fin_received:
+            self._close_below()
+
+    def _close_below(self) -> None:
+        """Close the connection, because both directions of TLS are over. As with asyncio's TLS, the protocol is told of
+        the peer's end also after a close()."""
+        self._stop_timer()
+        try:
+            if not self._at_end:
+                self._tell_end()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal error: protocol.eof_received() call failed.")
+            return
+        self._below.close()
+
+    def _shutdown_timed_out(self) -> None:
+        self._fail(TimeoutError("SSL shutdown timed out"))
+
+    def _fail(self, error: BaseException) -> None:
+        """Reset the connection; connection_lost(error) follows."""
+        self._force_close(error)
+
+    def _fatal_error(self, exc: BaseException, message: str) -> None:
+        if not isinstance(exc, OSError):
+            self._report(exc, message)
+        elif self._loop.get_debug():
+            logger.debug("%r: %s", self, message, exc_info=True)
+        self._fail(exc)
+
+    def _report(self, exc: BaseException, message: str) -> None:
+        """Report an exception of a callback to the loop's exception handler."""
+        self._loop.call_exception_handler(
+            {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
+        )
+
+    def _limit(self, seconds: float, expired: Callable[[], object]) -> None:
+        """Have `expired` called after so many seconds, instead of what was to be called before."""
+        self._stop_timer()
+        self._timer = self._loop.call_later(seconds, expired)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _positive(name: str, seconds: float | None, default: float) -> float:
+    if seconds is None:
+        return default
+    if seconds <= 0:
+        raise ValueError(f"{name} should be a positive number, got {seconds}")
+    return seconds

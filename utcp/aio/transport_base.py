@@ -1,0 +1,26 @@
+"""What the transports have from asyncio: the base class with flow control, and protocols that provide a buffer."""
+
+from __future__ import annotations
+
+from asyncio import constants, transports
+from typing import Any, Final
+
+# Both names are private, but the fallback of loop.sendfile() insists on them.
+FlowControl: Any = transports._FlowControlMixin  # noqa: SLF001
+SENDFILE_FALLBACK: Final[Any] = constants._SendfileMode.FALLBACK  # noqa: SLF001
+
+LOGGED_DROPS: Final = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
+"""Writes after the end of a connection that are dropped in silence, before a transport logs a warning for each."""
+
+
+def writable_view(buffer: Any) -> memoryview:
+    """Return the octets of what `BufferedProtocol.get_buffer()` returned.
+
+    Raises RuntimeError for an empty buffer and TypeError for a read-only one.
+    """
+    view = memoryview(buffer).cast("B")
+    if not view:
+        raise RuntimeError("get_buffer() returned an empty buffer")
+    if view.readonly:
+        raise TypeError("get_buffer() returned a read-only buffer")
+    return view

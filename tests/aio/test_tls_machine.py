@@ -108,6 +108,10 @@ class Renegotiating:
     def read(self, _: int) -> bytes:
         raise ssl.SSLWantReadError
 
+    def unwrap(self) -> None:
+        self.written += b"."  # close_notify
+        raise ssl.SSLWantReadError
+
 
 def test_what_cannot_be_encrypted_yet_waits_in_order() -> None:
     client, _ = shaken(ssl.TLSVersion.TLSv1_2)
@@ -125,4 +129,8 @@ def test_what_cannot_be_encrypted_yet_waits_in_order() -> None:
     tls.room = 100
     client.read()
     client.write(b" fourth")
-    assert (bytes(tls.written), client.backlog_size) == (b"first second third fourth", 0)
+    tls.room = 0
+    client.write(b" last")
+    tls.room = 100
+    assert not client.close()
+    assert (bytes(tls.written), client.backlog_size) == (b"first second third fourth last.", 0)

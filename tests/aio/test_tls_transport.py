@@ -118,6 +118,7 @@ def opened(above: asyncio.BaseProtocol, **options: Any) -> Ends:
     ends = Ends(above, **options)
     ends.shake_hands()
     assert ends.outcome == [None]
+    assert ends.server._timer is None
     return ends
 
 
@@ -280,6 +281,13 @@ async def test_a_handshake_that_begins_anew_pauses_the_writer(monkeypatch: pytes
     assert above.calls == ["made", "pause", b"y"]  # the transport below is still full
     ends.server.resume_writing()
     assert above.calls == ["made", "pause", b"y", "resume"]
+    ends.server.pause_writing()
+    monkeypatch.setattr(machine, "backlog_size", 5)
+    ends.server.resume_writing()
+    monkeypatch.setattr(machine, "backlog_size", 0)
+    ends.client.write(b"z")
+    ends.carry()
+    assert above.calls == ["made", "pause", b"y", "resume", "pause", "resume", b"z"]
 
 
 async def test_an_exception_of_pause_writing_is_reported_only(reported: list[dict[str, Any]]) -> None:
@@ -361,9 +369,7 @@ async def test_a_fin_without_close_notify_is_an_end_by_default() -> None:
     assert ends.server.eof_received()
     assert above.calls == ["made", "eof"]
     assert ends.below.calls == ["close"]
-    ends.client.feed(bytes(ends.below.written))
-    ends.client.read()
-    assert ends.client.peer_closed  # our direction has an end all the same
+    assert ends.below.written == b""  # a peer that has closed its socket would answer close_notify with RST
 
 
 async def test_eof_received_cannot_keep_it_open_by_default(caplog: pytest.LogCaptureFixture) -> None:
@@ -393,6 +399,15 @@ async def test_half_close() -> None:
     assert (ends.client.read(), ends.client.peer_closed) == (b"answer", True)
     ends.server.close()
     assert ends.below.calls == ["write_eof", "close"]
+
+
+async def test_a_fin_without_close_notify_is_no_half_close() -> None:
+    above = Above()
+    ends = opened(above, half_close=True)
+    assert ends.server.eof_received()
+    ends.lose()
+    assert ends.below.calls == ["abort"]
+    assert isinstance(above.calls[-1][1], ConnectionResetError)
 
 
 async def test_half_close_needs_tls_1_3() -> None:

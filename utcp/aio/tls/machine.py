@@ -88,7 +88,7 @@ class TlsMachine:
         except ssl.SSLZeroReturnError:  # instead of b"" when our own close_notify has been sent
             self.peer_closed = True
         if self._backlog:
-            self._write_backlog()
+            self.write_backlog()
         return plaintext[0] if len(plaintext) == 1 else b"".join(plaintext)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -104,22 +104,8 @@ class TlsMachine:
             self._backlog.append(memoryview(bytes(view)))  # the caller may change its buffer
             self.backlog_size += len(view)
 
-    def close(self) -> bool:
-        """Send close_notify, once. Return True if the peer's has arrived as well.
-
-        Raises ssl.SSLError when the peer's close_notify is awaited, and data comes instead.
-        """
-        if self.close_notify_sent and self.peer_closed:
-            return True
-        try:
-            self.object.unwrap()
-        except _AGAIN:
-            self.close_notify_sent = True
-            return self.peer_closed
-        self.close_notify_sent = self.peer_closed = True
-        return True
-
-    def _write_backlog(self) -> None:
+    def write_backlog(self) -> None:
+        """Encrypt what waits in the backlog, as far as OpenSSL accepts it now."""
         backlog = self._backlog
         try:
             while backlog:
@@ -130,3 +116,20 @@ class TlsMachine:
                     backlog.popleft()
         except _AGAIN:
             pass
+
+    def close(self) -> bool:
+        """Send close_notify, once, after the backlog. Return True if the peer's close_notify has arrived as well.
+
+        Raises ssl.SSLError when the peer's close_notify is awaited, and data comes instead.
+        """
+        if self.close_notify_sent and self.peer_closed:
+            return True
+        if self._backlog:
+            self.write_backlog()
+        try:
+            self.object.unwrap()
+        except _AGAIN:
+            self.close_notify_sent = True
+            return self.peer_closed
+        self.close_notify_sent = self.peer_closed = True
+        return True

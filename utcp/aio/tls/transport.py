@@ -446,7 +446,16 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
     # --- the end
 
     def _shut_down(self, machine: TlsMachine) -> None:
-        """Send close_notify; close the connection below if the peer's need not be awaited."""
+        """Send close_notify; close the connection below if the peer's need not be awaited.
+
+        None is sent after a FIN without close_notify: such a peer has often closed its socket altogether, and would
+        answer with RST.
+        """
+        if self._fin_received and not machine.peer_closed:
+            machine.write_backlog()
+            self._flush(machine)
+            self._close_below()
+            return
         try:
             complete = machine.close()
         except ssl.SSLError as exc:  # data that nobody will take
@@ -455,7 +464,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         self._flush(machine)
         if self._half_close:
             self._below.close()
-        elif complete or self._fin_received:
+        elif complete:
             self._close_below()
 
     def _close_below(self) -> None:

@@ -154,7 +154,8 @@ async def test_plaintext_that_a_client_has_read_ahead_is_refused(peers: Peers, f
 
 
 @pytest.mark.defect(71)
-async def test_plaintext_of_the_outer_tls_is_refused_by_the_inner(peers: Peers) -> None:
+@pytest.mark.parametrize("inner", ["utcp's", "asyncio's"])
+async def test_plaintext_of_the_outer_tls_is_refused_by_the_inner(peers: Peers, inner: str) -> None:
     """TLS through a proxy that speaks TLS itself: it may not add to what comes from beyond it."""
 
     async def proxy(reader: asyncio.StreamReader, writer: Any) -> None:
@@ -168,8 +169,14 @@ async def test_plaintext_of_the_outer_tls_is_refused_by_the_inner(peers: Peers) 
     reader, writer = await peers.client.open_connection(peers.host, peers.port, ssl=client_context())
     writer.write(b"CONNECT\n")
     assert await reader.readline() == b"200 connected\n"
+    start_tls: Any = utcp.start_tls
+    if inner == "asyncio's":
+        start_tls = partial(asyncio.BaseEventLoop.start_tls, asyncio.get_running_loop())  # under uvloop as well
+    outer = writer.transport
     with pytest.raises(ssl.SSLError, match="plaintext"):
-        await writer.start_tls(client_context(), server_hostname="localhost", ssl_handshake_timeout=2)
+        await start_tls(
+            outer, outer.get_protocol(), client_context(), server_hostname="localhost", ssl_handshake_timeout=2
+        )
     with contextlib.suppress(OSError):
         assert await reader.read() == b""
     await until(lambda: not peers.client.driver.transports)

@@ -528,12 +528,9 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             self._fatal_error(exc, "Fatal error: the connection could not be closed.")
 
     def close_unanswered(self) -> None:
-        """After `close_politely()`: the FIN no longer waits for the peer's close_notify.
-
-        asyncio's own TLS may hold data back; then the FIN waits for that as well.
-        """
-        tls = self._protocol
-        if not (isinstance(tls, SSLProtocol) and AsyncioTls(tls).get_write_buffer_size()):
+        """After `close_politely()`: send the FIN without the peer's close_notify, unless data is still to be sent."""
+        tls = _tls(self._protocol)
+        if tls is None or not tls.get_write_buffer_size():
             self.close()
 
     def abort(self) -> None:

@@ -52,7 +52,7 @@ class AsyncioTls:
         self._tls._start_shutdown()
 
     def get_write_buffer_size(self) -> int:
-        """Return how many octets it holds back, because the transport below has asked for a pause."""
+        """Return how many octets it holds back because the transport below has asked for a pause."""
         size: int = self._tls._get_write_buffer_size()
         return size
 

@@ -37,11 +37,13 @@ ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
     "aio/streams.py": {
         "reader._transport": ASYNCIO,
     },
-    "aio/tls.py": {
-        "private._app_transport._closed": ASYNCIO,
+    "aio/tls/asyncio_private.py": {
+        "self._tls._app_transport._closed": ASYNCIO,
+    },
+    "aio/tls/options.py": {
+        "context.check_hostname": LIBRARY,
     },
     "aio/transport.py": {
-        "above._closed": ASYNCIO,
         "connection.context": CONTEXT,
     },
     "cli/nc.py": {

@@ -171,7 +171,8 @@ async def test_plaintext_of_the_outer_tls_is_refused_by_the_inner(peers: Peers, 
     assert await reader.readline() == b"200 connected\n"
     start_tls: Any = utcp.start_tls
     if inner == "asyncio's":
-        start_tls = partial(asyncio.BaseEventLoop.start_tls, asyncio.get_running_loop())  # under uvloop as well
+        loop: Any = asyncio.get_running_loop()
+        start_tls = partial(asyncio.BaseEventLoop.start_tls, loop)  # under uvloop as well
     outer = writer.transport
     with pytest.raises(ssl.SSLError, match="plaintext"):
         await start_tls(

@@ -11,8 +11,8 @@ from unittest import mock
 
 from tests.injection.faults import Fault, Faults, watch_loop
 from tests.tunnel.ends import Tunnel, is_reset, rest, send, tunnel
+from utcp.aio.tls.transport import TlsTransport
 from utcp.tunnel.pump import Side
-from utcp.tunnel.tls import TlsTransport
 
 SIZE: Final = 40_000
 TEXT: Final = (os.urandom(SIZE), os.urandom(SIZE))

@@ -38,7 +38,6 @@ _NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
 """Ours keep nothing for get_extra_info(); the base would make a dictionary for each."""
 
 
-
 class Owner(Protocol):
     """The server that has accepted the connection of a transport."""
 

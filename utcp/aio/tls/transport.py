@@ -9,6 +9,7 @@ from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
+from utcp.aio.containment import soon
 from utcp.aio.tls.asyncio_private import AsyncioTls, take_read_ahead
 from utcp.aio.tls.machine import TlsMachine
 from utcp.aio.transport_base import LOGGED_DROPS, SENDFILE_FALLBACK, FlowControl, writable_view
@@ -244,7 +245,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         self._paused = False
         if self._held or self._ended:
             # Before anything new from below, which is delivered in the next turn at the earliest.
-            self._loop.call_soon(self._deliver)
+            soon(self._loop, self._deliver)
         self._below.resume_reading()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from typing import Any
 
+from utcp.aio.containment import soon
 from utcp.aio.tls.asyncio_private import take_read_ahead
 from utcp.aio.tls.options import TlsOptions, settles
 
@@ -50,8 +51,8 @@ async def start_tls(
     below.pause_reading()
     take_read_ahead(tls, below)
     below.set_protocol(tls)
-    made = loop.call_soon(tls.connection_made, below)
-    resumed = loop.call_soon(below.resume_reading)
+    made = soon(loop, tls.connection_made, below)
+    resumed = soon(loop, below.resume_reading)
     try:
         await waiter
     except BaseException:

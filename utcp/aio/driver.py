@@ -209,15 +209,17 @@ class Driver:
 
     def _send(self, transmits: list[Transmit]) -> None:
         failures: list[SendError] = []
+        link = self.link
         try:
-            failures = self.link.send(transmits)
+            failures = link.send(transmits)
         except Exception as exc:
             self._report("the link could not send", exc)
             # Which of them have left is not known, so each is tried by itself: what leaves twice does no harm.
             for transmit in transmits:
                 with suppress(Exception):  # reported above; a link that is broken says the same each time
-                    failures += self.link.send([transmit])
-        self._sent(failures)
+                    failures += link.send([transmit])
+        if failures or link.has_path_errors:
+            self._sent(failures)
 
     def _sent(self, failures: list[SendError]) -> None:
         """Report the failures of a send, and ICMP errors, to the stack."""

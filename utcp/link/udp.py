@@ -6,7 +6,7 @@ import select
 import socket
 import time
 from math import inf
-from typing import Final, Self, cast
+from typing import Any, Final, Self, cast
 
 from utcp.link import answers, error_queue, sockopt
 from utcp.link.base import BATCH_OCTETS, MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
@@ -459,10 +459,27 @@ class UdpLink(Link):
         return True
 
     def _try(self, transmit: Transmit, segment_size: int | None) -> int:
-        """Send with one call; 0, or the errno that prevented it."""
+        """Send with one system call; 0, or the errno that prevented it."""
         self.counters.send_calls += 1
+        remote = transmit.remote
+        peer: Any = remote.peer if isinstance(remote, UdpPath) else remote
+        control: list[sockopt.ControlMessage] = []
+        if segment_size is not None:
+            control.append(sockopt.segment_size_message(segment_size))
+        if isinstance(remote, UdpPath):
+            control.append(sockopt.source_message(self.family, remote.local))
+        if transmit.ecn and sockopt.IS_LINUX:
+            family = sockopt.packet_family(peer)
+            control.append(sockopt.traffic_class_message(family, self._traffic_class[family] | transmit.ecn))
+        buffers = transmit.buffers
+        if len(buffers) > 1 and transmit.size < self._join_below * len(buffers):
+            buffers = [b"".join(buffers)]
+        sock = self._answers if transmit.to_stranger else self._socket
         try:
-            self._call(transmit, segment_size)
+            if control or len(buffers) > 1:
+                sock.sendmsg(buffers, control, 0, peer)
+            else:
+                sock.sendto(buffers[0], peer)
         except OSError as error:
             if error.errno in sockopt.MISUSE:
                 raise
@@ -481,27 +498,6 @@ class UdpLink(Link):
                 errors[-1] = errors[-1]._replace(flows=_part(transmit, data[start:]).flows())
                 break
         return None
-
-    def _call(self, transmit: Transmit, segment_size: int | None) -> None:
-        """The one system call."""
-        remote = transmit.remote
-        peer = self.peername(remote)
-        control: list[sockopt.ControlMessage] = []
-        if segment_size is not None:
-            control.append(sockopt.segment_size_message(segment_size))
-        if isinstance(remote, UdpPath):
-            control.append(sockopt.source_message(self.family, remote.local))
-        if transmit.ecn and sockopt.IS_LINUX:
-            family = sockopt.packet_family(peer)
-            control.append(sockopt.traffic_class_message(family, self._traffic_class[family] | transmit.ecn))
-        buffers = transmit.buffers
-        if len(buffers) > 1 and transmit.size < self._join_below * len(buffers):
-            buffers = [b"".join(buffers)]
-        sock = self._answers if transmit.to_stranger else self._socket
-        if control or len(buffers) > 1:
-            sock.sendmsg(buffers, control, 0, peer)
-        else:
-            sock.sendto(buffers[0], peer)
 
 
 def _part(transmit: Transmit, data: bytes) -> Transmit:

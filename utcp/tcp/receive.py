@@ -54,7 +54,6 @@ class ReceiveSide:
         "_asked",
         "_counters",
         "_dsack",
-        "_fin_seq",
         "_held",
         "_largest",
         "_last_sack",
@@ -73,6 +72,7 @@ class ReceiveSide:
         "delayed_ack_at",
         "duplicate_acks_due",
         "fin_reached",
+        "fin_seq",
         "holding",
         "irs",
         "last_ack_sent",
@@ -154,7 +154,8 @@ class ReceiveSide:
         """When the last SACK that segments may share left or is to leave: `next_sack`'s last answer."""
         self._dsack: tuple[int, int] | None = None
         """What arrived again, by its place in the stream."""
-        self._fin_seq: int | None = None
+        self.fin_seq: int | None = None
+        """The sequence number of the peer's FIN, once it has arrived, in order or not."""
         self._since_ack = 0
         self._quick_acks = _QUICK_ACKS
         self._quick_answers = False
@@ -317,13 +318,13 @@ class ReceiveSide:
             self.ack_due = NOW
         if fin:
             self.ack_due = NOW
-        if self._fin_seq is not None:
-            to_fin = (self._fin_seq - self.rcv_nxt) & MASK
+        if self.fin_seq is not None:
+            to_fin = (self.fin_seq - self.rcv_nxt) & MASK
             if offset + size > to_fin:  # there is no text after a FIN
                 payload = bytes(payload[: max(0, to_fin - offset)])
                 size = len(payload)
         elif fin:
-            self._fin_seq = (self.rcv_nxt + offset + size) & MASK
+            self.fin_seq = (self.rcv_nxt + offset + size) & MASK
         if offset:
             self._hold(offset, bytes(payload), owed)
             return False
@@ -346,7 +347,7 @@ class ReceiveSide:
                 self.ack_due = NOW
             elif self.ack_due == NONE:
                 self.ack_due = DELAYED
-        if self._fin_seq == self.rcv_nxt:
+        if self.fin_seq == self.rcv_nxt:
             self._take_fin()
             return True
         return size > 0
@@ -363,17 +364,6 @@ class ReceiveSide:
     def urgent_ahead(self) -> int:
         """Octets from the next one to read to the end of the urgent data; 0 when none is ahead (MUST-33)."""
         return max(0, self.rcv_up - (self.bytes_received - self.readable))
-
-    def expects_stretch(self, now: float, rtt: float) -> bool:
-        """Text in order needs no decision, and may be told of by `accept_stretch`. Without a round-trip time `tune`
-        wants to see each segment of it."""
-        return (
-            not self.holding
-            and self._fin_seq is None
-            and (rtt > 0.0 or now < self.round_ends)
-            and not self._allowance.full
-            and self.readable <= self.limit
-        )
 
     def accept_stretch(
         self, text: Buffer, count: int, size: int, now: float, rtt: float, seq: int, ts_val: int | None
@@ -653,7 +643,13 @@ class ReceiveSide:
     def read(self, limit: int) -> bytes:
         """Up to `limit` octets of the stream (all that is there, if negative); opens the window accordingly."""
         if limit < 0 or limit >= self.readable:
-            data = self._queue.take_all()
+            pieces = self._queue.pieces
+            piece = pieces[0] if len(pieces) == 1 else None
+            if isinstance(piece, bytes):  # most of the time
+                data = piece
+                pieces.clear()
+            else:
+                data = self._queue.take_all()
             self.readable = 0
         else:
             data = self._queue.take(limit)

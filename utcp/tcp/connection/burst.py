@@ -318,7 +318,10 @@ class Burst:
         tcb = self._tcb
         send = tcb.send_side
         seq, offset = send.snd_nxt, send.sent
-        tcb.sent(size, fin, probe, self._departure or self._depart(), self._now)
+        departure = self._departure
+        if departure is None:
+            self._departure = departure = tcb.recovery.depart(self._now)
+        tcb.sent(size, fin, probe, departure, self._now)
         flags, ecn = ACK, NOT_ECT
         if tcb.ecn.agreed and size and not probe:  # RFC 3168 6.1.1-6.1.6: new data only, and no window probe
             ecn = ECN_CAPABLE

@@ -51,7 +51,14 @@ def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size
             size = octets
         elif may_be_half_an_answer(tcb, size):  # only the first of them decides that
             return False
-        if tcb.closed_by_user or not receive.expects_stretch(now, rtt.srtt or 0.0):
+        # Text is held, or a FIN; `tune` wants each segment until there is a round-trip time; memory is full.
+        if (
+            tcb.closed_by_user
+            or receive.holding
+            or receive.fin_seq is not None
+            or (not rtt.srtt and now >= receive.round_ends)
+            or tcb.stack.accounts.allowance.full
+        ):
             return False
     elif not plain:
         return False
@@ -60,7 +67,8 @@ def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size
     if plain:  # what `process_ack` does then; neither SYN nor FIN is in flight, and the persist timer is off
         window = segment.window << send.shift
         acked = send.acknowledge(ack)
-        tcb.progress(now)
+        if tcb.retransmits or tcb.soft_error is not None or tcb.user_timeout is not None or tcb.persist.probes:
+            tcb.progress(now)
         send.update_window(last, ack, window)
         recovery.on_plain_ack(advance, acked, now)
         congestion = tcb.congestion

@@ -280,9 +280,10 @@ class Recovery:
         """
         if self.retransmit_at == inf:
             self.retransmit_at = now + self._rtt.rto
-        if not self.probe_is_useful:
-            self.probe_at = inf
-        elif self.probe_at == inf:
+        if self.probe_at != inf:
+            if not self.probe_is_useful:
+                self.probe_at = inf
+        elif self.sack and self.probe_is_useful:
             delay = TailLossProbe.delay(self._rtt.srtt, one_segment, max_ack_delay)
             self.probe_at = min(now + delay, self.retransmit_at)  # it goes before a retransmission timeout
 

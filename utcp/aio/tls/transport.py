@@ -35,7 +35,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
     protocol pauses reading, so does the transport below.
 
     By default it behaves as asyncio's TLS. `close()` sends close_notify and waits for the peer's, up to the shutdown
-    timeout; the peer's close_notify closes the connection after `eof_received()`; `can_write_eof()` is False; and a FIN
+    timeout. The peer's close_notify closes the connection after `eof_received()`. `can_write_eof()` is False. A FIN
     without close_notify counts as the end of the data. Data that arrives after `close()`, or that the protocol has not
     taken by then, means RST.
 
@@ -48,7 +48,8 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
     `half_close` is not the default, because peers with asyncio's or uvloop's TLS close the connection when close_notify
     arrives. A program that half-closes wherever `can_write_eof()` is True, as websockets does, would lose the answer.
 
-    The protocol's `connection_made()` is called when the handshake is complete, and `connection_lost()` only after it.
+    The protocol's `connection_made()` is called when the handshake is complete. A protocol that has had its
+    connection_made() gets its `connection_lost()`, also when the handshake of an upgrade fails.
     """
 
     __slots__ = (
@@ -201,8 +202,10 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
     # --- what the protocol above calls
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return "sslcontext", and after the handshake "ssl_object", "peercert", "cipher" and "compression"; for other
-        names, what the transport below has. All of it also after the end of the connection."""
+        """Return what TLS knows under `name`, or else what the transport below does; also after the connection's end.
+
+        TLS knows "sslcontext", and after the handshake "ssl_object", "peercert", "cipher" and "compression".
+        """
         machine = self._machine
         if machine is not None:
             match name:

@@ -1,7 +1,7 @@
-"""Processes of `utcp` that begin quickly: another process has imported everything, and forks for each.
+"""Processes of `utcp` that start quickly: a helper process imports everything once, and forks for each of them.
 
-Importing takes a third of a second of the processor, and the tests of tunnels and commands start some 200 processes.
-Each has an interpreter of its own from then on, which ends as usual.
+Importing takes a third of a second of processor time, and the tests of tunnels and commands start about 200 processes.
+From the fork on, each has an interpreter of its own, which ends as usual.
 """
 
 from __future__ import annotations

@@ -6,14 +6,14 @@ from utcp.tcp import COMPILED
 
 
 def share(count: int) -> range:
-    """Which of `count` seeds of a long random run are tried: the compiled variant takes the first four fifths, the
-    interpreted one, which is several times as slow, the others."""
+    """Return the seeds below `count` that this variant tries in a long random run: the compiled variant takes the first
+    four fifths, and the interpreted one, which is several times slower, takes the rest."""
     return range(count * 4 // 5) if COMPILED else range(count * 4 // 5, count)
 
 
 def examples(count: int) -> int:
-    """How many of `count` examples of hypothesis are tried: the compiled variant takes all, the interpreted one the
-    first third."""
+    """Return how many of `count` hypothesis examples this variant tries: all where it is compiled, otherwise the first
+    third."""
     return count if COMPILED else count // 3
 
 

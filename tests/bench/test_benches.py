@@ -113,7 +113,7 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     [("closes", "asyncio", 1, 2), ("bulk", "uvloop", 2, 1), ("latency", "uvloop", 2, 1)],
 )
 def test_one_bench(name: str, loop: str, processes: int, rounds: int, tmp_path: Path) -> None:
-    """As `python -m bench.NAME`. The page of all has each loop with each number of processes."""
+    """Run a bench as `python -m bench.NAME`. `test_all_makes_one_page` covers both loops with one and two processes."""
     file = tmp_path / "result.json"
     options = ("--loop", loop, "--processes", str(processes), "--rounds", str(rounds), "--json", str(file))
     done = run(f"bench.{name}", "--quick", "--no-peers", *options)

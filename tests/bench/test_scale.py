@@ -99,7 +99,7 @@ def test_slab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_workers(tmp_path: Path) -> None:
-    """On one loop: which it is says nothing of processes, and each run starts 14 of them."""
+    """One loop is enough: the loop changes nothing about the processes, and each run starts 14 of them."""
     arguments = ("--quick", "--seconds", "0.1", "--rounds", "1", "--loop", "uvloop")
     result: dict[str, Any] = result_of(tmp_path / "w.json", "workers", *arguments)
     (outcome,) = result["outcomes"]

@@ -30,7 +30,7 @@ from utcp.tcp.recovery.recovery import Recovery
 from utcp.tcp.recovery.scoreboard import Departure
 from utcp.tcp.rtt import RttEstimator
 from utcp.tcp.send import SendSide
-from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT
+from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.tcp.syn_cookies import SynCookies
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
 from utcp.tcp.timers import Place, Timed
@@ -748,7 +748,9 @@ class Tcb(Timed):
 
     def delete_tcb(self, now: float) -> None:
         """Enter CLOSED: nothing arrives here, nothing leaves, no timer runs."""
-        if self.state != CLOSED:
+        if self.state == TIME_WAIT:  # an exception came between its beginning and its record
+            self.skip_time_wait(now)
+        elif self.state != CLOSED:
             self.on(state.DELETE, now)
         self._let_go()
 
@@ -759,7 +761,7 @@ class Tcb(Timed):
         self._let_go()
 
     def skip_time_wait(self, now: float) -> None:
-        """TIME_WAIT is over as soon as it began: the MSL is 0, or memory is full."""
+        """TIME_WAIT is over as soon as it began: the MSL is 0, memory is full, or no record could be made."""
         self.on(state.EXPIRE, now)
 
     def _let_go(self) -> None:

@@ -397,3 +397,30 @@ def test_what_a_connection_has_left_half_done_in_the_outbox_is_dropped(monkeypat
         (1002, RST, b""),
         (1003, 0, b"text"),
     ]
+
+
+def test_a_half_open_connection_that_raises_gives_its_ports_back_to_time_wait() -> None:
+    """As when its SYN was an old duplicate after all (RFC 9293 3.6.1, MAY-2)."""
+
+    class Fails(NewReno):
+        def begin(self, mss: int) -> None:
+            super().begin(mss)
+            if Sore.error is not None and mss < 1000:
+                raise Sore.error
+
+    with mock.patch.dict(CONTROLLERS, sore=Fails):
+        stack, (connection, *_) = three()
+        stack.listen(1001, START)
+        connection.close(START)
+        flush(stack, START)
+        arrives(stack, connection, FIN | ACK, START, 1)
+        flush(stack, START)
+        before = stack.time_wait.get(connection.key)
+        assert before is not None
+        error = Sore.error = RuntimeError("a bug")
+        stack.receive_datagram(encode(Segment(80, 1001, 1000, 0, SYN, 60000, mss=700)), "peer", START + 1)
+        assert [failure.error for failure in stack.take_failures()] == [error]
+        after = stack.time_wait.get(connection.key)
+        assert after is not None
+        assert after.snd_nxt == before.snd_nxt
+        assert connection.key not in stack.connections

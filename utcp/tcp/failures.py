@@ -38,7 +38,7 @@ def fail(stack: Context, tcb: Tcb, cause: BaseException, now: float) -> bool:
     """
     state, unproven = tcb.state, tcb.unproven
     try:
-        half_open = stack.is_half_open(tcb)
+        half_open = state == LISTEN or stack.is_half_open(tcb)
         stack.forget(tcb)  # first: whatever else fails, the stack does not come by here again
         if half_open:
             told = False

@@ -117,9 +117,12 @@ class Listener(Accepting):
     # ------------------------------------------------------------------ for the stack
 
     def completed(self, tcb: Tcb) -> None:
-        self.half_open.pop(tcb, None)
         if isinstance(tcb, Connection):
             self.queue.append(tcb)
+        self.half_open.pop(tcb, None)
+
+    def has_waiting(self, tcb: Tcb) -> bool:
+        return tcb in self.queue
 
     def dropped(self, tcb: Tcb) -> None:
         self.half_open.pop(tcb, None)
@@ -173,8 +176,8 @@ class Listener(Accepting):
         connection = Connection(
             stack, key, stack.config, iss, ts_offset, now, None, receive_mss, passive=True, displaced=displaced
         )
-        self._half_opened(stack, connection)
         try:
+            self._half_opened(stack, connection)
             connection.open_passively(syn, now)
         except BaseException as cause:
             if not stack.contain(connection, cause, now):
@@ -275,8 +278,8 @@ class Listener(Accepting):
         ts_offset = stack.sequence_numbers.initial(*key, now)[1]
         receive_mss = stack.receive_mss(key[0], stack.config)
         connection = Connection(stack, key, stack.config, iss, ts_offset, now, None, receive_mss, passive=True)
-        self._half_opened(stack, connection)
         try:
+            self._half_opened(stack, connection)
             connection.open_from_cookie(syn, now)
             segment_arrives(connection, segment, now)
             stack.settle(connection, now)

@@ -473,7 +473,12 @@ class Stack(Context):
         self.counters.broken_off += 1
         self._outbox.drop_incomplete()
         self._answers.drop_incomplete()
-        return fail(self, tcb, cause, now)
+        try:
+            return fail(self, tcb, cause, now)
+        finally:
+            displaced = tcb.take_displaced()
+            if displaced is not None:
+                self.time_wait.restore(tcb.key, displaced, now)
 
     def contain(self, tcb: Tcb, cause: BaseException, now: float) -> bool:
         """`break_off`, and note an Exception of which no user is told. Return whether the caller goes on with other
@@ -638,6 +643,10 @@ class Stack(Context):
 
     def forget(self, tcb: Tcb, free_at: float = 0.0) -> None:
         """Note that the connection has no TCB any more; its ports are free from `free_at` on. Idempotent."""
+        listener = self._unaccepted.get(tcb)
+        if listener is not None:
+            listener.dropped(tcb)
+            del self._unaccepted[tcb]
         if self.connections.get(tcb.key) is not tcb:
             return
         self._timers.remove(tcb.place)
@@ -646,9 +655,6 @@ class Stack(Context):
             self.admission.left(tcb)
         if self._opening:
             self._open_ended(tcb)
-        listener = self._unaccepted.pop(tcb, None)
-        if listener is not None:
-            listener.dropped(tcb)
         del self.connections[tcb.key]
         send = tcb.send_side
         self.counters.past_bytes_sent += send.sent + send.bytes_retrans
@@ -656,21 +662,23 @@ class Stack(Context):
         self._ports.released(*tcb.key, free_at)
 
     def half_opened(self, tcb: Tcb, listener: Accepting) -> None:
+        self._unaccepted[tcb] = listener
         if isinstance(tcb, Connection):
             self.connections[tcb.key] = tcb
-        self._unaccepted[tcb] = listener
 
     def is_half_open(self, tcb: Tcb) -> bool:
-        return tcb in self._unaccepted
+        listener = self._unaccepted.get(tcb)
+        return listener is not None and not listener.has_waiting(tcb)
 
     def _handshake_complete(self, tcb: Tcb) -> None:
         """The connection waits for `Listener.accept`, if it did not do so yet."""
-        listener = self._unaccepted.pop(tcb, None)
+        listener = self._unaccepted.get(tcb)
         if listener is not None:
+            self.listener_ready(listener)  # first: if the rest fails, the listener's user is told of the end
             listener.completed(tcb)
+            del self._unaccepted[tcb]
             self.memory.enter(tcb)
             self.admission.entered(tcb)
-            self.listener_ready(listener)
 
     def refuses(self, remote: Remote, now: float) -> bool:
         limit = self.admission.refusal(remote)

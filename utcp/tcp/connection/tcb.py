@@ -84,6 +84,10 @@ class Accepting:
         """A handshake has completed: the connection waits to be accepted."""
         raise NotImplementedError
 
+    def has_waiting(self, tcb: Tcb) -> bool:
+        """Return whether the connection waits to be accepted."""
+        raise NotImplementedError
+
     def dropped(self, tcb: Tcb) -> None:
         """A half-open connection is over."""
         raise NotImplementedError

@@ -15,7 +15,10 @@ from utcp.errors import ConnectionAborted
 from utcp.tcp.congestion import NewReno
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED
+from utcp.tcp.memory import Memory
 from utcp.tcp.observer import Observer, Tee
+from utcp.tcp.receive import ReceiveSide
+from utcp.tcp.receive_queue import ReceiveQueue
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSED, ESTABLISHED, TIME_WAIT
 from utcp.tcp.timers import Place, Timed, TimerQueue
@@ -397,6 +400,42 @@ def test_what_a_connection_has_left_half_done_in_the_outbox_is_dropped(monkeypat
         (1002, RST, b""),
         (1003, 0, b"text"),
     ]
+
+
+@interpreted_only
+def test_octets_whose_charge_raises_are_not_sent_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller does not know that they are queued."""
+    stack, (connection, other, _) = three()
+    with monkeypatch.context() as patch:
+        patch.setattr(Memory, "note", mock.Mock(side_effect=MemoryError))
+        with pytest.raises(MemoryError):
+            connection.send(bytes(10_000))
+    assert connection.state == CLOSED
+    assert isinstance(connection.error, ConnectionAborted)
+    assert stack.take_ready() == [connection]
+    assert [(segment.src_port, segment.flags) for segment in flush(stack, START + 1)] == [(1001, RST)]
+    assert other.send(b"text") == 4
+
+
+@interpreted_only
+@pytest.mark.parametrize("name", ["take_all", "_update_is_due", "note"])
+def test_octets_are_read_or_still_there_or_the_connection_ends(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack, (connection, *_) = three(recv_buffer=4096)
+    owner = {"take_all": ReceiveQueue, "_update_is_due": ReceiveSide, "note": Memory}[name]
+    payload = bytes(100 if name == "note" else 3000)
+    segment = Segment(80, 1001, 1, connection.send_side.snd_nxt, ACK, 60000, payload=payload)
+    stack.receive_datagram(encode(segment), "peer", START)
+    flush(stack, START)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, mock.Mock(side_effect=MemoryError))
+        with pytest.raises(MemoryError):
+            connection.read()
+    if name == "note":
+        assert connection.state == CLOSED
+        assert isinstance(connection.error, ConnectionAborted)
+    else:
+        assert connection.read() == payload
+        assert connection.state == ESTABLISHED
 
 
 def test_a_half_open_connection_that_raises_gives_its_ports_back_to_time_wait() -> None:

@@ -248,7 +248,7 @@ class ReceiveSide:
         smaller buffer takes effect as the peer sends."""
         self._slack = max(size, self.readable + self.window - size)
         self.limit = self._maximum = size
-        if self._update_is_due():
+        if self._update_is_due(self.readable):
             self.ack_due = NOW
 
     @property
@@ -642,32 +642,33 @@ class ReceiveSide:
     # ------------------------------------------------------------------ reading
 
     def read(self, limit: int) -> bytes:
-        """Up to `limit` octets of the stream (all that is there, if negative); opens the window accordingly."""
-        if limit < 0 or limit >= self.readable:
-            pieces = self._queue.pieces
-            piece = pieces[0] if len(pieces) == 1 else None
-            if isinstance(piece, bytes):  # most of the time
-                data = piece
-                pieces.clear()
-            else:
-                data = self._queue.take_all()
-            self.readable = 0
+        """Return up to `limit` octets of the stream (all that is there, if negative), and open the window accordingly.
+        If that raises, all are still there."""
+        rest = 0 if limit < 0 or limit >= self.readable else self.readable - limit
+        most = min(self._allowance.most, self.limit)
+        grown = most - rest - ((self.rcv_adv - self.rcv_nxt) & MASK)
+        due = (grown >= self.mss or 2 * grown >= most) and self._update_is_due(rest)
+        # Last: what raises must not lose the octets.
+        pieces = self._queue.pieces
+        piece = pieces[0] if len(pieces) == 1 and not rest else None
+        if isinstance(piece, bytes):  # most of the time
+            data = piece
+            pieces.clear()
         else:
-            data = self._queue.take(limit)
-            self.readable -= limit
-        limit = min(self._allowance.most, self.limit)
-        grown = limit - self.readable - ((self.rcv_adv - self.rcv_nxt) & MASK)
-        if (grown >= self.mss or 2 * grown >= limit) and self._update_is_due():
+            data = self._queue.take(limit) if rest else self._queue.take_all()
+        self.readable = rest
+        if due:
             self.ack_due = NOW
         return data
 
-    def _update_is_due(self) -> bool:
-        """The window has grown so much that the peer should hear of it without being asked (MUST-39)."""
+    def _update_is_due(self, readable: int) -> bool:
+        """Return whether the window has grown so much that the peer should get an ACK that it did not ask for
+        (MUST-39), if `readable` octets wait for the application."""
         if self.fin_reached:
             return False
         limit = min(self._allowance.most, self.limit)
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
-        grown = min(limit - self.readable, 65535 << self.shift) - offered
+        grown = min(limit - readable, 65535 << self.shift) - offered
         segments = 2 if offered >= self.mss else 1  # a sender that cannot send a full segment waits for us
         return grown >= min(limit // 2, segments * self.mss)
 

@@ -44,7 +44,7 @@ class ReceiveQueue:
         return size
 
     def take_all(self) -> bytes:
-        """All that is there."""
+        """All that is there. If that raises, it is still there."""
         pieces = self.pieces
         data = b"".join(pieces) if len(pieces) != 1 else bytes(pieces[0])
         pieces.clear()

@@ -52,11 +52,15 @@ class Connection(Tcb):
             raise InvalidState("cannot send: the connection has ended")
         self.stack.output[self] = None  # first: when one of the two fails, nothing is queued
         accepted = send.append(data, force)
-        if urgent:
-            send.mark_urgent()
-        # Many may write before the next flush. Up to MINIMUM octets of each need not be charged until then.
-        if send.queued // MINIMUM > (send.queued - accepted) // MINIMUM:
-            self.stack.accounts.note(self)
+        try:
+            if urgent:
+                send.mark_urgent()
+            # Many may write before the next flush. Up to MINIMUM octets of each need not be charged until then.
+            if send.queued // MINIMUM > (send.queued - accepted) // MINIMUM:
+                self.stack.accounts.note(self)
+        except BaseException as cause:  # the caller does not know that the octets are queued
+            self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))
+            raise
         return accepted
 
     @property
@@ -69,16 +73,16 @@ class Connection(Tcb):
         nothing is. The window opens accordingly."""
         receive = self.receive_side
         data = receive.read(limit)
-        if self.state == CLOSED or self.state == TIME_WAIT:  # no flush looks at it
-            self.stack.accounts.note(self)
-        elif receive.ack_due == NOW:
-            try:
+        try:
+            if self.state == CLOSED or self.state == TIME_WAIT:  # no flush looks at it
+                self.stack.accounts.note(self)
+            elif receive.ack_due == NOW:
                 self.stack.output[self] = None
-            except BaseException as cause:  # the octets are lost
-                self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))
-                raise
-        elif self not in self.stack.output:
-            self.stack.accounts.note(self)
+            elif self not in self.stack.output:
+                self.stack.accounts.note(self)
+        except BaseException as cause:  # the octets are lost
+            self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))
+            raise
         return data
 
     @property

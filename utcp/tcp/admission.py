@@ -67,13 +67,14 @@ class Admission:
 
     def left(self, connection: Tcb) -> None:
         """`connection` has no TCB any more."""
-        host = self._admitted.pop(connection, None)
+        host = self._admitted.get(connection)
         if host is not None:
-            others = self._per_host.get(host, 0) - 1
-            if others > 0:
+            others = self._per_host[host] - 1
+            del self._admitted[connection]
+            if others:
                 self._per_host[host] = others
             else:
-                self._per_host.pop(host, None)
+                del self._per_host[host]
 
     def _host_of(self, remote: Remote) -> Hashable:
         return remote if self._host is None else self._host(remote)

@@ -167,9 +167,9 @@ class Memory(Accounts):
         send, receive, charge = connection.send_side, connection.receive_side, connection.charge
         if self._unread and connection in self._unread:
             kept = CONNECTION + receive.kept if receive.readable else 0
+            self._charge(connection, kept)
             if not kept:
                 del self._unread[connection]
-            self._charge(connection, kept)
             return
         unacknowledged = send.queued - send.acked
         if (
@@ -185,13 +185,14 @@ class Memory(Accounts):
             self._charge(connection, kept)
 
     def _charge(self, connection: Tcb, kept: int) -> None:
-        growth = kept - connection.charge
-        self._busy += (kept > IDLE) - (connection.charge > IDLE)
+        before = connection.charge
+        growth = kept - before
+        connection.set_charge(kept)  # first: if it raises an exception, nothing is counted
+        self._busy += (kept > IDLE) - (before > IDLE)
         if kept == HALF_OPEN:
             self.half_open += 1
-        elif connection.charge == HALF_OPEN:
+        elif before == HALF_OPEN:
             self.half_open -= 1
-        connection.set_charge(kept)
         self.sum += growth
         self._moved += growth if growth > 0 else -growth
         if connection in self.orphans:
@@ -200,8 +201,8 @@ class Memory(Accounts):
                 del self.orphans[connection]
         if kept and connection.receive_side.holding:
             self._holders[connection] = None
-        elif self._holders:
-            self._holders.pop(connection, None)
+        elif connection in self._holders:
+            del self._holders[connection]
         if self._moved >= self._step:
             self.judge()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 from unittest import mock
@@ -400,6 +401,26 @@ def test_what_a_connection_has_left_half_done_in_the_outbox_is_dropped(monkeypat
         (1002, RST, b""),
         (1003, 0, b"text"),
     ]
+
+
+@interpreted_only
+def test_a_timer_that_cannot_be_moved_to_its_later_deadline_still_comes_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Later(Timed):
+        deadline = START
+
+        def next_deadline(self) -> float:
+            return self.deadline
+
+    queue, place = TimerQueue(), Place(Later())
+    queue.schedule(place, START)
+    Later.deadline = START + 5
+    with monkeypatch.context() as patch:
+        for name in ("heappush", "heapreplace"):
+            patch.setattr(heapq, name, mock.Mock(side_effect=MemoryError))
+        with pytest.raises(MemoryError):
+            queue.next()
+    assert queue.next() == START + 5
+    assert queue.take_expired(START + 5) == [place]
 
 
 @interpreted_only

@@ -111,8 +111,9 @@ class TimerQueue:
     def _sweep(self) -> None:
         """Drop the entries of connections that have left or moved, once they are most of all."""
         if self._dead * 2 > len(self._heap):
-            self._heap = [item for item in self._heap if item[1] == item[2].entry]
-            heapq.heapify(self._heap)
+            heap = [item for item in self._heap if item[1] == item[2].entry]
+            heapq.heapify(heap)
+            self._heap = heap
             self._dead = 0
 
     def wakeup(self) -> float:
@@ -127,8 +128,7 @@ class TimerQueue:
                 earliest = place.subject.next_deadline()
                 if earliest <= deadline:
                     return deadline
-                self._pop()
-                self.schedule(place, earliest)
+                self._move_first(place, earliest)
             else:
                 self._pop()
         return inf
@@ -154,6 +154,16 @@ class TimerQueue:
         for place in expired:
             if place.subject is not None:
                 self.schedule(place, place.subject.next_deadline())
+
+    def _move_first(self, place: Place, deadline: float) -> None:
+        """Give the first entry, which is that of `place`, a later deadline. If that raises, the old entry stands."""
+        if deadline == inf:
+            self._pop()
+        else:
+            self._order += 1
+            heapq.heapreplace(self._heap, (deadline, self._order, place))
+            place.queued = deadline
+            place.entry = self._order
 
     def _pop(self) -> None:
         """Take the first entry out."""

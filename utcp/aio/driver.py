@@ -347,9 +347,9 @@ class Driver:
         due before it. Otherwise, after a deadline has passed, flushes that follow each other within TIMER_RESOLUTION
         would put the timer off for as long as they continue.
         """
-        if self._timer is not None and self._timer_due <= self.stack.next_wakeup() + TIMER_RESOLUTION:
-            return
         try:
+            if self._timer is not None and self._timer_due <= self.stack.next_wakeup() + TIMER_RESOLUTION:
+                return
             deadline = self.stack.next_timeout()
         except Exception as exc:
             self._report("the next timer is not known", exc)

@@ -15,10 +15,11 @@ from utcp.errors import InvalidState
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED
 from utcp.tcp.listener import Listener
+from utcp.tcp.memory import IDLE as IDLE_CHARGE
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSED, ESTABLISHED, SYN_SENT
-from utcp.wire import SYN, Segment, decode, encode
+from utcp.wire import RST, SYN, Segment, decode, encode
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ CONFIG: Final = Config(
     recv_buffer=4096,
     msl=1.0,
     syn_backlog=1,
+    max_connections_per_remote=9,
     keepalive=True,
     keepalive_idle=1.0,
     keepalive_interval=0.5,
@@ -300,6 +302,10 @@ class World:
         self._troubled = True
         self.ask("near", near.receive_datagram, b"noise", "far", now)
         self.ask("near", near.receive_datagram, encode(Segment(9, 9, 1, 1, 16)), "stranger", now)
+        for flags in (SYN, RST):
+            self.ask(
+                "near", near.receive_datagram, encode(Segment(9, 80, 1 + (flags == RST), 0, flags)), "stranger", now
+            )
         for connection in sending:
             ports = connection.local_port, connection.remote_port
             quoted = encode(Segment(*ports, connection.send_side.snd_una, 0, 16))
@@ -337,6 +343,7 @@ class World:
             assert len(stack._timers) == 0, f"{name}: {state}"
             assert not stack.has_output, f"{name}: {state}"
             assert not stack.take_ready(), f"{name}: {state}"
+            assert not any(_kept(stack)), f"{name}: {_kept(stack)}, {state}"
             assert not self._listeners[name].half_open, f"{name}: {state}"
             assert not self._listeners[name].queue, f"{name}: {state}"
 
@@ -348,6 +355,22 @@ class World:
     def is_complete(self, name: str, key: int) -> bool:
         user = self.users.get((name, key))
         return user is not None and user.complete
+
+
+def _kept(stack: Stack) -> tuple[int, ...]:
+    """What is still counted or charged, besides text that the user of an ended connection can still read."""
+    memory, admission = stack.memory, stack.admission
+    unread = sum(connection.charge for connection in memory._unread)
+    return (
+        memory.sum - unread,
+        memory._busy - sum(connection.charge > IDLE_CHARGE for connection in memory._unread),
+        memory.half_open,
+        memory.orphaned,
+        len(memory.orphans),
+        len(stack._unaccepted),
+        len(admission._admitted),
+        len(admission._per_host),
+    )
 
 
 def _comes_of(error: BaseException | None, owns: Callable[[BaseException | None], bool]) -> bool:

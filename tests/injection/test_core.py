@@ -9,10 +9,17 @@ from tests.variant import interpreted_only
 pytestmark = [pytest.mark.defect(91), pytest.mark.usefixtures("contained")]
 
 ALWAYS = (
+    "Stack.settle: _delete_tcb",
+    "Stack._delete_tcb: add",
+    "Stack.forget: dropped",
     "Stack.forget: remove",
     "Stack.forget: released",
+    "Stack._handshake_complete: completed",
     "Stack.handle_timeout: handle_timeout",
+    "Memory._charge: set_charge",
+    "Admission.left: get",
     "TimerQueue.schedule: heappush",
+    "TimerQueue._move_first: heapreplace",
     "TimerQueue.take_expired: append",
     "TimerQueue.take_expired: _pop",
     "TimeWaitTable.add: append",
@@ -23,7 +30,11 @@ ALWAYS = (
     "Outbox.take: clear",
     "SendSide.append: append",
     "Listener.accept: accept",
+    "Listener.completed: append",
+    "Listener.completed: pop",
+    "ReceiveSide.read: take",
     "ReceiveQueue.take: join",
+    "Connection.read: note",
 )
 """Calls between the steps of what all connections share, and of what hands octets over."""
 

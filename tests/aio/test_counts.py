@@ -2,13 +2,18 @@
 
 import asyncio
 import gc
+import sys
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, Self
 
 import pytest
 
+import utcp
 from tests.aio.peers import Peers, Recorder, turns, until
+from tests.variant import interpreted_only
 from utcp.link.udp import UdpLink
 from utcp.tcp.connection import Connection
 
@@ -123,3 +128,86 @@ async def test_idle_connections_wake_nobody(peers: Peers) -> None:
         }
     for writer in [*accepted, *(writer for _, writer in streams)]:
         writer.close()
+
+
+# --- calls of Python functions of utcp: what an interpreted segment costs, whatever the machine
+
+
+class Calls:
+    """Counts calls of functions in files of utcp while the context lasts, from one function on and up to another."""
+
+    def __init__(self, first: str = "", last: str = "") -> None:
+        self.count = 0
+        self._first, self._last = first, last
+        self._counting = not first
+
+    def __enter__(self) -> Self:
+        sys.setprofile(self._event)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _event(self, frame: FrameType, event: str, _: object) -> None:
+        if event != "call":
+            return
+        name = frame.f_code.co_name
+        self._counting |= name == self._first
+        if name == self._last:
+            self._counting = False
+        # The interpreter's own frames of comprehensions are not the same on every version.
+        if self._counting and not name.startswith("<") and frame.f_code.co_filename.startswith(OURS):
+            self.count += 1
+
+
+OURS: Final = str(Path(utcp.__file__).parent)
+
+
+@interpreted_only
+async def test_calls_of_an_open_echo_close(peers: Peers) -> None:
+    """Of 100 at a time, each with both ends. 450 is wanted."""
+    await peers.server.start_server(echo)
+    for _ in range(2):
+        with Calls() as calls:
+            await asyncio.gather(*(open_echo_close(peers, lambda *_: None) for _ in range(TOGETHER)))
+    assert calls.count / TOGETHER < 760
+
+
+@interpreted_only
+async def test_calls_of_a_request_and_its_response(peers: Peers) -> None:
+    """Of 64 octets, alone, with both ends. 170 is wanted."""
+    await peers.server.start_server(echo)
+    reader, writer = await peers.client.open_connection(peers.host, peers.port)
+    for _ in range(2):
+        with Calls() as calls:
+            for _ in range(TOGETHER):
+                writer.write(b"x" * 64)
+                await reader.readexactly(64)
+    assert calls.count / TOGETHER < 210
+    writer.close()
+    await writer.wait_closed()
+
+
+@interpreted_only
+async def test_calls_from_a_write_to_the_system_call(peers: Peers) -> None:
+    transport, _, server = await peers.connect(Recorder)
+    for _ in range(3):
+        with Calls("write", "_try") as calls:
+            transport.write(b"x" * 64)
+            await turns(2)
+        await until(lambda: len(server.received) % 64 == 0)
+        await asyncio.sleep(0.05)  # the ACK, which would ride on the next segment
+    assert 20 < calls.count <= 45, calls.count
+    transport.close()
+
+
+@interpreted_only
+async def test_calls_from_a_datagram_to_data_received(peers: Peers) -> None:
+    transport, _, server = await peers.connect(Recorder)
+    for number in range(1, 4):
+        with Calls("_readable", "data_received") as calls:
+            transport.write(b"x" * 64)
+            await until(lambda: len(server.received) >= 64 * number)  # noqa: B023
+        await asyncio.sleep(0.05)
+    assert 15 < calls.count <= 30, calls.count
+    transport.close()

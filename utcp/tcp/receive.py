@@ -246,7 +246,7 @@ class ReceiveSide:
     def resize(self, size: int) -> None:
         """Hold `size` octets from now on, and do not grow any more. The window that was offered stays offered, so a
         smaller buffer takes effect as the peer sends."""
-        self._slack = max(size, self.readable + self.window - size)
+        self._slack = size + max(0, self.readable + self.window - size)  # what was offered is taken
         self.limit = self._maximum = size
         if self._update_is_due(self.readable):
             self.ack_due = NOW

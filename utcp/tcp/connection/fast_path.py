@@ -51,9 +51,11 @@ def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size
             size = octets
         elif may_be_half_an_answer(tcb, size):  # only the first of them decides that
             return False
-        # Text is held, or a FIN; `tune` wants each segment until there is a round-trip time; memory is full.
+        # Text is held, or a FIN; the buffer is full; `tune` wants each segment until there is a round-trip time; memory is
+        # full.
         if (
             tcb.closed_by_user
+            or receive.readable > receive.limit
             or receive.holding
             or receive.fin_seq is not None
             or (not rtt.srtt and now >= receive.round_ends)

@@ -444,8 +444,10 @@ def test_octets_are_read_or_still_there_or_the_connection_ends(name: str, monkey
     stack, (connection, *_) = three(recv_buffer=4096)
     owner = {"take_all": ReceiveQueue, "_update_is_due": ReceiveSide, "note": Memory}[name]
     payload = bytes(100 if name == "note" else 3000)
-    segment = Segment(80, 1001, 1, connection.send_side.snd_nxt, ACK, 60000, payload=payload)
-    stack.receive_datagram(encode(segment), "peer", START)
+    for part in (payload[:1500], payload[1500:]):
+        seq = connection.receive_side.rcv_nxt
+        segment = Segment(80, 1001, seq, connection.send_side.snd_nxt, ACK, 60000, payload=part)
+        stack.receive_datagram(encode(segment), "peer", START)
     flush(stack, START)
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, mock.Mock(side_effect=MemoryError))

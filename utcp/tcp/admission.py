@@ -69,11 +69,11 @@ class Admission:
         """`connection` has no TCB any more."""
         host = self._admitted.get(connection)
         if host is not None:
-            others = self._per_host[host] - 1
+            others = self._per_host.get(host, 0) - 1
             del self._admitted[connection]
-            if others:
+            if others > 0:
                 self._per_host[host] = others
-            else:
+            elif host in self._per_host:
                 del self._per_host[host]
 
     def _host_of(self, remote: Remote) -> Hashable:

@@ -9,7 +9,7 @@ from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
-from utcp.aio.containment import soon
+from utcp.aio.containment import later, soon
 from utcp.aio.tls.asyncio_private import AsyncioTls, take_read_ahead
 from utcp.aio.tls.machine import TlsMachine
 from utcp.aio.transport_base import LOGGED_DROPS, SENDFILE_FALLBACK, FlowControl, writable_view
@@ -508,7 +508,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
     def _limit(self, seconds: float, expired: Callable[[], object]) -> None:
         """Have `expired` called after so many seconds, instead of what was to be called before."""
         self._stop_timer()
-        self._timer = self._loop.call_later(seconds, expired)
+        self._timer = later(self._loop, seconds, expired)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

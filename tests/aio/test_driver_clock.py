@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
+from math import inf
 from typing import cast
 
 import pytest
@@ -83,7 +84,7 @@ class NotingStack:
     """Notes the time of each call; the next timeout is at `deadline`."""
 
     failures: Sequence[object] = ()
-    has_news = False
+    ready: Sequence[object] = ()
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, float]] = []
@@ -109,6 +110,9 @@ class NotingStack:
 
     def take_ready(self) -> list[Connection | Listener]:
         return []
+
+    def next_wakeup(self) -> float:
+        return inf if self.deadline is None else self.deadline
 
     def next_timeout(self) -> float | None:
         return self.deadline

@@ -2,15 +2,15 @@
 
 import asyncio
 import importlib.util
-from functools import partial
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
+from bench import registry, rounds
 from bench.ends import open_ends
 from bench.peers import PEERS
+from bench.progress import Progress
 from bench.stacks import Setting, StreamApp
-from tests.bench.test_benches import result_of
 from utcp.extras import not_installed
 
 NAMES = ("aioquic", "aiokcp")
@@ -52,13 +52,18 @@ async def test_a_stream_each_way_and_its_end(name: str, size: int) -> None:
             await writer.wait_closed()
 
 
-def test_churn_and_bulk_with_peers(tmp_path: Path) -> None:
-    arguments = ("--quick", "--rounds", "1", "--processes", "2")
-    measure = partial(result_of, tmp_path / "peers.json")
-    for bench in ("churn", "bulk"):
-        outcome = measure(bench, *arguments)["outcomes"][0]
-        for name in NAMES:
-            if importlib.util.find_spec(name) is None:
-                assert outcome["absent"][name] == not_installed(name, "bench")
-            else:
-                assert all(value is None or value > 0 for value in outcome["medians"][name].values())
+@pytest.mark.parametrize("name", ["churn", "bulk"])
+def test_a_bench_with_peers(name: str) -> None:
+    """The first case is the one that peers are measured in."""
+    bench = registry.load(name)
+    quick = {option.name: option.quick for option in bench.options}
+    first = replace(bench, cases=lambda values: bench.cases(values)[:1])
+    with Progress(1) as progress:
+        (outcome,) = rounds.run(first, quick, rounds=1, loops=["asyncio"], processes=[2], peers=True, progress=progress)
+    for peer in NAMES:
+        if importlib.util.find_spec(peer) is None:
+            assert outcome.absent[peer] == not_installed(peer, "bench")
+        else:
+            medians = [outcome.median(peer, figure.name) for figure in bench.figures]
+            assert any(medians)
+            assert all(value is None or value > 0 for value in medians)

@@ -51,8 +51,7 @@ def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size
             size = octets
         elif may_be_half_an_answer(tcb, size):  # only the first of them decides that
             return False
-        # Text is held, or a FIN; the buffer is full; `tune` wants each segment until there is a round-trip time; memory is
-        # full.
+        # Text is held, or a FIN; the buffer, or memory, is full; `tune` wants each segment until there is a round trip.
         if (
             tcb.closed_by_user
             or receive.readable > receive.limit

@@ -114,7 +114,7 @@ async def test_a_server_that_closes_sends_close_notify(secured: Secured) -> None
 async def test_an_endpoint_does_not_cut_off_what_is_still_to_be_sent(
     whose: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("utcp.aio.endpoint.CLOSE_NOTIFY_GRACE", 0.02)
+    monkeypatch.setattr("utcp.aio.open_endpoint.CLOSE_NOTIFY_GRACE", 0.02)
     async with Peers(Config(msl=0.05, close_timeout=30)) as peers:
         if whose == "utcp's":
             ends = await connected(peers, ssl=server_context())

@@ -250,7 +250,6 @@ def test_where_memory_is_full_a_peer_uses_up_its_window_and_loses_nothing_after_
     c.check()
 
 
-@interpreted_only
 @pytest.mark.defect(96)
 @pytest.mark.parametrize(("size", "knobs"), [(511, {}), (1000, {"max_recv_buffer": 1 << 30})])
 def test_what_the_window_grows_by_rounding_is_bounded(size: int, knobs: dict[str, int]) -> None:

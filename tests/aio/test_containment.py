@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from utcp import Endpoint
 from utcp.aio import local_peers
 from utcp.aio.containment import later, soon
 from utcp.aio.open_endpoint import OpenEndpoint
+from utcp.aio.opening import Opening
+from utcp.aio.race import first_to_open
 from utcp.aio.registry import LoopEndpoints
 from utcp.aio.server import Server
 from utcp.aio.transport import Transport
@@ -140,6 +143,47 @@ async def test_an_endpoint_stops_listening_at_each_server_although_one_cannot_be
     assert not endpoint.stack.listeners
     assert [server.is_serving() for server in servers] == [True, False, False]
     assert [type(error) for error in reported] == [Bug]
+
+
+async def test_a_server_does_not_wait_for_a_client_whose_end_has_failed(
+    peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported = told()
+    transport, _, server = await peers.connect(Recorder, Recorder)
+    ended = connection_of(server.transport)
+    discard_unread = failing(Connection.discard_unread, when=lambda connection: connection is ended)
+    monkeypatch.setattr(Connection, "discard_unread", discard_unread)
+    transport.abort()
+    await until(lambda: server.lost)
+    assert peers.listening is not None
+    peers.listening.close()
+    async with asyncio.timeout(5):
+        await peers.listening.wait_closed()
+    assert not peers.server.driver.transports
+    assert [type(error) for error in reported] == [Bug]
+
+
+async def test_each_loser_of_a_race_is_abandoned_although_one_cannot_be(
+    peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported = told()
+    await peers.server.create_server(peers.remember(Recorder))
+    driver, address = peers.client.driver, peers.server.address
+    opened = [await Opening.establish(driver, address, address[1], None) for _ in range(4)]
+    all_at_once = asyncio.Event()
+
+    async def result(opening: Opening) -> Opening:
+        await all_at_once.wait()
+        return opening
+
+    monkeypatch.setattr(Opening, "abandon", failing(Opening.abandon))
+    driver.loop.call_later(0.1, all_at_once.set)
+    attempts = [partial(result, opening) for opening in opened]
+    assert await first_to_open(attempts, 0.001, all_errors=False) is opened[0]
+    assert [opening.connection is None for opening in opened] == [False, False, True, True]
+    assert [type(error) for error in reported] == [Bug]
+    opened[0].abandon()
+    opened[1].abandon()
 
 
 # --- registering

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeAlias
 
+from utcp.aio import containment
 from utcp.aio.opening import Opening
 
 Attempt: TypeAlias = Callable[[], Coroutine[Any, Any, Opening]]
@@ -73,8 +74,7 @@ async def _race(attempts: Sequence[Attempt], delay: float, errors: list[OSError]
                 next_is_due = newest in done or not done
                 _sort(done, winners, errors)
     except BaseException:
-        for winner in winners:
-            winner.abandon()
+        _abandon(winners)
         raise
     finally:
         for task in running:
@@ -82,9 +82,15 @@ async def _race(attempts: Sequence[Attempt], delay: float, errors: list[OSError]
         if running:
             await asyncio.wait(running)
             _sort((task for task in running if not task.cancelled()), winners, errors)
-    for loser in winners[1:]:
-        loser.abandon()
+    _abandon(winners[1:])
     return winners[0] if winners else None
+
+
+def _abandon(openings: Iterable[Opening]) -> None:
+    for opening in openings:
+        containment.attempt(
+            asyncio.get_running_loop(), "a connection that was not needed is left open", opening.abandon
+        )
 
 
 async def _begin(attempt: Attempt) -> Opening:

@@ -126,20 +126,21 @@ class LoopEndpoints:
             link.close()
             raise
         endpoint = OpenEndpoint(driver, config, self)
-        log_event("utcp.endpoint_opened", address=link.address)
         try:
             for watcher in self.watchers:
                 watcher.opened(endpoint, control)
-            self._open[endpoint] = None
             if not platform.simulated:
                 process_endpoints.opened(endpoint)
+            self._open[endpoint] = None
         except BaseException:
             endpoint.close_now()
             raise
+        log_event("utcp.endpoint_opened", address=link.address)
         return endpoint
 
     def discard(self, endpoint: OpenEndpoint) -> None:
         """The endpoint is closed, or its opening has failed."""
+        was_open = endpoint in self._open
         self._open.pop(endpoint, None)
         self._local_peers.forget(endpoint.address[1])
         process_endpoints.closed(endpoint)
@@ -152,7 +153,8 @@ class LoopEndpoints:
             attempt(self._loop, _NOT_CLOSED, watcher.closed, endpoint)
         if not self._open:
             self._local_peers.stop()
-        log_event("utcp.endpoint_closed", address=endpoint.address)
+        if was_open:
+            log_event("utcp.endpoint_closed", address=endpoint.address)
 
     # --- reading
 

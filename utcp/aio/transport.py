@@ -581,25 +581,27 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
     def _release(self) -> None:
         """Keep nothing alive, and be kept by nothing."""
         connection = self._connection
-        if connection is not None:
-            self._ended_at = self._driver.link.now()
-            connection.context = None
-            self._connection = None
-            if connection.ended:
-                connection.discard_unread()
-        if isinstance(self._protocol, SSLProtocol):
-            AsyncioTls(self._protocol).keep_extra_info("utcp", self._info())
-        self._protocol = None
-        if self._buffer is not None:
-            self._drop_buffer()
-        if self._room is not None:
-            self._wake_sendfile()
-        if self._facade is not None:
-            self._facade.detach()
-        self._driver.transports.pop(self, None)
-        if self._server is not None:
-            self._server.detach(self)
-            self._server = None
+        try:
+            if connection is not None:
+                self._ended_at = self._driver.link.now()
+                connection.context = None
+                self._connection = None
+                if connection.ended:
+                    connection.discard_unread()
+            if isinstance(self._protocol, SSLProtocol):
+                AsyncioTls(self._protocol).keep_extra_info("utcp", self._info())
+        finally:  # those who wait for the end of this connection must not wait for ever
+            self._protocol = None
+            if self._buffer is not None:
+                self._drop_buffer()
+            if self._room is not None:
+                self._wake_sendfile()
+            if self._facade is not None:
+                self._facade.detach()
+            self._driver.transports.pop(self, None)
+            if self._server is not None:
+                self._server.detach(self)
+                self._server = None
 
     def _drop_buffer(self) -> None:
         self._buffer = None

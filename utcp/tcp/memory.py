@@ -187,18 +187,21 @@ class Memory(Accounts):
     def _charge(self, connection: Tcb, kept: int) -> None:
         before = connection.charge
         growth = kept - before
-        connection.set_charge(kept)  # first: if it raises an exception, nothing is counted
-        self._busy += (kept > IDLE) - (before > IDLE)
-        if kept == HALF_OPEN:
-            self.half_open += 1
-        elif before == HALF_OPEN:
-            self.half_open -= 1
-        self.sum += growth
-        self._moved += growth if growth > 0 else -growth
-        if connection in self.orphans:
-            self.orphaned += growth
-            if not kept:
-                del self.orphans[connection]
+        orphan = connection in self.orphans
+        # What may raise an exception comes first, numbers included: a charge is counted whole or not at all.
+        total = self.sum + growth
+        moved = self._moved + (growth if growth > 0 else -growth)
+        busy = self._busy + (kept > IDLE) - (before > IDLE)
+        half_open = self.half_open + (kept == HALF_OPEN) - (before == HALF_OPEN)
+        orphaned = self.orphaned + growth if orphan else self.orphaned
+        connection.set_charge(kept)
+        self.sum = total
+        self._moved = moved
+        self._busy = busy
+        self.half_open = half_open
+        self.orphaned = orphaned
+        if orphan and not kept:
+            del self.orphans[connection]
         if kept and connection.receive_side.holding:
             self._holders[connection] = None
         elif connection in self._holders:
@@ -250,8 +253,9 @@ class Memory(Accounts):
     def adopt_orphan(self, connection: Tcb) -> None:
         """The user has closed `connection`, which goes on delivering."""
         if connection.charge:
+            orphaned = self.orphaned + connection.charge
             self.orphans[connection] = None
-            self.orphaned += connection.charge
+            self.orphaned = orphaned
 
     def relieve(self, now: float) -> None:
         """Where memory is short: drop what is held out of order, and end the oldest orphans that hold too much. An

@@ -62,7 +62,7 @@ async def test_keepalive(peers: Peers) -> None:
         7,
         3,
     ]
-    assert (connection.keepalive_interval, connection.keepalive_count) == (7.0, 3)
+    assert (connection.keepalive.interval, connection.keepalive.count) == (7.0, 3)
     facade.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
     assert facade.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
     assert "keepalive" not in connection.info().timers

@@ -15,7 +15,7 @@ SPARED = ("observer.", "link.", "loop.")
 """What fails here costs no connection; the MTU of a link is asked for a connection, and its failure may cost that."""
 
 
-STRIDE = 3
+STRIDE = 4
 """Every so many of the faults are tried here; `python -m tests.injection` tries all."""
 
 

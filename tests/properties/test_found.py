@@ -63,14 +63,14 @@ def test_every_4_gib_snd_una_comes_by_the_iss() -> None:
     chunk = memoryview(bytes(1 << 24))
     for _ in range(255):
         send.append(chunk, force=True)
-        send.advance(len(chunk), fin=False, probe=False)
+        send.advance(len(chunk), fin=False, probe=False, segments=1)
         send.acknowledge(send.snd_nxt)
     send.append(chunk[1:], force=True)
-    send.advance(len(chunk) - 1, fin=False, probe=False)
+    send.advance(len(chunk) - 1, fin=False, probe=False, segments=1)
     send.acknowledge(send.snd_nxt)
     assert send.snd_una == send.iss
     assert send.syn_acked
     assert send.acked == (1 << 32) - 1
     send.append(chunk, force=True)
-    send.advance(len(chunk), fin=False, probe=False)
+    send.advance(len(chunk), fin=False, probe=False, segments=1)
     assert send.acknowledge(send.snd_nxt) == len(chunk)

@@ -608,7 +608,6 @@ class ReceiveSide:
     def owe_ack(self) -> None:
         """The peer is to have an ACK with the next flush."""
         self.ack_due = NOW
-        self.delayed_ack_at = inf
 
     def begin_timestamps(self, ts_val: int, now: float) -> None:
         """The peer's SYN has this timestamp."""

@@ -153,13 +153,14 @@ class SendSide:
 
     # ------------------------------------------------------------------ what is counted
 
-    def note_segments(self, count: int, with_text: int) -> None:
-        """`count` segments leave, of which `with_text` have text."""
-        self.segs_out += count
-        self.data_segs_out += with_text
+    def note_empty(self) -> None:
+        """Count a segment that leaves without text, and without a FIN that `advance` or `note_resent` has counted."""
+        self.segs_out += 1
 
     def note_resent(self, size: int) -> None:
-        """`size` payload octets leave again."""
+        """Count a segment that leaves again, with `size` payload octets."""
+        self.segs_out += 1
+        self.data_segs_out += size > 0
         self.bytes_retrans += size
 
     # ------------------------------------------------------------------ the queue
@@ -203,9 +204,12 @@ class SendSide:
         """The SYN leaves for the first time."""
         self.snd_nxt = (self.iss + 1) & MASK
 
-    def advance(self, size: int, fin: bool, probe: bool) -> None:
-        """`size` more payload octets, and the FIN behind them if `fin`, leave for the first time; `probe`: as a
-        zero-window probe."""
+    def advance(self, size: int, fin: bool, probe: bool, segments: int) -> None:
+        """`size` more payload octets, and the FIN behind them if `fin`, leave for the first time in so many `segments`;
+        `probe`: as a zero-window probe."""
+        self.segs_out += segments
+        if size:
+            self.data_segs_out += segments
         self.probe = probe
         self.sent += size
         self.snd_nxt = (self.snd_nxt + size + fin) & MASK

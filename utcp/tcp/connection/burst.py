@@ -27,16 +27,16 @@ class Burst:
 
     __slots__ = (
         "_ack",
-        "_departure",
-        "_held_back",
         "_now",
         "_outbox",
-        "_paced",
         "_tcb",
         "_train",
         "_ts_ecr",
         "_ts_val",
         "_window",
+        "departure",
+        "held_back",
+        "paced",
     )
 
     def __init__(self, tcb: Tcb, now: float, outbox: Outbox) -> None:
@@ -44,10 +44,10 @@ class Burst:
         self._now = now
         self._outbox = outbox
         self._train = -1
-        self._departure: Departure | None = None
-        self._held_back = False
+        self.departure: Departure | None = None
+        self.held_back = False
         """By the congestion window."""
-        self._paced = False
+        self.paced = False
         """By the pacing rate."""
         receive = tcb.receive_side
         self._window = -1  # offered with the first segment only: an edge that nobody is told of must not move
@@ -60,6 +60,7 @@ class Burst:
         for number in range(self._tcb.receive_side.duplicate_acks_due):
             header = self._ack_with_sack(number)
             self._put(header)
+            self._tcb.send_side.note_empty()
 
     def _ack_with_sack(self, number: int = 0) -> bytes:
         """An ACK that tells what is held out of order (RFC 2018 4): `number` of those that leave now. Data segments do
@@ -90,7 +91,7 @@ class Burst:
             size = min(tcb.mss, run.end - run.start)
             in_flight = recovery.in_flight
             if not recovery.forced and in_flight and in_flight + size > recovery.window:
-                self._held_back = True
+                self.held_back = True
                 return
             if not recovery.forced and not self._pacing_allows():
                 return
@@ -189,7 +190,7 @@ class Burst:
             ):
                 return  # for the ACK of what is in flight
             if recovery.board.in_flight and (in_flight := recovery.in_flight) and in_flight + size > recovery.window:
-                self._held_back = True
+                self.held_back = True
                 return
             if pacer.rate != inf and not self._pacing_allows():
                 return
@@ -216,7 +217,7 @@ class Burst:
             return False
         octets = count * mss
         seq = send.snd_nxt
-        tcb.sent(octets, False, False, self._departure or self._depart(), self._now)
+        tcb.sent(octets, False, False, count, self.departure or self._depart(), self._now)
         if self._window < 0:
             self._window = tcb.receive_side.offer_window()
         note_train(tcb, count)
@@ -275,22 +276,15 @@ class Burst:
         pacer = tcb.pacer
         if pacer.may_send(tcb.mss, self._now):
             return True
-        self._paced = True
+        self.paced = True
         pacer.wait(tcb.mss)
         return False
 
-    def finish(self) -> None:
-        """The pass is over."""
-        tcb = self._tcb
-        send = tcb.send_side
-        idle = not (self._held_back or self._paced) and send.queued == send.sent
-        tcb.recovery.flushed(self._departure, self._held_back, idle)
-
     def _depart(self) -> Departure:
         """The departure that all segments of this pass share: made for the first of them."""
-        departure = self._departure
+        departure = self.departure
         if departure is None:
-            self._departure = departure = self._tcb.recovery.depart(self._now)
+            self.departure = departure = self._tcb.recovery.depart(self._now)
         return departure
 
     def fin(self) -> None:
@@ -304,6 +298,7 @@ class Burst:
             self._put(self._ack_with_sack())
         else:
             self._segment(tcb.send_side.acceptable_seq, 0, 0, False)
+        tcb.send_side.note_empty()
 
     def keepalive_probe(self) -> None:
         """Send an ACK with the SEQ of an octet that the peer has, which the peer answers (RFC 9293 3.8.4), unless the
@@ -312,16 +307,17 @@ class Burst:
         if tcb.keepalive.take_probe() and not tcb.send_side.flight_size:
             tcb.stack.counters.keepalives += 1
             self._segment((tcb.send_side.snd_nxt - 1) & MASK, 0, 0, False)
+            tcb.send_side.note_empty()
 
     def _first(self, size: int, fin: bool, probe: bool = False) -> None:
         """`size` octets, and the FIN if `fin`, for the first time; as a window probe if `probe`."""
         tcb = self._tcb
         send = tcb.send_side
         seq, offset = send.snd_nxt, send.sent
-        departure = self._departure
+        departure = self.departure
         if departure is None:
-            self._departure = departure = tcb.recovery.depart(self._now)
-        tcb.sent(size, fin, probe, departure, self._now)
+            self.departure = departure = tcb.recovery.depart(self._now)
+        tcb.sent(size, fin, probe, 1, departure, self._now)
         flags, ecn = ACK, NOT_ECT
         if tcb.ecn.agreed and size and not probe:  # RFC 3168 6.1.1-6.1.6: new data only, and no window probe
             ecn = ECN_CAPABLE

@@ -66,7 +66,6 @@ def put(
     if receive.ack_due:  # the segment carries our ACK, which discharges every debt but that of a delayed SACK
         receive.acknowledged()
     stack.counters.out_segs += 1
-    tcb.send_side.note_segments(1, 0 if payload is None else 1)
     if stack.tap is not None:
         stack.tap.segment_sent(tcb.remote, [header] if payload is None else [header, payload], now)
     return outbox.add(tcb.remote, header, payload, size, after, ecn)
@@ -78,4 +77,3 @@ def note_train(tcb: Tcb, count: int) -> None:
     if receive.ack_due:
         receive.acknowledged()
     tcb.stack.counters.out_segs += count
-    tcb.send_side.note_segments(count, count)

@@ -66,7 +66,8 @@ def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
         burst.pure_ack()
     if tcb.keepalive.probe_due:
         burst.keepalive_probe()
-    burst.finish()
+    idle = not (burst.held_back or burst.paced) and send.queued == send.sent
+    recovery.flushed(burst.departure, burst.held_back, idle)
 
 
 def _fin_may_go(tcb: Tcb) -> bool:
@@ -88,10 +89,11 @@ def _bare_fin_or_ack(tcb: Tcb, now: float, outbox: Outbox) -> None:
     if send.fin_queued and _fin_may_go(tcb):
         seq, flags = send.snd_nxt, ACK | FIN
         departure = tcb.recovery.depart(now)
-        tcb.sent(0, True, False, departure, now)
+        tcb.sent(0, True, False, 1, departure, now)
         tcb.recovery.flushed(departure, False, True)
     elif receive.ack_due == NOW:
         seq, flags = send.acceptable_seq, ACK
+        send.note_empty()
     else:
         return
     window = receive.offer_window()
@@ -138,7 +140,7 @@ def _send_syn(tcb: Tcb, now: float) -> None:
         ts_ecr=receive.ts_recent if timestamps else None,
     )
     receive.acknowledged()
-    send.note_segments(1, 0)
+    send.note_empty()
     tcb.stack.put(tcb.remote, segment, now, to_stranger=tcb.unproven)
 
 

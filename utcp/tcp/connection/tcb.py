@@ -533,9 +533,10 @@ class Tcb(Timed):
         self.keepalive.probe(now)
         self.touch()
 
-    def sent(self, size: int, fin: bool, probe: bool, departure: Departure, now: float) -> None:
-        """`size` octets of text, and our FIN if `fin`, leave for the first time; as a zero-window probe if `probe`."""
-        self.send_side.advance(size, fin, probe)
+    def sent(self, size: int, fin: bool, probe: bool, segments: int, departure: Departure, now: float) -> None:
+        """`size` octets of text, and our FIN if `fin`, leave for the first time in so many `segments`; as a zero-window
+        probe if `probe`."""
+        self.send_side.advance(size, fin, probe, segments)
         self.recovery.sent(size + fin, departure)
         if self.pacer.rate != inf:
             self.pacer.sent(size)
@@ -733,7 +734,7 @@ class Tcb(Timed):
                 ts_val=self.ts_now(now) if self.timestamps else None,
                 ts_ecr=self.receive_side.ts_recent if self.timestamps else None,
             )
-            send.note_segments(1, 0)
+            send.note_empty()
             self.stack.put(self.remote, segment, now, to_stranger=self.unproven)
         self.fail(error, now)
 
@@ -772,6 +773,7 @@ class Tcb(Timed):
         """Let go of what is of no use any more. The timers still run, but the stack does not look at them."""
         self.send_side.discard()
         self.recovery.discard()
+        self.receive_side.stop_delaying()
 
     def abandon(self) -> None:
         """See that the stack processes the connection no more, wherever an exception has cut its end off."""

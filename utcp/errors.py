@@ -1,7 +1,7 @@
-"""Why a call or a connection failed: one class per cause, each also the OSError subclass that asyncio users catch.
+"""The errors of calls and connections: one class for each cause, each also a subclass of the OSError of asyncio.
 
-All carry `errno` and a text. A cause that ends a connection reaches everyone who waits for it: `connection_lost(exc)`,
-pending reads, `drain()`, `wait_closed()`.
+All have an `errno` and a text. The error that ends a connection is passed to `connection_lost()`, and pending reads,
+`drain()` and `wait_closed()` raise it.
 """
 
 import errno
@@ -9,60 +9,60 @@ import os
 
 
 class _Cause(OSError):
-    """Pickles by its text: the errno goes with the class."""
+    """Base of the errors whose class determines the errno, so that only the text is pickled."""
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return type(self), (self.strerror,)
 
 
 class ConnectionRefused(_Cause, ConnectionRefusedError):
-    """The peer answered our SYN with RST (RFC 9293 3.10.7.3), or its host answered with an ICMP port unreachable."""
+    """The peer answered our SYN with RST (RFC 9293 3.10.7.3), or its host with an ICMP port unreachable message."""
 
     def __init__(self, text: str = os.strerror(errno.ECONNREFUSED)) -> None:
         super().__init__(errno.ECONNREFUSED, text)
 
 
 class ConnectionReset(_Cause, ConnectionResetError):
-    """The peer sent RST on a synchronized connection (RFC 9293 3.10.7.4, second check), or its UDP port is closed, as
-    after the death of its process: ICMP port unreachable messages answered three segments in a row."""
+    """The peer sent RST on a synchronized connection (RFC 9293 3.10.7.4, second check), or three segments in a row were
+    answered by ICMP port unreachable messages: its UDP port is closed, for example because its process has ended."""
 
     def __init__(self, text: str = os.strerror(errno.ECONNRESET)) -> None:
         super().__init__(errno.ECONNRESET, text)
 
 
 class ConnectionAborted(_Cause, ConnectionAbortedError):
-    """This side reset the connection: because of unread data at close, data after close, a listener that went away,
-    want of memory after the close, or an exception in the middle of its processing (`__cause__`)."""
+    """This side reset the connection, because of unread data at close, data after close, a closed listener, lack of
+    memory after the close, or an exception while an event of it was processed (`__cause__`)."""
 
     def __init__(self, text: str = os.strerror(errno.ECONNABORTED)) -> None:
         super().__init__(errno.ECONNABORTED, text)
 
 
 class ConnectionTimedOut(_Cause, TimeoutError):
-    """The peer stopped answering; the subclasses say during what."""
+    """The peer no longer answers. There is one subclass for each case."""
 
     def __init__(self, text: str = os.strerror(errno.ETIMEDOUT)) -> None:
         super().__init__(errno.ETIMEDOUT, text)
 
 
 class SynTimedOut(ConnectionTimedOut):
-    """No answer to any of our SYNs within R2 (RFC 9293 3.8.3)."""
+    """The peer answered none of our SYNs within R2 (RFC 9293 3.8.3)."""
 
 
 class RetransmissionTimedOut(ConnectionTimedOut):
-    """Data stayed unacknowledged through every retransmission: R2 (RFC 9293 3.8.3)."""
+    """Data was not acknowledged after all retransmissions (R2 of RFC 9293 3.8.3)."""
 
 
 class FinTimedOut(ConnectionTimedOut):
-    """After the close, our FIN or data before it stayed unacknowledged through every retransmission, or for longer than
-    `Config.orphan_timeout` allows; RST was sent.
+    """After the close, our FIN or the data before it was not acknowledged after all retransmissions, or not within
+    `Config.orphan_timeout`. RST was sent.
 
-    That happens too if the peer has closed, acknowledged all data and ended its process before we closed, where no ICMP
-    message says so. With ICMP, such a close ends without an error."""
+    The close also ends with this error if the peer's process has closed the connection, acknowledged all data and
+    ended before our close, and no ICMP message reports that. With ICMP, such a close ends without an error."""
 
 
 class UserTimedOut(ConnectionTimedOut):
-    """Data stayed unacknowledged for `Config.user_timeout` (RFC 9293 3.10.8)."""
+    """Data was not acknowledged within `Config.user_timeout` (RFC 9293 3.10.8)."""
 
 
 class KeepaliveTimedOut(ConnectionTimedOut):
@@ -74,8 +74,8 @@ class LingerTimedOut(ConnectionTimedOut):
 
 
 class PathUnreachable(OSError):
-    """The host could not send towards the peer, or an ICMP message says that the peer is out of reach (`errno` says
-    why: ENETUNREACH, EHOSTUNREACH, EACCES, ...)."""
+    """The host could not send to the peer, or an ICMP message reported the peer as unreachable. `errno` is the reason:
+    ENETUNREACH, EHOSTUNREACH, EACCES, ..."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code, os.strerror(code))
@@ -85,9 +85,9 @@ class PathUnreachable(OSError):
 
 
 class AddressInUse(OSError):
-    """The local port is taken: by a listener, a connection to the same remote, or TIME_WAIT for it.
+    """The local port is taken by a listener, a connection to the same remote, or a TIME_WAIT record for it.
 
-    `seconds` is how long TIME_WAIT still holds it; None when something else does.
+    `seconds` is the rest of the TIME_WAIT; None if the port is taken by something else.
     """
 
     def __init__(self, text: str, seconds: float | None = None) -> None:
@@ -99,9 +99,9 @@ class AddressInUse(OSError):
 
 
 class AddressNotAvailable(OSError):
-    """No ephemeral port is left towards this remote (RFC 6056).
+    """No ephemeral port is free for this remote (RFC 6056).
 
-    `seconds` is when TIME_WAIT frees the next; None when every port is held by a live connection.
+    `seconds` is the time until the next TIME_WAIT ends; None if every port belongs to a live connection.
     """
 
     def __init__(self, text: str, seconds: float | None = None) -> None:
@@ -113,7 +113,7 @@ class AddressNotAvailable(OSError):
 
 
 class LimitReached(OSError):
-    """A limit of the endpoint forbids another connection; `limit` is the field of Config: "max_memory" or
+    """A limit of the endpoint allows no further connection. `limit` is the field of Config: "max_memory" or
     "max_connections"."""
 
     def __init__(self, limit: str) -> None:
@@ -125,7 +125,7 @@ class LimitReached(OSError):
 
 
 class InvalidState(OSError):
-    """The call makes no sense in the connection's state, as sending after a shutdown (RFC 9293 3.10: "closing")."""
+    """The call is not allowed in the connection's state, such as sending after a shutdown (RFC 9293 3.10)."""
 
     def __init__(self, text: str, code: int = errno.EPIPE) -> None:
         super().__init__(code, text)

@@ -1,4 +1,4 @@
-"""Clients: asyncio's `create_connection` and `open_connection`, over utcp."""
+"""Clients: `create_connection` and `open_connection` of asyncio, over utcp."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from utcp.link.path import SocketAddress
 from utcp.link.platform import Platform
 
 HAPPY_EYEBALLS_DELAY: Final = 0.25
-"""Seconds before the next address is tried as well (RFC 8305 8). asyncio's default is to wait for a refusal; a UDP port
-on which nobody listens refuses nothing."""
+"""Seconds between the attempts to connect to the addresses of a host (RFC 8305 8). asyncio's default waits until an
+attempt fails, but an unused UDP port often gives no answer."""
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -48,21 +48,25 @@ async def create_connection(
     all_errors: bool = False,
     config: Config | None = None,
 ) -> tuple[asyncio.Transport, ProtocolT]:
-    """asyncio's `loop.create_connection`, over utcp: to UDP port `port` of `host`, utcp port `port`.
+    """Connect over utcp as `loop.create_connection` of asyncio does: to UDP port `port` of `host`, utcp port `port`.
 
-    A connection to an IPv4-mapped IPv6 address (::ffff:192.0.2.1) uses IPv4, as with kernel TCP, and it may leave from
-    the local address "::". Unlike there, `peername` and `sockname` are then IPv4 addresses.
+    All connections of a loop with the same `config` and local host share one UDP socket.
 
-    Where the host has several addresses they are tried `happy_eyeballs_delay` apart (None: 0.25 s, unlike asyncio).
+    A connection to an IPv4-mapped IPv6 address (::ffff:192.0.2.1) uses IPv4, as with kernel TCP, and its local address
+    may be "::". Its `peername` and `sockname` are IPv4 addresses, unlike those of kernel TCP.
 
-    All connections of a loop with the same `config` and local host leave from one UDP socket; `local_addr` names that
-    host (None: any) and our utcp port (0: an ephemeral one). `sock` is a connected UDP socket that says both addresses;
-    it is closed, and an unconnected one bound to its address takes its place, for this connection alone.
+    Args:
+        happy_eyeballs_delay: seconds between the attempts if the host has several addresses; None: 0.25 (unlike
+            asyncio).
+        local_addr: the local host (None: any) and the local utcp port (0: an ephemeral one).
+        sock: a connected UDP socket that provides both addresses. It is closed, and an unconnected socket bound to its
+            local address replaces it, for this connection only.
+        config: the configuration of the connection; None: the default.
 
-    Raises what asyncio's raises: ConnectionRefusedError, TimeoutError and other OSErrors of connections that failed;
-    AddressInUse when the local port is taken, or in TIME_WAIT, towards that peer; AddressNotAvailable when no ephemeral
-    port is left; ValueError for arguments that do not go together; TypeError for a `local_addr` that is no tuple. When
-    cancelled nothing is left of the attempt.
+    Raises the errors of asyncio: ConnectionRefusedError, TimeoutError and the other OSErrors of failed connections;
+    AddressInUse if the local port is taken for this peer, also by TIME_WAIT; AddressNotAvailable if no ephemeral port
+    is free; ValueError for arguments that exclude each other; TypeError for a `local_addr` that is not a tuple. A
+    cancelled call leaves no connection behind.
     """
     tls = TlsOptions.of_client(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
     config = DEFAULT_CONFIG if config is None else config
@@ -96,10 +100,14 @@ async def create_connection(
 async def open_connection(
     host: Host = None, port: Port = None, *, limit: int = DEFAULT_LIMIT, **options: Any
 ) -> tuple[asyncio.StreamReader, StreamWriter]:
-    """asyncio's `open_connection`, over utcp; `options` are those of `create_connection`.
+    """Connect over utcp as `open_connection` of asyncio does.
 
-    Before the process ends, `await writer.wait_closed()`, or let the loop end. When the process is killed, the peer is
-    not told, and unacknowledged data is lost.
+    Before the process ends, await `writer.wait_closed()`, or let the loop end. If the process is killed, the peer gets
+    no FIN or RST, and unacknowledged data is lost.
+
+    Args:
+        limit: octets that the reader buffers (`StreamReader`).
+        options: those of `create_connection`.
     """
     streams = ClientStreams(limit)
     transport, _ = await create_connection(streams, host, port, **options)
@@ -117,7 +125,7 @@ def _attempt(remote: Resolved, locals_: Sequence[Resolved] | None, config: Confi
 
 
 def _client_endpoint(family: int, local: SocketAddress, config: Config) -> OpenEndpoint:
-    """The loop's endpoint for clients on `local` (its port 0). Raises OSError when it cannot be bound."""
+    """Return the loop's endpoint for clients on `local`, whose port is 0. Raises OSError if it cannot be bound."""
     platform = Platform.of(asyncio.get_running_loop())
     endpoints = LoopEndpoints.of(platform)
     endpoint = endpoints.client(local, config)
@@ -128,7 +136,7 @@ def _client_endpoint(family: int, local: SocketAddress, config: Config) -> OpenE
 
 
 def _local_endpoint(family: int, locals_: Sequence[Resolved], config: Config) -> tuple[OpenEndpoint, int | None]:
-    """The first local address of that family which can be bound, and the utcp port that goes with it."""
+    """Return the endpoint of the first local address of `family` that can be bound, and the utcp port given with it."""
     failure: OSError | None = None
     for local_family, address in locals_:
         if local_family == family:
@@ -151,7 +159,7 @@ async def _connect_socket(
 ) -> tuple[asyncio.Transport, ProtocolT]:
     if sock.type != socket.SOCK_DGRAM:
         raise ValueError(f"A Datagram Socket was expected, got {sock!r}")
-    # The link takes no connected socket, and a socket cannot be disconnected from Python.
+    # A link needs an unconnected socket, and Python cannot disconnect this one.
     family, remote = unmapped(Resolved(sock.family, sock.getpeername()))
     local = unmapped(Resolved(sock.family, sock.getsockname())).address
     sock.close()

@@ -1,4 +1,4 @@
-"""What turns a link and a stack with an event loop: one reader, one timer, one flush for all connections."""
+"""Runs a link and a stack on an event loop, with one reader, one timer and one flush for all connections."""
 
 from __future__ import annotations
 
@@ -18,48 +18,50 @@ from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Remote, Transmit
 
 BATCH: Final = 512
-"""Datagrams that one wakeup takes in, or little more. The others wait for the next turn: the loop has other users."""
+"""Datagrams that one wakeup reads, or slightly more. The others wait for the next turn, because the loop has other
+users."""
 
 MAX_LATENESS: Final = 1.0
-"""Seconds by which the stack's timers may fire late because there is always more to read."""
+"""Seconds by which the stack's timers may fire late while there is always more to read."""
 
 READ_AGAIN: Final = 0.01
-"""Seconds between a receive that raised an exception and the next one."""
+"""Seconds from a receive that raised an exception to the next one."""
 
 TIMER_RESOLUTION: Final = 0.001
-"""Seconds. uvloop fires at once what is due in less than half of this, which would spin until the deadline."""
+"""Seconds. uvloop fires a timer at once if it is due in less than half of this, so that the loop would spin until the
+deadline."""
 
 
 class OpenTransport(Protocol):
-    """A transport whose connection_lost() is still to come, as an endpoint that closes needs it."""
+    """A transport before its connection_lost(), with the methods that a closing endpoint needs."""
 
     def is_closing(self) -> bool: ...
 
     def close_politely(self) -> None:
-        """Begin to close the connection in place of the application."""
+        """Begin to close the connection on behalf of the application."""
 
     def close_unanswered(self) -> None:
-        """Wait no longer for what the peer should answer to `close_politely()`."""
+        """Stop waiting for the peer's answer to `close_politely()`."""
 
     def lose(self, error: OSError) -> None:
-        """Give the connection up."""
+        """End the connection with `error`."""
 
     def vanish(self) -> None:
-        """Drop the connection without a word to anybody. For simulations."""
+        """Drop the connection without RST and without callbacks. For simulations."""
 
 
 class Driver:
-    """Carries datagrams between a link and a stack, and tells the stack's users what happened.
+    """Carries datagrams between a link and a stack, and passes events to the stack's users.
 
-    A user is the `context` of a connection or listener; its `ready(connection_or_listener)` is called when something
-    happened, never in the middle of a batch. What users do about it leaves one loop turn later, by a flush that was put
-    behind their wakeups: so ACKs ride on replies, and the ACK of a FIN carries our own.
+    A user is the `context` of a connection or listener. Its `ready(connection_or_listener)` is called after each batch
+    in which there were events. The segments that users cause leave one loop turn later, by a flush that is scheduled
+    after the users' own callbacks. So replies carry the ACKs, and our FIN carries the ACK of the peer's.
 
-    `has_read(address)` returns whether the endpoints of this loop that receive at that UDP address, if there are any,
-    have read everything that arrived. Two endpoints of one loop may be each other's peers: before a timer fires, both
-    read their sockets, because a late loop may have left the awaited ACK unread.
-
-    `met_peer(remote)` is called for each connection that gets a transport; None: nothing is called.
+    Args:
+        has_read: called with a UDP address, returns whether all endpoints of this loop that receive at this address
+            have read everything. Two endpoints of one loop may be each other's peers. Before a timer fires, both read
+            their sockets, because a late loop may have left the awaited ACK unread.
+        met_peer: called with the remote of each connection that gets a transport; None: no call.
     """
 
     __slots__ = (
@@ -91,12 +93,12 @@ class Driver:
         self.link = link
         self.stack = stack
         self.transports: dict[OpenTransport, None] = {}
-        """Those whose connection_lost() is still to come."""
+        """The transports before their connection_lost()."""
         self.met_peer: Final = met_peer
         self._after_flush: Callable[[], None] | None = None
         self.closed = False
         self._has_read = has_read
-        self._flushes = 0  # scheduled; the last one does the work
+        self._flushes = 0  # scheduled flushes, of which the last one does the work
         self._read_again: asyncio.Handle | None = None
         self._ready: deque[Connection | Listener] = deque()
         self._timer: asyncio.Handle | None = None
@@ -105,7 +107,7 @@ class Driver:
         loop.add_reader(link.fileno(), self._readable)
 
     def schedule_flush(self) -> None:
-        """Send in the next loop turn what a user's call has brought about."""
+        """Send in the next loop turn the segments that a user's call has caused."""
         if not self._flushes and not self.closed:
             try:
                 self.loop.call_soon(self._flush)
@@ -114,10 +116,10 @@ class Driver:
             self._flushes = 1
 
     def flush(self) -> None:
-        """Send now. An Exception is reported to the loop's exception handler.
+        """Send now. An Exception is passed to the loop's exception handler.
 
-        While segments wait for room (0.2 s at most, `Pending`), only those answers to strangers leave that are ready:
-        they need no such room.
+        While segments wait for room in the socket (0.2 s at most, `Pending`), only answers to strangers are sent,
+        because they have a buffer of their own.
         """
         if self.closed:
             return
@@ -134,7 +136,7 @@ class Driver:
                 if link.pending:
                     self._await_room()
         except BaseException as exc:
-            self.schedule_flush()  # for the connections that were not reached
+            self.schedule_flush()  # for the connections that this flush has not reached
             if not isinstance(exc, Exception):
                 raise
             self._report("a flush came to no end", exc)
@@ -142,16 +144,16 @@ class Driver:
             self.schedule_flush()
 
     def call_after_flush(self, callback: Callable[[], None] | None) -> None:
-        """Call `callback` after each flush from now on, in place of the one before; None: call nothing."""
+        """Call `callback` after each flush from now on, in place of the present one; None: no call."""
         self._after_flush = callback
 
     def read(self) -> None:
-        """Take in what has arrived, up to a batch, and tell the users."""
+        """Read at most one batch of datagrams, and pass the events to the users."""
         if not self.closed:
             self._readable()
 
     def close(self) -> None:
-        """Let go of the loop and close the link. Idempotent."""
+        """Remove everything from the loop and close the link. Idempotent."""
         if self.closed:
             return
         self.closed = True
@@ -161,7 +163,7 @@ class Driver:
                 timer.cancel()
         self._timer = self._read_again = None
         try:
-            # Before the descriptor is closed: a selector would go on with whoever gets its number next.
+            # Before the descriptor is closed, because its number may be reused, and the selector would watch that one.
             self.loop.remove_reader(self.link.fileno())
             if self._writing:
                 self._stop_writing()
@@ -170,26 +172,25 @@ class Driver:
 
     def _readable(self) -> None:
         try:
-            if self._writing:  # the descriptor may say so by being readable
+            if self._writing:  # the descriptor may be readable because there is room (`Link.watch_room`)
                 self._writable()
             self._receive()
         finally:
             self._dispatch()
 
     def _receive(self) -> float:
-        """Take in a batch and what ICMP says, and return the time that both are stamped with.
+        """Process one batch of datagrams, and ICMP errors. Return their common time of arrival.
 
-        The clock is read after the sockets: with an earlier time, what arrives while the batch is read would seem to
-        have arrived before, and the smallest round-trip time would stay too short for as long as it is remembered. The
-        time that processing a batch takes is not added to its segments, and a wakeup reads only one batch: later ones
-        would wait in the socket while the first is processed, and their round trips would grow by that.
+        The clock is read after the batch. With an earlier time, the round-trip time of datagrams that arrive during the
+        reading would be too short, and so would the minimum derived from it. A wakeup reads only one batch, because
+        further ones would wait in the socket while the first is processed, which would add to their round-trip times.
         """
         received: list[Received] = []
         try:
             received = self.link.receive(BATCH)
         except Exception as exc:
             self._report("the link could not receive, which is tried again", exc)
-            if self._read_again is None:  # its descriptor may have said all that it says
+            if self._read_again is None:  # the loop may not report the descriptor as readable again
                 self._read_again = later(self.loop, READ_AGAIN, self._try_again)
         errors = self._path_errors() if self.link.has_path_errors else None
         now = self.link.now()
@@ -197,7 +198,7 @@ class Driver:
         for data, remote, segment_size, ecn in received:
             try:
                 stack.receive_datagram(data, remote, now, segment_size, ecn)
-            except Exception as exc:  # it must not take the others' datagrams along
+            except Exception as exc:  # the other datagrams of the batch must not be lost
                 self._report(f"a datagram from {remote} was not processed to its end", exc)
         if errors:
             self._report_path([], errors, now)
@@ -214,9 +215,9 @@ class Driver:
             failures = link.send(transmits)
         except Exception as exc:
             self._report("the link could not send", exc)
-            # Which of them have left is not known, so each is tried by itself: what leaves twice does no harm.
+            # It is unknown which have left, so each is sent by itself. A duplicate does no harm.
             for transmit in transmits:
-                with suppress(Exception):  # reported above; a link that is broken says the same each time
+                with suppress(Exception):  # a broken link raises it each time, and it is reported above
                     failures += link.send([transmit])
         if failures or link.has_path_errors:
             self._sent(failures)
@@ -249,7 +250,7 @@ class Driver:
         self.schedule_flush()
 
     def _report(self, what: str, error: BaseException) -> None:
-        """Report an exception of which no connection's user is told."""
+        """Report an exception that no connection's user gets."""
         report(self.loop, what, error)
 
     def _writable(self) -> None:
@@ -279,8 +280,8 @@ class Driver:
         self._writing = False
 
     def _dispatch(self) -> None:
-        # This flush stands behind all that the users below wake. One that was asked for earlier in this turn would run
-        # before them, so it leaves the work to this one.
+        # This flush runs after all callbacks that the users below schedule. An earlier flush of this turn would run
+        # before them, so it does nothing.
         self._flushes += 1
         try:
             if self.stack.ready or self._ready or self.stack.failures:
@@ -294,7 +295,7 @@ class Driver:
                 self._flushes += 1
 
     def _insist_on_flush(self, error: Exception) -> None:
-        """Schedule a flush, which has failed with `error`. Without it, timers would not be set any more."""
+        """Schedule a flush again after `error`. Without a flush, no timer would be set any more."""
         soon(self.loop, self._flush)
         self._report("a flush was scheduled at the second attempt only", error)
 
@@ -322,7 +323,7 @@ class Driver:
             self._flushes -= 1
             return
         try:
-            # What users' own calls have ended; and whoever a KeyboardInterrupt from a callback has left untold.
+            # Events that the users' own calls have caused, or that are left after a KeyboardInterrupt in a callback.
             if self.stack.ready or self._ready or self.stack.failures:
                 self._tell()
         except BaseException:
@@ -340,12 +341,12 @@ class Driver:
                 self._report("what was to follow a flush came to no end", exc)
 
     def _arm(self) -> None:
-        """See that the timer fires by the stack's next deadline.
+        """Make sure that the timer fires by the stack's next deadline.
 
-        A timer that is due earlier stays: it will find nothing to do and arm the next. Deadlines mostly move later,
-        with every ACK, and cancelling a timer costs as much as making one. A timer also stays if a new one would not be
-        due before it. Otherwise, after a deadline has passed, flushes that follow each other within TIMER_RESOLUTION
-        would put the timer off for as long as they continue.
+        An earlier timer stays: it finds nothing due and sets the next one. Most deadlines move later with every ACK,
+        and cancelling a timer costs as much as setting one. A timer also stays if a new one would not be earlier.
+        Otherwise, after a deadline has passed, flushes within TIMER_RESOLUTION of each other would postpone the timer
+        again and again.
         """
         try:
             if self._timer is not None and self._timer_due <= self.stack.next_wakeup() + TIMER_RESOLUTION:
@@ -372,13 +373,13 @@ class Driver:
         self._timer_due = due
 
     def _on_timer(self) -> None:
-        # Not yet: what other endpoints of this loop have read in this turn they answer at the end of it, and that
-        # answer may be the very ACK that a timer waits for.
+        # In the next turn, because other endpoints of this loop answer at the end of this turn, and an answer may be
+        # the ACK that a timer waits for.
         self._timer = None
         self._timer = soon(self.loop, self._expire)
 
     def _peer_has_read(self) -> bool:
-        """The peer of the connection whose timer is due, if it is on this loop."""
+        """Return whether the peer of the connection whose timer is due has read everything, if it is on this loop."""
         try:
             remote = self.stack.next_remote()
             return remote is None or self._has_read(self.link.peername(remote))
@@ -388,8 +389,8 @@ class Driver:
 
     def _expire(self) -> None:
         self._timer = None
-        # A busy loop fires late. Had we, or a peer on this loop, read in time what waits, perhaps nothing would have
-        # timed out. So timers wait until both have read all, within bounds.
+        # In a busy loop timers fire late, and unread datagrams, of this endpoint or of a peer on this loop, may contain
+        # the awaited ACK. So timers wait until both have read everything, up to MAX_LATENESS.
         try:
             now = self._receive()
             deadline = self.stack.next_timeout()

@@ -1,4 +1,4 @@
-"""An endpoint: one UDP socket, over which any number of connections and servers run."""
+"""An endpoint: one UDP socket that carries any number of connections and servers."""
 
 from __future__ import annotations
 
@@ -33,19 +33,24 @@ ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
 
 class Endpoint:
-    """One UDP socket, over which any number of connections and servers run, each with utcp ports of its own.
+    """One UDP socket that carries any number of connections and servers, each with its own utcp ports.
 
-    `local_addr` is the UDP address to bind, host None for the wildcard and port 0 for one that the system picks; None
-    is both. `family` chooses IPv4 (default) or IPv6 where the host does not. `reuse_port` lets other sockets bind the
-    same address, if they say so too (SO_REUSEPORT): then the system deals out what arrives by the UDP addresses and
-    ports, and each peer's socket keeps to one of them as long as none comes or goes. `sock` is a bound UDP socket to
-    use instead; it belongs to the endpoint. `observer` sees what the stack does (`utcp.tcp.observer` says what costs
-    what); one that raises an exception is not called again. None logs to structlog if the application has configured
-    that. `control` is the path of a Unix socket to open for `utcp ss` and `utcp capture`, True for one in the default
-    directory; None asks the environment variable UTCP_CONTROL (see `utcp.inspect.control`). The environment variable
-    UTCP_PCAP has what the endpoint sends and receives captured (`utcp.inspect.environment`).
+    Use it as `async with Endpoint(...) as endpoint:`, or call `start()` and `aclose()`.
 
-    Use it as `async with Endpoint(...) as endpoint:`, or `start()` and `aclose()` it.
+    Args:
+        local_addr: the UDP address to bind; a host of None is the wildcard, a port of 0 one that the system chooses;
+            None means both.
+        sock: a bound UDP socket to use instead. The endpoint owns it.
+        family: IPv4 (default) or IPv6, if the host does not determine it.
+        reuse_port: let other sockets with SO_REUSEPORT bind the same address. The system then distributes the datagrams
+            by the UDP addresses and ports. Each peer stays with one socket until a socket is opened or closed.
+        config: the configuration of the endpoint and its connections; None: the default.
+        observer: gets the events of the stack (`utcp.tcp.observer` lists their costs). After an exception it is not
+            called again. None: events are logged to structlog if the application has configured it.
+        control: the path of a Unix socket to open for `utcp ss` and `utcp capture`; True: one in the default directory;
+            None: the environment variable UTCP_CONTROL (`utcp.inspect.control`).
+
+    The environment variable UTCP_PCAP captures what the endpoint sends and receives (`utcp.inspect.environment`).
     """
 
     def __init__(
@@ -75,10 +80,10 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'not started' if self._open is None else self._open.description()}>"
 
-    # --- its life
+    # --- starting and closing
 
     async def start(self) -> Self:
-        """Bind the socket and begin to listen to it. Raises OSError when that fails, RuntimeError the second time."""
+        """Bind the socket and start reading. Raises OSError if that fails, RuntimeError on a second call."""
         if self._sock is None:
             host, port = self._local_addr or (None, 0)
             platform = Platform.of(asyncio.get_running_loop())
@@ -93,9 +98,9 @@ class Endpoint:
         return self
 
     def run(self, link: Link) -> None:
-        """Begin with this link, on the running loop. `start()` calls it with one on a UDP socket.
+        """Start with this link, on the running loop. `start()` calls it with a link on a UDP socket.
 
-        Raises AddressInUse, or another OSError, when the control socket that was asked for cannot be opened.
+        Raises AddressInUse or another OSError if the requested control socket cannot be opened.
         """
         if self._open is not None:
             link.close()
@@ -104,14 +109,14 @@ class Endpoint:
         self._open = endpoints.open(link, self.config, observer=self._observer, control=self._control)
 
     async def aclose(self) -> None:
-        """Close every connection, wait until the peers have acknowledged all, and close the socket.
+        """Close every connection, wait until the peers have acknowledged everything, and close the socket.
 
-        Connections with TLS send close_notify first, and their FIN once the peer has answered it, or a second later, or
-        after half of `Config.close_timeout` if that is less.
+        A connection with TLS first sends close_notify. It sends its FIN when the peer has answered, at the latest after
+        one second or half of `Config.close_timeout`, whichever is less.
 
-        All of it takes `Config.close_timeout` at most. Whatever is not acknowledged by then is reset, and its
-        connection_lost() gets FinTimedOut. When this returns every transport has had its connection_lost(). Idempotent;
-        cancelling it closes at once.
+        This takes at most `Config.close_timeout`. Then connections with unacknowledged data are reset, and their
+        connection_lost() gets FinTimedOut. Every transport has had its connection_lost() when this returns. Idempotent.
+        Cancelling it closes the endpoint at once.
         """
         if self._open is not None:
             await self._open.aclose()
@@ -124,48 +129,51 @@ class Endpoint:
 
     @property
     def started(self) -> bool:
-        """It has, or had, a socket."""
+        """Whether the endpoint has been started; True also after it is closed."""
         return self._open is not None
 
     @property
     def closed(self) -> bool:
-        """It had a socket, and has none any more."""
+        """Whether the endpoint has been started and closed."""
         return self._open is not None and self._open.closed
 
-    # --- what it is made of
+    # --- parts
 
     @property
     def driver(self) -> Driver:
-        """Raises RuntimeError unless the endpoint is open."""
+        """The driver between socket and stack. Raises RuntimeError unless the endpoint is open."""
         if self._open is None:
             raise RuntimeError(f"{self!r} is not open")
         return self._open.driver
 
     @property
     def stack(self) -> Stack:
-        """The protocol behind the socket. It outlives `aclose()`, for looking at."""
+        """The TCP stack. It stays readable after `aclose()`."""
         return self._started().stack
 
     @property
     def link(self) -> Link:
-        """The socket, and the clock. It outlives `aclose()`, for looking at."""
+        """The socket and the clock. It stays readable after `aclose()`."""
         return self._started().link
 
     @property
     def address(self) -> SocketAddress:
-        """The UDP address that it is bound to."""
+        """The UDP address that the socket is bound to."""
         return self._started().address
 
     def observe(self, observer: Observer) -> Callable[[], None]:
-        """Let `observer`, beside those who do so already, see what the stack does from now on; call what is returned to
-        stop that. Both at any time, also in the middle of what the observer is told.
+        """Report the events of the stack to `observer` from now on, in addition to the present observers.
 
-        An observer that raises an exception is not called again; the loop's exception handler is told, once.
+        Returns a function that stops this. Both may be called at any time, also from within an observer.
+
+        After an exception, an observer is not called again, and the exception is passed once to the loop's exception
+        handler.
         """
         return self._started().observe(observer)
 
     def snmp(self) -> dict[str, int]:
-        """Totals of all connections that this endpoint had, as `nstat` names them, and TcpCurrEstab."""
+        """Return the totals of all connections of this endpoint, past ones included, named as in `nstat`, and
+        TcpCurrEstab."""
         return self._started().snmp()
 
     def _started(self) -> OpenEndpoint:
@@ -189,13 +197,17 @@ class Endpoint:
         ssl_shutdown_timeout: float | None = None,
         all_errors: bool = False,
     ) -> tuple[asyncio.Transport, ProtocolT]:
-        """Connect to utcp port `port` behind UDP port `udp_port` (None: the same number) of `host`.
+        """Connect to a utcp port of `host`, whose addresses are tried one after another.
 
-        `local_port` is our utcp port, None for an ephemeral one. The addresses of `host` are tried in turn. Raises what
-        asyncio's create_connection raises; LimitReached when `Config.max_connections` or `max_memory` forbids another
-        connection; AddressInUse when `local_port` is taken towards that peer, AddressNotAvailable when no ephemeral
-        port is left. An endpoint on an IPv6 address, "::" included, carries no IPv4: an IPv4-mapped address is an
-        OSError (ENETUNREACH).
+        Args:
+            port: the peer's utcp port.
+            udp_port: the peer's UDP port; None: the same number as `port`.
+            local_port: the local utcp port; None: an ephemeral one.
+
+        Raises the errors of asyncio's create_connection; LimitReached if `Config.max_connections` or `max_memory`
+        allows no further connection; AddressInUse if `local_port` is taken for this peer; AddressNotAvailable if no
+        ephemeral port is free; OSError (ENETUNREACH) for an IPv4-mapped address on an endpoint with an IPv6 address,
+        "::" included, because such an endpoint carries no IPv4.
         """
         tls = TlsOptions.of_client(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
         driver = self.driver
@@ -214,7 +226,8 @@ class Endpoint:
     async def open_connection(
         self, host: str, port: int, *, limit: int = DEFAULT_LIMIT, **options: Any
     ) -> tuple[asyncio.StreamReader, StreamWriter]:
-        """`create_connection` with asyncio's streams; `options` are its."""
+        """Connect as `create_connection` does, and return asyncio's streams. `options` are those of
+        `create_connection`."""
         streams = ClientStreams(limit)
         transport, _ = await self.create_connection(streams, host, port, **options)
         return streams.on(transport)
@@ -232,9 +245,12 @@ class Endpoint:
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
     ) -> Server:
-        """Listen on utcp port `port`; 0 is the number of the UDP port. The endpoint outlives the server.
+        """Listen on a utcp port. The endpoint stays open when the server is closed.
 
-        Raises AddressInUse when another server has the port.
+        Args:
+            port: the utcp port; 0: the number of the UDP port.
+
+        Raises AddressInUse if another server has the port.
         """
         tls = TlsOptions.of_server(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         loop, opened = self.driver.loop, self._started()
@@ -246,5 +262,5 @@ class Endpoint:
     async def start_server(
         self, client_connected_cb: ClientConnected, port: int = 0, *, limit: int = DEFAULT_LIMIT, **options: Any
     ) -> Server:
-        """`create_server` with asyncio's streams; `options` are its."""
+        """Listen as `create_server` does, with asyncio's streams. `options` are those of `create_server`."""
         return await self.create_server(stream_factory(client_connected_cb, limit), port, **options)

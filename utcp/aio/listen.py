@@ -1,4 +1,4 @@
-"""Servers: asyncio's `create_server` and `start_server`, over utcp."""
+"""Servers: `create_server` and `start_server` of asyncio, over utcp."""
 
 from __future__ import annotations
 
@@ -42,16 +42,21 @@ async def create_server(
     start_serving: bool = True,
     config: Config | None = None,
 ) -> Server:
-    """asyncio's `loop.create_server`, over utcp: binds UDP port `port` and listens on the same utcp port.
+    """Create a server as `loop.create_server` of asyncio does: bind UDP port `port`, and listen on the same utcp port.
 
-    `port` 0: the system picks the UDP port. `host` None: all interfaces. `sock` is a bound UDP socket to use instead.
-    Once the server is closed each socket stays until no connection and no TIME_WAIT record of its is left, or the loop
-    ends; a new server on its address takes it over. `keep_alive` turns keepalive on or off; None leaves it to `config`,
-    where it is on by default. `reuse_address` changes nothing: for UDP it would mean to share the port, which is
-    `reuse_port`.
+    After the server is closed, each socket stays open until its last connection and its last TIME_WAIT record are gone,
+    or until the loop ends. A new server on the same address takes it over.
 
-    Raises what asyncio's raises: OSError ("error while attempting to bind on address ..."), ValueError and TypeError
-    for arguments that do not go together.
+    Args:
+        host: the hosts to bind; None: all interfaces.
+        port: the UDP port and the utcp port; 0: a UDP port that the system chooses.
+        sock: a bound UDP socket to use instead of `host` and `port`.
+        reuse_address: has no effect, because for UDP it would mean sharing the port, which is `reuse_port`.
+        keep_alive: whether connections use keepalive; None: as in `config`, where it is on by default.
+        config: the configuration of the connections; None: the default.
+
+    Raises the errors of asyncio: OSError ("error while attempting to bind on address ..."), and ValueError and
+    TypeError for arguments that exclude each other.
     """
     tls = TlsOptions.of_server(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     config = DEFAULT_CONFIG if config is None else config
@@ -96,12 +101,17 @@ async def start_server(
     limit: int = DEFAULT_LIMIT,
     **options: Any,
 ) -> Server:
-    """asyncio's `start_server`, over utcp; `options` are those of `create_server`."""
+    """Create a server over utcp as `start_server` of asyncio does.
+
+    Args:
+        limit: octets that each reader buffers (`StreamReader`).
+        options: those of `create_server`.
+    """
     return await create_server(stream_factory(client_connected_cb, limit), host, port, **options)
 
 
 def _bind_all(addresses: Iterable[Resolved], config: Config, reuse_port: bool) -> list[OpenEndpoint]:
-    """An endpoint on each address, but for those that this host does not have. All or none."""
+    """Return an endpoint on each address, except those that this host does not have. On an error, close all of them."""
     addresses = list(addresses)
     endpoints: list[OpenEndpoint] = []
     platform = Platform.of(asyncio.get_running_loop())
@@ -114,7 +124,7 @@ def _bind_all(addresses: Iterable[Resolved], config: Config, reuse_port: bool) -
                     link = platform.bind(family, address, reuse_port=reuse_port)
                 except OSError as error:
                     if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                        continue  # the host does without this family
+                        continue  # the host does not have this address or family
                     raise
                 endpoint = siblings.open(link, config)
             endpoints.append(endpoint)

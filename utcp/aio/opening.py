@@ -1,4 +1,4 @@
-"""An active open while it is under way, and its handing over to a transport."""
+"""An active open in progress, until a transport takes over the connection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
 
 class Opening:
-    """The user of a connection until it has a transport; keeps what happens meanwhile."""
+    """The user of a connection until it has a transport. It stores the events until then."""
 
     __slots__ = ("connection", "driver", "events", "waiter")
 
@@ -35,11 +35,11 @@ class Opening:
     async def establish(cls, driver: Driver, address: SocketAddress, port: int, local_port: int | None) -> Opening:
         """Connect to utcp port `port` at the UDP address `address`.
 
-        Raises the connection's error in asyncio's words ("Connect call failed ..."), ConnectionRefused for port 0,
-        AddressInUse or AddressNotAvailable for the local port, LimitReached where a limit of the endpoint forbids it,
-        OSError when there is no route. When cancelled nothing is left of it.
+        Raises the connection's error with asyncio's text ("Connect call failed ..."), ConnectionRefused for port 0,
+        AddressInUse or AddressNotAvailable for the local port, LimitReached if a limit of the endpoint is reached,
+        OSError if there is no route. A cancelled call leaves no connection behind.
         """
-        if not (address[1] and port):  # nothing listens on port 0: the kernel's TCP refuses it too
+        if not (address[1] and port):  # nothing listens on port 0; kernel TCP refuses it too
             raise ConnectionRefused(f"Connect call failed {with_port(address, port)}")
         link = driver.link
         remote = link.remote(address)
@@ -68,10 +68,10 @@ class Opening:
         return self
 
     def _route_again(self, remote: Remote, address: SocketAddress) -> Remote | None:
-        """Return the name that the link now gives the peer; None if it is still `remote`, or if there is no route.
+        """Return the link's current name for the peer; None if it is still `remote`, or if there is no route.
 
-        The send that failed has made the link forget its routes. If this host's address has changed, the new route
-        leaves from the new one.
+        The failed send has made the link drop its cached routes. If this host's address has changed, the new route uses
+        the new address.
         """
         try:
             again = self.driver.link.remote(address)
@@ -85,22 +85,22 @@ class Opening:
             self.waiter.set_result(None)
 
     def abandon(self) -> None:
-        """Nobody wants the connection. Before the handshake is complete it vanishes; afterwards RST goes out."""
+        """Give up the connection: delete it if the handshake is not complete, otherwise reset it."""
         connection = self.connection
         if connection is None:
             return
         self.connection = connection.context = None
-        connection.abort(self.driver.link.now())  # one that has ended drops what nobody has read
+        connection.abort(self.driver.link.now())  # a connection that has ended only drops its unread data
         if not self.events & ENDED:
             self.driver.schedule_flush()
 
     @property
     def _error(self) -> OSError | None:
-        """Why there is no connection."""
+        """The error that ended the connection, or None."""
         return None if self.connection is None else self.connection.error
 
     def _failure(self, address: SocketAddress) -> OSError:
-        """Why there is no connection, in asyncio's words."""
+        """Abandon the connection, and return its error with asyncio's text."""
         error = self._error
         self.abandon()
         if error is None:
@@ -112,7 +112,7 @@ class Opening:
     async def hand_over(
         self, protocol_factory: Callable[[], ProtocolT], tls: TlsOptions | None
     ) -> tuple[asyncio.Transport, ProtocolT]:
-        """Give the established connection a transport and a protocol, over TLS if asked; complete its handshake."""
+        """Give the established connection a transport and a protocol. With `tls`, also complete the TLS handshake."""
         connection = self.connection
         if connection is None:
             raise ConnectionAborted("The endpoint was closed")

@@ -91,8 +91,9 @@ class LoopEndpoints:
     ) -> OpenEndpoint:
         """Open an endpoint on `link`, on the running loop.
 
-        observer: sees what the stack does; None for the default observer.
-        control: the control socket to open.
+        Args:
+            observer: sees what the stack does; None for the default observer.
+            control: the control socket to open.
 
         Raises what the loop raises when it cannot watch the link, and what opening the control socket raises. The link
         is closed then.

@@ -1,4 +1,4 @@
-"""`run()`: `asyncio.run()` for programs that a signal ends."""
+"""`run()`: `asyncio.run()` for programs that are ended by a signal."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ def run(
 ) -> T:
     """Run `main` and return its result, as asyncio.run() does. SIGTERM and SIGHUP end it in good order, as Ctrl-C does.
 
-    By default, these signals end a Python process at once. Kernel TCP would close its connections; utcp's are in the
-    process, and the peers of a process that is gone are told nothing.
+    By default, SIGTERM and SIGHUP end a Python process at once. The kernel would then close its TCP connections, but
+    those of utcp are lost with the process, and their peers get no FIN or RST.
 
-    The first signal cancels `main`. When it has ended, the other tasks are cancelled, and the endpoints of the loop
-    deliver what is queued and close, within `Config.close_timeout`. A second signal ends the loop at once, and resets
-    the connections that are left. Then KeyboardInterrupt is raised for SIGINT, and for other signals SystemExit with
-    128 and the signal's number, 143 for SIGTERM. A shell reports this exit status for a process that the signal has
-    killed; a systemd unit calls it a success with `SuccessExitStatus=143`. If `main` returns instead of passing its
-    CancelledError on, its result is returned, and the program goes on.
+    The first signal cancels `main`. When `main` has ended, the other tasks are cancelled, and the endpoints of the loop
+    deliver their queued data and close, within `Config.close_timeout`. A second signal ends the loop at once and resets
+    the remaining connections. Then KeyboardInterrupt is raised for SIGINT, and SystemExit with 128 plus the signal
+    number for the other signals (143 for SIGTERM). A shell reports the same exit status for a process killed by the
+    signal. A systemd unit accepts it with `SuccessExitStatus=143`. If `main` suppresses its CancelledError and returns,
+    its result is returned and the program continues.
 
-    Signals that the program handles or ignores are left alone, also if `main` does so later, by
-    `loop.add_signal_handler()`. In other threads than the main one, no signal is handled.
+    A signal that the program handles or ignores is not changed, even if `main` installs the handler later
+    (`loop.add_signal_handler()`). Outside the main thread, no signal is handled.
 
-    debug: as for asyncio.run().
-    loop_factory: makes the event loop, such as `uvloop.new_event_loop` or what `utcp.loop_factory()` returns.
+    Args:
+        main: the coroutine to run.
+        debug: as for asyncio.run().
+        loop_factory: creates the event loop, for example `uvloop.new_event_loop` or the result of
+            `utcp.loop_factory()`.
 
-    Raises RuntimeError when an event loop runs in this thread, and ValueError for what is not a coroutine.
+    Raises RuntimeError if an event loop runs in this thread, and ValueError if `main` is not a coroutine.
     """
     if not asyncio.iscoroutine(main):
         raise ValueError(f"a coroutine was expected, got {main!r}")
@@ -58,7 +61,7 @@ def run(
                 raise
             finally:
                 if signals.hurried and (endpoints := _endpoints(loop)) is not None:
-                    endpoints.close_now()  # nothing is left for which closing the loop would wait
+                    endpoints.close_now()  # so that closing the loop does not wait
         if signals.came_late:
             signals.end_program()
         return result
@@ -78,20 +81,20 @@ def _endpoints(loop: asyncio.AbstractEventLoop) -> Any:
 
 
 class _Signals:
-    """Handles the signals that would end the process, from before the loop is made until after it is closed."""
+    """Handles the signals that would end the process, from before the loop is created until after it is closed."""
 
     def __init__(self) -> None:
         self._number = 0
-        """The first signal that came."""
+        """Number of the first signal; 0 before it."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         """The task of `main`."""
         self._replaced: dict[int, Any] = {}
-        self._handler = self._handle  # one object, to be recognized by
+        self._handler = self._handle  # one object, so that __exit__() can compare it
         self.came_late = False
-        """The first signal came when `main` had ended."""
+        """Whether the first signal came after `main` had ended."""
         self.hurried = False
-        """A second signal came."""
+        """Whether a second signal has come."""
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -104,28 +107,28 @@ class _Signals:
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._replaced.items():
-            if signal.getsignal(number) is self._handler:  # else the program has set another one since
+            if signal.getsignal(number) is self._handler:  # else the program has replaced it
                 signal.signal(number, before)
 
     async def watch(self, main: Coroutine[Any, Any, T]) -> T:
         """Run `main` in the task that the first signal cancels."""
         self._task = asyncio.current_task()
-        if self._number and self._task is not None:  # it came before the loop ran
+        if self._number and self._task is not None:  # the signal came before the loop ran
             self._task.cancel()
         return await main
 
     def take_cancellation(self) -> bool:
-        """Withdraw our cancellation of `main`. Return whether a signal has cancelled it, and nothing else has."""
+        """Withdraw the cancellation of `main` by a signal. Return whether only a signal has cancelled it."""
         return self._number != 0 and self._task is not None and self._task.uncancel() == 0
 
     def end_program(self) -> NoReturn:
-        """Raise the exception by which the first signal ends the program."""
+        """Raise the exception with which the first signal ends the program."""
         raise _exception(self._number) from None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._number:
             self.hurried = True
-            # The runner may be cancelling the other tasks. It closes the loop after this exception.
+            # The runner may be cancelling the other tasks, and closes the loop after this exception.
             if self.loop is not None and (endpoints := _endpoints(self.loop)) is not None:
                 endpoints.hurry()
             raise _exception(number)
@@ -144,4 +147,4 @@ def _exception(number: int) -> BaseException:
 
 
 def _wake() -> None:
-    """Do nothing. The call ends the loop's wait, so that it sees the cancelled task."""
+    """Do nothing. The scheduled call wakes the loop, so that it runs the cancelled task."""

@@ -1,4 +1,4 @@
-"""The asyncio server: what listens on one port of one or several endpoints."""
+"""The asyncio server, which listens on one or several endpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _NOT_CLOSED: Final = "a part of a server could not be closed in good order"
 
 
 class Server(asyncio.AbstractServer):
-    """Accepts connections on utcp port `port` of each endpoint. asyncio's Server of 3.13, on every version."""
+    """Accepts connections on one utcp port of each endpoint.
+
+    On every version of Python it has the interface of asyncio's Server in 3.13.
+    """
 
     def __init__(
         self,
@@ -42,22 +45,22 @@ class Server(asyncio.AbstractServer):
         self._tls = tls
         self._owns_endpoints = owns_endpoints
         self._listeners: list[Listener] = []
-        self._clients: dict[Transport, None] = {}  # in order: simulated runs are reproducible
+        self._clients: dict[Transport, None] = {}  # ordered, so that simulated runs are reproducible
         self._sockets: tuple[ListeningSocket, ...] = tuple(
             ListeningSocket(with_port(endpoint.address, port)) for endpoint, port in zip(endpoints, ports, strict=True)
         )
         self._context = contextvars.copy_context()
         self._closed = False
-        self._ending = False  # connections that are still accepted are closed at once
+        self._ending = False  # newly accepted connections are closed at once
         self._serving_forever: asyncio.Future[None] | None = None
-        self._gone: asyncio.Future[None] = loop.create_future()  # closed, and the last client has left
+        self._gone: asyncio.Future[None] = loop.create_future()  # closed, and no connection left
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} sockets={self.sockets!r}>"
 
     @property
     def sockets(self) -> tuple[ListeningSocket, ...]:
-        """One for each address listened on; none once closed."""
+        """One socket for each address; empty once the server is closed."""
         return self._sockets
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
@@ -67,21 +70,23 @@ class Server(asyncio.AbstractServer):
         return bool(self._listeners) and not self._closed
 
     async def start_serving(self) -> None:
-        """Begin to accept; nothing when it does already.
+        """Start accepting connections. A second call does nothing.
 
-        Raises AddressInUse when another server listens on the same port of the endpoint, RuntimeError once closed.
+        Raises AddressInUse if another server listens on the same port of the endpoint, RuntimeError if the server is
+        closed.
         """
         if self._closed:
             raise RuntimeError(f"server {self!r} is closed")
         self.listen()
 
     async def serve_forever(self) -> None:
-        """Accept until cancelled; then close, the clients too, and wait until they are gone.
+        """Accept connections until cancelled. Then close the server and its connections, and wait for their end.
 
-        That takes `Config.close_timeout` at most. Clients that have not acknowledged everything by then are reset, and
-        their connection_lost() gets FinTimedOut. A second cancellation resets them at once.
+        This takes at most `Config.close_timeout`. Then connections with unacknowledged data are reset, and their
+        connection_lost() gets FinTimedOut. A second cancellation resets them at once.
 
-        `close()` ends it as well, but leaves the clients alone. Then it waits, without a limit, for the last client.
+        `close()` also ends this call, but does not close the connections. The call then waits, without a limit, for the
+        end of the last one.
         """
         if self._serving_forever is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
@@ -95,15 +100,15 @@ class Server(asyncio.AbstractServer):
             if self.is_serving():
                 self.close()
                 await self._end()
-            else:  # close() has ended it, and leaves the clients alone
+            else:  # ended by close(), which does not close the connections
                 await self.wait_closed()
             raise
         finally:
             self._serving_forever = None
 
     async def _end(self) -> None:
-        """Close the clients, and wait for them."""
-        # wait_closed() alone would wait for ever for an idle client, and for one that has vanished.
+        """Close the connections, and wait for their end, within `Config.close_timeout`."""
+        # wait_closed() alone would wait for ever for an idle peer or one that no longer answers.
         self._ending = True
         loop = self._loop
         timeout = max(endpoint.config.close_timeout for endpoint in self._endpoints)
@@ -129,10 +134,10 @@ class Server(asyncio.AbstractServer):
             attempt(self._loop, _NOT_CLOSED, endpoint.end_listening, listener)
 
     def close(self) -> None:
-        """Stop accepting. Connections that are open stay.
+        """Stop listening. Open connections stay open. A second call does nothing.
 
-        So do clients whose handshake is under way, because their side may be connected already. They are served if the
-        handshake completes within a second, and reset otherwise. A second call does nothing.
+        Half-open connections are still accepted if their handshake completes within a second, because the peer may
+        already be connected. Otherwise they are reset.
         """
         if self._closed:
             return
@@ -148,17 +153,17 @@ class Server(asyncio.AbstractServer):
         self._wake()
 
     def close_clients(self) -> None:
-        """Close the connections that were accepted."""
+        """Close the accepted connections."""
         for transport in self._clients.copy():
             transport.close_politely()
 
     def abort_clients(self) -> None:
-        """Reset the connections that were accepted."""
+        """Reset the accepted connections."""
         for transport in self._clients.copy():
             attempt(self._loop, _NOT_CLOSED, transport.abort)
 
     async def wait_closed(self) -> None:
-        """Wait until the server is closed and the last connection that it accepted is gone, in either order."""
+        """Wait until the server is closed and its last accepted connection has ended, in either order."""
         await asyncio.shield(self._gone)
 
     # --- what the endpoint and the transports call
@@ -175,13 +180,13 @@ class Server(asyncio.AbstractServer):
             raise
 
     def accept(self, endpoint: OpenEndpoint, listener: Listener) -> None:
-        """Give every connection that waits a transport and a protocol."""
+        """Give every waiting connection a transport and a protocol."""
         try:
             while (connection := listener.accept()) is not None:
                 context = self._context.copy()
                 context.run(self._serve, endpoint, connection, context)
         except BaseException:
-            # SystemExit or KeyboardInterrupt: those that still wait are served if the loop goes on.
+            # SystemExit or KeyboardInterrupt: connections that still wait are accepted if the loop runs again.
             endpoint.stack.listener_ready(listener)
             raise
         self._wake()
@@ -218,7 +223,7 @@ class Server(asyncio.AbstractServer):
 
 
 class Acceptor:
-    """The user of a listener: brings a server and one of its endpoints together."""
+    """The user of a listener, for one endpoint of a server."""
 
     __slots__ = ("endpoint", "server")
 

@@ -1,4 +1,4 @@
-"""asyncio's StreamReader without its two copies."""
+"""asyncio's StreamReader without its two copies of the data."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 DEFAULT_LIMIT: Final = 65536
-"""Octets that a StreamReader buffers before it pauses its transport, by half (asyncio's default)."""
+"""Half of the octets that a StreamReader buffers before it pauses its transport (asyncio's default)."""
 
 
 class StreamReader(asyncio.StreamReader):
-    """asyncio's, whose read() hands on what has come as it came. The base copies all into its buffer and out again.
+    """asyncio's StreamReader with a read() that returns a received chunk without copying it. The base class copies all
+    data into its buffer and out of it.
 
-    A chunk lies beside the buffer until another comes, or somebody looks at the buffer: then it moves there, and
-    everything is as in the base.
+    A chunk is kept beside the buffer until another one arrives or a method reads the buffer. Then it moves into the
+    buffer, as in the base class.
     """
 
-    # The base's own, which its type stubs do not name.
+    # Attributes of the base class that its type stubs lack.
     _eof: bool
     _exception: Exception | None
     _limit: int
@@ -53,7 +54,7 @@ class StreamReader(asyncio.StreamReader):
                 try:
                     self._transport.pause_reading()
                 except NotImplementedError:
-                    self._transport = None  # as the base: it is not asked again
+                    self._transport = None  # not called again, as in the base class
                 else:
                     self._paused = True
 
@@ -86,5 +87,5 @@ class StreamReader(asyncio.StreamReader):
                 self._maybe_resume_transport()
             return chunk
         if chunk is None and not self._joined:
-            return b""  # the end
+            return b""  # end of the stream
         return await super().read(n)

@@ -1,4 +1,4 @@
-"""asyncio's streams over utcp, with a protocol and a writer that make nothing which most connections never use."""
+"""asyncio's streams over utcp, with a protocol and a writer that create rarely used objects only when needed."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ StreamFactory: TypeAlias = Callable[[], asyncio.StreamReaderProtocol]
 
 
 class StreamProtocol(asyncio.StreamReaderProtocol):
-    """asyncio's StreamReaderProtocol as of Python 3.13, on every version.
+    """asyncio's StreamReaderProtocol of Python 3.13, on every version.
 
-    A connection has no deque of those who drain and no future for its end until somebody waits: with the writer's
-    future, which has no use, they take 1.2 KB of a connection. The reader is held by a plain reference: the writer has
-    one as well, and without a writer the connection closes.
+    The deque for `drain()` and the future for the end are created only when a caller waits. With the writer's future,
+    which is unused, they take 1.2 KB per connection. The reference to the reader is a strong one, because the writer
+    has one as well, and a connection without a writer is closed.
     """
 
     _owner_closes = False
-    """The server or the endpoint has closed the connection, not the handler."""
+    """Whether the server or the endpoint, and not the handler, has closed the connection."""
 
-    # Not the base's: it makes what this class is there to avoid.
+    # Does not call the base class, which would create the objects that this class avoids.
     def __init__(
         self,
         stream_reader: asyncio.StreamReader | None,
         client_connected_cb: ClientConnected | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self._closed: asyncio.Future[None] | None = None  # first: __del__() looks at it, whatever fails below
+        self._closed: asyncio.Future[None] | None = None  # first, because __del__() reads it even if the rest fails
         self._loop = asyncio.get_event_loop() if loop is None else loop
         self._reader = stream_reader
         self._client_connected_cb = client_connected_cb
@@ -46,7 +46,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         self._drain_waiters: Collection[asyncio.Future[None]] = ()
         self._connection_lost = False
         self._error: BaseException | None = None
-        """What connection_lost() said."""
+        """The argument of connection_lost()."""
 
     @property
     def _stream_reader(self) -> asyncio.StreamReader | None:
@@ -94,16 +94,17 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
             return
         super().pause_writing()
         if not self._drain_waiters:
-            self._drain_waiters = deque()  # from now on somebody may wait
+            self._drain_waiters = deque()  # from now on drain() may wait
 
     def resume_writing(self) -> None:
         if not self._owner_closes:
             super().resume_writing()
 
     def owner_closes(self) -> None:
-        """The server or the endpoint closes the connection: what is written from now on is lost.
+        """Drop all data written from now on, because the server or the endpoint closes the connection.
 
-        `drain()` waits for the end. Otherwise a handler that writes for ever would turn the loop until then.
+        `drain()` then waits for the end of the connection. Otherwise a handler that writes in an endless loop would use
+        all of the CPU until then.
         """
         self._owner_closes = True
         if not self._connection_lost:
@@ -121,7 +122,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         self._over_ssl = transport.get_extra_info("sslcontext") is not None and not transport.can_write_eof()
 
     def __del__(self) -> None:
-        # Who has stopped waiting need not hear why the connection ended.
+        # Mark the exception as retrieved, so that asyncio does not log it if the caller no longer waits.
         if self._closed is not None and self._closed.done() and not self._closed.cancelled():
             self._closed.exception()
 
@@ -140,8 +141,8 @@ def _handled(
 ) -> None:
     """Close the connection of a server's handler that was cancelled or has failed, and report its exception.
 
-    Not reported is the end of a connection that the server or the endpoint has closed: FinTimedOut, or asyncio's own
-    ConnectionResetError of `drain()`. Whoever closed the server knows of it.
+    If the server or the endpoint has closed the connection, FinTimedOut and the ConnectionResetError of asyncio's
+    `drain()` are not reported, because they are expected then.
     """
     if task.cancelled():
         transport.close()
@@ -157,7 +158,8 @@ def _handled(
 
 
 class StreamWriter(asyncio.StreamWriter):
-    """asyncio's, whose start_tls() works under uvloop too, and takes `ssl_shutdown_timeout` on every version."""
+    """asyncio's StreamWriter with a start_tls() that also works under uvloop, and takes `ssl_shutdown_timeout` on every
+    version."""
 
     def __init__(
         self,
@@ -166,7 +168,7 @@ class StreamWriter(asyncio.StreamWriter):
         reader: asyncio.StreamReader | None,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        # As the base's, but for a future that nobody asks for.
+        # As in the base class, without an unused future.
         self._transport = transport
         self._protocol: Any = protocol
         self._reader = reader
@@ -180,10 +182,10 @@ class StreamWriter(asyncio.StreamWriter):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> None:
-        """Upgrade the connection to TLS. If the handshake fails, close the connection and raise its error.
+        """Upgrade the connection to TLS. If the handshake fails, close the connection and raise the error.
 
-        Octets that the reader holds at that moment are the beginning of TLS on a server. On a client they are
-        plaintext that an attacker may have added: the connection is aborted, and ssl.SSLError is raised.
+        On a server, octets that the reader already holds are the beginning of TLS. On a client they are plaintext that
+        an attacker may have added, so the connection is aborted and ssl.SSLError is raised.
         """
         protocol = self._protocol
         await self.drain()
@@ -198,16 +200,16 @@ class StreamWriter(asyncio.StreamWriter):
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         protocol._replace_transport(self._transport)  # noqa: SLF001
-        # From now on a full reader pauses TLS, which a close can resume to read the peer's close_notify.
+        # From now on a full reader pauses TLS, because close() can resume TLS to read the peer's close_notify.
         reader: Any = self._reader
         if reader is not None:
             reader._transport = self._transport  # noqa: SLF001
-            if reader._paused:  # noqa: SLF001  # by what came right behind the handshake
+            if reader._paused:  # noqa: SLF001  # by data right after the handshake
                 self._transport.pause_reading()
 
 
 class ClientStreams:
-    """What a client's connection will have: called, it is the protocol factory."""
+    """The protocol factory of a client, which also provides its reader and its writer."""
 
     __slots__ = ("_protocol", "_reader")
 
@@ -220,13 +222,13 @@ class ClientStreams:
         return self._protocol
 
     def on(self, transport: asyncio.Transport) -> tuple[StreamReader, StreamWriter]:
-        """The reader and the writer, once there is a transport."""
+        """Return the reader and the writer, on the connection's transport."""
         protocol = self._protocol
         return self._reader, StreamWriter(transport, protocol, self._reader, protocol._loop)  # noqa: SLF001
 
 
 def stream_factory(client_connected_cb: ClientConnected, limit: int) -> StreamFactory:
-    """The protocol factory of a server that calls `client_connected_cb(reader, writer)` for each connection."""
+    """Return the protocol factory of a server that calls `client_connected_cb(reader, writer)` for each connection."""
     loop = asyncio.get_running_loop()
 
     def factory() -> StreamProtocol:

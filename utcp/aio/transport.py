@@ -28,43 +28,45 @@ from utcp.tcp.event import ENDED, PEER_CLOSED, READABLE, TROUBLE, WRITABLE
 from utcp.tcp.send import SMALL
 
 MAX_READ: Final = 256 * 1024
-"""Octets handed to a protocol at once, as asyncio reads from a socket."""
+"""Octets that a protocol gets at once, as many as asyncio reads from a socket at once."""
 
 CLOSE_NOTIFY_GRACE: Final = 1.0
-"""Seconds that a server or endpoint which closes its transports waits for the peers' close_notify (TLS), or half of the
-time that it has in all if that is less. Then it sends FINs all the same."""
+"""Seconds that a closing server or endpoint waits for the peers' close_notify (TLS) before it sends FIN, or half of its
+total time if that is less."""
 
 _NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
-"""Ours keep nothing for get_extra_info(); the base would make a dictionary for each."""
+"""Passed to the base class, which would otherwise make a dictionary for each transport."""
 
 
 class Owner(Protocol):
     """The server that has accepted the connection of a transport."""
 
     def detach(self, transport: Transport) -> None:
-        """The transport has had its connection_lost()."""
+        """Remove the transport, which has had its connection_lost()."""
 
 
 class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the base is Any
-    """One connection as asyncio's transports show it.
+    """The asyncio transport of one connection.
 
-    `connection_lost(None)` after `close()` says that the peer has acknowledged every octet we sent, and our FIN unless
-    RST took its place (unread data, a linger time of 0, `abort()`); with an exception, why not.
-    The connection has a send buffer of its own (`Config.send_buffer`); `get_write_buffer_size()` counts what that has
-    not accepted yet.
+    `connection_lost(None)` after `close()` means that the peer has acknowledged all data, and also our FIN unless RST
+    replaced it (unread data, a linger time of 0, `abort()`). `connection_lost(exc)` means that it has not; `exc` is the
+    reason.
 
-    An exception of a callback is reported to the loop's exception handler. Then the connection is reset, except after
-    `pause_writing()`, `resume_writing()` and `connection_trouble()`. asyncio keeps it also after `connection_made()`.
+    The connection has its own send buffer (`Config.send_buffer`). `get_write_buffer_size()` counts the octets that this
+    buffer has not accepted yet.
 
-    A protocol that has a method `connection_trouble(exc)` hears of trouble before the end: three retransmissions of one
-    segment without an answer (`exc` is None), or what ICMP says of the path (`exc` is an OSError). The connection goes
-    on trying.
+    An exception of a callback is passed to the loop's exception handler. Then the connection is reset, except after
+    `pause_writing()`, `resume_writing()` and `connection_trouble()`. asyncio keeps it after `connection_made()` too.
 
-    `loop.sendfile()` of asyncio's loops works as over kernel TCP; uvloop has none.
+    If the protocol has a method `connection_trouble(exc)`, it is called before the connection fails: with None after
+    three unanswered retransmissions of one segment, with an OSError after an ICMP error about the path. The connection
+    continues.
 
-    `get_extra_info()` knows "socket" (a table of its options stands in examples/README.md), "peername", "sockname"
-    (host and utcp port), "udp_peername", "udp_sockname", and "utcp": a `ConnectionInfo` of this moment, or of the end
-    of the connection; also through TLS.
+    `loop.sendfile()` of asyncio's loops works as with kernel TCP; uvloop has none.
+
+    `get_extra_info()`, also of TLS above, supports "socket" (examples/README.md lists its options), "peername" and
+    "sockname" (host and utcp port), "udp_peername", "udp_sockname", and "utcp": a `ConnectionInfo` of the present, or
+    of the end of the connection.
     """
 
     __slots__ = (
@@ -103,19 +105,19 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         super().__init__(_NO_EXTRA, driver.loop)  # type: ignore[call-arg]  # the mixin's takes the loop
         self._driver = driver
         self._connection: Connection | None = connection
-        """None once it is over."""
+        """The connection; None after connection_lost()."""
         self._tcb = connection
-        """The same for good: for who asks what became of it."""
+        """The connection, also after its end, for its last information and its error."""
         self._ended_at = 0.0
         self._server = server
-        # The callbacks of a connection share the context in which it was opened, not that of whoever came first on
-        # this endpoint.
+        # All callbacks of a connection run in the context in which it was opened. Without it, they would run in that of
+        # the endpoint's first user.
         self._context = context
         self._buffer: deque[bytes | memoryview] | None = None
-        """What the connection has not accepted. Most never need it, and an empty deque takes 700 octets."""
+        """Data that the connection has not accepted yet. None until needed, because an empty deque takes 700 octets."""
         self._buffer_size = 0
         self._room: asyncio.Future[None] | None = None
-        """While sendfile() runs: done when the connection may accept more data, or has ended."""
+        """Set while sendfile() runs. It is done when the connection may accept more data or has ended."""
         self._paused = False
         self._closing = False
         self._eof_received = False
@@ -143,7 +145,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
     # --- what the endpoint calls
 
     def start(self, events: int) -> None:
-        """Become the connection's user: connection_made(), then what has arrived already. To be called in `context`."""
+        """Become the connection's user: call connection_made(), then handle `events`. Call it in `context`."""
         connection = self._connection
         if connection is None:
             return
@@ -157,22 +159,25 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             self._fatal_error(exc, "Fatal error: protocol.connection_made() call failed.")
             return
         self._deliver(events)
-        self._driver.schedule_flush()  # what was read may have opened the window
+        self._driver.schedule_flush()  # reading may have opened the window
 
     def ready(self, connection: Connection) -> None:
-        """Something happened to the connection."""
+        """Handle the connection's new events."""
         self._context.run(self._deliver, connection.take_events())
 
     def vanish(self) -> None:
-        """The machine is gone: nobody is told, and nobody is to complain."""
+        """End without any callback and without the warning about unclosed transports. For simulated power loss."""
         self._closing = True
         self._conn_lost = 1
         if isinstance(self._protocol, SSLProtocol):
             AsyncioTls(self._protocol).silence()
 
     def lose(self, error: OSError) -> None:
-        """Give the connection up: reset the peer, unless it has acknowledged everything. connection_lost(error) follows
-        in the next turn; if the connection has ended already, with the error that it ended with."""
+        """Reset the connection, unless the peer has acknowledged everything.
+
+        connection_lost(error) follows in the next turn. If the connection has already ended, it gets the error of that
+        end instead.
+        """
         connection = self._connection
         if self._conn_lost or connection is None:
             return
@@ -186,8 +191,11 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             self._force_close(error)
 
     def _deliver(self, events: int) -> None:
-        """Handle the events. An exception of a callback is reported, and ends at most the connection. SystemExit and
-        KeyboardInterrupt end the loop; the remaining events are put back, in case the loop goes on."""
+        """Handle the events.
+
+        An exception of a callback is reported and ends at most this connection. SystemExit and KeyboardInterrupt end
+        the loop. The remaining events are put back in case the loop runs again.
+        """
         try:
             if events & (READABLE | PEER_CLOSED):
                 self._read()
@@ -217,7 +225,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             self._call_connection_lost(None if self._connection is None else self._connection.error)
 
     def _tell_trouble(self) -> None:
-        """R1 of RFC 9293 3.8.3 (SHLD-10), and its soft errors (SHLD-25): for protocols that want to know."""
+        """Report R1 of RFC 9293 3.8.3 (SHLD-10) and soft errors (SHLD-25) to a protocol with `connection_trouble()`."""
         try:
             hear = getattr(self._application(), "connection_trouble", None)
             if hear is not None and self._connection is not None:
@@ -240,7 +248,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         return not self._closing and not self._paused
 
     def pause_reading(self) -> None:
-        """Deliver nothing more for now: the receive buffer fills, and the window offered to the peer closes."""
+        """Stop delivering data. The receive buffer fills, and the window that is offered to the peer closes."""
         if not self._closing:
             self._paused = True
 
@@ -253,16 +261,16 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             soon(self._loop, self._deliver_again, context=self._context)
 
     def _deliver_again(self) -> None:
-        """Deliver what has waited while reading was paused."""
+        """Deliver the data that has arrived while reading was paused."""
         self._deliver(READABLE)
-        self._driver.schedule_flush()  # what was read may have opened the window
+        self._driver.schedule_flush()  # reading may have opened the window
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         tls = _tls(protocol)
         if tls is not None:
-            # For asyncio's own loop.start_tls(); ours has done it.
+            # For loop.start_tls() of asyncio; utcp's own start_tls() has already done it.
             take_read_ahead(tls, self)
-            self._eof_received = False  # TLS gets eof_received() as well
+            self._eof_received = False  # TLS gets eof_received() too
         self._protocol = protocol
         self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
 
@@ -301,7 +309,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             return
         data = connection.read(len(view))
         view[: len(data)] = data
-        # A bytearray that is being viewed cannot be resized, and buffer_updated() may want to.
+        # A bytearray with a view cannot be resized, and buffer_updated() may resize it.
         view.release()
         try:
             self._protocol.buffer_updated(len(data))
@@ -348,7 +356,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
                 self._driver.schedule_flush()
                 try:
                     accepted = connection.send(data)
-                except InvalidState as exc:  # reset, or timed out, earlier in this very batch
+                except InvalidState as exc:  # the connection has ended earlier in this batch
                     self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
             if accepted == len(data) or self._closing:
                 return
@@ -367,7 +375,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         self._maybe_pause_protocol()
 
     def _keep(self, rest: bytes | memoryview) -> None:
-        """Append `rest` to the buffer, which exists. Small neighbours are joined: each piece has an overhead."""
+        """Append `rest` to the buffer, which exists. Join small adjacent pieces, because each has an overhead."""
         buffer: Any = self._buffer
         if len(rest) < SMALL and buffer and len(buffer[-1]) < SMALL:
             buffer[-1] = b"".join((buffer[-1], rest))
@@ -375,7 +383,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             buffer.append(rest)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Write the parts in one piece. Raises TypeError, and writes nothing, when one of them is not bytes-like."""
+        """Write all parts. Raises TypeError and writes nothing if one of them is not bytes-like."""
         if self._eof_written:
             raise RuntimeError("Cannot call writelines() after write_eof()")
         self.write(b"".join(list_of_data))
@@ -384,7 +392,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         return True
 
     def write_eof(self) -> None:
-        """Half-close: FIN follows what was written; reading goes on."""
+        """Half-close: send FIN after the written data. Reading continues."""
         if self._closing or self._eof_written:
             return
         self._eof_written = True
@@ -397,7 +405,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         return self._buffer_size
 
     def _send(self, data: bytes | memoryview) -> int:
-        """Octets that the connection has accepted; 0 also when it is over, which ends the transport."""
+        """Return how many octets the connection has accepted. If it has ended, end the transport and return 0."""
         connection = self._connection
         if connection is None:
             return 0
@@ -405,13 +413,13 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         try:
             accepted = connection.send(data)
         except InvalidState as exc:
-            # Reset, or timed out, earlier in this very batch.
+            # The connection has ended earlier in this batch.
             self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
             return 0
         return accepted
 
     def _feed(self) -> None:
-        """The connection has room again."""
+        """Move data from the buffer to the connection, which has room again."""
         buffer = self._buffer
         if buffer is None:
             return
@@ -428,7 +436,8 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         self._maybe_resume_protocol()
 
     def _feed_all(self, connection: Connection) -> bool:
-        """Hand everything over, whatever the room: a FIN is to follow. False when the connection is over already."""
+        """Move the whole buffer to the connection, beyond its limit, because a FIN follows. Return False if the
+        connection has ended."""
         if self._buffer is None:
             return True
         try:
@@ -439,7 +448,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
             return False
         if self._protocol_paused:
-            # Not at once: this is the user's own call.
+            # In the next turn, because this runs within a call of the application.
             soon(self._loop, self._resume_protocol, context=self._context)
         return True
 
@@ -451,16 +460,16 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
 
     @property
     def _sendfile_compatible(self) -> Any:
-        """How `loop.sendfile()` is to send; asyncio reads this attribute."""
+        """The mode for `loop.sendfile()`, which reads this attribute."""
         return sendfile_mode(self._loop, Transport)
 
     async def send_file(self, file: Any, offset: int, count: int | None) -> int:
-        """Send a file for `loop.sendfile(transport, file, offset, count)`; call that (uvloop has none)."""
+        """Send a file for `loop.sendfile()`, which applications call instead (uvloop has none)."""
         return await send_file(self, file, offset, count)
 
     @contextlib.contextmanager
     def sending_file(self) -> Iterator[None]:
-        """Deliver nothing meanwhile, and have write() raise RuntimeError, as asyncio's own transports do."""
+        """Deliver nothing within this context, and let write() raise RuntimeError, as in asyncio's transports."""
         if self._room is not None:
             raise RuntimeError("sendfile is in progress")
         was_reading = self.is_reading()
@@ -474,10 +483,10 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
                 self.resume_reading()
 
     async def send_when_ready(self, data: memoryview) -> int:
-        """Return how many octets of `data`, at least one, the connection has accepted. Only within `sending_file()`.
+        """Wait until earlier writes are accepted, then send `data`. Only within `sending_file()`.
 
-        Waits until earlier writes are accepted. Raises the connection's error, or ConnectionError; RuntimeError after
-        write_eof(), as write() does.
+        Returns how many octets, at least one, the connection has accepted. Raises the connection's error or
+        ConnectionError; RuntimeError after write_eof(), as write() does.
         """
         while not self._closing:
             if self._eof_written:
@@ -500,9 +509,9 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         return self._closing
 
     def close(self) -> None:
-        """FIN follows what was written. connection_lost() comes when the peer has acknowledged it all.
+        """Send FIN after the written data. connection_lost() follows when the peer has acknowledged everything.
 
-        Data that was received and not delivered means RST instead (RFC 9293 3.6.1, SHLD-3).
+        If received data has not been delivered, send RST instead (RFC 9293 3.6.1, SHLD-3).
         """
         connection = self._connection
         if self._closing or connection is None or (self._buffer and not self._feed_all(connection)):
@@ -512,10 +521,10 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         connection.close(self._driver.link.now())
 
     def close_politely(self) -> None:
-        """Close the connection for a server or an endpoint: TLS above sends close_notify before the FIN.
+        """Close the connection on behalf of a server or an endpoint.
 
-        The FIN waits for the peer's close_notify then, up to `ssl_shutdown_timeout`.
-        Streams are told, because a handler that writes does not expect the end.
+        TLS above sends close_notify before the FIN. The FIN then waits for the peer's close_notify, up to
+        `ssl_shutdown_timeout`. `owner_closes()` of a stream protocol is called, because its handler may still write.
         """
         try:
             application = self._application()
@@ -523,19 +532,19 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
                 application.owner_closes()
             tls = _tls(self._protocol)
             (self if tls is None else tls).close()
-        except Exception as exc:  # the others are closed all the same
+        except Exception as exc:  # the caller must close its other connections
             self._fatal_error(exc, "Fatal error: the connection could not be closed.")
 
     def close_unanswered(self) -> None:
-        """After `close_politely()`: send the FIN without the peer's close_notify, unless data is still to be sent."""
+        """After `close_politely()`, send FIN without the peer's close_notify, unless TLS still has data to send."""
         tls = _tls(self._protocol)
         if tls is None or not tls.get_write_buffer_size():
             self.close()
 
     def abort(self) -> None:
-        """Reset the connection: the peer gets RST, where the kernel's TCP would send FIN. After close(), stop waiting
-        for it: delivery goes on in the background.
+        """Reset the connection by RST, where asyncio's abort() over kernel TCP sends FIN.
 
+        After close(), only the transport ends: the connection still delivers its data in the background.
         connection_lost(None) follows in the next turn.
         """
         self._force_close(None)
@@ -579,7 +588,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             self._release()
 
     def _release(self) -> None:
-        """Keep nothing alive, and be kept by nothing."""
+        """Drop all references to other objects and theirs to this transport."""
         connection = self._connection
         try:
             if connection is not None:
@@ -628,7 +637,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         return default
 
     def _info(self) -> ConnectionInfo:
-        """The connection's variables now; the last ones once it has ended."""
+        """Return the connection's information of now, or of its end if it has ended."""
         return self._tcb.info(self._ended_at if self._connection is None else self._driver.link.now())
 
     def _socket(self) -> ConnectionSocket:
@@ -640,7 +649,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
 
 
 def _tls(protocol: object) -> TlsTransport | AsyncioTls | None:
-    """Return the TLS that `protocol` is, ours or asyncio's; None for any other protocol."""
+    """Return `protocol` as TLS if it is utcp's or asyncio's TLS, otherwise None."""
     if isinstance(protocol, TlsTransport):
         return protocol
     return AsyncioTls(protocol) if isinstance(protocol, SSLProtocol) else None

@@ -1,1 +1,1 @@
-"""asyncio: endpoints, transports, servers, streams. The only room that knows an event loop."""
+"""The asyncio side: endpoints, transports, servers, streams."""

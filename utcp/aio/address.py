@@ -1,8 +1,8 @@
-"""Socket addresses: numeric ones without a thread, names by the loop's resolver."""
+"""Socket addresses. Numeric ones need no thread; names are resolved by the loop."""
 
 import asyncio
-import concurrent.futures.thread  # noqa: F401  # the first look-up of a name would import it in the running loop
-import encodings.idna  # noqa: F401  # and so would the first name for TLS
+import concurrent.futures.thread  # noqa: F401  # else the first look-up imports it in the running loop
+import encodings.idna  # noqa: F401  # else the first name for TLS imports it
 import itertools
 import socket
 from collections.abc import Iterable
@@ -17,29 +17,30 @@ Port: TypeAlias = int | str | bytes | None
 
 
 class Resolved(NamedTuple):
-    """An address family and a socket address of it."""
+    """A socket address and its family."""
 
     family: int
     address: SocketAddress
 
 
 def with_port(address: SocketAddress, port: int) -> SocketAddress:
-    """The same address with another port."""
+    """Return the address with another port."""
     if len(address) == 4:
         return (address[0], port, address[2], address[3])
     return (address[0], port)
 
 
 def wildcard(family: int, port: int) -> SocketAddress:
-    """The address that stands for all of ours."""
+    """Return the wildcard address of a family."""
     return ("::", port, 0, 0) if family == socket.AF_INET6 else ("0.0.0.0", port)
 
 
 def host_and_port(address: object, name: str) -> tuple[Host, Port]:
-    """The host and the port of a local address that a caller gave as the argument `name`. The address may also be what
-    `getsockname()` returns for IPv6, whose scope then becomes part of the host.
+    """Return the host and the port of a local address that a caller has passed as the argument `name`.
 
-    Raises TypeError unless it is a tuple or a list, and ValueError unless it has a host and a port.
+    The address may have the four parts of an IPv6 `getsockname()`; its scope becomes part of the host.
+
+    Raises TypeError unless the address is a tuple or a list, and ValueError unless it has a host and a port.
     """
     if not isinstance(address, (tuple, list)):
         raise TypeError(f"{name} must be a tuple of host and port, not {address!r}")
@@ -56,17 +57,17 @@ def unmapped(resolved: Resolved) -> Resolved:
 
 
 def network_of(host: str) -> str | bytes:
-    """Return the host for which limits count: an IPv4 address, or the /64 network of an IPv6 address. Who has one
-    address of such a network usually has all of them.
+    """Return the unit to which limits per host apply: an IPv4 address, or the /64 network of an IPv6 address, because
+    one host usually has all addresses of such a network.
 
-    `host`: a numeric address. One that is mapped into IPv6 counts as the IPv4 address; a scope does not count.
+    `host` is a numeric address. An IPv4-mapped one counts as its IPv4 address, and a scope does not count.
     """
     host = sockopt.unmapped(host.partition("%")[0])
     return socket.inet_pton(socket.AF_INET6, host)[:8] if ":" in host else host
 
 
 async def resolve(host: Host, port: Port, *, family: int = 0, proto: int = 0, flags: int = 0) -> list[Resolved]:
-    """All addresses of `host`, each once, in the resolver's order. Raises OSError (socket.gaierror) as getaddrinfo."""
+    """Return all addresses of `host`, each once, in the resolver's order. Raises OSError as getaddrinfo does."""
     numeric = _numeric(host, port, family, proto)
     if numeric is not None:
         return [numeric]
@@ -79,7 +80,7 @@ async def resolve(host: Host, port: Port, *, family: int = 0, proto: int = 0, fl
 
 
 def interleave(addresses: Iterable[Resolved], first_family_count: int) -> list[Resolved]:
-    """Alternate between families, after `first_family_count` - 1 extra ones of the first (RFC 8305 4)."""
+    """Return the addresses in alternating families, after `first_family_count` - 1 of the first one (RFC 8305 4)."""
     by_family: dict[int, list[Resolved]] = {}
     for resolved in addresses:
         by_family.setdefault(resolved.family, []).append(resolved)
@@ -97,11 +98,11 @@ def _numeric(host: Host, port: Port, family: int, proto: int) -> Resolved | None
         return None
     if isinstance(host, bytes):
         host = host.decode("idna")
-    if "%" in host:  # a scope: inet_pton() does not know them
+    if "%" in host:  # a scope, which inet_pton() does not support
         return None
     try:
         number = 0 if port in (None, "", b"") else int(port)
-    except (TypeError, ValueError):  # the name of a service, or nonsense
+    except (TypeError, ValueError):  # the name of a service, or invalid
         return None
     for candidate in (socket.AF_INET, socket.AF_INET6):
         if family not in (socket.AF_UNSPEC, candidate):
@@ -111,6 +112,6 @@ def _numeric(host: Host, port: Port, family: int, proto: int) -> Resolved | None
         except OSError:
             continue
         if not 0 <= number <= 0xFFFF:
-            raise OverflowError("port must be 0-65535.")  # as bind() and connect() of a socket
+            raise OverflowError("port must be 0-65535.")  # as in bind() and connect() of a socket
         return Resolved(candidate, (host, number) if candidate == socket.AF_INET else (host, number, 0, 0))
     return None

@@ -1,8 +1,8 @@
-"""Calls whose failure must not be felt elsewhere.
+"""Calls whose failure must not affect other connections.
 
-One exception must cost one connection at most. So a loop over the objects of others reports what one of them raises,
-and goes on to the next. A callback that an endpoint or a connection cannot do without is scheduled at the second
-attempt if the first one fails.
+An exception must cost at most one connection. So a loop over several objects reports the exception of one of them and
+continues with the next. A callback that an endpoint or a connection depends on is scheduled again if the first attempt
+fails.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def attempt(loop: asyncio.AbstractEventLoop, failed: str, call: Callable[..., T], *arguments: Any) -> T | None:
-    """Return what `call` returns. If it raises an Exception, report that to the loop's exception handler, with the text
+    """Return the result of `call`. If it raises an Exception, pass that to the loop's exception handler, with the text
     `failed`, and return None."""
     try:
         return call(*arguments)
@@ -26,15 +26,17 @@ def attempt(loop: asyncio.AbstractEventLoop, failed: str, call: Callable[..., T]
 
 
 def report(loop: asyncio.AbstractEventLoop, failed: str, error: BaseException) -> None:
-    """Report an exception of which no connection's user is told."""
+    """Report an exception that no connection's user gets."""
     loop.call_exception_handler({"message": f"utcp: {failed}", "exception": error})
 
 
 def soon(
     loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *arguments: Any, context: Context | None = None
 ) -> asyncio.Handle:
-    """`loop.call_soon()`, called again if it fails: memory may be short for a moment only. The first exception is
-    reported. Raises that of the second call: on a closed loop, RuntimeError."""
+    """Call `loop.call_soon()`, a second time if it fails, because memory may be short for a moment only.
+
+    The first exception is reported. Raises that of the second call, which is RuntimeError on a closed loop.
+    """
     try:
         return loop.call_soon(callback, *arguments, context=context)
     except Exception as error:
@@ -46,7 +48,7 @@ def soon(
 def later(
     loop: asyncio.AbstractEventLoop, delay: float, callback: Callable[..., object], *arguments: Any
 ) -> asyncio.TimerHandle:
-    """`loop.call_later()`, called again if it fails, as `soon()` does. `delay` is in seconds."""
+    """Call `loop.call_later()`, a second time if it fails, as in `soon()`. `delay` is in seconds."""
     try:
         return loop.call_later(delay, callback, *arguments)
     except Exception as error:

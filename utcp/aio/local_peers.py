@@ -1,8 +1,8 @@
-"""Peers that are other processes on this host: the end of such a process is noticed at once, not by keepalive.
+"""Detects the end of a peer process on this host at once, without waiting for keepalive.
 
 Linux reports each UDP socket that is closed on the host. A report proves nothing about a peer, because another socket
-may have its address by then. So the connections to that address are probed, and ICMP answers the probe if nothing is
-bound there.
+may have taken its address. So a keepalive probe is sent on each connection to that address. If no socket is bound
+there, an ICMP error answers it.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from utcp.tcp.connection.path_errors import peer_socket_closed
 from utcp.tcp.transmit import Remote
 
 SCAN_INTERVAL: Final = 0.1
-"""Seconds from one scan of all connections to the next. Any process on this host can close UDP sockets in a loop."""
+"""Seconds between two scans of all connections, because any process on this host can close UDP sockets in a loop."""
 
 
 class LocalPeers:
-    """The peers of `endpoints`, the open endpoints of a loop, that are sockets on this host."""
+    """The peers on this host of `endpoints`, the open endpoints of a loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoints: Collection[OpenEndpoint]) -> None:
         self._loop = loop
         self._endpoints = endpoints
         self._closings: Closings | None = None
-        """Reports of closed UDP sockets, while there is a connection to another process on this host."""
+        """Source of the reports, while there is a connection to another process on this host."""
         self._watched: dict[int, set[Peer]] = {}
-        """The peers in other processes, by their UDP port."""
+        """Peers in other processes, by UDP port."""
         self._met: dict[int, set[Peer]] = {}
-        """The peers in other processes and those on this loop, by their UDP port."""
+        """Peers in other processes and on this loop, by UDP port."""
         self._closed: set[Peer] = set()
         """Peers whose socket may be closed, until the next scan."""
         self._scan_timer: asyncio.TimerHandle | None = None
         self._no_scan_before = 0.0
-        """A time of the loop's clock."""
+        """Earliest time of the next scan, on the loop's clock."""
 
     def watch(self, link: Link, remote: Remote) -> None:
-        """Notice the end of a peer at once, if it is another process on this host. If that cannot be arranged, the
-        reason is reported, and keepalive will notice the end."""
+        """Watch a peer if it is another process on this host. If that fails, the reason is reported, and only keepalive
+        detects the end of the peer."""
         try:
             address = link.peername(remote)
             peer = _peer_of(link, remote)
@@ -63,7 +63,7 @@ class LocalPeers:
         try:
             closings = Closings()
         except OSError:
-            return  # keepalive will notice the end of a peer
+            return  # only keepalive detects the end of a peer
         try:
             self._loop.add_reader(closings.fileno(), self._sockets_closed, closings)
         except BaseException:
@@ -72,11 +72,11 @@ class LocalPeers:
         self._closings = closings
 
     def forget(self, port: int) -> None:
-        """Ask anew about peers with this UDP port, because an endpoint of this loop that had it is closed."""
+        """Examine peers with this UDP port anew, because an endpoint of this loop with this port is closed."""
         self._met.pop(port, None)
 
     def stop(self) -> None:
-        """Watch no peer any more, because no endpoint is left."""
+        """Stop watching all peers, because no endpoint is left."""
         self._close_closings()
         if self._scan_timer is not None:
             self._scan_timer.cancel()
@@ -100,7 +100,7 @@ class LocalPeers:
                 self._scan_timer = later(self._loop, delay, self._scan)
 
     def _scan(self) -> None:
-        """Probe the peers whose socket may be closed. Forget those that have no connection."""
+        """Probe the peers whose socket may be closed. Remove those without a connection."""
         self._scan_timer = None
         self._no_scan_before = self._loop.time() + SCAN_INTERVAL
         closed, self._closed = self._closed, set()
@@ -108,14 +108,14 @@ class LocalPeers:
         for endpoint in list(self._endpoints):
             try:
                 forgotten -= _probe(endpoint, closed)
-            except Exception as error:  # the other endpoints still get the report
+            except Exception as error:  # the other endpoints must still be scanned
                 forgotten.clear()
                 report(self._loop, "a report of closed UDP sockets was not handled", error)
         for peer in forgotten:
             _remove(self._watched, peer)
             _remove(self._met, peer)
         if not self._watched:
-            self._close_closings()  # each DNS query of this host would wake the loop
+            self._close_closings()  # else each DNS query of this host wakes the loop
 
     def _close_closings(self) -> None:
         if self._closings is not None:
@@ -125,7 +125,7 @@ class LocalPeers:
 
 
 def _probe(endpoint: OpenEndpoint, peers: Collection[Peer]) -> set[Peer]:
-    """Probe these peers of an endpoint. Return those that have a connection."""
+    """Send a keepalive probe on each connection of an endpoint to one of `peers`. Return the peers found."""
     if endpoint.closed:
         return set()
     link, stack, now = endpoint.link, endpoint.stack, endpoint.link.now()
@@ -144,21 +144,21 @@ def _probe(endpoint: OpenEndpoint, peers: Collection[Peer]) -> set[Peer]:
 
 
 def _peer_of(link: Link, remote: Remote) -> Peer:
-    """Return the peer's UDP address as reports of closed sockets have it."""
+    """Return the peer's UDP address in the form of the reports."""
     host, port = link.peername(remote)[:2]
     return unmapped(host), port
 
 
 def _is_on_this_host(link: Link, remote: Remote) -> bool:
-    """Return whether a remote of `link` is another socket on this host: there the kernel sends from the address that it
-    sends to."""
+    """Return whether a remote of `link` is another socket on this host. For such a remote, the kernel uses a loopback
+    address, or the same address as source and destination."""
     host = link.peername(remote)[0]
     return host.startswith(("127.", "::ffff:127.")) or host in ("::1", link.sockname(remote)[0])
 
 
 def _received(host: str, peer: Peer) -> bool:
-    """Return whether a socket bound to `host` may have received what is sent to `peer`, which has the same port. A
-    socket that is bound to all addresses of IPv6 may also have received IPv4."""
+    """Return whether a socket bound to `host` may have received datagrams to `peer`, which has the same port. A socket
+    bound to the IPv6 wildcard address may also have received IPv4."""
     return host in (peer[0], "::") or (host == "0.0.0.0" and ":" not in peer[0])
 
 

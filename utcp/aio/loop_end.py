@@ -1,4 +1,4 @@
-"""The end of an event loop: what is open on it is closed first, in good order."""
+"""The end of an event loop, before which its endpoints are closed in good order."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from weakref import WeakSet
 
 
 class Contents(Protocol):
-    """What is open on a loop."""
+    """The endpoints of a loop."""
 
     async def aclose(self) -> None:
-        """Deliver what is queued, and close."""
+        """Deliver queued data, and close."""
 
     def close_now(self) -> int:
-        """Close at once. Return how many connections had something undelivered."""
+        """Close at once. Return how many connections had undelivered data."""
 
 
 class LoopEnd:
     """Closes `contents` before the running loop is closed.
 
-    Both loops' runners offer one hook for that: before they close the loop they finalise its asynchronous generators,
-    so one is kept suspended. For programs without a runner the loop's `close()` does it first, and the end of the
-    process does it if the loop was not closed. A simulated loop (`simulated`) has a runner.
+    The only hook in the runners of asyncio and uvloop is that they finalize the loop's asynchronous generators before
+    they close it. So one generator is kept suspended. In programs without a runner, the loop's `close()` closes the
+    contents first. If the loop is never closed, the end of the process does it. A `simulated` loop always has a runner.
     """
 
     def __init__(self, contents: Contents, *, simulated: bool) -> None:
         self._contents = contents
         self._simulated = simulated
         self._hurried = False
-        """The end of the loop waits for nothing."""
+        """Whether the end of the loop waits for nothing."""
         self._loop: Any = asyncio.get_running_loop()
         self._process = os.getpid()
         self._guard = self._closed_with_the_loop()
         try:
-            # The loop learns of the generator by its first step, which runs up to the yield.
+            # The first step, up to the yield, registers the generator with the loop.
             self._guard.asend(None).send(None)
         except StopIteration:
             pass
         if not simulated:
             self._replaced_close = vars(self._loop).get("close")
             self._close_loop = self._loop.close
-            self._loop.close = self._close  # type: ignore[method-assign]  # no loop offers a hook for it
+            self._loop.close = self._close  # type: ignore[method-assign]  # no loop has a hook for it
             _unclosed.add(self)
 
     def hurry(self) -> None:
-        """Wait for nothing at the end of the loop: the user has asked twice for the end of the program."""
+        """Let the end of the loop wait for nothing, because the user has requested the end of the program twice."""
         self._hurried = True
 
     def end(self) -> None:
-        """Close the contents as a runner does, for a program that has none. Do nothing if a runner has closed them.
+        """Close the contents as a runner does, for a program without one. Do nothing if a runner has closed them.
 
-        The loop runs for that, up to `Config.close_timeout`. If it cannot, because another one runs in this thread,
-        what is not delivered is reset, and a ResourceWarning says so. An interrupt resets it as well. After `hurry()`
-        it is reset at once.
+        The loop runs for this, up to `Config.close_timeout`. If another loop runs in this thread, connections with
+        undelivered data are reset, with a ResourceWarning. An interrupt also resets them, and so does an earlier
+        `hurry()`.
         """
         loop = self._loop
         if self not in _unclosed or not self._may_end():
@@ -85,21 +85,21 @@ class LoopEnd:
             )
 
     def _close(self) -> None:
-        """Close the contents, then the loop. Stands in for the loop's own close()."""
+        """Close the contents, then the loop. Replaces the loop's own close()."""
         try:
             self.end()
         finally:
-            if self._may_end():  # a runner's end was interrupted, or the collector has found the loop
+            if self._may_end():  # a runner was interrupted, or the loop is garbage-collected
                 self._contents.close_now()
             self._close_loop()
 
     def _may_end(self) -> bool:
-        """Return whether this process may close them: a running loop cannot be closed, and a forked process has copies
-        of its parent's connections."""
+        """Return whether this process may close the contents. A running loop cannot be closed, and in a forked process
+        the connections are those of its parent."""
         return self._process == os.getpid() and not self._loop.is_running() and not self._loop.is_closed()
 
     def _restore_close(self) -> None:
-        """Give the loop back the close() that it had, unless it has got another one since, which calls ours."""
+        """Restore the loop's previous close(), unless another one, which calls ours, has replaced it since."""
         replaced = vars(self._loop).get("close")
         if replaced != self._close:
             return
@@ -119,11 +119,11 @@ class LoopEnd:
 
 
 _unclosed: Final[WeakSet[LoopEnd]] = WeakSet()
-"""Those of loops that are not closed."""
+"""The instances whose loops are not closed."""
 
 
 @atexit.register
 def _end_all() -> None:
-    with ExitStack() as ends:  # each is called, whatever another one raises
+    with ExitStack() as ends:  # each is called, even if another one raises
         for each in list(_unclosed):
             ends.callback(each.end)

@@ -1,4 +1,4 @@
-"""Event loops whose connections to chosen addresses go over utcp: for libraries that offer no hook of their own."""
+"""Event loops that use utcp for chosen addresses, for libraries in which the transport cannot be chosen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from utcp.config import Config
 LoopT = TypeVar("LoopT", bound=asyncio.AbstractEventLoop)
 
 Address: TypeAlias = tuple[str | None, int | None]
-"""A host, as the library says it, and a port; None stands for any."""
+"""A host, as the library passes it to the loop, and a port; None matches any."""
 
 Predicate: TypeAlias = Callable[[str | None, int | str | None], bool]
 Route: TypeAlias = Predicate | Collection[Address]
@@ -31,22 +31,25 @@ def loop_factory(
     route: Route,
     config: Config | None = None,
 ) -> Callable[[], LoopT]:
-    """A factory of event loops that carry the connections to some addresses, and the servers on them, over utcp.
+    """Return a factory of event loops that use utcp for the connections to some addresses, and for servers on them.
 
         factory = utcp.loop_factory(uvloop.Loop, route=[("127.0.0.1", 9000)])
         utcp.run(main(), loop_factory=factory)
 
-    The loops are a subclass of `base`, an event loop class such as asyncio.SelectorEventLoop or uvloop.Loop. Their
-    `create_connection()`, `create_server()` and `start_tls()` are utcp's where `route` says so, and those of `base`
-    everywhere else, so that an application's database stays where it is. Nothing is routed that is not named. What asks
-    for a given socket (`sock=`), for UDP or for Unix sockets goes to `base` as well.
+    The loops are instances of a subclass of `base`. For addresses that match `route`, `create_connection()` and
+    `create_server()` are those of utcp, and so is `start_tls()` on their transports. All other addresses, for example
+    that of a database, and calls with a given socket (`sock=`), for UDP and for Unix sockets use `base`.
 
-    `route` is a predicate, called with host and port, or a collection of pairs of host and port, where None stands for
-    any; a collection may be changed while the loop runs. Hosts are compared as they are asked for: no name is looked
-    up, so "localhost" is not "127.0.0.1", and a server on all interfaces has the host None (which only a pair with
-    None, or a predicate, matches). A predicate gets such a host as None, and a numeric port as an int.
+    Hosts are compared as they are given, without a look-up, so "localhost" does not match "127.0.0.1". The host of a
+    server on all interfaces is None, which only a pair with None or a predicate matches.
 
-    `config` is for every connection and server that is routed. Raises TypeError for a `base` or `route` that is none.
+    Args:
+        base: an event loop class, such as asyncio.SelectorEventLoop or uvloop.Loop.
+        route: a collection of pairs of host and port, in which None matches any, and which may be changed while the
+            loop runs; or a predicate that is called with host (None: all interfaces) and port (an int if numeric).
+        config: the configuration of the routed connections and servers; None: the default.
+
+    Raises TypeError for a wrong `base` or `route`.
     """
     if not (isinstance(base, type) and issubclass(base, asyncio.AbstractEventLoop)):
         raise TypeError(f"base must be a class of event loops, such as asyncio.SelectorEventLoop, not {base!r}")
@@ -57,12 +60,12 @@ def loop_factory(
 
 
 class _RoutingLoop(asyncio.AbstractEventLoop):
-    """Stands before a class of event loops."""
+    """The methods that replace those of the base class."""
 
     _utcp_routed: Predicate
     _utcp_config: Config | None
 
-    async def create_connection(  # type: ignore[override]  # every loop's signature: options are handed on
+    async def create_connection(  # type: ignore[override]  # for the options of every loop
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         host: Host = None,
@@ -99,7 +102,7 @@ class _RoutingLoop(asyncio.AbstractEventLoop):
         sslcontext: Any,
         **options: Any,
     ) -> asyncio.Transport | None:
-        # TLS above a transport of ours may get TLS once more. It may be asyncio's, but never a transport of uvloop.
+        # Also for TLS above TLS above a utcp transport, in which the lower TLS may be asyncio's, but never uvloop's.
         if isinstance(transport, asyncio.BaseTransport) and transport.get_extra_info("utcp") is not None:
             return await start_tls(transport, protocol, sslcontext, **options)
         return await super().start_tls(transport, protocol, sslcontext, **options)
@@ -113,14 +116,14 @@ class _RoutingLoop(asyncio.AbstractEventLoop):
 
 
 def _matcher(route: Any) -> Predicate:
-    """A predicate by pairs of host and port. Raises TypeError for what is none."""
+    """Return the predicate for pairs of host and port. Raises TypeError for anything else."""
     if isinstance(route, (str, bytes)) or not isinstance(route, Collection):
         raise TypeError(f"route must be a predicate or a collection of (host, port), not {route!r}")
 
     def pairs() -> list[Address]:
         return [_pair(each) for each in route]
 
-    pairs()  # what is wrong is said now
+    pairs()  # raises TypeError for a wrong pair at once
 
     def matches(host: str | None, port: int | str | None) -> bool:
         return any(wanted in (None, host) and number in (None, port) for wanted, number in pairs())
@@ -138,7 +141,7 @@ def _pair(pair: object) -> Address:
 
 @lru_cache(maxsize=1024)
 def _host(host: Host) -> str | None:
-    """A host in the one way in which it is compared; None for all interfaces."""
+    """Return a host in normal form for comparisons; None for all interfaces."""
     if isinstance(host, bytes):
         host = host.decode("idna")
     if not host:
@@ -150,7 +153,7 @@ def _host(host: Host) -> str | None:
 
 
 def _port(port: Port) -> int | str | None:
-    """A number where it is one; else the name of a service."""
+    """Return a numeric port as an int, and the name of a service unchanged."""
     if isinstance(port, bytes):
         port = port.decode("ascii")
     if isinstance(port, str) and port.isdecimal():

@@ -1,4 +1,4 @@
-"""An endpoint that is open: the stack behind a link, from its opening until both are closed in good order."""
+"""An open endpoint: a link and its stack, from their opening until both are closed in good order."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_2, TIME_WAI
 _MAX_BACKLOG: Final = 2**31 - 1
 
 PEER_FIN_GRACE: Final = 1.0
-"""Seconds that closing an endpoint waits, after all is delivered, for FINs of peers that have not closed yet. A closed
-endpoint acknowledges no FIN."""
+"""Seconds that a closing endpoint waits, after all data is delivered, for the FINs of peers, because a closed endpoint
+acknowledges no FIN."""
 
 HALF_OPEN_GRACE: Final = 1.0
-"""Seconds that a closed server goes on with handshakes that were under way. Their peers may be connected already."""
+"""Seconds that a closed server continues open handshakes, because their peers may already be connected."""
 
 _NOT_CLOSED: Final = "a part of an endpoint could not be closed in good order"
 
 
 class Siblings(Protocol):
-    """The registry of the loop's endpoints, as an open endpoint needs it."""
+    """The registry of the loop's endpoints, with the methods that an open endpoint needs."""
 
     def discard(self, endpoint: OpenEndpoint) -> None:
-        """The endpoint is closed."""
+        """Remove the endpoint, which is closed."""
 
     def linger(self, endpoint: OpenEndpoint) -> None:
-        """The endpoint stays open without an owner until its connections are gone."""
+        """Keep the endpoint, which has no owner any more, until its connections are gone."""
 
 
 class ListenerUser(Protocol):
     """The user of a listener."""
 
     def ready(self, listener: Listener) -> None:
-        """Accept the connections that wait, if there are any."""
+        """Accept the waiting connections, if there are any."""
 
     def close(self) -> None:
         """Stop listening, because the endpoint closes."""
@@ -58,7 +58,7 @@ class ListenerUser(Protocol):
 class OpenEndpoint:
     """A link, its stack, and the driver between them. The registry of the loop opens it (`LoopEndpoints.open()`).
 
-    `config` is the configuration that was asked for; the stack's own may have smaller buffers.
+    `config` is the requested configuration; that of the stack may have smaller buffers.
     """
 
     started: Final = True
@@ -68,12 +68,12 @@ class OpenEndpoint:
         self._driver: Final = driver
         self._siblings = siblings
         self._closed: asyncio.Future[None] | None = None
-        """Done when the endpoint is closed; None until its closing begins."""
+        """Future that is done when the endpoint is closed; None until closing begins."""
         self._drained = False
         self._deadline: float | None = None
-        """A time of the loop's clock by which closing must end; None unless the owner has begun it earlier."""
+        """Time of the loop's clock by which closing must end; None unless the owner has begun to close earlier."""
         self._stopping: dict[Listener, asyncio.TimerHandle] = {}
-        """Listeners that have stopped, and still accept the connections that were half-open then."""
+        """Stopped listeners that still accept connections that were half-open at the stop, with their timers."""
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.description()}>"
@@ -83,18 +83,18 @@ class OpenEndpoint:
         state = "closed" if self.closed else "open"
         return f"{state} {self.address} connections={len(self.stack.connections)}"
 
-    # --- its parts
+    # --- parts
 
     @property
     def driver(self) -> Driver:
-        """Raises RuntimeError when the endpoint is closed or closing."""
+        """The driver. Raises RuntimeError if the endpoint is closed or closing."""
         if self._driver.closed or self._closed is not None:
             raise RuntimeError(f"{self!r} is not open")
         return self._driver
 
     @property
     def stack(self) -> Stack:
-        """The protocol. It stays readable after the endpoint is closed."""
+        """The TCP stack. It stays readable after the endpoint is closed."""
         return self._driver.stack
 
     @property
@@ -121,22 +121,23 @@ class OpenEndpoint:
         return self.stack.snmp()
 
     def flush_soon(self) -> None:
-        """Send in the next turn of the loop what a call on the stack has queued."""
+        """Send in the next turn of the loop the segments that a call on the stack has queued."""
         self._driver.schedule_flush()
 
     def read_soon(self) -> None:
-        """Read in the next turn of the loop, even if the loop does not report the link as readable."""
+        """Read the link in the next turn of the loop, even if the loop does not report it as readable."""
         soon(self._driver.loop, self._driver.read)
 
     # --- closing
 
     async def aclose(self) -> None:
-        """Close the connections, wait until the peers have acknowledged all, and close the link. Idempotent."""
+        """Close the connections, wait until the peers have acknowledged everything, and close the link. Idempotent."""
         await self.drain()
         await self.finish()
 
     async def drain(self) -> None:
-        """Do the first part of `aclose()`: the link stays open and answers. Await a closing that has begun already."""
+        """Do the first part of `aclose()`, after which the link is still open. If closing has already begun, wait for
+        its end."""
         driver = self._driver
         if driver.closed:
             return
@@ -147,11 +148,11 @@ class OpenEndpoint:
         loop = driver.loop
         self._closed = loop.create_future()
         deadline = loop.time() + self.config.close_timeout
-        if self._deadline is not None:  # the closing of its connections has begun earlier
+        if self._deadline is not None:  # the owner has begun to close the connections earlier
             deadline = min(deadline, self._deadline)
         try:
             self._close_all()
-            if not all(transport.is_closing() for transport in driver.transports):  # those with TLS above
+            if not all(transport.is_closing() for transport in driver.transports):  # TLS above some of them
                 await _until(driver, _shut_down, min(CLOSE_NOTIFY_GRACE, (deadline - loop.time()) / 2))
                 for transport in list(driver.transports):
                     attempt(loop, _NOT_CLOSED, transport.close_unanswered)
@@ -166,16 +167,16 @@ class OpenEndpoint:
             raise
 
     async def finish(self) -> None:
-        """Do the second part of `aclose()`: reset what is not delivered, and close the link."""
+        """Do the second part of `aclose()`: reset connections with undelivered data, and close the link."""
         if self._driver.closed:
             return
         self._shut()
-        # Each lost connection is told in the next turn; TLS above a transport passes that on one turn later.
+        # connection_lost() of a transport is called in the next turn, that of a protocol above TLS one turn later.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
     def close_now(self) -> int:
-        """Close without waiting, and reset the connections that have not delivered everything. Return their number."""
+        """Close without waiting. Reset the connections with undelivered data, and return their number."""
         driver = self._driver
         if driver.closed:
             return 0
@@ -187,7 +188,7 @@ class OpenEndpoint:
         return undelivered
 
     def vanish(self) -> None:
-        """Drop everything without a word to any peer, as when the machine loses its power. For simulations."""
+        """Drop everything without sending a segment, like a machine that loses its power. For simulations."""
         driver = self._driver
         if not driver.closed:
             for transport in list(driver.transports):
@@ -195,14 +196,16 @@ class OpenEndpoint:
             driver.close()
 
     def close_by(self, deadline: float) -> None:
-        """Bound the wait of `aclose()`, and of the loop's end, by `deadline`, a time of the loop's clock. The caller
-        has begun to close the connections."""
+        """Limit the wait of `aclose()` and of the loop's end. The caller has begun to close the connections.
+
+        `deadline` is a time of the loop's clock.
+        """
         self._deadline = deadline
 
     def close_when_idle(self) -> None:
-        """Close as soon as no connection and no TIME_WAIT record is left, without waiting for it.
+        """Have the endpoint closed when its last connection and TIME_WAIT record are gone. Return at once.
 
-        Until then a new server on the same address takes the endpoint over.
+        Until then, a new server on the same address takes the endpoint over.
         """
         driver = self._driver
         if driver.closed or self._closed is not None:
@@ -218,7 +221,7 @@ class OpenEndpoint:
         self._siblings.linger(self)
 
     def keep_open(self) -> None:
-        """Undo `close_when_idle()`, because there is a new server."""
+        """Undo `close_when_idle()`, because a new server uses the endpoint."""
         self.driver.call_after_flush(None)
         self._deadline = None
 
@@ -236,10 +239,10 @@ class OpenEndpoint:
             if isinstance(connection.context, Opening):
                 attempt(loop, _NOT_CLOSED, connection.abort, now)
         for transport in list(driver.transports):
-            transport.close_politely()  # which raises no Exception
+            transport.close_politely()  # raises no Exception
 
     def _shut(self) -> None:
-        """Close at once. What fails is reported, and the rest is closed all the same."""
+        """Close at once. Report each failure, and close the rest."""
         driver = self._driver
         if driver.closed:
             return
@@ -263,10 +266,14 @@ class OpenEndpoint:
     # --- listening
 
     def listen(self, port: int, backlog: int, user: ListenerUser | None) -> Listener:
-        """Listen on a utcp port; `user.ready(listener)` is called when connections wait. Raises AddressInUse.
+        """Listen on a utcp port. `user.ready(listener)` is called when connections wait.
 
-        `backlog` is as for `socket.listen()`: a number below 1 leaves room for one connection. Raises TypeError unless
-        it is a whole number, OverflowError above 2**31 - 1.
+        Args:
+            port: the utcp port.
+            backlog: the number of connections that may wait, as for `socket.listen()`; below 1 it counts as 1.
+            user: accepts the connections.
+
+        Raises AddressInUse; TypeError if `backlog` is not an integer; OverflowError if it is above 2**31 - 1.
         """
         driver = self.driver
         number = operator.index(backlog)
@@ -275,14 +282,13 @@ class OpenEndpoint:
         return driver.stack.listen(port, driver.link.now(), backlog=max(number, 1), context=user)
 
     def stop_listening(self, listener: Listener) -> None:
-        """Stop listening. Allowed also when the endpoint is closed.
+        """Stop listening. Allowed after the endpoint is closed.
 
-        Connections whose handshake is under way are still accepted, for HALF_OPEN_GRACE seconds. Then `end_listening()`
-        resets those that remain.
+        Half-open connections are still accepted for HALF_OPEN_GRACE seconds. Then `end_listening()` resets the rest.
         """
         driver = self._driver
         listener.stop()
-        # The ACK of a cookie must be refused, so the endpoint stays open for it.
+        # If SYN cookies are outstanding, the endpoint stays open to answer their ACKs with RST.
         waits = listener.half_open or listener.queue or driver.stack.cookies.outstanding(driver.link.now())
         if waits and not driver.closed:
             self._stopping[listener] = later(driver.loop, HALF_OPEN_GRACE, self.end_listening, listener)
@@ -290,7 +296,7 @@ class OpenEndpoint:
             self.end_listening(listener)
 
     def end_listening(self, listener: Listener) -> None:
-        """Stop listening, and reset the connections that were not accepted. Then call `user.ready(listener)`."""
+        """Stop listening, and reset the connections that are not accepted. Then call `user.ready(listener)`."""
         driver = self._driver
         timer = self._stopping.pop(listener, None)
         if timer is not None:
@@ -308,12 +314,12 @@ class OpenEndpoint:
 
 
 def _shut_down(connection: Connection) -> bool:
-    """Return whether our FIN is sent, or waits behind data."""
+    """Return whether our FIN is sent or queued."""
     return connection.state not in (ESTABLISHED, CLOSE_WAIT)
 
 
 def _delivered(connection: Connection) -> bool:
-    """Return whether the peer has acknowledged all data and our FIN, or the connection is over."""
+    """Return whether the peer has acknowledged all data and our FIN, or the connection has ended."""
     return connection.state in (FIN_WAIT_2, TIME_WAIT, CLOSED)
 
 
@@ -332,7 +338,7 @@ async def _until(driver: Driver, done: Callable[[Connection], bool], timeout: fl
         if not waiting and not waiter.done():
             waiter.set_result(None)
 
-    # At least one flush: it also tells users what has ended.
+    # At least one flush, because it also passes events to the users.
     driver.call_after_flush(check)
     driver.schedule_flush()
     try:

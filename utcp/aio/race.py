@@ -1,4 +1,4 @@
-"""Trying several addresses: one after another, or overlapping (RFC 8305, "happy eyeballs")."""
+"""Attempts to connect to several addresses, one after another or overlapping (RFC 8305, "happy eyeballs")."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ Attempt: TypeAlias = Callable[[], Coroutine[Any, Any, Opening]]
 def first_to_open(
     attempts: Sequence[Attempt], delay: float | None, *, all_errors: bool
 ) -> Coroutine[Any, Any, Opening]:
-    """The first of `attempts` that succeeds; nothing is left of the others.
+    """Return the opening of the first attempt that succeeds, and abandon the others.
 
-    Each begins when the one before has failed, or after `delay` seconds if not None. When all fail: the error, if they
-    say the same, else OSError("Multiple exceptions: ..."); with `all_errors` an ExceptionGroup.
+    Each attempt begins when the previous one has failed, or after `delay` seconds unless that is None. If all fail,
+    raises their error if all have the same text, otherwise OSError("Multiple exceptions: ..."). With `all_errors`,
+    raises an ExceptionGroup.
     """
     if len(attempts) == 1 and not all_errors:
-        return attempts[0]()  # most hosts have one address, and each coroutine that waits for another costs
+        return attempts[0]()  # most hosts have one address, and a further coroutine would cost time
     return _first_of_several(attempts, delay, all_errors)
 
 
@@ -40,7 +41,7 @@ async def _first_of_several(attempts: Sequence[Attempt], delay: float | None, al
                 return winner
         raise _combined(errors, all_errors)
     finally:
-        errors.clear()  # their tracebacks hold this frame
+        errors.clear()  # their tracebacks refer to this frame
 
 
 def _combined(errors: list[OSError], all_errors: bool) -> Exception:
@@ -52,12 +53,12 @@ def _combined(errors: list[OSError], all_errors: bool) -> Exception:
 
 
 async def _race(attempts: Sequence[Attempt], delay: float, errors: list[OSError]) -> Opening | None:
-    """The winner, None when there is none; `errors` get what the losers raised, in the order in which they failed.
+    """Return the winner or None. Append the errors of failed attempts to `errors`, in the order of failure.
 
-    asyncio.staggered's race is no help: when two attempts succeed in the same loop turn, one is lost and stays open.
+    asyncio.staggered cannot be used: if two attempts succeed in the same loop turn, it leaves one open.
     """
     waiting = list(reversed(attempts))
-    running: list[asyncio.Task[Opening]] = []  # in order: of two that are done at once the first wins
+    running: list[asyncio.Task[Opening]] = []  # ordered: if two are done in one turn, the first wins
     winners: list[Opening] = []
     try:
         while not winners and (waiting or running):
@@ -94,7 +95,7 @@ def _abandon(openings: Iterable[Opening]) -> None:
 
 
 async def _begin(attempt: Attempt) -> Opening:
-    return await attempt()  # what it raises at once belongs to its task
+    return await attempt()  # so that even an immediate exception is raised in the task
 
 
 def _sort(done: Iterable[asyncio.Task[Opening]], winners: list[Opening], errors: list[OSError]) -> None:

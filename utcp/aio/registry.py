@@ -1,4 +1,4 @@
-"""The open endpoints of an event loop: opened, shared by clients, taken over by servers, closed at the loop's end."""
+"""The registry of an event loop's open endpoints, which clients share, servers take over, and the loop's end closes."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ from utcp.trace import default_observer, log_event
 from utcp.trace import registry as process_endpoints
 
 ControlPath: TypeAlias = str | PathLike[str] | bool | None
-"""The control socket that an endpoint asks for: its path, True for the default directory, None or False for none."""
+"""The control socket of an endpoint: its path, True for one in the default directory, None or False for none."""
 
 
 DEFAULT_CONFIG: Final = Config()
-"""Of endpoints for which none is given."""
+"""Configuration of endpoints for which none is given."""
 
 _NOT_CLOSED: Final = "a part of a loop's endpoints could not be closed in good order"
 
 
 class Watcher(Protocol):
-    """Follows the endpoints of one loop. `utcp.inspect` has one, so that this package need not import it."""
+    """Follows the endpoints of one loop. `utcp.inspect` implements it, so that this package need not import it."""
 
     def opened(self, endpoint: OpenEndpoint, control: ControlPath) -> None:
-        """The endpoint is about to be open. An exception closes it again."""
+        """Handle the opening of an endpoint. An exception closes the endpoint again."""
 
     def closed(self, endpoint: OpenEndpoint) -> None:
-        """The endpoint is closed, or its opening has failed."""
+        """Handle the end of an endpoint, or its failed opening."""
 
     async def aclose(self) -> None:
-        """Close in good order: the loop ends, and all endpoints are closed."""
+        """Close in good order, because the loop ends. All endpoints are closed already."""
 
     def close_now(self) -> None:
-        """Close without waiting: the loop ends."""
+        """Close without waiting, because the loop ends."""
 
 
 class LoopEndpoints:
     """All open endpoints of one loop.
 
-    Endpoints without an owner (a loop's clients share theirs; a server's outlives the server) are closed at the loop's
-    end, and so are those that their owner forgot.
+    The end of the loop closes them. This includes endpoints without an owner, such as those that the loop's clients
+    share and those of closed servers, and endpoints that their owner has not closed.
     """
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._loop = asyncio.get_running_loop()
-        self._open: dict[OpenEndpoint, None] = {}  # in order: simulated runs are reproducible
+        self._open: dict[OpenEndpoint, None] = {}  # ordered, so that simulated runs are reproducible
         self._clients: dict[SocketAddress, list[OpenEndpoint]] = {}
         self._lingering: dict[SocketAddress, OpenEndpoint] = {}
         self._local_peers = LocalPeers(self._loop, self._open.keys())
@@ -69,7 +69,7 @@ class LoopEndpoints:
 
     @classmethod
     def of(cls, platform: Platform) -> LoopEndpoints:
-        """Return those of the running loop, whose platform this is."""
+        """Return the registry of the running loop, whose platform is `platform`."""
         endpoints: LoopEndpoints | None = platform.get_endpoints()
         if endpoints is None:
             endpoints = cls(platform)
@@ -81,7 +81,7 @@ class LoopEndpoints:
 
     @property
     def simulated(self) -> bool:
-        """Whether they are in a simulated network, which has no files."""
+        """Whether the loop belongs to a simulated network, which has no files."""
         return self._platform.simulated
 
     # --- opening and closing
@@ -92,14 +92,17 @@ class LoopEndpoints:
         """Open an endpoint on `link`, on the running loop.
 
         Args:
-            observer: sees what the stack does; None for the default observer.
+            link: the link, which belongs to the endpoint from now on.
+            config: the configuration of the endpoint.
+            observer: gets the events of the stack; None: the default observer.
             control: the control socket to open.
 
-        Raises what the loop raises when it cannot watch the link, and what opening the control socket raises. The link
-        is closed then.
+        Raises the exception of the loop if it cannot watch the link, and that of a control socket that cannot be
+        opened. The link is closed then.
         """
         platform = self._platform
-        # A window that the socket's buffer cannot hold would only mean loss. One that grows, does so with what arrives.
+        # A window beyond the socket's buffer causes loss. A growing one may exceed it, because it grows only with data
+        # that has arrived.
         capacity = max(2048, link.receive_capacity)
         memory = config.max_memory
         if memory is None:
@@ -123,7 +126,7 @@ class LoopEndpoints:
                     stack.observe_also(each)
             met_peer = None if platform.simulated else partial(self._local_peers.watch, link)
             driver = Driver(self._loop, link, stack, self.has_read, met_peer)
-        except BaseException:  # loops exist that watch no descriptors
+        except BaseException:  # some loops cannot watch descriptors
             link.close()
             raise
         endpoint = OpenEndpoint(driver, config, self)
@@ -140,7 +143,7 @@ class LoopEndpoints:
         return endpoint
 
     def discard(self, endpoint: OpenEndpoint) -> None:
-        """The endpoint is closed, or its opening has failed."""
+        """Remove an endpoint that is closed, or whose opening has failed."""
         was_open = endpoint in self._open
         self._open.pop(endpoint, None)
         self._local_peers.forget(endpoint.address[1])
@@ -160,10 +163,9 @@ class LoopEndpoints:
     # --- reading
 
     def has_read(self, address: SocketAddress) -> bool:
-        """Return whether the endpoints that receive what this host sends to `address` have read all that came.
+        """Return whether the endpoints that receive at `address` on this host have read everything.
 
-        An endpoint that has not reads again in the next turn, because its batch may have ended just where there was
-        nothing more.
+        The others read again in the next turn, because their last batch may have ended exactly at the last datagram.
         """
         undrained = [
             endpoint for endpoint in self._open if not endpoint.link.drained and endpoint.link.receives_at(address)
@@ -175,26 +177,26 @@ class LoopEndpoints:
     # --- endpoints without an owner
 
     def client(self, address: SocketAddress, config: Config) -> OpenEndpoint | None:
-        """Return the endpoint from which clients connect that ask for the local UDP address `address` (its port 0:
-        any); None when there is none yet."""
+        """Return the endpoint of clients with the local UDP address `address`, whose port may be 0 for any; None if
+        there is none yet."""
         for endpoint in self._clients.get(address, ()):
-            # Identity first: comparing two configurations means comparing their thirty fields.
+            # Identity first, because == compares all thirty fields.
             if endpoint.config is config or endpoint.config == config:
                 return endpoint
         return None
 
     def share(self, address: SocketAddress, endpoint: OpenEndpoint) -> None:
-        """Have `client()` return the endpoint from now on."""
+        """Let `client()` return the endpoint from now on."""
         self._clients.setdefault(address, []).append(endpoint)
 
     def linger(self, endpoint: OpenEndpoint) -> None:
-        """Keep an endpoint whose server is closed for the connections that are left, TIME_WAIT included."""
+        """Keep the endpoint of a closed server until its connections, TIME_WAIT included, are gone."""
         self._lingering[endpoint.address] = endpoint
 
     def adopt(self, address: SocketAddress, config: Config) -> OpenEndpoint | None:
-        """Return a lingering endpoint on `address`, which lingers no longer.
+        """Take over the lingering endpoint on `address`, or return None if there is none.
 
-        So a server can be started again on its port while connections of the last one are in TIME_WAIT.
+        So a server can be started again on its port while connections of the previous one are in TIME_WAIT.
         """
         endpoint = self._lingering.get(address)
         if endpoint is None or endpoint.config != config:
@@ -203,36 +205,36 @@ class LoopEndpoints:
         endpoint.keep_open()
         return endpoint
 
-    # --- the end
+    # --- the end of the loop
 
     def hurry(self) -> None:
-        """Have the end of the loop wait for nothing."""
+        """Let the end of the loop wait for nothing."""
         self._end.hurry()
 
     async def aclose(self) -> None:
-        """Deliver what is queued, and close all endpoints. The loop ends."""
+        """Deliver queued data and close all endpoints, because the loop ends."""
         self._platform.set_endpoints(None)
         endpoints = list(self._open)
-        # All stay until the last is done: they may be each other's peers.
+        # All links stay open until the last endpoint is drained, because endpoints may be each other's peers.
         await self._all(endpoint.drain() for endpoint in endpoints)
         await self._all(endpoint.finish() for endpoint in endpoints)
         await self._all(watcher.aclose() for watcher in self.watchers)
 
     async def _all(self, ends: Iterable[Coroutine[Any, Any, None]]) -> None:
-        """Wait for all of them. What one raises is reported."""
+        """Wait for all of them, and report their exceptions."""
         for result in await asyncio.gather(*ends, return_exceptions=True):
             if result is not None:
                 report(self._loop, _NOT_CLOSED, result)
 
     def close_now(self) -> int:
-        """Close all endpoints at once. Return how many connections had something undelivered."""
+        """Close all endpoints at once. Return how many connections had undelivered data."""
         undelivered = sum(attempt(self._loop, _NOT_CLOSED, endpoint.close_now) or 0 for endpoint in self)
         for watcher in self.watchers:
             attempt(self._loop, _NOT_CLOSED, watcher.close_now)
         return undelivered
 
     def vanish(self) -> None:
-        """Drop all endpoints, because the machine that they were on is gone (`OpenEndpoint.vanish()`)."""
+        """Drop all endpoints of a simulated machine that loses its power (`OpenEndpoint.vanish()`)."""
         for endpoint in self:
             endpoint.vanish()
         self._open.clear()
@@ -242,5 +244,5 @@ _watchers: Final[list[Callable[[LoopEndpoints], Watcher]]] = []
 
 
 def add_watcher(make: Callable[[LoopEndpoints], Watcher]) -> None:
-    """Have `make(endpoints)` called for each loop that opens endpoints from now on."""
+    """Call `make(endpoints)` for each loop that opens endpoints from now on."""
     _watchers.append(make)

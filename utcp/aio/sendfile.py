@@ -1,9 +1,8 @@
-"""`loop.sendfile()` on asyncio's loops, for utcp's transports as for those of kernel TCP.
+"""`loop.sendfile()` of asyncio's loops for utcp's transports, with the behaviour that it has for kernel TCP.
 
-asyncio's loop has two ways: the system call for its own sockets, and a fallback for all other transports. The fallback
-reads from the position of the file when `offset` is 0, takes a `count` of 0 for all of the file, and checks neither.
-Here the file is read as by the system call: by its descriptor and at `offset`, so that octets which a buffered writer
-still holds are not sent.
+asyncio uses the system call for its own sockets, and a fallback for all other transports. If `offset` is 0, the
+fallback reads from the position of the file, and it sends the whole file if `count` is 0. Here the file is read as by
+the system call, through its descriptor and at `offset`. So octets that a buffered writer still holds are not sent.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ BLOCK: Final = 256 * 1024
 
 
 class FileSender(Protocol):
-    """A transport over which a file can be sent."""
+    """A transport that can send a file."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any: ...
 
@@ -36,10 +35,10 @@ class FileSender(Protocol):
 
 
 def sendfile_mode(loop: Any, ours: type[FileSender]) -> Any:
-    """Return the mode in which `loop.sendfile()` sends on a transport of `ours`, and make `loop` able to do so.
+    """Return the mode of `loop.sendfile()` for transports of class `ours`, and prepare `loop` for it.
 
-    The loop asks a transport for its mode just before it calls `_sendfile_native()`. That is replaced here, on the one
-    loop; other transports get the loop's own. asyncio has no public place for it.
+    The loop reads the mode of a transport just before it calls `_sendfile_native()`. This method is replaced here, on
+    this loop only. For other transports it calls the loop's own method. asyncio has no public hook for this.
     """
     theirs = loop._sendfile_native  # noqa: SLF001
     if "_sendfile_native" not in vars(loop):
@@ -54,11 +53,11 @@ def sendfile_mode(loop: Any, ours: type[FileSender]) -> Any:
 
 
 async def send_file(transport: FileSender, file: Any, offset: int, count: int | None) -> int:
-    """Send `count` octets of `file` (None: up to its end) from `offset` on, behind what was written before.
+    """Send `count` octets of `file` (None: up to its end) from `offset` on, after all data written before.
 
-    Returns how many octets the connection has accepted. If there are any, the position of the file is behind the last
+    Returns how many octets the connection has accepted. Unless it is 0, the position of the file is then after the last
     of them, also after an exception. Raises asyncio's TypeError and ValueError for wrong parameters,
-    SendfileNotAvailableError for a file that cannot be read at an offset, and OSError when the connection ends.
+    SendfileNotAvailableError for a file that cannot be read at an offset, and OSError if the connection ends.
     """
     loop: Any = asyncio.get_running_loop()
     loop._check_sendfile_params(transport.get_extra_info("socket"), file, offset, count)  # noqa: SLF001

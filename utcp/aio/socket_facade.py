@@ -1,6 +1,6 @@
-"""What `get_extra_info("socket")` and `Server.sockets` show: TCP sockets as far as libraries look at them.
+"""The objects of `get_extra_info("socket")` and `Server.sockets`: the parts of a TCP socket that libraries use.
 
-The table of what each method and option does is in examples/README.md, "Sockets".
+examples/README.md ("Sockets") lists all methods and options.
 """
 
 import errno
@@ -21,7 +21,7 @@ _INT: Final = struct.Struct("i")
 
 
 class _Option:
-    """Options of IPPROTO_TCP that the `socket` module does not name everywhere; the numbers are Linux's (tcp(7))."""
+    """Options of IPPROTO_TCP that the `socket` module lacks on some systems; the numbers are Linux's (tcp(7))."""
 
     MAXSEG: Final = 2
     CORK: Final = 3
@@ -51,13 +51,13 @@ _MIN_MAXSEG: Final = 88
 _MAX_MAXSEG: Final = 32767
 
 _MAX_UNPRIVILEGED_PRIORITY: Final = 6
-"""Of SO_PRIORITY (socket(7))."""
+"""Highest SO_PRIORITY without CAP_NET_ADMIN (socket(7))."""
 
 _NO_ECN: Final = 0xFC
-"""The bits of IP_TOS and IPV6_TCLASS that an application may choose; TCP owns the two of ECN (RFC 3168)."""
+"""Bits of IP_TOS and IPV6_TCLASS that an application may set. The other two are ECN's, which TCP sets (RFC 3168)."""
 
 _MAX_OPTION_SIZE: Final = 1024
-"""Octets that `socket.getsockopt` returns at most."""
+"""Maximum size of an option in `socket.getsockopt`, octets."""
 
 
 def _flag(value: int) -> int:
@@ -104,14 +104,14 @@ _WITHOUT_EFFECT: Final[dict[_OptionKey, Callable[[int], int]]] = {
     _IPV6_TCLASS: _traffic_class,
     (socket.IPPROTO_TCP, _Option.NOTSENT_LOWAT): _anything,
 }
-"""Options that are taken and read back, as in the kernel, but have no effect: hints, and options that mean nothing to a
-connection that exists. Each has the function that converts the number as the kernel does."""
+"""Options that can be set and read, as in the kernel, but have no effect, because they are hints or do not apply to an
+existing connection. The value is the function that converts the number as the kernel does."""
 
 
 class SocketFacade:
-    """The part of `socket.socket` that ListeningSocket and ConnectionSocket share. It has no descriptor.
+    """The common part of ListeningSocket and ConnectionSocket. It has no descriptor.
 
-    It has the methods of asyncio's TransportSocket, which is never blocking.
+    Its methods are those of asyncio's TransportSocket, which never blocks.
     """
 
     __slots__ = ("_hints", "_sockname")
@@ -119,7 +119,7 @@ class SocketFacade:
     def __init__(self, sockname: SocketAddress) -> None:
         self._sockname = sockname
         self._hints: dict[_OptionKey, int] = {}
-        """The values of options without effect."""
+        """Values of the options without effect."""
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(f"Cannot serialize {type(self).__name__} object")
@@ -140,7 +140,7 @@ class SocketFacade:
         return socket.IPPROTO_TCP
 
     def fileno(self) -> int:
-        """-1: there is no descriptor for one connection, and nothing to poll."""
+        """Return -1, because a connection has no descriptor."""
         return -1
 
     def dup(self) -> NoReturn:
@@ -148,7 +148,7 @@ class SocketFacade:
         raise _error(errno.EOPNOTSUPP)
 
     def get_inheritable(self) -> bool:
-        """False: a child process inherits no connection."""
+        """Return False, because a child process inherits no connection."""
         return False
 
     def setblocking(self, flag: bool) -> None:
@@ -162,7 +162,7 @@ class SocketFacade:
             raise ValueError("settimeout(): only 0 timeout is allowed on transport sockets")
 
     def gettimeout(self) -> float | None:
-        """0: the socket is not blocking."""
+        """Return 0, because the socket does not block."""
         return 0
 
     def shutdown(self, how: int) -> None:
@@ -170,24 +170,26 @@ class SocketFacade:
         raise _error(errno.EOPNOTSUPP)
 
     def getsockname(self) -> SocketAddress:
-        """Local host and utcp port."""
+        """Return the local host and utcp port."""
         return self._sockname
 
     def getpeername(self) -> SocketAddress:
         raise _error(errno.ENOTCONN)
 
     def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
-        """As `socket.getsockopt`. Raises OSError: ENOPROTOOPT for an option that utcp does not have."""
+        """Return an option as `socket.getsockopt` does. Raises OSError (ENOPROTOOPT) for an unsupported option."""
         _check_size(size)
         value = self._get(level, option)
         return _INT.pack(value)[:size] if size else value
 
     def setsockopt(self, level: int, option: int, value: Any, size: int | None = None) -> None:
-        """As `socket.setsockopt`. Raises OSError: ENOPROTOOPT for an option that utcp does not have, EINVAL for a value
-        that is out of range, EFAULT for None with a `size`. Raises TypeError for a value that is neither a number nor
-        bytes-like."""
+        """Set an option as `socket.setsockopt` does.
+
+        Raises OSError: ENOPROTOOPT for an unsupported option, EINVAL for a value out of range, EFAULT for None with a
+        `size`. Raises TypeError for a value that is neither a number nor bytes-like.
+        """
         if size is not None:
-            raise _error(errno.EFAULT)  # a null pointer, which no option takes
+            raise _error(errno.EFAULT)  # a null pointer, which no option accepts
         self._set(level, option, value)
 
     def _get(self, level: int, option: int) -> int:
@@ -218,13 +220,13 @@ class SocketFacade:
 
 
 class ListeningSocket(SocketFacade):
-    """An address that a Server listens on. Connections do not inherit its options; Config sets theirs."""
+    """An address of a Server. Connections do not inherit its options; Config determines theirs."""
 
     __slots__ = ()
 
 
 class ConnectionSocket(SocketFacade):
-    """A connection: its options are those of the TCP below."""
+    """A connection. Its options are those of the TCP connection."""
 
     __slots__ = ("_connection", "_corked", "_driver", "_nodelay", "_peername")
 
@@ -236,23 +238,25 @@ class ConnectionSocket(SocketFacade):
         self._connection = connection
         self._driver = driver
         self._nodelay = connection is None or connection.nodelay
-        """The value of TCP_NODELAY, which has no effect while TCP_CORK is set."""
+        """Value of TCP_NODELAY, which has no effect while TCP_CORK is set."""
         self._corked = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} family={self.family!s} laddr={self._sockname} raddr={self._peername}>"
 
     def getpeername(self) -> SocketAddress:
-        """The peer's host and utcp port."""
+        """Return the peer's host and utcp port."""
         return self._peername
 
     def detach(self) -> None:
-        """The connection is lost: from now on its options raise EBADF, as those of a closed socket do."""
+        """Drop the connection, which has ended. From now on all options raise EBADF, as for a closed socket."""
         self._connection = None
 
     def shutdown(self, how: int) -> None:
-        """SHUT_WR: send FIN behind the data that the connection has accepted. The transport does not notice, so prefer
-        its `write_eof()`. SHUT_RDWR: close the connection, as `Transport.close()`.
+        """Shut down one direction of the connection, or both.
+
+        SHUT_WR sends FIN after the data that the connection has accepted. The transport is not informed, so prefer its
+        `write_eof()`. SHUT_RDWR closes the connection, as `Transport.close()` does.
 
         Raises OSError: EOPNOTSUPP for SHUT_RD, EINVAL for any other value.
         """
@@ -320,7 +324,7 @@ class ConnectionSocket(SocketFacade):
                 connection.receive_side.set_quick_ack(bool(_integer(value)))
                 connection.touch()
             case (socket.IPPROTO_TCP, _Option.MAXSEG):
-                # As with Linux: a connection keeps to the MSS that the handshake has settled.
+                # No effect, as in Linux: the connection keeps the MSS of its handshake.
                 size = _integer(value)
                 if size and not _MIN_MAXSEG <= size <= _MAX_MAXSEG:
                     raise _error(errno.EINVAL)
@@ -347,7 +351,7 @@ class ConnectionSocket(SocketFacade):
 
     @staticmethod
     def _set_keepalive(connection: Connection, option: int, value: int, now: float) -> None:
-        # One lost probe proves nothing (RFC 9293 3.8.4, MUST-29): Linux would take a count of 1, utcp does not.
+        # A count of 1, which Linux accepts, is refused, because one lost probe proves nothing (RFC 9293 MUST-29).
         low, high = (2, _MAX_KEEPALIVE_COUNT) if option == _Option.KEEPCNT else (1, _MAX_KEEPALIVE_TIME)
         if not low <= value <= high:
             raise _error(errno.EINVAL)
@@ -358,7 +362,7 @@ class ConnectionSocket(SocketFacade):
         else:
             connection.keepalive.configure(count=value)
         if connection.keepalive.enabled:
-            connection.set_keepalive(True, now)  # from now on by the new values
+            connection.set_keepalive(True, now)  # restarts the timer with the new values
 
     def _open(self) -> Connection:
         if self._connection is None:
@@ -376,7 +380,7 @@ def _integer(value: Any) -> int:
 
 
 def _buffer_size(value: Any) -> int:
-    """Octets, within the bounds of `Config.send_buffer` and `Config.recv_buffer`."""
+    """Return `value` in octets, limited to the bounds of `Config.send_buffer` and `Config.recv_buffer`."""
     size = _integer(value)
     if size < 0:
         raise _error(errno.EINVAL)

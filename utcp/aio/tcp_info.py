@@ -1,4 +1,4 @@
-"""`struct tcp_info` as Linux has it (linux/tcp.h), for libraries that ask a socket for TCP_INFO."""
+"""Linux's `struct tcp_info` (linux/tcp.h), for libraries that read the socket option TCP_INFO."""
 
 import sys
 from math import inf
@@ -8,7 +8,7 @@ from typing import Final
 from utcp.tcp.congestion.base import UNLIMITED
 from utcp.tcp.connection.info import ConnectionInfo
 
-# Up to and with tcpi_rcv_wnd, the end of what there is a value for.
+# Up to and including tcpi_rcv_wnd, the last field for which utcp has a value.
 _LAYOUT: Final = Struct(
     "="
     "8B"  # state, ca_state, retransmits, probes, backoff, options, both wscales, delivery_rate_app_limited
@@ -41,15 +41,18 @@ _STATES: Final = {
 _CA_STATES: Final = ("open", "disorder", "cwr", "recovery", "loss")
 _OPTIONS: Final = {"ts": 1, "sack": 2, "wscale": 4, "ecn": 8}
 _DUP_THRESH: Final = 3
-"""What Linux begins with as `reordering`; RACK has nothing that would raise it."""
+"""Linux's initial `reordering`, in segments. RACK does not change it."""
 _INFINITE_SSTHRESH: Final = 0x7FFFFFFF
 _MAX_U32: Final = 0xFFFFFFFF
 _MAX_U64: Final = 0xFFFFFFFFFFFFFFFF
 
 
 def tcp_info(info: ConnectionInfo) -> bytes:
-    """`info` in Linux's layout and units: microseconds, milliseconds for `last_*`, segments for what is in flight, for
-    the congestion windows and `delivered`. What there is no value for is 0."""
+    """Return `info` in Linux's layout and units.
+
+    Times are in microseconds, `last_*` in milliseconds. Data in flight, the congestion windows and `delivered` are in
+    segments. Fields without a value are 0.
+    """
     low, high = (info.snd_wscale, info.rcv_wscale) if sys.byteorder == "little" else (info.rcv_wscale, info.snd_wscale)
     app_limited = 1 if sys.byteorder == "little" else 0x80
 

@@ -1,1 +1,1 @@
-"""TLS above a connection: for `ssl=`, for `start_tls()`, and for tunnels."""
+"""TLS above a connection, for `ssl=`, `start_tls()` and tunnels."""

@@ -1,9 +1,8 @@
 # ruff: noqa: SLF001
-"""What TLS has to know of asyncio's private members: of asyncio's own TLS above a transport of ours, and of what a
-StreamReader holds.
+"""Private members of asyncio that TLS needs: those of asyncio's TLS above a utcp transport, and of StreamReader.
 
-`loop.start_tls()` of asyncio's loops makes an SSLProtocol of its own, whatever transport it is given. The transport
-below must know the application behind it, and must close it. Neither has a public name.
+`loop.start_tls()` of asyncio's loops creates an SSLProtocol above any transport. The transport below needs access to
+the application's protocol above it, and must close it. asyncio has no public interface for either.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class Layer(Protocol):
 
 
 class AsyncioTls:
-    """A view of asyncio's TLS, with the methods of TlsTransport that a transport below calls."""
+    """asyncio's TLS, with those methods of TlsTransport that a transport below calls."""
 
     __slots__ = ("_tls",)
 
@@ -44,37 +43,37 @@ class AsyncioTls:
         return protocol
 
     def feed(self, data: bytes) -> None:
-        """Take the first octets of the peer's TLS. To be called before connection_made()."""
+        """Accept the first octets of the peer's TLS. Call it before connection_made()."""
         self._tls._incoming.write(data)
 
     def close(self) -> None:
-        """As close() of its transport. A second call does nothing."""
+        """Close as its transport's close() does. A second call does nothing."""
         self._tls._start_shutdown()
 
     def get_write_buffer_size(self) -> int:
-        """Return how many octets it holds back because the transport below has asked for a pause."""
+        """Return how many octets it holds back while the transport below has paused writing."""
         size: int = self._tls._get_write_buffer_size()
         return size
 
     def silence(self) -> None:
-        """Keep its transport from warning that it was not closed, when it is collected."""
+        """Suppress its transport's warning about unclosed transports."""
         self._tls._app_transport._closed = True
 
     def keep_extra_info(self, name: str, value: object) -> None:
-        """Have its transport answer get_extra_info(name) after the end, when it has let go of the transport below."""
+        """Store a value for get_extra_info(name) of its transport after the end, when the transport below is gone."""
         self._tls._extra[name] = value
 
 
 def take_read_ahead(tls: Layer, below: asyncio.WriteTransport) -> None:
-    """Decide on the octets that the application's StreamReader holds when TLS begins on its connection.
+    """Handle the octets that the application's StreamReader holds when TLS begins on its connection.
 
-    They arrived before the handshake, so a server's belong to it: the client has sent its ClientHello together with the
-    line before it, and that goes to TLS. On a client they are plaintext, because a server speaks second in TLS. An
-    attacker on the path can add such octets, and the application would take them for authenticated ones
-    (CVE-2011-0411 is this fault in mail servers). They are dropped, the connection is aborted, and ssl.SSLError is
-    raised: the same class as when the octets come a little later and the handshake fails at them.
+    On a server, these octets are passed to TLS, because the client has sent its ClientHello together with the line
+    before it. On a client they are plaintext, because the server sends second in TLS. An attacker on the path can add
+    such octets, and the application would treat them as authenticated (CVE-2011-0411 is this fault in mail servers). So
+    they are dropped, the connection is aborted, and ssl.SSLError is raised. If such octets arrive a little later, the
+    handshake fails with an error of the same class.
 
-    asyncio leaves both in the reader; since February 2026 (issue 142352) it gives a server's to TLS.
+    asyncio leaves them in the reader. Since February 2026 (issue 142352), it passes those of a server to TLS.
     """
     protocol = tls.get_protocol()
     reader: Any = (
@@ -89,7 +88,7 @@ def take_read_ahead(tls: Layer, below: asyncio.WriteTransport) -> None:
         return
     error = ssl.SSLError(ssl.SSL_ERROR_SSL, f"the peer sent {len(held)} octets of plaintext before the TLS handshake")
     if isinstance(tls, AsyncioTls):
-        tls.silence()  # no caller has its transport
+        tls.silence()  # no caller can close its transport
     reader.set_exception(error)
     below.abort()
     raise error

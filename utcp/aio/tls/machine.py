@@ -1,4 +1,4 @@
-"""TLS over memory: octets of the connection and plaintext go in and out. No socket, no clock, no event loop."""
+"""TLS in memory, without a socket, a clock or an event loop."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from collections import deque
 from typing import Final
 
 _RECORD: Final = 1 << 14
-"""Octets of plaintext that one TLS record carries at most (RFC 8446 5.1)."""
+"""Maximum plaintext of a TLS record, octets (RFC 8446 5.1)."""
 
 _AGAIN: Final = (ssl.SSLWantReadError, ssl.SSLSyscallError)
-"""OpenSSL needs more octets from the peer before it can go on."""
+"""Errors that mean that OpenSSL needs more octets from the peer."""
 
 
 class TlsMachine:
-    """One side of a TLS connection, driven by its caller.
+    """One side of a TLS connection, without input and output of its own.
 
-    `feed()` takes octets that the connection has delivered. After each other call, `take()` returns the octets that the
-    connection has to carry. `handshake()`, `read()`, `write()` and `close()` raise ssl.SSLError when TLS fails. Then
-    `take()` may return an alert.
+    `feed()` accepts the octets received by the connection. After each other call, `take()` returns the octets to send.
+    `handshake()`, `read()`, `write()` and `close()` raise ssl.SSLError if TLS fails. Then `take()` may return an alert.
     """
 
     __slots__ = (
@@ -34,10 +33,15 @@ class TlsMachine:
     )
 
     def __init__(self, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None) -> None:
-        """`server_hostname`: for a client; None if no name is sent or checked.
+        """Create one side of a connection.
 
-        Raises ValueError for a name that cannot be one, or that is missing where the context checks it; ssl.SSLError
-        for a context of the other side.
+        Args:
+            context: the TLS context.
+            server_side: whether this is the server.
+            server_hostname: the name that a client sends and checks, or None.
+
+        Raises ValueError if the name is invalid, or if it is missing and the context checks it; ssl.SSLError for a
+        context of the other side.
         """
         self.context = context
         self.server_side = server_side
@@ -45,23 +49,23 @@ class TlsMachine:
         self._outgoing = ssl.MemoryBIO()
         self.object = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
         self.peer_closed = False
-        """True once the peer's close_notify has been read: it sends no more data (RFC 8446 6.1)."""
+        """Whether the peer's close_notify has been read, after which it sends no data (RFC 8446 6.1)."""
         self.close_notify_sent = False
         self._backlog: deque[memoryview] = deque()
-        """Plaintext that has to wait: with TLS 1.2 for the end of a handshake that the server has started again."""
+        """Plaintext that waits, with TLS 1.2, for the end of a renegotiation that the server has started."""
         self.backlog_size = 0
-        """Octets in the backlog."""
+        """Size of the backlog, octets."""
 
     def feed(self, data: bytes) -> None:
-        """Take octets that the connection has delivered."""
+        """Accept octets that the connection has received."""
         self._incoming.write(data)
 
     def take(self) -> bytes:
-        """Return the octets that the connection has to carry, and forget them."""
+        """Return the octets to send, each only once."""
         return self._outgoing.read()
 
     def handshake(self) -> bool:
-        """Go on with the handshake. Return True when it is complete."""
+        """Continue the handshake. Return whether it is complete."""
         try:
             self.object.do_handshake()
         except _AGAIN:
@@ -71,7 +75,7 @@ class TlsMachine:
     def read(self) -> bytes:
         """Decrypt every complete record, and return the plaintext.
 
-        No record may be left for later, because `close()` fails when one precedes the peer's close_notify.
+        No record may be left unread, because `close()` fails if one precedes the peer's close_notify.
         """
         read, incoming = self.object.read, self._incoming
         plaintext: list[bytes] = []
@@ -85,15 +89,15 @@ class TlsMachine:
                 plaintext.append(data)
         except _AGAIN:
             pass
-        except ssl.SSLZeroReturnError:  # instead of b"" when our own close_notify has been sent
+        except ssl.SSLZeroReturnError:  # instead of b"" after our own close_notify
             self.peer_closed = True
         if self._backlog:
             self.write_backlog()
         return plaintext[0] if len(plaintext) == 1 else b"".join(plaintext)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt `data`. What OpenSSL does not accept now waits in the backlog until `read()`."""
-        view = memoryview(bytes(data) if type(data) is memoryview else data)  # one of another format has no octets
+        """Encrypt `data`. The part that OpenSSL does not accept now waits in the backlog until `read()`."""
+        view = memoryview(bytes(data) if type(data) is memoryview else data)  # a memoryview may have another format
         if not self._backlog:
             try:
                 while view:
@@ -105,7 +109,7 @@ class TlsMachine:
             self.backlog_size += len(view)
 
     def write_backlog(self) -> None:
-        """Encrypt what waits in the backlog, as far as OpenSSL accepts it now."""
+        """Encrypt as much of the backlog as OpenSSL accepts now."""
         backlog = self._backlog
         try:
             while backlog:
@@ -118,9 +122,9 @@ class TlsMachine:
             pass
 
     def close(self) -> bool:
-        """Send close_notify, once, after the backlog. Return True if the peer's close_notify has arrived as well.
+        """Send close_notify, once, after the backlog. Return whether the peer's close_notify has also arrived.
 
-        Raises ssl.SSLError when the peer's close_notify is awaited, and data comes instead.
+        Raises ssl.SSLError if data arrives instead of the peer's close_notify.
         """
         if self.close_notify_sent and self.peer_closed:
             return True

@@ -1,4 +1,4 @@
-"""What `ssl=` and the options beside it ask for."""
+"""The TLS options of a connection or a server: `ssl=` and related arguments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from utcp.aio.tls.transport import HandshakeEnded, TlsTransport
 
 
 class TlsOptions:
-    """The options of one connection, or of all connections of a server. `context` None: asyncio's for a client."""
+    """The options of one connection, or of all connections of a server. A `context` of None is a client's default."""
 
     __slots__ = ("context", "handshake_timeout", "server_hostname", "server_side", "shutdown_timeout")
 
@@ -38,7 +38,7 @@ class TlsOptions:
         handshake_timeout: float | None,
         shutdown_timeout: float | None,
     ) -> TlsOptions | None:
-        """Return None without TLS. Raises asyncio's ValueErrors for what does not go together."""
+        """Return the options of a client; None without TLS. Raises the ValueErrors of asyncio for wrong arguments."""
         if not context:
             if server_hostname is not None:
                 raise ValueError("server_hostname is only meaningful with ssl")
@@ -60,7 +60,8 @@ class TlsOptions:
     def of_server(
         cls, context: ssl.SSLContext | None, handshake_timeout: float | None, shutdown_timeout: float | None
     ) -> TlsOptions | None:
-        """Return None without TLS. Raises asyncio's TypeError and ValueErrors for what does not go together."""
+        """Return the options of a server; None without TLS. Raises the TypeError and ValueErrors of asyncio for wrong
+        arguments."""
         if isinstance(context, bool):
             raise TypeError("ssl argument must be an SSLContext or None")
         if context is None:
@@ -75,10 +76,14 @@ class TlsOptions:
         *,
         upgrade: bool = False,
     ) -> TlsTransport:
-        """Return TLS below `protocol`, for one connection. `upgrade`: `protocol` has had its connection_made().
+        """Return the TLS transport of one connection, below `protocol`.
 
-        Raises ValueError for a server_hostname or a timeout that cannot be one, ssl.SSLError for a context of the other
-        side.
+        Args:
+            protocol: the application's protocol.
+            handshake_ended: called with the outcome of the handshake.
+            upgrade: whether `protocol` has had its connection_made().
+
+        Raises ValueError for an invalid server_hostname or timeout, ssl.SSLError for a context of the other side.
         """
         context = self.context
         if context is None:
@@ -96,7 +101,7 @@ class TlsOptions:
 
 
 def settles(waiter: asyncio.Future[None]) -> HandshakeEnded:
-    """Return a function that gives `waiter` the outcome of a handshake, unless it is done, as when it was cancelled."""
+    """Return a function that sets the outcome of a handshake on `waiter`, unless that is done, such as cancelled."""
 
     def settle(error: BaseException | None) -> None:
         if waiter.done():

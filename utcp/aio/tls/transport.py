@@ -16,40 +16,41 @@ from utcp.aio.transport_base import LOGGED_DROPS, SENDFILE_FALLBACK, FlowControl
 from utcp.errors import ConnectionReset
 
 HANDSHAKE_TIMEOUT: Final = 60.0
-"""Seconds that a handshake may take (asyncio's default)."""
+"""Maximum duration of a handshake, seconds (asyncio's default)."""
 
 SHUTDOWN_TIMEOUT: Final = 30.0
 """Seconds from `close()` until the peer's close_notify (asyncio's default)."""
 
 WRITE_LIMIT: Final = 512 * 1024
-"""Octets in the write buffer above which the protocol is asked to pause (asyncio's default with TLS)."""
+"""Octets in the write buffer above which pause_writing() is called (asyncio's default with TLS)."""
 
 HandshakeEnded: TypeAlias = Callable[[BaseException | None], None]
-"""Called once: with None when the handshake is complete, or with the reason why it failed."""
+"""Called once, with None when the handshake is complete, or with the error of a failed one."""
 
 
 class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: ignore[misc]  # the base is Any
-    """TLS as the protocol of the connection below, and as the transport of `protocol` above.
+    """TLS as the protocol of the transport below, and as the transport of the application's protocol above.
 
-    It has no write buffer of its own: what is encrypted goes into the transport below, whose limits it sets. When the
-    protocol pauses reading, so does the transport below.
+    It has no write buffer of its own. Encrypted data is written to the transport below, whose limits it sets. When the
+    application pauses reading, the transport below is paused as well.
 
-    By default it behaves as asyncio's TLS. `close()` sends close_notify and waits for the peer's, up to the shutdown
+    By default it behaves like asyncio's TLS. `close()` sends close_notify and waits for the peer's, up to the shutdown
     timeout. The peer's close_notify closes the connection after `eof_received()`. `can_write_eof()` is False. A FIN
     without close_notify counts as the end of the data. Data that arrives after `close()`, or that the protocol has not
-    taken by then, means RST.
+    read by then, causes RST.
 
-    With `half_close`, each direction ends by itself (RFC 8446 6.1). `write_eof()` sends close_notify and then FIN, and
-    reading goes on. `eof_received()` may return True to go on writing. `close()` does not wait for the peer. A FIN
-    without close_notify resets the connection, because an attacker on the path may have sent it to cut the data off.
-    Half-close needs TLS 1.3. With TLS 1.2 `can_write_eof()` is False, because there a peer drops what it has not sent
-    when close_notify arrives (RFC 5246 7.2.1).
+    With `half_close`, each direction ends separately (RFC 8446 6.1). `write_eof()` sends close_notify and FIN, and
+    reading continues. `eof_received()` may return True to continue writing. `close()` does not wait for the peer. A FIN
+    without close_notify resets the connection, because an attacker on the path may have sent it to truncate the data.
+    Half-close needs TLS 1.3. With TLS 1.2 `can_write_eof()` is False, because a peer that receives close_notify drops
+    its unsent data (RFC 5246 7.2.1).
 
-    `half_close` is not the default, because peers with asyncio's or uvloop's TLS close the connection when close_notify
-    arrives. A program that half-closes wherever `can_write_eof()` is True, as websockets does, would lose the answer.
+    `half_close` is not the default, because peers with asyncio's or uvloop's TLS close the connection after
+    close_notify. A program that half-closes whenever `can_write_eof()` is True, as websockets does, would lose the
+    answer.
 
-    The protocol's `connection_made()` is called when the handshake is complete. A protocol that has had its
-    connection_made() gets its `connection_lost()`, also when the handshake of an upgrade fails.
+    The protocol's `connection_made()` is called when the handshake is complete. After connection_made(), the protocol
+    always gets its `connection_lost()`, also if the handshake of an upgrade fails.
     """
 
     __slots__ = (
@@ -91,9 +92,18 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         handshake_timeout: float | None = None,
         shutdown_timeout: float | None = None,
     ) -> None:
-        """`machine` None: a subclass makes it later. `upgrade`: `protocol` has had its connection_made().
+        """Create TLS below `protocol`.
 
-        Raises ValueError for a timeout that is not positive. A timeout of None is the default.
+        Args:
+            protocol: the application's protocol.
+            machine: the TLS of this side; None if a subclass sets it later.
+            handshake_ended: called with the outcome of the handshake.
+            upgrade: whether `protocol` has had its connection_made().
+            half_close: whether each direction ends separately.
+            handshake_timeout: seconds; None: HANDSHAKE_TIMEOUT.
+            shutdown_timeout: seconds; None: SHUTDOWN_TIMEOUT.
+
+        Raises ValueError for a timeout that is not positive.
         """
         super().__init__({}, asyncio.get_running_loop())  # type: ignore[call-arg]  # the mixin's takes the loop
         self._machine = machine
@@ -102,25 +112,25 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         self._handshake_timeout = _positive("ssl_handshake_timeout", handshake_timeout, HANDSHAKE_TIMEOUT)
         self._shutdown_timeout = _positive("ssl_shutdown_timeout", shutdown_timeout, SHUTDOWN_TIMEOUT)
         self._below: Any = None
-        """The transport of the connection, once there is one."""
+        """The transport below; None until connection_made()."""
         self._timer: asyncio.TimerHandle | None = None
-        """Limits the handshake, and later the wait for the peer's close_notify."""
+        """Timer of the handshake, and later of the wait for the peer's close_notify."""
         self._open = False
-        """The handshake is complete."""
+        """Whether the handshake is complete."""
         self._made = upgrade
-        """The protocol has had its connection_made() and not its connection_lost()."""
+        """Whether the protocol has had its connection_made() and not its connection_lost()."""
         self._held: bytes | memoryview = b""
-        """Plaintext that waits until the protocol resumes reading."""
+        """Plaintext that waits while the protocol has paused reading."""
         self._paused = False
         self._below_paused = False
-        """The transport below has called pause_writing()."""
+        """Whether the transport below has called pause_writing()."""
         self._fin_received = False
         self._at_end = False
-        """The protocol has had its eof_received()."""
+        """Whether the protocol has had its eof_received()."""
         self._eof_written = False
         self._closing = False
         self._error: BaseException | None = None
-        """Why the connection is being reset."""
+        """The reason for resetting the connection."""
         self._dropped_writes = 0
         self._protocol: Any = protocol
         self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
@@ -142,7 +152,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
     def data_received(self, data: bytes) -> None:
         machine = self._machine
         if machine is None or machine.peer_closed or self._error is not None:
-            return  # RFC 8446 6.1: what follows close_notify is ignored
+            return  # data after close_notify is ignored (RFC 8446 6.1)
         machine.feed(data)
         if not self._open:
             self._shake_hands()
@@ -158,7 +168,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
             return
         self._flush(machine)
         if self._protocol_paused:
-            self._control_writing()  # the backlog may be written
+            self._control_writing()  # the backlog may be empty now
         if plaintext:
             self._held = plaintext if not self._held else bytes(self._held) + plaintext
         self._deliver()
@@ -177,7 +187,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
                 self._deliver()
         elif not machine.peer_closed and not self._closing:
             self._fail(ConnectionReset("The connection ended without TLS's close_notify"))
-        return True  # this side closes the connection when TLS is over
+        return True  # this class closes the transport below when both directions of TLS have ended
 
     def pause_writing(self) -> None:
         self._below_paused = True
@@ -202,9 +212,9 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
     # --- what the protocol above calls
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what TLS knows under `name`, or else what the transport below does; also after the connection's end.
+        """Return information of TLS, or otherwise of the transport below; also after the connection's end.
 
-        TLS knows "sslcontext", and after the handshake "ssl_object", "peercert", "cipher" and "compression".
+        TLS provides "sslcontext", and after the handshake "ssl_object", "peercert", "cipher" and "compression".
         """
         machine = self._machine
         if machine is not None:
@@ -247,7 +257,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
             return
         self._paused = False
         if self._held or self._ended:
-            # Before anything new from below, which is delivered in the next turn at the earliest.
+            # Before new data from below, which is delivered in the next turn at the earliest.
             soon(self._loop, self._deliver)
         self._below.resume_reading()
 
@@ -274,7 +284,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
             self._control_writing()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Write the parts in one piece."""
+        """Write all parts."""
         self.write(b"".join(list_of_data))
 
     def can_write_eof(self) -> bool:
@@ -283,9 +293,9 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         return self._half_close and self._open and machine is not None and machine.object.version() == "TLSv1.3"
 
     def write_eof(self) -> None:
-        """Half-close: close_notify and FIN follow what was written; reading goes on.
+        """Half-close: send close_notify and FIN after the written data. Reading continues.
 
-        Raises NotImplementedError where `can_write_eof()` is False.
+        Raises NotImplementedError if `can_write_eof()` is False.
         """
         if self._eof_written or (self._half_close and self.is_closing()):
             return
@@ -302,7 +312,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         return size if self._machine is None else size + self._machine.backlog_size
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set when the protocol is asked to pause and resume writing, octets; None for both: 512 KiB and 128 KiB."""
+        """Set the limits for pause_writing() and resume_writing(), octets. Both None: 512 KiB and 128 KiB."""
         if high is None and low is None:
             high = WRITE_LIMIT
         self._below.set_write_buffer_limits(high, low)
@@ -312,7 +322,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         return limits
 
     def close(self) -> None:
-        """Take leave of the peer by close_notify, and close the connection; see the class for what it waits for."""
+        """Send close_notify and close the connection. The class describes what it waits for."""
         if self._closing:
             return
         self._closing = True
@@ -323,7 +333,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         if not self._half_close:
             self._limit(self._shutdown_timeout, self._shutdown_timed_out)
             if self._paused:
-                self._below.resume_reading()  # for the peer's close_notify
+                self._below.resume_reading()  # to read the peer's close_notify
         self._shut_down(machine)
 
     def abort(self) -> None:
@@ -331,21 +341,21 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         self._force_close(None)
 
     def _force_close(self, exc: BaseException | None) -> None:
-        # asyncio's own TLS calls this by its name, when it is above this one.
+        # asyncio's TLS above this one calls this method by its name.
         self._closing = True
         if exc is not None and self._error is None:
             self._error = exc
         if self._below is not None:
             self._below.abort()
 
-    # --- for what is between the connection and the application
+    # --- for the transport below and another TLS above
 
     @property
     def server_side(self) -> bool:
         return self._machine is not None and self._machine.server_side
 
     def feed(self, data: bytes) -> None:
-        """Take the first octets of the peer's TLS, which were read before TLS began. To be called before
+        """Accept the first octets of the peer's TLS, which were read before TLS began. Call it before
         connection_made()."""
         if self._machine is not None:
             self._machine.feed(data)
@@ -359,7 +369,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         try:
             self._open = machine.handshake()
         except ssl.SSLError as exc:
-            self._handshake_failed(exc.with_traceback(None))  # the traceback refers to all of this
+            self._handshake_failed(exc.with_traceback(None))  # the traceback refers to this object
             return
         self._flush(machine)
         if not self._open:
@@ -371,7 +381,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         self._end_handshake(None)
 
     def _handshake_failed(self, error: ssl.SSLError) -> None:
-        self._fatal_error(error, "TLS handshake failed")  # without an alert, as asyncio's
+        self._fatal_error(error, "TLS handshake failed")  # without an alert, as in asyncio
 
     def _handshake_timed_out(self) -> None:
         seconds = self._handshake_timeout
@@ -388,11 +398,11 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
 
     @property
     def _ended(self) -> bool:
-        """The peer sends nothing more."""
+        """Whether the peer has ended its direction."""
         return self._fin_received or (self._machine is not None and self._machine.peer_closed)
 
     def _deliver(self) -> None:
-        """Hand the plaintext, and then the peer's end, to the protocol, unless it has paused reading."""
+        """Pass the plaintext and then the peer's end to the protocol, unless it has paused reading."""
         try:
             while self._held and not self._paused and not self.is_closing():
                 self._hand_over(self._held)
@@ -413,13 +423,13 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         buffer = writable_view(self._protocol.get_buffer(len(data)))
         octets = min(len(buffer), len(data))
         buffer[:octets] = data[:octets]
-        # A bytearray that is being viewed cannot be resized, and buffer_updated() may want to.
+        # A bytearray with a view cannot be resized, and buffer_updated() may resize it.
         buffer.release()
         self._held = memoryview(data)[octets:]
         self._protocol.buffer_updated(octets)
 
     def _tell_end(self) -> bool:
-        """Call the protocol's eof_received(), and return whether the connection is to stay open."""
+        """Call the protocol's eof_received(), and return whether it wants to keep the connection open."""
         self._at_end = True
         keep_open = bool(self._protocol.eof_received())
         if keep_open and not self.can_write_eof():
@@ -430,11 +440,11 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
 
     def _flush(self, machine: TlsMachine) -> None:
         data = machine.take()
-        if data and not self._eof_written:  # OpenSSL may still answer what it reads
+        if data and not self._eof_written:  # OpenSSL may still answer messages that it reads
             self._below.write(data)
 
     def _control_writing(self) -> None:
-        """Ask the protocol to pause or to resume writing if that has changed."""
+        """Call the protocol's pause_writing() or resume_writing() if its state has changed."""
         pause = self._below_paused or (self._machine is not None and self._machine.backlog_size > 0)
         if pause == self._protocol_paused or not self._made:
             return
@@ -450,10 +460,10 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
     # --- the end
 
     def _shut_down(self, machine: TlsMachine) -> None:
-        """Send close_notify; close the connection below if the peer's need not be awaited.
+        """Send close_notify. Close the transport below unless the peer's close_notify is awaited.
 
-        None is sent after a FIN without close_notify: such a peer has often closed its socket altogether, and would
-        answer with RST.
+        After a FIN without close_notify none is sent, because such a peer has often closed its socket and would answer
+        with RST.
         """
         if self._fin_received and not machine.peer_closed:
             machine.write_backlog()
@@ -462,7 +472,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
             return
         try:
             complete = machine.close()
-        except ssl.SSLError as exc:  # data that nobody will take
+        except ssl.SSLError as exc:  # data that the protocol can no longer get
             self._fail(exc)
             return
         self._flush(machine)
@@ -472,8 +482,8 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
             self._close_below()
 
     def _close_below(self) -> None:
-        """Close the connection, because both directions of TLS are over. As with asyncio's TLS, the protocol is told of
-        the peer's end also after a close()."""
+        """Close the transport below, because both directions of TLS have ended. As in asyncio's TLS, the protocol gets
+        eof_received() even after close()."""
         self._stop_timer()
         try:
             if not self._at_end:
@@ -506,7 +516,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         )
 
     def _limit(self, seconds: float, expired: Callable[[], object]) -> None:
-        """Have `expired` called after so many seconds, instead of what was to be called before."""
+        """Start the timer, which calls `expired` after `seconds`. It replaces a running one."""
         self._stop_timer()
         self._timer = later(self._loop, seconds, expired)
 

@@ -1,4 +1,4 @@
-"""`start_tls()`: TLS on a connection that is open."""
+"""`start_tls()`: the upgrade of an open connection to TLS."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ async def start_tls(
     ssl_handshake_timeout: float | None = None,
     ssl_shutdown_timeout: float | None = None,
 ) -> asyncio.Transport:
-    """asyncio's `loop.start_tls()` for a utcp transport, under any loop: uvloop's own takes only uvloop's transports.
+    """Upgrade a utcp transport to TLS, as `loop.start_tls()` of asyncio does.
 
-    Returns the transport to use from now on; `protocol` gets the decrypted data. Raises what the handshake raises
-    (ssl.SSLError, ConnectionResetError, ConnectionAbortedError); the connection is closed then, and `protocol` gets
-    connection_lost() with the same error.
+    This works with any loop, while uvloop's own `start_tls()` accepts only uvloop's transports.
 
-    If `protocol` is that of a StreamReader, `take_read_ahead()` decides on the octets that the reader holds. Any other
-    protocol that keeps received octets has to do so itself. On a client, it must not treat them as received by TLS.
+    Returns the transport to use from now on; `protocol` gets the decrypted data. If the handshake fails, the connection
+    is closed, the error is raised (ssl.SSLError, ConnectionResetError, ConnectionAbortedError), and `protocol` gets
+    connection_lost() with it.
+
+    If `protocol` belongs to a StreamReader, `take_read_ahead()` handles the octets that the reader holds. Any other
+    protocol that keeps received octets must handle them itself. On a client, it must not treat them as received by TLS.
     """
     if not isinstance(sslcontext, ssl.SSLContext):
         raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
@@ -36,7 +38,7 @@ async def start_tls(
     if not getattr(below, "_start_tls_compatible", False):
         raise TypeError(f"transport {transport!r} is not supported by start_tls()")
     if transport.is_closing():
-        raise ConnectionAbortedError("Connection closed before the TLS handshake")  # asyncio's waits for ever
+        raise ConnectionAbortedError("Connection closed before the TLS handshake")  # asyncio waits for ever
     options = TlsOptions(
         sslcontext,
         server_side=server_side,
@@ -47,7 +49,7 @@ async def start_tls(
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
     tls = options.transport(protocol, settles(waiter), upgrade=True)
-    # No octets may arrive before connection_made(), which the loop has to call, and not this coroutine.
+    # No data may arrive before connection_made(), which must be called by the loop and not within this coroutine.
     below.pause_reading()
     take_read_ahead(tls, below)
     below.set_protocol(tls)

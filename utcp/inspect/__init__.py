@@ -1,2 +1,2 @@
-"""What looks at endpoints from outside: the control socket (`control`), its sessions, tables and recordings, and what
-the environment asks for (`environment`). Nothing that it looks at imports it."""
+"""Inspection of endpoints: the control socket (`control`), its sessions, tables and recordings, and the environment
+variables (`environment`). The inspected packages do not import it."""

@@ -1,26 +1,33 @@
-"""The control socket: a Unix socket by which other processes look into this one (`utcp ss`, `utcp capture`).
+"""The control socket: a Unix socket by which other processes inspect this one (`utcp ss`, `utcp capture`).
 
-An endpoint opens one for itself (`Endpoint(..., control=PATH)`), `open_control(PATH)` one for all endpoints of the
-running loop, those of `utcp.open_connection()` and `start_server()` included, and the environment variable UTCP_CONTROL
-does the latter for programs that cannot be changed: PATH, a directory for `PID.sock` in it, or 1 for the default
-directory (`utcp.inspect.control_path`). If that fails the program is warned (logger "utcp") and goes on. Endpoints that
-name the same path share the socket; it goes with the last of them, and with the loop. Only its owner may connect to it
-(mode 0600), and may only look.
+There are three ways to open one:
 
-The protocol. The client sends one line, a JSON object:
+* `Endpoint(..., control=PATH)` opens it for this endpoint;
+* `open_control(PATH)` opens it for all endpoints of the running loop, those of `utcp.open_connection()` and
+  `start_server()` included;
+* the environment variable UTCP_CONTROL does the same without a change of the program. It is a path, a directory for
+  `PID.sock` in it, or 1 for the default directory (`utcp.inspect.control_path`). An error is logged as a warning of the
+  logger "utcp", and the program continues.
 
-* `{"request": "table"}`. The answer is JSON objects, one a line: first `{"utcp": 1, "pid": ..., "program": ...}`; then
-  for each endpoint `{"type": "endpoint", "host": ..., "udp_port": ..., "memory": {...}, "snmp": {...}}` and its rows
-  (`utcp.inspect.table`); last `{"type": "end"}`. `memory` has `used`, `limit` and `orphaned` (octets, what closed
-  connections hold that still deliver), `orphans` (their number) and `level`: "", "pressure", "short" or "full"
-  (`utcp.tcp.memory`).
-* `{"request": "capture"}`, and `"count": N` to end after N packets, `"form": "udp"` to see UDP headers. The answer is
-  the line `{"utcp": 1, ...}`, and then a pcapng file while it comes about: every segment of every endpoint, with
-  comments (`utcp.trace.annotation`). It ends with the count, when the client shuts its side down, or with the last
-  endpoint. What the client does not read in time is left out, and counted in the interface statistics at the end.
+Endpoints with the same path share the socket, which is closed with the last of them, or with the loop. Only its owner
+may connect to it (mode 0600). Clients can read, but not change anything.
 
-What else it sends is answered with `{"error": "..."}`. Nothing here waits, and nobody here is disturbed by a client
-that is slow, silent, or gone.
+In the protocol, the client sends one line with a JSON object:
+
+* `{"request": "table"}`. The answer consists of JSON objects, one per line: first
+  `{"utcp": 1, "pid": ..., "program": ...}`; for each endpoint
+  `{"type": "endpoint", "host": ..., "udp_port": ..., "memory": {...}, "snmp": {...}}` and its rows
+  (`utcp.inspect.table`); last `{"type": "end"}`. `memory` contains `used` and `limit` (octets), `orphans` (the number
+  of closed connections that still deliver data), `orphaned` (their octets) and `level`: "", "pressure", "short" or
+  "full" (`utcp.tcp.memory`).
+* `{"request": "capture"}`, optionally with `"count": N` to end after N packets, and `"form": "udp"` to include UDP
+  headers. The answer is the line `{"utcp": 1, ...}`, followed by a pcapng file with every segment of every endpoint,
+  and comments (`utcp.trace.annotation`). The capture ends after N packets, when the client shuts down its side, or with
+  the last endpoint. Packets that the client does not read in time are dropped, and counted in the interface statistics
+  at the end.
+
+Any other request is answered with `{"error": "..."}`. No call blocks, so a slow or silent client does not affect the
+program.
 """
 
 from __future__ import annotations
@@ -40,18 +47,18 @@ from utcp.trace import log_event
 MAX_CLIENTS: Final = 64
 
 LAST_WORDS: Final = 1.0
-"""Seconds that the loop's end waits for clients to read what is left of their captures."""
+"""Seconds that the loop's end waits until clients have read the rest of their captures."""
 
 ACCEPT_AGAIN: Final = 1.0
-"""Seconds without accepting, when the process has no descriptor left."""
+"""Seconds until the next accept() if the process has no descriptor left."""
 
 _NOT_LEFT: Final = "a session of a control socket did not come to its end"
 
 
 class Control:
-    """One control socket, and its sessions. `open_control()` opens it.
+    """One control socket and its sessions. `open_control()` opens it.
 
-    `closed(control)` is called when it is closed, `left(control)` when it is closed and its last session is over.
+    `closed(control)` is called when it is closed, `left(control)` when its last session has ended as well.
     """
 
     def __init__(
@@ -64,9 +71,9 @@ class Control:
         left: Callable[[Control], None],
     ) -> None:
         self.path: Final = str(file)
-        """The socket's file."""
+        """Path of the socket."""
         self.for_all = False
-        """Whether it is for all endpoints of the loop; otherwise it is closed with the last of its endpoints."""
+        """Whether it shows all endpoints of the loop. Otherwise it is closed with the last of its endpoints."""
         self.endpoints: dict[InspectedEndpoint, None] = {}
         self.sessions: dict[Session, None] = {}
         self._loop = loop
@@ -87,20 +94,20 @@ class Control:
         return self._sock.fileno() < 0
 
     def open_for_all(self, endpoints: Iterable[InspectedEndpoint]) -> None:
-        """Stay open until `close()`, for all endpoints of the loop. `endpoints` are those that are open now."""
+        """Show all endpoints of the loop, until `close()`. `endpoints` are the open ones."""
         self.for_all = True
         for endpoint in endpoints:
             self.begin(endpoint)
 
     def begin(self, endpoint: InspectedEndpoint) -> None:
-        """Show this endpoint too from now on."""
+        """Show an endpoint from now on."""
         if endpoint not in self.endpoints:
             self.endpoints[endpoint] = None
             for session in list(self.sessions):
                 attempt(self._loop, "an endpoint is missing in a capture", session.observe, endpoint)
 
     def end(self, endpoint: InspectedEndpoint) -> None:
-        """The endpoint is closed."""
+        """Stop showing an endpoint, which is closed."""
         if endpoint in self.endpoints:
             del self.endpoints[endpoint]
             for session in list(self.sessions):
@@ -109,8 +116,7 @@ class Control:
                 self.close()
 
     def close(self) -> None:
-        """Listen no longer, and remove the file. Clients get to the end of what they asked for, as far as it is there;
-        captures end. Idempotent."""
+        """Stop listening, and remove the file. Tables are still sent completely, captures end. Idempotent."""
         if self.closed:
             return
         if self._paused is None:
@@ -118,10 +124,10 @@ class Control:
         else:
             self._paused.cancel()
         self._sock.close()
-        if _identity(self.path) == self._identity:  # else it is not ours any more
+        if _identity(self.path) == self._identity:  # else the file belongs to another socket
             try:
                 Path(self.path).unlink()
-            except OSError as error:  # the endpoint that is being closed has to get to its end
+            except OSError as error:  # the closing of the endpoint must continue
                 self._loop.call_exception_handler(
                     {"message": "utcp: a control socket's file stays", "exception": error}
                 )
@@ -133,7 +139,7 @@ class Control:
         self._leave_if_alone()
 
     async def aclose(self) -> None:
-        """`close()`, and wait for the clients to read what is left, but not for long."""
+        """Close, and wait up to LAST_WORDS until the clients have read the rest."""
         self.close()
         if self.sessions:
             self._gone = self._loop.create_future()
@@ -144,7 +150,7 @@ class Control:
                 self.close_now()
 
     def close_now(self) -> None:
-        """`close()`, and part with the clients, whatever they have not read."""
+        """Close, and end all sessions at once."""
         self.close()
         for session in list(self.sessions):
             attempt(self._loop, _NOT_LEFT, session.close)
@@ -164,7 +170,7 @@ class Control:
             sock, _ = self._sock.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
-        except OSError:  # no descriptor is left: the caller waits until there is one
+        except OSError:  # no descriptor is left, so the client must wait
             self._loop.remove_reader(self._sock.fileno())
             self._paused = later(self._loop, ACCEPT_AGAIN, self._resume)
             return
@@ -179,15 +185,15 @@ class Control:
             session.refuse(f"{MAX_CLIENTS} others are connected")
 
     def _resume(self) -> None:
-        self._paused = later(self._loop, ACCEPT_AGAIN, self._resume)  # in case that the next call fails
+        self._paused = later(self._loop, ACCEPT_AGAIN, self._resume)  # in case the next call fails
         self._loop.add_reader(self._sock.fileno(), self._accept)
         self._paused.cancel()
         self._paused = None
 
 
 def _identity(path: str) -> tuple[int, int, int] | None:
-    """Return what distinguishes a file from another one of that name, and a process from its children; None if there is
-    no file."""
+    """Return the identity of a file and of this process, which differs in a forked process; None if there is no
+    file."""
     try:
         found = Path(path).lstat()
     except OSError:

@@ -1,9 +1,9 @@
-"""Where control sockets are: the file of each process, and who may have it.
+"""The files of control sockets, and their permissions.
 
-A path that is a directory, or ends in a slash, stands for the file `PID.sock` in it (`PID-2.sock` for a second event
-loop of the process), so that many processes can be told the same. True and "1" stand for the default directory:
-`$XDG_RUNTIME_DIR/utcp`, or `/tmp/utcp-UID` where there is no such variable. It is made if need be, for its user alone,
-and not used when it belongs to somebody else or others may write to it.
+A path that is a directory, or ends in a slash, means the file `PID.sock` in it (`PID-2.sock` for a second event loop of
+the process), so that several processes can use the same path. True and "1" mean the default directory, which is
+`$XDG_RUNTIME_DIR/utcp`, or `/tmp/utcp-UID` without that variable. If it does not exist, it is created for its user
+only. It is not used if it belongs to another user, or if other users may write to it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Final
 from utcp.errors import AddressInUse
 
 _LOOPS: Final = 64
-"""Event loops of one process that can have a socket in one directory."""
+"""Maximum number of sockets of one process in a directory, one for each event loop."""
 
 
 def asked_path(asked: str | PathLike[str] | bool) -> str:
-    """The file or directory that `asked` stands for. Raises ValueError for an empty name."""
+    """Return the file or directory that `asked` means. Raises ValueError for an empty name."""
     if asked is True or asked == "1":
         return str(default_directory())
     name = "" if asked is False else os.fspath(asked)
@@ -35,16 +35,18 @@ def asked_path(asked: str | PathLike[str] | bool) -> str:
 
 
 def default_directory() -> Path:
-    """Where `utcp ss` looks for the sockets of this user's processes."""
+    """Return the directory in which `utcp ss` searches the sockets of this user's processes."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/"):
         return Path(runtime, "utcp")
-    return Path(f"/tmp/utcp-{os.getuid()}")  # noqa: S108  # secure() sees to it that nobody else owns it
+    return Path(f"/tmp/utcp-{os.getuid()}")  # noqa: S108  # secure() checks its owner
 
 
 def secure(directory: Path) -> None:
-    """Raises PermissionError unless `directory` is ours, and nobody else may put files into it; FileNotFoundError,
-    NotADirectoryError when it is none."""
+    """Raise PermissionError if `directory` belongs to another user, or if other users may write to it.
+
+    Raises FileNotFoundError or NotADirectoryError if it is not a directory.
+    """
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, f"{directory} is no directory")
@@ -55,10 +57,11 @@ def secure(directory: Path) -> None:
 
 
 def listen(path: str) -> tuple[socket.socket, Path]:
-    """A socket that listens, not blocking, at `path` (a file, or a directory for `PID.sock` in it), and its file.
+    """Return a non-blocking listening socket at `path`, and its file.
 
-    Its owner alone may connect to it. The file of a process that has ended is replaced. Raises AddressInUse when
-    somebody listens there, and other OSErrors; their text names the file.
+    `path` is a file, or a directory for the file `PID.sock`. Only its owner may connect to the socket. The file of an
+    ended process is replaced. Raises AddressInUse if another process listens there, and other OSErrors whose text
+    contains the file.
     """
     if not hasattr(socket, "AF_UNIX"):
         raise OSError(errno.EAFNOSUPPORT, "control sockets are Unix sockets, which this system does not have")
@@ -81,9 +84,9 @@ def listen(path: str) -> tuple[socket.socket, Path]:
 
 
 def _sweep(directory: Path) -> None:
-    """Remove what processes that were killed have left."""
+    """Remove the sockets of killed processes."""
     for file in directory.glob("*.sock"):
-        with suppress(OSError):  # in use, or gone already
+        with suppress(OSError):  # in use, or already removed
             _remove_stale(file)
 
 
@@ -98,7 +101,7 @@ def _listen_at(file: Path) -> socket.socket:
     try:
         _remove_stale(file)
         sock.bind(str(file))
-        file.chmod(0o600)  # before listen(): until then nobody can connect
+        file.chmod(0o600)  # before listen(), until which no process can connect
         sock.listen(16)
         sock.setblocking(False)
     except AddressInUse:
@@ -111,8 +114,8 @@ def _listen_at(file: Path) -> socket.socket:
 
 
 def _remove_stale(file: Path) -> None:
-    """Remove the socket of a process that has ended. Raises AddressInUse when it has not, FileExistsError when the file
-    is something else."""
+    """Remove the socket of an ended process. Raises AddressInUse if the process still runs, FileExistsError if the file
+    is not a socket."""
     try:
         found = file.lstat()
     except FileNotFoundError:
@@ -124,17 +127,17 @@ def _remove_stale(file: Path) -> None:
         try:
             caller.connect(str(file))
         except ConnectionRefusedError:
-            # Not another one that has taken its place meanwhile.
+            # Another process may have replaced the file meanwhile.
             if os.path.samestat(found, file.lstat()):
                 file.unlink()
             return
         except FileNotFoundError:
             return
-        except BlockingIOError:  # its queue is full: somebody has it
+        except BlockingIOError:  # its queue is full, so a process has it
             pass
     raise AddressInUse(f"the control socket {file} is in use by a running process: name another one, or a directory")
 
 
 def _explained(error: OSError, file: Path) -> OSError:
-    reason = error.strerror or str(error)  # a path that is too long has no errno
+    reason = error.strerror or str(error)  # the error for too long a path has no errno
     return OSError(error.errno or errno.EINVAL, f"cannot open the control socket {file}: {reason}")

@@ -1,4 +1,4 @@
-"""An endpoint as this package sees it."""
+"""The interface of inspected endpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from utcp.tcp.stack import Stack
 
 
 class InspectedEndpoint(Protocol):
-    """What is needed of `utcp.Endpoint`, and of the endpoints that `utcp.open_connection()` and others share."""
+    """The common interface of `utcp.Endpoint` and the shared endpoints of `utcp.open_connection()` and others."""
 
     @property
     def address(self) -> SocketAddress: ...

@@ -1,9 +1,9 @@
-"""What the environment asks of endpoints: UTCP_CONTROL opens a control socket, UTCP_PCAP captures into a file.
+"""The environment variables UTCP_CONTROL, which opens a control socket, and UTCP_PCAP, which captures into a file.
 
-UTCP_PCAP names a pcapng file, or a directory (which exists, or ends in a slash) for `PID.pcapng` in it. Every endpoint
-of the process is captured from its start; the file is made anew by each process. An existing file must be empty or a
-pcapng file, and no symbolic link (`utcp.trace.output`); new files and directories are for their owner alone. What
-cannot be done is a warning of the logger "utcp", once; the program, which knows nothing of it, goes on.
+UTCP_PCAP is the name of a pcapng file, or of a directory (an existing one, or with a slash at the end) for a file
+`PID.pcapng`. Every endpoint of the process is captured from its start, and each process truncates the file first. An
+existing file must be empty or a pcapng file, and not a symbolic link (`utcp.trace.output`). Only their owner has access
+to new files and directories. An error is logged once as a warning of the logger "utcp", and the program continues.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class OpenControl(Protocol):
 
 
 class Environment:
-    """Does for the endpoints of one loop what the environment asks for."""
+    """Applies the environment variables to the endpoints of one loop."""
 
     def __init__(self) -> None:
         self._recording: FileRecording | None = None
 
     def opened(self, endpoint: InspectedEndpoint, open_control: OpenControl) -> None:
-        """Open the control socket and begin the capture that the environment asks for. Never raises OSError."""
+        """Open the control socket and start the capture of the environment variables. Never raises OSError."""
         control = os.environ.get("UTCP_CONTROL")
         if control:
             try:

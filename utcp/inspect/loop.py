@@ -1,4 +1,4 @@
-"""What looks at the endpoints of one event loop: its control sockets, and what the environment asks for."""
+"""Inspection of the endpoints of one event loop, by control sockets and environment variables."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ _NOT_CLOSED: Final = "a control socket or a capture could not be closed in good 
 
 
 def open_control(path: str | PathLike[str] | bool = True, *, for_all: bool = True) -> Control:
-    """Open the control socket of the running loop at `path`, True for the default directory; if it is open, that one.
+    """Open a control socket of the running loop, or return the one that is already open at `path`.
 
-    It is for all endpoints of the loop, present and to come, until `close()` or the loop's end; with `for_all=False`
-    for those that join, until the last of them is closed. Raises AddressInUse when another process listens at `path`,
-    other OSErrors when it cannot be opened, and RuntimeError in a simulated network, which has no files.
+    Args:
+        path: the path of the socket; True: one in the default directory.
+        for_all: whether it shows all present and future endpoints of the loop, until `close()` or the loop's end.
+            Otherwise it shows the endpoints that have named it, until the last of them is closed.
+
+    Raises AddressInUse if another process listens at `path`, other OSErrors if the socket cannot be opened, and
+    RuntimeError in a simulated network, which has no files.
     """
     endpoints = LoopEndpoints.of(Platform.of(asyncio.get_running_loop()))
     return LoopInspection.of(endpoints).open_control(path, for_all=for_all)
@@ -39,17 +43,17 @@ class LoopInspection:
         self._loop = asyncio.get_running_loop()
         self._environment = Environment()
         self.controls: dict[str, Control] = {}
-        """The open control sockets, by the path that was asked for."""
+        """Open control sockets, by the requested path."""
         self.leaving: dict[Control, None] = {}
-        """The closed control sockets whose clients have not read everything yet."""
+        """Closed control sockets whose clients have not read everything yet."""
 
     @classmethod
     def of(cls, endpoints: LoopEndpoints) -> LoopInspection:
-        """Return the one that watches `endpoints`."""
+        """Return the instance that watches `endpoints`."""
         return next(watcher for watcher in endpoints.watchers if isinstance(watcher, cls))
 
     def open_control(self, path: str | PathLike[str] | bool, *, for_all: bool) -> Control:
-        """See `open_control()` of this module."""
+        """Open a control socket, as `open_control()` of this module."""
         if self._endpoints.simulated:
             raise RuntimeError(_NO_FILES)
         asked = asked_path(path)
@@ -69,7 +73,7 @@ class LoopInspection:
         return control
 
     def opened(self, endpoint: OpenEndpoint, control: ControlPath) -> None:
-        """Show the endpoint at the control socket `control`, and wherever all endpoints are shown."""
+        """Show the endpoint at the control socket `control`, and at those for all endpoints."""
         own = self.open_control(control, for_all=False) if control else None
         if not self._endpoints.simulated:
             self._environment.opened(endpoint, self.open_control)
@@ -80,13 +84,13 @@ class LoopInspection:
             own.begin(endpoint)
 
     def closed(self, endpoint: OpenEndpoint) -> None:
-        """Show the endpoint no longer."""
+        """Stop showing the endpoint."""
         for control in list(self.controls.values()):
             attempt(self._loop, _NOT_CLOSED, control.end, endpoint)
         attempt(self._loop, _NOT_CLOSED, self._environment.closed, endpoint)
 
     async def aclose(self) -> None:
-        """Close the control sockets, and let their clients read what is left."""
+        """Close the control sockets, and let their clients read the rest."""
         ends = [control.aclose() for control in (*self.controls.values(), *self.leaving)]
         for result in await asyncio.gather(*ends, return_exceptions=True):
             if result is not None:

@@ -1,4 +1,4 @@
-"""Captures of running endpoints: for `utcp capture`, and for the environment variable UTCP_PCAP."""
+"""Captures of running endpoints, for `utcp capture` and the environment variable UTCP_PCAP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from utcp.wire import Segment
 
 try:
     import fcntl
-except ImportError:  # Windows: two processes with one file are not kept apart
+except ImportError:  # Windows, where two processes may write to one file
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -31,17 +31,21 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".pcapng"
 
 _MAX_PEERS: Final = 1024
-"""Addresses for which a recording remembers whether they are its own endpoints'."""
+"""Addresses for which a recording caches whether they belong to its endpoints."""
 
 
 class Recording:
-    """What some endpoints of one loop send and receive, as a pcapng file that `write` gets block by block.
+    """A capture of the segments of some endpoints of one loop, as a pcapng file.
 
-    `write` returns False for a block that it has no room for. `count` is the number of packets after which it is over:
-    `ended` is called then, in the next turn of the loop. An exception, of `write` or from anywhere in the capture, ends
-    it as well, and `failed` is called with it: the endpoints are never disturbed.
+    A segment between two of these endpoints is captured only once, when it is sent. An exception ends the capture and
+    is passed to `failed`, so that the endpoints are never affected.
 
-    Between two of these endpoints each segment is shown once, when it is sent.
+    Args:
+        write: writes a block of the file; it returns False if it has no room for the block.
+        form: "udp" to include UDP headers, otherwise "tcp".
+        count: the number of packets after which the capture ends; None: no limit.
+        ended: called in the next turn of the loop when `count` is reached.
+        failed: called with the exception that has ended the capture, also with one of `write`.
     """
 
     def __init__(
@@ -59,30 +63,30 @@ class Recording:
         self._failed = failed
         self.endpoints: dict[InspectedEndpoint, Callable[[], None]] = {}
         self._finished = False
-        self._parts: list[bytes] | None = None  # where the last block goes
+        self._parts: list[bytes] | None = None  # receives the last block
         self.packets = 0
         self.dropped = 0
-        self._blocks = 0  # written
+        self._blocks = 0  # number of written blocks
         self._ours: dict[SocketAddress, bool] = {}
-        """Results of `is_ours` by the peer's address, so that the kernel is not asked for each segment."""
+        """Cached results of `is_ours` by the peer's address, to avoid a system call for each segment."""
         self._capture = Capture(self, form=form, epoch_ns=time.time_ns() - time.monotonic_ns())
         log_event("utcp.capture_started")
 
     def begin(self, endpoint: InspectedEndpoint) -> None:
-        """Capture this endpoint too."""
+        """Start capturing an endpoint."""
         if not self._finished and endpoint not in self.endpoints:
             self.endpoints[endpoint] = endpoint.observe(_Recorder(self, self._capture, endpoint))
             self._ours.clear()
 
     def end(self, endpoint: InspectedEndpoint) -> None:
-        """The endpoint is closed."""
+        """Stop capturing an endpoint, which is closed."""
         stop = self.endpoints.pop(endpoint, None)
         if stop is not None:
             stop()
             self._ours.clear()
 
     def finish(self) -> bytes:
-        """Stop, and give the block that belongs at the end of the file. Nothing is written any more."""
+        """Stop the capture, and return the last block of the file."""
         self._stop()
         parts = self._parts = []
         self._capture.statistics(time.monotonic(), self.packets + self.dropped, self.dropped)
@@ -98,7 +102,7 @@ class Recording:
     # ------------------------------------------------------------------ what the capture and its observers call
 
     def write(self, octets: bytes) -> None:
-        """A block of the file."""
+        """Write a block of the file."""
         if self._parts is not None:
             self._parts.append(octets)
         elif self._write(octets):
@@ -107,7 +111,7 @@ class Recording:
             self.dropped += 1
 
     def record(self, show: Callable[[], None]) -> None:
-        """Have `show` write a packet, if that is to be shown."""
+        """Call `show`, which may write a packet, and count the packet."""
         blocks = self._blocks
         if not self.guard(show) or self._blocks == blocks:
             return
@@ -118,19 +122,19 @@ class Recording:
                 soon(asyncio.get_running_loop(), self._ended)
 
     def guard(self, work: Callable[[], None]) -> bool:
-        """Do a part of the capture's work. Return whether the capture goes on."""
+        """Call `work`, a part of the capture. Return whether the capture continues."""
         if self._finished:
             return False
         try:
             work()
-        except Exception as error:  # whatever it is, the endpoints go on
+        except Exception as error:  # the endpoints must continue
             self._stop()
             self._failed(error)
             return False
         return True
 
     def is_ours(self, peer: SocketAddress) -> bool:
-        """Return whether the peer is one of these endpoints. Its segments were recorded when it sent them."""
+        """Return whether the peer is one of these endpoints, whose segments are captured when they are sent."""
         known = self._ours.get(peer)
         if known is None:
             known = any(endpoint.link.receives_at(peer) for endpoint in self.endpoints)
@@ -141,7 +145,7 @@ class Recording:
 
 
 class _Recorder(CaptureObserver):
-    """Captures one endpoint, and never raises."""
+    """The observer of one endpoint. It never raises an exception."""
 
     def __init__(self, recording: Recording, capture: Capture, endpoint: InspectedEndpoint) -> None:
         super().__init__(capture, endpoint.address[:2], stack=endpoint.stack, received=self._is_shown)
@@ -171,18 +175,18 @@ class _Recorder(CaptureObserver):
 
 
 class FileRecording:
-    """The endpoints of a loop captured in the file `path`, which is open while there are any.
+    """A capture of a loop's endpoints in the file `path`, which is open while there are endpoints.
 
-    It is written without a buffer, so that it is whole at any time, and kept from other processes. It must be new,
-    empty or a pcapng file (`utcp.trace.output`). A process makes it anew when it first opens it; later, or by
-    another loop, it is continued with another section. A failure ends it for good.
+    The file is written without a buffer, so that it is complete at any time, and locked against other processes. An
+    existing file must be empty or a pcapng file (`utcp.trace.output`). A process truncates it when it first opens it.
+    Later, or from another loop, it appends another section. After a failure nothing is captured any more.
     """
 
     _begun: ClassVar[set[tuple[int, str]]] = set()
     _opening: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, path: str, failed: Callable[[Exception], None]) -> None:
-        """Raises ValueError for a name that does not end in .pcapng."""
+        """Create a capture. Raises ValueError for a name that does not end in .pcapng."""
         check_name(path)
         self._path = path
         self._failed = failed
@@ -191,7 +195,7 @@ class FileRecording:
         self._broken = False
 
     def begin(self, endpoint: InspectedEndpoint) -> None:
-        """Capture this endpoint too. Raises OSError when the file cannot be opened."""
+        """Start capturing an endpoint. Raises OSError if the file cannot be opened."""
         if self._broken:
             return
         if self._recording is None:
@@ -204,7 +208,7 @@ class FileRecording:
         self._recording.begin(endpoint)
 
     def end(self, endpoint: InspectedEndpoint) -> None:
-        """The endpoint is closed."""
+        """Stop capturing an endpoint, which is closed."""
         recording = self._recording
         if recording is None:
             return
@@ -214,7 +218,7 @@ class FileRecording:
             try:
                 self._write(recording.finish())
                 self._close()
-            except Exception as error:  # the endpoint is being closed, and has to get to its end
+            except Exception as error:  # the closing of the endpoint must continue
                 self._fail(error)
 
     def _open(self) -> int:
@@ -222,7 +226,7 @@ class FileRecording:
             return self._open_alone()
 
     def _open_alone(self) -> int:
-        # Not waiting: a pipe that nobody reads would stop the program.
+        # Non-blocking, because a pipe without a reader would block the program.
         descriptor = open_output(self._path, MAGIC, os.O_APPEND | getattr(os, "O_NONBLOCK", 0))
         try:
             if fcntl is not None and stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -246,7 +250,7 @@ class FileRecording:
         self._recording = None
         try:
             self._close()
-        except OSError:  # the file may say once more what has been said
+        except OSError:  # the error is already reported
             pass
         self._failed(error)
 
@@ -258,13 +262,13 @@ class FileRecording:
 
 def _lock(descriptor: int) -> None:
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process's: its other loops may write as well
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # per process, because its other loops may write too
     except (BlockingIOError, PermissionError):
         raise OSError(errno.EBUSY, "another process captures into it") from None
 
 
 def check_name(path: str) -> None:
-    """Raises ValueError unless it is that of a pcapng file: who names it `life.pcap` or `life.py` means another one."""
+    """Raise ValueError unless `path` ends in .pcapng, because another suffix indicates another kind of file."""
     if not path.endswith(SUFFIX):
         stem = path.removesuffix(".pcap").removesuffix(".cap")
         raise ValueError(f"captures are pcapng files: name it {stem}{SUFFIX}")

@@ -1,6 +1,6 @@
-"""One session of a client on a control socket (the protocol is described in `utcp.inspect.control`).
+"""One session of a client on a control socket (`utcp.inspect.control` describes the protocol).
 
-It has neither a task nor a transport. It works in callbacks of the loop, so that it can be closed at any moment.
+It uses callbacks of the loop, without a task or a transport, so that it can be closed at any moment.
 """
 
 from __future__ import annotations
@@ -21,19 +21,23 @@ from utcp.inspect.table import rows
 VERSION: Final = 1
 
 MAX_REQUEST: Final = 4096
-"""Octets of a request."""
+"""Maximum size of a request, octets."""
 
 CHUNK: Final = 32768
-"""Octets of an answer that are made in one turn of the loop: it has other users."""
+"""Octets of an answer that are created in one turn of the loop, which has other users."""
 
 MAX_BEHIND: Final = 4 << 20
-"""Octets of a capture that a client may have left unread."""
+"""Maximum unread data of a capture, octets."""
 
 
 class Session:
-    """A client that has connected as `sock`: reads its request, and answers as fast as it reads.
+    """The session of a connected client: reads its request, and sends the answer as fast as the client reads.
 
-    `endpoints` are those that it may see, now and later. `ended(session)` is called when it is over.
+    Args:
+        loop: the event loop.
+        sock: the connected socket.
+        endpoints: the endpoints that are shown; the collection may change.
+        ended: called with the session at its end.
     """
 
     def __init__(
@@ -48,18 +52,18 @@ class Session:
         self._endpoints = endpoints
         self._ended = ended
         self._request: bytearray | None = bytearray()
-        """The octets of the request that have arrived; None once it is complete."""
+        """Received part of the request; None after it is complete."""
         self._answer: Iterator[bytes] = iter(())
-        """The parts of the answer that are still to be made."""
+        """Remaining parts of the answer."""
         self._outbox = bytearray()
         self._recording: Recording | None = None
         self._finishing = False
-        """Close when the outbox is empty."""
+        """Whether to close when the outbox is empty."""
         self._reading = True
         self._writing = False
         loop.add_reader(sock.fileno(), self._readable)
 
-    # ------------------------------------------------------------------ what the control tells
+    # ------------------------------------------------------------------ what the control calls
 
     def observe(self, endpoint: InspectedEndpoint) -> None:
         if self._recording is not None:
@@ -70,7 +74,7 @@ class Session:
             self._recording.end(endpoint)
 
     def finish(self) -> None:
-        """Send what is there, and close."""
+        """Send the rest of the answer, and close."""
         if self._finishing:
             return
         self._finishing = True
@@ -80,13 +84,13 @@ class Session:
         self._write()
 
     def refuse(self, reason: str) -> None:
-        """Say why not, and close."""
+        """Send `reason` as an error, and close."""
         self._request = None
         self._outbox += _line({"error": reason})
         self.finish()
 
     def close(self) -> None:
-        """Now, whatever is left to be sent. Idempotent."""
+        """Close at once and drop unsent data. Idempotent."""
         if self._sock.fileno() < 0:
             return
         self._finishing = True
@@ -99,7 +103,7 @@ class Session:
         self._sock.close()
         self._ended(self)
 
-    # ------------------------------------------------------------------ what the loop tells
+    # ------------------------------------------------------------------ what the loop calls
 
     def _readable(self) -> None:
         try:
@@ -111,7 +115,7 @@ class Session:
             return
         if not data:
             self._stop_reading()
-            if self._request is not None:  # it has gone without a word
+            if self._request is not None:  # the client has closed without a request
                 self.close()
             elif self._recording is not None:
                 self.finish()
@@ -122,13 +126,13 @@ class Session:
                 self._request = None
                 try:
                     self._begin(bytes(line))
-                except Exception as error:  # the client would wait for ever
+                except Exception as error:  # otherwise the client would wait for ever
                     self._fail(error)
             elif len(self._request) > MAX_REQUEST:
                 self.refuse(f"a request has {MAX_REQUEST} octets at most")
 
     def _write(self) -> None:
-        """Send what there is room for; go on when there is more."""
+        """Send as much as there is room for, and continue when there is more room."""
         try:
             while self._fill():
                 sent = self._sock.send(self._outbox)
@@ -140,7 +144,7 @@ class Session:
             self._await_room()
         except OSError:
             self.close()
-        except Exception as error:  # a bug in what makes the answer: it must not come again with every turn
+        except Exception as error:  # a bug, which must not recur in every turn
             self._fail(error)
         else:
             if self._writing:
@@ -154,7 +158,7 @@ class Session:
         self._loop.call_exception_handler({"message": "utcp: a control socket's answer failed", "exception": error})
 
     def _fill(self) -> bool:
-        """Make the next part of the answer; False when all has been made and sent."""
+        """Create the next part of the answer. Return whether there is data to send."""
         while len(self._outbox) < CHUNK and (piece := next(self._answer, None)) is not None:
             self._outbox += piece
         return bool(self._outbox)
@@ -213,10 +217,10 @@ class Session:
 
     def _capture_failed(self, error: Exception) -> None:
         self._recording = None
-        soon(self._loop, self._fail, error)  # not in the middle of what a stack does
+        soon(self._loop, self._fail, error)  # in the next turn, because a stack is at work now
 
     def _take(self, octets: bytes) -> bool:
-        """A part of the capture; False when there is no room for it."""
+        """Append a part of the capture to the outbox. Return False if there is no room for it."""
         if len(self._outbox) > MAX_BEHIND:
             return False
         self._outbox += octets

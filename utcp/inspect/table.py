@@ -1,14 +1,15 @@
-"""What an endpoint has, row by row, as `ss` lists a host's sockets: listeners, connections, TIME_WAIT records.
+"""The listeners, connections and TIME_WAIT records of an endpoint as rows, as `ss` lists the sockets of a host.
 
-Every row is a dict of what JSON has, with these keys:
+Every row is a dict for JSON with these keys:
 
-* `type`: "listener", "connection" or "time_wait"; `state`: as RFC 9293 names it, LISTEN and TIME_WAIT included;
-* `local`, and `peer` but for listeners: `host` and `udp_port` (the UDP address), `port` (the utcp port);
-* `recv_q`: octets that the application has not read, of a listener the connections that wait to be accepted;
-* `send_q`: octets that the peer has not acknowledged, of a listener the most that may wait;
-* listener: `half_open` and `syn_backlog`, the handshakes under way and the most that may be;
-* connection: `role` ("client" opened it, "server" accepted it) and `info`, the fields of `utcp.ConnectionInfo` in
-  seconds, octets and octets per second; null where ConnectionInfo has None, `math.inf` or an unlimited `snd_ssthresh`;
+* `type`: "listener", "connection" or "time_wait"; `state`: the name in RFC 9293, LISTEN and TIME_WAIT included;
+* `local`, and `peer` except for listeners: `host` and `udp_port` (the UDP address), `port` (the utcp port);
+* `recv_q`: octets that the application has not read; for a listener, the connections that wait to be accepted;
+* `send_q`: octets that the peer has not acknowledged; for a listener, the maximum of waiting connections;
+* listener: `half_open` and `syn_backlog`, the number and the maximum of half-open connections;
+* connection: `role` ("client" for an active open, "server" for a passive one) and `info`, the fields of
+  `utcp.ConnectionInfo` in seconds, octets and octets per second; null for None, `math.inf` and an unlimited
+  `snd_ssthresh`;
 * time_wait: `seconds_left`.
 """
 
@@ -29,7 +30,8 @@ _FIELDS: Final = tuple(field.name for field in fields(ConnectionInfo))
 
 
 def rows(endpoint: InspectedEndpoint) -> Iterator[dict[str, Any]]:
-    """The rows of `endpoint`, each as it is when it is asked for. What comes or goes meanwhile may be missing."""
+    """Yield the rows of `endpoint`, each with its present values. Connections that begin or end meanwhile may be
+    missing."""
     stack, link = endpoint.stack, endpoint.link
     for listener in list(stack.listeners.values()):
         if not listener.closed:
@@ -76,7 +78,7 @@ def _end(address: SocketAddress, port: int) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no infinity."""
+    """Replace infinity, which JSON does not have, by None."""
     return None if value == inf else value
 
 

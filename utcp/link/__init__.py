@@ -1,1 +1,1 @@
-"""Datagrams: links that carry a stack's segments, many with one system call where the kernel can."""
+"""Links, which carry a stack's segments in datagrams, many per system call if the kernel supports it."""

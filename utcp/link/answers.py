@@ -1,9 +1,9 @@
-"""A second socket on a link's port, for what is sent to strangers (Linux).
+"""A second socket on a link's port, for answers to strangers (Linux).
 
-The kernel charges a datagram to the send buffer of its socket until the datagram has left the host. One for an address
-of the local network that nobody has waits up to three seconds for ARP. If answers to strangers left by the same socket
-as the segments of connections, forged SYNs from such addresses could fill its buffer, and no connection could send. So
-answers have a buffer of their own.
+The kernel charges a datagram to the send buffer of its socket until the datagram has left the host. A datagram to an
+unused address of the local network waits up to three seconds for ARP. If answers to strangers used the socket of the
+connections, forged SYNs from such addresses could fill its buffer, and no connection could send. So answers have their
+own buffer.
 """
 
 import errno
@@ -13,14 +13,14 @@ from typing import Final
 from utcp.link import sockopt
 
 SEND_BUFFER: Final = 256 * 1024
-"""Octets asked for; Linux grants twice as many. Each answer is charged about 1280, so there is room for 400.
+"""Requested size, octets; Linux grants twice as many. Each answer is charged about 1280, so there is room for 400.
 
-The kernel keeps what waits in the buffer of a socket that was closed. With ten new buffers a second and three seconds
-of ARP, that is 30 buffers and 16 MB at most: it bounds the kernel memory that forged SYNs can take."""
+The kernel keeps the waiting datagrams of a closed socket. With ten new buffers a second and three seconds of ARP, these
+are at most 30 buffers and 16 MB, which limits the kernel memory that forged SYNs can take."""
 
 _SILENT_PORT: Final = 4
-"""The UDP port of this host that the second socket is connected to. IANA has assigned it to nothing. Should somebody
-use it on this host, no datagram from there would reach the link, and no ICMP error about one that was sent there."""
+"""The UDP port of this host to which the second socket is connected. IANA has not assigned it. If a socket on this host
+uses it, datagrams from there do not reach the link, and neither do ICMP errors about datagrams to it."""
 
 # From Linux' asm-generic/socket.h, linux/in.h, linux/in6.h.
 _SO_MARK: Final = 36
@@ -37,14 +37,13 @@ _IPV6: Final = (_IPV6_UNICAST_HOPS, sockopt.IPV6_TCLASS, _IPV6_TRANSPARENT, _IPV
 
 
 def open_beside(sock: socket.socket) -> socket.socket | None:
-    """Return a socket with the address and the options of `sock` that receives nothing, or None where the system cannot
-    have one.
+    """Return a socket with the address and the options of `sock` that receives nothing; None if the system refuses it.
 
-    It receives nothing because it is connected: the kernel gives it only what comes from its peer, a port of this host
-    from which nothing is sent. Two sockets may have one address if both have SO_REUSEPORT while the second is bound,
-    and one user owns both. Afterwards the option is again what it was, so that no third socket can be bound there.
+    It receives nothing because it is connected to an unused port of this host, and the kernel passes it only datagrams
+    from its peer. Two sockets may have the same address if both have SO_REUSEPORT while the second is bound, and the
+    same user owns both. Afterwards the option is restored, so that no third socket can be bound there.
 
-    ICMP errors about what it sends are reported to `sock`, which would receive the answer.
+    ICMP errors about its datagrams are reported to `sock`, which would also receive the replies.
     """
     if not sockopt.IS_LINUX:
         return None
@@ -57,7 +56,7 @@ def open_beside(sock: socket.socket) -> socket.socket | None:
         return None
     try:
         second.setblocking(False)
-        second.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel makes it the smallest possible
+        second.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel grants its minimum
         _copy_options(sock, second)
         sockopt.discover_path_mtu(second)
         second.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # the system's default may be larger
@@ -66,7 +65,7 @@ def open_beside(sock: socket.socket) -> socket.socket | None:
             _share_address(sock, second, address)
             return second
         # Else `sock` belongs to another network namespace.
-    except OSError:  # the system or its administrator does not want it
+    except OSError:  # the system refuses it
         pass
     except BaseException:
         second.close()
@@ -76,9 +75,12 @@ def open_beside(sock: socket.socket) -> socket.socket | None:
 
 
 def _is_grouped(sock: socket.socket, address: sockopt.SocketAddress) -> bool:
-    """Whether the kernel would take the second socket for one that shares what `sock` receives. Sockets with
-    SO_REUSEPORT are a group if they have one address. The second one leaves it when connect() changes its address from
-    the wildcard; on another address, later sockets would form a group with it, and nothing would reach `sock`."""
+    """Return whether the kernel would put both sockets into one group, which shares the received datagrams.
+
+    Sockets with SO_REUSEPORT and the same address form a group. On the wildcard address, the second one leaves it when
+    connect() changes its address. On any other address, later sockets would form a group with it, and no datagram would
+    reach `sock`.
+    """
     return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)) and address[0] not in sockopt.WILDCARDS
 
 
@@ -89,20 +91,20 @@ def _share_address(sock: socket.socket, second: socket.socket, address: sockopt.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         second.bind(address)
-        second.connect(_silent_peer(address))  # at once: until then it may be given datagrams
+        second.connect(_silent_peer(address))  # at once, because until then it may receive datagrams
     finally:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
     second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
 
 
 def _silent_peer(address: sockopt.SocketAddress) -> sockopt.SocketAddress:
-    """An address of this host that `address` can reach."""
+    """Return an address of this host that is reachable from `address`."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
     return (host, _SILENT_PORT) if len(address) == 2 else (host, _SILENT_PORT, 0, address[3])
 
 
 def _is_free(sock: socket.socket, address: sockopt.SocketAddress) -> bool:
-    """Whether the address could be bound; `sock` is bound to it then."""
+    """Bind `sock` to the address. Return False if the address is in use."""
     try:
         sock.bind(address)
     except OSError as error:
@@ -113,7 +115,7 @@ def _is_free(sock: socket.socket, address: sockopt.SocketAddress) -> bool:
 
 
 def _copy_options(sock: socket.socket, second: socket.socket) -> None:
-    """Have `second` send as `sock` does. Raises OSError when it must not."""
+    """Copy the options that affect sending. Raises OSError if the system refuses one."""
     options = [(socket.SOL_SOCKET, _SO_BINDTOIFINDEX), (socket.SOL_SOCKET, _SO_MARK)]
     options += [(socket.IPPROTO_IP, option) for option in _IP]
     if sock.family == socket.AF_INET6:

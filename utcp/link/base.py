@@ -1,4 +1,4 @@
-"""What a driver needs of whatever carries a stack's datagrams: a UDP socket, or a simulated network."""
+"""The interface of a link, which carries a stack's datagrams over a UDP socket, a TUN device or a simulated network."""
 
 from typing import Final, NamedTuple
 
@@ -6,19 +6,21 @@ from utcp.link.path import SocketAddress
 from utcp.tcp.transmit import Remote, Transmit
 
 BATCH_OCTETS: Final = 2 << 20
-"""What `Link.receive` takes in at once: some milliseconds of work, in which the event loop serves nobody else."""
+"""Octets that one `Link.receive` returns. Processing them takes some milliseconds, in which the event loop does nothing
+else."""
 
 MAX_PATH_ERRORS: Final = 1024
-"""What one call of `Link.path_errors` returns at most, some milliseconds of work."""
+"""Maximum number of errors that one `Link.path_errors` returns, some milliseconds of work."""
 
 QUOTED: Final = 128
-"""Octets of a quoted segment that a link keeps: a TCP header has at most 60."""
+"""Octets of a quoted segment that a link keeps. A TCP header has at most 60."""
 
 
 class Received(NamedTuple):
-    """A datagram, or a train of them: `segment_size` octets each, the last perhaps shorter (None: one datagram).
+    """A received datagram, or a train of datagrams with `segment_size` octets each, of which the last may be shorter.
 
-    `data` is valid until the link's next `receive()`. `ecn` are the two ECN bits of the IP header.
+    `segment_size` is None for a single datagram. `data` is valid until the link's next `receive()`. `ecn` holds the two
+    ECN bits of the IP header.
     """
 
     data: bytes
@@ -28,9 +30,9 @@ class Received(NamedTuple):
 
 
 class SendError(NamedTuple):
-    """A datagram or train that was not sent and is lost, and why (an `errno` value).
+    """A datagram or train that could not be sent and is lost. `errno` is the reason.
 
-    `flows` are the (local port, remote port) pairs of the connections that had a segment in it (`Transmit.flows`).
+    `flows` holds the (local port, remote port) pairs of the connections with a segment in it (`Transmit.flows`).
     """
 
     remote: Remote
@@ -39,13 +41,13 @@ class SendError(NamedTuple):
 
 
 class PathError(NamedTuple):
-    """What a router or the peer's host has said about a datagram of ours (ICMP: RFC 792, RFC 4443).
+    """An ICMP error from a router or the peer's host about a datagram of ours (RFC 792, RFC 4443).
 
-    `errno` is what Linux makes of the message: ECONNREFUSED for an unreachable port, EHOSTUNREACH, ENETUNREACH,
-    EMSGSIZE and so on. `mtu` belongs to EMSGSIZE: the largest payload that gets through, counted as `Link.mtu` counts;
-    None when the message does not say. `quoted` is the beginning of the segment that it is about, 64 octets or more
-    where the router quotes so much, and empty when it quotes nothing of it (RFC 792 asks for 8 octets, which end with
-    the UDP header). Anybody can forge ICMP: RFC 5927 says how the quoted sequence number is to be checked.
+    `errno` is the value that Linux reports for the message: ECONNREFUSED for an unreachable port, EHOSTUNREACH,
+    ENETUNREACH, EMSGSIZE and so on. With EMSGSIZE, `mtu` is the largest payload that the path carries, in the units of
+    `Link.mtu`, or None if the message does not contain it. `quoted` is the beginning of the segment, usually 64 octets
+    or more. It is empty if the router quotes only the 8 octets that RFC 792 requires, which are the UDP header. ICMP
+    can be forged, so the quoted sequence number must be checked (RFC 5927).
     """
 
     remote: Remote
@@ -55,7 +57,7 @@ class PathError(NamedTuple):
 
 
 class LinkCounters:
-    """What passed through a link since it was made. A train is one call and many datagrams; bytes are UDP payload."""
+    """Counters of a link since its creation. A train is one call and many datagrams; bytes are UDP payload."""
 
     __slots__ = (
         "answers_dropped",
@@ -78,105 +80,111 @@ class LinkCounters:
     )
 
     def __init__(self) -> None:
-        self.receive_calls = 0  # with those that found nothing
+        self.receive_calls = 0  # including those that found nothing
         self.datagrams_received = 0
         self.bytes_received = 0
         self.receive_errors = 0
-        self.path_errors = 0  # those that `path_errors()` has returned
-        self.path_errors_dropped = 0  # those that were too many
-        self.not_unicast = 0  # datagrams to a broadcast or multicast address, dropped
-        self.no_source_port = 0  # datagrams from UDP port 0, to which nothing can be sent; dropped
-        self.truncated = 0  # datagrams that did not fit into the buffers, or their control messages; dropped
-        self.send_calls = 0  # with those that failed
+        self.path_errors = 0  # returned by `path_errors()`
+        self.path_errors_dropped = 0  # beyond the limits of `path_errors()`
+        self.not_unicast = 0  # datagrams to a broadcast or multicast address; dropped
+        self.no_source_port = 0  # datagrams from UDP port 0, which cannot be answered; dropped
+        self.truncated = 0  # datagrams that exceed the buffer, or whose control messages do; dropped
+        self.send_calls = 0  # including failed ones
         self.datagrams_sent = 0
         self.bytes_sent = 0
         self.send_errors = 0
-        self.segmentation_refused = 0  # trains that went out as single datagrams instead
-        self.datagrams_dropped = 0  # that found no room in `pending`, waited there for too long, or met ICMP errors
-        self.no_buffers = 0  # datagrams lost because a queue of the system was full, or memory was short
-        self.answers_dropped = 0  # answers to strangers that could not leave at once
+        self.segmentation_refused = 0  # trains that were sent as single datagrams instead
+        self.datagrams_dropped = 0  # no room in `pending`, waited too long there, or met ICMP errors
+        self.no_buffers = 0  # datagrams lost because a queue of the system was full or memory was short
+        self.answers_dropped = 0  # answers to strangers that could not be sent at once
 
 
 class Link:
-    """One endpoint's way to its peers, and its clock."""
+    """An endpoint's connection to the network, and its clock."""
 
     counters: LinkCounters
     drained: bool = True
-    """The last `receive()` took all that there was."""
+    """Whether the last `receive()` returned everything that had arrived."""
 
     @property
     def address(self) -> SocketAddress:
-        """Our own UDP address."""
+        """The local UDP address."""
         raise NotImplementedError
 
     def fileno(self) -> int:
-        """The descriptor that an event loop watches."""
+        """Return the descriptor that an event loop watches."""
         raise NotImplementedError
 
     def now(self) -> float:
-        """Seconds on the link's clock, monotonic; the only clock its stack is shown."""
+        """Return the time of the link's monotonic clock, seconds. The stack uses no other clock."""
         raise NotImplementedError
 
     def receive(self, limit: int = 512) -> list[Received]:
-        """What has arrived, empty when nothing has. Never waits. It stops at `limit` datagrams or `BATCH_OCTETS`; the
-        train that reaches either is taken whole."""
+        """Return the datagrams that have arrived, at once and perhaps none.
+
+        Stops after the datagram or whole train that reaches `limit` datagrams or `BATCH_OCTETS`.
+        """
         raise NotImplementedError
 
     def send(self, transmits: list[Transmit]) -> list[SendError]:
-        """Send in order, never waiting. What finds no room becomes `pending`; what fails is lost and reported."""
+        """Send in order and return at once. Datagrams without room in the socket become `pending`; failed ones are lost
+        and returned."""
         raise NotImplementedError
 
     @property
     def has_path_errors(self) -> bool:
-        """`path_errors` may have something to return."""
+        """Whether `path_errors` may return errors."""
         return True
 
     def path_errors(self) -> list[PathError]:
-        """What ICMP has said about our datagrams since the last call, at most MAX_PATH_ERRORS of it: to be asked after
-        every `receive()` and `send()`. What is more is dropped."""
+        """Return the ICMP errors about our datagrams since the last call, at most MAX_PATH_ERRORS. The rest is dropped.
+
+        Call it after every `receive()` and `send()`.
+        """
         return []
 
     @property
     def pending(self) -> bool:
-        """Whether something waits for room. Until it has gone, ask the stack for no more: its timers do not know."""
+        """Whether datagrams wait for room in the socket. Until they are sent, take no further ones from the stack,
+        because its timers do not account for the wait."""
         raise NotImplementedError
 
     def flush_pending(self) -> list[SendError]:
-        """Go on sending what waited: when there may be room again (`watch_room`)."""
+        """Send pending datagrams, when there may be room again (`watch_room`)."""
         raise NotImplementedError
 
     def watch_room(self, wanted: bool) -> bool:
-        """Whether the descriptor, for as long as that is `wanted`, becomes readable also when there is room to send.
+        """Make the descriptor readable also when there is room to send, while `wanted`. Return whether that works.
 
-        False: it does not; watch the descriptor for being writable.
+        If it returns False, the caller watches the descriptor for being writable.
         """
         return False
 
     def remote(self, address: SocketAddress) -> Remote:
-        """How the stack names a peer's UDP address. Raises OSError when there is no route to it."""
+        """Return the stack's name for a peer's UDP address. Raises OSError if there is no route to it."""
         raise NotImplementedError
 
     def peername(self, remote: Remote) -> SocketAddress:
-        """The peer's UDP address."""
+        """Return the peer's UDP address."""
         raise NotImplementedError
 
     def sockname(self, remote: Remote) -> SocketAddress:
-        """Our UDP address as that remote sees it (before any NAT)."""
+        """Return the local UDP address that is used with that remote (before any NAT)."""
         raise NotImplementedError
 
     def receives_at(self, address: SocketAddress) -> bool:
-        """Whether this link receives what this host sends to the UDP address `address`."""
+        """Return whether this link receives the datagrams that this host sends to the UDP address `address`."""
         return address == self.address
 
     def mtu(self, remote: Remote) -> int:
-        """The largest payload of one datagram towards `remote`, in octets: a whole TCP segment with its header."""
+        """Return the largest payload of a datagram to `remote`, octets: a TCP segment with its header."""
         raise NotImplementedError
 
     @property
     def receive_capacity(self) -> int:
-        """Octets of full-sized segments that can wait for `receive()` before some are dropped."""
+        """Octets of full-sized segments that can wait for `receive()` without being dropped."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Give the descriptor back; what is pending is lost. Idempotent."""
+        """Close the descriptor, and drop pending datagrams. Idempotent."""
         raise NotImplementedError

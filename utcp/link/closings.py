@@ -1,7 +1,7 @@
-"""What Linux reports of UDP sockets on this host that are closed, also by the death of their process (sock_diag(7)).
+"""Linux's reports of closed UDP sockets on this host, also of those whose process has ended (sock_diag(7)).
 
-The kernel sends each report to every netlink socket that has joined a multicast group. No privilege is needed. The
-reports are about the sockets of one network namespace: containers do not see each other's.
+The kernel sends each report to every netlink socket in a multicast group. No privilege is needed. The reports cover one
+network namespace, so containers get no reports about each other.
 """
 
 import errno
@@ -18,14 +18,14 @@ _BY_FAMILY: Final = 20  # SOCK_DIAG_BY_FAMILY
 _DIAG: Final = Struct("!B3xH2x16s")  # the beginning of struct inet_diag_msg: family, source port, source address
 
 Peer: TypeAlias = tuple[str, int]
-"""The host (an IPv4 address is not mapped into IPv6) and the port of a UDP socket."""
+"""Host and port of a UDP socket. An IPv4 address is not mapped into IPv6."""
 
 MAX_REPORTS: Final = 64
-"""Reports that one `read()` takes. A host may close very many sockets, one for each DNS query."""
+"""Reports that one `read()` returns. A host may close very many sockets, one for each DNS query."""
 
 
 class Closings:
-    """A netlink socket that receives a report for each UDP socket that is closed. Raises OSError if there is none."""
+    """A netlink socket that receives a report for each closed UDP socket. Raises OSError if the system has none."""
 
     def __init__(self) -> None:
         if not IS_LINUX:
@@ -38,12 +38,14 @@ class Closings:
             raise
 
     def fileno(self) -> int:
-        """The descriptor that an event loop watches."""
+        """Return the descriptor that an event loop watches."""
         return self._socket.fileno()
 
     def read(self) -> set[Peer] | None:
-        """Return the addresses of UDP sockets that were closed, or None if reports are missing because there were too
-        many. The host is "0.0.0.0" or "::" for a socket that was bound to all addresses. Never waits."""
+        """Return the addresses of closed UDP sockets, at once and perhaps none; None if the kernel has dropped reports.
+
+        The host of a socket that was bound to the wildcard address is "0.0.0.0" or "::".
+        """
         closed: set[Peer] = set()
         for _ in range(MAX_REPORTS):
             try:

@@ -1,8 +1,8 @@
-"""A UDP socket's error queue (Linux, IP_RECVERR): what ICMP has said about the datagrams that it sent.
+"""The error queue of a UDP socket (Linux, IP_RECVERR), with the ICMP errors about its datagrams.
 
-An ICMP message does two things to such a socket. It joins the queue, and it leaves an error with the socket that the
-next send or receive reports instead of doing its work, once; whoever it was about. The first is what one wants to know,
-the second is how one notices. Until the queue is empty, epoll reports EPOLLERR, whatever it was asked for.
+An ICMP error has two effects on such a socket. It is added to the queue, and the next send or receive fails once, also
+if it concerns another remote. The failed call shows that the queue has entries. Until the queue is empty, epoll always
+reports EPOLLERR.
 """
 
 import errno
@@ -21,17 +21,17 @@ _ORIGIN_ICMPV6: Final = 3
 _IN6_ADDRESS: Final = 16
 
 _MAX_DROPPED: Final = 4096
-"""Entries thrown away at once, some milliseconds of work."""
+"""Maximum number of entries discarded at once, some milliseconds of work."""
 
 _SMALLEST_MTU: Final = {socket.AF_INET: IPV4_SMALLEST_MTU, socket.AF_INET6: IPV6_SMALLEST_MTU}
 
 NameRemote = Callable[[SocketAddress, str | None], Remote | None]
-"""From a datagram's destination and the address of ours that it left from (None: not told) to the remote's name."""
+"""Returns the remote for a datagram's destination and its local address (None: unknown)."""
 
 
 class Reading(NamedTuple):
-    """What was in the queue: the errors whose remotes have a name here, how many were thrown away unread, whether any
-    entry was an ICMP message (with or without such a name), and whether the queue is empty now."""
+    """The result of `read()`: the errors with a known remote, the number of discarded entries, whether any entry was an
+    ICMP error (also for an unknown remote), and whether the queue is empty now."""
 
     errors: list[PathError]
     dropped: int
@@ -40,13 +40,13 @@ class Reading(NamedTuple):
 
 
 def read(sock: socket.socket, name_remote: NameRemote, limit: int = MAX_PATH_ERRORS) -> Reading:
-    """Empty the queue, within bounds: understand `limit` entries, and throw away what is behind them.
+    """Read up to `limit` entries, and discard those after them, up to a limit.
 
-    It is emptied because taking an entry makes the next call on the socket fail as long as another one is behind it,
-    and because entries use up the socket's receive buffer, from which they would drive out datagrams.
+    The queue is emptied because each removal of an entry makes the next call on the socket fail if there is another
+    one, and because entries occupy the receive buffer, where they would displace datagrams.
 
-    Errors of the kernel itself are left out, because the send that they are about has failed with them. So are entries
-    that did not fit into the buffer for control messages.
+    Errors of the kernel itself are skipped, because the send has already failed with them. Entries that exceed the
+    buffer for control messages are skipped as well.
     """
     found: list[PathError] = []
     dropped = 0
@@ -55,7 +55,7 @@ def read(sock: socket.socket, name_remote: NameRemote, limit: int = MAX_PATH_ERR
         for _ in range(limit):
             quoted, control, flags, destination = sock.recvmsg(QUOTED, sockopt.CONTROL_SIZE, socket.MSG_ERRQUEUE)
             if flags & sockopt.MSG_CTRUNC:
-                has_icmp = True  # for all that is known
+                has_icmp = True  # possibly
                 continue
             code, origin, info = sockopt.read_extended_error(control)
             if origin in (_ORIGIN_ICMP, _ORIGIN_ICMPV6):
@@ -66,13 +66,13 @@ def read(sock: socket.socket, name_remote: NameRemote, limit: int = MAX_PATH_ERR
         for _ in range(_MAX_DROPPED):
             sock.recv(1, socket.MSG_ERRQUEUE)
             dropped += 1
-            has_icmp = True  # for all that is known
+            has_icmp = True  # possibly
     except BlockingIOError:
         return Reading(found, dropped, has_icmp, True)
     except OSError as error:
         if error.errno in sockopt.MISUSE:
             raise
-        # Want of memory, or a kernel that has the option and no queue. Segments that have arrived must not suffer.
+        # Lack of memory, or a kernel with the option but no queue. Received segments must still be processed.
         return Reading(found, dropped, has_icmp, True)
     return Reading(found, dropped, has_icmp, False)
 
@@ -88,12 +88,12 @@ def _understand(
 ) -> PathError | None:
     local: str | None = None
     for level, kind, value in control:
-        # Only the message of the socket's own family: an IPv6 socket may bring both for an IPv4 datagram.
+        # Only the message of the socket's family, because an IPv6 socket may report both for an IPv4 datagram.
         if socket_family == socket.AF_INET6:
             if (level, kind) == (socket.IPPROTO_IPV6, sockopt.IPV6_PKTINFO):
                 local = socket.inet_ntop(socket.AF_INET6, value[:_IN6_ADDRESS])
         elif (level, kind) == (socket.IPPROTO_IP, sockopt.IP_PKTINFO):
-            # The ICMP message's destination; the octets before it, otherwise our address, are 0 here.
+            # The destination of the ICMP message. The field before it, usually the local address, is 0 here.
             local = socket.inet_ntop(socket.AF_INET, value[8:12])
     remote = name_remote(destination, local)
     if remote is None or not code:

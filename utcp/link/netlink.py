@@ -1,11 +1,11 @@
-"""What the kernel's routing is configured to (Linux): the MTU of the way to a host.
+"""The configured MTU of a route (Linux).
 
-A connected socket's IP_MTU is something else: the path MTU that the kernel has cached. Anybody can set that by a forged
-ICMP message (RFC 5927 7), because the kernel checks no more of the quote than addresses and ports.
+A connected socket's IP_MTU is the path MTU that the kernel has cached. A forged ICMP message can set it (RFC 5927 7),
+because the kernel checks only the addresses and ports of the quote.
 
-No question waits for RTNL, the lock of all network configuration, which another process may hold for seconds. The
-kernel answers questions about routes without it (since Linux 4.14). It takes the lock for a question about an interface
-by netlink, so SIOCGIFMTU asks that, and a file of /proc.
+No request here waits for RTNL, the lock of the network configuration, which another process may hold for seconds. Since
+Linux 4.14, netlink requests about routes do not take it. Those about interfaces do, so the MTU of an interface is read
+by SIOCGIFMTU and from /proc.
 """
 
 import os
@@ -24,7 +24,7 @@ except ImportError:  # Windows, which has no netlink either
 _HEADER: Final = Struct("=IHHII")  # length, type, flags, sequence number, port
 _ATTRIBUTE: Final = Struct("=HH")  # length, type
 _ROUTE: Final = Struct("=BBBBBBBBI")  # family, two prefix lengths, TOS, table, protocol, scope, type, flags
-_ROUTE_TYPE: Final = 7  # its place
+_ROUTE_TYPE: Final = 7  # its offset, octets
 _NEXT_HOP: Final = Struct("=HBBi")  # length, flags, hops, interface
 _U32: Final = Struct("=I")
 _I32: Final = Struct("=i")
@@ -34,7 +34,7 @@ _INTERFACE: Final = Struct("=16si20x")  # struct ifreq: name, MTU
 _NETLINK_ROUTE: Final = 0
 _REQUEST: Final = 1
 _GET_ROUTE, _NEW_ROUTE = 26, 24
-_FIB_MATCH: Final = 0x2000  # the route as configured, without what was learned of the destination
+_FIB_MATCH: Final = 0x2000  # the configured route, without the cached path MTU
 _ROUTE_DESTINATION, _ROUTE_SOURCE, _ROUTE_INTERFACE, _ROUTE_METRICS, _ROUTE_MULTIPATH = 1, 2, 4, 8, 9
 _METRIC_MTU: Final = 2
 _TYPE_LOCAL: Final = 2
@@ -47,10 +47,10 @@ _Attribute = tuple[int, bytes]
 
 
 def configured_mtu(family: int, host: str, local: str, scope_id: int) -> int | None:
-    """Return the largest IP packet, in octets, that may leave from our address `local` to `host`: the MTU of the
-    interface, or of the route if that has one of its own. None if the kernel does not say.
+    """Return the MTU from the local address `local` to `host`, octets: that of the interface, or of the route if that
+    is less. None if the kernel does not report it.
 
-    Addresses are numeric, of the family given.
+    Addresses are numeric and of the given family.
     """
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_ROUTE) as sock:
@@ -79,7 +79,7 @@ def _route_mtu(sock: socket.socket, family: int, host: str, local: str, scope_id
         elif kind == _ROUTE_METRICS:
             mtus += [_U32.unpack_from(metric)[0] for name, metric in _attributes(value) if name == _METRIC_MTU]
     if answer[_ROUTE_TYPE] == _TYPE_LOCAL:
-        interfaces = [_LOOPBACK]  # whatever interface the address is on
+        interfaces = [_LOOPBACK]  # not the interface that has the address
     mtus += [_interface_mtu(sock, family, interface) for interface in interfaces]
     return min((mtu for mtu in mtus if mtu), default=None)
 
@@ -92,7 +92,7 @@ def _interface_mtu(sock: socket.socket, family: int, index: int) -> int:
 
 
 def _ipv6_mtu(name: str) -> int | None:
-    """The interface's MTU for IPv6, which a router may have advertised (RFC 4861 4.6.4)."""
+    """Return the interface's MTU for IPv6, which a router may have advertised (RFC 4861 4.6.4), or None."""
     try:
         return int(Path("/proc/sys/net/ipv6/conf", name, "mtu").read_bytes())
     except (OSError, ValueError):
@@ -100,7 +100,7 @@ def _ipv6_mtu(name: str) -> int | None:
 
 
 def _next_hops(value: bytes) -> Iterator[int]:
-    """The interfaces of a route with several next hops."""
+    """Yield the interfaces of a route with several next hops."""
     start = 0
     while start + _NEXT_HOP.size <= len(value):
         length, _, _, interface = _NEXT_HOP.unpack_from(value, start)
@@ -109,7 +109,7 @@ def _next_hops(value: bytes) -> Iterator[int]:
 
 
 def _ask(sock: socket.socket, question: int, answer: int, body: bytes) -> bytes | None:
-    """Return the body of the answer; None if it is an error. The kernel answers before send() returns."""
+    """Return the body of the kernel's answer, or None for an error. The kernel answers before send() returns."""
     sock.send(_HEADER.pack(_HEADER.size + len(body), question, _REQUEST, 0, 0) + body)
     data = sock.recv(_MAX_MESSAGE)
     length, kind, _, _, _ = _HEADER.unpack_from(data)

@@ -1,4 +1,4 @@
-"""Where datagrams go: names of remotes, and what the kernel's routing says about the way there."""
+"""Names of remotes, and the kernel's routes to them."""
 
 import errno
 import socket
@@ -9,30 +9,30 @@ from utcp.link.sockopt import SocketAddress, path_payload, prepare_probe
 __all__ = ["Route", "Routes", "SocketAddress", "UdpPath"]
 
 ROUTE_LIFETIME: Final = 30.0
-"""Seconds a route is believed."""
+"""Seconds for which a route is cached."""
 
 OPEN_ROUTE_LIFETIME: Final = 1.0
-"""Seconds that a new connection uses a remembered route. It should leave from the address that this host has now."""
+"""Seconds for which new connections use a cached route. It is short, because their source address must be current."""
 
 _CANNOT_ASK: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Errors that leave a question about a route without an answer."""
+"""Errors that prevent a look-up and say nothing about the route."""
 
 MAX_ROUTES: Final = 1024
 
 MAX_PROBES: Final = 16
-"""Sockets kept to ask with: one for each of our addresses that peers write to."""
+"""Maximum number of look-up sockets, one for each local address."""
 
 
 class UdpPath(NamedTuple):
-    """A remote on a socket bound to the wildcard address: the peer, and our address that it writes to."""
+    """A remote on a socket bound to the wildcard address: the peer, and the local address to which it sends."""
 
     peer: SocketAddress
     local: str
 
 
 class Route(NamedTuple):
-    """The way to a host: its address as received datagrams name it, our address towards it, and the largest payload
-    that the interface takes."""
+    """A route to a host: its address as in received datagrams, the local address, and the largest payload that the
+    interface carries."""
 
     host: str
     scope_id: int
@@ -41,13 +41,13 @@ class Route(NamedTuple):
 
 
 class Routes:
-    """The kernel's answers about routes, kept for ROUTE_LIFETIME and for at most MAX_ROUTES hosts.
+    """A cache of the kernel's routes, for ROUTE_LIFETIME and at most MAX_ROUTES hosts.
 
-    It asks by connecting a UDP socket, which sends nothing. One socket for each of our addresses is kept for that, so a
-    question about a host never heard of, as each SYN of a flood brings one, costs few system calls.
+    A look-up connects a UDP socket, which sends nothing. One socket per local address is kept for this, so that a
+    look-up for an unknown host, as for each SYN of a flood, takes few system calls.
 
-    `takes_ipv4`: an IPv6 socket whose routes are asked for also carries IPv4. Otherwise an IPv4 address that is mapped
-    into IPv6 is unreachable (ENETUNREACH), as it is for the socket itself.
+    `takes_ipv4` means that the IPv6 socket that uses these routes also carries IPv4. Otherwise an IPv4-mapped address
+    is unreachable (ENETUNREACH), as for the socket itself.
     """
 
     def __init__(self, family: int, *, takes_ipv4: bool = False) -> None:
@@ -58,10 +58,10 @@ class Routes:
         self._closed = False
 
     def find(self, peer: SocketAddress, local: str, now: float, max_age: float = ROUTE_LIFETIME) -> Route:
-        """The route to `peer`, from our address `local` ("" for whichever the kernel chooses), `max_age` seconds old or
-        less. The object is the same for as long as the answer is.
+        """Return the route to `peer` from the local address `local`, which is "" if the kernel chooses it.
 
-        Raises OSError when there is no route or the host is not a numeric address (names are not looked up here).
+        A cached route is used up to the age of `max_age` seconds. The same object is returned while the route does not
+        change. Raises OSError if there is no route, or if the host is not a numeric address.
         """
         key = (peer[0], _scope_id(peer), local)
         known = self._known.get(key)
@@ -83,15 +83,15 @@ class Routes:
         return route
 
     def forget(self) -> None:
-        """Ask again next time: something shows that the kernel's routing has changed.
+        """Drop the cached routes, because the kernel's routing has changed.
 
-        All routes go, because a change concerns more of them than the one that showed it: when an address of this host
-        is gone, so are the routes from it to every host, under every name of the host.
+        All are dropped, because a change usually concerns several routes. For example, when an address of this host is
+        removed, all routes from it are gone.
         """
         self._known.clear()
 
     def close(self) -> None:
-        """Keep no sockets from now on. Idempotent."""
+        """Close the look-up sockets, and keep none from now on. Idempotent."""
         self._closed = True
         self._close_probes()
 
@@ -117,7 +117,7 @@ class Routes:
         try:
             return _route(kept, address)
         except OSError:
-            # Perhaps our address is gone, and with it all that this socket can tell.
+            # The local address may be gone, so that this socket is of no more use.
             self._probes.pop(key).close()
             raise
 
@@ -129,7 +129,7 @@ class Routes:
         return probe
 
     def _numeric(self, peer: SocketAddress) -> SocketAddress:
-        """`peer` without names in it: connect() would look them up, and wait."""
+        """Return `peer` in numeric form, because connect() would block to resolve a name."""
         try:
             socket.inet_pton(self._family, peer[0])
         except OSError:  # "fe80::1%eth0", "127.1", or a name
@@ -147,7 +147,7 @@ class Routes:
 
 def _route(probe: socket.socket, address: SocketAddress) -> Route:
     probe.connect(address)
-    # As the kernel names it: 0.0.0.0 has become 127.0.0.1, a scope id stays only where the address needs one.
+    # In the kernel's form: 0.0.0.0 becomes 127.0.0.1, and a scope id remains only if the address needs one.
     connected = probe.getpeername()
     return Route(connected[0], _scope_id(connected), probe.getsockname()[0], path_payload(probe))
 

@@ -1,4 +1,4 @@
-"""What endpoints take from outside: links, randomness, a place to be found at. A simulation brings its own."""
+"""The environment of endpoints: links, random numbers, memory limits. A simulation has its own."""
 
 import os
 import secrets
@@ -16,52 +16,54 @@ from utcp.tcp.stack import Stack
 _ENDPOINTS = "_utcp_endpoints"
 
 _GROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where Linux says, inside a container, what its control group may use: version 2 and version 1."""
+"""Linux's files with the memory limit of a container's control group, of version 2 and version 1."""
 
 
 _LEAST: Final = 16 << 20
-"""Octets of memory that an endpoint may take on the smallest host."""
+"""Smallest default of `Config.max_memory`, octets."""
 
 
 class Platform:
-    """The operating system's UDP sockets and random numbers, for what runs on one event loop, `home`."""
+    """The operating system's UDP sockets and random numbers, for one event loop, `home`."""
 
     simulated: ClassVar[bool] = False
-    """It has no files, no environment variables and no sockets of any other kind."""
+    """Whether the platform is simulated, without files, environment variables and other sockets."""
 
     def __init__(self, home: object) -> None:
         self._home = home
 
     @staticmethod
     def of(home: object) -> "Platform":
-        """The loop's own, if it has one (attribute `utcp_platform`: simulated loops do), else the system's."""
+        """Return the loop's own platform (attribute `utcp_platform` of simulated loops), otherwise the system's."""
         own: Platform | None = getattr(home, "utcp_platform", None)
         return Platform(home) if own is None else own
 
     def bind(self, family: int, address: SocketAddress, *, reuse_port: bool = False) -> Link:
-        """A link bound to `address`. Raises OSError as asyncio words it."""
+        """Return a link bound to `address`. Raises OSError with asyncio's text."""
         return UdpLink.bind(family, address, reuse_port=reuse_port)
 
     def share_of_memory(self, given: int) -> int:
-        """Octets that an endpoint may take where `Config.max_memory` does not say. The other endpoints of the process
-        have been given `given` octets. It is a quarter of what that leaves of the memory that the process may use, so
-        that all endpoints together never take it all, and at most `utcp.tcp.memory.DEFAULT`."""
+        """Return the default of `Config.max_memory`, octets.
+
+        It is a quarter of the memory that the process may use, without `given` octets, the limits of its other
+        endpoints, and at most `utcp.tcp.memory.DEFAULT`. So the endpoints together never take all memory.
+        """
         return max(_LEAST, min((_usable_memory() - given) // 4, DEFAULT))
 
     def secret(self) -> bytes:
-        """16 octets that nobody else knows."""
+        """Return 16 secret random octets."""
         return secrets.token_bytes(16)
 
     def observers(self, stack: Stack, address: SocketAddress) -> Sequence[Observer]:
-        """Those who watch every endpoint here, beside its own observer: for this one, with this UDP address."""
+        """Return the platform's observers for a stack with this UDP address, in addition to the endpoint's own."""
         return ()
 
     def get_endpoints(self) -> Any:
-        """What `set_endpoints` was given; None before."""
+        """Return the value of `set_endpoints`, or None."""
         return getattr(self._home, _ENDPOINTS, None)
 
     def set_endpoints(self, endpoints: Any) -> None:
-        """Keep the endpoints of this loop (of this host, in a simulation) for as long as it lives; None: no longer."""
+        """Store the endpoints of this loop, or of this host in a simulation; None removes them."""
         if endpoints is not None:
             setattr(self._home, _ENDPOINTS, endpoints)
         elif hasattr(self._home, _ENDPOINTS):
@@ -69,8 +71,8 @@ class Platform:
 
 
 def _usable_memory() -> int:
-    """Octets of memory that the process may use: the host's, or less where its control group has a limit. Where neither
-    can be known, enough for `DEFAULT`."""
+    """Return the memory that the process may use, octets: the host's, or less if its control group has a limit. If
+    neither is known, return enough for `DEFAULT`."""
     try:
         usable = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf(), other systems may lack the names

@@ -1,7 +1,7 @@
-"""What a kernel can do for a UDP socket beyond plain datagrams: asked for, and done without where it is refused.
+"""Options and control messages of UDP sockets that not every kernel has. A refused option is not an error.
 
-The constants are Linux's (`linux/udp.h`, `linux/in.h`, `linux/in6.h`); the `socket` module names few of them. On other
-systems the same numbers mean other things, so nothing Linux-only is tried there.
+The constants are Linux's (`linux/udp.h`, `linux/in.h`, `linux/in6.h`); the `socket` module has few of them. On other
+systems the same numbers have other meanings, so Linux-only options are not used there.
 """
 
 import errno
@@ -42,24 +42,24 @@ PMTUDISC_PROBE: Final = 3
 IS_LINUX: Final = sys.platform == "linux"
 
 MISUSE: Final = frozenset({errno.EBADF, errno.ENOTSOCK})
-"""Errors of calls on a socket that is closed, or is none: not the network's, and never to be passed over."""
+"""Errors of calls on a closed descriptor or one that is not a socket. They are bugs, so they are always raised."""
 
 WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
-"""The addresses that stand for all of this host's."""
+"""The wildcard addresses."""
 
 MAX_TRAIN_SEGMENTS: Final = 64
-"""Datagrams in one UDP_SEGMENT call: UDP_MAX_SEGMENTS before Linux 6.9 (128 since)."""
+"""Maximum datagrams in one UDP_SEGMENT call: UDP_MAX_SEGMENTS before Linux 6.9 (128 since)."""
 
 MAX_TRAIN_BYTES: Final = 65507
-"""Payload of one UDP_SEGMENT call: an IPv4 packet of 65535 octets less its headers (IPv6: 20 more)."""
+"""Maximum payload of one UDP_SEGMENT call, octets: an IPv4 packet of 65535 less its headers (IPv6: 20 more)."""
 
 RECEIVE_SIZE: Final = 65536
-"""No datagram and no train is larger: UDP's length field has 16 bits."""
+"""Size of a receive buffer, octets. UDP's length field has 16 bits, so no datagram or train is larger."""
 
 CONTROL_SIZE: Final = 1024
-"""Room for the control messages of one receive, in octets. Those that a link asks for take 152: a segment size 24, both
-versions' PKTINFO 40 and 32, traffic class and TOS octet 24 and 24. The others are those that the owner of a socket may
-have asked for before it became a link's: timestamps, TTLs, IP options and the like."""
+"""Room for the control messages of one receive, octets. Those that a link enables take 152: a segment size 24, PKTINFO
+of both IP versions 40 and 32, traffic class 24 and TOS 24. The rest is for messages that the socket's former owner may
+have enabled, such as timestamps, TTLs and IP options."""
 
 MSG_CTRUNC: Final = int(getattr(socket, "MSG_CTRUNC", 0))
 MSG_TRUNC: Final = int(getattr(socket, "MSG_TRUNC", 0))
@@ -77,9 +77,9 @@ _ERROR_KINDS: Final = ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IP
 _ORIGIN_LOCAL: Final = 1
 
 _NO_OPERATIONS: Final = bytes((1, 1, 1, 0))
-"""IP options that do nothing. With them the largest UDP datagram is larger than an IPv4 packet can be."""
+"""IP options without effect. With them, the largest UDP datagram exceeds the size of an IPv4 packet."""
 _TOO_LARGE: Final = bytes(65507)
-"""Payload that no interface takes: not over IPv6, whose header is longer, and over IPv4 not with _NO_OPERATIONS."""
+"""Payload that is too large for every interface, over IPv6 because of its header, over IPv4 with _NO_OPERATIONS."""
 
 _MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"  # RFC 4291 2.5.5.2
 
@@ -89,7 +89,7 @@ _DEFAULT_MTU: Final = 1500
 
 
 def is_connected(sock: socket.socket) -> bool:
-    """Whether the socket has a peer."""
+    """Return whether the socket has a peer."""
     try:
         sock.getpeername()
     except OSError as error:
@@ -100,49 +100,56 @@ def is_connected(sock: socket.socket) -> bool:
 
 
 def can_segment(sock: socket.socket) -> bool:
-    """Whether one send can carry a train of datagrams (UDP generic segmentation offload)."""
+    """Return whether one send can carry a train of datagrams (UDP generic segmentation offload)."""
     return IS_LINUX and _set(sock, SOL_UDP, UDP_SEGMENT, 0)
 
 
 def receive_trains(sock: socket.socket, wanted: bool = True) -> bool:
-    """Ask for trains of equal-sized datagrams to be received as one (UDP generic receive offload), or not to be.
+    """Turn UDP generic receive offload on or off, by which equal-sized datagrams are received as one train.
 
-    Returns whether they are.
+    Returns whether it is on.
     """
     return IS_LINUX and _set(sock, SOL_UDP, UDP_GRO, int(wanted)) and wanted
 
 
 def send_at_once(sock: socket.socket) -> None:
-    """Have each send leave by itself, whatever the socket's former owner asked for."""
+    """Turn UDP_CORK off, which the socket's former owner may have set."""
     if IS_LINUX:
         _set(sock, SOL_UDP, UDP_CORK, 0)
 
 
 def takes_ipv4(sock: socket.socket) -> bool:
-    """Whether IPv4 datagrams come and go by the socket."""
+    """Return whether the socket carries IPv4 datagrams."""
     return sock.family == socket.AF_INET or not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
 
 def report_local_address(sock: socket.socket) -> bool:
-    """Ask that each datagram tells to which of our addresses it was sent; a reply can then leave from there."""
+    """Enable control messages with the local address of each datagram, so that replies can leave from there.
+
+    Returns whether the kernel supports them.
+    """
     if not IS_LINUX:
         return False
-    # Of an IPv6 socket too: only IPv4's message tells that an IPv4 datagram was sent to a broadcast address.
+    # Also on an IPv6 socket, because only IPv4's message shows that an IPv4 datagram was sent to a broadcast address.
     ipv4 = _set(sock, socket.IPPROTO_IP, IP_PKTINFO, 1)
     return _set(sock, socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) if sock.family == socket.AF_INET6 else ipv4
 
 
 def report_ecn(sock: socket.socket) -> bool:
-    """Ask that each datagram tells its TOS octet or traffic class. A train has one: the kernel joins no datagrams in
-    which it differs (inet_gro_flush() and its like compare it)."""
+    """Enable control messages with the TOS octet or traffic class of each datagram. Return whether that works.
+
+    A train has a single value, because the kernel joins no datagrams with different ones (it compares them in
+    inet_gro_flush() and similar functions).
+    """
     if not IS_LINUX:
         return False
-    ipv4 = _set(sock, socket.IPPROTO_IP, IP_RECVTOS, 1)  # of an IPv6 socket too: it may carry IPv4
+    ipv4 = _set(sock, socket.IPPROTO_IP, IP_RECVTOS, 1)  # also on an IPv6 socket, which may carry IPv4
     return _set(sock, socket.IPPROTO_IPV6, IPV6_RECVTCLASS, 1) if sock.family == socket.AF_INET6 else ipv4
 
 
 def report_errors(sock: socket.socket) -> bool:
-    """Ask for what ICMP says about what the socket has sent: see `utcp.link.error_queue`."""
+    """Enable the error queue, for ICMP errors about sent datagrams (`utcp.link.error_queue`). Return whether that
+    works."""
     if not IS_LINUX:
         return False
     ipv4 = _set(sock, socket.IPPROTO_IP, IP_RECVERR, 1)
@@ -150,21 +157,23 @@ def report_errors(sock: socket.socket) -> bool:
 
 
 def discover_path_mtu(sock: socket.socket) -> None:
-    """Have datagrams leave with DF, never in fragments, and as large as the interface takes (IP_PMTUDISC_PROBE).
+    """Send datagrams with DF, never in fragments, up to the MTU of the interface (IP_PMTUDISC_PROBE).
 
-    What gets through is found by the stack: from ICMP messages that quote a segment under way, and by probes (RFC
-    8899). The path MTU that the kernel has cached is ignored, because forged ICMP messages can set it.
-    IP_PMTUDISC_INTERFACE ignores it as well, but clears DF over IPv4, and over IPv6 the error queue has no "too big"
-    then."""
+    The stack determines the path MTU, from ICMP errors that quote a segment in flight, and by probes (RFC 8899). The
+    kernel's cached path MTU is ignored, because forged ICMP messages can set it. IP_PMTUDISC_INTERFACE also ignores it,
+    but it clears DF over IPv4, and over IPv6 the error queue then has no "packet too big" errors.
+    """
     if IS_LINUX:
-        _set(sock, socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)  # of an IPv6 socket too: it may carry IPv4
+        _set(sock, socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)  # also on an IPv6 socket
         if sock.family == socket.AF_INET6:
             _set(sock, socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
 
 
 def traffic_class(sock: socket.socket) -> dict[int, int]:
-    """The DSCP that the socket's datagrams are sent with, by the family of the packet, shifted to its place in the TOS
-    octet or traffic class. The ECN bits below it are cleared: the stack says for each segment what they are."""
+    """Return the DSCP of the socket's datagrams for each packet family, as bits of the TOS octet or traffic class.
+
+    The socket's ECN bits are cleared, because the stack sets them for each segment.
+    """
     found = {int(socket.AF_INET): 0, int(socket.AF_INET6): 0}
     if IS_LINUX:
         options = [(socket.AF_INET, socket.IPPROTO_IP, IP_TOS)]
@@ -179,14 +188,14 @@ def traffic_class(sock: socket.socket) -> dict[int, int]:
 
 
 def enlarge_buffers(sock: socket.socket, size: int) -> None:
-    """Ask for `size` octets each way, unless the socket has more; without CAP_NET_ADMIN Linux silently grants less
+    """Enlarge both buffers to `size` octets, unless they are larger. Without CAP_NET_ADMIN, Linux silently limits them
     (net.core.rmem_max)."""
     _enlarge(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, size)
     enlarge_send_buffer(sock, size)
 
 
 def enlarge_send_buffer(sock: socket.socket, size: int) -> None:
-    """`enlarge_buffers`, one way."""
+    """Enlarge the send buffer, as `enlarge_buffers` does."""
     _enlarge(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF, size)
 
 
@@ -198,18 +207,18 @@ def _enlarge(sock: socket.socket, forced: int, plain: int, size: int) -> None:
 
 
 def receive_capacity(sock: socket.socket) -> int:
-    """Octets of payload in full-sized segments that the receive buffer holds before it drops.
+    """Return how many octets of payload in full-sized segments the receive buffer holds without dropping any.
 
-    Linux doubles the size asked for, returns the doubled figure, and charges each datagram its whole kernel buffer.
-    Measured on loopback, payload fills 98 % of the figure returned with trains of 64 KB, 61 % with single datagrams
-    of 1400 octets, 4 % with those of 32: half of it is what one can count on.
+    Linux doubles the requested size, reports the doubled value, and charges the whole kernel buffer of each datagram.
+    Measured on loopback, payload fills 98 % of the reported value with trains of 64 KB, 61 % with single datagrams of
+    1400 octets, 4 % with those of 32. So half of the value is assumed.
     """
     reported = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     return reported // 2 if IS_LINUX else reported
 
 
 def prepare_probe(sock: socket.socket) -> None:
-    """Make the socket one that `path_payload` takes."""
+    """Set the options that `path_payload` needs."""
     if IS_LINUX:
         discover_path_mtu(sock)
         report_errors(sock)
@@ -218,28 +227,30 @@ def prepare_probe(sock: socket.socket) -> None:
 
 
 def path_payload(sock: socket.socket) -> int:
-    """The largest UDP payload that leaves in one packet on the route of a connected socket (`prepare_probe`).
+    """Return the largest UDP payload of one packet on the route of a connected socket (`prepare_probe`), octets.
 
-    That is what the interface takes, or less if the route has an MTU of its own. The path MTU that the kernel has
-    cached is the same unless an ICMP message has changed it. Only where they differ, netlink is asked what is
-    configured, because that takes five system calls more.
+    It follows from the MTU of the interface, or of the route if that is less. The kernel's cached path MTU is the same,
+    unless an ICMP message has changed it. Only if it differs from the interface's, the configured MTU is read by
+    netlink, which takes five more system calls.
     """
     if not IS_LINUX:
         return default_payload(sock.family)
     mtu = cached_path_mtu(sock)
-    if mtu < 65535:  # else it is loopback's
+    if mtu < 65535:  # else the route is over loopback
         interface = _interface_mtu(sock)
         if interface is not None and interface != mtu:
             configured = _configured_mtu(sock)
             mtu = interface if configured is None else configured
-    # No more than the length fields can say: loopback's 65536 is 65535 for IPv4, a payload of 65507, and a payload of
-    # 65488 for IPv6 (65527 would go, in two fragments).
+    # Limited by the length fields: loopback's 65536 becomes 65535 for IPv4, a payload of 65507. For IPv6 the payload is
+    # 65488; 65527 would be sent in two fragments.
     return udp_payload(sock.family, min(mtu, 65535) if sock.family == socket.AF_INET else mtu)
 
 
 def _interface_mtu(sock: socket.socket) -> int | None:
-    """Octets of an IP packet that the interface towards the peer takes. The kernel refuses a datagram that is too large
-    for any interface, and says what would not have been. None if it does not say."""
+    """Return the MTU of the interface to the peer, octets; None if the kernel does not report it.
+
+    The kernel refuses a datagram that is too large for any interface, and reports the MTU with the error.
+    """
     try:
         sock.send(_TOO_LARGE)
     except OSError as error:
@@ -264,40 +275,39 @@ def _configured_mtu(sock: socket.socket) -> int | None:
 
 
 def cached_path_mtu(sock: socket.socket) -> int:
-    """The largest IP packet on a connected socket's path, as the kernel has learned: from anybody's ICMP messages
-    too."""
+    """Return the kernel's cached path MTU of a connected socket, octets. Forged ICMP messages can change it."""
     if sock.family == socket.AF_INET6:
         return sock.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
     return sock.getsockopt(socket.IPPROTO_IP, IP_MTU)
 
 
 def udp_payload(family: int, mtu: int) -> int:
-    """The largest UDP payload in an IP packet of `mtu` octets without options or extension headers."""
+    """Return the largest UDP payload in an IP packet of `mtu` octets without options or extension headers."""
     return mtu - _IP_HEADER[socket.AddressFamily(family)] - _UDP_HEADER
 
 
 def default_payload(family: int) -> int:
-    """The largest UDP payload on an Ethernet, where the kernel does not tell: 1472 for IPv4, 1452 for IPv6."""
+    """Return the largest UDP payload on an Ethernet, octets: 1472 for IPv4, 1452 for IPv6."""
     return udp_payload(family, _DEFAULT_MTU)
 
 
 def packet_family(peer: SocketAddress) -> socket.AddressFamily:
-    """The family of the packets that go to `peer`: an IPv6 socket's peer may be an IPv4 address, mapped into IPv6."""
+    """Return the family of packets to `peer`, which is IPv4 for the IPv4-mapped peer of an IPv6 socket."""
     is_mapped = peer[0].startswith("::ffff:") and "." in peer[0]
     return socket.AF_INET6 if len(peer) == 4 and not is_mapped else socket.AF_INET
 
 
 def unmapped(host: str) -> str:
-    """The IPv4 address that `host` stands for if it is one mapped into IPv6 (RFC 4291 2.5.5.2), else `host` itself."""
+    """Return the IPv4 address of an IPv4-mapped IPv6 address (RFC 4291 2.5.5.2), and any other host unchanged."""
     try:
         octets = socket.inet_pton(socket.AF_INET6, host)
-    except OSError:  # IPv4, or a name, or with a scope
+    except OSError:  # IPv4, a name, or an address with a scope
         return host
     return socket.inet_ntop(socket.AF_INET, octets[12:]) if octets.startswith(_MAPPED_PREFIX) else host
 
 
 def is_ours(host: str, scope_id: int = 0) -> bool:
-    """Whether the numeric address `host` is one of this machine's: a socket can be bound to it then."""
+    """Return whether the numeric address `host` belongs to this machine, so that a socket can be bound to it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -308,32 +318,34 @@ def is_ours(host: str, scope_id: int = 0) -> bool:
 
 
 def segment_size_message(segment_size: int) -> ControlMessage:
-    """For a send: cut the payload into datagrams of `segment_size` octets."""
+    """Return the control message that splits a sent payload into datagrams of `segment_size` octets."""
     return SOL_UDP, UDP_SEGMENT, _NATIVE_U16.pack(segment_size)
 
 
 def read_segment_size(value: bytes) -> int:
-    """The datagram size that UDP_GRO reports with a train."""
+    """Return the datagram size that UDP_GRO reports with a train, octets."""
     size: int = _NATIVE_INT.unpack(value)[0]
     return size
 
 
 @lru_cache(maxsize=8)
 def traffic_class_message(family: int, value: int) -> ControlMessage:
-    """For a send: the TOS octet or traffic class, DSCP and ECN bits. `family` is that of the packet, not the socket."""
+    """Return the control message with the TOS octet or traffic class of a sent datagram. `family` is the packet's, not
+    the socket's."""
     if family == socket.AF_INET6:
         return socket.IPPROTO_IPV6, IPV6_TCLASS, _NATIVE_INT.pack(value)
     return socket.IPPROTO_IP, IP_TOS, _NATIVE_INT.pack(value)
 
 
 def read_ecn(value: bytes) -> int:
-    """The two ECN bits in IPv4's TOS octet or IPv6's traffic class, which is an int."""
-    return (value[0] | value[-1]) & 3  # of the int's octets, the last is 0, or the first is: whichever its order
+    """Return the ECN bits of IPv4's TOS octet or IPv6's traffic class, which is an int."""
+    return (value[0] | value[-1]) & 3  # one of them is 0 in an int, depending on the byte order
 
 
 @lru_cache(maxsize=1024)
 def source_message(family: int, local: str) -> ControlMessage:
-    """For a send: leave from our address `local`, by the interface that routing (or a scope id) chooses."""
+    """Return the control message with the source address of a sent datagram. Routing (or a scope id) determines the
+    interface."""
     address = socket.inet_pton(family, local)
     if family == socket.AF_INET6:
         return socket.IPPROTO_IPV6, IPV6_PKTINFO, _IN6_PKTINFO.pack(address, 0)
@@ -342,10 +354,8 @@ def source_message(family: int, local: str) -> ControlMessage:
 
 @lru_cache(maxsize=1024)
 def read_local_address(level: int, value: bytes) -> str | None:
-    """To which of our addresses a datagram was sent, by its PKTINFO; None: to a broadcast or multicast address.
-
-    TCP knows no such destination: RFC 9293 3.9.2.3, MUST-57.
-    """
+    """Return the local address to which a datagram was sent, from its PKTINFO; None for a broadcast or multicast
+    address, which TCP must ignore (RFC 9293 3.9.2.3, MUST-57)."""
     if level == socket.IPPROTO_IPV6:
         destination, _interface = _IN6_PKTINFO.unpack(value)
         return None if destination[0] == 0xFF else socket.inet_ntop(socket.AF_INET6, destination)
@@ -354,8 +364,8 @@ def read_local_address(level: int, value: bytes) -> str | None:
 
 
 def read_extended_error(control: list[ControlMessage]) -> tuple[int, int, int]:
-    """The errno, its origin and the number that goes with it (EMSGSIZE: the MTU) of an entry of the error queue; zeros
-    if the entry has no such message."""
+    """Return errno, origin and info (for EMSGSIZE, the MTU) of an entry of the error queue; zeros if the entry has no
+    such message."""
     for level, kind, value in control:
         if (level, kind) in _ERROR_KINDS:
             code, origin, _, _, _, info, _ = _EXTENDED_ERROR.unpack_from(value)
@@ -364,7 +374,7 @@ def read_extended_error(control: list[ControlMessage]) -> tuple[int, int, int]:
 
 
 def _set(sock: socket.socket, level: int, option: int, value: int | bytes) -> bool:
-    """Whether the kernel took the option."""
+    """Set an option. Return whether the kernel has accepted it."""
     try:
         sock.setsockopt(level, option, value)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`TunLink`: bare TCP in IP over a TUN interface (Linux), to talk to a kernel's TCP and whatever it routes to."""
+"""`TunLink`: TCP directly in IP over a TUN interface (Linux), for connections to kernel TCP on this and other hosts."""
 
 import errno
 import fcntl
@@ -37,14 +37,15 @@ _MAX_NAME: Final = 15
 _MAX_PACKET: Final = 65575  # an IPv6 header and the longest payload without a jumbo option
 _QUEUE: Final = 500  # packets: what Linux gives a new TUN interface
 
-# Closed; its interface is gone, which only Linux has a number for.
+# The descriptor is closed, or its interface is gone, for which only Linux has an errno.
 _MISUSE: Final = frozenset({errno.EBADF, getattr(errno, "EBADFD", errno.EBADF)})
 
 
 class TunCounters(LinkCounters):
-    """What passed through a TunLink: its datagrams are TCP segments, its bytes theirs.
+    """Counters of a TunLink, whose datagrams are TCP segments.
 
-    What was dropped on arrival has one count each; `not_unicast` is an invalid source address (MUST-63).
+    Each reason for dropping a received packet has its own counter. `not_unicast` counts invalid source addresses
+    (MUST-63).
     """
 
     __slots__ = (
@@ -60,23 +61,28 @@ class TunCounters(LinkCounters):
     def __init__(self) -> None:
         super().__init__()
         self.bad_checksums = 0  # TCP's (MUST-3)
-        self.malformed = 0  # no proper IP packet, or its header's checksum is wrong
+        self.malformed = 0  # invalid IP packets, also by their header checksum
         self.fragments = 0
-        self.foreign = 0  # another protocol, or another version of IP than our address is of
+        self.foreign = 0  # another protocol, or another IP version than that of our address
         self.not_ours = 0  # to another address
-        self.icmp_malformed = 0  # or its checksum is wrong
-        self.icmp_foreign = 0  # no error, or not about a segment of ours
+        self.icmp_malformed = 0  # invalid ICMP messages, also by their checksum
+        self.icmp_foreign = 0  # not an error, or not about a segment of ours
 
 
 class TunLink(Link):
-    """A link on `address`, an IPv4 or IPv6 host, that writes IP packets to `descriptor` and reads them from it.
+    """A link that writes IP packets to a descriptor and reads them from it.
 
-    It owns the descriptor from here on and makes it non-blocking. A read must give one packet and a write take one: a
-    TUN interface without packet information (`open_tun`) does that, and so does a SOCK_SEQPACKET socket, behind which
-    anything may lie. `mtu` is the largest packet in octets, `queue` how many can wait to be read.
+    Each read must return one packet, and each write must accept one, as with a TUN interface without packet information
+    (`open_tun`) or a SOCK_SEQPACKET socket. A remote is `(host, 0)`, in IPv6 `(host, 0, 0, 0)`, because there are no
+    UDP ports.
 
-    A remote is `(host, 0)`, in IPv6 `(host, 0, 0, 0)`: there are no UDP ports. Raises ValueError for
-    an address that no host can have and an MTU below IP's minimum.
+    Args:
+        descriptor: the descriptor, which the link owns from now on and makes non-blocking.
+        address: the numeric IPv4 or IPv6 address of this end.
+        mtu: the largest packet, octets.
+        queue: the number of packets that can wait to be read.
+
+    Raises ValueError for an address that is not unicast, or an MTU below IP's minimum.
     """
 
     counters: TunCounters
@@ -105,10 +111,15 @@ class TunLink(Link):
 
     @classmethod
     def open(cls, interface: str, address: str) -> Self:
-        """A link on the TUN interface of that name, which is made if there is none, and goes with the link then.
+        """Return a link on a TUN interface. If the interface does not exist, create it until the link is closed.
 
-        `address` is for the kernel a host behind the interface: routed to it, and not the interface's own. What the
-        interface needs (an address, to be up) is not done here. Raises OSError, PermissionError without CAP_NET_ADMIN.
+        The caller must configure the interface (an address, link up).
+
+        Args:
+            interface: the name of the interface.
+            address: the address of this end. To the kernel it is another host, reached through the interface.
+
+        Raises OSError, and PermissionError without CAP_NET_ADMIN.
         """
         descriptor = open_tun(interface)
         try:
@@ -166,7 +177,7 @@ class TunLink(Link):
                     self._keep(transmit, packet)
                 elif code:
                     errors.append(SendError(transmit.remote, code, transmit.flows()))
-                    break  # the rest would fail alike
+                    break  # the rest would fail too
         return errors
 
     def path_errors(self) -> list[PathError]:
@@ -206,7 +217,7 @@ class TunLink(Link):
         return self._address
 
     def mtu(self, remote: Remote) -> int:
-        """What the interface's MTU, when the link was made, leaves for a TCP segment; the same for every remote."""
+        """Return the largest TCP segment, octets, by the interface's MTU at the creation of the link."""
         return self._payload
 
     @property
@@ -224,7 +235,7 @@ class TunLink(Link):
         return (host, 0, 0, 0) if self.family == socket.AF_INET6 else (host, 0)
 
     def _unpack(self, data: bytes) -> Received | None:
-        """The segment in a packet; None, counted, when there is none for us."""
+        """Return the segment in a packet. If there is none for this link, count the reason and return None."""
         counters = self.counters
         try:
             packet = ip.parse(self._version, data)
@@ -248,7 +259,7 @@ class TunLink(Link):
         return None
 
     def _hear(self, packet: ip.Packet) -> None:
-        """Keep what an ICMP message says about a segment of ours, for `path_errors()`."""
+        """Store an ICMP error about a segment of ours for `path_errors()`."""
         counters = self.counters
         try:
             error = icmp.parse(packet.source, packet.destination, packet.segment)
@@ -271,8 +282,7 @@ class TunLink(Link):
         self._path_errors.append(PathError(remote, error.errno, mtu, error.quoted[:QUOTED]))
 
     def _write(self, packet: bytes) -> int:
-        """Write one packet; 0, or the errno that prevented it. One that is lost for want of memory counts as
-        written."""
+        """Write one packet. Return 0 or the errno. Return 0 also for a packet that is lost for lack of buffers."""
         counters = self.counters
         counters.send_calls += 1
         try:
@@ -292,7 +302,7 @@ class TunLink(Link):
         return 0
 
     def _keep(self, transmit: Transmit, packet: bytes) -> None:
-        """Have the packet wait for room; an answer to a stranger is lost."""
+        """Add the packet to the pending ones. An answer to a stranger is dropped instead."""
         if transmit.to_stranger:
             self.counters.answers_dropped += 1
         else:
@@ -300,9 +310,9 @@ class TunLink(Link):
 
 
 def open_tun(interface: str) -> int:
-    """A descriptor on the TUN interface `interface`, without packet information; the interface is made if need be.
+    """Return a descriptor of a TUN interface, without packet information. Create the interface if it does not exist.
 
-    Raises ValueError for a name that is empty or longer than 15 octets; OSError as the system does.
+    Raises ValueError for a name that is empty or longer than 15 octets, and OSError.
     """
     request = _interface_request(interface, pack("=H", _IFF_TUN | _IFF_NO_PI))
     descriptor = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
@@ -315,12 +325,12 @@ def open_tun(interface: str) -> int:
 
 
 def interface_mtu(interface: str) -> int:
-    """The largest IP packet that the interface takes, in octets. Raises OSError when there is none of that name."""
+    """Return the MTU of an interface, octets. Raises OSError if there is no interface of that name."""
     return _ask_interface(interface, _SIOCGIFMTU)
 
 
 def _interface_queue(interface: str) -> int:
-    """How many packets wait in the interface before some are dropped."""
+    """Return the length of the interface's queue, packets."""
     return _ask_interface(interface, _SIOCGIFTXQLEN)
 
 
@@ -332,7 +342,7 @@ def _ask_interface(interface: str, question: int) -> int:
 
 
 def _interface_request(interface: str, value: bytes) -> bytes:
-    """`struct ifreq`: a name of up to 15 octets, and what is asked or set."""
+    """Return a `struct ifreq` with the name, of up to 15 octets, and the value."""
     name = interface.encode()
     if not 0 < len(name) <= _MAX_NAME:
         raise ValueError(f"an interface has a name of 1 to {_MAX_NAME} octets, not {interface!r}")

@@ -1,4 +1,4 @@
-"""`UdpLink`: one UDP socket, batched both ways, with segmentation offload where the kernel has it."""
+"""`UdpLink`: one UDP socket, with batches in both directions, and segmentation offload if the kernel supports it."""
 
 import errno
 import os
@@ -18,29 +18,29 @@ from utcp.wire.ip import is_unicast
 __all__ = ["Link", "LinkCounters", "PathError", "Received", "SendError", "UdpLink", "UdpPath"]
 
 BUFFER_SIZE: Final = 8 * 1024 * 1024
-"""Octets asked for as socket buffers: thousands of connections share one socket."""
+"""Requested size of each socket buffer, octets. Thousands of connections share one socket."""
 
 MAX_REMOTES: Final = 1024
-"""Addresses for which remote() remembers its answer: thousands of connections to one peer share the object."""
+"""Addresses for which remote() caches its result, so that thousands of connections to one peer share the object."""
 
 JOIN_BELOW: Final = 1024
-"""Octets per buffer below which joining a train's buffers is cheaper than handing them to the kernel one by one.
+"""Octets per buffer below which joining a train's buffers is cheaper than passing them to the kernel separately.
 
 Measured: 92 buffers of 700 octets, 5.4 against 6.4 microseconds; 14 of 4450, 4.9 against 3.8.
 """
 
 PATH_ERROR_RATE: Final = 2000.0
-"""ICMP errors that are read in a second, besides MAX_PATH_ERRORS at once. The others are thrown away, which costs a
-quarter of the time."""
+"""ICMP errors read per second, with bursts of MAX_PATH_ERRORS. The others are discarded, which takes a quarter of the
+time."""
 
 _RENEWAL: Final = 0.1
 """Seconds between two new send buffers for answers to strangers."""
 
 _PATIENCE: Final = 0.005
-"""Seconds of one `send()` in which what ICMP errors make fail, about it or others, is tried again more than once."""
+"""Seconds in one `send()` during which calls that fail because of ICMP errors are repeated more than once."""
 
 _DISTURBED: Final = -1
-"""In place of an errno: ICMP errors made every attempt fail."""
+"""Pseudo errno: every attempt failed because of ICMP errors."""
 
 # EINVAL, EMSGSIZE: a segment larger than the path's MTU. EIO, EOPNOTSUPP: a device or tunnel that cannot checksum.
 _SEGMENTATION_REFUSED: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.EOPNOTSUPP})
@@ -49,18 +49,18 @@ _TRUNCATED: Final = sockopt.MSG_TRUNC | sockopt.MSG_CTRUNC
 
 
 class UdpLink(Link):
-    """A link over a bound, unconnected UDP socket, which it owns from here on and makes non-blocking.
+    """A link over a bound, unconnected UDP socket, which it owns from now on and makes non-blocking.
 
-    On a socket bound to one address, a remote is the peer's socket address as received datagrams name it. On one bound
-    to the wildcard address it is a UdpPath, so that replies leave from the address that the peer wrote to (MUST-45),
-    where the system can tell which that was (Linux). With `offload` false every datagram is a system call.
+    On a socket bound to one address, a remote is the peer's socket address, as in received datagrams. On a socket bound
+    to the wildcard address it is a UdpPath on Linux, so that replies leave from the address to which the peer has sent
+    (MUST-45). Other systems do not report that address. Without `offload`, every datagram takes a system call.
 
-    On Linux it hears ICMP errors (`path_errors`). Then event loops must not watch the socket itself, which reports
-    EPOLLERR: uvloop never looks at such a descriptor again. They watch an epoll descriptor that watches the socket.
+    On Linux the link reads ICMP errors (`path_errors`). A socket with such an error reports EPOLLERR, after which
+    uvloop no longer watches its descriptor. So event loops watch an epoll descriptor that watches the socket.
 
-    On Linux it has a second socket of the same address, by which answers to strangers leave (`utcp.link.answers`).
-    Elsewhere, and where the system refuses that, they leave by the one socket if there is room at once. A socket
-    with SO_REUSEPORT has a second one only on the wildcard address.
+    On Linux the link has a second socket with the same address, which sends answers to strangers (`utcp.link.answers`).
+    On other systems, or if the system refuses it, the first socket sends them if there is room at once. With
+    SO_REUSEPORT, only a link on the wildcard address has a second socket.
 
     Raises ValueError for a socket that is not UDP over IP, is connected, or is not bound.
     """
@@ -84,7 +84,7 @@ class UdpLink(Link):
         self._takes_ipv4 = sockopt.takes_ipv4(sock)
         self._receives_trains = sockopt.receive_trains(sock, offload)
         self._sends_trains = offload and sockopt.can_segment(sock)
-        # Windows has no sendmsg(): there everything is joined.
+        # Without sendmsg(), as on Windows, all buffers are joined.
         self._join_below = JOIN_BELOW if hasattr(sock, "sendmsg") else sockopt.RECEIVE_SIZE
         self._receive_capacity = sockopt.receive_capacity(sock)
         self._reports_ecn = sockopt.report_ecn(sock)
@@ -93,26 +93,26 @@ class UdpLink(Link):
         self._remotes: dict[SocketAddress, tuple[Route, Remote]] = {}
         self.counters = LinkCounters()
         self._pending: Pending[Transmit] = Pending(self.counters)
-        self._path_errors: list[PathError] = []  # what the next path_errors() returns
-        self._error_budget = float(MAX_PATH_ERRORS)  # how many more may be read
+        self._path_errors: list[PathError] = []  # for the next path_errors()
+        self._error_budget = float(MAX_PATH_ERRORS)  # number of errors that may still be read
         self._errors_read_at = 0.0
-        self._ask_queue = False  # the error queue may hold something
-        self._found_nothing = False  # the last receive()
+        self._ask_queue = False  # the error queue may have entries
+        self._found_nothing = False  # in the last receive()
         self._hears_errors = sockopt.report_errors(sock)
         self._epoll: select.epoll | None = None
         if self._hears_errors:
             self._epoll = select.epoll()
             self._epoll.register(sock.fileno(), select.EPOLLIN)
         beside = answers.open_beside(sock)
-        self._answers = sock if beside is None else beside  # by which strangers are answered
+        self._answers = sock if beside is None else beside  # sends answers to strangers
         self._renew_at = inf if beside is None else 0.0
-        self._patient_until = 0.0  # in this send(); 0: no call has failed yet
+        self._patient_until = 0.0  # for this send(); 0 until a call fails
 
     @classmethod
     def bind(cls, family: int, address: SocketAddress, *, reuse_port: bool = False, offload: bool = True) -> Self:
-        """A link on a new socket bound to `address`; an IPv6 one does not receive IPv4.
+        """Return a link on a new socket bound to `address`. An IPv6 socket does not receive IPv4.
 
-        Raises OSError in asyncio's words: "error while attempting to bind on address ...: address already in use".
+        Raises OSError with asyncio's text: "error while attempting to bind on address ...: address already in use".
         """
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -157,9 +157,9 @@ class UdpLink(Link):
             control: list[sockopt.ControlMessage] = []
             flags = 0
             try:
-                # Not recvmsg_into() a buffer kept for it: a train of 46 segments, taken apart, costs 29 to 32
-                # microseconds as new bytes and 32 to 35 as views of such a buffer; one of 64 small segments 11 to 12
-                # against 17 to 20; a single datagram the same.
+                # recvmsg_into() with a permanent buffer is slower. A train of 46 segments takes 29 to 32 microseconds
+                # as new bytes, but 32 to 35 as views of a buffer; one of 64 small segments 11 to 12, but 17 to 20. A
+                # single datagram takes the same time.
                 if with_messages:
                     data, control, flags, peer = self._socket.recvmsg(sockopt.RECEIVE_SIZE, sockopt.CONTROL_SIZE)
                 else:
@@ -170,7 +170,7 @@ class UdpLink(Link):
             except OSError as error:
                 if error.errno in sockopt.MISUSE:
                     raise
-                # An ICMP error, or want of memory: it concerns one datagram, and is gone once it has been told.
+                # An ICMP error or lack of memory. It concerns one datagram and is reported only once.
                 counters.receive_errors += 1
                 datagrams += 1
                 self._ask_queue = True
@@ -180,7 +180,7 @@ class UdpLink(Link):
                 datagrams += 1
                 continue
             if flags & _TRUNCATED:
-                # A train whose segment size is missing would pass for one datagram, with headers in its text.
+                # A train without its segment size would be processed as one datagram, with headers in its data.
                 counters.truncated += 1
                 datagrams += 1
                 continue
@@ -188,7 +188,7 @@ class UdpLink(Link):
             segment_size = None
             ecn = 0
             is_unicast = True
-            for level, kind, value in control:  # with those that the socket's former owner asked for
+            for level, kind, value in control:  # may include others that the socket's former owner has enabled
                 if level == sockopt.SOL_UDP:
                     if kind == sockopt.UDP_GRO:
                         segment_size = sockopt.read_segment_size(value)
@@ -222,7 +222,7 @@ class UdpLink(Link):
             counters.datagrams_received += count
             received.append(Received(data, remote, segment_size, ecn))
         if datagrams == 0 and limit > 0:
-            # Twice woken for nothing: there may be an entry in the error queue that no call was told of.
+            # After two wakeups without a datagram, the error queue may have an entry that no call has reported.
             self._ask_queue |= self._found_nothing
             self._found_nothing = True
         else:
@@ -269,7 +269,7 @@ class UdpLink(Link):
         self._patient_until = 0.0
         errors: list[SendError] = []
         while (transmit := self._pending.first()) is not None:
-            rest = self._send(transmit, errors)  # it is still in the queue, for a signal handler may raise meanwhile
+            rest = self._send(transmit, errors)  # still in the queue, because a signal handler may raise
             if rest is not None:
                 self._pending.shorten_first(rest, rest.size, _datagram_count(rest))
                 self._pending.drop_stale(self.now())
@@ -316,14 +316,14 @@ class UdpLink(Link):
         return is_carried and sockopt.is_ours(host, scope_id)
 
     def mtu(self, remote: Remote) -> int:
-        """The largest payload of one datagram towards `remote`, in octets; that of an Ethernet when there is no route.
+        """Return the largest payload of a datagram to `remote`, octets; without a route, that of an Ethernet.
 
-        The kernel is asked once per host and ROUTE_LIFETIME (`Routes.find`).
+        The route is cached for ROUTE_LIFETIME (`Routes.find`).
         """
         try:
             return self._routes.find(self.peername(remote), self._local(remote), self.now()).mtu
         except OSError:
-            # Not an error here: the send will fail, and say why.
+            # Not an error here, because the send will fail with the reason.
             return sockopt.default_payload(self.family)
 
     def close(self) -> None:
@@ -337,19 +337,19 @@ class UdpLink(Link):
         self._socket.close()
 
     def _local(self, remote: Remote) -> str:
-        """The host to send from; "" when the kernel chooses."""
+        """Return the local host to send from; "" if the kernel chooses it."""
         if isinstance(remote, UdpPath):
             return remote.local
         return "" if self._wildcard else self._address[0]
 
     def _name_remote(self, peer: SocketAddress, local: str | None) -> Remote | None:
-        """The remote that a datagram to `peer` from our address `local` was for."""
+        """Return the remote of a datagram to `peer` from our address `local`."""
         if not self._names_local:
             return peer
         return None if local is None else UdpPath(peer, local)
 
     def _read_error_queue(self) -> bool:
-        """Take in ICMP errors, as far as `path_errors()` may return them. Return whether there was any."""
+        """Read ICMP errors within the limits of `path_errors()`. Return whether there were any."""
         now = self.now()
         grown = (now - self._errors_read_at) * PATH_ERROR_RATE
         self._error_budget = min(self._error_budget + grown, float(MAX_PATH_ERRORS))
@@ -362,14 +362,15 @@ class UdpLink(Link):
         return reading.has_icmp
 
     def _keep(self, transmit: Transmit) -> None:
-        """Have the train wait for room; an answer to a stranger is lost."""
+        """Add the train to the pending ones. An answer to a stranger is dropped instead."""
         if transmit.to_stranger:
             self.counters.answers_dropped += _datagram_count(transmit)
         else:
             self._pending.add(transmit, transmit.size, _datagram_count(transmit), self.now())
 
     def _send(self, transmit: Transmit, errors: list[SendError]) -> Transmit | None:
-        """Send a train with as few calls as may be; returns what found no room, adds what failed to `errors`."""
+        """Send a train with as few calls as possible. Return the part without room in the socket, or None; append
+        failures to `errors`."""
         counters = self.counters
         size = transmit.size
         segment_size = transmit.segment_size
@@ -393,7 +394,7 @@ class UdpLink(Link):
     def _refused(
         self, transmit: Transmit, segment_size: int | None, code: int, errors: list[SendError]
     ) -> Transmit | None:
-        """Handle a train that a call did not take: `_send`'s outcome."""
+        """Handle a train that a call has refused. Return the result of `_send`."""
         counters = self.counters
         if code in NO_ROOM:
             return transmit
@@ -403,10 +404,10 @@ class UdpLink(Link):
         if code == _DISTURBED:
             counters.datagrams_dropped += _datagram_count(transmit)
             return None
-        if not transmit.to_stranger:  # to whose address there may never have been a route
-            self._routes.forget()  # perhaps they are no longer what they were
+        if not transmit.to_stranger:  # there may never have been a route to a stranger
+            self._routes.forget()  # the routes may have changed
         if segment_size is not None and code in _SEGMENTATION_REFUSED:
-            # Not remembered: being refused costs less than one datagram of the train.
+            # Not cached, because a refused call costs less than one datagram of the train.
             counters.segmentation_refused += 1
             return self._send_parts(transmit, segment_size, errors)
         counters.send_errors += 1
@@ -414,15 +415,16 @@ class UdpLink(Link):
         return None
 
     def _insist(self, transmit: Transmit, segment_size: int | None, code: int) -> int:
-        """Send what a call refused with `code` again, unless that is known to be in vain.
+        """Send a train again that a call has refused with `code`, unless a further attempt cannot succeed.
 
         Returns 0, an errno, or _DISTURBED. An ICMP error about any datagram joins the error queue and makes the next
-        call fail, once. So an error is the send's own when two calls in a row have failed and the queue holds no ICMP
-        error. While ICMP errors keep coming, nothing is known: a flood of them must not end connections to other hosts.
+        call fail once. So a failure is the send's own only if two calls in a row fail and the queue has no ICMP error.
+        While ICMP errors keep arriving, the cause is unknown, and a flood of them must not end connections to other
+        hosts.
         """
         if code in NO_ROOM:
             return self._try(transmit, segment_size) if transmit.to_stranger and self._renew_answers() else code
-        beside = transmit.to_stranger and self._answers is not self._socket  # which no ICMP error reaches
+        beside = transmit.to_stranger and self._answers is not self._socket  # has no ICMP errors
         if code in NO_BUFFERS or beside or not self._hears_errors:
             return code
         while True:
@@ -439,11 +441,10 @@ class UdpLink(Link):
         return code
 
     def _renew_answers(self) -> bool:
-        """Give answers to strangers an empty send buffer, unless they got one less than _RENEWAL ago. Return whether
-        they have one now.
+        """Replace the socket for answers to strangers by one with an empty send buffer, at most once per _RENEWAL.
 
-        The full one holds what waits for neighbours that do not exist. Genuine clients must be answered meanwhile. What
-        waits leaves, or does not, without the socket.
+        Returns whether it was replaced. The full buffer holds datagrams to neighbours that do not exist, and genuine
+        clients must be answered meanwhile. The kernel keeps these datagrams after the socket is closed.
         """
         now = self.now()
         if now < self._renew_at:
@@ -459,7 +460,7 @@ class UdpLink(Link):
         return True
 
     def _try(self, transmit: Transmit, segment_size: int | None) -> int:
-        """Send with one system call; 0, or the errno that prevented it."""
+        """Send with one system call. Return 0 or the errno."""
         self.counters.send_calls += 1
         remote = transmit.remote
         peer: Any = remote.peer if isinstance(remote, UdpPath) else remote
@@ -487,7 +488,8 @@ class UdpLink(Link):
         return 0
 
     def _send_parts(self, transmit: Transmit, octets: int, errors: list[SendError]) -> Transmit | None:
-        """Send a train as several of `octets` each. After a failure the rest is lost too: it would fail alike."""
+        """Send a train as several trains of `octets` each. After a failure the rest is dropped, because it would fail
+        too."""
         data = b"".join(transmit.buffers)
         failed = len(errors)
         for start in range(0, len(data), octets):

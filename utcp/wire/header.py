@@ -6,7 +6,7 @@ from typing import Final
 HEADER_LENGTH: Final = 20
 MAX_HEADER_LENGTH: Final = 60
 
-# Plain integers, not IntFlag: they are tested on every segment, and an IntFlag costs twenty times as much.
+# Plain integers, because they are tested on every segment, and IntFlag takes twenty times as long.
 FIN: Final = 0x01
 SYN: Final = 0x02
 RST: Final = 0x04
@@ -34,10 +34,10 @@ HEADER: Final = Struct("!HHIIHHHH")
 # The same with timestamps: their kinds and lengths as one word, TSval, TSecr.
 HEADER_WITH_TIMESTAMPS: Final = Struct("!HHIIHHHHIII")
 
-# The header with the options that nearly every SYN has: MSS, SACK permitted, timestamps, NOP and window scale.
+# The header with the options of nearly every SYN: MSS, SACK permitted, timestamps, NOP and window scale.
 HEADER_OF_SYN: Final = Struct("!HHIIHHHHHHIIIHBB")
 
 
 def flag_names(flags: int) -> str:
-    """`SYN,ACK` for a segment's control bits, as ladders and logs show them; `none` when no bit is set."""
+    """Return a segment's control bits for logs, such as `SYN,ACK`; `none` if no bit is set."""
     return ",".join(name for bit, name in _NAMES if flags & bit) or "none"

@@ -1,4 +1,4 @@
-"""ICMP and ICMPv6 messages about a TCP segment of ours (RFC 792, RFC 1191, RFC 4443): taken apart."""
+"""Decoding of ICMP and ICMPv6 errors about a TCP segment of ours (RFC 792, RFC 1191, RFC 4443)."""
 
 import errno
 from typing import Final, NamedTuple
@@ -8,12 +8,12 @@ from utcp.wire.ip import ICMPV6, IPV4_HEADER_LENGTH, IPV6_HEADER_LENGTH
 
 _HEADER_LENGTH: Final = 8
 _PORTS_AND_SEQUENCE: Final = 8
-"""What a router quotes of the segment at least (RFC 792); without it nobody can tell whose it was."""
+"""Octets of the segment that a router quotes at least (RFC 792), which identify the connection."""
 
 _UNREACHABLE, _TIME_EXCEEDED, _PARAMETER_PROBLEM = 3, 11, 12
 _UNREACHABLE_V6, _TOO_BIG_V6, _TIME_EXCEEDED_V6, _PARAMETER_PROBLEM_V6 = 1, 2, 3, 4
 
-# By code: what Linux reports for it. The codes from 6 on are RFC 1122's and RFC 1812's.
+# Linux's errno for each code. The codes from 6 on are defined in RFC 1122 and RFC 1812.
 _IPV4_UNREACHABLE: Final = (
     errno.ENETUNREACH,
     errno.EHOSTUNREACH,
@@ -44,34 +44,33 @@ _IPV6_UNREACHABLE: Final = (
 
 
 class MalformedMessage(ValueError):
-    """Too short for what it says it is, or its checksum is wrong."""
+    """The message is too short for its type, or its checksum is wrong."""
 
 
 class ForeignMessage(ValueError):
-    """No error about a TCP segment: an echo, a neighbour solicitation, a source quench (RFC 9293 MUST-55: to be
-    ignored)."""
+    """The message is not an error about a TCP segment, but an echo, a neighbour solicitation, a source quench (which is
+    ignored, RFC 9293 MUST-55) or the like."""
 
 
 class IcmpError(NamedTuple):
     """An ICMP error about a TCP segment."""
 
     errno: int
-    """What Linux reports for it."""
+    """Linux's errno for the error."""
     mtu: int | None
-    """Octets that the next hop takes, if `errno` is EMSGSIZE and the message carries the number."""
+    """MTU of the next hop, octets; None unless `errno` is EMSGSIZE and the message contains it."""
     source: bytes
-    """The source address of the segment."""
+    """Source address of the segment."""
     destination: bytes
-    """The destination address of the segment."""
+    """Destination address of the segment."""
     quoted: bytes
-    """The beginning of the segment, 8 octets or more."""
+    """Beginning of the segment, 8 octets or more."""
 
 
 def parse(source: bytes, destination: bytes, message: bytes) -> IcmpError:
-    """Take apart the ICMP message in a packet from `source` to `destination`, of 4 or 16 octets. The quoted packet may
-    be cut off.
+    """Decode the ICMP message in a packet from `source` to `destination`, addresses of 4 or 16 octets.
 
-    Raises MalformedMessage, ForeignMessage.
+    The quoted packet may be truncated. Raises MalformedMessage, ForeignMessage.
     """
     version = 6 if len(source) == 16 else 4
     if len(message) < _HEADER_LENGTH:
@@ -114,8 +113,10 @@ def _ipv6_error(kind: int, code: int) -> int | None:
 
 
 def _quoted(version: int, packet: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the addresses of a quoted packet, and what there is of the segment in it. Its lengths and the checksum of
-    its header are ignored, because a router may have changed what they cover."""
+    """Return source, destination and the rest of the segment of a quoted packet.
+
+    Its lengths and its header checksum are ignored, because a router may have changed the data that they cover.
+    """
     if not packet or packet[0] >> 4 != version:
         raise MalformedMessage("quoted version")
     if version == 6:

@@ -1,4 +1,4 @@
-"""IPv4 and IPv6 packets (RFC 791, RFC 8200): the layout of their headers, packets built, and packets taken apart."""
+"""Encoding and decoding of IPv4 and IPv6 packets (RFC 791, RFC 8200)."""
 
 from struct import Struct
 from typing import Final, NamedTuple
@@ -6,11 +6,11 @@ from typing import Final, NamedTuple
 from utcp.wire.checksum import PROTOCOL, internet_checksum
 
 ICMP: Final = 1
-"""ICMP, in IPv4's protocol field."""
+"""ICMP's number in IPv4's protocol field."""
 ICMPV6: Final = 58
-"""ICMPv6, in IPv6's next header."""
+"""ICMPv6's number in IPv6's next header."""
 UDP: Final = 17
-"""UDP, in IPv4's protocol field and IPv6's next header."""
+"""UDP's number in IPv4's protocol field and IPv6's next header."""
 
 IPV4_HEADER: Final = Struct("!BBHHHBBH4s4s")
 """Version and header length, TOS, total length, identification, flags and fragment offset, TTL, protocol, checksum,
@@ -19,43 +19,42 @@ IPV6_HEADER: Final = Struct("!IHBB16s16s")
 """Version, traffic class and flow label; payload length, next header, hop limit, source, destination."""
 
 IPV4_HEADER_LENGTH: Final = 20
-"""Octets without options."""
+"""Length of an IPv4 header without options, octets."""
 IPV6_HEADER_LENGTH: Final = 40
-"""Octets without extension headers."""
+"""Length of an IPv6 header without extension headers, octets."""
 
 IPV4_SMALLEST_MTU: Final = 68
-"""Octets of a packet that every IPv4 path carries (RFC 791 3.2)."""
+"""Smallest MTU of an IPv4 path, octets (RFC 791 3.2)."""
 IPV6_SMALLEST_MTU: Final = 1280
-"""Octets of a packet that every IPv6 path carries (RFC 8200 5)."""
+"""Smallest MTU of an IPv6 path, octets (RFC 8200 5)."""
 
 FRAGMENT: Final = 0x3FFF
-"""The bits of IPv4's flags and fragment offset that are set in a fragment only: more fragments, and the offset."""
+"""Bits of IPv4's flags and fragment offset that are set only in fragments: "more fragments" and the offset."""
 _DONT_FRAGMENT: Final = 0x4000
 
 _TTL: Final = 64  # RFC 1700
 
 HOP_BY_HOP_OPTIONS: Final = 0
-"""In IPv6's next header."""
+"""Number of the hop-by-hop options in IPv6's next header."""
 DESTINATION_OPTIONS: Final = 60
-"""In IPv6's next header."""
+"""Number of the destination options in IPv6's next header."""
 _FRAGMENT_HEADER: Final = 44
 
 
 class MalformedPacket(ValueError):
-    """Its length fields contradict its length, or the checksum of its IPv4 header is wrong."""
+    """The packet's length fields contradict its length, or its IPv4 header checksum is wrong."""
 
 
 class FragmentedPacket(ValueError):
-    """A part of a larger packet. Path MTU discovery, which both ends of a TCP do, leaves no need for them."""
+    """The packet is a fragment. Fragments are not supported, because TCP uses path MTU discovery."""
 
 
 class ForeignPacket(ValueError):
-    """Another version of IP, or a protocol in it that is neither TCP nor that version's ICMP."""
+    """The packet has another IP version, or a protocol other than TCP and the ICMP of that version."""
 
 
 class Packet(NamedTuple):
-    """A packet's addresses, its two ECN bits, and the TCP segment in it or, if `protocol` is not TCP, the ICMP
-    message."""
+    """A packet: its addresses, its two ECN bits, and its TCP segment, or its ICMP message if `protocol` is not TCP."""
 
     source: bytes
     destination: bytes
@@ -65,19 +64,19 @@ class Packet(NamedTuple):
 
 
 def build(source: bytes, destination: bytes, ecn: int, payload: bytes, protocol: int = PROTOCOL) -> bytes:
-    """Return the packet that carries `payload` and must not be fragmented on its way. Its version is that of the
-    addresses: 4 octets each, or 16."""
+    """Return a packet with `payload` that routers must not fragment. The addresses, of 4 or 16 octets, determine its
+    version."""
     size = len(payload)
     if len(source) == 16:
         return IPV6_HEADER.pack(6 << 28 | ecn << 20, size, protocol, _TTL, source, destination) + payload
-    # The identification is of no use to a packet that is never a fragment (RFC 6864 4.1).
+    # The identification is 0, because it has no use without fragments (RFC 6864 4.1).
     fields = (0x45, ecn, IPV4_HEADER_LENGTH + size, 0, _DONT_FRAGMENT, _TTL, protocol)
     checksum = internet_checksum(IPV4_HEADER.pack(*fields, 0, source, destination))
     return IPV4_HEADER.pack(*fields, checksum, source, destination) + payload
 
 
 def parse(version: int, data: bytes) -> Packet:
-    """Take apart a packet of IP version 4 or 6 that should carry TCP or ICMP. Octets behind its end are ignored.
+    """Decode a packet of IP version 4 or 6 that should contain TCP or ICMP. Octets after its end are ignored.
 
     Raises MalformedPacket, FragmentedPacket, ForeignPacket.
     """
@@ -87,8 +86,8 @@ def parse(version: int, data: bytes) -> Packet:
 
 
 def is_unicast(address: bytes) -> bool:
-    """Return whether a peer can have the address: it is not multicast, broadcast (IPv4's 255.255.255.255), reserved or
-    unspecified (MUST-63)."""
+    """Return whether an address is unicast, and not multicast, broadcast (255.255.255.255), reserved or unspecified
+    (MUST-63)."""
     if len(address) == 4:
         return 0 < address[0] < 224
     return address[0] != 0xFF and any(address)
@@ -117,7 +116,7 @@ def _parse_ipv6(data: bytes) -> Packet:
     start, end = IPV6_HEADER_LENGTH, IPV6_HEADER_LENGTH + payload_length
     if end > len(data):
         raise MalformedPacket("payload length")
-    # Options say nothing that a TCP must know. A routing header may mean that the packet is on its way to another host.
+    # Options are skipped, because TCP needs none of them. A packet with a routing header may be for another host.
     while next_header in (HOP_BY_HOP_OPTIONS, DESTINATION_OPTIONS):
         if start + 8 > end:
             raise MalformedPacket("extension header")

@@ -1,4 +1,4 @@
-"""The TCP options this stack speaks (RFC 9293 3.2, RFC 7323, RFC 2018); the others are skipped by their length."""
+"""The supported TCP options (RFC 9293 3.2, RFC 7323, RFC 2018). Others are skipped by their length."""
 
 from struct import Struct
 from typing import Final
@@ -13,23 +13,23 @@ TIMESTAMPS: Final = 8
 
 MAX_OPTIONS_LENGTH: Final = 40
 MAX_WINDOW_SCALE: Final = 14
-"""RFC 7323 2.3: a larger shift count is used as 14."""
+"""Maximum shift count. A larger one is treated as 14 (RFC 7323 2.3)."""
 
 TIMESTAMPS_LENGTH: Final = 12
-"""Octets that timestamps take in a header, with the two NOPs that align them."""
+"""Length of the timestamps in a header with the two NOPs that align them, octets."""
 
-# NOP, NOP, kind 8, length 10: the layout that RFC 7323 appendix A recommends and everyone sends.
+# NOP, NOP, kind 8, length 10: the usual layout, which RFC 7323 appendix A recommends.
 ALIGNED_TIMESTAMPS: Final = 0x0101080A
 _SACK_BLOCK: Final = Struct("!II")
 _TWO_WORDS: Final = Struct("!II")
 
 
 class MalformedOptions(ValueError):
-    """An option whose length octet is missing, below 2, past the header, or wrong for its kind."""
+    """The length of an option is missing, below 2, beyond the header, or wrong for its kind."""
 
 
 class Options:
-    """The options of one segment; an absent option is None (SACK blocks: an empty tuple)."""
+    """The options of one segment. An absent option is None, absent SACK blocks are an empty tuple."""
 
     __slots__ = ("mss", "sack_blocks", "sack_permitted", "ts_ecr", "ts_val", "window_scale")
 
@@ -43,9 +43,9 @@ class Options:
 
 
 def decode_options(data: bytes) -> Options:
-    """Read the option list of one header, at any alignment (MUST-64), unknown kinds skipped (MUST-6).
+    """Decode the option list of a header, at any alignment (MUST-64). Unknown kinds are skipped (MUST-6).
 
-    Raises MalformedOptions when the list cannot be walked or a known option has a length that is not its own (MUST-7).
+    Raises MalformedOptions if the length of an option is missing, or wrong for its kind or for the header (MUST-7).
     """
     options = Options()
     position = 0
@@ -92,10 +92,10 @@ def encode_options(
     ts_ecr: int | None,
     sack_blocks: tuple[tuple[int, int], ...],
 ) -> bytes:
-    """The option list, padded to whole 32-bit words, in the order that other stacks send.
+    """Return the option list in the usual order, padded to whole 32-bit words.
 
-    SACK blocks that do not fit into the 40 octets are left out, the last ones first: the first is the most recent
-    (RFC 2018 4). The other options always fit: all of them together take 20 octets.
+    If the SACK blocks exceed the 40 octets, the last ones are omitted, because the first is the most recent
+    (RFC 2018 4). All other options together take 20 octets.
     """
     parts: list[bytes] = []
     if mss is not None:

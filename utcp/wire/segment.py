@@ -1,4 +1,4 @@
-"""One TCP segment as a value, and its two directions: `decode` and `encode`."""
+"""TCP segments, with `decode` and `encode`."""
 
 from struct import Struct
 from typing import Final
@@ -20,29 +20,29 @@ CONGESTION_EXPERIENCED: Final = 3
 
 _ONLY_TIMESTAMPS: Final = HEADER_LENGTH + TIMESTAMPS_LENGTH
 
-# The options of nearly every SYN, as Linux lays them out.
+# The options of nearly every SYN, in Linux's layout.
 _SYN_OPTIONS_LENGTH: Final = 20
 _MSS: Final = 0x0204
 _SACK_AND_TIMESTAMPS: Final = 0x0402080A
 _WINDOW_SCALE: Final = 0x0103
 _LAST_WORDS: Final = Struct("!IHBB")
-"""TSecr, and the window scale with its length."""
+"""TSecr, NOP and kind of the window scale, its length, and the shift count."""
 
 _VIEW_ABOVE: Final = 4096
-"""Octets of a segment above which a view of its payload is cheaper than a copy."""
+"""Size of a segment above which a view of its payload is cheaper than a copy, octets."""
 
 
 class MalformedSegment(ValueError):
-    """These bytes are not a TCP segment; the text says why. The receiver counts it and drops them."""
+    """The data is not a TCP segment; the text is the reason. The receiver counts and drops it."""
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
 class Segment:
-    """A segment: header fields under the RFC's names, options (None when absent), payload.
+    """A segment: header fields with the RFC's names, options (None if absent), and payload.
 
-    Not frozen: a frozen dataclass costs three times as much to build, and one is built per segment received.
-    `window` is the raw 16-bit field; the receiver scales it. `checksum` is 0 over UDP, whose own covers the same bytes.
-    `ecn` are the two ECN bits of the IP header that it came with (RFC 3168 5); `encode` does not know them.
+    It is not a frozen dataclass, because creating one takes three times as long, and each received segment is one.
+    `window` is the unscaled 16-bit field. `checksum` is 0 over UDP, whose checksum covers the same data. `ecn` holds
+    the two ECN bits of the received IP header (RFC 3168 5); `encode` ignores it.
     """
 
     __slots__ = (
@@ -102,7 +102,7 @@ class Segment:
 
     @property
     def length(self) -> int:
-        """SEG.LEN: octets of sequence space, SYN and FIN counted (RFC 9293 3.4)."""
+        """SEG.LEN: length in sequence space, octets, with SYN and FIN (RFC 9293 3.4)."""
         return len(self.payload) + (self.flags >> 1 & 1) + (self.flags & 1)
 
     def __eq__(self, other: object) -> bool:
@@ -110,7 +110,7 @@ class Segment:
             return NotImplemented
         return _values(self) == _values(other)
 
-    __hash__ = None  # type: ignore[assignment]  # mutable values are not keys
+    __hash__ = None  # type: ignore[assignment]  # segments are mutable
 
     def __repr__(self) -> str:
         options = [
@@ -152,22 +152,27 @@ def _values(segment: Segment) -> tuple[object, ...]:
 def decode(
     data: bytes | memoryview, start: int = 0, end: int | None = None, view: bool = False, ecn: int = 0
 ) -> Segment:
-    """The segment that fills `data[start:end]`, its payload copied out (the buffer may be reused afterwards). With
-    `view` a large payload may be a view of `data`, which is then kept and must not change. `ecn` are the two ECN bits
-    of the IP header that it came with.
+    """Decode a segment. Reserved bits are ignored (RFC 9293 3.1). The checksum is not verified, because only some links
+    use it.
 
-    Raises MalformedSegment for anything that is not a whole header with walkable options. Reserved bits are ignored
-    (RFC 9293 3.1); the checksum is returned, not verified: whether one is due depends on the link.
+    Args:
+        data: a buffer that contains the segment.
+        start: the offset of the segment, octets.
+        end: the offset of its end; None: the end of `data`.
+        view: whether a large payload may be a view of `data`, which then must not change. Otherwise it is copied.
+        ecn: the two ECN bits of the IP header.
+
+    Raises MalformedSegment if the header is incomplete or its options are malformed.
     """
     stop = len(data) if end is None else end
     size = stop - start
-    offset_and_flags: int  # what is reckoned with; for mypyc, for struct does not tell
+    offset_and_flags: int  # for mypyc, because struct has no types
     kinds: int
     if size >= _ONLY_TIMESTAMPS:
         src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent, kinds, ts_val, ts_ecr = (
             HEADER_WITH_TIMESTAMPS.unpack_from(data, start)
         )
-        if kinds == ALIGNED_TIMESTAMPS and offset_and_flags >> 12 == 8:  # what nearly every segment looks like
+        if kinds == ALIGNED_TIMESTAMPS and offset_and_flags >> 12 == 8:  # as in nearly every segment
             payload: bytes | memoryview = b""
             if size > _ONLY_TIMESTAMPS:
                 if view and size > _VIEW_ABOVE:
@@ -205,7 +210,7 @@ def decode(
                     ack,
                     offset_and_flags & 0xFF,
                     window,
-                    ts_val=ts_ecr,  # the word that stands there
+                    ts_val=ts_ecr,  # the word at that place
                     ts_ecr=echoed,
                     urgent=urgent,
                     checksum=checksum,
@@ -242,12 +247,12 @@ def decode(
 
 
 def _copy(data: bytes | memoryview, start: int, stop: int) -> bytes:
-    # A slice of bytes is bytes: to ask for them once more would cost more than the slice.
+    # A slice of bytes is already bytes, and bytes() would take longer than the slice.
     return data[start:stop] if isinstance(data, bytes) else bytes(data[start:stop])
 
 
 def encode(segment: Segment) -> bytes:
-    """The segment's bytes, with the checksum field as given (0 over UDP)."""
+    """Return the octets of a segment, with its checksum field unchanged (0 over UDP)."""
     mss, scale, ts_val = segment.mss, segment.window_scale, segment.ts_val
     if (
         mss is not None
@@ -279,7 +284,7 @@ def encode(segment: Segment) -> bytes:
 
 
 def _encode_syn(segment: Segment, mss: int, scale: int, ts_val: int) -> bytes:
-    """The segment with all that a SYN offers."""
+    """Return the octets of a SYN with all usual options."""
     header = HEADER_OF_SYN.pack(
         segment.src_port,
         segment.dst_port,

@@ -1,7 +1,7 @@
-"""Trains: equal-sized segments one behind the other in one buffer, as the kernel takes them and hands them over.
+"""Trains: equal-sized segments in one buffer, as the kernel sends and receives them with segmentation offload.
 
-The segments of one flow that leave together differ in nothing but the sequence number. So they are read and written
-all at once: what is done for each of them is done by `struct`, and not by Python.
+The segments of a flow that are sent together differ only in the sequence number. So they are encoded and decoded
+together by `struct`, without Python code for each of them.
 """
 
 from struct import Struct
@@ -12,20 +12,20 @@ from utcp.wire.options import TIMESTAMPS_LENGTH
 from utcp.wire.segment import Segment
 
 _HEAD: Final = 8
-"""Ports and sequence number: what identifies a segment of a train, as one number."""
+"""Length of the ports and the sequence number, which together identify a segment of a train, octets."""
 
 _WITH_TIMESTAMPS: Final = HEADER_LENGTH + TIMESTAMPS_LENGTH
 _ALIGNED_TIMESTAMPS: Final = b"\x01\x01\x08\x0a"
 _TIMESTAMPS: Final = Struct("!II")
 _MAX_SEGMENTS: Final = 128
-"""As many as Linux puts into one train."""
+"""Maximum segments in one train, as in Linux."""
 
 _MAX_LAYOUTS: Final = 64
-"""How many sizes and lengths of trains are remembered: the peer chooses some of them."""
+"""Maximum number of cached layouts. There is a limit, because the peer determines some of them."""
 
 
 class _Layout:
-    """So many segments with a header and a payload of these sizes."""
+    """The `struct` formats of `count` segments, each with `header` octets of header and `size` octets of payload."""
 
     __slots__ = ("texts", "whole")
 
@@ -48,8 +48,16 @@ def _layout(header: int, size: int, count: int) -> _Layout:
 
 
 def write_train(header: bytes, seq: int, data: bytes | memoryview, begin: int, size: int, count: int) -> bytes:
-    """`count` segments with `size` octets of payload each, from `data[begin:]` on, ready to leave. They have this
-    header, but for the sequence number: the first has `seq`, and it must not wrap on the way."""
+    """Return the octets of a train.
+
+    Args:
+        header: the header of all segments, without the right sequence number.
+        seq: the sequence number of the first segment; it must not wrap within the train.
+        data: a buffer that contains the payloads.
+        begin: the offset of the first payload, octets.
+        size: the payload of each segment, octets.
+        count: the number of segments.
+    """
     layout = _layout(len(header), size, count)
     head = int.from_bytes(header[:4], "big") << 32 | seq
     fields: list[int | bytes] = [header[_HEAD:]] * (3 * count)
@@ -59,11 +67,13 @@ def write_train(header: bytes, seq: int, data: bytes | memoryview, begin: int, s
 
 
 class Train:
-    """A received train, taken apart into stretches: segments of one connection, in order, that differ in nothing but
-    the sequence number; the last one may be shorter, and have PSH where the others have not, or the other way round.
+    """A received train, which is divided into stretches.
 
-    `segments` are covered, from the front; behind them comes at most what is too short for a segment with payload.
-    `size` is the payload of each, in octets, but for the last of all.
+    A stretch consists of contiguous segments of one connection that differ only in the sequence number. Its last
+    segment may be shorter and may have another PSH bit.
+
+    `segments` is the number of segments. A rest too short for a segment with payload does not count. `size` is the
+    payload of each segment except the last, octets.
     """
 
     __slots__ = ("_header", "_heads", "_rests", "_texts", "segments", "size")
@@ -84,10 +94,10 @@ class Train:
         self.segments = len(self._heads)
 
     def stretch(self, first: int) -> int:
-        """Where the stretch ends, exclusive, that begins with this segment."""
+        """Return the exclusive end of the stretch that begins with segment `first`."""
         heads, rests, size, end = self._heads, self._rests, self.size, self.segments
         head, rest = heads[first], rests[first]
-        if first == 0 and heads == tuple(range(head, head + end * size, size)):  # nearly always
+        if first == 0 and heads == tuple(range(head, head + end * size, size)):  # the usual case
             alike = rests.count(rest)
             if alike == end or (alike == end - 1 and _differ_in_push(rest, rests[-1])):
                 return end
@@ -99,14 +109,14 @@ class Train:
         return last
 
     def is_plain(self, first: int) -> bool:
-        """The segment has the header that `segment` reads: ACK, perhaps PSH, no option but timestamps."""
+        """Return whether `segment()` can decode this segment: ACK, perhaps PSH, and no option except timestamps."""
         rest = self._rests[first]
         if rest[5] & ~PSH != ACK or rest[4] >> 4 != self._header >> 2:
             return False
         return self._header == HEADER_LENGTH or rest[12:16] == _ALIGNED_TIMESTAMPS
 
     def segment(self, first: int, end: int) -> Segment:
-        """A stretch, which must be plain, as one segment with all its text."""
+        """Return a stretch, which must be plain, as one segment with all its data."""
         head, rest = self._heads[first], self._rests[first]
         src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent = HEADER.unpack(
             head.to_bytes(_HEAD, "big") + rest[: HEADER_LENGTH - _HEAD]
@@ -122,8 +132,8 @@ class Train:
 
 
 def read_train(data: bytes, step: int) -> Train | None:
-    """The train of segments that each take `step` octets, the last perhaps fewer; None when a look at its ends shows
-    that its segments are best decoded one by one."""
+    """Decode a train of segments of `step` octets each, of which the last may be shorter. Return None if its first and
+    last headers show that decoding the segments separately is faster."""
     count = len(data) // step
     if not 2 <= count <= _MAX_SEGMENTS or step <= HEADER_LENGTH:
         return None
@@ -136,7 +146,7 @@ def read_train(data: bytes, step: int) -> Train | None:
         return None
     last = (count - 1) * step
     if data[:4] != data[step : step + 4] and data[last : last + 4] != data[last - step : last - step + 4]:
-        return None  # of one connection and another: what carries no text, and requests and replies
+        return None  # segments of several connections, such as pure ACKs, requests and replies
     return Train(data, step, header)
 
 

@@ -59,15 +59,15 @@ class Config:
 
     Each endpoint has its own limit. A process may have several endpoints: one for each address that a server binds, and
     one for each `config` and local host of clients. None: a quarter of the memory that the process may use (that of the
-    host or of its control group) without the limits of its other endpoints, 16 MiB to 2 GiB. So the sum of the limits
-    stays below the memory that exists. 2 GiB are enough for 180,000 idle connections."""
+    host or of its control group) and that is not part of the limits of its other endpoints, 16 MiB to 2 GiB. So the sum
+    of the limits stays below the available memory. 2 GiB are enough for 180,000 idle connections."""
     max_connections: int | None = None
     """Connections that an endpoint may have. TIME_WAIT and half-open connections do not count (`syn_backlog` limits the
     latter). At the limit a SYN is dropped, a connection that completes its handshake is reset, and `connect()` raises
     LimitReached. None: no limit except `max_memory`."""
     max_connections_per_remote: int | None = None
     """Connections that the peers on one host may have opened. A host is an IPv4 address or the /64 network of an IPv6
-    address, whatever its UDP ports. At the limit a SYN is dropped, and a connection that completes its handshake is
+    address; UDP ports do not count. At the limit a SYN is dropped, and a connection that completes its handshake is
     reset. None: no limit, because a NAT may have thousands of clients behind one address."""
 
     # --- segments and windows
@@ -200,7 +200,7 @@ class Config:
             value, limit = getattr(self, name), getattr(endpoint, name)
             _require(value in (None, limit), name, f"that of the endpoint ({limit}) or None", value)
 
-    # Once compiled, @dataclass makes neither of these two, and those of mypyc would assign to frozen fields.
+    # In a compiled class, @dataclass makes neither of these two, and mypyc's own would assign to frozen fields.
     def __getstate__(self) -> list[Any]:
         return [getattr(self, field.name) for field in fields(self)]
 

@@ -32,7 +32,7 @@ class ConnectionReset(_Cause, ConnectionResetError):
 
 class ConnectionAborted(_Cause, ConnectionAbortedError):
     """This side reset the connection, because of unread data at close, data after close, a closed listener, lack of
-    memory after the close, or an exception while an event of it was processed (`__cause__`)."""
+    memory after the close, or an exception of utcp while it processed the connection (`__cause__`)."""
 
     def __init__(self, text: str = os.strerror(errno.ECONNABORTED)) -> None:
         super().__init__(errno.ECONNABORTED, text)
@@ -57,8 +57,8 @@ class FinTimedOut(ConnectionTimedOut):
     """After the close, our FIN or the data before it was not acknowledged after all retransmissions, or not within
     `Config.orphan_timeout`. RST was sent.
 
-    The close also ends with this error if the peer's process has closed the connection, acknowledged all data and
-    ended before our close, and no ICMP message reports that. With ICMP, such a close ends without an error."""
+    The close also fails with this error if the peer acknowledged all data, closed the connection and ended its process
+    before our close, unless an ICMP message reports that. With ICMP, such a close ends without an error."""
 
 
 class UserTimedOut(ConnectionTimedOut):

@@ -1,6 +1,6 @@
 """Calls whose failure must not affect other connections.
 
-An exception must cost at most one connection. So a loop over several objects reports the exception of one of them and
+An exception must end at most one connection. So a loop over several objects reports the exception of one of them and
 continues with the next. A callback that an endpoint or a connection depends on is scheduled again if the first attempt
 fails.
 """

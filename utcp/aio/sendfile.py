@@ -1,8 +1,9 @@
 """`loop.sendfile()` of asyncio's loops for utcp's transports, with the behaviour that it has for kernel TCP.
 
 asyncio uses the system call for its own sockets, and a fallback for all other transports. If `offset` is 0, the
-fallback reads from the position of the file, and it sends the whole file if `count` is 0. Here the file is read as by
-the system call, through its descriptor and at `offset`. So octets that a buffered writer still holds are not sent.
+fallback reads from the position of the file, and it sends the whole file if `count` is 0. It checks neither argument.
+Here the file is read as by the system call, through its descriptor and at `offset`. So octets that a buffered writer
+still holds are not sent.
 """
 
 from __future__ import annotations

@@ -536,13 +536,13 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             self._fatal_error(exc, "Fatal error: the connection could not be closed.")
 
     def close_unanswered(self) -> None:
-        """After `close_politely()`, send FIN without the peer's close_notify, unless TLS still has data to send."""
+        """Send FIN after `close_politely()` without the peer's close_notify, unless TLS still has data to send."""
         tls = _tls(self._protocol)
         if tls is None or not tls.get_write_buffer_size():
             self.close()
 
     def abort(self) -> None:
-        """Reset the connection by RST, where asyncio's abort() over kernel TCP sends FIN.
+        """Reset the connection by RST. With kernel TCP, asyncio's abort() sends FIN instead.
 
         After close(), only the transport ends: the connection still delivers its data in the background.
         connection_lost(None) follows in the next turn.

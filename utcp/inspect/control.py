@@ -139,7 +139,7 @@ class Control:
         self._leave_if_alone()
 
     async def aclose(self) -> None:
-        """Close, and wait up to LAST_WORDS until the clients have read the rest."""
+        """Close the socket, and wait up to LAST_WORDS until the clients have read the rest."""
         self.close()
         if self.sessions:
             self._gone = self._loop.create_future()
@@ -150,7 +150,7 @@ class Control:
                 self.close_now()
 
     def close_now(self) -> None:
-        """Close, and end all sessions at once."""
+        """Close the socket and all sessions at once."""
         self.close()
         for session in list(self.sessions):
             attempt(self._loop, _NOT_LEFT, session.close)

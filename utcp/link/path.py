@@ -15,7 +15,7 @@ OPEN_ROUTE_LIFETIME: Final = 1.0
 """Seconds for which new connections use a cached route. It is short, because their source address must be current."""
 
 _CANNOT_ASK: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Errors that prevent a look-up and say nothing about the route."""
+"""Errors of a look-up that do not concern the route."""
 
 MAX_ROUTES: Final = 1024
 

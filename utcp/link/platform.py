@@ -45,8 +45,8 @@ class Platform:
     def share_of_memory(self, given: int) -> int:
         """Return the default of `Config.max_memory`, octets.
 
-        It is a quarter of the memory that the process may use, without `given` octets, the limits of its other
-        endpoints, and at most `utcp.tcp.memory.DEFAULT`. So the endpoints together never take all memory.
+        It is a quarter of the memory that the process may use and that is not part of the limits of its other endpoints
+        (`given`, octets), and at most `utcp.tcp.memory.DEFAULT`. So the endpoints together never take all memory.
         """
         return max(_LEAST, min((_usable_memory() - given) // 4, DEFAULT))
 

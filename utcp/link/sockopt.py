@@ -105,7 +105,7 @@ def can_segment(sock: socket.socket) -> bool:
 
 
 def receive_trains(sock: socket.socket, wanted: bool = True) -> bool:
-    """Turn UDP generic receive offload on or off, by which equal-sized datagrams are received as one train.
+    """Turn UDP generic receive offload on or off. With it, equal-sized datagrams are received as one train.
 
     Returns whether it is on.
     """

@@ -35,7 +35,7 @@ _SIOCGIFTXQLEN: Final = 0x8942
 
 _MAX_NAME: Final = 15
 _MAX_PACKET: Final = 65575  # an IPv6 header and the longest payload without a jumbo option
-_QUEUE: Final = 500  # packets: what Linux gives a new TUN interface
+_QUEUE: Final = 500  # packets; Linux's default for a TUN interface
 
 # The descriptor is closed, or its interface is gone, for which only Linux has an errno.
 _MISUSE: Final = frozenset({errno.EBADF, getattr(errno, "EBADFD", errno.EBADF)})

@@ -110,7 +110,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         """The connection, also after its end, for its last information and its error."""
         self._ended_at = 0.0
         self._server = server
-        # All callbacks of a connection run in the context in which it was opened. Without it, they would run in that of
+        # All callbacks of a connection run in the context in which it was opened. Otherwise they would run in that of
         # the endpoint's first user.
         self._context = context
         self._buffer: deque[bytes | memoryview] | None = None

@@ -121,11 +121,11 @@ def _copy_options(sock: socket.socket, second: socket.socket) -> None:
     if sock.family == socket.AF_INET6:
         options.append((socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
         options += [(socket.IPPROTO_IPV6, option) for option in _IPV6]
-    options.append((socket.SOL_SOCKET, socket.SO_PRIORITY))  # IP_TOS has changed it
+    options.append((socket.SOL_SOCKET, socket.SO_PRIORITY))  # set after IP_TOS, which changes it
     for level, option in options:
         try:
             value = sock.getsockopt(level, option)
-        except OSError:  # an older kernel
+        except OSError:  # an older kernel lacks the option
             continue
         if second.getsockopt(level, option) != value:
             second.setsockopt(level, option, value)

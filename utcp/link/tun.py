@@ -60,11 +60,11 @@ class TunCounters(LinkCounters):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bad_checksums = 0  # TCP's (MUST-3)
+        self.bad_checksums = 0  # wrong TCP checksums (MUST-3)
         self.malformed = 0  # invalid IP packets, also by their header checksum
         self.fragments = 0
         self.foreign = 0  # another protocol, or another IP version than that of our address
-        self.not_ours = 0  # to another address
+        self.not_ours = 0  # packets to another address
         self.icmp_malformed = 0  # invalid ICMP messages, also by their checksum
         self.icmp_foreign = 0  # not an error, or not about a segment of ours
 

@@ -210,7 +210,7 @@ def decode(
                     ack,
                     offset_and_flags & 0xFF,
                     window,
-                    ts_val=ts_ecr,  # the word at that place
+                    ts_val=ts_ecr,  # the words are shifted by the options before
                     ts_ecr=echoed,
                     urgent=urgent,
                     checksum=checksum,

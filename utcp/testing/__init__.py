@@ -1,4 +1,4 @@
-"""A deterministic network in virtual time, for utcp's tests and for those of asyncio applications that use utcp.
+"""A deterministic network in virtual time, for tests of utcp and of asyncio applications that use utcp.
 
     net = Network(seed=1)
     server, client = net.host("server"), net.host("client")
@@ -10,15 +10,15 @@
 
     net.run(scenario())
 
-A scenario also makes trouble: `net.link(..., loss=0.3)` at any time, `partition` and `repair`, `hold` and `release`,
-`crash` and `restart` of a host, `with net.rule(nth(3, lambda segment: segment.flags & FIN)):` for single packets. The
-same seed gives the same bytes at the same times (`net.digest()`), and a program that hangs fails the run.
+A scenario can also inject faults: `net.link(..., loss=0.3)` at any time, `partition` and `repair`, `hold` and
+`release`, `crash` and `restart` of a host, and `with net.rule(nth(3, lambda segment: segment.flags & FIN)):` for single
+packets. The same seed gives the same bytes at the same times (`net.digest()`). A program that hangs fails the run.
 
-The application is used as it is, as long as it keeps to asyncio and utcp: the loop's time is virtual, `time.time()` and
-`random` are not. No time passes while something is ready to run, except for a program that polls: after 1000 turns of
-the loop in a row each further turn takes 10 microseconds (`utcp.testing.VirtualLoop`).
+The application needs no change if it uses only asyncio and utcp. The loop's time is virtual; `time.time()` and `random`
+are not. No time passes while a callback is ready to run. A program that polls is the exception: after 1000 consecutive
+turns of the loop, each further turn takes 10 microseconds (`utcp.testing.VirtualLoop`).
 
-pytest finds the fixture `simnet` by itself: see `pytest_aioutcp`.
+pytest finds the fixture `simnet` by itself (see `pytest_aioutcp`).
 """
 
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from utcp.testing.path import Conditions, Path
     from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict, nth
 else:
-    # pytest imports this package wherever utcp is installed, for the plugin's sake.
+    # pytest imports this package for the plugin wherever utcp is installed.
     __getattr__, __dir__ = lazy(
         __name__,
         {

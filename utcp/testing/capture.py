@@ -1,4 +1,4 @@
-"""A simulated network's packets as a capture for Wireshark, with what each sender was about."""
+"""Write a simulated network's packets as a capture for Wireshark, with comments on the sender's state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NetworkCapture:
-    """Watches a network from its beginning, and writes what it carried.
+    """Observes a network from its beginning and writes the segments that it carried.
 
         network = Network(seed=1)
         capture = NetworkCapture(network)
@@ -27,10 +27,10 @@ class NetworkCapture:
         with open("run.pcapng", "wb") as file:
             capture.write(file)
 
-    Each segment is shown once, when it was sent, with a comment (`utcp.trace.annotation`): the sending host, its
-    connection's state, the timer that brought the segment about, the windows, for how long it was under way, and `lost`
-    or `duplicated` if it was.
-    Of endpoints that began before it was made it shows the segments, and nothing of their connections.
+    Each segment appears once, at its sending time, with a comment (`utcp.trace.annotation`): the sending host, the
+    state of its connection, the timer that caused the segment, the windows, the transit time, and `lost` or
+    `duplicated` if that applies. For endpoints that started before the capture was created, the capture has the
+    segments but no connection state.
     """
 
     def __init__(self, network: Network) -> None:
@@ -39,10 +39,10 @@ class NetworkCapture:
         network.watches.append(self._watch)
 
     def write(self, file: BinaryIO, *, form: Literal["tcp", "udp"] = "tcp", epoch_ns: int = 0) -> None:
-        """Write all that was sent so far to the binary `file`; see `Capture` for `form` and `epoch_ns`. May be called
-        again later, with another file: it writes everything again.
+        """Write all segments sent so far to the binary `file`.
 
-        Raises ValueError when the network keeps no trace (`keep_trace`).
+        Each call writes everything again, so that later calls need another file. `form` and `epoch_ns` are those of
+        `Capture`. Raises ValueError when the network keeps no trace (`keep_trace`).
         """
         network = self._network
         if not network.keep_trace:
@@ -51,7 +51,7 @@ class NetworkCapture:
         unread = {sent: deque(comments) for sent, comments in self._said.items()}
 
         def comment_on(packet: TracedPacket) -> Comment:
-            # Equal octets from one host are told apart by their order alone.
+            # Order alone distinguishes equal octets from one host.
             comments = unread.get((packet.source, packet.data))
             return {**comments.popleft()} if comments else {"role": packet.source, "direction": "out"}
 
@@ -62,7 +62,7 @@ class NetworkCapture:
 
 
 class _Sender(Observer):
-    """Comments on what one endpoint of a host sends."""
+    """Records a comment on each segment that one endpoint of a host sends."""
 
     def __init__(self, host: str, commentary: Commentary, said: dict[tuple[str, bytes], deque[Comment]]) -> None:
         self._host = host

@@ -26,13 +26,13 @@ from utcp.testing.path import ETHERNET_MTU, UDP_IP_HEADERS, Conditions
 T = TypeVar("T")
 
 RECEIVE_BUFFER: Final = 4 << 20
-"""Octets that a simulated socket holds, unless its host says otherwise."""
+"""Default receive buffer of a simulated socket, octets."""
 
 _EPHEMERAL_UDP: Final = range(32768, 61000)
 
 
 class HostNetwork(Protocol):
-    """The network that a host is part of."""
+    """The network of a host."""
 
     @property
     def seed(self) -> int | str: ...
@@ -63,7 +63,7 @@ class HostNetwork(Protocol):
 
 
 class Host:
-    """A machine of its own. Made by `Network.host()`."""
+    """A simulated machine. Created by `Network.host()`."""
 
     def __init__(
         self, network: HostNetwork, name: str, address: str, receive_buffer: int, *, port_unreachable: bool = False
@@ -72,15 +72,16 @@ class Host:
         self.name = name
         self.address = address
         self.random = random.Random(f"{network.seed} host {name}")  # noqa: S311  # reproducible, not secret
-        """For programs on this host that want reproducible random numbers; utcp's secrets come from it too."""
+        """Reproducible random numbers for programs on this host, and the source of utcp's secrets."""
         self.port_unreachable = port_unreachable
-        """Whether it answers a datagram for a UDP port that nobody has bound with ICMP "port unreachable". False: it is
-        silent, as behind a firewall, and a client that was started a moment before its server still finds it."""
+        """Whether the host answers a datagram for an unbound UDP port with ICMP "port unreachable". If False, the host
+        is silent, as behind a firewall, so that a client that starts shortly before its server still connects."""
         self._receive_buffer = receive_buffer
         self._links: dict[tuple[str, int], SimulatedLink] = {}
-        self._ports: Counter[int] = Counter()  # the UDP ports of the links
+        self._ports: Counter[int] = Counter()  # links per UDP port
         self._program: Callable[[], Coroutine[Any, Any, Any]] | None = None
-        # All of them: what is left of one that crashed must not be finalized at some moment of the collector's choice.
+        # Old boots are kept, so that the garbage collector does not finalize a crashed host's objects at an arbitrary
+        # moment.
         self._boots = [Boot(self)]
 
     def __repr__(self) -> str:
@@ -88,7 +89,7 @@ class Host:
 
     @property
     def boot(self) -> Boot:
-        """The present one, the last one while the host is down."""
+        """Return the current boot, or the last one while the host is down."""
         return self._boots[-1]
 
     @property
@@ -98,10 +99,11 @@ class Host:
     # ------------------------------------------------------------------ programs
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start `coroutine` on this host: it, and all that it starts, has this host's addresses and ends with it.
+        """Start `coroutine` on this host and return its task.
 
-        When it fails and nobody has awaited it by the end of the run, the run fails. When the host crashes the task is
-        cancelled. Raises RuntimeError while the host is down.
+        The task and everything that it starts have this host's addresses. The run fails if the task fails and its error
+        has not been retrieved by the end of the run. A crash of the host cancels the task. Raises RuntimeError while
+        the host is down.
         """
         if self.crashed:
             coroutine.close()
@@ -116,7 +118,7 @@ class Host:
         return self.run(program())
 
     def context(self) -> contextvars.Context:
-        """A context in which code runs on this host."""
+        """Return a context in which code runs on this host."""
         context = contextvars.copy_context()
         context.run(running_owner.set, self.boot)
         return context
@@ -124,16 +126,17 @@ class Host:
     def _ended(self, boot: Boot, task: asyncio.Task[Any]) -> None:
         if boot.gone:
             if not task.cancelled():
-                task.exception()  # what becomes of programs without power is nobody's business
+                task.exception()  # errors of programs on a crashed host do not count
         elif is_unnoticed(task):
             self.network.failed.append(task)
 
     # ------------------------------------------------------------------ power
 
     def crash(self) -> None:
-        """Power off: all that runs on this host ends at once, nothing is sent about it, and no peer is told.
+        """Power off the host: its tasks and timers end at once, and no packet is sent.
 
-        Tasks are cancelled; what they do about it reaches nobody. Packets under way still arrive where they go to.
+        The tasks are cancelled, but packets that they send during cancellation are discarded. Packets in flight are
+        still delivered.
         """
         if self.crashed:
             return
@@ -146,8 +149,10 @@ class Host:
         self.network.loop.end(boot)
 
     def restart(self) -> asyncio.Task[Any] | None:
-        """Power on, after a crash() now if there was none: without any memory. The program given to `start` runs anew;
-        its task is returned, None if there is no program."""
+        """Power on the host without any memory, after a crash() if the host is running.
+
+        The program given to `start` runs again. Return its task, or None if there is no program.
+        """
         self.crash()
         self._boots.append(Boot(self))
         return None if self._program is None else self.run(self._program())
@@ -155,7 +160,7 @@ class Host:
     # ------------------------------------------------------------------ sockets
 
     def bind(self, address: SocketAddress) -> SimulatedLink:
-        """A link bound to one of the host's addresses or to the wildcard; port 0 picks one. Raises OSError."""
+        """Bind a link to one of the host's addresses or to the wildcard; port 0 picks a free port. Raises OSError."""
         ip, port = address[0], address[1]
         if ip not in ("0.0.0.0", self.address) and not ip.startswith("127."):
             raise _bind_error(errno.EADDRNOTAVAIL, (ip, port), "cannot assign requested address")
@@ -174,7 +179,7 @@ class Host:
         return (ip, port) in self._links or ("0.0.0.0", port) in self._links
 
     def unbind(self, link: SimulatedLink) -> None:
-        """The link was closed."""
+        """Remove a closed link."""
         del self._links[link.ip, link.port]
         self._ports[link.port] -= 1
 
@@ -183,7 +188,7 @@ class Host:
         return self.network.host_at(self, address) is not None
 
     def has_address(self, address: str) -> bool:
-        """Return whether the address is one of this host."""
+        """Return whether this host has the address."""
         return self.network.host_at(self, address) is self
 
     def carry(self, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int) -> None:
@@ -191,8 +196,8 @@ class Host:
         self.network.carry(self, sender, address, data, ecn)
 
     def receive(self, source: tuple[str, int], address: tuple[str, int], data: bytes, ecn: int = 0) -> None:
-        """A datagram for one of our addresses has arrived. Nobody there: its sender hears of it (`port_unreachable`),
-        but not from a host that is down."""
+        """Deliver a datagram to the link at `address`. If no link is bound there, report that by ICMP if
+        `port_unreachable`, unless the host is down."""
         link = self._link_at(address)
         if link is not None:
             link.arrive(source, address[0], data, ecn)
@@ -200,14 +205,15 @@ class Host:
             self.network.complain(self, source, address, errno.ECONNREFUSED, None, data)
 
     def hear(self, local: tuple[str, int], peer: tuple[str, int], code: int, mtu: int | None, datagram: bytes) -> None:
-        """ICMP says that a datagram from `local`, our address, to `peer` has failed; `mtu` is the largest IP packet."""
+        """Deliver an ICMP error about a datagram from `local` (an address of this host) to `peer`. `mtu` is the path's
+        largest IP packet, octets."""
         link = self._link_at(local)
         if link is not None:
             payload = None if mtu is None else mtu - UDP_IP_HEADERS
             link.hear(PathError(UdpPath(peer, local[0]), code, payload, datagram[:QUOTED]))
 
     def path_mtu(self, address: str) -> int:
-        """The largest IP packet that our kernel takes for `address`."""
+        """Return the largest IP packet, octets, that the simulated kernel accepts for `address`."""
         conditions = self.network.conditions(self, address)
         return conditions.mtu if conditions.mtu_known else ETHERNET_MTU
 
@@ -216,8 +222,8 @@ class Host:
 
 
 class Boot(Owner, Platform):
-    """From one power-on of a host to its crash: the owner of what runs meanwhile, and what utcp.aio takes from a
-    simulation instead of from the operating system."""
+    """The time from one power-on of a host to its crash. It owns the tasks and timers of that time, and it is the
+    simulation's replacement for the operating system services that utcp.aio uses."""
 
     simulated: ClassVar[bool] = True
 
@@ -227,12 +233,12 @@ class Boot(Owner, Platform):
         self._endpoints: Any = None
 
     def vanish(self) -> None:
-        """The power goes."""
+        """Discard the endpoints without sending anything."""
         if self._endpoints is not None:
             self._endpoints.vanish()
 
     def bind(self, family: int, address: SocketAddress, *, reuse_port: bool = False) -> SimulatedLink:
-        """A link of the host. Raises OSError."""
+        """Bind a link on the host. Raises OSError."""
         if self.gone:
             raise OSError(errno.ENETDOWN, f"{self.host!r} is down")
         if family != socket.AF_INET:
@@ -245,7 +251,7 @@ class Boot(Owner, Platform):
         return DEFAULT
 
     def secret(self) -> bytes:
-        """Reproducible, and another one each time."""
+        """Return a reproducible secret, a different one on each call."""
         return self.host.random.randbytes(16)
 
     def observers(self, stack: Stack, address: SocketAddress) -> list[Observer]:
@@ -259,8 +265,9 @@ class Boot(Owner, Platform):
 
 
 def is_unnoticed(task: asyncio.Task[Any]) -> bool:
-    """Whether the task failed and nobody has asked for its outcome yet. asyncio would log that when it is collected."""
-    return bool(task._log_traceback)  # noqa: SLF001  # asyncio's own note of it
+    """Return whether the task failed and its error has not been retrieved. asyncio would log such an error at garbage
+    collection."""
+    return bool(task._log_traceback)  # noqa: SLF001  # asyncio's own flag
 
 
 def _bind_error(code: int, address: tuple[str, int], reason: str) -> OSError:

@@ -24,22 +24,23 @@ class LinkHost(Protocol):
         """Return whether a host of the network has the address."""
 
     def has_address(self, address: str) -> bool:
-        """Return whether the address is its own."""
+        """Return whether this host has the address."""
 
     def path_mtu(self, address: str) -> int:
         """Return the largest IP packet for `address`, octets."""
 
     def carry(self, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int) -> None:
-        """Send a datagram from `sender`, an address of its own, to `address`."""
+        """Send a datagram from `sender`, an address of this host, to `address`."""
 
     def unbind(self, link: SimulatedLink) -> None:
-        """The link is closed."""
+        """Remove a closed link."""
 
 
 class SimulatedLink(Link):
-    """A UDP socket of a simulated host: bound to one of its addresses, or to the wildcard.
+    """A UDP socket of a simulated host, bound to one of its addresses or to the wildcard.
 
-    Its remotes are (peer address, our address): a wildcard link answers from the address that was written to.
+    A remote is the pair (peer address, local address), so that a wildcard link answers from the address that the peer
+    used.
     """
 
     def __init__(self, host: LinkHost, loop: VirtualLoop, address: SocketAddress, receive_buffer: int) -> None:
@@ -60,7 +61,7 @@ class SimulatedLink(Link):
 
     @property
     def ip(self) -> str:
-        """The address it is bound to, "0.0.0.0" for all."""
+        """Return the bound IP address; "0.0.0.0" is the wildcard."""
         return self._address[0]
 
     @property
@@ -148,7 +149,7 @@ class SimulatedLink(Link):
             self.host.unbind(self)
 
     def arrive(self, source: tuple[str, int], local: str, data: bytes, ecn: int) -> None:
-        """A datagram from `source` to our address `local` is here. A full buffer drops it."""
+        """Queue a datagram from `source` to the local address `local`. A full receive buffer drops it."""
         if self.closed:
             return
         if self._waiting + len(data) > self._receive_buffer:
@@ -161,7 +162,7 @@ class SimulatedLink(Link):
         self._arrived.append(Received(data, UdpPath(source, local), None, ecn))
 
     def hear(self, error: PathError) -> None:
-        """An ICMP message is here. It is dropped when there are too many."""
+        """Queue an ICMP error. It is dropped when too many are queued."""
         if not self.closed and len(self._path_errors) < MAX_PATH_ERRORS:
             self._path_errors.append(error)
             self._loop.readable(self._descriptor)

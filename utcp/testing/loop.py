@@ -1,4 +1,4 @@
-"""An asyncio event loop in virtual time: when nothing is ready, its clock jumps to the next event."""
+"""An asyncio event loop in virtual time. When no callback is ready, its clock jumps to the next timer."""
 
 from __future__ import annotations
 
@@ -16,44 +16,47 @@ from utcp.link.platform import Platform
 from utcp.testing.owner import OrderedWeakSet, OwnedTask, OwnedTimer, Owner
 
 _FIRST_DESCRIPTOR: Final = 1 << 20
-"""Simulated descriptors begin above all real ones: mixing them up fails at once."""
+"""First simulated descriptor, above all real ones, so that a mix-up fails at once."""
 
 _CANCELLATIONS: Final = 1000
-"""How often a task whose owner is gone is cancelled before it counts as one that hangs."""
+"""Number of times that a task of an ended owner is cancelled before it counts as hanging."""
 
 _COLLECT_EVERY: Final = 20_000
-"""Steps between garbage collections."""
+"""Loop turns between garbage collections."""
 
 _SHOWN_TASKS: Final = 10
 
 FREE_TURNS: Final = 1000
-"""Turns of the loop in a row that take no virtual time."""
+"""Number of consecutive loop turns that take no virtual time."""
 
 TURN_TIME: Final = 10e-6
-"""Seconds of virtual time that each further turn takes, about as long as a turn of a real loop."""
+"""Virtual duration of each further turn, seconds; similar to a turn of a real loop."""
 
 T = TypeVar("T")
 
 
 class Stalled(RuntimeError):
-    """Everything waits and no timer runs: in the real world this would hang for ever. Keepalive is a timer: while a
-    connection is open it goes on, and OutOfBounds ends the run, unless `Config.keepalive` is False."""
+    """Every task waits and no timer is set, so that a real program would hang for ever.
+
+    Keepalive is a timer. While a connection is open with keepalive, the run therefore ends with OutOfBounds instead,
+    unless `Config.keepalive` is False.
+    """
 
 
 class OutOfBounds(RuntimeError):
-    """The run took more virtual time or more steps than it was allowed: it hangs, or goes round in circles."""
+    """The run exceeded its bound of virtual time or of loop turns, because it hangs or loops."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """Runs coroutines in virtual time, which begins at 0 and passes only while nothing is ready to run.
+    """Runs coroutines in virtual time, which starts at 0 and passes only while no callback is ready.
 
-    A program that polls (`while not done: await asyncio.sleep(0)`) is always ready to run. Virtual time
-    must pass for it: after FREE_TURNS turns in a row without a jump of the clock, each turn takes TURN_TIME until the
-    clock jumps again. What a turn does has no influence on that, so the same program gives the same times.
+    A program that polls (`while not done: await asyncio.sleep(0)`) is always ready to run, so time must pass for it
+    too. After FREE_TURNS consecutive turns without a clock jump, each turn takes TURN_TIME until the clock jumps again.
+    The work done in a turn does not affect this, so that the same program gives the same times.
 
-    A run is bounded: by `max_time` virtual seconds and `max_steps` turns of the loop; so is, by as much again, the
-    cleaning up after it. There are no real sockets, threads or subprocesses here; what would need them raises
-    RuntimeError. What happens at the same time happens in the order in which it was asked for.
+    A run is bounded by `max_time` virtual seconds and `max_steps` loop turns. The cleanup after it is bounded by the
+    same amounts again. The loop has no real sockets, threads or subprocesses; calls that need them raise RuntimeError.
+    Events for the same time happen in the order in which they were scheduled.
     """
 
     _scheduled: list[OwnedTimer]  # asyncio's heap of timers
@@ -64,12 +67,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.max_steps = max_steps
         self.steps = 0
         self._turns = 0  # since the last jump
-        self._allowance = 1  # times the bounds: the second is for cleaning up
+        self._allowance = 1  # factor on the bounds; 2 during the cleanup
         self._now = 0.0
         self._clock_resolution = math.ulp(0.0)
         self._selector = _Jump(self)
         self._asyncgens = OrderedWeakSet()
-        self._tasks: dict[OwnedTask[Any], None] = {}  # not done, in order
+        self._tasks: dict[OwnedTask[Any], None] = {}  # pending tasks, in order of creation
         self._task_numbers = itertools.count()
         self._failure: BaseException | None = None
         self._readers: dict[int, asyncio.Handle] = {}
@@ -78,19 +81,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._platform: Callable[[], Platform] | None = None
 
     def time(self) -> float:
-        """Virtual seconds since the loop was made."""
+        """Return the virtual seconds since the loop was created."""
         return self._now
 
     def run(self, main: Coroutine[Any, Any, T], context: contextvars.Context | None = None) -> T:
-        """Run `main` to its end, as asyncio.run() does: then other tasks are cancelled, asynchronous generators closed,
-        and the loop with them.
+        """Run `main` to its end, then cancel other tasks and close asynchronous generators and the loop, as
+        asyncio.run() does.
 
-        Raises what `main` raises, Stalled when nothing could ever happen again, OutOfBounds beyond the bounds, and
-        what a plain callback raised, which nobody else would notice.
+        Raises the errors of `main`, the first error of a plain callback, Stalled when no event can happen any more, and
+        OutOfBounds beyond the bounds.
         """
         collecting = gc.isenabled()
-        # Finalizers close what was forgotten. The collector would call them at moments that depend on all that this
-        # process did before; here it runs every so many steps.
+        # Finalizers close forgotten objects. Automatic collection would run them at moments that depend on the whole
+        # history of this process, so collection runs after a fixed number of loop turns instead.
         gc.disable()
         try:
             return self._run(main, context)
@@ -108,7 +111,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise
         finally:
             self._allowance = 2
-            for task in list(self._tasks):  # in order; the runner has them in a set
+            for task in list(self._tasks):  # in order of creation; the runner has an unordered set
                 task.cancel()
             try:
                 runner.close()
@@ -121,15 +124,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return result
 
     def fail(self, error: BaseException) -> None:
-        """Have the run end with `error` as soon as this turn of the loop is over. The first one counts, and what ends
-        the run otherwise counts more."""
+        """End the run with `error` after this turn of the loop. The first such error counts, unless the run ends with
+        another error."""
         if self._failure is None:
             self._failure = error
 
     # ------------------------------------------------------------------ virtual time
 
     def jump(self, timeout: float | None) -> None:
-        """Nothing is ready for `timeout` seconds (None: for ever): let them pass. 0: something is ready."""
+        """Let `timeout` virtual seconds pass (None: no timer is set; 0: a callback is ready)."""
         if self._failure is not None and self._allowance == 1:
             raise self._failure
         self.steps += 1
@@ -144,27 +147,27 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 f"nothing is left to happen at {self._now:.6f} s of virtual time, and something waits{self._waiting()}"
             )
         if timeout > 0:
-            # The deadline itself, not now + timeout: no rounding may make a timer early.
+            # Use the deadline itself instead of now + timeout, because rounding could make a timer early.
             self._turns = 0
             self._pass_until(self._scheduled[0].when())
             return
         self._turns += 1
         if self._turns > FREE_TURNS:
             until = self._now + TURN_TIME
-            if self._scheduled:  # no timer is late because of a turn
+            if self._scheduled:  # a turn makes no timer late
                 until = max(self._now, min(until, self._scheduled[0].when()))
             self._pass_until(until)
 
     def _pass_until(self, now: float) -> None:
         self._now = now
-        self._clock_resolution = math.ulp(now)  # the smallest: no timer is early
+        self._clock_resolution = math.ulp(now)  # the smallest possible, so that no timer is early
         if now > self._allowance * self.max_time:
             raise OutOfBounds(f"more than {self.max_time} s of virtual time, after {self.steps} steps{self._waiting()}")
 
     def call_at(  # type: ignore[override]  # typeshed spells *args as a TypeVarTuple
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        """As asyncio's. The timers of an owner that is gone never fire."""
+        """Schedule a timer as asyncio does. The timers of an ended owner never fire."""
         self._check_closed()  # type: ignore[attr-defined]
         timer = OwnedTimer(when, callback, args, self, context)
         heapq.heappush(self._scheduled, timer)
@@ -177,7 +180,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def create_task(  # type: ignore[override]  # typeshed has fewer options than the newest asyncio
         self, coro: Coroutine[Any, Any, T], **options: Any
     ) -> OwnedTask[T]:
-        """As asyncio's, without a task factory. The tasks of an owner that is gone are cancelled at once."""
+        """Create a task as asyncio does, without a task factory. Tasks of an ended owner are cancelled at once."""
         self._check_closed()  # type: ignore[attr-defined]
         task = OwnedTask(coro, next(self._task_numbers), loop=self, **options)
         self._tasks[task] = None
@@ -187,7 +190,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return task
 
     def _waiting(self) -> str:
-        """Where the tasks are, for people who look for one that hangs."""
+        """Return where the tasks wait, for error messages about a hanging run."""
         tasks = list(self._tasks)
         lines = [f"\n  {task.get_name()} waits: {_place(task.get_coro())}" for task in tasks[:_SHOWN_TASKS]]
         if len(tasks) > _SHOWN_TASKS:
@@ -195,16 +198,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return "".join(lines)
 
     def _process_events(self, event_list: list[object]) -> None:
-        """Nothing comes from outside."""
+        """Do nothing, because no event comes from outside."""
 
     def _write_to_self(self) -> None:
-        """call_soon_threadsafe() has nobody to wake."""
+        """Do nothing, because call_soon_threadsafe() need not wake the loop."""
 
     # ------------------------------------------------------------------ owners
 
     def end(self, owner: Owner) -> None:
-        """Everything that belongs to `owner` ends: its timers never fire, its tasks are cancelled, again and again
-        while they go on waiting for something."""
+        """End everything that belongs to `owner`: its timers never fire, and its tasks are cancelled repeatedly until
+        they are done."""
         owner.mark_gone()
         for timer in self._scheduled:
             if timer.owner is owner:
@@ -228,7 +231,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     # ------------------------------------------------------------------ simulated descriptors
 
     def new_descriptor(self) -> int:
-        """A number that add_reader() knows."""
+        """Return a number that add_reader() accepts."""
         self._next_descriptor += 1
         return self._next_descriptor
 
@@ -246,7 +249,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         raise RuntimeError("simulated descriptors are always writable: nothing waits for that")
 
     def readable(self, fd: int) -> None:
-        """Something can be read from `fd`: its reader runs in the next turn."""
+        """Schedule the reader of `fd` for the next turn."""
         handle = self._readers.get(fd)
         if handle is not None:
             self._add_callback(handle)  # type: ignore[attr-defined]
@@ -260,14 +263,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
     # ------------------------------------------------------------------ the world outside
 
     def connect_to(self, resolver: Callable[[str], str], platform: Callable[[], Platform]) -> None:
-        """Give the loop a network: `resolver` turns host names into IPv4 addresses and raises socket.gaierror for those
-        it does not know; `platform` says what utcp's endpoints take from outside, for the code that runs."""
+        """Connect the loop to a network.
+
+        Args:
+            resolver: returns the IPv4 address of a host name; raises socket.gaierror for unknown names.
+            platform: returns the operating system services of utcp's endpoints for the running code.
+        """
         self._resolver = resolver
         self._platform = platform
 
     @property
     def utcp_platform(self) -> Platform:
-        """utcp asks for it. Raises RuntimeError without a network."""
+        """Return the platform for utcp's endpoints. Raises RuntimeError without a network."""
         if self._platform is None:
             raise RuntimeError("this loop has no network: run the code by utcp.testing.Network")
         return self._platform()
@@ -304,8 +311,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         raise RuntimeError("threads have no virtual time: do not use them in a simulation")
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
-        """Report as asyncio does, with the virtual time. An error of a plain callback, which asyncio's own loops only
-        log, fails the run: nobody else would notice it."""
+        """Report an error as asyncio does, with the virtual time.
+
+        An error of a plain callback also fails the run, because asyncio's own loops would only log it.
+        """
         super().default_exception_handler({**context, "virtual_time": self._now})
         error = context.get("exception")
         if "handle" in context and isinstance(error, Exception):
@@ -313,7 +322,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 def _place(coroutine: Any) -> str:
-    """Where a suspended coroutine waits: the coroutines that await each other, the innermost last."""
+    """Return where a suspended coroutine waits, as the chain of awaited coroutines, innermost last."""
     places = []
     while (frame := getattr(coroutine, "cr_frame", None)) is not None:
         code = frame.f_code
@@ -323,7 +332,7 @@ def _place(coroutine: Any) -> str:
 
 
 class _Jump:
-    """In a selector's place: does not wait, but lets the time pass."""
+    """Replacement for a selector that advances virtual time instead of waiting."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop

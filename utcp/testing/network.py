@@ -1,4 +1,4 @@
-"""A simulated network: hosts, the paths between them, what can go wrong, and a record of it all."""
+"""A simulated network: hosts, the paths between them, faults, and a record of all packets."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _LOOPBACK: Final = Conditions(mtu=65535)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One line of the network's trace: what was sent, and when it will arrive: never, once, or twice.
+    """One entry of the network's trace: a packet and its arrival times (none, one or two).
 
-    What `hold` keeps back stands here as if it were not.
+    `hold` does not change the recorded arrival times.
     """
 
     packet: Packet
     arrivals: tuple[float, ...]
     ecn: int = 0
-    """The two ECN bits, as it arrives with them."""
+    """ECN bits (two) of the packet on arrival."""
 
 
 class Network:
     """Hosts and the paths between them, in the virtual time of one loop, from one seed.
 
-    The same seed and program give the same bytes at the same times: `digest()` says so. Every pair of hosts is
-    connected by a perfect path unless `link` or `conditions` say otherwise.
+    The same seed and program give the same bytes at the same times; `digest()` allows a comparison. A perfect path
+    connects every pair of hosts, unless `link` or `conditions` change it.
     """
 
     def __init__(
@@ -61,19 +61,21 @@ class Network:
         self.loop = VirtualLoop(max_time=max_time, max_steps=max_steps)
         self.loop.connect_to(self._resolve, self._platform)
         self.random = random.Random(f"{seed} network")  # noqa: S311  # reproducible, not secret
-        """For scenarios that want reproducible random numbers."""
+        """Reproducible random numbers for scenarios."""
         self.hosts: dict[str, Host] = {}
         self.trace: list[Sent] = []
-        """Everything that was sent, unless `keep_trace` was turned off."""
+        """All packets sent so far, unless `keep_trace` is False."""
         self.keep_trace = True
         self.sent = 0
-        """Packets so far."""
+        """Number of packets sent so far."""
         self.watches: list[Callable[[Host, Stack], Observer]] = []
-        """Asked when an endpoint begins, on whichever host: who observes its stack, beside its own observer."""
+        """Functions called for each new endpoint on any host. Each returns an additional observer of its stack."""
         self.failed: list[asyncio.Task[Any]] = []
-        """Tasks started by `Host.run()` that failed while nobody awaited them."""
+        """Tasks started by `Host.run()` that failed without being awaited."""
         self._ran = False
-        self._context = contextvars.Context()  # nobody's: what is under way outlives a crash of its sender
+        self._context = (
+            contextvars.Context()
+        )  # without an owner, so that packets in flight survive a crash of their sender
         self._default = conditions if conditions is not None else Conditions()
         self._conditions: dict[tuple[str, str], Conditions] = {}
         self._paths: dict[tuple[str, str], Path] = {}
@@ -83,14 +85,14 @@ class Network:
         self._digest = hashlib.blake2b(digest_size=16)
         self._by_address: dict[str, Host] = {}
         self.main = self.host("main")
-        """The host of code that was started on no other: the scenario. It cannot crash."""
+        """The host of the scenario and of all code that was started on no other host. It cannot crash."""
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run `main` on the host `main`, to its end, in virtual time. Once: the loop is closed afterwards.
+        """Run `main` on the host `main` to its end, in virtual time.
 
-        Then what still runs is cancelled, and all hosts' endpoints are flushed and closed. Raises what VirtualLoop.run
-        raises; an ExceptionGroup of the errors of tasks that `Host.run()` started and nobody awaited; RuntimeError the
-        second time.
+        A network runs once, and its loop is closed afterwards. At the end, remaining tasks are cancelled, and the
+        endpoints of all hosts are flushed and closed. Raises the errors of VirtualLoop.run; an ExceptionGroup of the
+        errors of tasks that `Host.run()` started and that were not awaited; RuntimeError on a second call.
         """
         if self._ran:
             main.close()
@@ -109,7 +111,7 @@ class Network:
         return result
 
     def close(self) -> None:
-        """Close the loop of a network that was not run. Idempotent."""
+        """Close the loop of a network that did not run. Idempotent."""
         self._ran = True
         self.loop.close()
 
@@ -118,7 +120,7 @@ class Network:
         for task in self.failed:
             if is_unnoticed(task):
                 error = task.exception()
-                if isinstance(error, Exception):  # others end the loop at once
+                if isinstance(error, Exception):  # other exceptions end the loop at once
                     found.append((task, error))
         return found
 
@@ -136,9 +138,13 @@ class Network:
         receive_buffer: int = RECEIVE_BUFFER,
         port_unreachable: bool = False,
     ) -> Host:
-        """A new host, known by `name` to getaddrinfo. Raises ValueError when the name or address is taken.
+        """Create a host. Raises ValueError when its name or address is taken.
 
-        With `port_unreachable` it answers by ICMP where nobody has bound a UDP port, instead of keeping silent.
+        Args:
+            name: the name that getaddrinfo resolves.
+            address: IPv4 address; None picks one.
+            receive_buffer: receive buffer of each of its sockets, octets.
+            port_unreachable: whether the host answers datagrams for unbound UDP ports by ICMP.
         """
         if address is None:
             number = len(self.hosts) + 1
@@ -158,7 +164,7 @@ class Network:
     def link_oneway(
         self, source: Host, destination: Host, conditions: Conditions | None = None, **changes: Any
     ) -> None:
-        """Set the conditions in one direction: an asymmetric path is `link()` for both directions and this for one."""
+        """Set the conditions in one direction. For an asymmetric path, call `link()` first and then this."""
         if source is destination:
             raise ValueError(f"{source!r} talks to itself over a perfect path of its own")
         pair = (source.name, destination.name)
@@ -169,14 +175,14 @@ class Network:
             path.change(changed)
 
     def conditions(self, source: Host, address: str) -> Conditions:
-        """The conditions on the way from `source` to an address."""
+        """Return the conditions of the path from `source` to an address."""
         destination = self.host_at(source, address)
         if destination is None or destination is source:
             return _LOOPBACK
         return self._conditions.get((source.name, destination.name), self._default)
 
     def path(self, source: Host, destination: Host) -> Path:
-        """One direction, with its counts."""
+        """Return one direction of a path, with its counters."""
         pair = (source.name, destination.name)
         path = self._paths.get(pair)
         if path is None:
@@ -185,7 +191,7 @@ class Network:
         return path
 
     def host_at(self, source: Host, address: str) -> Host | None:
-        """Whose address it is, seen from `source`; None: nobody's."""
+        """Return the host that has the address, seen from `source`, or None."""
         return source if address.startswith("127.") else self._by_address.get(address)
 
     def _resolve(self, name: str) -> str:
@@ -201,12 +207,12 @@ class Network:
     # ------------------------------------------------------------------ what can go wrong
 
     def partition(self, a: Host, b: Host) -> None:
-        """Nothing that is sent between the two gets through, until `repair`."""
+        """Drop all packets between the two hosts until `repair`."""
         self.partition_oneway(a, b)
         self.partition_oneway(b, a)
 
     def partition_oneway(self, source: Host, destination: Host) -> None:
-        """Nothing that is sent in this direction gets through, until `repair`."""
+        """Drop all packets in this direction until `repair`."""
         self._cut[source.name, destination.name] = None
 
     def repair(self, a: Host, b: Host) -> None:
@@ -215,28 +221,28 @@ class Network:
         self._cut.pop((b.name, a.name), None)
 
     def hold(self, a: Host, b: Host) -> None:
-        """Keep what is sent between the two, until `release`."""
+        """Hold all packets between the two hosts until `release`."""
         self._held.setdefault((a.name, b.name), [])
         self._held.setdefault((b.name, a.name), [])
 
     def release(self, a: Host, b: Host) -> None:
-        """Deliver now what was held, in order, and hold no longer."""
+        """Deliver the held packets now, in order, and stop holding."""
         for pair in ((a.name, b.name), (b.name, a.name)):
             for held in self._held.pop(pair, []):
                 self.loop.call_soon(self.hosts[pair[1]].receive, *held)
 
     def crash(self, host: Host) -> None:
-        """Power off: see Host.crash."""
+        """Power off a host (see Host.crash)."""
         host.crash()
 
     def restart(self, host: Host) -> asyncio.Task[Any] | None:
-        """Power on again: see Host.restart."""
+        """Power on a host again (see Host.restart)."""
         return host.restart()
 
     @contextlib.contextmanager
     def rule(self, decide: Rule) -> Iterator[None]:
-        """While the context lasts, let `decide` see every packet before its path does. The latest rule comes first;
-        the first that does not say PASS wins."""
+        """Apply `decide` to every packet before its path does, within the context. The latest rule is applied first,
+        and the first verdict other than PASS is final."""
         self._rules.insert(0, decide)
         try:
             yield
@@ -248,7 +254,7 @@ class Network:
     def carry(self, source: Host, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int = 0) -> None:
         """Send a datagram from `sender`, an address of `source`, to `address`, with these ECN bits."""
         destination = self.host_at(source, address[0])
-        if destination is None:  # the link has said so
+        if destination is None:  # the link has reported this
             return
         now = self.loop.time()
         packet = Packet(self.sent, now, source.name, destination.name, data, ecn)
@@ -277,7 +283,7 @@ class Network:
                     data,
                     context=self._context,
                 )
-        # Of packets without ECN it says what it always said.
+        # Without ECN the text stays as it was before ECN, so that digests stay the same.
         marks = f" {ecn}>{carried.ecn}" if ecn else ""
         self._digest.update(f"{now:.9f} {source.name} {destination.name} {arrivals}{marks}".encode() + data)
         if self.keep_trace:
@@ -294,7 +300,7 @@ class Network:
     ) -> None:
         """Send an ICMP message from `source` about a datagram that went from `sender` to `address`.
 
-        It takes the path's latency, and nothing of its luck: only `partition` and `hold` keep it from arriving.
+        The message takes the path's latency. It is never lost at random; only `partition` and `hold` stop it.
         """
         destination = self.host_at(source, sender[0])
         if destination is None:
@@ -326,11 +332,11 @@ class Network:
                     return verdict
                 raise TypeError(f"{decide!r} must say PASS, DROP, or 0 or more seconds, not {verdict!r}")  # noqa: TRY301
         except Exception as error:
-            # The sender would take it for a failure of its own, and go on.
+            # Raised here, the error would look like the sender's own, and the sender would continue.
             self.loop.fail(error)
             return DROP
         return PASS
 
     def digest(self) -> str:
-        """A hash of everything that was sent so far: times, bytes, fates. Equal digests: the same run."""
+        """Return a hash of all packets so far: times, bytes and arrivals. Equal digests mean equal runs."""
         return self._digest.hexdigest()

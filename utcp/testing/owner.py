@@ -1,4 +1,4 @@
-"""Whose code it is that runs: so that everything a simulated host has started can end with it."""
+"""The owner of running code, so that everything that a simulated host has started can end with it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Owner:
-    """What tasks and timers belong to. Code inherits its owner as it inherits context variables."""
+    """The owner of tasks and timers. Code inherits it through context variables."""
 
     gone = False
-    """Its timers never fire again, its tasks are cancelled."""
+    """Whether the owner has ended. Its timers then never fire, and its tasks are cancelled."""
 
     def mark_gone(self) -> None:
         self.gone = True
@@ -26,9 +26,10 @@ running_owner: Final[contextvars.ContextVar[Owner | None]] = contextvars.Context
 
 
 class OwnedTask(asyncio.Task[T]):
-    """A task that knows its owner, and whose place in a set depends on its `number`, not on its address.
+    """A task with an owner, hashed by its `number` instead of its address.
 
-    asyncio keeps tasks in sets (TaskGroup, wait()): their order decides who is cancelled first, and so what is sent.
+    asyncio keeps tasks in sets (TaskGroup, wait()). Their order determines which task is cancelled first, and so which
+    packets are sent.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class OwnedTask(asyncio.Task[T]):
         context: contextvars.Context | None = None,
         **options: Any,
     ) -> None:
-        self._number = number  # first: asyncio's constructor asks for the hash
+        self._number = number  # set first, because asyncio's constructor uses the hash
         self.owner = running_owner.get() if context is None else context.get(running_owner)
         super().__init__(coroutine, loop=loop, context=context, **options)
 
@@ -49,8 +50,8 @@ class OwnedTask(asyncio.Task[T]):
 
 
 class OwnedTimer(asyncio.TimerHandle):
-    """A timer after which those for the same time come in the order in which they were set. A heap alone does not
-    keep that order, and packets that were sent together would overtake each other."""
+    """A timer that fires in the order of creation among timers for the same time. A heap alone does not keep that
+    order, so packets sent together would overtake each other."""
 
     __slots__ = ("_number",)
 
@@ -74,7 +75,7 @@ class OwnedTimer(asyncio.TimerHandle):
 
 
 class OrderedWeakSet:
-    """A weak set in order of insertion, as far as asyncio uses one for its asynchronous generators."""
+    """A weak set in insertion order, with the methods that asyncio uses for its asynchronous generators."""
 
     def __init__(self) -> None:
         self._items: WeakKeyDictionary[Any, None] = WeakKeyDictionary()

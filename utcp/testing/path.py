@@ -1,4 +1,5 @@
-"""One direction of a network path: when, and whether, what is sent arrives. Pure: a seed and times in, times out."""
+"""One direction of a network path: whether and when a packet arrives. Pure: seed and sending times in, arrival times
+out."""
 
 import random
 from collections import deque
@@ -6,57 +7,59 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 UDP_IP_HEADERS: Final = 28
-"""Octets that IPv4 and UDP add to a datagram: they take bandwidth too."""
+"""Octets that IPv4 and UDP headers add to a datagram. They take bandwidth too."""
 
 ETHERNET_MTU: Final = 1500
 
 CE: Final = 3
-"""ECN bits: congestion experienced (RFC 3168 5). 1 and 2 say that the packet may be marked so, 0 that it may not."""
+"""ECN codepoint "congestion experienced" (RFC 3168 5). Packets with codepoint 1 or 2 are ECN-capable and may be marked
+so; packets with 0 may not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What a path does to packets. Times in seconds, shares in 0..1, independent for each packet unless said otherwise.
+    """The behaviour of a path. Times are in seconds, shares are 0..1, and packets are independent unless stated
+    otherwise.
 
     Raises ValueError for values out of range.
     """
 
     latency: float = 0.0
-    """From one end to the other."""
+    """One-way delay, seconds."""
     jitter: float = 0.0
-    """Up to so much more, evenly distributed; packets keep their order."""
+    """Maximum additional delay, seconds, evenly distributed. Packets keep their order."""
     bandwidth: float | None = None
-    """Bits per second, IP and UDP headers included; None: no limit."""
+    """Bits per second, IP and UDP headers included. None: no limit."""
     queue: int = 1000
-    """Packets that wait for the bandwidth at most; further ones are dropped from the tail."""
+    """Maximum number of packets that wait for the bandwidth. Further packets are dropped (tail drop)."""
     policer_burst: int | None = None
-    """Octets of a token bucket that fills at `bandwidth` and polices it: each packet takes tokens for its size, IP and
-    UDP headers included, and a packet that finds too few is dropped. No packet waits, and `queue` has no effect. None:
-    packets wait for the bandwidth."""
+    """Size, octets, of a token bucket that fills at `bandwidth` and polices it. Each packet takes tokens for its size,
+    IP and UDP headers included, and is dropped when there are too few. No packet waits, and `queue` has no effect.
+    None: packets wait for the bandwidth."""
     ecn_threshold: int | None = None
-    """A packet that finds so many waiting for the bandwidth, or more, is marked with CE if it is ECN-capable (RFC 3168:
-    its ECN bits are not 0). None: the path marks nothing. `queue` still drops."""
+    """Queue length, packets, from which on ECN-capable packets (ECN bits not 0) are marked with CE (RFC 3168). `queue`
+    still applies. None: the path marks no packets."""
     loss: float = 0.0
     burst_loss: float = 0.0
-    """Share of packets lost during a burst (Gilbert-Elliott model); 0: there are no bursts."""
+    """Share of packets lost during a burst (Gilbert-Elliott model). 0: no bursts."""
     burst_start: float = 0.01
-    """How likely each packet outside a burst is to begin one."""
+    """Probability that a packet outside a burst starts one."""
     burst_end: float = 0.25
-    """How likely each packet in a burst is to end it."""
+    """Probability that a packet in a burst ends it."""
     duplicate: float = 0.0
     reorder: float = 0.0
-    """Share of packets held back by `reorder_delay`, so that later ones overtake them."""
+    """Share of packets delayed by `reorder_delay`, so that later packets overtake them."""
     reorder_delay: float = 0.01
     corrupt: float = 0.0
-    """Share of packets with flipped bits: the UDP checksum drops them on arrival."""
+    """Share of packets with flipped bits. The UDP checksum drops them on arrival."""
     mtu: int = 1500
-    """Largest IP packet. Larger datagrams vanish."""
+    """Largest IP packet, octets. Larger packets are dropped."""
     icmp_too_big: bool = False
-    """The sender of a datagram larger than `mtu` is told so by ICMP, after `latency`; False: the path is a black hole
-    for them."""
+    """Whether the sender of a packet larger than `mtu` gets an ICMP error after `latency`. If False, the path is a
+    black hole for such packets."""
     mtu_known: bool = True
-    """Senders know `mtu` beforehand, as that of their own interface. False: they take the path for an Ethernet's, with
-    1500 octets, and each connection finds out by itself."""
+    """Whether senders know `mtu` in advance, as that of their own interface. If False, they assume Ethernet's 1500
+    octets, and each connection discovers the path MTU itself."""
 
     def __post_init__(self) -> None:
         for name in ("loss", "burst_loss", "burst_start", "burst_end", "duplicate", "reorder", "corrupt"):
@@ -80,8 +83,8 @@ class Conditions:
 
 
 class Carried(NamedTuple):
-    """What becomes of a packet: when it arrives (never, once, or twice) and with which ECN bits; whether it did not
-    because it exceeds the path's `mtu`."""
+    """The fate of a packet: its arrival times (none, one or two), its ECN bits, and whether it was dropped because it
+    exceeds the path's `mtu`."""
 
     arrivals: list[float]
     ecn: int
@@ -89,7 +92,7 @@ class Carried(NamedTuple):
 
 
 class Path:
-    """The state of one direction: its random numbers, its queue, its burst."""
+    """The state of one direction: random numbers, queue, burst."""
 
     __slots__ = (
         "_bucket_full_at",
@@ -105,29 +108,30 @@ class Path:
     def __init__(self, conditions: Conditions, seed: int | str) -> None:
         self.conditions = conditions
         self._random = random.Random(seed)  # noqa: S311  # reproducible, not secret
-        self._departures: deque[float] = deque()  # of those that the bandwidth has kept waiting
-        self._bucket_full_at = 0.0  # unless another packet takes tokens
+        self._departures: deque[float] = deque()  # of packets queued for the bandwidth
+        self._bucket_full_at = 0.0  # if no other packet takes tokens
         self._last_arrival = 0.0
         self._in_burst = False
         kinds = ("sent", "lost", "queue_full", "policed", "corrupted", "too_big", "duplicated", "marked")
         self.counts = dict.fromkeys(kinds, 0)
         self.waits: list[float] | None = None
-        """Seconds for which each packet waited in the queue for the bandwidth, in the order of sending; those that the
-        queue or the policer dropped are not in it. None: they are not recorded. Assign a list to record them."""
+        """Queueing delay of each packet, seconds, in order of sending, without the packets that the queue or the
+        policer dropped. None: not recorded. Assign a list to record."""
 
     def change(self, conditions: Conditions) -> None:
-        """Set the conditions for the packets to come."""
+        """Set the conditions for subsequent packets."""
         self.conditions = conditions
 
     def carry(self, size: int, now: float) -> list[float]:
-        """Send `size` octets of UDP payload at `now`; when they arrive: never, once, or twice."""
+        """Send `size` octets of UDP payload at `now`. Return the arrival times (none, one or two)."""
         return self.forward(size, now).arrivals
 
     def forward(self, size: int, now: float, ecn: int = 0) -> Carried:
-        """Send `size` octets of UDP payload at `now`, in a packet with these ECN bits."""
+        """Send `size` octets of UDP payload at `now`, in a packet with these ECN bits, and return its fate."""
         conditions, rng = self.conditions, self._random
         self.counts["sent"] += 1
-        # One number per question and packet, asked or not: a changed knob leaves the others' luck alone.
+        # Each packet takes a fixed number of random numbers, so that changing one condition does not change the effects
+        # of the others.
         luck = [rng.random() for _ in range(7)]
         if size + UDP_IP_HEADERS > conditions.mtu:
             self.counts["too_big"] += 1
@@ -141,10 +145,10 @@ class Path:
             departures = self._departures
             while departures and departures[0] <= now:
                 departures.popleft()
-            if len(departures) > conditions.queue:  # one is being transmitted, the others wait
+            if len(departures) > conditions.queue:  # one is in transmission, the others wait
                 self.counts["queue_full"] += 1
                 return Carried([], ecn)
-            # Whether it will be lost further on or not: the mark comes with the packet's place in the queue.
+            # Marking depends on the queue only, so it comes before a loss further on.
             if ecn and conditions.ecn_threshold is not None and len(departures) > conditions.ecn_threshold:
                 self.counts["marked"] += 1
                 ecn = CE
@@ -172,9 +176,9 @@ class Path:
         return Carried([arrival], ecn)
 
     def _conforms(self, size: int, now: float) -> bool:
-        """Take the tokens for `size` octets of UDP payload, if the policer's bucket has as many."""
+        """Take the tokens for `size` octets of UDP payload. Return False if the policer's bucket has too few."""
         bandwidth, burst = self.conditions.bandwidth, self.conditions.policer_burst
-        assert bandwidth is not None and burst is not None  # noqa: S101, PT018  # Conditions has checked this
+        assert bandwidth is not None and burst is not None  # noqa: S101, PT018  # Conditions checks this
         full_at = max(self._bucket_full_at, now) + (size + UDP_IP_HEADERS) * 8 / bandwidth
         if full_at - now > burst * 8 / bandwidth:
             return False

@@ -1,4 +1,4 @@
-"""Rules: who sees each packet before its path does, and may drop or delay it."""
+"""Rules that inspect each packet before its path does, and that may drop or delay it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from utcp.wire import MalformedSegment, Segment, decode
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A datagram on its way, as rules see it."""
+    """A datagram in flight, as rules see it."""
 
     number: int
-    """Counts from 0 over the whole network, in the order of sending."""
+    """Sequence number over the whole network, from 0, in order of sending."""
     time: float
-    """Virtual seconds."""
+    """Sending time, virtual seconds."""
     source: str
-    """Names of hosts."""
+    """Name of the sending host."""
     destination: str
     data: bytes
     ecn: int = 0
-    """The two ECN bits, as sent."""
+    """ECN bits (two), as sent."""
 
     @property
     def segment(self) -> Segment | None:
-        """The TCP segment inside; None when it is none."""
+        """Return the TCP segment in the datagram, or None if it is malformed."""
         try:
             return decode(self.data)
         except MalformedSegment:
@@ -35,7 +35,7 @@ class Packet:
 
 
 class Verdict(enum.Enum):
-    """What a rule says about a packet: the path decides, or nobody gets it."""
+    """The decision of a rule: PASS leaves the packet to its path, DROP discards it."""
 
     PASS = enum.auto()
     DROP = enum.auto()
@@ -45,11 +45,12 @@ PASS: Final = Verdict.PASS
 DROP: Final = Verdict.DROP
 
 Rule: TypeAlias = Callable[[Packet], Verdict | float]
-"""Decides on a packet: PASS, DROP, or the seconds that it takes longer than the path's latency; it is not lost then."""
+"""A function of a packet that returns PASS, DROP, or a delay in seconds in addition to the path's latency. A delayed
+packet is not lost."""
 
 
 def nth(number: int, matches: Callable[[Segment], object], verdict: Verdict | float = DROP) -> Rule:
-    """A rule for one segment: the `number`th (from 1) that `matches`.
+    """Return a rule that applies `verdict` to the `number`th segment (from 1) that `matches`.
 
     `nth(3, lambda segment: segment.flags & FIN)` drops the third FIN.
     """

@@ -1,17 +1,17 @@
-"""pytest: the fixture `simnet`, a simulated network with a seed per test.
+"""The pytest fixture `simnet`: a simulated network with a seed per test.
 
     def test_echo(simnet):
         server, client = simnet.host("server"), simnet.host("client")
         simnet.link(server, client, latency=0.02, loss=0.1)
         simnet.run(scenario(server, client))
 
-The seed comes from the test's name; `--utcp-seed N` or `@pytest.mark.simnet(seed=N)` give another one, and the option
-counts more. The mark's `max_time` and `max_steps` bound the run. A test that fails tells its seed, and the command that
-replays it.
+The seed is derived from the test's name. `@pytest.mark.simnet(seed=N)` or `--utcp-seed N` set another one, and the
+option takes precedence. The mark's `max_time` and `max_steps` bound the run. A failing test reports its seed and the
+command that replays it.
 
-pytest loads this module by itself where aioutcp is installed. It is installed beside the package utcp, under a name of
-its own: otherwise pytest would import all of utcp, or another package of that name. The fixture imports utcp when a
-test first asks for it.
+pytest loads this module automatically where aioutcp is installed. The module stands outside the package utcp, under a
+name of its own, because pytest would otherwise import all of utcp, or another package of that name. The fixture imports
+utcp on first use.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def simnet(request: pytest.FixtureRequest) -> Iterator[Network]:
-    """A utcp.testing.Network of the test's own, with a seed of its own; a test that fails tells it."""
+    """Yield a utcp.testing.Network for this test, with a seed of its own. A failing test reports the seed."""
     from utcp.testing.network import Network
 
     options: dict[str, Any] = {"seed": _seed(request.node.nodeid)}
-    for mark in reversed(list(request.node.iter_markers(_MARK))):  # the closest comes last, and counts
+    for mark in reversed(list(request.node.iter_markers(_MARK))):  # the closest mark comes last and takes precedence
         if mark.args or not mark.kwargs.keys() <= {"seed", "max_time", "max_steps"}:
             raise pytest.UsageError(f"@pytest.mark.{_MARK} takes seed=, max_time= and max_steps=, not {mark!r}")
         options |= mark.kwargs
@@ -62,7 +62,8 @@ def simnet(request: pytest.FixtureRequest) -> Iterator[Network]:
     network.close()
 
 
-# The older kind of wrapper: the newer one would keep every project with pytest 7 from running where utcp is installed.
+# The old kind of hook wrapper, because the new one would break every project that uses pytest 7 where utcp is
+# installed.
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     report: pytest.TestReport = (yield).get_result()
@@ -78,5 +79,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 
 
 def _seed(name: str) -> int:
-    """The same in every process and on every Python."""
+    """Return a seed that is the same in every process and on every Python version."""
     return int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "big")

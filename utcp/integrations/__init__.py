@@ -1,1 +1,1 @@
-"""Adapters: other people's libraries over utcp, each module named for its library."""
+"""Adapters that run other libraries over utcp. Each module is named after its library."""

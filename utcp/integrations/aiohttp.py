@@ -1,4 +1,4 @@
-"""aiohttp over utcp: a site for its server, a connector for its client.
+"""aiohttp over utcp: a site for its server and a connector for its client.
 
     runner = web.AppRunner(app)
     await runner.setup()
@@ -8,8 +8,8 @@
         async with session.get("http://127.0.0.1:8080/") as response:
             print(await response.text())
 
-Everything else is aiohttp's: WebSockets, streams, files, TLS, timeouts, its errors. Not for utcp: HTTP proxies, and
-`web.run_app()`, which opens kernel sockets.
+WebSockets, streams, files, TLS, timeouts and errors remain aiohttp's. HTTP proxies and `web.run_app()`, which opens
+kernel sockets, do not work with utcp.
 """
 
 from __future__ import annotations
@@ -32,14 +32,21 @@ if TYPE_CHECKING:
 
 
 class UtcpSite(web.BaseSite):
-    """Serves a runner's application on UDP port `port` of `host` (None: all addresses), utcp port `port`.
+    """Serves a runner's application over utcp.
 
-    `port` None is 8080, 8443 with TLS, as for `web.TCPSite`; 0 is one that the system picks. With an `endpoint`, which
-    outlives the site, `host` says nothing and `port` is the utcp port (0: the number of its UDP port).
+    Args:
+        runner: aiohttp's runner, set up.
+        host: address to bind; None: all addresses. Not used with an `endpoint`.
+        port: UDP port and utcp port; None: 8080, or 8443 with TLS, as for `web.TCPSite`; 0: the system picks one. With
+            an `endpoint`, the utcp port (0: the number of its UDP port).
+        ssl_context: TLS context; None: no TLS.
+        backlog: maximum number of connections waiting to be accepted.
+        config: utcp's configuration.
+        endpoint: the endpoint to listen on; it outlives the site.
     """
 
-    # What the base class leaves to its subclasses it keeps under private names, as aiohttp's own sites use them:
-    # _runner, _ssl_context, _backlog, and _server, which its stop() closes.
+    # The base class leaves some work to its subclasses under private names, which aiohttp's own sites use too: _runner,
+    # _ssl_context, _backlog, and _server, which its stop() closes.
     __slots__ = ("_host", "_port", "_via")
 
     def __init__(
@@ -60,21 +67,21 @@ class UtcpSite(web.BaseSite):
 
     @property
     def port(self) -> int:
-        """The utcp port; once the site has started, the one that it got."""
+        """Return the utcp port; after the start, the actual one."""
         return self._port
 
     @property
     def name(self) -> str:
-        """As a URL, whose scheme says that browsers cannot go there."""
+        """Return the site's URL. Its scheme shows that browsers cannot open it."""
         scheme = "http" if self._ssl_context is None else "https"
         host = self._host or "0.0.0.0"
         return f"{scheme}+utcp://{f'[{host}]' if ':' in host else host}:{self._port}"
 
     async def start(self) -> None:
-        """Listen. Raises what `utcp.create_server` raises; the site is unregistered then."""
+        """Start to listen. Raises the errors of `utcp.create_server`, after which the site is not registered."""
         await super().start()
         factory = self._runner.server
-        assert factory is not None  # noqa: S101  # the base class has refused a runner that is not set up
+        assert factory is not None  # noqa: S101  # the base class rejects a runner that is not set up
         try:
             server = await self._via.create_server(
                 factory, self._host, self._port, ssl=self._ssl_context, backlog=self._backlog
@@ -87,13 +94,20 @@ class UtcpSite(web.BaseSite):
 
 
 class UtcpConnector(aiohttp.BaseConnector):
-    """Opens the connections of a `ClientSession`, pools them and keeps them alive, as `aiohttp.TCPConnector` does.
+    """Opens, pools and keeps alive the connections of a `ClientSession`, as `aiohttp.TCPConnector` does.
 
-    `ssl` is TCPConnector's: True verifies the server, False does not, and an SSLContext or an `aiohttp.Fingerprint`
-    verify it their way; a request's own `ssl=` counts more. What concerns the pool is `aiohttp.BaseConnector`'s.
+    Closing the connector closes the connections and waits until the servers have acknowledged all data, for at most
+    `Config.close_timeout` seconds. Remaining connections are closed in the background.
 
-    Closing it closes the connections and waits until the servers have acknowledged all, for `Config.close_timeout`
-    seconds at most; what takes longer is finished in the background.
+    Args:
+        ssl: as TCPConnector's: True verifies the server, False does not, an SSLContext or an `aiohttp.Fingerprint`
+            verifies it accordingly. A request's own `ssl=` takes precedence.
+        config: utcp's configuration.
+        endpoint: the endpoint to connect from.
+        keepalive_timeout: as `aiohttp.BaseConnector`'s, seconds.
+        force_close: as `aiohttp.BaseConnector`'s.
+        limit: as `aiohttp.BaseConnector`'s.
+        limit_per_host: as `aiohttp.BaseConnector`'s.
     """
 
     def __init__(
@@ -121,9 +135,9 @@ class UtcpConnector(aiohttp.BaseConnector):
             async with asyncio.timeout(self._via.config.close_timeout):
                 await super().close(abort_ssl=abort_ssl)
         except TimeoutError:
-            return  # nothing is lost: the transports are closing, and the loop's end or the endpoint's closes them
+            return  # no data is lost: the transports are closing, and the end of the loop or of the endpoint completes that
 
-    # A private name, and the only hook there is; UnixConnector shows what it owes to its caller.
+    # A private name, because there is no public hook. UnixConnector shows the method's obligations.
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
@@ -131,7 +145,7 @@ class UtcpConnector(aiohttp.BaseConnector):
             raise aiohttp.ClientConnectionError(f"{req.url} is to go by {req.proxy}, and utcp knows no proxies")
         key = req.connection_key
         host, port = req.host, req.port
-        assert port is not None  # noqa: S101  # http, https, ws, wss: all have one by default
+        assert port is not None  # noqa: S101  # http, https, ws and wss have default ports
         context, fingerprint = self._security(req)
         name = None if context is None else (req.server_hostname or host).rstrip(".")
         try:
@@ -147,7 +161,7 @@ class UtcpConnector(aiohttp.BaseConnector):
             raise aiohttp.ClientConnectorDNSError(key, error) from error
         except OSError as error:
             if isinstance(error, TimeoutError) and error.errno is None:
-                raise  # asyncio's: the session makes a ConnectionTimeoutError of it
+                raise  # asyncio's own timeout, which the session turns into a ConnectionTimeoutError
             raise aiohttp.ClientConnectorError(key, error) from error
         if fingerprint is not None:
             try:
@@ -158,7 +172,7 @@ class UtcpConnector(aiohttp.BaseConnector):
         return protocol
 
     def _security(self, req: aiohttp.ClientRequest) -> tuple[ssl_module.SSLContext | None, aiohttp.Fingerprint | None]:
-        """The context and the fingerprint for a request."""
+        """Return the TLS context and the fingerprint for a request."""
         if not req.is_ssl():
             return None, None
         wanted = self._ssl if req.ssl is True else req.ssl
@@ -169,7 +183,7 @@ class UtcpConnector(aiohttp.BaseConnector):
 
 @cache
 def _context(*, verify: bool) -> ssl_module.SSLContext:
-    """One for all connectors: loading the system's certificates takes its time."""
+    """Return a TLS context shared by all connectors, because loading the system's certificates is slow."""
     context = ssl_module.create_default_context()
     if not verify:
         context.check_hostname = False

@@ -2,10 +2,10 @@
 
     async with await connect_utcp("127.0.0.1", 9000) as stream:
         await stream.send(b"what else?")
-        await stream.send_eof()  # a half-close: we have said our last word, and go on listening
+        await stream.send_eof()  # a half-close: sends FIN, and the stream can still receive
         answer = await stream.receive()
 
-TLS is anyio's own: `TLSStream.wrap(stream, ...)` and `TLSListener(listener, context)`.
+For TLS, use anyio's `TLSStream.wrap(stream, ...)` and `TLSListener(listener, context)`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from utcp.integrations.via import Via
 
 
 class UtcpAttribute(TypedAttributeSet):
-    """What a UtcpStream knows beyond anyio's SocketAttribute; through TLS as well."""
+    """Attributes of a UtcpStream in addition to anyio's SocketAttribute; available through TLS as well."""
 
     info: ConnectionInfo = typed_attribute()
-    """The connection's variables at this moment, or the last ones."""
+    """The connection's variables now, or at its end."""
     transport: asyncio.Transport = typed_attribute()
-    """The asyncio transport below."""
+    """The underlying asyncio transport."""
 
 
 async def connect_utcp(
@@ -49,10 +49,17 @@ async def connect_utcp(
     config: Config | None = None,
     endpoint: Endpoint | None = None,
 ) -> UtcpStream:
-    """anyio's `connect_tcp`, over utcp. Several addresses of a host are tried a quarter of a second apart.
+    """Connect over utcp, as anyio's `connect_tcp` does over TCP.
 
-    `endpoint` is the one to connect from; without it the loop's clients share sockets of that `config`. Raises OSError
-    as `utcp.create_connection` does: ConnectionRefusedError, TimeoutError, ...
+    Attempts for several addresses of a host start 0.25 seconds apart. Raises OSError as `utcp.create_connection` does
+    (ConnectionRefusedError, TimeoutError, ...).
+
+    Args:
+        remote_host: host name or address to connect to.
+        remote_port: utcp port to connect to.
+        local_host: local address to bind; None: the system picks one.
+        config: utcp's configuration of the sockets that the loop's clients share.
+        endpoint: the endpoint to connect from.
     """
     _require_asyncio()
     via = Via(config, endpoint)
@@ -68,12 +75,17 @@ async def create_utcp_listener(
     config: Config | None = None,
     endpoint: Endpoint | None = None,
 ) -> UtcpListener:
-    """anyio's `create_tcp_listener`, over utcp: on all interfaces without `local_host`.
+    """Listen over utcp, as anyio's `create_tcp_listener` does over TCP.
 
-    `local_port` 0: the system picks one, and for IPv6 another.
+    Raises OSError when the address is taken.
 
-    On an `endpoint`, which has its address, `local_port` is the utcp port, 0 the number of the UDP port. Connections
-    that nobody has accepted wait, `backlog` of them; more are reset. Raises OSError when the address is taken.
+    Args:
+        local_host: address to bind; None: all interfaces.
+        local_port: UDP port and utcp port; 0: the system picks one, and a different one for IPv6. With an `endpoint`,
+            the utcp port (0: the number of its UDP port).
+        backlog: maximum number of connections waiting to be accepted; further ones are reset.
+        config: utcp's configuration.
+        endpoint: the endpoint to listen on.
     """
     _require_asyncio()
     waiting = Waiting(backlog)
@@ -84,10 +96,10 @@ async def create_utcp_listener(
 
 
 class UtcpStream(ByteStream):
-    """One connection.
+    """One connection. Created by `connect_utcp()` and by listeners.
 
-    `send()` returns when the connection has room for more, not when the peer has the data: `aclose()` waits for that.
-    Made by `connect_utcp()` and by listeners.
+    `send()` returns when the send buffer has room again, not when the peer has the data. `aclose()` waits for the
+    peer's acknowledgment.
     """
 
     def __init__(self, protocol: StreamProtocol) -> None:
@@ -100,7 +112,7 @@ class UtcpStream(ByteStream):
         self._closed = False
 
     async def receive(self, max_bytes: int = READ_LIMIT) -> bytes:
-        """What has arrived, up to `max_bytes`.
+        """Return received data, up to `max_bytes` octets. Wait if there is none.
 
         Raises EndOfStream after the peer's FIN, BrokenResourceError when the connection failed, ClosedResourceError
         when this side has closed it, BusyResourceError when another task receives.
@@ -123,7 +135,7 @@ class UtcpStream(ByteStream):
             raise BrokenResourceError from protocol.error
 
     async def send(self, item: bytes) -> None:
-        """Send it all; it waits while the connection's send buffer is full.
+        """Send `item` completely. Wait while the connection's send buffer is full.
 
         Raises BrokenResourceError when the connection failed, ClosedResourceError after `send_eof()` or `aclose()`,
         BusyResourceError when another task sends.
@@ -131,7 +143,7 @@ class UtcpStream(ByteStream):
         protocol = self._protocol
         with self._sending:
             await checkpoint_if_cancelled()
-            if not protocol.writable.is_set():  # a send() that was cancelled has left something
+            if not protocol.writable.is_set():  # a cancelled send() has left data in the buffer
                 await protocol.writable.wait()
             self._require_open_for_sending()
             self._transport.write(item)
@@ -143,7 +155,7 @@ class UtcpStream(ByteStream):
             self._require_open_for_sending()
 
     async def send_eof(self) -> None:
-        """Half-close: FIN follows what was sent, and `receive()` goes on. Idempotent."""
+        """Half-close: send a FIN after the data. `receive()` still works. Idempotent."""
         with self._sending:
             await checkpoint_if_cancelled()
             if not self._eof_sent:
@@ -153,10 +165,10 @@ class UtcpStream(ByteStream):
             await cancel_shielded_checkpoint()
 
     async def aclose(self) -> None:
-        """Close, and wait until the peer has acknowledged all that was sent, and the FIN.
+        """Close, and wait until the peer has acknowledged all data and the FIN.
 
-        Raises BrokenResourceError if it never acknowledged all that was sent. When cancelled it waits no longer, and
-        delivery goes on in the background. What the peer sends from now on is answered by RST. Idempotent.
+        Raises BrokenResourceError if the connection ended before the peer acknowledged all data. If cancelled, delivery
+        continues in the background. Data that the peer sends after the close is answered by RST. Idempotent.
         """
         protocol = self._protocol
         if not self._closed:
@@ -166,15 +178,15 @@ class UtcpStream(ByteStream):
         if protocol.over.is_set():
             await checkpoint()
             return
-        await checkpoint_if_cancelled()  # who does not wait, as aclose_forcefully(), is told nothing either
+        await checkpoint_if_cancelled()  # a caller that does not wait, such as aclose_forcefully(), gets no error
         await protocol.over.wait()
         if protocol.error is not None and self._info().bytes_acked < self._sent:
             raise BrokenResourceError from protocol.error
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """anyio's SocketAttribute, whose `raw_socket` takes the options of a TCP socket but has no descriptor; and
-        UtcpAttribute."""
+        """Return anyio's SocketAttribute and UtcpAttribute values. `raw_socket` accepts the options of a TCP socket but
+        has no file descriptor."""
         about = self._transport.get_extra_info
         return {
             SocketAttribute.family: lambda: about("socket").family,
@@ -198,7 +210,7 @@ class UtcpStream(ByteStream):
 
 
 class UtcpListener(Listener[UtcpStream]):
-    """Accepts connections. Made by `create_utcp_listener()`."""
+    """Accepts connections. Created by `create_utcp_listener()`."""
 
     def __init__(self, server: Server, waiting: Waiting) -> None:
         self._server = server
@@ -207,7 +219,8 @@ class UtcpListener(Listener[UtcpStream]):
         self._accepting = ResourceGuard("accepting connections from")
 
     async def accept(self) -> UtcpStream:
-        """The next connection. Raises ClosedResourceError once closed, BusyResourceError when another task accepts."""
+        """Return the next connection. Raises ClosedResourceError once closed, BusyResourceError when another task
+        accepts."""
         waiting = self._waiting
         with self._accepting:
             if waiting.arrived.is_set():
@@ -219,7 +232,7 @@ class UtcpListener(Listener[UtcpStream]):
             return UtcpStream(waiting.take())
 
     async def serve(self, handler: Callable[[UtcpStream], Any], task_group: TaskGroup | None = None) -> None:
-        """Start `handler(stream)` in the task group for each connection, until cancelled."""
+        """Run `handler(stream)` in the task group for each connection, until cancelled."""
         async with AsyncExitStack() as stack:
             if task_group is None:
                 task_group = await stack.enter_async_context(create_task_group())
@@ -227,14 +240,14 @@ class UtcpListener(Listener[UtcpStream]):
                 task_group.start_soon(handler, await self.accept())
 
     async def aclose(self) -> None:
-        """Stop listening. Connections that were accepted stay; those that still wait are reset."""
+        """Stop listening. Accepted connections stay open; waiting ones are reset."""
         self._server.close()
         self._waiting.close()
         await checkpoint()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """anyio's SocketAttribute of the first address listened on."""
+        """Return anyio's SocketAttribute values of the first listening address."""
         first = self._sockets[0]
         return {
             SocketAttribute.family: lambda: first.family,
@@ -245,7 +258,7 @@ class UtcpListener(Listener[UtcpStream]):
 
 
 def _address(sockname: tuple[Any, ...]) -> tuple[str, int]:
-    """Host and port, as anyio has them: an IPv6 scope belongs to the host."""
+    """Return host and port in anyio's form, with an IPv6 scope as part of the host."""
     host, port, *scope = sockname
     if scope and scope[1] and "%" not in host:
         host = f"{host}%{scope[1]}"

@@ -1,4 +1,4 @@
-"""The asyncio protocol beneath anyio's streams over utcp, and where connections wait for a listener's accept()."""
+"""The asyncio protocol of anyio's streams over utcp, and the queue of connections for a listener's accept()."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import deque
 from typing import Final, cast
 
 READ_LIMIT: Final = 65536
-"""Octets that wait for `receive()` before the connection is asked for no more: then the window closes."""
+"""Received octets waiting for `receive()` above which reading from the connection pauses, so that the window closes."""
 
 
 class StreamProtocol(asyncio.Protocol):
-    """Keeps what arrives until it is asked for, and says when there is something to be done."""
+    """Keeps received data until `receive()` takes it, and signals readability, writability and the connection's end."""
 
     transport: asyncio.Transport
 
@@ -20,7 +20,7 @@ class StreamProtocol(asyncio.Protocol):
         self.writable = asyncio.Event()
         self.writable.set()
         self.over = asyncio.Event()
-        """connection_lost() was called."""
+        """Set by connection_lost()."""
         self.eof = False
         self.error: Exception | None = None
         self._waiting = waiting
@@ -29,7 +29,7 @@ class StreamProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(0)  # what the connection's own send buffer has no room for waits
+        self.transport.set_write_buffer_limits(0)  # writing pauses as soon as the connection's send buffer is full
         if self._waiting is not None:
             self._waiting.put(self)
 
@@ -57,12 +57,12 @@ class StreamProtocol(asyncio.Protocol):
         self.wake()
 
     def wake(self) -> None:
-        """Whoever waits shall look again."""
+        """Wake all waiting calls so that they check the state again."""
         self.readable.set()
         self.writable.set()
 
     def take(self, max_bytes: int) -> bytes:
-        """What has arrived, up to `max_bytes`; empty when there is nothing."""
+        """Return received data, up to `max_bytes` octets; empty if there is none."""
         if not self._chunks:
             return b""
         data = self._chunks.popleft()
@@ -78,7 +78,7 @@ class StreamProtocol(asyncio.Protocol):
 
 
 class Waiting:
-    """The connections that a listener's server has taken and nobody has accepted."""
+    """Established connections that wait for a listener's accept()."""
 
     def __init__(self, backlog: int) -> None:
         self.arrived = asyncio.Event()
@@ -101,6 +101,6 @@ class Waiting:
 
     def close(self) -> None:
         self.closed = True
-        self.arrived.set()  # for who waits in accept()
+        self.arrived.set()  # wakes a task that waits in accept()
         while self._protocols:
             self._protocols.popleft().transport.abort()

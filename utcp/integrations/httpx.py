@@ -3,8 +3,9 @@
     async with httpx.AsyncClient(transport=UtcpTransport()) as client:
         response = await client.get("http://127.0.0.1:8000/")
 
-To have some hosts only reached by utcp: `httpx.AsyncClient(mounts={"all://*.utcp.example": UtcpTransport()})`. Below it
-is a network backend for httpcore, which other users of httpcore may take by itself. HTTP/1.1, no HTTP proxies.
+`httpx.AsyncClient(mounts={"all://*.utcp.example": UtcpTransport()})` uses utcp for some hosts only. The transport is
+built on a network backend for httpcore, which can be used with httpcore directly. Supports HTTP/1.1, without HTTP
+proxies.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from utcp import Config, Endpoint, start_tls
 from utcp.integrations.via import Via
 
 READ_LIMIT: Final = 256 * 1024
-"""Octets that wait for the application before the connection is asked for no more."""
+"""Received octets waiting for the application above which reading from the connection pauses."""
 
 _ERRORS: Final[dict[type[Exception], type[httpx.TransportError]]] = {
     httpcore.ConnectTimeout: httpx.ConnectTimeout,
@@ -36,14 +37,19 @@ _ERRORS: Final[dict[type[Exception], type[httpx.TransportError]]] = {
     httpcore.LocalProtocolError: httpx.LocalProtocolError,
     httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
 }
-"""What httpcore raises, and what httpx calls it."""
+"""httpx's exception for each of httpcore's."""
 
 
 class UtcpTransport(httpx.AsyncBaseTransport):
-    """Sends the requests of an `httpx.AsyncClient` over utcp, and keeps connections alive as `limits` says.
+    """Sends the requests of an `httpx.AsyncClient` over utcp. Raises httpx's errors and timeouts.
 
-    `verify` and `trust_env` are those of `httpx.create_ssl_context`, `retries` the attempts to connect after a failed
-    one. Errors and timeouts are httpx's.
+    Args:
+        verify: as in `httpx.create_ssl_context`.
+        trust_env: as in `httpx.create_ssl_context`.
+        limits: httpx's limits on connections and keep-alive.
+        retries: number of further attempts after a failed connection attempt.
+        config: utcp's configuration.
+        endpoint: the endpoint to connect from.
     """
 
     def __init__(
@@ -57,7 +63,7 @@ class UtcpTransport(httpx.AsyncBaseTransport):
         endpoint: Endpoint | None = None,
     ) -> None:
         if limits is None:
-            limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)  # httpx's own
+            limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)  # httpx's defaults
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=httpx.create_ssl_context(verify=verify, trust_env=trust_env),
             max_connections=limits.max_connections,
@@ -84,15 +90,15 @@ class UtcpTransport(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close the connections. What is under way is delivered in the background."""
+        """Close the connections. Data in flight is delivered in the background."""
         await self._pool.aclose()
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of a response as it comes."""
+    """The body of a response, as a stream."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream = stream  # an AsyncIterable with aclose(); httpcore's types allow for less
+        self._stream = stream  # an AsyncIterable with aclose(), although httpcore's type is less specific
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         chunks: AsyncIterable[bytes] = self._stream
@@ -143,7 +149,7 @@ class UtcpBackend(httpcore.AsyncNetworkBackend):
 
 
 class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
-    """One connection, to asyncio a protocol, to httpcore a stream."""
+    """One connection: an asyncio protocol and an httpcore stream in one object."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -153,11 +159,11 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         self._at_eof = False
         self._lost = False
         self._error: Exception | None = None
-        """What the connection was lost with."""
+        """The error with which the connection was lost."""
         self._waiters: set[asyncio.Future[None]] = set()
         self._writing_paused = False
 
-    # --- what httpcore calls
+    # --- called by httpcore
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with _failures(httpcore.ReadTimeout, httpcore.ReadError):
@@ -184,7 +190,7 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
 
     async def aclose(self) -> None:
         if self._writing_paused:
-            self._transport.abort()  # nobody waits for an answer to what the server does not take
+            self._transport.abort()  # do not wait for a server that has stopped reading
         else:
             self._transport.close()
 
@@ -192,7 +198,7 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         self, ssl_context: ssl_module.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
         if self._received:
-            # An attacker may have added what came before TLS; it must not pass for the server's answer.
+            # An attacker may have injected this data before TLS, so it must not count as the server's answer.
             self._received.clear()
             self._transport.abort()
             raise httpcore.ConnectError("the server spoke before the TLS handshake")
@@ -204,7 +210,7 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
     def get_extra_info(self, info: str) -> Any:
         match info:
             case "is_readable":
-                # httpcore asks it of an idle connection: what can be read now is its end, and it is not used again.
+                # httpcore checks this on an idle connection: readable data means its end, and it is not reused.
                 return bool(self._received) or self._at_eof
             case "client_addr":
                 return self._transport.get_extra_info("sockname")
@@ -217,7 +223,7 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
             raise httpcore.WriteError(str(self._error or "the connection is closed"))
 
     async def _change(self) -> None:
-        """Wait for news from the transport."""
+        """Wait for a callback of the transport."""
         waiter = self._loop.create_future()
         self._waiters.add(waiter)
         try:
@@ -225,7 +231,7 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         finally:
             self._waiters.discard(waiter)
 
-    # --- what the transport calls
+    # --- called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -238,7 +244,7 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> None:
-        self._at_eof = True  # the transport closes: HTTP has no use for half of a connection
+        self._at_eof = True  # the transport closes, because HTTP does not use half-closed connections
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -261,7 +267,7 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
 
 @contextlib.contextmanager
 def _failures(timed_out: type[Exception], failed: type[Exception]) -> Iterator[None]:
-    """Have timeouts and errors raised as httpcore's."""
+    """Convert timeouts and errors to httpcore's."""
     try:
         yield
     except TimeoutError as error:

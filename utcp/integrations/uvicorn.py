@@ -3,10 +3,10 @@
     from utcp.integrations import uvicorn
 
     uvicorn.run(app, "127.0.0.1", 8000)                # until Ctrl-C or SIGTERM
-    await uvicorn.serve(app, "127.0.0.1", 8000)        # in a program of one's own; cancel it to stop
+    await uvicorn.serve(app, "127.0.0.1", 8000)        # within an async program; cancel it to stop
 
-All that uvicorn does it still does: lifespan, h11 and httptools, WebSockets, its log lines, its timeouts, its ways to
-stop. Not for utcp: `uds`, `fd`, `reload`, `workers`.
+All other features of uvicorn work unchanged: lifespan, h11 and httptools, WebSockets, log lines, timeouts, shutdown.
+The options `uds`, `fd`, `reload` and `workers` do not work with utcp.
 """
 
 from __future__ import annotations
@@ -27,24 +27,27 @@ from utcp import Config, Endpoint, Server
 from utcp.integrations.via import Via
 
 STARTUP_FAILURE: Final = 3
-"""uvicorn's exit status for it. The name has moved from one module of uvicorn's to another."""
+"""uvicorn's exit status for a failed startup. Defined here because uvicorn has moved the name between modules."""
 
-_logger: Final = logging.getLogger("uvicorn.error")  # uvicorn's own, which its log_config sets up
+_logger: Final = logging.getLogger("uvicorn.error")  # uvicorn's logger, which its log_config sets up
 
 
 class UtcpServer(uvicorn.Server):
-    """uvicorn's Server, whose `run()` and `serve()` listen on UDP port `config.port` of `config.host`, utcp port the
-    same.
+    """uvicorn's Server, with `run()` and `serve()` listening over utcp.
 
-    `ssl` is the context for TLS, None for the one that uvicorn's own `ssl_...` options make. With an `endpoint`, which
-    outlives the server, `config.host` says nothing and `config.port` is the utcp port (0: the number of its UDP port).
+    `started` is True once it serves, as with uvicorn, and `servers[0].sockets[0].getsockname()` is its address.
+    Cancelling `serve()` stops it as SIGTERM does: busy connections may finish within `timeout_graceful_shutdown`
+    seconds, and the application's lifespan ends.
 
-    As with uvicorn, whoever needs to know when it serves looks at `started`, and where, at
-    `servers[0].sockets[0].getsockname()`. Cancelling `serve()` stops it as SIGTERM does: connections that are busy may
-    finish, for `timeout_graceful_shutdown` seconds at most, and the application's lifespan ends.
+    Args:
+        config: uvicorn's configuration; `config.host` and `config.port` are the address, UDP port and utcp port.
+        ssl: TLS context; None: the one from uvicorn's own `ssl_...` options.
+        utcp_config: utcp's configuration.
+        endpoint: the endpoint to listen on, which outlives the server. `config.host` is not used then, and
+            `config.port` is the utcp port (0: the number of its UDP port).
     """
 
-    servers: list[Server]  # type: ignore[assignment]  # uvicorn closes them and waits until they are, which is common
+    servers: list[Server]  # type: ignore[assignment]  # uvicorn only closes them and waits for that, which both kinds support
 
     def __init__(
         self,
@@ -66,8 +69,8 @@ class UtcpServer(uvicorn.Server):
         self._captures_signals = False
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        # serve() lets a signal take effect as soon as it is over. SIGTERM would end the process then, before the end of
-        # the loop, where utcp still answers the FINs of its peers: here it waits for that.
+        # serve() re-raises a captured signal at its end. SIGTERM would then end the process before the loop's end,
+        # during which utcp still answers the FINs of its peers. Capturing here delays the signal until after that.
         with self.capture_signals():
             super().run(sockets)
 
@@ -84,7 +87,8 @@ class UtcpServer(uvicorn.Server):
             self._captures_signals = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's: exits with STARTUP_FAILURE when the application does not start or the port is taken."""
+        """Start as uvicorn does. Exits with STARTUP_FAILURE when the application does not start or the port is
+        taken."""
         if sockets:
             raise ValueError("sockets are not for utcp: specify host and port, or an endpoint")
         config = self.config
@@ -98,7 +102,7 @@ class UtcpServer(uvicorn.Server):
                 self._protocol, config.host, config.port, ssl=context, backlog=config.backlog
             )
         except OSError as error:
-            _logger.error(error)  # noqa: TRY400  # as uvicorn: one line
+            _logger.error(error)  # noqa: TRY400  # one line, as in uvicorn
             await self.lifespan.shutdown()
             sys.exit(STARTUP_FAILURE)
         except BaseException:
@@ -114,7 +118,7 @@ class UtcpServer(uvicorn.Server):
         try:
             await super().main_loop()
         except asyncio.CancelledError:
-            # uvicorn itself would leave everything open: it counts on the end of the process.
+            # uvicorn itself would leave everything open, because it expects the process to end.
             await self.shutdown()
             raise
 
@@ -122,19 +126,19 @@ class UtcpServer(uvicorn.Server):
         try:
             await super().shutdown(sockets)
         except asyncio.CancelledError:
-            # No more patience with the clients; the application may still end in order.
+            # Stop waiting for the clients, but let the application end properly.
             self._abort_clients()
             for task in self.server_state.tasks:
                 task.cancel()
             await self.lifespan.shutdown()
             raise
         finally:
-            self._abort_clients()  # those who have outstayed the graceful shutdown
+            self._abort_clients()  # clients that remain after the graceful shutdown
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         if self.force_exit and self._loop is not None:
-            # uvicorn's shutdown, which hurries now, still waits until the servers' clients have gone.
+            # Even a forced shutdown of uvicorn waits until the servers' clients are gone.
             self._loop.call_soon_threadsafe(self._abort_clients)
 
     def _abort_clients(self) -> None:
@@ -142,7 +146,8 @@ class UtcpServer(uvicorn.Server):
             server.abort_clients()
 
     def _protocol(self) -> asyncio.Protocol:
-        """What uvicorn's own startup() has its servers make. The class is known once the configuration is loaded."""
+        """Create a protocol as uvicorn's own startup() does. The class is known only after the configuration is
+        loaded."""
         make: Any = self.config.http_protocol_class
         protocol: asyncio.Protocol = make(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
@@ -160,10 +165,19 @@ async def serve(
     endpoint: Endpoint | None = None,
     **options: Any,
 ) -> None:
-    """Serve `app` until cancelled or stopped by a signal. `config` is utcp's; `options` are those of `uvicorn.Config`.
+    """Serve `app` until cancelled or stopped by a signal.
 
-    While it runs in the main thread, SIGINT and SIGTERM are uvicorn's: they stop it, and once it has stopped they take
-    effect on the program.
+    In the main thread, uvicorn handles SIGINT and SIGTERM during the call: they stop the server, and take effect on the
+    program after that.
+
+    Args:
+        app: the ASGI application.
+        host: address to bind.
+        port: UDP port and utcp port.
+        ssl: TLS context; None: the one from uvicorn's own `ssl_...` options.
+        config: utcp's configuration.
+        endpoint: the endpoint to listen on.
+        options: options of `uvicorn.Config`.
     """
     await UtcpServer(uvicorn.Config(app, host, port, **options), ssl=ssl, utcp_config=config, endpoint=endpoint).serve()
 
@@ -177,10 +191,11 @@ def run(
     config: Config | None = None,
     **options: Any,
 ) -> None:
-    """`uvicorn.run()` over utcp, on the loop that uvicorn's option `loop` says. Ctrl-C ends it without a traceback."""
+    """Run `app` as `uvicorn.run()` does, over utcp, on the loop of uvicorn's option `loop`. Ctrl-C causes no
+    traceback."""
     server = UtcpServer(uvicorn.Config(app, host, port, **options), ssl=ssl, utcp_config=config)
     try:
         server.run()
     except KeyboardInterrupt:
-        # The signal that stopped it, raised again once all is done.
+        # The signal that stopped the server is raised again after the shutdown.
         pass

@@ -1,4 +1,4 @@
-"""What an adapter's connections and servers run over."""
+"""Connections and servers of an adapter, on an endpoint or on utcp's own sockets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
 
 class Via:
-    """The user's `endpoint`; without one, sockets that utcp opens with this `config`, shared by a loop's clients."""
+    """The user's `endpoint`, or else sockets that utcp opens with `config` and that a loop's clients share."""
 
     __slots__ = ("_config", "_endpoint")
 
@@ -35,7 +35,7 @@ class Via:
         local_host: str | None = None,
         **options: Any,
     ) -> tuple[asyncio.Transport, ProtocolT]:
-        """`options` are the TLS options of `utcp.create_connection`, and so are the errors."""
+        """Connect as `utcp.create_connection` does, with its errors. `options` are its TLS options."""
         if self._endpoint is None:
             if local_host is not None:
                 options["local_addr"] = (local_host, 0)
@@ -47,9 +47,9 @@ class Via:
     async def create_server(
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], host: str | None, port: int, **options: Any
     ) -> Server:
-        """`options` are the TLS options and the backlog of `utcp.create_server`, and so are the errors.
+        """Listen as `utcp.create_server` does, with its errors. `options` are its TLS options and its backlog.
 
-        On an endpoint, which has its address already, `host` says nothing, and `port` is the utcp port.
+        With an endpoint, which has its address already, `host` is not used, and `port` is the utcp port.
         """
         if self._endpoint is None:
             return await create_server(protocol_factory, host, port, config=self._config, **options)

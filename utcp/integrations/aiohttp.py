@@ -135,7 +135,7 @@ class UtcpConnector(aiohttp.BaseConnector):
             async with asyncio.timeout(self._via.config.close_timeout):
                 await super().close(abort_ssl=abort_ssl)
         except TimeoutError:
-            return  # no data is lost: the transports are closing, and the end of the loop or of the endpoint completes that
+            return  # no data is lost, because the end of the loop or of the endpoint completes the close
 
     # A private name, because there is no public hook. UnixConnector shows the method's obligations.
     async def _create_connection(

@@ -47,7 +47,7 @@ class UtcpServer(uvicorn.Server):
             `config.port` is the utcp port (0: the number of its UDP port).
     """
 
-    servers: list[Server]  # type: ignore[assignment]  # uvicorn only closes them and waits for that, which both kinds support
+    servers: list[Server]  # type: ignore[assignment]  # uvicorn only closes them and waits until they are closed
 
     def __init__(
         self,

@@ -73,9 +73,8 @@ class Network:
         self.failed: list[asyncio.Task[Any]] = []
         """Tasks started by `Host.run()` that failed without being awaited."""
         self._ran = False
-        self._context = (
-            contextvars.Context()
-        )  # without an owner, so that packets in flight survive a crash of their sender
+        # Without an owner, so that packets in flight survive a crash of their sender.
+        self._context = contextvars.Context()
         self._default = conditions if conditions is not None else Conditions()
         self._conditions: dict[tuple[str, str], Conditions] = {}
         self._paths: dict[tuple[str, str], Path] = {}

@@ -1,5 +1,5 @@
-"""What happened: log events (`log`), metrics (`prometheus`), ladders (`ladder`), captures written (`pcapng`) and read
-(`capture_file`), plots (`plot`), several observers as one (`tee`)."""
+"""Observation of connections: log events (`log`), metrics (`prometheus`), ladder diagrams (`ladder`), writing captures
+(`pcapng`) and reading them (`capture_file`), plots (`plot`), several observers combined (`tee`)."""
 
 import logging
 import sys
@@ -10,25 +10,27 @@ from utcp.trace.log import StructlogObserver
 
 
 def default_observer() -> Observer | None:
-    """An observer that logs to the structlog that the application has configured; None when it has configured none.
+    """Return an observer that logs to the application's configured structlog, or None if none is configured.
 
-    Asked when an endpoint starts. Neither imports nor configures structlog: `import utcp` stays free of it.
+    Called when an endpoint starts. Neither imports nor configures structlog, so that `import utcp` does not depend on
+    it.
     """
     if not _structlog_is_configured():
         return None
     try:
         return StructlogObserver()
-    except Exception:  # the application's classes may raise anything
+    except Exception:  # structlog classes of the application may raise anything
         logging.getLogger("utcp").exception("structlog has made no logger: nothing is logged of this endpoint")
         return None
 
 
 def log_event(event: str, **fields: object) -> None:
-    """Log an event that no stack knows of (see `utcp.trace.log`), if the application has configured structlog."""
+    """Log an event that does not come from a stack (see `utcp.trace.log`), if the application has configured
+    structlog."""
     if _structlog_is_configured():
         try:
             log.log_event(event, **fields)
-        except Exception:  # the application's classes may raise anything
+        except Exception:  # structlog classes of the application may raise anything
             logging.getLogger("utcp").exception("structlog has made no logger for %s", event)
 
 

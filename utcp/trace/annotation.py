@@ -1,10 +1,10 @@
-"""What a captured packet's comment says of the connection that the segment met: written and read back.
+"""Comments on captured packets, with the state of the connection that handled the segment: formatting and parsing.
 
     client direction=out state=ESTABLISHED timer=retransmit retransmits=2 retransmission cwnd=1448 ssthresh=2896
     snd_wnd=65535 rcv_wnd=131072 in_flight=1448 srtt=0.0123 rto=0.8 running=retransmit:0.8 lost
 
-(in one line). It is text to be read in Wireshark, and the form is fixed so that programs can read it: the end's name
-first, if it is known; then `key=value` pairs and bare words, separated by single spaces. What is unknown is absent.
+(in one line). People read the text in Wireshark. Its form is fixed, so that programs can read it too: first the name of
+the end, if known, then `key=value` pairs and bare words, separated by single spaces. Unknown values are absent.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from typing import Any, Final, TypedDict
 
 
 class Comment(TypedDict, total=False):
-    """The keys, in the order in which they are written. Seconds and octets."""
+    """The keys in their order of output. Values are in seconds and octets."""
 
     role: str
-    """The name of the end that saw the segment: "client", "server", or a simulated host's."""
+    """The name of the end that captured the segment: "client", "server", or a simulated host's name."""
     direction: str
-    """"out" where it was sent, "in" where it was received."""
+    """"out" for a sent segment, "in" for a received one."""
     state: str
-    """The connection's: for a segment received, before anything was done about it; for one sent, after what led to
-    it. LISTEN, TIME_WAIT and CLOSED where there was no connection."""
+    """The connection's state, before processing for a received segment, after the causing event for a sent one. LISTEN,
+    TIME_WAIT or CLOSED if there was no connection."""
     timer: str
-    """The timer (`utcp.tcp.timers.NAMES`) that had expired and brought the segment about."""
+    """The expired timer (`utcp.tcp.timers.NAMES`) that caused the segment."""
     retransmits: int
-    """Timeouts in a row without progress, where there are any."""
+    """Consecutive timeouts without progress; absent if 0."""
     retransmission: bool
-    """A bare word: it repeats what was sent before."""
+    """A bare word on a segment that repeats earlier data."""
     cwnd: int
     ssthresh: int
-    """Absent while it is unlimited."""
+    """Slow start threshold, octets; absent while unlimited."""
     snd_wnd: int
-    """What the peer offers, scaled; `rcv_wnd`: what was last offered to it."""
+    """The window that the peer offers, scaled, octets. `rcv_wnd` is the window last offered to the peer."""
     rcv_wnd: int
     in_flight: int
     srtt: float
     rto: float
     running: str
-    """The timers that run, and the seconds left of each: `retransmit:0.198,keepalive:7200`."""
+    """The running timers with their remaining seconds: `retransmit:0.198,keepalive:7200`."""
     lost: bool
-    """A bare word, of simulated networks: it did not arrive."""
+    """A bare word, in simulated networks only: the segment did not arrive."""
     duplicated: bool
-    """A bare word, of simulated networks: it arrived more than once."""
+    """A bare word, in simulated networks only: the segment arrived more than once."""
     flight: str
-    """Of simulated networks: for how many seconds it was under way; with commas between them, of each that arrived."""
+    """Transit time of each arrival, seconds, separated by commas; in simulated networks only."""
 
 
 _TEXTS: Final = frozenset(("direction", "state", "timer", "running", "flight"))
@@ -55,7 +55,7 @@ _ORDER: Final = tuple(key for key in Comment.__annotations__ if key != "role")
 
 
 def format_comment(comment: Comment) -> str:
-    """The text; empty for an empty comment. Times are rounded to microseconds."""
+    """Return the text of a comment, empty for an empty one. Times are rounded to microseconds."""
     values: dict[str, Any] = dict(comment)
     parts = ["_".join(comment["role"].split())] if comment.get("role") else []
     for key in _ORDER:
@@ -72,9 +72,9 @@ def format_comment(comment: Comment) -> str:
 
 
 def parse_comment(text: str) -> Comment:
-    """What `text` says, as far as it is of this form: comments of other programs, which say nothing of it, give {}.
+    """Return the comment that `text` contains, or {} for the comment of another program.
 
-    Keys and words that are not known are left out, and so are values that make no sense.
+    Unknown keys and words and invalid values are left out.
     """
     found: dict[str, Any] = {}
     words = text.split()
@@ -93,15 +93,15 @@ def parse_comment(text: str) -> Comment:
         first = words[0]
         if "=" not in first and first not in _WORDS:
             found["role"] = first
-    elif len(found) != len(words):  # prose in which one of our words happens to stand
+    elif len(found) != len(words):  # prose that happens to contain one of the words
         found = {}
     comment: Comment = {}
-    comment.update(found)  # type: ignore[typeddict-item]  # its keys are those of Comment
+    comment.update(found)  # type: ignore[typeddict-item]  # the keys are those of Comment
     return comment
 
 
 def flights_of(comment: Comment) -> list[float]:
-    """For how many seconds the segment was under way, as often as it arrived; empty where the comment does not tell."""
+    """Return the transit time of each arrival of the segment, seconds; empty if the comment has none."""
     found = []
     for flight in comment.get("flight", "").split(","):
         if not (flight.replace(".", "", 1).isdecimal() and flight.isascii()):
@@ -111,5 +111,5 @@ def flights_of(comment: Comment) -> list[float]:
 
 
 def seconds(value: float) -> str:
-    """To the microsecond, without zeros at the end, and never with an exponent."""
+    """Return `value` with microsecond precision, without trailing zeros or exponent."""
     return f"{value:.6f}".rstrip("0").rstrip(".")

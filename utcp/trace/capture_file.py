@@ -1,11 +1,11 @@
-"""Captures read back: the TCP segments in a pcapng or pcap file, with times, addresses and comments.
+"""Reads the TCP segments of a pcapng or pcap file, with times, addresses and comments.
 
     for captured in iter_capture("life.pcapng"):
         print(captured.time_ns, captured.source, captured.destination, captured.segment, captured.comment)
 
-Files by `utcp.trace.pcapng`, tcpdump, dumpcap, Wireshark and others: pcapng with any number of sections and interfaces,
-pcap with micro- or nanoseconds, either byte order; raw IP, Ethernet (VLANs too), Linux cooked (both), BSD loopback;
-IPv4 and IPv6; TCP, and TCP in UDP as utcp speaks it.
+Supports files by `utcp.trace.pcapng`, tcpdump, dumpcap, Wireshark and others: pcapng with any number of sections and
+interfaces; pcap with micro- or nanoseconds; either byte order; raw IP, Ethernet (with VLANs), Linux cooked (v1 and v2),
+BSD loopback; IPv4 and IPv6; TCP, and utcp's TCP in UDP.
 """
 
 from __future__ import annotations
@@ -26,30 +26,34 @@ __all__ = ["CaptureError", "Captured", "iter_capture", "read_capture"]
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A segment of a capture. `comment`: the packet's comments, a line each; empty without any."""
+    """A captured segment. `comment` has the packet's comments, one per line; empty if there are none."""
 
     time_ns: int
-    """Nanoseconds since the epoch, rounded down where the file is more exact; 0 for a packet without time (a pcapng
+    """Nanoseconds since the epoch, rounded down if the file is more precise; 0 for a packet without a time (pcapng
     simple packet block)."""
     source: Address
-    """The sender's IP address, and its UDP port if the segment came in UDP, else its TCP port."""
+    """The sender's IP address and its UDP port, or its TCP port if the segment was not in UDP."""
     destination: Address
     segment: Segment
-    """With the checksum and the ECN bits that it was captured with. Of a packet that the capture cut off, the missing
-    part of the payload is zeros, so that its length is right."""
+    """The segment with its captured checksum and ECN bits. Zeros replace payload beyond the snapshot length, so that
+    the segment's length is right."""
     comment: str
     udp: bool
 
 
 def iter_capture(path: str | PathLike[str], *, udp_ports: AbstractSet[int] | None = None) -> Iterator[Captured]:
-    """The TCP segments in the file, one after the other, however many there are.
+    """Yield the TCP segments of the file one by one, so that files of any size work.
 
-    `udp_ports`: take the payload of UDP datagrams from or to one of these ports for segments; None: of those that look
-    like utcp's (`utcp.trace.dissect.is_plausible`). Left out is what is no TCP, fragments of IP packets, and packets
-    that the capture cut off before the end of the TCP header.
+    IP fragments, and packets that were cut off before the end of the TCP header, are skipped, as is everything else
+    that is not TCP.
 
-    Raises OSError as `open()` does, and CaptureError (with the path) for what is no capture, a file that ends in the
-    middle of something, damage, and a link type that is not known; segments in front of the trouble come first.
+    Raises OSError as `open()` does. Raises CaptureError (with the path) for a file that is not a capture, is truncated
+    or damaged, or has an unsupported link type; segments before the error are yielded first.
+
+    Args:
+        path: the file.
+        udp_ports: UDP ports whose datagrams carry segments; None: any datagram that looks like utcp's
+            (`utcp.trace.dissect.is_plausible`).
     """
     with Path(path).open("rb") as file:
         try:
@@ -59,7 +63,7 @@ def iter_capture(path: str | PathLike[str], *, udp_ports: AbstractSet[int] | Non
 
 
 def read_capture(path: str | PathLike[str], *, udp_ports: AbstractSet[int] | None = None) -> list[Captured]:
-    """All of `iter_capture` at once; an empty list when there is no TCP in the file."""
+    """Return all segments of `iter_capture` as a list, empty if the file contains no TCP."""
     return list(iter_capture(path, udp_ports=udp_ports))
 
 

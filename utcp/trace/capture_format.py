@@ -1,6 +1,6 @@
-"""The packets of a capture file, whatever wrote it: pcapng and classic pcap, both in either byte order.
+"""Reads the packets of a capture file: pcapng and classic pcap, both in either byte order.
 
-Formats: draft-ietf-opsawg-pcapng, draft-ietf-opsawg-pcap. What the packets hold is `utcp.trace.dissect`'s affair.
+Formats: draft-ietf-opsawg-pcapng, draft-ietf-opsawg-pcap. `utcp.trace.dissect` decodes the packets.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import BinaryIO, Final, Literal, NamedTuple, TypeAlias
 ByteOrder: TypeAlias = Literal["<", ">"]
 
 LARGEST: Final = 16 * 1024 * 1024
-"""Octets: a packet or block that claims more is damage, not data (Wireshark's limit is the same for blocks)."""
+"""Maximum size of a packet or block, octets. A larger size counts as damage (Wireshark's limit for blocks is the
+same)."""
 
 _CHUNK: Final = 65536
 
@@ -28,21 +29,21 @@ _TIME_RESOLUTION: Final = 9
 _TIME_OFFSET: Final = 14
 
 _BLOCK_OVERHEAD: Final = 12
-"""Octets of a block around its body: its type and its length in front, its length again behind."""
+"""Octets of a block around its body: type and length before it, the length again after it."""
 
 _BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
 _NANOSECOND: Final = 1_000_000_000
 
-# Of classic pcap: nanoseconds that a unit of a record's second time field stands for, by the file's magic number.
+# Classic pcap: nanoseconds per unit of a record's second time field, by the file's magic number.
 _PCAP_MAGIC: Final = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1}
 
 
 class CaptureError(ValueError):
-    """The file cannot be read as a capture; the text says why in one line."""
+    """The file cannot be read as a capture. The text gives the reason in one line."""
 
 
 class RawPacket(NamedTuple):
-    """A packet as captured. `octets` may be only the first ones of its `length`. `time_ns`: since the epoch."""
+    """A captured packet. `octets` may be cut off before its `length`. `time_ns` counts from the epoch."""
 
     time_ns: int
     link_type: int
@@ -52,20 +53,20 @@ class RawPacket(NamedTuple):
 
 
 class _Source:
-    """A file read from its beginning to its end, that knows where it is."""
+    """A file that is read from beginning to end, with its current position."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.position = 0
 
     def read(self, count: int) -> bytes:
-        """The next `count` octets, fewer at the end of the file."""
+        """Return the next `count` octets, or fewer at the end of the file."""
         octets = self._file.read(count)
         self.position += len(octets)
         return octets
 
     def exactly(self, count: int, what: str) -> bytes:
-        """The next `count` octets. Raises CaptureError when there are fewer; `what` they are part of."""
+        """Return the next `count` octets of `what`. Raises CaptureError when there are fewer."""
         octets = self.read(count)
         if len(octets) < count:
             raise CaptureError(f"truncated: it ends at octet {self.position}, in the middle of {what}")
@@ -77,7 +78,7 @@ class _Source:
 
 
 def packets(file: BinaryIO) -> Iterator[RawPacket]:
-    """The packets of the capture that `file` holds from here on, one after the other. Raises CaptureError."""
+    """Yield the packets of the capture in `file`. Raises CaptureError."""
     source = _Source(file)
     start = source.read(4)
     if int.from_bytes(start, "big") == _SECTION_HEADER:
@@ -98,8 +99,8 @@ def packets(file: BinaryIO) -> Iterator[RawPacket]:
 
 
 def _pcap(source: _Source, order: ByteOrder, unit: int) -> Iterator[RawPacket]:
-    # Version (major, minor), two reserved fields, snapshot length, link type; seconds, fraction, octets captured,
-    # octets of the packet.
+    # Version (major, minor), two reserved fields, snapshot length, link type; then seconds, fraction, captured octets,
+    # original octets.
     header, record = Struct(f"{order}HHIIII"), Struct(f"{order}IIII")
     *_, link_type = header.unpack(source.exactly(header.size, "its header"))
     while start := source.read(1):
@@ -109,27 +110,27 @@ def _pcap(source: _Source, order: ByteOrder, unit: int) -> Iterator[RawPacket]:
         if captured > LARGEST:
             raise CaptureError(f"damaged: {what} claims to have {captured} octets")
         time_ns = seconds * _NANOSECOND + fraction * unit
-        # The upper half of the link type tells of a checksum behind each frame, not of what is in front.
+        # The upper half of the link type describes a checksum after each frame, not the frame's header.
         yield RawPacket(time_ns, link_type & 0xFFFF, source.exactly(captured, what), length, "")
 
 
 class _Interface(NamedTuple):
-    """What an interface description block says about the packets that name it."""
+    """An interface description block, for the packets that refer to it."""
 
     link_type: int
     snapshot_length: int
-    """The most octets of a packet that are captured; 0: no limit."""
+    """Maximum octets captured of each packet; 0: no limit."""
     ticks: int
-    """Units of time in a second."""
+    """Time units per second."""
     offset: int
-    """Seconds to add to every time."""
+    """Seconds added to every time."""
 
     def nanoseconds(self, time: int) -> int:
         return time * _NANOSECOND // self.ticks + self.offset * _NANOSECOND
 
 
 class _Pcapng:
-    """The blocks of a pcapng file. Sections may differ in byte order, and each has interfaces of its own."""
+    """The blocks of a pcapng file. Each section has its own byte order and interfaces."""
 
     def __init__(self, source: _Source) -> None:
         self._source = source
@@ -144,13 +145,13 @@ class _Pcapng:
         self._word = Struct(f"{order}I")
         self._option = Struct(f"{order}HH")
         self._interface_body = Struct(f"{order}HHI")  # link type, reserved, snapshot length
-        # Interface, time (upper and lower half), octets captured, octets of the packet; the obsolete block
-        # counts drops, too.
+        # Interface, time (upper and lower half), captured octets, original octets; the obsolete block also counts
+        # drops.
         self._enhanced = Struct(f"{order}IIIII")
         self._obsolete = Struct(f"{order}HHIIII")
 
     def packets(self) -> Iterator[RawPacket]:
-        """All of the file, whose first four octets have been read."""
+        """Yield the packets of the file, whose first four octets have been read already."""
         self._section()
         while start := self._source.read(4):
             at = self._source.position - len(start)
@@ -177,7 +178,7 @@ class _Pcapng:
                 yield self._packet(kind, body, what)
 
     def _section(self) -> None:
-        """A section header, of which the type has been read: it tells the byte order of all that follows."""
+        """Read a section header, whose type has been read already. It sets the byte order of the section."""
         at = self._source.position - 4
         what = f"the section header at octet {at}"
         start = self._source.exactly(8, what)
@@ -188,7 +189,7 @@ class _Pcapng:
         else:
             raise CaptureError(f"not a capture: {what} has no byte-order magic")
         (length,) = self._word.unpack(start[:4])
-        size = self._body_size(length, what) - 4  # the magic is read
+        size = self._body_size(length, what) - 4  # the magic has been read
         if size < 12:
             raise CaptureError(f"damaged: {what} is too short")
         (major, _) = self._option.unpack(self._source.exactly(4, what))
@@ -239,7 +240,7 @@ class _Pcapng:
             raise CaptureError(f"damaged: {what} claims to hold {captured} octets of a packet")
         interface = self._interfaces[number]
         octets = body[start : start + captured]
-        if kind == _SIMPLE_PACKET:  # without time and without options
+        if kind == _SIMPLE_PACKET:  # has neither time nor options
             limit = interface.snapshot_length or captured
             return RawPacket(0, interface.link_type, octets[:limit], length, "")
         comments = [

@@ -1,4 +1,4 @@
-"""What segments meet in a stack: state, timer, windows; as comments for a capture."""
+"""Comments for a capture on segments of a stack: state, timer, windows."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 _PORTS_AND_SEQ: Final = Struct("!HHI")
 
 FLUSH: Final = 0.05
-"""Seconds in which what a timer brings about leaves: in the next turn of the loop. What leaves later, the application
-or the peer has brought about."""
+"""Seconds within which segments caused by a timer are sent, because they leave in the next turn of the loop. Later
+segments are caused by the application or by the peer."""
 
 
 class _Expiry:
-    """A timer that has expired, and the segments that left because of it."""
+    """A timer's expiry, and the segments sent because of it."""
 
     __slots__ = ("at", "left_at", "timer")
 
@@ -34,13 +34,14 @@ class _Expiry:
         self.timer = timer
         self.at = at
         self.left_at: float | None = None
-        """When the first of them left; the others leave at the same time."""
+        """The time at which the first of them was sent; the others are sent at the same time."""
 
 
 class Commentary:
-    """Comments on the segments of one stack, for one who is told what the stack's observers are told.
+    """Comments on the segments of one stack, from the events that the stack reports to its observers.
 
-    `role` is the name of this end; "" names it "client" or "server" by who opened each connection.
+    `role` is the name of this end. If it is empty, the name is "client" or "server", depending on which end opened the
+    connection.
     """
 
     def __init__(self, stack: Stack, role: str = "") -> None:
@@ -48,10 +49,10 @@ class Commentary:
         self._role = role
         self._expiries: dict[ConnectionKey, _Expiry] = {}
         self._waiting: dict[ConnectionKey, str] = {}
-        """The ends' names of those in TIME_WAIT."""
+        """Name of the end, by connection in TIME_WAIT."""
         self._again: tuple[ConnectionKey, int] | None = None
 
-    # ------------------------------------------------------------------ what observers are told
+    # ------------------------------------------------------------------ events for observers
 
     def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
         self._expiries[connection.key] = _Expiry(timer, now)
@@ -69,10 +70,10 @@ class Commentary:
     def time_wait_ended(self, key: ConnectionKey) -> None:
         self._waiting.pop(key, None)
 
-    # ------------------------------------------------------------------ what is said
+    # ------------------------------------------------------------------ comments
 
     def sent(self, remote: Remote, header: Buffer, now: float) -> Comment:
-        """Of a segment that leaves; `header` are its octets, or the first of them."""
+        """Return the comment on a segment to be sent; `header` has its octets, or the first of them."""
         local_port, remote_port, seq = _PORTS_AND_SEQ.unpack_from(header)
         key = (remote, remote_port, local_port)
         comment = self._met(key, "out", now)
@@ -90,7 +91,7 @@ class Commentary:
         return comment
 
     def received(self, remote: Remote, segment: Segment, now: float) -> Comment:
-        """Of a segment that arrives, before the stack does anything about it."""
+        """Return the comment on a received segment, before the stack processes it."""
         return self._met((remote, segment.src_port, segment.dst_port), "in", now)
 
     def _met(self, key: ConnectionKey, direction: str, now: float) -> Comment:
@@ -128,7 +129,7 @@ class Commentary:
         comment["cwnd"] = connection.recovery.window
         if congestion.ssthresh < UNLIMITED:
             comment["ssthresh"] = congestion.ssthresh
-        if connection.state != SYN_SENT:  # the peer's window, and where ours begins, are not known before
+        if connection.state != SYN_SENT:  # before, the peer's window and the start of the local window are unknown
             comment["snd_wnd"] = connection.send_side.snd_wnd
             comment["rcv_wnd"] = connection.receive_side.window
         comment["in_flight"] = connection.recovery.in_flight

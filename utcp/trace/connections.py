@@ -1,4 +1,5 @@
-"""The connections in a capture: which segment belongs to which, who opened it, how much each end said."""
+"""Assigns the segments of a capture to connections, and finds which end opened each one and how much data each end
+sent."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from utcp.wire import ACK, SYN
 
 
 class End(NamedTuple):
-    """One end of a connection: IP address, UDP port (None in bare TCP), TCP port."""
+    """One end of a connection: IP address, UDP port (None for bare TCP), TCP port."""
 
     host: str
     udp_port: int | None
@@ -25,39 +26,40 @@ class End(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class CapturedConnection:
-    """A connection as far as it was captured. `client` is who sent the first SYN or, when none was captured, who spoke
-    first."""
+    """A captured connection. `client` is the sender of the first SYN or, if no SYN was captured, of the first
+    segment."""
 
     number: int
-    """From 1, in the order of their first segments."""
+    """Number from 1, in the order of first segments."""
     client: End
     server: End
     began_ns: int
-    """The time of its first segment."""
+    """Time of its first segment, nanoseconds since the epoch."""
     segments: int = 0
     octets: dict[End, int] = field(default_factory=dict)
-    """Of payload, by who sent them, each time that they were seen."""
+    """Payload octets by sender, counted each time that they were captured."""
     tells_sent: set[End] = field(default_factory=set)
-    """The ends at which utcp captured what they sent, by its comments; `tells_received`: what they received. A segment
-    of the one kind and one of the other may be the same, seen twice."""
+    """The ends at which utcp captured sent segments, according to its comments. `tells_received` are the ends at which
+    it captured received segments. A sent and a received segment may be the same, captured twice."""
     tells_received: set[End] = field(default_factory=set)
     syns: dict[End, int] = field(default_factory=dict)
-    """The latest initial sequence number of each end that was seen sending a SYN."""
+    """Latest initial sequence number of each end whose SYN was captured."""
 
     def peer(self, end: End) -> End:
-        """The other end."""
+        """Return the other end."""
         return self.server if end == self.client else self.client
 
 
 class Connections:
-    """Sorts the segments of a capture, which are handed to it in order, into `found`."""
+    """Assigns the segments of a capture, given in order, to the connections in `found`."""
 
     def __init__(self) -> None:
         self.found: list[CapturedConnection] = []
         self._latest: dict[tuple[End, End], CapturedConnection] = {}
 
     def of(self, captured: Captured) -> CapturedConnection:
-        """The connection of this segment; counts it. A SYN with another sequence number begins a new one."""
+        """Return the connection of a segment, and count the segment. A SYN with a new sequence number starts a new
+        connection."""
         segment = captured.segment
         sender, receiver = ends_of(captured)
         key = min(sender, receiver), max(sender, receiver)
@@ -81,13 +83,14 @@ class Connections:
                 connection.tells_sent.add(sender)
             elif direction == "in":
                 connection.tells_received.add(receiver)
-            elif comment:  # `flight`, `lost`, `duplicated`: a simulated network's, which shows what each end sent
+            # `flight`, `lost`, `duplicated`: from a simulated network, which captures the sent segments of both ends.
+            elif comment:
                 connection.tells_sent.update((sender, receiver))
         return connection
 
 
 def ends_of(captured: Captured) -> tuple[End, End]:
-    """Who sent the segment, and to whom."""
+    """Return the sender and the receiver of a segment."""
     (host, port), (peer_host, peer_port), segment = captured.source, captured.destination, captured.segment
     return (
         End(host, port if captured.udp else None, segment.src_port),
@@ -96,7 +99,8 @@ def ends_of(captured: Captured) -> tuple[End, End]:
 
 
 def _is_another(connection: CapturedConnection, sender: End, isn: int) -> bool:
-    """Whether a SYN of `sender` opens another connection on the same ports. In a simultaneous open both send one."""
+    """Return whether a SYN of `sender` opens another connection on the same ports. In a simultaneous open both ends
+    send one."""
     if sender in connection.syns:
         return connection.syns[sender] != isn
     return connection.peer(sender) not in connection.syns

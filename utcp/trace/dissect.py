@@ -1,6 +1,6 @@
-"""The TCP segment in a captured packet, behind the headers of its link, of IP and, where utcp wrote it, of UDP.
+"""Finds the TCP segment in a captured packet, after the headers of the link layer, IP and, for utcp, UDP.
 
-What is no TCP, a fragment, damaged, or cut off before the end of the TCP header has none.
+Packets that are not TCP, are fragments, are damaged, or were cut off before the end of the TCP header contain none.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _ETHERNET: Final = 1
 _LINUX_SLL: Final = 113
 _LINUX_SLL2: Final = 276
 _RAW: Final = (101, 228, 229, 12, 14)
-"""LINKTYPE_RAW, LINKTYPE_IPV4, LINKTYPE_IPV6, and the numbers that some systems write for the first."""
+"""LINKTYPE_RAW, LINKTYPE_IPV4, LINKTYPE_IPV6, and the numbers that some systems use for the first."""
 
 LINK_TYPES: Final = frozenset((_NULL, _LOOP, _ETHERNET, _LINUX_SLL, _LINUX_SLL2, *_RAW))
-"""Those known here, as https://www.tcpdump.org/linktypes.html numbers them."""
+"""The supported link types, numbered as in https://www.tcpdump.org/linktypes.html."""
 
 _IPV4_ETHERTYPE: Final = 0x0800
 _IPV6_ETHERTYPE: Final = 0x86DD
@@ -32,14 +32,16 @@ _VLAN_ETHERTYPES: Final = (0x8100, 0x88A8, 0x9100)
 
 _AUTHENTICATION: Final = 51
 _EXTENSIONS: Final = (ip.HOP_BY_HOP_OPTIONS, 43, ip.DESTINATION_OPTIONS, 135)
-"""IPv6: hop-by-hop options, routing, destination options, mobility: each tells its length in units of 8 octets."""
+"""IPv6 extension headers with a length in units of 8 octets: hop-by-hop options, routing, destination options,
+mobility."""
 
 _UDP_HEADER: Final = Struct("!HHHH")
 _ETHERTYPE: Final = Struct("!H")
 
 
 class Found(NamedTuple):
-    """A segment, and between whom it went: IP hosts and the ports of UDP if it came in UDP, else its own."""
+    """A segment with its source and destination: IP addresses with UDP ports if the segment was in UDP, else with TCP
+    ports."""
 
     source: Address
     destination: Address
@@ -48,7 +50,7 @@ class Found(NamedTuple):
 
 
 class _Datagram(NamedTuple):
-    """What an IP packet carries: `octets` of `length`, the rest of which was not captured."""
+    """The payload of an IP packet: the captured `octets` out of `length`."""
 
     source: str
     destination: str
@@ -59,8 +61,11 @@ class _Datagram(NamedTuple):
 
 
 def dissect(link_type: int, packet: bytes, length: int, udp_ports: AbstractSet[int] | None) -> list[Found]:
-    """The segments in `packet`, the first octets of `length`: none, one, or those of a train that was captured before
-    the network card cut it into datagrams. `udp_ports`: see iter_capture."""
+    """Return the segments in `packet`, of which the first octets out of `length` were captured.
+
+    There is none, one, or several if a train was captured before the network card split it into datagrams. For
+    `udp_ports` see iter_capture.
+    """
     start = _network_layer(link_type, packet)
     if start is None or start >= len(packet):
         return []
@@ -107,11 +112,11 @@ def _found(datagram: _Datagram, segment: Segment, source: int, destination: int)
 
 
 def _step(payload: bytes) -> int:
-    """Of a train (`utcp.wire.train`), the octets that each segment but the last takes; all of them if it is none.
+    """Return the octets of each segment but the last in a train (`utcp.wire.train`), or the whole length if it is none.
 
-    Nothing outside the payload tells that it is one. A second segment is looked for that continues the first: the same
-    ports and length of header, and the next sequence number; or, behind a first one without text, anything. Those
-    behind it at the same distance must look like segments, too.
+    Only the payload shows that it is a train. The search looks for a second segment that continues the first, with the
+    same ports and header length and the next sequence number. After a first segment without payload, any segment
+    qualifies. Segments at multiples of that distance must look like segments, too.
     """
     if not is_plausible(payload):
         return len(payload)
@@ -134,11 +139,11 @@ def _all_plausible(payload: bytes, step: int) -> bool:
 
 
 def is_plausible(payload: bytes) -> bool:
-    """Whether what a UDP datagram carries looks like a segment that utcp wrote, as far as its fixed header tells.
+    """Return whether a UDP payload looks like a segment of utcp, by its fixed header.
 
-    Its checksum is 0 (UDP's own covers it), its reserved bits too, and its urgent pointer without URG. It has ports.
-    Its flags are such as a TCP sends: ACK, or SYN alone, or RST alone; never two of SYN, FIN and RST. Of random octets
-    about one datagram in ten million looks like that.
+    Checksum (because UDP's covers the segment) and reserved bits are 0, so is the urgent pointer without URG, and both
+    ports are set. The flags are valid: ACK, SYN alone or RST alone, and at most one of SYN, FIN and RST. About one in
+    ten million datagrams of random octets passes.
     """
     if len(payload) < HEADER_LENGTH:
         return False
@@ -156,7 +161,7 @@ def is_plausible(payload: bytes) -> bool:
 
 
 def _segment(octets: bytes, length: int) -> Segment | None:
-    """The segment of `length` octets that begins with `octets`. What is missing of its payload becomes zeros."""
+    """Decode the segment of `length` octets that begins with `octets`. Missing payload becomes zeros."""
     if len(octets) < HEADER_LENGTH or len(octets) < octets[12] >> 2:
         return None
     try:
@@ -166,11 +171,11 @@ def _segment(octets: bytes, length: int) -> Segment | None:
 
 
 def _network_layer(link_type: int, packet: bytes) -> int | None:
-    """Where the IP header begins; None: the frame carries something else."""
+    """Return the offset of the IP header, or None if the frame carries something else."""
     if link_type in _RAW:
         return 0
     if link_type in (_NULL, _LOOP):
-        return 4  # an address family, whose number and byte order depend on the system: IP's own version is enough
+        return 4  # an address family whose number and byte order depend on the system; IP's own version field suffices
     if link_type == _LINUX_SLL:
         at, start = 14, 16
     elif link_type == _LINUX_SLL2:
@@ -188,12 +193,12 @@ def _network_layer(link_type: int, packet: bytes) -> int | None:
 
 
 def _ipv4(packet: bytes, available: int) -> _Datagram | None:
-    """`available`: the octets that the frame had behind the link's header."""
+    """Decode an IPv4 packet. `available` is the number of octets in the frame after the link-layer header."""
     if len(packet) < ip.IPV4_HEADER_LENGTH:
         return None
     first, tos, total, _, fragment, _, protocol, _, source, destination = ip.IPV4_HEADER.unpack_from(packet)
     start = (first & 0x0F) * 4
-    # A packet that a network card is to cut up (TSO) has a total length of 0.
+    # A packet that the network card will segment (TSO) has a total length of 0.
     end = total or min(available, 0xFFFF)
     if start < ip.IPV4_HEADER_LENGTH or end < start or end > available or fragment & ip.FRAGMENT:
         return None

@@ -1,6 +1,6 @@
-"""What all pictures by matplotlib have in common: its being there, their look, and files that come out the same twice.
+"""The common part of all matplotlib pictures: availability, style, and reproducible files.
 
-matplotlib belongs to the `plot` extra and is imported when something is drawn.
+matplotlib belongs to the `plot` extra and is imported on first use.
 """
 
 from __future__ import annotations
@@ -36,22 +36,27 @@ _DPI: Final = 120
 
 
 def missing() -> str | None:
-    """Return why nothing can be drawn, and what to install; None if matplotlib is there."""
+    """Return the error text that names the extra to install, or None if matplotlib is installed."""
     if find_spec("matplotlib"):
         return None
     return not_installed("matplotlib", "plot")
 
 
 def style(salt: str) -> AbstractContextManager[Any]:
-    """Draw and save in it. `salt`: what the names in an SVG are made from, so that they are the same each time."""
-    import matplotlib as mpl  # not installed without an extra
+    """Return a context manager that sets the style of drawing and saving.
+
+    The names in an SVG are derived from `salt`, so that they are the same each time.
+    """
+    import matplotlib as mpl  # installed only with an extra
 
     return mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.size": 8})
 
 
 def save(figure: Figure, file: str | PathLike[str], form: str = "") -> None:
-    """Write it as `form`, one of FORMATS, or as the suffix of `file` says; without a date. Raises OSError as
-    `write_output()` does, and ValueError for another suffix."""
+    """Write the figure as `form`, one of FORMATS, or by default in the format of the suffix of `file`, without a date.
+
+    Raises OSError as `write_output()` does, and ValueError for another suffix.
+    """
     form = form or Path(file).suffix.removeprefix(".").lower()
     if form not in FORMATS:
         raise ValueError(f"{file}: the name of a plot ends in .{', .'.join(FORMATS)}")

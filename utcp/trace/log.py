@@ -4,71 +4,77 @@ The event names and their keys are stable:
 
 | event                         | level   | when                                           | keys                      |
 |-------------------------------|---------|------------------------------------------------|---------------------------|
-| `utcp.connection_opened`      | info    | the handshake is complete; `active`: this side | connection, `active`      |
-|                               |         | opened it                                      |                           |
-| `utcp.connection_closed`      | info    | over without an error: closed and delivered,   | connection, end           |
-|                               |         | or aborted by its own user; `path` tells which |                           |
-| `utcp.connection_refused`     | warning | RST answered our SYN                           | connection, end, `error`  |
-| `utcp.connection_reset`       | warning | RST from the peer ended it, or ICMP messages   | connection, end, `error`  |
-|                               |         | about its closed UDP port                      |                           |
-| `utcp.connection_aborted`     | warning | this side had to reset it before all was       | connection, end, `error`  |
-|                               |         | delivered                                      |                           |
-| `utcp.connection_timed_out`   | warning | the peer stopped answering; `error` says       | connection, end, `error`  |
-|                               |         | during what                                    |                           |
-| `utcp.connection_failed`      | warning | ended by another error, as no route to the     | connection, end, `error`  |
-|                               |         | peer                                           |                           |
-| `utcp.path_unreachable`       | warning | the network says that the peer is out of       | connection, `error`,      |
-|                               |         | reach; the connection goes on trying           | `suppressed`              |
-| `utcp.ports_exhausted`        | warning | an open failed: every ephemeral port is in use | `remote`, `remote_port`,  |
-|                               |         | towards there                                  | `suppressed`              |
-| `utcp.listen_overflowed`      | warning | a handshake was not let in: `backlog`          | `remote`, `local_port`,   |
-|                               |         | connections wait to be accepted                | `suppressed`              |
-| `utcp.syn_flooded`            | warning | `Config.syn_backlog` handshakes are under way, | `remote`, `local_port`,   |
-|                               |         | or memory is short: a SYN was answered by a    | `cookie`, `suppressed`    |
-|                               |         | `cookie` or, where that is false, dropped      |                           |
+| `utcp.connection_opened`      | info    | the handshake completed; `active`: this side   | connection, `active`      |
+|                               |         | sent the first SYN                             |                           |
+| `utcp.connection_closed`      | info    | the connection ended without an error:         | connection, end           |
+|                               |         | delivered and closed, or aborted by its own    |                           |
+|                               |         | application; `path` distinguishes the two      |                           |
+| `utcp.connection_refused`     | warning | an RST answered the SYN                        | connection, end, `error`  |
+| `utcp.connection_reset`       | warning | an RST from the peer, or ICMP errors about its | connection, end, `error`  |
+|                               |         | closed UDP port, ended the connection          |                           |
+| `utcp.connection_aborted`     | warning | this side reset the connection before all data | connection, end, `error`  |
+|                               |         | was delivered                                  |                           |
+| `utcp.connection_timed_out`   | warning | the peer stopped answering; `error` names the  | connection, end, `error`  |
+|                               |         | phase                                          |                           |
+| `utcp.connection_failed`      | warning | another error ended the connection, such as no | connection, end, `error`  |
+|                               |         | route to the peer                              |                           |
+| `utcp.path_unreachable`       | warning | the network reports the peer as unreachable;   | connection, `error`,      |
+|                               |         | the connection continues to retry              | `suppressed`              |
+| `utcp.ports_exhausted`        | warning | an open failed because every ephemeral port is | `remote`, `remote_port`,  |
+|                               |         | in use towards the destination                 | `suppressed`              |
+| `utcp.listen_overflowed`      | warning | a handshake was not completed because          | `remote`, `local_port`,   |
+|                               |         | `backlog` connections wait to be accepted      | `suppressed`              |
+| `utcp.syn_flooded`            | warning | `Config.syn_backlog` handshakes are in         | `remote`, `local_port`,   |
+|                               |         | progress, or memory is short, so that a SYN    | `cookie`, `suppressed`    |
+|                               |         | was answered with a SYN cookie (`cookie`) or   |                           |
+|                               |         | dropped (`cookie` false)                       |                           |
 | `utcp.memory_pressure`        | warning | `used` octets are in use, more than half of    | `used`, `limit`,          |
 |                               |         | `limit` (`Config.max_memory`)                  | `suppressed`              |
-| `utcp.limit_reached`          | warning | a connection was refused: `limit` is the field | `remote`, `limit`,        |
-|                               |         | of Config                                      | `suppressed`              |
-| `utcp.endpoint_opened`        | info    | an endpoint has its socket, on UDP `address`   | `address`                 |
-| `utcp.endpoint_closed`        | info    | it is closed                                   | `address`                 |
-| `utcp.control_opened`         | info    | the control socket `path` listens (`utcp ss`)  | `path`                    |
-| `utcp.control_closed`         | info    | it does so no longer                           | `path`                    |
-| `utcp.capture_started`        | info    | what endpoints send and receive is captured:   |                           |
-|                               |         | `utcp capture`, UTCP_PCAP                      |                           |
-| `utcp.capture_ended`          | info    | no longer; so many packets were written, and   | `packets`, `dropped`      |
-|                               |         | dropped for want of room                       |                           |
-| `utcp.state_changed`          | debug   | it moved from `before` to `after`; TIME_WAIT   | connection, `before`,     |
-|                               |         | begins like this                               | `after`                   |
-| `utcp.timer_expired`          | debug   | a `timer` (`utcp.tcp.timers`) of the peer's    | connection, `timer`,      |
-|                               |         | silence expired; `retransmits`: timeouts in a  | `retransmits`, `rto`      |
-|                               |         | row before this one                            |                           |
+| `utcp.limit_reached`          | warning | a connection was refused; `limit` is the name  | `remote`, `limit`,        |
+|                               |         | of the field of Config                         | `suppressed`              |
+| `utcp.endpoint_opened`        | info    | an endpoint opened its socket on UDP `address` | `address`                 |
+| `utcp.endpoint_closed`        | info    | an endpoint closed                             | `address`                 |
+| `utcp.control_opened`         | info    | the control socket `path` started to listen    | `path`                    |
+|                               |         | (`utcp ss`)                                    |                           |
+| `utcp.control_closed`         | info    | the control socket `path` closed               | `path`                    |
+| `utcp.capture_started`        | info    | a capture of endpoints started (`utcp          |                           |
+|                               |         | capture`, UTCP_PCAP)                           |                           |
+| `utcp.capture_ended`          | info    | the capture ended; counts of packets written,  | `packets`, `dropped`      |
+|                               |         | and of packets dropped for lack of buffer      |                           |
+|                               |         | space                                          |                           |
+| `utcp.state_changed`          | debug   | the state changed from `before` to `after`,    | connection, `before`,     |
+|                               |         | which may be TIME_WAIT                         | `after`                   |
+| `utcp.timer_expired`          | debug   | a `timer` (`utcp.tcp.timers`) expired because  | connection, `timer`,      |
+|                               |         | the peer was silent; `retransmits`:            | `retransmits`, `rto`      |
+|                               |         | consecutive timeouts before this one           |                           |
 | `utcp.retransmitted`          | debug   | `length` octets of sequence space from `seq`   | connection, `seq`,        |
-|                               |         | on went out again                              | `length`                  |
-| `utcp.mss_changed`            | debug   | the path takes segments of `mss` octets, not   | connection, `before`,     |
-|                               |         | of `before`: ICMP, probes or timeouts have     | `mss`                     |
-|                               |         | told                                           |                           |
-| `utcp.time_wait_ended`        | debug   | 2 MSL passed, or a newer connection took the   | connection                |
-|                               |         | ports                                          |                           |
-| `utcp.malformed`              | debug   | a datagram was no TCP segment: `reason`        | `remote`, `reason`,       |
+|                               |         | on were retransmitted                          | `length`                  |
+| `utcp.mss_changed`            | debug   | the effective send MSS changed from `before`   | connection, `before`,     |
+|                               |         | to `mss` octets because of ICMP, PMTU probes   | `mss`                     |
+|                               |         | or timeouts                                    |                           |
+| `utcp.time_wait_ended`        | debug   | TIME_WAIT ended after 2 MSL, or because a new  | connection                |
+|                               |         | connection reused the ports                    |                           |
+| `utcp.malformed`              | debug   | a datagram was not a TCP segment: `reason`     | `remote`, `reason`,       |
 |                               |         |                                                | `suppressed`              |
 
 * connection: `remote` (the peer's UDP address), `remote_port`, `local_port` (utcp ports).
-* end: `path` (the states it took until then), `bytes_sent` (payload octets, each time that they were sent),
-  `bytes_acked`, `bytes_received`, `duration` (seconds since its first SYN was sent or received).
-* `suppressed`: anyone can bring these events about, or they come in floods. So each is logged once in REPEAT seconds
-  per endpoint, and this is how many there were since the last one and were not logged. Metrics count them all.
+* end: `path` (the states so far), `bytes_sent` (payload octets, including retransmissions), `bytes_acked`,
+  `bytes_received`, `duration` (seconds since the first SYN was sent or received).
+* `suppressed`: remote hosts can cause these events at will, or the events come in floods. Each is therefore logged at
+  most once in REPEAT seconds per endpoint, with the number of events suppressed since the last one. Metrics count all
+  of them.
 * `error` is text, `rto` and `duration` are seconds.
 
-A half-open connection, which a forged SYN can make, is no connection here: it has debug events only. TIME_WAIT begins
-with `utcp.state_changed`, and ends with `utcp.time_wait_ended`.
+A half-open connection, which a forged SYN can create, has debug events only. TIME_WAIT begins with `utcp.state_changed`
+and ends with `utcp.time_wait_ended`.
 
-Whether debug events are wanted is asked of the logger once, when the observer is made; if they are not, they cost
-nothing but the test of a bool. The logger is the one that `structlog.get_logger("utcp")` gives at that moment. No event
-is about a segment as such: what is received costs as much as without logging.
+The observer checks once, at its creation, whether the logger is enabled for debug events. If not, they cost only the
+test of a bool. The logger is the result of `structlog.get_logger("utcp")` at that time. There is no event per segment,
+so that logging does not slow down reception.
 
-An exception in the application's processors must not break the protocol, in the middle of which it happens: the event
-is lost, and the standard library's logger `utcp` gets the traceback, as an error; of failures in a row only the first.
+An exception in the application's processors occurs in the middle of protocol processing and must not disrupt it. The
+event is lost, and the standard library's logger `utcp` gets the traceback as an error, only once for consecutive
+failures.
 """
 
 from __future__ import annotations
@@ -89,10 +95,10 @@ if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
 
 REPEAT: Final = 10.0
-"""Seconds between two events of a kind that strangers can bring about."""
+"""Minimum interval between two events of a kind that remote hosts can cause, seconds."""
 
 _ORDINARY: Final = (DELAYED_ACK, PACING, REORDER)
-"""Timers whose expiry is part of sending and receiving, and no news."""
+"""Timers whose expiry is a normal part of sending and receiving, and is not logged."""
 
 _EVENT_OF_ERROR: Final = (
     (ConnectionRefused, "utcp.connection_refused"),
@@ -104,10 +110,11 @@ _EVENT_OF_ERROR: Final = (
 
 
 class _Log:
-    """The application's logger, whose failures harm nobody."""
+    """The application's logger. Its exceptions do not reach the protocol."""
 
     def __init__(self) -> None:
-        # Here, because `import utcp` does without it. An application that has configured it has imported it.
+        # Imported here, because `import utcp` does not require it. An application that has configured structlog has
+        # imported it.
         import structlog
 
         self._logger: Any = structlog.get_logger("utcp").bind()
@@ -116,7 +123,7 @@ class _Log:
     def _log(self, method: Callable[..., Any], event: str, **fields: object) -> None:
         try:
             method(event, **fields)
-        except Exception:  # the application's processors may raise anything
+        except Exception:  # structlog processors of the application may raise anything
             if not self._failing:
                 self._failing = True
                 logging.getLogger("utcp").exception("a structlog processor failed on %s", event)
@@ -128,20 +135,20 @@ class _Log:
 
 
 def log_event(event: str, **fields: object) -> None:
-    """Log one of the events of endpoints, control sockets and captures."""
+    """Log an event of an endpoint, a control socket or a capture."""
     if "address" in fields:
         fields["address"] = _address(fields["address"])
     _Log().info(event, **fields)
 
 
 class StructlogObserver(_Log, Observer):
-    """Turns what a stack tells its observer into the log events listed in this module's docstring."""
+    """Logs a stack's observer callbacks as the events listed in this module's docstring."""
 
     def __init__(self) -> None:
         super().__init__()
         self._debug = _debug_enabled(self._logger)
         self._repeats: dict[str, tuple[float, int]] = {}
-        """By event: when the next may be logged, and how many were not since the last."""
+        """For each event name, the next time at which it may be logged, and the number suppressed since the last."""
 
     def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
         if after == ESTABLISHED:
@@ -232,7 +239,7 @@ class StructlogObserver(_Log, Observer):
             )
 
     def _seldom(self, method: Callable[..., Any], event: str, now: float, **fields: object) -> None:
-        """Log it unless an event of this name was logged less than REPEAT seconds ago."""
+        """Log an event unless one of this name was logged less than REPEAT seconds ago."""
         due, suppressed = self._repeats.get(event, (-inf, 0))
         if now < due:
             self._repeats[event] = (due, suppressed + 1)
@@ -250,8 +257,9 @@ def _identity(connection: Connection) -> dict[str, Any]:
 
 
 def _address(remote: Remote) -> str:
-    """`host:port` where the remote is a UDP address; how it prints where it is something else, as in a simulation."""
-    address = getattr(remote, "peer", remote)  # a link on a wildcard address puts our own address beside the peer's
+    """Return `host:port` for a UDP address, otherwise the remote's string form, as in a simulation."""
+    # A link on a wildcard address pairs the peer's address with the local one.
+    address = getattr(remote, "peer", remote)
     if not isinstance(address, tuple):
         return str(address)
     host, port = address[:2]
@@ -259,9 +267,9 @@ def _address(remote: Remote) -> str:
 
 
 def _debug_enabled(logger: object) -> bool:
-    """Whether `logger` lets debug events through, as far as it can tell; a logger that cannot tell is asked to try.
+    """Return whether `logger` is enabled for debug events, or True if it has no method to check that.
 
-    The method is looked up on the class: `structlog.BoundLogger` takes any unknown attribute for a log level.
+    The method is looked up on the class, because `structlog.BoundLogger` treats any unknown attribute as a log level.
     """
     for name in ("is_enabled_for", "isEnabledFor"):  # structlog's filtering loggers since 25.1, and logging's name
         ask = getattr(type(logger), name, None)

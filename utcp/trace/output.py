@@ -1,8 +1,9 @@
-"""Files that utcp writes under a name that a user or the environment gives: captures, drawings, results.
+"""Writes files under a name given by a user or the environment: captures, drawings, results.
 
-Such a file may tell who talks to whom and what they say, so a new one is for its owner alone (mode 0600). A name may be
-wrong, or prepared by somebody else in a directory that others can write to. So an existing file is written to only if
-it is no symbolic link, belongs to this user or to root, and is empty or begins as what is about to be written.
+Such a file may show which hosts communicate and what they send, so a new file is readable by its owner only (mode
+0600). A name may be wrong, or another user may have prepared a file in a shared directory. Therefore, an existing file
+is used only if it is not a symbolic link, belongs to this user or to root, and is empty or begins with the same
+signature.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from os import PathLike
 from typing import Final
 
 SIGNATURE: Final = 4
-"""Octets by which files of one kind are recognised: `<svg`, `%PDF`, the type of a pcapng section header."""
+"""Octets that identify a kind of file: `<svg`, `%PDF`, the type of a pcapng section header."""
 
 _MODE: Final = 0o600
 _FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-"""Windows has the second flag, and other systems the first."""
+"""Windows has only the second flag, other systems only the first."""
 
 
 def open_output(path: str | PathLike[str], signature: bytes, flags: int = 0) -> int:
-    """Open a file for writing, create it if there is none, and return its descriptor.
+    """Open a file for writing, create it if it does not exist, and return its descriptor.
 
-    What the file holds remains; `empty()` removes it.
+    The file's content remains; `empty()` removes it.
 
     Args:
         path: The file. Pipes and devices are opened as they are.
@@ -45,7 +46,7 @@ def open_output(path: str | PathLike[str], signature: bytes, flags: int = 0) -> 
     if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
         raise PermissionError(errno.EPERM, "it belongs to another user: remove it, or name another file")
     is_regular = stat.S_ISREG(found.st_mode)
-    # A pipe must not be opened for reading as well: it would then have a reader.
+    # Opening a pipe for reading as well would give it a reader.
     descriptor = os.open(path, flags | (os.O_RDWR if is_regular else os.O_WRONLY))
     try:
         _check(descriptor, found, signature)
@@ -56,7 +57,7 @@ def open_output(path: str | PathLike[str], signature: bytes, flags: int = 0) -> 
 
 
 def empty(descriptor: int) -> None:
-    """Remove what a regular file holds. Pipes and devices hold nothing."""
+    """Truncate a regular file. Pipes and devices are left alone."""
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.ftruncate(descriptor, 0)
 
@@ -66,7 +67,7 @@ def write_output(path: str | PathLike[str], octets: bytes, signature: int = SIGN
 
     Args:
         path: The file, as for `open_output()`.
-        octets: What it is to hold.
+        octets: The new content.
         signature: The number of octets at the beginning in which an existing file must agree with `octets`; 0 for a
             kind of file that has no signature, such as text.
 
@@ -79,7 +80,7 @@ def write_output(path: str | PathLike[str], octets: bytes, signature: int = SIGN
 
 
 def _check(descriptor: int, found: os.stat_result, signature: bytes) -> None:
-    """Raise FileExistsError unless this is the file that was `found`, and begins as it must."""
+    """Raise FileExistsError unless `descriptor` is the file `found` and begins with `signature`."""
     if not os.path.samestat(found, os.fstat(descriptor)):
         raise FileExistsError(errno.EEXIST, "another file took its place while it was opened")
     if stat.S_ISREG(found.st_mode):

@@ -1,4 +1,4 @@
-"""Captures for Wireshark and its like: pcapng files of what one or several stacks sent and received.
+"""Writes pcapng captures, for Wireshark and similar tools, of the segments that one or more stacks sent and received.
 
     with open("life.pcapng", "wb") as file:
         async with Endpoint(("192.0.2.1", 9000)) as endpoint:
@@ -8,9 +8,9 @@
     with open("simulated.pcapng", "wb") as file:
         write_trace(Capture(file), network.trace, {host.name: host.address for host in network.hosts.values()})
 
-The file format is draft-ietf-opsawg-pcapng: a section header, one interface of raw IP packets, a block per packet. What
-a comment says of the connection that a segment met, `utcp.trace.annotation` tells; simulated networks are captured with
-such comments by `utcp.testing.NetworkCapture`, endpoints of a running process by `utcp capture`.
+The file format is draft-ietf-opsawg-pcapng: a section header, one interface of raw IP packets, one block per packet.
+`utcp.trace.annotation` describes the comments about connections. `utcp.testing.NetworkCapture` captures simulated
+networks with such comments, `utcp capture` the endpoints of a running process.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ if TYPE_CHECKING:
     from utcp.tcp.stack import Stack
 
 Address: TypeAlias = tuple[str, int]
-"""A numeric IP address, and a UDP port."""
+"""A numeric IP address and a UDP port."""
 
-# Ports, length, checksum; and the part of its pseudo-header that follows the addresses: length, protocol.
+# Ports, length, checksum; then the part of the pseudo-header after the addresses: length, protocol.
 _UDP_HEADER: Final = Struct("!HHHH")
 _UDP_PSEUDO: Final = Struct("!IxxxB")
 
 _SECTION_HEADER: Final = 0x0A0D0D0A
 MAGIC: Final = _SECTION_HEADER.to_bytes(4, "big")
-"""The octets with which every pcapng file begins."""
+"""The first octets of every pcapng file."""
 _INTERFACE: Final = 1
 _INTERFACE_STATISTICS: Final = 5
 _ENHANCED_PACKET: Final = 6
 
 _LINKTYPE_RAW: Final = 101
-"""Packets begin with their IP header, whose version field tells IPv4 from IPv6."""
+"""Packets begin with their IP header, whose version field distinguishes IPv4 and IPv6."""
 
 _NANOSECONDS: Final = 9
-"""if_tsresol: times count in units of 10**-9 s."""
+"""if_tsresol: times are in units of 10**-9 s."""
 
 _OPTION_COMMENT: Final = 1
 _OPTION_RECEIVED: Final = 4
@@ -63,32 +63,31 @@ _OPTION: Final = Struct("!HH")
 _END_OF_OPTIONS: Final = bytes(4)
 # Byte-order magic, version 1.0, section length (-1: until the next section or the end of the file).
 _SECTION: Final = Struct("!IHHq").pack(0x1A2B3C4D, 1, 0, -1)
-# Link type, reserved, snapshot length (0: packets are whole).
+# Link type, reserved, snapshot length (0: whole packets).
 _INTERFACE_BODY: Final = Struct("!HHI").pack(_LINKTYPE_RAW, 0, 0)
-# Interface, time (upper and lower half), octets captured, octets of the packet.
+# Interface, time (upper and lower half), captured octets, original octets.
 _PACKET: Final = Struct("!IQII")
-# Interface, time; and a count in its options.
+# Interface, time; the options contain a count.
 _STATISTICS: Final = Struct("!IQ")
 _COUNT: Final = Struct("!Q")
 
 
 class Writable(Protocol):
-    """What is needed of a binary file."""
+    """The required part of a binary file."""
 
     def write(self, octets: bytes, /) -> object: ...
 
 
 class Capture:
-    """A capture, written to the binary `file` block by block, each in one piece; the caller closes the file.
+    """A capture, written to a binary file block by block, each with a single write. The caller closes the file.
 
-    `form` says how a segment is shown:
-
-    * `"tcp"`: as bare TCP in IP, its checksum filled in (over UDP it is 0); every tool decodes it without being told
-      to. UDP ports are not shown, so that two endpoints of one host look like one.
-    * `"udp"`: as it crossed the network, TCP in UDP; `tshark -d udp.port==9000,tcp` decodes it.
-
-    A time in the capture is the stack's, later by `epoch_ns` nanoseconds: 0 keeps the times of a simulation (which then
-    seems to begin in 1970), `time.time_ns() - time.monotonic_ns()` gives a real endpoint's their date.
+    Args:
+        file: the binary file.
+        form: "tcp" writes a segment as bare TCP in IP with its checksum filled in (over UDP it is 0), which every tool
+            decodes by default. UDP ports are lost, so that two endpoints of one host look like one. "udp" writes it as
+            sent, TCP in UDP, which `tshark -d udp.port==9000,tcp` decodes.
+        epoch_ns: nanoseconds added to the stack's times. 0 keeps the times of a simulation (from 1970 on);
+            `time.time_ns() - time.monotonic_ns()` gives the real date to a real endpoint.
     """
 
     def __init__(self, file: Writable, *, form: Literal["tcp", "udp"] = "tcp", epoch_ns: int = 0) -> None:
@@ -97,11 +96,12 @@ class Capture:
         self._epoch_ns = epoch_ns
         resolution = _option(_OPTION_TIME_RESOLUTION, bytes((_NANOSECONDS,)))
         interface = _block(_INTERFACE, _INTERFACE_BODY + resolution + _END_OF_OPTIONS)
-        # At once: another thread that writes into the same file must not come between the two.
+        # A single write, because another thread may write to the same file.
         file.write(_block(_SECTION_HEADER, _SECTION) + interface)
 
     def packet(self, now: float, source: Address, destination: Address, segment: bytes, comment: str = "") -> None:
-        """`segment` went from `source` to `destination` at `now`, in seconds. Wireshark shows `comment` with it.
+        """Write a segment that was sent from `source` to `destination` at `now`, seconds. Wireshark shows its
+        `comment`.
 
         Raises OSError for addresses that are not numeric or not of one family, ValueError for a comment beyond 65,535
         octets of UTF-8.
@@ -114,7 +114,7 @@ class Capture:
         self._file.write(_block(_ENHANCED_PACKET, body))
 
     def statistics(self, now: float, received: int, dropped: int) -> None:
-        """How many packets there were up to `now`, and how many of them the capture had no room for."""
+        """Write the number of packets up to `now`, and the number of those dropped for lack of buffer space."""
         time = round(now * 1_000_000_000) + self._epoch_ns
         body = _STATISTICS.pack(0, time)
         body += _option(_OPTION_RECEIVED, _COUNT.pack(received)) + _option(_OPTION_DROPPED, _COUNT.pack(dropped))
@@ -122,18 +122,21 @@ class Capture:
 
 
 class CaptureObserver(Observer):
-    """Captures what one endpoint sends and receives.
+    """Captures the segments that one endpoint sends and receives.
 
-    `local` is the endpoint's UDP address; where the kernel is to choose the port, set it before the first segment. On a
-    wildcard address, the one that the peer wrote to is taken in its place. What is received has been decoded before: it
-    is shown as utcp would have sent it, without options that utcp does not know, and datagrams that are no segments are
-    not shown.
+    A received segment has been decoded before, so it is shown in utcp's own encoding, without unknown options.
+    Datagrams that are not segments are not captured.
 
-    With the endpoint's `stack` each segment gets a comment about the connection that it met; `role` is this end's name
-    there, "" for "client" or "server" by who opened each connection.
+    Several observers may share a capture. If both ends have one, `received=False` shows every segment once, at its
+    sending time, whether it arrived or not.
 
-    Several observers may share a capture. If they are those of both ends, with `received=False` every segment is shown
-    once, when it was sent, whether it arrived or not.
+    Args:
+        capture: the capture to write to.
+        local: the endpoint's UDP address. If the kernel chooses the port, set it before the first segment. A wildcard
+            address is replaced by the address that the peer used.
+        received: whether received segments are captured; a function decides for each remote.
+        stack: the endpoint's stack, for comments on each segment's connection; None: no comments.
+        role: the name of this end in comments; "": "client" or "server", depending on which end opened the connection.
     """
 
     def __init__(
@@ -180,14 +183,15 @@ class CaptureObserver(Observer):
             self._commentary.time_wait_ended((remote, remote_port, local_port))
 
     def _addresses(self, remote: Remote) -> tuple[Address, Address]:
-        peer = getattr(remote, "peer", remote)  # a link on a wildcard address puts our own address beside the peer's
+        # A link on a wildcard address pairs the peer's address with the local one.
+        peer = getattr(remote, "peer", remote)
         if not isinstance(peer, tuple):
             raise TypeError(f"a capture needs remotes that are addresses, not {remote!r}")
         return (getattr(remote, "local", self.local[0]), self.local[1]), (peer[0], peer[1])
 
 
 class TracedPacket(Protocol):
-    """What is needed of `utcp.testing.Packet`."""
+    """The required part of `utcp.testing.Packet`."""
 
     @property
     def time(self) -> float: ...
@@ -202,7 +206,7 @@ class TracedPacket(Protocol):
 
 
 class Traced(Protocol):
-    """What is needed of `utcp.testing.Sent`."""
+    """The required part of `utcp.testing.Sent`."""
 
     @property
     def packet(self) -> TracedPacket: ...
@@ -216,10 +220,16 @@ def write_trace(
     addresses: Mapping[str, str],
     comments: Callable[[TracedPacket], Comment] | None = None,
 ) -> None:
-    """Write what a simulated network carried, `network.trace`, each segment when it was sent; comments tell for how
-    long it was under way, whether it was `lost` or `duplicated`, and what `comments` says of a packet besides.
-    `addresses` are the hosts' by name. Datagrams that are no segments are left out. The trace does not tell UDP ports:
-    a segment's own ports, which are the same on servers, are shown for them.
+    """Write the trace of a simulated network, with each segment at its sending time.
+
+    A comment has the segment's transit time and `lost` or `duplicated` if that applies. Datagrams that are not segments
+    are left out. The trace has no UDP ports; the segment's ports, which are the same on servers, replace them.
+
+    Args:
+        capture: the capture to write to.
+        trace: `network.trace`.
+        addresses: IP addresses by host name.
+        comments: returns further comments on a packet.
     """
     for sent in trace:
         packet, segment = sent.packet, sent.packet.segment
@@ -237,21 +247,21 @@ def write_trace(
 
 
 def segment_packet(source: Address, destination: Address, segment: bytes, form: Literal["tcp", "udp"]) -> bytes:
-    """The IP packet that shows `segment`; see Capture for `form`, and for what it raises."""
+    """Return the IP packet that contains `segment`. For `form` and the errors see Capture."""
     family = socket.AF_INET6 if ":" in source[0] else socket.AF_INET
-    # A link-local IPv6 address carries its scope behind a percent sign: it is no part of the packet.
+    # A link-local IPv6 address has a scope after a percent sign, which is not part of the packet.
     sender, receiver = (socket.inet_pton(family, host.partition("%")[0]) for host, _ in (source, destination))
     if form == "tcp":
         return ip.build(sender, receiver, 0, fill(segment, pseudo_header(sender, receiver)))
     size = _UDP_HEADER.size + len(segment)
     ports = source[1], destination[1]
     summed = sender + receiver + _UDP_PSEUDO.pack(size, ip.UDP) + _UDP_HEADER.pack(*ports, size, 0) + segment
-    checksum = internet_checksum(summed) or 0xFFFF  # RFC 768: 0 says that there is none
+    checksum = internet_checksum(summed) or 0xFFFF  # RFC 768: 0 means no checksum
     return ip.build(sender, receiver, 0, _UDP_HEADER.pack(*ports, size, checksum) + segment, ip.UDP)
 
 
 def _block(kind: int, body: bytes) -> bytes:
-    """A block: its length stands at both ends, so that files can be read backwards."""
+    """Return a block. Its length is at both ends, so that files can be read backwards."""
     length = _BLOCK.size + len(body) + _BLOCK_END.size
     return _BLOCK.pack(kind, length) + body + _BLOCK_END.pack(length)
 
@@ -263,5 +273,5 @@ def _option(code: int, value: bytes) -> bytes:
 
 
 def _padded(octets: bytes) -> bytes:
-    """`octets`, up to the next multiple of four."""
+    """Return `octets` padded to a multiple of four."""
     return octets + bytes(-len(octets) % 4)

@@ -1,10 +1,10 @@
-"""Plots of one direction of a connection: sequence numbers, windows and round-trip times over time.
+"""Plots one direction of a connection: sequence numbers, windows and round-trip times over time.
 
     connections = survey("life.pcapng")
     save_plot(series_of("life.pcapng", connections[0], connections[0].client), "life.svg")
 
-The first panel is drawn as tcptrace and Wireshark have it: bars of text, the line of what is acknowledged below them,
-the line of what the receiver's window allows above.
+The first panel is like that of tcptrace and Wireshark: bars for data, below them the line of acknowledgments, above
+them the line of the receiver's window edge.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 PANELS: Final = ("sequence", "cwnd", "rtt")
 
 _HEIGHTS: Final = {"sequence": 4.6, "cwnd": 2.6, "rtt": 2.2}
-"""Inches."""
+"""Height of each panel, inches."""
 _WIDTH: Final = 10.0
 _TITLE: Final = 0.5
 
 _MANY: Final = 4000
-"""Marks of one kind from which on they are drawn as an image inside an SVG or PDF, which would be too big otherwise."""
+"""Number of marks of one kind from which on they are drawn as an image, because an SVG or PDF would be too big
+otherwise."""
 
 _LABELS: Final = 25
-"""The most names of timers written next to what they had sent: more of them would hide the plot."""
+"""Maximum number of timer names next to the segments that they caused, because more would hide the plot."""
 
 _TIMERS: Final = {"retransmit": "RTO", "probe": "TLP", "persist": "window probe", "keepalive": "keepalive"}
 
@@ -38,10 +39,10 @@ _Draw: TypeAlias = "Callable[[Axes, Series], None]"
 
 
 def save_plot(series: Series, file: str | PathLike[str], panels: Sequence[str] = PANELS, title: str = "") -> None:
-    """Draw these panels one above the other, and write SVG, PNG or PDF, as the file's suffix says; the same series give
-    the same octets.
+    """Draw these panels one above the other and write them as SVG, PNG or PDF, depending on the file's suffix.
 
-    Raises ImportError without matplotlib, OSError if the file cannot be written, ValueError for another suffix.
+    The same series give the same octets. Raises ImportError without matplotlib, OSError if the file cannot be written,
+    ValueError for another suffix.
     """
     with style("utcp plot"):
         from matplotlib.figure import Figure
@@ -82,7 +83,7 @@ def _sequence(axes: Axes, series: Series) -> None:
     _bars(axes, [span for span in series.spans if not span.again], BLUE, "text sent")
     again = [span for span in series.spans if span.again]
     _bars(axes, again, RED, "sent again")
-    axes.plot(  # a segment is a speck in a large picture, and these are what one looks for
+    axes.plot(  # A single segment is hardly visible in a large picture, so retransmissions are circled.
         [span.time for span in again],
         [(span.low + span.high) / 2 for span in again],
         "o",
@@ -111,7 +112,7 @@ def _window_label(series: Series) -> str:
 
 
 def _range(series: Series) -> tuple[float, float]:
-    """What is shown of the sequence space: all that was sent and acknowledged. The window may lie far above."""
+    """Return the range of the sequence space that was sent or acknowledged. The window edge may lie far above it."""
     values = [float(mark.seq) for mark in series.marks if mark.by_sender]
     for span in series.spans:
         values += (span.low, span.high)
@@ -149,7 +150,7 @@ def _crosses(axes: Axes, series: Series) -> None:
 
 
 def _flags(axes: Axes, series: Series) -> None:
-    """SYN, FIN and RST: of the sender above the line, of the receiver below."""
+    """Draw SYN, FIN and RST: the sender's above the line, the receiver's below."""
     for mark in series.marks[:_MANY]:
         colour = RED if mark.name == "RST" else "black" if mark.by_sender else GREEN
         axes.plot([mark.time], [mark.seq], "v" if mark.by_sender else "^", color=colour, markersize=4, zorder=3)
@@ -212,7 +213,7 @@ def _rtt(axes: Axes, series: Series) -> None:
     if not samples and not series.srtt:
         _remark(axes, "nothing in this capture tells a round-trip time")
     axes.set_ylim(bottom=0)
-    if series.rto:  # many times as high: it has a scale of its own
+    if series.rto:  # much larger than the round-trip time, so it has a scale of its own
         right = axes.twinx()
         _steps(right, _milliseconds(series.rto), ORANGE, "timeout", linestyle="--")
         right.set_ylim(bottom=0)
@@ -233,7 +234,7 @@ def _milliseconds(points: Sequence[Point]) -> list[Point]:
 
 
 def _steps(axes: Axes, points: Sequence[Point], colour: str, label: str, linestyle: str = "-") -> None:
-    """A line of steps; of several values at one time the last counts."""
+    """Draw a step line. Of several values at one time the last one counts."""
     latest = {point.time: point.value for point in points}
     if latest:
         axes.step(

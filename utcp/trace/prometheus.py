@@ -1,4 +1,4 @@
-"""Metrics for Prometheus; the `metrics` extra installs what they need.
+"""Metrics for Prometheus. The `metrics` extra installs the required packages.
 
     import prometheus_client
     from utcp.trace.prometheus import UtcpCollector
@@ -8,60 +8,67 @@
 
 | metric                               | type    | labels | what                                                       |
 |--------------------------------------|---------|--------|------------------------------------------------------------|
-| utcp_endpoints                       | gauge   |        | open endpoints: UDP sockets with a stack behind them       |
+| utcp_endpoints                       | gauge   |        | open endpoints (UDP sockets with a stack)                  |
 | utcp_connections                     | gauge   | state  | connections by state (RFC 9293 3.3.2); TIME_WAIT: records  |
-| utcp_listeners                       | gauge   |        | ports that are listened on                                 |
-| utcp_accept_queue_connections        | gauge   |        | established connections that wait to be accepted           |
+| utcp_listeners                       | gauge   |        | listening ports                                            |
+| utcp_accept_queue_connections        | gauge   |        | established connections waiting to be accepted             |
 | utcp_send_queue_bytes                | gauge   |        | accepted from applications, not acknowledged by the peers  |
 | utcp_receive_queue_bytes             | gauge   |        | received in order, not read by applications                |
-| utcp_memory_bytes                    | gauge   |        | what `Config.max_memory` limits, by estimate               |
-| utcp_memory_limit_bytes              | gauge   |        | `Config.max_memory`, of all endpoints together             |
-| utcp_orphans                         | gauge   |        | connections closed by the application that still deliver   |
-| utcp_ephemeral_ports_in_use          | gauge   |        | towards the destination where most are, TIME_WAIT included |
-| utcp_ephemeral_ports_used_ratio      | gauge   |        | that part of `Config.ephemeral_ports`; at 1 opens fail     |
-| utcp_opens_total                     | counter | side   | active opens (SYNs sent) and passive (handshakes begun)    |
-| utcp_open_failures_total             | counter |        | those that were never established                          |
-| utcp_closes_total                    | counter | cause  | connections that are over for their user: see below        |
-| utcp_sent_bytes_total                | counter |        | payload sent, each time that it was                        |
+| utcp_memory_bytes                    | gauge   |        | estimate of the memory that `Config.max_memory` limits     |
+| utcp_memory_limit_bytes              | gauge   |        | sum of `Config.max_memory` over all endpoints              |
+| utcp_orphans                         | gauge   |        | connections closed by the application with data left to    |
+|                                      |         |        | deliver                                                    |
+| utcp_ephemeral_ports_in_use          | gauge   |        | ports in use towards the destination with the most,        |
+|                                      |         |        | including TIME_WAIT                                        |
+| utcp_ephemeral_ports_used_ratio      | gauge   |        | the same as a share of `Config.ephemeral_ports`; at 1      |
+|                                      |         |        | opens fail                                                 |
+| utcp_opens_total                     | counter | side   | active opens (SYNs sent) and passive opens (handshakes     |
+|                                      |         |        | started)                                                   |
+| utcp_open_failures_total             | counter |        | opens that never reached ESTABLISHED                       |
+| utcp_closes_total                    | counter | cause  | connections that ended for the application, by cause (see  |
+|                                      |         |        | below)                                                     |
+| utcp_sent_bytes_total                | counter |        | payload sent, including retransmissions                    |
 | utcp_received_bytes_total            | counter |        | payload received in order                                  |
-| utcp_sent_segments_total             | counter |        | segments of all kinds, each time that they were sent       |
-| utcp_received_segments_total         | counter |        | segments of all kinds                                      |
-| utcp_retransmitted_segments_total    | counter |        | segments sent again, for whatever reason                   |
-| utcp_retransmission_timeouts_total   | counter |        | retransmission timers that expired (RFC 6298)              |
-| utcp_spurious_timeouts_total         | counter |        | those after which nothing had been lost (RFC 5682)         |
-| utcp_fast_recoveries_total           | counter |        | losses noticed by ACKs (RFC 6675, RFC 8985)                |
-| utcp_tail_loss_probes_total          | counter |        | probes for the loss of a flight's end (RFC 8985 7)         |
-| utcp_keepalive_probes_total          | counter |        | sent (RFC 9293 3.8.4)                                      |
-| utcp_out_of_order_segments_total     | counter |        | received and kept                                          |
-| utcp_congestion_marks_total          | counter |        | segments received with a congestion mark (RFC 3168)        |
-| utcp_time_waits_total                | counter |        | connections that went through TIME_WAIT                    |
-| utcp_time_wait_reuses_total          | counter |        | of them, ports reused by a new connection (RFC 6191)       |
-| utcp_time_wait_overflows_total       | counter |        | records left out or ended early, for want of memory        |
-| utcp_memory_pressures_total          | counter |        | times that half of `Config.max_memory` was exceeded        |
-| utcp_memory_aborts_total             | counter |        | closed connections reset because memory was short          |
-| utcp_memory_drops_total              | counter | order  | text dropped: segments in order, runs out of order         |
-| utcp_connections_refused_total       | counter | limit  | by the fields of Config: `max_memory`, `max_connections`,  |
-|                                      |         |        | `max_connections_per_remote`                               |
+| utcp_sent_segments_total             | counter |        | segments of all kinds sent, including retransmissions      |
+| utcp_received_segments_total         | counter |        | segments of all kinds received                             |
+| utcp_retransmitted_segments_total    | counter |        | segments retransmitted for any reason                      |
+| utcp_retransmission_timeouts_total   | counter |        | retransmission timeouts (RFC 6298)                         |
+| utcp_spurious_timeouts_total         | counter |        | spurious retransmission timeouts (RFC 5682)                |
+| utcp_fast_recoveries_total           | counter |        | losses detected by ACKs (RFC 6675, RFC 8985)               |
+| utcp_tail_loss_probes_total          | counter |        | tail loss probes sent (RFC 8985 7)                         |
+| utcp_keepalive_probes_total          | counter |        | keepalive probes sent (RFC 9293 3.8.4)                     |
+| utcp_out_of_order_segments_total     | counter |        | segments received out of order and kept                    |
+| utcp_congestion_marks_total          | counter |        | segments received with a CE mark (RFC 3168)                |
+| utcp_time_waits_total                | counter |        | connections that entered TIME_WAIT                         |
+| utcp_time_wait_reuses_total          | counter |        | TIME_WAIT records ended by a new connection (RFC 6191)     |
+| utcp_time_wait_overflows_total       | counter |        | TIME_WAIT records omitted or ended early for lack of       |
+|                                      |         |        | memory                                                     |
+| utcp_memory_pressures_total          | counter |        | times that usage exceeded half of `Config.max_memory`      |
+| utcp_memory_aborts_total             | counter |        | closed connections reset for lack of memory                |
+| utcp_memory_drops_total              | counter | order  | data dropped: in-order segments, out-of-order ranges       |
+| utcp_connections_refused_total       | counter | limit  | connections refused, by field of Config: `max_memory`,     |
+|                                      |         |        | `max_connections`, `max_connections_per_remote`            |
 | utcp_ephemeral_ports_exhausted_total | counter |        | opens that failed because every ephemeral port was in use  |
-| utcp_listen_overflows_total          | counter |        | handshakes not let in: `backlog` waited to be accepted     |
-| utcp_syn_backlog_overflows_total     | counter |        | SYNs answered by a cookie: `syn_backlog` was reached, or   |
-|                                      |         |        | memory was short                                           |
-| utcp_listen_drops_total              | counter |        | SYNs and ACKs dropped by listeners for whatever reason     |
-| utcp_syn_cookies_total               | counter | event  | sent, accepted (a connection came of it), failed           |
-| utcp_resets_sent_total               | counter |        | RSTs                                                       |
+| utcp_listen_overflows_total          | counter |        | handshakes not completed because `backlog` connections     |
+|                                      |         |        | waited                                                     |
+| utcp_syn_backlog_overflows_total     | counter |        | SYNs answered with a cookie because `syn_backlog` was      |
+|                                      |         |        | reached or memory was short                                |
+| utcp_listen_drops_total              | counter |        | SYNs and ACKs dropped by listeners for any reason          |
+| utcp_syn_cookies_total               | counter | event  | SYN cookies sent, accepted (a connection resulted), failed |
+| utcp_resets_sent_total               | counter |        | RSTs sent                                                  |
 | utcp_resets_withheld_total           | counter |        | RSTs not sent because of `Config.reset_rate`               |
-| utcp_challenge_acks_total            | counter |        | ACKs to what may be an attacker's (RFC 5961)               |
+| utcp_challenge_acks_total            | counter |        | challenge ACKs sent (RFC 5961)                             |
 | utcp_faults_total                    | counter |        | connections ended by an exception in their processing      |
-| utcp_malformed_datagrams_total       | counter |        | datagrams that were no TCP segment                         |
-| utcp_rejected_icmps_total            | counter |        | ICMP errors about segments that were not under way         |
+| utcp_malformed_datagrams_total       | counter |        | datagrams that were not a TCP segment                      |
+| utcp_rejected_icmps_total            | counter |        | ICMP errors about segments that were not in flight         |
 
-`side` is "active" or "passive". `cause` of a close: "delivered" (all was acknowledged), "aborted" (reset by this
-side), "refused", "reset" (by the peer), "unreachable" (no route), and the timeouts that `utcp.errors` describes:
+`side` is "active" or "passive". `cause` of a close is "delivered" (all data acknowledged), "aborted" (reset by this
+side), "refused", "reset" (by the peer), "unreachable" (no route), or one of the timeouts that `utcp.errors` describes:
 "syn_timed_out", "retransmission_timed_out", "fin_timed_out", "user_timed_out", "keepalive_timed_out",
 "linger_timed_out".
 
-Nothing is done between two scrapes. A scrape looks at every connection and TIME_WAIT record, in the thread that asks:
-about a microsecond for each connection and a tenth of that for each record.
+No work is done between two scrapes. A scrape visits every connection and TIME_WAIT record in the calling thread, which
+takes about a microsecond for each connection and a tenth of that for each record.
 """
 
 from __future__ import annotations
@@ -80,8 +87,8 @@ _STATES: Final = tuple(name for state, name in enumerate(NAMES) if state not in 
 
 
 class _Total(NamedTuple):
-    """A counter; the value is the sum of these `fields` of `registry.totals()`, or, with a label, the value for each of
-    its values is that of the field."""
+    """A counter. Its value is the sum of `fields` of `registry.totals()`. With a label, `values` maps each value of the
+    label to a field."""
 
     name: str
     help: str
@@ -187,10 +194,11 @@ _TOTALS: Final = (
 
 
 class UtcpCollector(Collector):
-    """What `endpoints` do, all together; without any, all endpoints of this process, present and to come, those of
-    `utcp.open_connection()` and `start_server()` included, and what closed ones have counted.
+    """The metrics of the given endpoints together.
 
-    Register it with any `prometheus_client.CollectorRegistry`. An endpoint that is not started yet counts for nothing.
+    Without arguments, they cover all endpoints of this process, present and future, including those of
+    `utcp.open_connection()` and `start_server()`, and the counts of closed ones. Register the collector with any
+    `prometheus_client.CollectorRegistry`. Endpoints that have not started are ignored.
     """
 
     def __init__(self, *endpoints: registry.Endpoint) -> None:
@@ -198,12 +206,12 @@ class UtcpCollector(Collector):
         self._shown: dict[str, int] = {}
 
     def describe(self) -> Iterator[Metric]:
-        """The names, for the registry, without looking at anything."""
+        """Yield the names for the registry, without a scrape."""
         yield from _gauges()
         yield from _counters({})
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now. May be called from any thread."""
+        """Yield the current metrics. Thread-safe."""
         if self._endpoints:
             totals: dict[str, int] = {}
             known = [endpoint for endpoint in self._endpoints if endpoint.started]
@@ -219,7 +227,8 @@ class UtcpCollector(Collector):
             now.look_at(endpoint.stack)
         totals["past_bytes_sent"] = totals.get("past_bytes_sent", 0) + now.bytes_sent
         totals["past_bytes_received"] = totals.get("past_bytes_received", 0) + now.bytes_received
-        # What ends while it is looked at may be missed this time; a counter that goes back looks like a restart.
+        # A connection that ends during the scrape may be missed once. A counter must not decrease, because that looks
+        # like a restart.
         for name, count in totals.items():
             self._shown[name] = max(count, self._shown.get(name, 0))
         yield from _gauges(now, len(alive))
@@ -227,7 +236,7 @@ class UtcpCollector(Collector):
 
 
 class _Now:
-    """What the connections of some stacks are at this moment."""
+    """The current values of some stacks' connections."""
 
     def __init__(self) -> None:
         self.states = dict.fromkeys(_STATES, 0)

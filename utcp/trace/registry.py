@@ -1,7 +1,7 @@
-"""The endpoints of this process, on whatever loop: for those who look at all of them, as metrics do.
+"""The endpoints of this process on all loops, for metrics and similar users.
 
-Those of `utcp.open_connection()` and `start_server()`, which nobody else has in hand, are among them. Simulated ones
-are not. May be asked from any thread.
+Includes the endpoints of `utcp.open_connection()` and `start_server()`, to which the application has no reference, but
+not simulated ones. Thread-safe.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from utcp.tcp.stack import Stack
 
 
 class Endpoint(Protocol):
-    """What is needed of `utcp.Endpoint`."""
+    """The required part of `utcp.Endpoint`."""
 
     @property
     def started(self) -> bool: ...
@@ -24,24 +24,25 @@ class Endpoint(Protocol):
     def stack(self) -> Stack: ...
 
 
-_open: Final[dict[int, ref[Endpoint]]] = {}  # weakly: a loop that was never closed goes with its endpoints
+# Weak references, so that a loop that was never closed can be collected with its endpoints.
+_open: Final[dict[int, ref[Endpoint]]] = {}
 _past: Final[dict[str, int]] = {}
 
 
 def endpoints() -> list[Endpoint]:
-    """Those that are open."""
+    """Return the open endpoints."""
     found = (reference() for reference in list(_open.values()))
     return [endpoint for endpoint in found if endpoint is not None]
 
 
 def memory_limits() -> int:
-    """Octets that those that are open may take together: their limits, set by `Config.max_memory` or by default."""
+    """Return the sum of the open endpoints' memory limits, octets (`Config.max_memory` or its default)."""
     return sum(endpoint.stack.memory.limit for endpoint in endpoints())
 
 
 def totals(endpoint: Endpoint) -> dict[str, int]:
-    """What the endpoint has counted: `utcp.tcp.counters.Counters` by its names, and `utcp.tcp.endings.Endings` by its
-    names behind "ended_"."""
+    """Return the endpoint's counts: `utcp.tcp.counters.Counters` by name, and `utcp.tcp.endings.Endings` by name with
+    the prefix "ended_"."""
     stack = endpoint.stack
     counted = {field.name: getattr(stack.counters, field.name) for field in dataclasses.fields(stack.counters)}
     for field in dataclasses.fields(stack.endings):
@@ -50,18 +51,18 @@ def totals(endpoint: Endpoint) -> dict[str, int]:
 
 
 def past_totals() -> dict[str, int]:
-    """`totals()` of all endpoints that are closed, together."""
+    """Return the sum of `totals()` over all closed endpoints."""
     return dict(_past)
 
 
 def opened(endpoint: Endpoint) -> None:
-    """For the loop's endpoints: this one has begun."""
+    """Register a new endpoint. Called by the endpoints of loops."""
     key = id(endpoint)
     _open[key] = ref(endpoint, lambda _: _open.pop(key, None))
 
 
 def closed(endpoint: Endpoint) -> None:
-    """For the loop's endpoints: this one is closed."""
+    """Remove a closed endpoint and keep its counts. Called by the endpoints of loops."""
     if _open.pop(id(endpoint), None) is not None:
         for name, count in totals(endpoint).items():
             _past[name] = _past.get(name, 0) + count

@@ -1,10 +1,10 @@
-"""What a capture tells about one direction of a connection, as series over time: what plots are made of.
+"""Time series of one direction of a captured connection, as the data of plots.
 
     connections = survey("life.pcapng")
     series = series_of("life.pcapng", connections[0], connections[0].client)
 
-Sequence numbers are relative to the sender's SYN, which is 0 (its text begins at 1), and do not wrap. Without a SYN
-they are relative to the first number seen. Times are seconds since the connection's first segment.
+Sequence numbers are relative to the sender's SYN, which is 0 (data begins at 1), and do not wrap. Without a SYN they
+are relative to the first captured number. Times are seconds since the connection's first segment.
 """
 
 from __future__ import annotations
@@ -26,25 +26,27 @@ from utcp.wire.options import MAX_WINDOW_SCALE
 from utcp.wire.seq import MASK, diff
 
 _MOST_REMEMBERED: Final = 65536
-"""Segments whose acknowledgement is waited for, for round-trip times."""
+"""Maximum number of unacknowledged segments kept for round-trip times."""
 
 
 @dataclass(slots=True)
 class Span:
-    """Text under way: octets from `low` up to `high`. `timer`: the one that had it sent, where a comment says so."""
+    """Data in flight, octets from `low` up to `high`. `timer` is the timer that caused the segment, if a comment has
+    it."""
 
     time: float
     low: int
     high: int
     again: bool
-    """Some of it had been sent before: a retransmission or, in a capture made on the way, perhaps only late."""
+    """Whether some of the data was sent before. It is a retransmission or, in a capture made on the path, perhaps only
+    reordered."""
     lost: bool = False
     timer: str = ""
 
 
 @dataclass(slots=True)
 class Mark:
-    """A SYN, FIN or RST of either end, at a place in the sender's sequence space."""
+    """A SYN, FIN or RST of either end, at a position in the sender's sequence space."""
 
     time: float
     seq: int
@@ -70,13 +72,14 @@ class Block(NamedTuple):
 
 @dataclass(slots=True)
 class Series:
-    """One direction of a connection: what `sender` sent, and what its peer said about that.
+    """One direction of a connection: the segments of `sender` and the acknowledgments of its peer.
 
-    What only the sender knows (`cwnd`, `ssthresh`, `in_flight`, `srtt`, `rto`) is there where a utcp that captured the
-    connection at the sender has written it into comments. `outstanding`, from what was captured: octets sent and not
-    acknowledged yet. `round_trips`: from a segment to the ACK for it, as seen where it was captured; of what was sent
-    again only if timestamps tell which of the two was acknowledged (RFC 7323 4, RFC 6298 3), and none from a capture
-    that shows only what each end sent, and not when it arrived: there is no place at which both were seen.
+    `cwnd`, `ssthresh`, `in_flight`, `srtt` and `rto` come from utcp's comments in a capture made at the sender, and are
+    empty otherwise. `outstanding` is the number of octets sent and not acknowledged in the capture.
+
+    `round_trips` are times from a segment to its ACK at the place of the capture. A retransmitted segment counts only
+    if timestamps show which transmission was acknowledged (RFC 7323 4, RFC 6298 3). There are none if the capture has
+    only the sending times at both ends, because both times must come from the same place.
     """
 
     sender: End
@@ -85,9 +88,9 @@ class Series:
     marks: list[Mark] = field(default_factory=list)
     acks: list[Point] = field(default_factory=list)
     window: list[Point] = field(default_factory=list)
-    """The right edge of the receiver's window."""
+    """Right edge of the receiver's window."""
     window_scaled: bool = True
-    """The scale of the window is known: both SYNs were captured. If not, the window is drawn as its field says."""
+    """Whether the window scale is known, because both SYNs were captured. If not, the unscaled field is used."""
     blocks: list[Block] = field(default_factory=list)
     outstanding: list[Point] = field(default_factory=list)
     round_trips: list[Point] = field(default_factory=list)
@@ -99,12 +102,12 @@ class Series:
 
     @property
     def end(self) -> float:
-        """The time of the last segment of the connection."""
+        """Return the time of the last segment of the connection."""
         return max((points[-1].time for points in (self.acks, self.outstanding) if points), default=0.0)
 
 
 def survey(path: str | PathLike[str], *, udp_ports: AbstractSet[int] | None = None) -> list[CapturedConnection]:
-    """The connections in the capture; empty when there is none. `udp_ports` and what is raised: see iter_capture."""
+    """Return the connections in the capture. For `udp_ports` and the errors see iter_capture."""
     connections = Connections()
     for captured in iter_capture(path, udp_ports=udp_ports):
         connections.of(captured)
@@ -118,7 +121,8 @@ def series_of(
     *,
     udp_ports: AbstractSet[int] | None = None,
 ) -> Series:
-    """What `sender` sent on `connection`, which `survey()` has found in this capture. Raises as iter_capture does."""
+    """Return the series of `sender` on `connection`, which comes from `survey()` of this capture. Raises as
+    iter_capture does."""
     connections = Connections()
     mine = (
         captured
@@ -129,7 +133,7 @@ def series_of(
 
 
 def build(segments: Iterable[Captured], connection: CapturedConnection, sender: End) -> Series:
-    """The same from the connection's segments, in the order of the capture."""
+    """Return the series from the connection's segments, in the order of the capture."""
     builder = _Builder(connection, sender)
     for captured in segments:
         builder.add(captured)
@@ -137,7 +141,7 @@ def build(segments: Iterable[Captured], connection: CapturedConnection, sender: 
 
 
 class _Space:
-    """A sequence space laid out straight."""
+    """A sequence space without wraparound."""
 
     def __init__(self) -> None:
         self._base: int | None = None
@@ -149,7 +153,7 @@ class _Space:
             self.highest = 0
 
     def place(self, number: int) -> int:
-        """Where this 32-bit number lies, nearest to the highest placed with `reach()`."""
+        """Return the position of a 32-bit number, nearest to the highest position so far (`reach()`)."""
         if self._base is None:
             self._base = number
         return self.highest + diff(number, (self._base + self.highest) & MASK)
@@ -159,7 +163,7 @@ class _Space:
 
 
 class _Sighting(NamedTuple):
-    """What a segment sent has become: to be found again when its peer sees it, or acknowledges it."""
+    """A sent segment, to be matched when its peer receives or acknowledges it."""
 
     number: int
     span: Span | None
@@ -178,16 +182,18 @@ class _Builder:
         self._unacked: deque[tuple[int, float, int | None, bool]] = deque(maxlen=_MOST_REMEMBERED)
         receiver = self._series.receiver
         sees_own, sees_peers = sender in connection.tells_sent, sender in connection.tells_received
-        # Of segments seen twice that one is taken which the sender saw. What it received is taken from its peer only
-        # if it tells nothing; no time between what two ends sent is a round trip.
+        # A segment captured at both ends counts as the sender saw it. The peer's sent segments stand for those that the
+        # sender received only if the capture lacks the latter; then no round-trip times exist between the two ends'
+        # sending times.
         self._twice = sees_own, sees_peers
         self._round_trips = sees_peers or not (sees_own and receiver in connection.tells_sent)
-        # Where the peer tells what it received: what was sent and has not been seen there yet, by its contents.
+        # If the capture has the segments received by the peer: sent segments not yet found among them, by content.
         self._both = sees_own and receiver in connection.tells_received
         self._under_way: dict[tuple[int, ...], list[_Sighting]] = {}
         self._arrived = 0
         self._coming: list[tuple[float, int, Segment, Comment]] = []
-        """What the peer has sent, and a simulated network delivers later: when, and as what it was captured."""
+        """Segments of the peer that a simulated network delivers later: arrival time, number, and the captured
+        segment."""
         self._added = 0
 
     def add(self, captured: Captured) -> None:
@@ -212,7 +218,7 @@ class _Builder:
             self._from_receiver(time, captured.segment, comment, self._round_trips)
 
     def finish(self) -> Series:
-        """What was sent before something that arrived, and did not arrive itself, is lost."""
+        """Mark as lost each missing segment that was sent before one that arrived, and return the series."""
         self._deliver(inf)
         if self._both:
             for sightings in self._under_way.values():
@@ -238,7 +244,8 @@ class _Builder:
             marks.append(Mark(time, 0, "SYN", by_sender=True, lost=lost))
         low = self._space.place(segment.seq)
         if segment.flags & RST and segment.seq == 0:
-            low = self._space.highest  # it answers a segment without ACK: no number of this space (RFC 9293 3.10.7.1)
+            # Such an RST answers a segment without ACK, and its number is not of this space (RFC 9293 3.10.7.1).
+            low = self._space.highest
         if segment.flags & RST:
             marks.append(Mark(time, low, "RST", by_sender=True, lost=lost))
         span = None
@@ -285,12 +292,13 @@ class _Builder:
         series.window.append(Point(time, place + (segment.window << self._shift(segment))))
         for left, right in segment.sack_blocks:
             low, high = self._space.place(left), self._space.place(right)
-            if place < low < high:  # the other blocks tell of what arrived twice (RFC 2883)
+            if place < low < high:  # other blocks report duplicates (RFC 2883)
                 series.blocks.append(Block(time, low, high))
         series.outstanding.append(Point(time, max(0, self._space.highest - self._acked)))
 
     def _shift(self, segment: Segment) -> int:
-        """What the receiver's window is shifted by: nothing in a SYN, or unless both have offered to (RFC 7323 2.2)."""
+        """Return the shift of the receiver's window: 0 in a SYN, and unless both ends offered scaling (RFC 7323
+        2.2)."""
         ends = self._sender, self._series.receiver
         if segment.flags & SYN:
             return 0
@@ -301,7 +309,7 @@ class _Builder:
         return 0 if None in shifts else min(shifts[1] or 0, MAX_WINDOW_SCALE)
 
     def _measure(self, time: float, place: int, segment: Segment) -> None:
-        """A round-trip time from an ACK up to `place`, which acknowledges something for the first time."""
+        """Add a round-trip time from an ACK up to `place` that acknowledges new data."""
         newest = None
         again = False
         echoed = None
@@ -322,7 +330,7 @@ class _Builder:
             self._series.round_trips.append(Point(time, time - sent_at))
 
     def _note(self, time: float, source: End, comment: Comment) -> None:
-        """What the sender says about itself: in comments on what it sent, and on what it received."""
+        """Add the sender's variables from comments on its sent and received segments."""
         direction = comment.get("direction")
         if direction is None or (source == self._sender) != (direction == "out"):
             return
@@ -340,5 +348,5 @@ class _Builder:
 
 
 def _contents(segment: Segment) -> tuple[int, ...]:
-    """What makes a segment known again."""
+    """Return the fields by which a segment is recognized."""
     return segment.seq, segment.ack, segment.flags, segment.length, segment.ts_val or 0, segment.window

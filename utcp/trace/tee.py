@@ -1,4 +1,4 @@
-"""Several observers where an endpoint takes one."""
+"""Combines several observers into one."""
 
 from utcp.tcp.observer import Tee
 

@@ -1,11 +1,12 @@
-"""What both ends of a connection did, as a ladder: recorded by one observer per end, drawn as text, SVG, Mermaid, HTML.
+"""Ladder diagrams of a connection with both ends: recorded by one observer per end, drawn as text, SVG, Mermaid or
+HTML.
 
     recorder = LadderRecorder()
-    ...  # Endpoint(..., observer=recorder.client) and Endpoint(..., observer=recorder.server) talk
+    ...  # run Endpoint(..., observer=recorder.client) and Endpoint(..., observer=recorder.server)
     print(render_text(recorder.rungs()))
     Path("ladder.svg").write_text(render_svg(recorder.rungs(), title="A connection"))
 
-The rungs are plain values, for other renderers too. `utcp.trace.ladder.from_capture` makes them from captures.
+The rungs are plain values, for other renderers too. `utcp.trace.ladder.from_capture` creates them from captures.
 """
 
 from utcp.trace.ladder.html import render_html

@@ -1,4 +1,4 @@
-"""The state diagram of RFC 9293 (figure 5), small, with a place for each end: for pages that step through a ladder."""
+"""A small state diagram of RFC 9293 (figure 5) with a marker for each end, for pages that step through a ladder."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ _PLACES: Final = {
     TIME_WAIT: (104, 292),
 }
 _END: Final = (276, 292)
-"""CLOSED stands twice, as in the RFC: where a connection begins and where it ends."""
+"""Second position of CLOSED, which appears twice as in the RFC: at the start and at the end of a connection."""
 _ENDING: Final = (LAST_ACK, TIME_WAIT)
 
 
 def state_diagram() -> str:
-    """The diagram as an SVG element. Nodes are of the class `node-N`, edges of `edge-N-M`, N and M being states.
+    """Return the diagram as an SVG element with nodes of class `node-N` and edges of class `edge-N-M`, N and M being
+    states.
 
-    What leads to CLOSED by force, which nearly every state has, is left out, as the RFC does.
+    Transitions to CLOSED by reset or abort, which exist for nearly every state, are omitted, as in the RFC.
     """
     parts = ['<svg class="states" viewBox="-6 0 336 308" role="img" aria-label="The states of a TCP connection">']
     for transition in TRANSITIONS:
@@ -66,7 +67,7 @@ def state_diagram() -> str:
 
 
 def _edge(start: tuple[int, int], stop: tuple[int, int]) -> str:
-    """From the border of one box to that of the other, with a head."""
+    """Return the path of an edge with an arrowhead, from border to border of two boxes."""
     dx, dy = stop[0] - start[0], stop[1] - start[1]
     length = (dx * dx + dy * dy) ** 0.5
     across = min(_WIDTH / 2 / abs(dx) if dx else 1.0, _HEIGHT / 2 / abs(dy) if dy else 1.0)

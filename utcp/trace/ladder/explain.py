@@ -1,4 +1,4 @@
-"""What a rung shows, in sentences and tables: what pages that step through a ladder say of it."""
+"""Explanations of rungs in sentences and tables, for pages that step through a ladder."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ MEANING: Final = {
 
 
 class EndNow(TypedDict):
-    """An end at a step: its state (None: unknown), the transition that led to it here, what else is known of it and
-    since which step (counted from 1)."""
+    """An end at a step: its state (None: unknown), the transition at this step, the known variables, and the step (from
+    1) from which they come."""
 
     state: int | None
     edge: str | None
@@ -36,7 +36,7 @@ class EndNow(TypedDict):
 
 
 class Step(TypedDict):
-    """One rung, explained. `fields` are the segment's."""
+    """One rung with its explanation. `fields` are those of the segment."""
 
     heading: str
     said: list[str]
@@ -46,7 +46,7 @@ class Step(TypedDict):
 
 
 def explain(rungs: Sequence[Rung], names: tuple[str, str]) -> list[Step]:
-    """A step for each rung."""
+    """Return a step for each rung."""
     called: dict[End, str] = dict(zip(ENDS, names, strict=True))
     steps: list[Step] = []
     ends: dict[End, EndNow] = {end: {"state": None, "edge": None, "facts": (), "known": 0} for end in ENDS}

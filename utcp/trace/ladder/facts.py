@@ -1,4 +1,4 @@
-"""What else is known of a segment and of the ends that it met, in words for people."""
+"""Details of a segment and of the ends that sent and received it, in words for readers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
 
 _UNLIMITED: Final = 1 << 30
-"""From here on ssthresh says nothing."""
+"""Value from which on ssthresh counts as unlimited."""
 
 
 def header_fields(segment: Segment) -> Facts:
-    """The parts of the header that a label leaves out, under the RFCs' names; numbers are those of the wire."""
+    """Return the header fields that a label leaves out, with the RFCs' names and the numbers on the wire."""
     fields = [("SEQ on the wire", str(segment.seq)), ("window field", str(segment.window))]
     if segment.flags & SYN:
         if segment.mss is not None:
@@ -35,7 +35,7 @@ def header_fields(segment: Segment) -> Facts:
 
 
 def connection_facts(connection: Connection, now: float) -> Facts:
-    """The variables of `connection` at `now` that explain what it sends."""
+    """Return the variables of `connection` at `now` that explain its sending."""
     info = connection.info(now)
     return _variables(
         info.snd_cwnd,
@@ -50,7 +50,7 @@ def connection_facts(connection: Connection, now: float) -> Facts:
 
 
 def comment_facts(comment: Comment) -> Facts:
-    """The same, as far as the comment of a captured packet tells."""
+    """Return the variables that the comment of a captured packet contains."""
     running = []
     for timer in comment.get("running", "").split(","):
         name, colon, left = timer.partition(":")

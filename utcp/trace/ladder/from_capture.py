@@ -1,12 +1,12 @@
-"""Ladders from captures: of one end or of both, of utcp, of a simulated network, or of the kernel's TCP.
+"""Creates ladders from captures of one end or of both, made by utcp, a simulated network, or of the kernel's TCP.
 
     client, server = read_capture("client.pcapng"), read_capture("server.pcapng")
     found = find_connections([client, server])
     print(render_text(rungs_from_capture([client, server], found[0])))
 
-What a capture does not tell is not made up. Of a capture of one end, or made on the way, nobody knows for how long
-segments were under way: their arrows are level; and none is lost, unless a comment says so. Captures of both ends show
-both. States come from utcp's comments (`utcp.trace.annotation`), and otherwise from what segments prove.
+A ladder shows only what its captures contain. A capture of one end, or made on the path, does not contain transit
+times, so its arrows are level, and no segment counts as lost unless a comment marks it so. Captures of both ends
+contain both. States come from utcp's comments (`utcp.trace.annotation`), otherwise from the segments.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _TIMERS: Final = {name: timer for timer, name in enumerate(timers.NAMES) if time
 _WHERE: Final[dict[str, Where]] = {"out": "sender", "in": "receiver"}
 
 _REORDERED: Final = 0.003
-"""Seconds by which the network may delay a segment more than those behind it; what comes later has been sent again.
-(Wireshark's analysis takes the same.)"""
+"""Seconds by which reordering may delay a segment; a later one counts as retransmitted. (Wireshark's analysis uses the
+same value.)"""
 
 
 def find_connections(captures: Iterable[Sequence[Captured]]) -> list[CapturedConnection]:
-    """The connections in captures of one or both ends, numbered from 1 by when their first segments were seen."""
+    """Return the connections in captures of one or both ends, numbered from 1 in order of their first segments."""
     connections = Connections()
     for _, captured in _in_order(captures):
         connections.of(captured)
@@ -46,17 +46,21 @@ def find_connections(captures: Iterable[Sequence[Captured]]) -> list[CapturedCon
 
 
 def rungs_from_capture(captures: Iterable[Sequence[Captured]], connection: CapturedConnection) -> list[Rung]:
-    """The ladder of one connection. `captures` are those in which `find_connections` found it: one, or one of each end.
+    """Return the ladder of one connection.
 
-    Times are in seconds since its first segment. Two captures whose clocks differ so much that segments would arrive
-    before they were sent are brought together by taking both directions for equally long.
+    Times are in seconds since its first segment. If the clocks of two captures differ so much that segments would
+    arrive before they were sent, they are aligned so that both directions take equally long.
+
+    Args:
+        captures: the captures in which `find_connections` found it: one, or one of each end.
+        connection: the connection.
     """
     views = _views(captures, connection)
     if not views:
         return []
     told = [any(sighting.where != "way" for sighting in view) for view in views]
     if len(views) == 2 and not any(told):
-        # Nobody says where they were captured: the order in which the segments came by does.
+        # Without comments, the order of the segments in the two captures shows at which end each was made.
         end = vantage(views[0], views[1])
         if end is not None:
             for view, at in ((views[0], end), (views[1], PEER[end])):
@@ -68,13 +72,13 @@ def rungs_from_capture(captures: Iterable[Sequence[Captured]], connection: Captu
 
 
 def _in_order(captures: Iterable[Sequence[Captured]]) -> list[tuple[int, Captured]]:
-    """What was captured, in order of time, each with the number of its capture."""
+    """Return all segments in order of time, each with the number of its capture."""
     both = [(number, captured) for number, capture in enumerate(captures) for captured in capture]
     return sorted(both, key=lambda one: one[1].time_ns)
 
 
 def _views(captures: Iterable[Sequence[Captured]], wanted: CapturedConnection) -> list[list[Sighting]]:
-    """What each capture saw of the connection; those that saw nothing are left out."""
+    """Return the sightings of the connection in each capture that contains it."""
     connections = Connections()
     views: dict[int, list[Sighting]] = {}
     for order, (number, captured) in enumerate(_in_order(captures)):
@@ -90,7 +94,7 @@ def _views(captures: Iterable[Sequence[Captured]], wanted: CapturedConnection) -
 
 
 def _comments(text: str) -> tuple[Comment, tuple[str, ...]]:
-    """What utcp says of a packet, and what others say."""
+    """Split a packet's comments into utcp's and those of people."""
     comment: Comment = {}
     remarks = []
     for line in text.splitlines():
@@ -103,21 +107,21 @@ def _comments(text: str) -> tuple[Comment, tuple[str, ...]]:
 
 @dataclass(slots=True)
 class _End:
-    """What is known of one end while its segments are gone through."""
+    """The known state of one end while its segments are processed."""
 
     numbers: Numbers = field(default_factory=Numbers)
     machine: Machine = field(default_factory=Machine)
     shown: int | None = None
     latest: int = -1
-    """The youngest segment that it has sent or received."""
+    """Index of the latest segment that it has sent or received."""
     sent_until: int | None = None
-    """The end of the sequence space that it has sent, as far as seen."""
+    """End of the sequence space that it has sent, as captured."""
     newest: tuple[float, int | None] = (0.0, None)
-    """When that was sent, and with which TSval."""
+    """Time and TSval of the segment with that end."""
 
 
 class _Assembly:
-    """Goes through the segments in order of what happened at each end, and makes rungs of them."""
+    """Processes the segments in order of the events at each end, and creates rungs from them."""
 
     def __init__(self, seen: Sequence[Flight]) -> None:
         self._seen = seen
@@ -125,10 +129,10 @@ class _Assembly:
         self._arrows: list[Arrow] = []
         self._states: list[dict[End, int]] = [{} for _ in seen]
         self._apart: list[tuple[float, int, Rung]] = []
-        """Rungs that are no segments: when, before which segment."""
+        """Rungs without a segment: time, index of the following segment, rung."""
         self._first: dict[End, int] = {}
         self._latest: dict[End, dict[int, int]] = {end: {} for end in ENDS}
-        """By end and control bit, SYN or FIN: its last segment with it."""
+        """Index of the last segment with SYN or FIN, by end and control bit."""
         for index, flight in enumerate(seen):
             for bit in (SYN, FIN):
                 if flight.segment.flags & bit:
@@ -153,7 +157,7 @@ class _Assembly:
     # ------------------------------------------------------------------ numbers
 
     def _number(self) -> None:
-        """Relative numbers, retransmissions; a row for what people have remarked."""
+        """Find relative numbers and retransmissions, and add a row for each remark of people."""
         for index, flight in enumerate(self._seen):
             segment, end, peer = flight.segment, self._ends[flight.sender], self._ends[PEER[flight.sender]]
             if segment.flags & SYN:
@@ -161,7 +165,8 @@ class _Assembly:
                     end.numbers.begin(segment.seq)
                 if segment.flags & ACK and not peer.numbers.known:
                     peer.numbers.begin(segment.ack - 1)
-            # The RST that answers a segment without ACK has 0, which is none of its sender's (RFC 9293 3.10.7.1).
+            # An RST that answers a segment without ACK has number 0, which is not of its sender's space (RFC 9293
+            # 3.10.7.1).
             unnumbered = segment.flags & RST and segment.seq == 0
             number = 0 if unnumbered else end.numbers.relative(segment.seq)
             ack = peer.numbers.relative(segment.ack) if segment.flags & ACK else None
@@ -187,7 +192,7 @@ class _Assembly:
                 self._apart.append((flight.place[0], index, Rung(flight.place[0], note=remark)))
 
     def _is_repeated(self, end: _End, flight: Flight, number: int) -> bool:
-        """Whether some of its sequence space had been sent before."""
+        """Return whether part of the segment's sequence space had been sent before."""
         segment = flight.segment
         if not segment.length:
             return False
@@ -198,16 +203,16 @@ class _Assembly:
         if until is None or number >= until:
             return False
         if flight.sent == flight.received and "direction" not in flight.at_sender:
-            # Seen on its way, or where it arrived: it may have been overtaken.
+            # Captured on the path or at the receiver, so it may have been reordered.
             if segment.ts_val is not None and latest_ts is not None and segment.ts_val != latest_ts:
                 return (segment.ts_val - latest_ts) & 0xFFFFFFFF < 1 << 31
             return flight.place[0] - latest > _REORDERED
         return True
 
     def _repeated_later(self) -> set[int]:
-        """The segments of which some was sent again later."""
+        """Return the segments of which a part was retransmitted later."""
         found = set()
-        again: dict[End, list[int]] = {end: [] for end in ENDS}  # where later retransmissions begin, in order
+        again: dict[End, list[int]] = {end: [] for end in ENDS}  # starts of later retransmissions, in order
         for index in range(len(self._seen) - 1, -1, -1):
             arrow = self._arrows[index]
             later = again[arrow.sender]
@@ -221,7 +226,7 @@ class _Assembly:
     # ------------------------------------------------------------------ states
 
     def _follow(self) -> None:
-        """What each segment proves, where it was sent and where it arrived."""
+        """Derive the states of both ends from each segment, at its sending and at its arrival."""
         moments: list[tuple[float, int, int, bool]] = []
         for index, flight in enumerate(self._seen):
             if flight.sent is not None:
@@ -249,7 +254,8 @@ class _Assembly:
             end.latest = max(end.latest, index)
 
     def _correct(self, name: End, state: int | None, time: float, index: int) -> None:
-        """A comment says which state the end was in before this arrived: segments may not have shown it."""
+        """Use the state that a comment gives for the end before this arrival, because the segments may not have shown
+        it."""
         end = self._ends[name]
         if state is None or state == end.machine.state:
             return
@@ -270,15 +276,17 @@ class _Assembly:
             return
         if end.shown is None and state == CLOSED:
             self._first[name] = state
-        elif index < end.latest:  # it arrived after something that was sent later: its own row is too early
+        elif index < end.latest:  # it arrived after a segment that was sent later, so its own row is too early
             self._show_apart(name, state, index, time)
         else:
             self._states[index][name] = state
         end.shown = state
 
     def _is_doubtful(self, index: int) -> bool:
-        """Whether what follows makes it likely that the segment, whose arrival nobody has seen, was lost: it was sent
-        again, or the SYN or FIN that it acknowledges was."""
+        """Return whether a segment without a captured arrival was probably lost.
+
+        This is so if it was retransmitted later, or if a SYN or FIN that it acknowledges was.
+        """
         flight = self._seen[index]
         if flight.sent != flight.received or flight.at_receiver:
             return False
@@ -296,7 +304,8 @@ class _Assembly:
 
 
 def shortened(rungs: Sequence[Rung], limit: int) -> list[Rung]:
-    """At most `limit` rungs of a long ladder, those of its beginning and its end; a note tells what is missing."""
+    """Return at most `limit` rungs of a long ladder, from its beginning and its end, with a note about the omitted
+    ones."""
     if len(rungs) <= limit:
         return list(rungs)
     head, tail = limit - limit // 2, limit // 2

@@ -1,4 +1,4 @@
-"""A ladder as a page to step through: one file that needs no server and no network."""
+"""A ladder as a page to step through, in one file that needs no server and no network."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ _PAGE: Final = """<!DOCTYPE html>
 def render_html(
     rungs: Sequence[Rung], *, title: str = "A TCP connection", names: tuple[str, str] = ("client", "server")
 ) -> str:
-    """The ladder as a self-contained HTML page.
+    """Return the ladder as a self-contained HTML page.
 
-    Buttons, a slider and the arrow keys go from rung to rung; each is explained: the segment's fields, what becomes of
-    it, the states of both ends and, where they are known, their variables. The address ends in `#step=N`.
+    Buttons, a slider and the arrow keys move from rung to rung. Each rung is explained: the segment's fields and fate,
+    the states of both ends and, if known, their variables. The address ends in `#step=N`.
     """
     clock = Clock(rungs)
     steps = [
@@ -76,7 +76,7 @@ def render_html(
         for step, rung in zip(explain(rungs, names), rungs, strict=True)
     ]
     data = {"steps": steps, "states": NAMES}
-    # In a script element only "</" and "<!--" could end it or change how it is read.
+    # In a script element, only "</" and "<!--" could end the script or change its parsing.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     here = files("utcp.trace.ladder")
     occupied = "".join(

@@ -1,7 +1,7 @@
-"""The states of an end, from the segments that it was seen to send and receive (RFC 9293, figure 5 and 3.10.7).
+"""Derives the states of an end from its captured segments (RFC 9293, figure 5 and 3.10.7).
 
-Only what a segment proves is said: calls of the user, timers and the end of TIME_WAIT leave no trace on the wire. An
-end whose SYN was not seen has no state until something else tells it.
+Only states that a segment proves are set, because calls of the user, timers and the end of TIME_WAIT leave no trace on
+the wire. An end whose SYN was not captured has no state until a later segment or a comment sets it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SYNCHRONIZED = (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT, CLOSING, LAST_
 
 
 class Numbers:
-    """Sequence numbers of one end, relative to its SYN and beyond 2**32; raw where no SYN was seen."""
+    """Sequence numbers of one end, relative to its SYN and without wraparound; unchanged if no SYN was captured."""
 
     __slots__ = ("_latest", "_latest_relative", "known")
 
@@ -47,7 +47,7 @@ class Numbers:
 
 
 class Machine:
-    """The state of one end, as far as segments tell. The numbers that it is given are relative, from `Numbers`."""
+    """The state of one end as far as its segments show it. Numbers passed to it are relative, from `Numbers`."""
 
     __slots__ = ("_beyond", "_fin_at", "_fin_sent_at", "_rcv_nxt", "state")
 
@@ -57,14 +57,14 @@ class Machine:
         self._rcv_nxt: int | None = None
         self._fin_at: int | None = None
         self._beyond: dict[int, int] = {}
-        """What arrived behind a gap: where it begins, where it ends."""
+        """Data received after a gap: start to end."""
 
     def assume(self, state: int) -> None:
-        """Take over a state that a comment of the capture names."""
+        """Set the state from a comment of the capture."""
         self.state = state
 
     def sent(self, segment: Segment, number: int) -> None:
-        """This end sent a segment whose SEQ is `number`."""
+        """Process a segment with the sequence number `number` that this end sent."""
         flags, state = segment.flags, self.state
         if flags & RST:
             if state in _SYNCHRONIZED:
@@ -80,7 +80,7 @@ class Machine:
                 self.state = LAST_ACK
 
     def received(self, segment: Segment, number: int, ack: int) -> None:
-        """A segment has arrived here; `number` is its SEQ and `ack` its ACK, if it has one."""
+        """Process a received segment; `number` is its SEQ, and `ack` its ACK if it has one."""
         flags = segment.flags
         acked = flags & ACK
         if flags & RST:
@@ -112,7 +112,7 @@ class Machine:
             self.state = None if self.state is None else after.get(self.state, self.state)
 
     def _take(self, segment: Segment, number: int) -> None:
-        """Put its text where it belongs; the FIN counts when all before it is there."""
+        """Add the segment's data; the FIN counts once all data before it has arrived."""
         end = number + len(segment.payload)
         if segment.flags & FIN:
             self._fin_at = end

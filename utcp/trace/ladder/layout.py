@@ -1,7 +1,7 @@
-"""Where on the page each moment of a ladder stands: time goes down, and long silences are cut short.
+"""Vertical positions of the events of a ladder: time runs downwards, and long silences are shortened.
 
-Moments keep their order. Between two of them lies the more room the more time passed, within limits, and at least as
-much as what is written beside them takes. A silence of several times the usual flight time becomes a break.
+Events keep their order. The distance between two events grows with the time between them, within limits, and leaves
+enough room for the text beside them. A silence of several usual transit times becomes a break.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from typing import Final
 from utcp.trace.ladder.rungs import PEER, End, Rung, stays_in_time_wait
 
 SLANT: Final = 28.0
-"""By how much the arrow of a usual flight time descends, in pixels. All that follows is in pixels too."""
+"""Descent of an arrow with the usual transit time, pixels; all values below are in pixels too."""
 LOST: Final = SLANT * 0.6
-"""The same of an arrow that does not arrive, down to its cross."""
+"""Descent of a lost segment's arrow down to its cross."""
 DUPLICATE: Final = SLANT * 0.65
-"""The same of one that comes from nowhere."""
+"""Descent of a duplicate's arrow."""
 LINE: Final = 15.0
-"""The height of a line of text."""
+"""Height of a line of text."""
 
 _LABELLED: Final = 19.0
-"""Between the beginnings of two arrows of one end: the label of the second stands between them."""
+"""Distance between the tails of two arrows of one end, with room for the second label."""
 _ANSWER: Final = 18.0
-"""From an arrow's head to the beginning of the answer: the same."""
+"""Distance from an arrow's head to the tail of the answer, with room for its label."""
 _HEADS: Final = 16.0
-"""Between the heads of two arrows of one end, the second of which was sent later: they run side by side."""
+"""Distance between the heads of two arrows of one end that keep their order."""
 _OVERTAKEN: Final = 9.0
-"""The same if it was sent earlier."""
+"""Distance between the heads of two arrows of one end if the second was sent first."""
 _BREAK: Final = 40.0
 _LONGEST: Final = 56.0
-"""The most that a silence without a break takes."""
+"""Maximum height of a silence without a break."""
 _BREAK_ABOVE: Final = 6.0
-"""The flight times after which a silence is broken."""
+"""Number of transit times above which a silence becomes a break."""
 _NOTE_MARGIN: Final = 9.0
 _STAY: Final = 104.0
-"""The least for a TIME_WAIT, so that its length can stand along it."""
+"""Minimum height of a TIME_WAIT, so that its duration fits along it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A silence of `seconds` that the page shows shorter than it was."""
+    """A silence of `seconds` that the page shows shortened."""
 
     top: float
     bottom: float
@@ -53,8 +53,8 @@ class Break:
 
 @dataclass(slots=True)
 class Layout:
-    """`starts` and `ends` are, for each rung, where it begins (an arrow's tail) and where it ends (its head; of a lost
-    segment, where it would have arrived)."""
+    """`starts` and `ends` are the vertical positions of each rung: an arrow's tail and its head (for a lost segment,
+    where it would have arrived)."""
 
     starts: list[float]
     ends: list[float]
@@ -71,17 +71,17 @@ class _Moment:
 
 @dataclass(slots=True)
 class _Lifeline:
-    """How far down the next thing of each kind must stand at an end."""
+    """The least position of the next event of each kind at an end."""
 
     sending: float = 0.0
     arrival: float = 0.0
     arrived: int = -1
-    """The youngest rung that has arrived."""
+    """Index of the latest rung that has arrived."""
     annotation: float = 0.0
 
 
 def usual_flight(rungs: Sequence[Rung]) -> float:
-    """The median time that a segment is under way; if nobody knows, the median silence between rungs."""
+    """Return the median transit time of segments or, if unknown, the median silence between rungs, seconds."""
     flights = [
         arrow.received - arrow.sent
         for rung in rungs
@@ -95,7 +95,7 @@ def usual_flight(rungs: Sequence[Rung]) -> float:
 
 
 def is_break(silence: float, flight: float) -> bool:
-    """Whether so many seconds without anything are long, compared with a usual flight."""
+    """Return whether a silence is long compared with the usual transit time."""
     return silence > flight * _BREAK_ABOVE
 
 
@@ -106,8 +106,15 @@ def lay_out(
     beside: Mapping[tuple[int, End], int],
     extra: Mapping[int, float],
 ) -> Layout:
-    """Positions below `top`. `notes` are the lines of each note, `beside` those that stand beside an end's moment of a
-    rung, both by the rung's index; `extra` is additional room above a rung."""
+    """Return the positions of all rungs.
+
+    Args:
+        rungs: the ladder.
+        top: the position of the first rung.
+        notes: number of lines of each note, by the rung's index.
+        beside: number of lines beside an end, by the rung's index and the end.
+        extra: additional room above a rung, by its index.
+    """
     flight = usual_flight(rungs)
     stays = {
         (stay.last, stay.end): stay.restarts[-1] if stay.restarts else stay.first for stay in stays_in_time_wait(rungs)
@@ -178,7 +185,7 @@ def lay_out(
 
 
 def _slant_the_lost(rungs: Sequence[Rung], layout: Layout) -> None:
-    """What was lost is drawn as if it had kept up with what its sender sent before, if that was still under way."""
+    """Give a lost segment's arrow the slope of the sender's previous one, if that was still in flight."""
     before: dict[End, int] = {}
     for index, rung in enumerate(rungs):
         arrow = rung.arrow
@@ -199,7 +206,7 @@ def _moments(rungs: Sequence[Rung]) -> list[_Moment]:
         if arrow is not None and arrow.received is not None and arrow.sent is not None and arrow.received > arrow.sent:
             moments.append(_Moment(arrow.received, index, arrival=True))
     moments.sort()
-    # A note waits until what is under way has landed, unless something else happens before.
+    # A note moves after the arrivals that follow it, until another event comes.
     for place in range(len(moments) - 2, -1, -1):
         if rungs[moments[place].index].note is not None:
             while place + 1 < len(moments) and moments[place + 1].arrival:
@@ -209,7 +216,7 @@ def _moments(rungs: Sequence[Rung]) -> list[_Moment]:
 
 
 def _ends_of(rung: Rung, moment: _Moment) -> tuple[End, ...]:
-    """The ends at which something stands at that moment of the rung."""
+    """Return the ends at which the event of the rung takes place."""
     arrow = rung.arrow
     if arrow is None:
         return ("client", "server")

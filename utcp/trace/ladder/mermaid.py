@@ -1,4 +1,4 @@
-"""A ladder as a Mermaid sequence diagram: text that GitHub, GitLab and many editors draw where it stands."""
+"""A ladder as a Mermaid sequence diagram, a text that GitHub, GitLab and many editors draw."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from utcp.trace.ladder.width import wrap
 from utcp.trace.ladder.words import beside_lines, label_of
 
 _NOTE_WIDTH: Final = 32.0
-"""In ems: as much as stands between the two ends."""
+"""Width of the space between the two ends, ems."""
 
 
 def render_mermaid(rungs: Sequence[Rung], *, title: str = "", names: tuple[str, str] = ("client", "server")) -> str:
-    """The ladder as the text of a Mermaid diagram; in Markdown it goes between ```` ```mermaid ```` and ```` ``` ````.
+    """Return the ladder as the text of a Mermaid diagram, which Markdown has between ```` ```mermaid ```` and ```` ```
+    ````.
 
-    Mermaid knows no time: rows stand in the order of sending, and silences are notes. A cross ends the arrow of a lost
-    segment, a dotted arrow is a duplicate. Timers and states are notes beside their end, before the segment that they
-    led to or behind the one that led to them.
+    Mermaid has no time axis, so rows are in order of sending, and long silences are notes. A cross ends the arrow of a
+    lost segment, and a dotted arrow is a duplicate. Timers and states are notes beside their end, before the segment
+    that they caused or after the one that caused them.
     """
     lines = [f"---\ntitle: {json.dumps(title, ensure_ascii=False)}\n---"] if title else []
     lines.append("sequenceDiagram")
@@ -64,7 +65,7 @@ def _beside(kind: str, text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """What Mermaid would take for its own syntax, as its entity codes: their numbers, decimal, between # and ;."""
+    """Replace Mermaid's syntax characters by its entity codes (decimal, between # and ;)."""
     text = re.sub(r"[#;<>%{}\"\\&]", _code, " ".join(text.split()))
     return re.sub(r"\b[Ee](?=[Nn][Dd]\b)", _code, text)
 

@@ -1,4 +1,4 @@
-"""Where the labels of arrows stand: along them, on none of the others, and if possible crossed by no arrow."""
+"""Places the labels of arrows along them, without overlap, and if possible not crossed by other arrows."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ Shape: TypeAlias = tuple[Point, ...]
 """The corners of a convex figure: four of a label, two of a line."""
 
 _STEP: Final = 24.0
-"""At least so many pixels lie between the places along its arrow that a label tries, from the tail on."""
+"""Minimum distance between the positions tried for a label, from the arrow's tail on, pixels."""
 _STEPS: Final = 16
-"""At most so many it tries."""
+"""Maximum number of positions tried."""
 _HIT: Final = 1000
-"""How many arrows may rather cross a label than another label cover it."""
+"""Number of arrows across a label that are as bad as an overlap with another label."""
 _CLOSE: Final = 20.0
-"""By how much a label's corners may stand out from the ends of its base."""
+"""Maximum distance, pixels, by which a label's corners exceed the ends of its base horizontally."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An arrow on the page, from tail to head, and the room that its label takes along it and above it."""
+    """An arrow from tail to head, and the size of its label along it and above it."""
 
     tail: Point
     head: Point
     width: float
     height: float
     margin: float
-    """Between either end of the arrow and its label."""
+    """Distance between either end of the arrow and its label."""
 
     @property
     def length(self) -> float:
@@ -40,7 +40,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """Where a label's text begins, on its base line, and by how many degrees it is turned."""
+    """The start of a label's text on its base line, and its rotation in degrees."""
 
     x: float
     y: float
@@ -48,7 +48,7 @@ class Label:
 
 
 def place(lines: Mapping[int, Line], rise: float) -> tuple[dict[int, Label], list[int]]:
-    """The labels' places, `rise` pixels above their lines; and the lines whose labels found none of their own."""
+    """Return the labels' positions, `rise` pixels above their lines, and the lines whose labels overlap others."""
     labels: dict[int, Label] = {}
     boxes: dict[int, Shape] = {}
     crowded = []
@@ -82,7 +82,7 @@ def place(lines: Mapping[int, Line], rise: float) -> tuple[dict[int, Label], lis
 
 
 def _cost(box: Shape, labels: Sequence[Shape], lines: Sequence[Line], least: int) -> int:
-    """How bad a place is, by the labels that it covers and the lines that cross it; no more than `least`."""
+    """Return the cost of a position, from overlapped labels and crossing lines, but at most `least`."""
     cost = 0
     for label in labels:
         if _overlap(box, label):
@@ -98,7 +98,7 @@ def _cost(box: Shape, labels: Sequence[Shape], lines: Sequence[Line], least: int
 
 
 def _spans(line: Line, top: float, bottom: float) -> bool:
-    """Whether some of it is between these heights."""
+    """Return whether part of the line is between these heights."""
     return min(line.tail[1], line.head[1]) <= bottom and max(line.tail[1], line.head[1]) >= top
 
 
@@ -107,7 +107,7 @@ def _direction(line: Line) -> Point:
 
 
 def _left_end(line: Line, offset: float) -> tuple[Point, Point]:
-    """Where, on the line, the left end of its label is, `offset` from the tail; and the direction in which it reads."""
+    """Return the left end of a label on its line, `offset` from the tail, and the reading direction."""
     dx, dy = _direction(line)
     x, y = line.tail[0] + dx * offset, line.tail[1] + dy * offset
     if dx < 0:
@@ -131,15 +131,16 @@ def _label(line: Line, offset: float, rise: float) -> Label:
 
 
 def _overlap(one: Shape, other: Shape) -> bool:
-    """Whether two convex figures have a point in common: no side of theirs separates them."""
-    # Labels lie nearly level: mostly one ends before the other begins. The second corner is the right end of the base.
+    """Return whether two convex figures overlap, because no side of either separates them."""
+    # A quick check first: labels are nearly level, so mostly one ends before the other begins. The second corner is the
+    # right end of the base.
     if one[1][0] < other[0][0] - _CLOSE or other[1][0] < one[0][0] - _CLOSE:
         return False
     return not (_separate(one, other) or _separate(other, one))
 
 
 def _separate(one: Shape, other: Shape) -> bool:
-    """Whether a side of `one` has all of `other` beyond it."""
+    """Return whether a side of `one` separates it from `other`."""
     for (x1, y1), (x2, y2) in zip(one, (*one[1:], one[0]), strict=True):
         ax, ay = y1 - y2, x2 - x1
         first = [ax * x + ay * y for x, y in one]
@@ -150,7 +151,7 @@ def _separate(one: Shape, other: Shape) -> bool:
 
 
 def _cross(box: Shape, line: Line) -> bool:
-    """Whether a line, which runs from one side of the page to the other, runs through a label."""
+    """Return whether a line, which spans the whole width between the ends, crosses a label."""
     (x1, y1), (x2, y2) = line.tail, line.head
     left, right = min(x1, x2), max(x1, x2)
     slope = (y2 - y1) / (x2 - x1)

@@ -1,4 +1,4 @@
-"""A ladder recorded from a run: one observer per end."""
+"""Records a ladder from a run, with one observer per end."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
 
 _BY_CALL: Final = (SYN_SENT, FIN_WAIT_1, LAST_ACK)
-"""States to which the user's calls lead, not segments."""
+"""States caused by calls of the user, not by segments."""
 
 _AT_ONCE: Final = 0.05
-"""Seconds within which an event loop sends what an expired timer asks for."""
+"""Seconds within which an event loop sends the segments that an expired timer causes."""
 
 
 class LadderRecorder:
-    """Records one connection, the first that either end tells about; what the ends' other connections do is ignored.
+    """Records one connection, the first that either end reports. Other connections are ignored.
 
-    `client` and `server` are the observers to give to the two stacks, which must share a clock and a thread. A segment
-    is seen twice, when sent and when received: its contents tell which two belong together. Among equal ones in flight
-    (without timestamps: a retransmission, ACKs that repeat each other) the one is taken for that which arrived whose
-    time under way comes nearest to that of the segment before.
+    `client` and `server` are the observers for the two stacks, which must share a clock and a thread. Each segment is
+    seen twice, when sent and when received, and matched by its contents. Among equal segments in flight (without
+    timestamps: a retransmission, duplicate ACKs), the match is the one whose transit time is nearest to that of the
+    previous segment.
 
-    A new connection with the same peer on the same ports continues the ladder, with relative numbers of its own.
+    A new connection with the same peer on the same ports continues the ladder, with its own relative numbers.
 
-    A timer that expires is shown by what comes of it at once: the segment that leaves, or the state; not at all when
-    nothing does. Nor is the one that paces what is sent: it is no timeout.
+    An expired timer appears with its immediate effect, a segment or a state, and not at all without one. The pacing
+    timer never appears, because it is not a timeout.
     """
 
     def __init__(self) -> None:
@@ -46,25 +46,25 @@ class LadderRecorder:
         self._in_flight: list[_Row] = []
         self._ends: dict[End, _EndRecord] = {"client": _EndRecord(), "server": _EndRecord()}
         self._pairs: dict[tuple[End, int | None], int] = {}
-        """By an end and an initial sequence number of its: the peer's on the same connection."""
+        """The peer's initial sequence number of the same connection, by end and its initial sequence number."""
 
     def note(self, text: str, now: float) -> None:
-        """Put a line of explanation between what happened before and what happens from here on."""
+        """Add a line of explanation between the events before and after this call."""
         self._append(_Row(now, note=text))
 
     def path(self, end: End) -> tuple[int, ...]:
-        """The states that `end` took, the one before its first change included."""
+        """Return the states of `end` in order, including the one before its first change."""
         return tuple(self._ends[end].path)
 
     def rungs(self) -> list[Rung]:
-        """The ladder so far, led by a rung with the states in which the ends were before anything happened."""
+        """Return the ladder so far, preceded by a rung with the initial states of the ends."""
         rungs = [row.rung() for row in self._rows]
         client, server = (record.path[0] if record.path else None for record in self._ends.values())
         if client is not None or server is not None:
             rungs.insert(0, Rung(rungs[0].time, client, server))
         return rungs
 
-    # What the views saw. `ports` are those of the end whose view it is: its own, its peer's.
+    # Methods for the views. `ports` are those of the view's end: local port, peer's port.
 
     def state_changed(
         self,
@@ -75,7 +75,7 @@ class LadderRecorder:
         now: float,
         connection: Connection | None = None,
     ) -> None:
-        """For the views: `end` moved between two states. `connection` can tell more of it, while it lives."""
+        """Record a state change of `end`. `connection` gives more variables while it exists."""
         if not self.follows(end, ports):
             return
         record = self._ends[end]
@@ -92,25 +92,25 @@ class LadderRecorder:
             record.unshown = record.latest = self._append(row)
 
     def time_wait_ended(self, end: End, ports: tuple[int, int], now: float) -> None:
-        """For the views: the TIME_WAIT record of `end` is gone."""
+        """Record the end of the TIME_WAIT record of `end`."""
         self.state_changed(end, ports, TIME_WAIT, CLOSED, now)
 
     def timer_expired(self, end: End, ports: tuple[int, int], timer: int, now: float) -> None:
-        """For the views: one of the timers of `end` is due."""
+        """Record the expiry of a timer of `end`."""
         if timer != timers.PACING and self.follows(end, ports):
             record = self._ends[end]
             record.expired = timer, now
             record.arrival = None
 
     def segment_sent(self, end: End, segment: Segment, now: float) -> None:
-        """For the views: `end` sent `segment`."""
+        """Record a segment that `end` sent."""
         if not self.follows(end, (segment.src_port, segment.dst_port)):
             return
         record = self._ends[end]
         timer = record.take_timer(now)
         unshown = record.unshown
         if unshown is not None and (unshown.states[end] in _BY_CALL or now - unshown.time <= _AT_ONCE):
-            self._rows.remove(unshown)  # the row of this segment shows that state too
+            self._rows.remove(unshown)  # this segment's row shows that state too
             timer = timer if timer is not None else unshown.timer
         row = self._append_segment(end, segment, now)
         row.sent = now
@@ -124,11 +124,11 @@ class LadderRecorder:
         record.arrival = record.unshown = None
 
     def segment_received(self, end: End, segment: Segment, now: float) -> None:
-        """For the views: `segment` arrived at `end`."""
+        """Record a segment that arrived at `end`."""
         if not self.follows(end, (segment.dst_port, segment.src_port)):
             return
         record = self._ends[end]
-        record.expired = None  # what comes now comes of the segment
+        record.expired = None  # the segment, not the timer, causes the next event
         equal = [row for row in self._in_flight if row.end != end and row.segment == segment]
         if equal:
             row = min(reversed(equal), key=lambda row: abs(now - row.time - record.flight))
@@ -138,14 +138,14 @@ class LadderRecorder:
             row = self._append_segment(PEER[end], segment, now)
         row.received = now
         row.at_receiver = record.facts(now)
-        # The state it leads to can stand in its row, unless this end did something between its sending and its arrival.
+        # Its row can show the resulting state, unless an event at this end came between its sending and its arrival.
         if record.latest is None or record.latest.number < row.number:
             record.arrival = record.latest = row
         else:
             record.arrival = None
 
     def follows(self, end: End, ports: tuple[int, int]) -> bool:
-        """For the views: these are the ports of the connection that is recorded; the first that are seen."""
+        """Return whether these are the ports of the recorded connection. The first ports seen become those."""
         client_and_server = ports if end == "client" else ports[::-1]
         if self._ports is None:
             self._ports = client_and_server
@@ -169,25 +169,25 @@ class LadderRecorder:
         row = _Row(now, end=sender, segment=segment)
         peer = self._ends[PEER[sender]]
         if segment.flags & RST and segment.seq == 0:
-            row.seq = 0  # it answers a segment without ACK; not a number of its sender's space (RFC 9293 3.10.7.1)
+            row.seq = 0  # it answers a segment without ACK, so 0 is not of its sender's space (RFC 9293 3.10.7.1)
             row.ack = _relative(segment.ack, peer.isns)
         else:
             isn = _isn_below(segment.seq, record.isns)
             row.seq = segment.seq if isn is None else seq.diff(segment.seq, isn)
-            # The ACK counts in the same connection, if that has an ISN at the peer.
+            # The ACK is relative to the same connection's ISN at the peer, if known.
             paired = self._pairs.get((sender, isn))
             row.ack = _relative(segment.ack, peer.isns) if paired is None else seq.diff(segment.ack, paired)
         return self._append(row)
 
 
 class _View(Observer):
-    """One end's observer: hands on what it sees of the connection, with the name of the end."""
+    """One end's observer, which forwards the events of the recorded connection with the name of the end."""
 
     def __init__(self, recorder: LadderRecorder, end: End) -> None:
         self._recorder = recorder
         self._end = end
         self._remote: Remote | None = None
-        """The peer of the connection that is recorded, once this end has seen it."""
+        """The peer of the recorded connection, once this end has seen it."""
 
     def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
         ports = (connection.local_port, connection.remote_port)
@@ -214,7 +214,7 @@ class _View(Observer):
             self._recorder.segment_received(self._end, segment, now)
 
     def _follows(self, remote: Remote, ports: tuple[int, int]) -> bool:
-        """Whether this is the connection that is recorded: other peers may use the same ports."""
+        """Return whether this is the recorded connection, because other peers may use the same ports."""
         if not self._recorder.follows(self._end, ports):
             return False
         if self._remote is None:
@@ -224,7 +224,7 @@ class _View(Observer):
 
 @dataclass(slots=True, eq=False)
 class _Row:
-    """A rung that can still change: its segment may yet arrive, and lead to a state."""
+    """A rung that can still change, because its segment may arrive later and cause a state."""
 
     time: float
     number: int = 0
@@ -232,7 +232,7 @@ class _Row:
     note: str | None = None
     segment: Segment | None = None
     end: End = "client"
-    """Whose timer or segment it is."""
+    """The end of the timer or segment."""
     timer: int | None = None
     seq: int = 0
     ack: int = 0
@@ -266,37 +266,37 @@ class _Row:
 
 @dataclass(slots=True)
 class _EndRecord:
-    """What the recorder knows of one end."""
+    """The recorder's state for one end."""
 
     path: list[int] = field(default_factory=list)
     isns: list[int] = field(default_factory=list)
-    """Those of its connections, the present one's last."""
+    """Initial sequence numbers of its connections, the current one last."""
     snd_max: int | None = None
-    """The end of the sequence space it has sent."""
+    """End of the sequence space that it has sent."""
     latest: _Row | None = None
-    """The youngest row that tells about this end."""
+    """The latest row with an event at this end."""
     arrival: _Row | None = None
-    """The row of the segment that arrived here last, if nothing has happened here since: it may lead to a state."""
+    """The row of the last received segment, if no event followed here; it may cause a state."""
     unshown: _Row | None = None
-    """The row of the last state change, if no segment has been sent since: the next one shows that state too, if it is
-    of the same occasion."""
+    """The row of the last state change, if no segment was sent since. The next segment's row shows the state too, if
+    both have the same cause."""
     flight: float = 0.0
-    """For how long the segment that arrived last was under way."""
+    """Transit time of the last received segment, seconds."""
     expired: tuple[int, float] | None = None
-    """The timer that expired last, and when, if nothing has happened here since."""
+    """The last expired timer and its time, if no event followed here."""
     connection: Connection | None = None
-    """Until it is over, or in TIME_WAIT."""
+    """The connection, until it ends or enters TIME_WAIT."""
 
     def facts(self, now: float) -> Facts:
         return () if self.connection is None else connection_facts(self.connection, now)
 
     def take_timer(self, now: float) -> int | None:
-        """The timer, if one expired just now."""
+        """Return and clear the timer that expired just now, if any."""
         expired, self.expired = self.expired, None
         return expired[0] if expired is not None and now - expired[1] <= _AT_ONCE else None
 
     def note_sent(self, segment: Segment) -> bool:
-        """Whether `segment` repeats sequence space sent before; moves `snd_max` on."""
+        """Return whether `segment` repeats sequence space sent before, and advance `snd_max`."""
         if not segment.length:
             return False
         end = seq.add(segment.seq, segment.length)
@@ -307,13 +307,15 @@ class _EndRecord:
 
 
 def _relative(number: int, isns: list[int]) -> int:
-    """`number`, counted from its connection's ISN; as it is where none is known."""
+    """Return `number` relative to its connection's ISN, or unchanged if none is known."""
     isn = _isn_below(number, isns)
     return number if isn is None else seq.diff(number, isn)
 
 
 def _isn_below(number: int, isns: list[int]) -> int | None:
-    """The nearest of `isns` below `number`, else the last: the old connection may still have something to say when the
-    SYN of a new one was seen."""
+    """Return the nearest of `isns` below `number`, or else the last.
+
+    A segment of the old connection may still follow after the SYN of a new one.
+    """
     below = [isn for isn in isns if seq.diff(number, isn) >= 0]
     return min(below, key=lambda isn: seq.diff(number, isn)) if below else isns[-1] if isns else None

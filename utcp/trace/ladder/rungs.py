@@ -16,22 +16,22 @@ ENDS: Final[tuple[End, End]] = ("client", "server")
 PEER: Final[dict[End, End]] = {"client": "server", "server": "client"}
 
 Facts: TypeAlias = tuple[tuple[str, str], ...]
-"""What else is known: names and values, for people to read."""
+"""Further details as names and values, for readers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """A segment under way.
+    """A segment in flight.
 
-    `seq` and `ack` are relative: each end's SYN is 0, its data begins at 1. (The raw number stands where an end's SYN
-    was never seen.) `ack` is None without the ACK bit. `length` is the payload in octets. `sent` and `received` are
-    times on the recorder's clock; `received` None: lost; `sent` None: it arrived without having been sent, as when the
-    network doubles one. Both are the same where nobody knows how long it was under way, as in a capture of one end.
-    `retransmission`: some of its sequence space had been sent before. `timer`: that of its sender whose expiry sent it
+    `seq` and `ack` are relative: each end's SYN is 0, its data begins at 1. (They are unchanged if an end's SYN was not
+    captured.) `ack` is None without the ACK bit. `length` is the payload in octets. `sent` and `received` are times on
+    the recorder's clock. `received` is None for a lost segment, `sent` is None for one that arrived without being sent,
+    such as a duplicate by the network. Both are equal if the transit time is unknown, as in a capture of one end.
+    `retransmission` is True if part of its sequence space was sent before. `timer` is the sender's timer that caused it
     (`utcp.tcp.timers`).
 
-    Facts are no part of what makes two arrows equal: `fields` are the rest of the header, `at_sender` and `at_receiver`
-    variables of the two ends when it was sent and received (cwnd, rto, ...).
+    Details are not compared: `fields` is the rest of the header, `at_sender` and `at_receiver` are variables of the two
+    ends at sending and receipt (cwnd, rto, ...).
     """
 
     sender: End
@@ -54,11 +54,11 @@ class Arrow:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One row of a ladder: a segment, a state change or a timer that no segment shows, or a note.
+    """One row of a ladder: a segment, a state change or a timer without a segment, or a note.
 
-    `time` is in seconds on the recorder's clock: of a segment, when it was sent. `client` and `server` are states, None
-    where the row tells nothing about that end: the sender's when it sent, the receiver's if the segment led to it.
-    `expired` is a timer that led to a state without a segment, and whose.
+    `time` is in seconds on the recorder's clock; for a segment, its sending time. `client` and `server` are states, or
+    None if the row does not set that end's state: the sender's at sending, the receiver's if the segment caused it.
+    `expired` is a timer that caused a state without a segment, and its end.
     """
 
     time: float
@@ -72,7 +72,7 @@ class Rung:
         return self.client if end == "client" else self.server
 
     def state_time(self, end: End) -> float:
-        """Since when `end` is in the state that the row tells."""
+        """Return the time at which `end` entered the row's state."""
         arrow = self.arrow
         if arrow is not None and arrow.sender != end and arrow.received is not None:
             return arrow.received
@@ -81,7 +81,7 @@ class Rung:
 
 @dataclass(slots=True)
 class Stay:
-    """An end in TIME_WAIT, from the rung with the index `first` to that with the index `last`; times in seconds."""
+    """A TIME_WAIT of an end, from the rung with the index `first` to that with the index `last`; times in seconds."""
 
     end: End
     first: int
@@ -89,14 +89,14 @@ class Stay:
     last: int = 0
     ended: float = 0.0
     restarts: list[int] = field(default_factory=list)
-    """The rungs with a FIN that arrived meanwhile: each starts 2 MSL anew (RFC 9293 3.10.7.4)."""
+    """Indices of the rungs with a FIN that arrived meanwhile; each restarts 2 MSL (RFC 9293 3.10.7.4)."""
     expired: bool = False
-    """It ended by itself, not by a segment."""
+    """Whether the timer ended it, and not a segment."""
 
 
 def stays_in_time_wait(rungs: Iterable[Rung]) -> list[Stay]:
-    """Every TIME_WAIT that the ladder shows from its beginning to its end, in order of their ends; not those that took
-    no time (2 MSL = 0)."""
+    """Return every TIME_WAIT whose start and end the ladder shows, in order of their ends, without those of no duration
+    (2 MSL = 0)."""
     stays = []
     present: dict[End, Stay] = {}
     for index, rung in enumerate(rungs):
@@ -119,7 +119,8 @@ def stays_in_time_wait(rungs: Iterable[Rung]) -> list[Stay]:
 
 
 def duration(seconds: float) -> str:
-    """`1.25 s`, `40 ms`, `0.31 ms`, `12 µs`, with three digits that matter; `2 min 5 s` from two minutes on."""
+    """Return a text such as `1.25 s`, `40 ms`, `0.31 ms`, `12 µs`, with three significant digits; `2 min 5 s` from two
+    minutes on."""
     if seconds < 0:
         return f"-{duration(-seconds)}"
     if round(seconds) >= 120:

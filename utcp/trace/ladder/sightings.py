@@ -1,8 +1,7 @@
-"""From what was captured where to what crossed the network: which sightings are of one segment, which segments were
-lost.
+"""Matches the captured segments of one or two captures with each other, and finds lost segments.
 
-A capture sees a segment where it is sent, where it is received, or somewhere on the way. With sightings of both ends, a
-segment that left one and never came at the other is lost. With those of one, nobody knows how long it was under way.
+A capture has a segment as sent, as received, or at some point of the path. With captures of both ends, a segment that
+was sent and not received is lost. With a capture of one end, the transit time is unknown.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ Where: TypeAlias = Literal["sender", "receiver", "way"]
 
 @dataclass(slots=True, eq=False)
 class Sighting:
-    """A captured segment. `time` in seconds, and `order` among what was captured at the same time; `where` it was
-    seen."""
+    """A captured segment: its `time` in seconds, its `order` among segments captured at the same time, and `where` it
+    was captured."""
 
     time: float
     order: int
@@ -32,13 +31,13 @@ class Sighting:
     where: Where
     comment: Comment = field(default_factory=lambda: Comment())
     remarks: tuple[str, ...] = ()
-    """Comments that people have written."""
+    """Comments written by people."""
 
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A segment, with what was seen of it. `sent` and `received` as in `Arrow`; each has its place among what happened
-    at the same time."""
+    """A segment with its sightings. `sent` and `received` are as in `Arrow`; the orders distinguish events at the same
+    time."""
 
     sender: End
     segment: Segment
@@ -52,7 +51,7 @@ class Flight:
 
     @property
     def place(self) -> tuple[float, int]:
-        """When it was sent, or came from nowhere; and its place among what happened then."""
+        """Return its sending time, or its arrival time if it was not sent, with its order among events at that time."""
         if self.sent is not None:
             return self.sent, self.sent_order
         if self.received is not None:
@@ -61,10 +60,10 @@ class Flight:
 
 
 def flights(sightings: Iterable[Sighting]) -> list[Flight]:
-    """Every segment, in order of time."""
+    """Return every segment in order of time."""
     found: list[Flight] = []
     by_sender: dict[End, dict[Where, list[Sighting]]] = {end: defaultdict(list) for end in ENDS}
-    watched: dict[End, float] = {}  # until when somebody was watching there
+    watched: dict[End, float] = {}  # end of the capture at each end
     for sighting in sorted(sightings, key=lambda sighting: (sighting.time, sighting.order)):
         by_sender[sighting.sender][sighting.where].append(sighting)
         if sighting.where != "way":
@@ -84,7 +83,8 @@ def flights(sightings: Iterable[Sighting]) -> list[Flight]:
 
 
 def _alone(sighting: Sighting) -> Flight:
-    """What one observer makes of it: that it was under way then; lost, or when it arrived, if a comment says so."""
+    """Create a flight from a single sighting: in flight at that time, and lost or received later only if a comment
+    shows that."""
     comment = sighting.comment
     received = None if comment.get("lost") else sighting.time
     flights = flights_of(comment)
@@ -106,7 +106,7 @@ def _alone(sighting: Sighting) -> Flight:
 
 
 def _doubled(sighting: Sighting) -> list[Flight]:
-    """The second of two that arrived, as a comment says; and the third."""
+    """Return the second and further arrivals of a segment, according to its comment."""
     if not sighting.comment.get("duplicated"):
         return []
     arrivals = [_later(sighting.time, flight) for flight in flights_of(sighting.comment)[1:]] or [sighting.time]
@@ -115,18 +115,18 @@ def _doubled(sighting: Sighting) -> list[Flight]:
 
 
 def _later(time: float, seconds: float) -> float:
-    """`time` + `seconds`, to the nanosecond: equal to the time of what was captured then."""
+    """Return `time` + `seconds`, rounded to the nanosecond, so that it equals the time of a segment captured then."""
     return round(time + seconds, 9)
 
 
 def _matched(sent: Sequence[Sighting], received: Sequence[Sighting], watched_until: float) -> list[Flight]:
-    """The segments of one end, seen where they left and where they came."""
+    """Match the segments of one end as sent with those received."""
     pairs = _pairs(sent, received)
     longest = max((arrival.time - departure.time for departure, arrival in pairs), default=0.0)
     paired = {id(sighting) for pair in pairs for sighting in pair}
     missing = [departure for departure in sent if id(departure) not in paired]
     extra = [arrival for arrival in received if id(arrival) not in paired]
-    # Network cards cut segments, and put them together: they are shown as they left.
+    # Network cards split and merge segments. They are shown as sent.
     for whole, pieces in _chains(missing, extra):
         pairs.append((whole, pieces[-1]))
         paired.update(map(id, (whole, *pieces)))
@@ -150,8 +150,9 @@ def _matched(sent: Sequence[Sighting], received: Sequence[Sighting], watched_unt
 
 
 def _pairs(sent: Sequence[Sighting], received: Sequence[Sighting]) -> list[tuple[Sighting, Sighting]]:
-    """Departures and arrivals of one segment. Where equal ones arrived less often than they left, the first ones are
-    taken for lost, as of a segment and its repetition; where more often, the last ones for doubled."""
+    """Return pairs of a segment sent and the same segment received. If equal segments arrived less often than they were
+    sent, the first ones count as lost, as with retransmissions. If they arrived more often, the last ones count as
+    duplicates."""
     departures: dict[tuple[object, ...], list[Sighting]] = defaultdict(list)
     arrivals: dict[tuple[object, ...], list[Sighting]] = defaultdict(list)
     for sightings, by_contents in ((sent, departures), (received, arrivals)):
@@ -189,7 +190,7 @@ def _flight(departure: Sighting, arrival: Sighting) -> Flight:
 
 
 def _chains(wholes: Sequence[Sighting], pieces: Sequence[Sighting]) -> Iterator[tuple[Sighting, list[Sighting]]]:
-    """Those of `wholes` that several of `pieces` make up together, with those."""
+    """Yield each of `wholes` that several of `pieces` make up, with those pieces."""
     beginning: dict[int, list[Sighting]] = defaultdict(list)
     for piece in reversed(pieces):
         if piece.segment.payload:
@@ -211,7 +212,7 @@ def _chains(wholes: Sequence[Sighting], pieces: Sequence[Sighting]) -> Iterator[
 
 
 def _contents(segment: Segment) -> tuple[object, ...]:
-    """What a segment and its sighting at the other end have in common, whatever is rewritten on the way."""
+    """Return the fields that a segment has at both ends, even if other fields are rewritten on the path."""
     return (
         segment.seq,
         segment.ack,
@@ -225,8 +226,8 @@ def _contents(segment: Segment) -> tuple[object, ...]:
 
 
 def vantage(one: Sequence[Sighting], other: Sequence[Sighting]) -> End | None:
-    """At which end `one` was captured, if `other` was captured nearer to the other end: segments of the client come by
-    first at the client. None if nothing was seen by both."""
+    """Return the end at which `one` was captured, given that `other` was captured nearer to the other end, or None
+    without common segments. The client's segments appear first at the client."""
     times = {_key(sighting): sighting.time for sighting in other}
     delays: dict[End, list[float]] = {end: [] for end in ENDS}
     for sighting in one:
@@ -235,13 +236,13 @@ def vantage(one: Sequence[Sighting], other: Sequence[Sighting]) -> End | None:
             delays[sighting.sender].append(time - sighting.time)
     if not delays["client"] and not delays["server"]:
         return None
-    # The clocks may differ: in the sum of both directions that does not count.
+    # The sum over both directions cancels the difference of the clocks.
     forth, back = (median(delays[end]) if delays[end] else 0.0 for end in ENDS)
     return "client" if forth - back >= 0 else "server"
 
 
 def place(view: Iterable[Sighting], end: End) -> None:
-    """Have all of a view be seen where `end` is."""
+    """Assign all sightings of a view to the end `end`."""
     for sighting in view:
         sighting.where = "sender" if sighting.sender == end else "receiver"
 
@@ -253,8 +254,8 @@ def shift(view: Iterable[Sighting], offset: float) -> None:
 
 
 def clock_offset(one: Sequence[Sighting], other: Sequence[Sighting]) -> float:
-    """What to add to the times of `other`, so that nothing arrives before it was sent: 0 if that is so already, else
-    such that both directions are as long."""
+    """Return the offset for the times of `other` so that no segment arrives before it was sent: 0 if that holds
+    already, else the one that makes both directions equally long."""
     departures = {_key(sighting): sighting.time for sighting in one}
     shortest: dict[End, float] = {}
     for sighting in other:
@@ -265,7 +266,7 @@ def clock_offset(one: Sequence[Sighting], other: Sequence[Sighting]) -> float:
     if len(shortest) < 2:
         return 0.0
     forth, back = shortest["client"], -shortest["server"]
-    if forth + back < 0:  # `one` is the server's
+    if forth + back < 0:  # `one` was captured at the server
         forth, back = -forth, -back
         return (forth - back) / 2 if min(forth, back) < 0 else 0.0
     return (back - forth) / 2 if min(forth, back) < 0 else 0.0

@@ -1,4 +1,4 @@
-"""The colours and fonts of drawn ladders, for light and dark surroundings."""
+"""The colours and fonts of drawn ladders, for light and dark themes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STATE_COLOURS: Final = {
     TIME_WAIT: "#e0634a",
 }
 
-# Plain colours instead of CSS variables: not every program that shows SVG knows those.
+# Plain colours instead of CSS variables, because some SVG viewers do not support those.
 _LIGHT: Final = {
     "page": "#ffffff",
     "ink": "#1f2328",

@@ -1,7 +1,7 @@
-"""A ladder as an SVG drawing: one file, without scripts and without anything to load.
+"""A ladder as an SVG drawing in one file, without scripts or external resources.
 
-The states are bars along each end's line, arrows slant by their time under way, long silences are broken and their
-length is written. The same rungs give the same bytes.
+States are bars along each end's line, arrows slant by their transit time, and long silences are shortened and labelled.
+The same rungs give the same bytes.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ from utcp.trace.ladder.words import Clock, beside_lines, label_of
 from utcp.wire import flag_names
 
 _CHARACTER: Final = 6.9
-"""The width of a character in a label, whose font is monospaced, at 11.5 px."""
+"""Width of a character in a label (monospaced, 11.5 px), pixels."""
 _LABEL_HEIGHT: Final = 11.0
 _RISE: Final = 5.0
 _MARGIN: Final = 16.0
 _BAR: Final = 10.0
 _SIDE: Final = 132.0
-"""The room beside a line: for states and timers, and a TIME_WAIT's span."""
+"""Width beside a line for states, timers, and the span of a TIME_WAIT."""
 _CLOCK: Final = 62.0
-"""The room for the times."""
+"""Width of the column of times."""
 _LEAST: Final = 400.0
-"""Between the lines."""
+"""Minimum distance between the lines."""
 _NOTE: Final = 13.0
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""By XML 1.0, 2.2."""
+"""Characters that XML 1.0 2.2 forbids."""
 _PATIENCE: Final = 2000
-"""How many labels are placed before those that lie on others may stay there: where hundreds of arrows cross."""
+"""Limit on the number of labels placed, over all attempts, after which labels may overlap, because hundreds of arrows
+may cross."""
 
 
 @dataclass(slots=True)
 class _Page:
-    """The places that do not depend on time."""
+    """The horizontal positions."""
 
     left: float
     right: float
@@ -52,7 +53,7 @@ class _Page:
         return self.left if end == "client" else self.right
 
     def edge(self, end: End) -> float:
-        """Where arrows begin and end: the inner edge of the bar."""
+        """Return where arrows begin and end: the inner edge of the bar."""
         return self.left + _BAR / 2 if end == "client" else self.right - _BAR / 2
 
     def outward(self, end: End) -> int:
@@ -66,10 +67,13 @@ def render_svg(
     names: tuple[str, str] = ("client", "server"),
     steps: bool = False,
 ) -> str:
-    """The ladder as an SVG document.
+    """Return the ladder as an SVG document.
 
-    `title` stands above it and is its accessible name; `names` are those of the ends. With `steps`, the group of each
-    rung has an id, `rung-0` and so on, for a page that shows one after the other.
+    Args:
+        rungs: the ladder.
+        title: text above the drawing, and its accessible name.
+        names: names of the two ends.
+        steps: whether each rung gets a class, `rung-0` and so on, for a page that shows them step by step.
     """
     return _Drawing(rungs, title, names, steps).text()
 
@@ -97,8 +101,10 @@ class _Drawing:
         self.height = self.layout.bottom + 24
 
     def _arrange(self, across: float, patience: int) -> bool:
-        """Lay everything out, with so much room between the lines. Where an arrow's label would stand on another's it
-        gets more room above; `patience` is how often. Returns whether every label has a place of its own."""
+        """Lay out the page with the distance `across` between the lines, and return whether no labels overlap.
+
+        An arrow whose label overlaps another gets more room above it, in up to `patience` attempts.
+        """
         left = _CLOCK + _SIDE
         self.page = _Page(left, left + across, left + across + _SIDE)
         self.notes = {
@@ -153,7 +159,7 @@ class _Drawing:
             *self._breaks(),
             *self._stays(),
         ]
-        # No line crosses out a label or a note: those lie in front of all lines.
+        # Labels and notes are drawn in front of all lines.
         for drawn in (self._arrow, self._words):
             for index in range(len(self.rungs)):
                 piece = drawn(index)
@@ -191,7 +197,7 @@ class _Drawing:
     # ------------------------------------------------------------------ states and time
 
     def _moment(self, index: int, end: End) -> float:
-        """Where on the line of `end` the rung meets it."""
+        """Return the rung's position on the line of `end`."""
         arrow = self.rungs[index].arrow
         if arrow is not None and arrow.sender != end:
             return self.layout.ends[index]
@@ -233,7 +239,7 @@ class _Drawing:
         return parts
 
     def _stays(self) -> list[str]:
-        """Brackets along each TIME_WAIT: from the last FIN on it lasts 2 MSL; what was before is dashed."""
+        """Draw a bracket along each TIME_WAIT. It lasts 2 MSL from the last FIN on; the time before that is dashed."""
         parts = []
         for stay in stays_in_time_wait(self.rungs):
             out = self.page.outward(stay.end)
@@ -277,7 +283,7 @@ class _Drawing:
         )
 
     def _clock_times(self) -> dict[int, str]:
-        """The times to write, by rung: those that repeat the one above, or have no room, are left out."""
+        """Return the times to write, by rung, without those that repeat the previous one or have no room."""
         times: dict[int, str] = {}
         above, shown = -LINE, ""
         for y, index in sorted((y, index) for index, y in enumerate(self.layout.starts)):
@@ -337,18 +343,18 @@ class _Drawing:
 
 
 def _text(text: str) -> str:
-    """Escaped, and without what XML does not know at all: most control characters."""
+    """Escape the text, and remove characters that XML forbids, such as most control characters."""
     return escape(_FORBIDDEN.sub("", text))
 
 
 def _kind(arrow: Arrow) -> str:
-    """Its classes, for the style sheet."""
+    """Return the arrow's classes for the style sheet."""
     kind = " lost" if arrow.received is None else " copy" if arrow.sent is None else ""
     return f"{kind} again" if arrow.retransmission and arrow.received is not None else kind
 
 
 def _head(tail: Point, head: Point) -> str:
-    """The triangle at the end of an arrow."""
+    """Return the triangle at the end of an arrow."""
     dx, dy = head[0] - tail[0], head[1] - tail[1]
     length = (dx * dx + dy * dy) ** 0.5
     dx, dy = dx / length, dy / length
@@ -357,7 +363,7 @@ def _head(tail: Point, head: Point) -> str:
 
 
 def _n(number: float) -> str:
-    """A number as short as it can be: one digit behind the point."""
+    """Return the number with at most one decimal place."""
     return f"{number:.1f}".removesuffix(".0")
 
 

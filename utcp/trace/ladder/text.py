@@ -15,16 +15,15 @@ from utcp.trace.ladder.words import header_words
 _TIME_WIDTH: Final = 9
 _STATE_WIDTH: Final = max(map(len, NAMES))
 _TINY: Final = 0.0001
-"""Seconds: where segments are under way for less, as within one machine, times are told to the microsecond."""
+"""Usual transit time, seconds, below which times are written to the microsecond, as within one machine."""
 
 
 def render_text(rungs: Sequence[Rung], width: int = 100, names: tuple[str, str] = ("client", "server")) -> str:
-    """The ladder as lines of text, `width` columns wide, or wider where a segment's numbers need it.
+    """Return the ladder as lines of text, `width` columns wide, or wider if a segment's numbers need it.
 
-    Times are milliseconds since the first rung. A state is written where it changes. An arrow that ends in `x` is a
-    segment that never arrived; one that begins with `...`, one that arrived without having been sent. `(timer ...)`
-    says which timer's expiry led to it; where there is no room for that beside the numbers, it has a line of its own.
-    Chinese characters count as two columns.
+    Times are milliseconds since the first rung. A state is written when it changes. An arrow that ends in `x` is a lost
+    segment; one that begins with `...` arrived without being sent. `(timer ...)` names the timer that caused a segment,
+    on a line of its own if there is no room beside the numbers. Chinese characters count as two columns.
     """
     labels = [header_words(rung.arrow) for rung in rungs if rung.arrow]
     sides = max(_STATE_WIDTH, columns(names[0]))
@@ -64,12 +63,12 @@ def _line(time: str, left: str, width: int, body: str, right: str) -> str:
 
 
 def _changed(shown: int | None, state: int | None) -> tuple[str, int | None]:
-    """What to write for `state` under a column that last showed `shown`, and what the column shows now."""
+    """Return the text for `state` in a column that last showed `shown`, and the state that the column shows now."""
     return ("", shown) if state in (None, shown) else (NAMES[state], state)
 
 
 def _marks(arrow: Arrow) -> str:
-    """What else is known of it: "(retransmission, timer probe)"."""
+    """Return further properties, such as "(retransmission, timer probe)"."""
     marks = ["retransmission"] if arrow.retransmission else []
     if arrow.timer is not None:
         marks.append(f"timer {TIMERS[arrow.timer]}")
@@ -77,7 +76,8 @@ def _marks(arrow: Arrow) -> str:
 
 
 def _shaft(arrow: Arrow, label: str, width: int) -> str:
-    """The arrow between the columns: its description near the sender, its head at the receiver or, lost, an `x`."""
+    """Return the arrow between the columns, with its description near the sender, and its head at the receiver or an
+    `x` if lost."""
     tail = "---" if arrow.sent is not None else "..."
     if arrow.sender == "client":
         start = f"{tail} {label} "

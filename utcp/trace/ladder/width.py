@@ -1,4 +1,4 @@
-"""How wide text is, on a terminal and in a drawing: Chinese characters take twice the room of Latin ones."""
+"""The width of text on a terminal and in a drawing, where Chinese characters are twice as wide as Latin ones."""
 
 from __future__ import annotations
 
@@ -9,32 +9,34 @@ from typing import Final
 
 _LATIN: Final = 0.52
 _BROAD: Final = 0.68
-"""Of capitals and what is as broad."""
+"""Width of capitals and similar characters, ems."""
 _OPENING: Final = "（《「『“‘"
 _CLOSING: Final = "，。、；：？！）》」』”’…"
 _WIDE: Final = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uff60"
 _PIECE: Final = re.compile(rf"\s+|[{_OPENING}]*(?:[{_WIDE}][,.;:!?)]*|[^\s{_WIDE}{_OPENING}{_CLOSING}]+)?[{_CLOSING}]*")
-"""A line may break between two of these."""
+"""Pieces between which a line may break."""
 
 
 def columns(text: str) -> int:
-    """The columns that `text` takes on a terminal (Unicode Standard Annex 11)."""
+    """Return the number of columns that `text` takes on a terminal (Unicode Standard Annex 11)."""
     return sum(_columns(character) for character in text)
 
 
 def pad(text: str, width: int) -> str:
-    """`text`, filled with spaces up to `width` columns."""
+    """Return `text`, padded with spaces to `width` columns."""
     return text + " " * (width - columns(text))
 
 
 def ems(text: str) -> float:
-    """About how wide `text` is in a sans-serif font, as a multiple of the font's size."""
+    """Return the approximate width of `text` in a sans-serif font, as a multiple of the font's size."""
     return sum(map(_ems, text))
 
 
 def wrap(text: str, width: float, measure: Callable[[str], float] = ems) -> list[str]:
-    """`text` in lines of at most `width`, as `measure` has it (`ems`, `columns`): broken at spaces, and between Chinese
-    characters, but for the punctuation that must not begin or end a line. A word longer than a line has one for itself.
+    """Break `text` into lines of at most `width`, measured by `measure` (`ems`, `columns`).
+
+    Lines break at spaces and between Chinese characters, except at punctuation that must not begin or end a line. A
+    word longer than a line gets a line of its own.
     """
     lines = [""]
     for piece in filter(None, _PIECE.findall(text)):

@@ -1,4 +1,4 @@
-"""What is written on a drawn ladder: along arrows, beside the ends, and as times."""
+"""Texts on a drawn ladder: along arrows, beside the ends, and times."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Beside(NamedTuple):
 
 
 class Clock:
-    """Writes times since the first rung: in milliseconds, from ten seconds on in seconds, as exactly as differences
-    between rungs ask for."""
+    """Formats times since the first rung, in milliseconds, or in seconds from ten seconds on, with a precision that
+    shows the differences between rungs."""
 
     def __init__(self, rungs: Sequence[Rung]) -> None:
         self._zero = rungs[0].time if rungs else 0.0
@@ -36,7 +36,7 @@ class Clock:
 
 
 def label_of(rungs: Sequence[Rung], index: int) -> str:
-    """What stands along an arrow: control bits, numbers, and what befell it."""
+    """Return an arrow's label: control bits, numbers, and fate."""
     arrow = rungs[index].arrow
     if arrow is None:
         raise AssertionError(f"rung {index} has no arrow")
@@ -53,7 +53,7 @@ def label_of(rungs: Sequence[Rung], index: int) -> str:
 
 
 def header_words(arrow: Arrow) -> str:
-    """Control bits and relative numbers: "PSH,ACK seq=1:30 ack=1 len=29"."""
+    """Return control bits and relative numbers, as in "PSH,ACK seq=1:30 ack=1 len=29"."""
     numbers = f"seq={arrow.seq}"
     if arrow.length:
         numbers += f":{arrow.seq + arrow.length}"
@@ -65,7 +65,7 @@ def header_words(arrow: Arrow) -> str:
 
 
 def is_late(rungs: Sequence[Rung], index: int) -> bool:
-    """Whether something that its sender sent later arrived before it."""
+    """Return whether a segment that the same end sent later arrived before this one."""
     arrow = rungs[index].arrow
     if arrow is None or arrow.sent is None or arrow.received is None:
         return False
@@ -85,7 +85,7 @@ def is_late(rungs: Sequence[Rung], index: int) -> bool:
 
 
 def beside_lines(rungs: Sequence[Rung]) -> dict[tuple[int, End], list[Beside]]:
-    """What stands beside an end's moment of a rung: the timer that expired, the state that begins."""
+    """Return the lines beside the ends of each rung: the timer that expired, the state that begins."""
     beside: dict[tuple[int, End], list[Beside]] = {}
     shown: dict[End, int] = {}
     for index, rung in enumerate(rungs):

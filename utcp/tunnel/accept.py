@@ -1,4 +1,4 @@
-"""Taking connections in: by kernel TCP, and by utcp with TLS or without."""
+"""Accepts connections over kernel TCP, and over utcp with or without TLS."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from utcp.tunnel.strangers import Admission
 from utcp.tunnel.tls import GuardedTls
 
 BACKLOG: Final = 1024
-"""Connections that may wait to be accepted: a thousand users may come at once."""
+"""Maximum number of connections waiting to be accepted, because a thousand users may connect at once."""
 
 
 HandshakeFailed: TypeAlias = Callable[[str, BaseException], None]
-"""Is called with the name of the peer, and why."""
+"""A function called with the peer's name and the error."""
 
 
 class Acceptor:
-    """Takes utcp connections in on utcp port `port` of UDP sockets of its own, over TLS if the options have it."""
+    """Accepts utcp connections on utcp port `port` of its own UDP sockets, over TLS if the options contain it."""
 
     def __init__(
         self, factory: Callable[[], asyncio.Protocol], port: int, options: Options, handshake_failed: HandshakeFailed
@@ -40,8 +40,8 @@ class Acceptor:
         self._servers: list[Server] = []
 
     async def start(self, address: tuple[str | None, int]) -> None:
-        """Bind UDP port `address`, host None for all interfaces of both families. Raises OSError; nothing is left open
-        then."""
+        """Bind UDP port `address`; host None: all interfaces of both families. Raises OSError, with all sockets closed
+        again."""
         try:
             for resolved in await _addresses(address):
                 endpoint = Endpoint((resolved.address[0], resolved.address[1]), config=self._options.config)
@@ -49,7 +49,7 @@ class Acceptor:
                     await endpoint.start()
                 except OSError as error:
                     if address[0] is None and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                        continue  # the host does without this family
+                        continue  # the host does not support this family
                     raise
                 self._endpoints.append(endpoint)
                 self._servers.append(await endpoint.create_server(self._factory, self._port, backlog=BACKLOG))
@@ -59,16 +59,16 @@ class Acceptor:
 
     @property
     def names(self) -> str:
-        """The UDP addresses that it is bound to."""
+        """Return the UDP addresses that it is bound to."""
         return " and ".join(address_text(endpoint.address) for endpoint in self._endpoints)
 
     def close(self) -> None:
-        """Refuse whoever comes. Connections that are open stay."""
+        """Refuse new connections. Open connections stay."""
         for server in self._servers:
             server.close()
 
     async def aclose(self) -> None:
-        """Close the sockets, once what was said on them is delivered."""
+        """Close the sockets after all sent data is delivered."""
         await asyncio.gather(*(endpoint.aclose() for endpoint in self._endpoints))
 
 
@@ -78,9 +78,9 @@ async def accept_kernel(
     """Listen on a port of kernel TCP. Raises OSError."""
     host, port = address
     if host is not None:
-        await resolve_name(host, port, socket.AI_PASSIVE)  # its complaint says which
-    # asyncio's loop also takes `backlog` for how often it accepts in a row. When the process has no descriptor left it
-    # tries so often again, with a traceback in the log and a timer for each.
+        await resolve_name(host, port, socket.AI_PASSIVE)  # its error names the host
+    # asyncio's loop also uses `backlog` as the number of accept() calls in a row. If the process has no descriptor
+    # left, it repeats the failing call as often, with a logged traceback and a timer for each.
     server = await asyncio.get_running_loop().create_server(factory, host, port, backlog=1)
     for each in server.sockets:
         with socket.socket(fileno=os.dup(each.fileno())) as same:
@@ -89,7 +89,7 @@ async def accept_kernel(
 
 
 def names(server: asyncio.AbstractServer) -> str:
-    """The addresses that a server of the kernel's TCP listens on."""
+    """Return the listening addresses of a kernel TCP server."""
     sockets = getattr(server, "sockets", ())
     return " and ".join(address_text(each.getsockname()) for each in sockets)
 
@@ -104,13 +104,14 @@ async def _addresses(address: tuple[str | None, int]) -> list[Resolved]:
 def _secured(
     factory: Callable[[], asyncio.Protocol], context: ssl.SSLContext, handshake_failed: HandshakeFailed
 ) -> Callable[[], asyncio.Protocol]:
-    """A factory of protocols for connections whose TLS is dealt with, as far as strangers may take our time for it."""
+    """Return a factory of protocols for connections that start with a TLS handshake, within the limits for
+    unauthenticated peers."""
     admission = Admission()
     return lambda: _Gate(admission, factory, context, handshake_failed)
 
 
 class _Gate(asyncio.Protocol):
-    """Resets a new connection, or hands it over to TLS."""
+    """Resets a new connection or starts TLS on it."""
 
     __slots__ = ("_admission", "_context", "_factory", "_handshake_failed")
 

@@ -1,4 +1,4 @@
-"""Log lines about single connections, limited: strangers must not be able to fill a disk with them."""
+"""Log lines about single connections, with a limit, so that unauthenticated peers cannot fill a disk."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ import logging
 from typing import Final
 
 PERIOD: Final = 60.0
-"""Seconds in which a host's trouble of one kind gets one line. What is repeated is counted, and told at their end."""
+"""Seconds within which each kind of problem gets one line per host. Repetitions are counted and logged at the end."""
 
 MOST_LINES: Final = 64
-"""Lines in one period; what other hosts add is only counted."""
+"""Maximum number of lines per period. Problems of further hosts are only counted."""
 
 
 class Complaints:
-    """Writes what goes wrong with connections into `log`, one line for each host, kind of trouble and minute.
+    """Logs problems of connections, one line per host, kind of problem and period.
 
-    Belongs to the running loop, and must be closed.
+    Belongs to the running loop. Must be closed.
     """
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
         self._repeated: dict[tuple[int, str, str], int] = {}
-        """How often each line would have been written again in this period: level, host, text."""
+        """Suppressed repetitions of each line in this period, by level, host and text."""
         self._others = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, level: int, name: str, text: str) -> None:
-        """Log `text` about the peer called `name`, HOST:PORT, unless its host has had that line in this period."""
+        """Log `text` about a peer, unless its host had the same line in this period.
+
+        Args:
+            level: the level of `logging`.
+            name: the peer's HOST:PORT.
+            text: the problem.
+        """
         key = (level, name.rpartition(":")[0], text)
         if key in self._repeated:
             self._repeated[key] += 1
@@ -40,7 +46,7 @@ class Complaints:
             self._timer = asyncio.get_running_loop().call_later(PERIOD, self._sum_up)
 
     def close(self) -> None:
-        """Tell what was counted, and let go of the loop."""
+        """Log the counts and stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._sum_up()

@@ -1,14 +1,14 @@
-"""What the two ends of a reverse tunnel say on a connection before it carries a user.
+"""Messages between the two ends of a reverse tunnel, on a connection that carries no user yet.
 
     Expose                          Reverse
-    HELLO          ->                          I have a service to expose
-                   <-               WELCOME    wait here
-                                               ... until a user comes
-                   <-               GO, more   a user comes, and so many more are waiting already
-    HERE           ->                          I have heard; from here on the octets are the user's and the service's
+    HELLO          ->                          exposes a service
+                   <-               WELCOME    accepts; the connection waits
+                                               ... until a user connects
+                   <-               GO, more   a user connected, and `more` users are waiting
+    HERE           ->                          confirms; all further octets are the user's and the service's
 
-HERE takes one round trip, as opening a connection does when the service can be reached. It tells connections that are
-alive from those whose other end has gone without a word.
+HERE takes one round trip, as opening a connection would if the service could be reached. It shows that the connection
+is alive, because the other end may have vanished silently.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from utcp.tunnel.pump import Side, peer_name
 HELLO: Final = b"utcp tunnel 1: expose\n"
 WELCOME: Final = b"utcp tunnel 1: welcome\n"
 GO: Final = struct.Struct("!2sH")
-"""GO_MARK, and how many more users wait (65535 at most)."""
+"""GO_MARK, and the number of further waiting users (at most 65535)."""
 GO_MARK: Final = b"go"
 HERE: Final = b"here"
 
@@ -32,10 +32,14 @@ Heard: TypeAlias = Callable[["Control"], None]
 
 
 class Control(asyncio.Protocol):
-    """A utcp connection that carries no user yet. `made(control)` is called once it is open, `lost(control)` when it
-    ends before it has become a side.
+    """A utcp connection that carries no user yet.
 
-    It reads what it was told to expect, and leaves the rest where it is: that is the user's, or the service's.
+    It reads only the expected octets. All later octets stay in the transport, because they belong to the user or the
+    service.
+
+    Args:
+        made: called with this object once the connection is open.
+        lost: called with this object if the connection ends before it has become a side.
     """
 
     def __init__(self, made: Heard | None = None, lost: Heard | None = None) -> None:
@@ -62,24 +66,24 @@ class Control(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._end(None)
-        return False  # closes
+        return False  # the transport then closes
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._end(exc)
 
     @property
     def over(self) -> bool:
-        """The connection has ended, or its peer has closed it."""
+        """Return whether the connection has ended, or its peer has closed it."""
         return self._error is not None
 
     def expect(self, octets: int) -> None:
-        """Read so many octets when they come, and hear of the connection's end until then."""
+        """Read up to this number of octets, and detect the connection's end until then."""
         self._expected = octets
         if len(self._received) < octets and not self.over:
             self.transport.resume_reading()
 
     async def read(self, octets: int) -> bytes:
-        """The next so many octets. Raises the connection's error, an OSError, when they do not come."""
+        """Return the next octets, exactly this number. Raises the connection's error, an OSError, if it ends before."""
         self.expect(octets)
         while len(self._received) < octets:
             if self._error is not None:
@@ -91,7 +95,7 @@ class Control(asyncio.Protocol):
         return data
 
     def write(self, data: bytes) -> None:
-        """Say something, if there is still somebody to hear it."""
+        """Write data, unless the connection is over."""
         if not self.over:
             self.transport.write(data)
 
@@ -100,7 +104,7 @@ class Control(asyncio.Protocol):
         self.transport.abort()
 
     def become_side(self) -> Side:
-        """The same connection as a side, to be joined to another."""
+        """Convert the connection into a side, for joining to another."""
         side = Side()
         side.take_over(self.transport, bytes(self._received), lost=self.over)
         self.transport.set_protocol(side)

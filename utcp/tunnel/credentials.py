@@ -1,4 +1,4 @@
-"""TLS by certificates, for either end of a tunnel."""
+"""TLS contexts from certificates, for both ends of a tunnel."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from pathlib import Path
 
 
 class CredentialError(ValueError):
-    """A key, certificate or authority that cannot be used; the text says which and why."""
+    """A key, certificate or authority that cannot be used. The text names the file and the reason."""
 
 
 def server_context(certificate: Path, private_key: Path | None, authority: Path | None) -> ssl.SSLContext:
-    """TLS 1.3 for the end that is connected to. `private_key` None: it is in the certificate's file.
+    """Return a TLS 1.3 context for the accepting end. Raises CredentialError.
 
-    With `authority` only those are let in who have a certificate that it has signed. Raises CredentialError.
+    Args:
+        certificate: PEM file of the certificate.
+        private_key: PEM file of the private key; None: it is in the certificate's file.
+        authority: PEM file of the authority that must have signed the peers' certificates; None: peers need no
+            certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -26,8 +30,15 @@ def server_context(certificate: Path, private_key: Path | None, authority: Path 
 
 
 def client_context(authority: Path | None, certificate: Path | None, private_key: Path | None) -> ssl.SSLContext:
-    """TLS 1.3 for the end that connects. It checks the server's certificate, and the name in it, by `authority`, or by
-    the authorities that the system trusts. `certificate` is its own, for servers that ask. Raises CredentialError."""
+    """Return a TLS 1.3 context for the connecting end, which verifies the server's certificate and name.
+
+    Raises CredentialError.
+
+    Args:
+        authority: PEM file of the authority; None: the system's authorities.
+        certificate: PEM file of the client's own certificate, for servers that request one.
+        private_key: PEM file of its private key; None: it is in the certificate's file.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     if authority is None:

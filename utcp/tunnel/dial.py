@@ -1,4 +1,4 @@
-"""Opening utcp connections to the other end of a tunnel, for as long as it takes it to come back."""
+"""Opens utcp connections to the other end of a tunnel, with retries while that end is down."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ ProtocolT = TypeVar("ProtocolT", bound=asyncio.Protocol)
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
-"""Seconds between two attempts while a user waits: the first pause, doubled up to the longest."""
+"""Seconds between two attempts while a user waits. The first pause is doubled up to the longest."""
 
 
 class Dialer:
-    """Connects to utcp port `port` behind the UDP address `to`, from one UDP socket for each address family.
+    """Connects to utcp port `port` at the UDP address `to`, from one UDP socket for each address family.
 
-    The UDP port need not be the one that the other end has bound: a NAT on the way may map it.
+    The UDP port may differ from the one that the other end has bound, because a NAT may map it.
     """
 
     def __init__(self, to: tuple[str, int], port: int, options: Options) -> None:
@@ -39,10 +39,10 @@ class Dialer:
         self._endpoints: dict[int, Endpoint] = {}
 
     async def dial(self, factory: Callable[[], ProtocolT]) -> ProtocolT:
-        """Connect to the other end, over TLS if the options have it.
+        """Connect to the other end, over TLS if the options contain it.
 
-        What is refused, or fails otherwise, is tried again until `connect_timeout` has passed; then the last failure is
-        raised, an OSError. ssl.SSLError is raised at once: a wrong key does not become right.
+        Failed attempts are repeated until `connect_timeout` has passed, then the last OSError is raised. ssl.SSLError
+        is raised at once, because a retry cannot correct a wrong key.
         """
         failure: OSError = TimeoutError(f"no answer in {self._options.connect_timeout:g} s")
         pause = FIRST_PAUSE
@@ -61,7 +61,7 @@ class Dialer:
             raise failure from None
 
     async def dial_once(self, factory: Callable[[], ProtocolT]) -> ProtocolT:
-        """Connect to the other end. Raises OSError; ssl.SSLError when the TLS handshake fails."""
+        """Connect to the other end. Raises OSError, or ssl.SSLError when the TLS handshake fails."""
         remotes = await resolve(*self._to)
         delay = HAPPY_EYEBALLS_DELAY if len(remotes) > 1 else None
         attempts = [partial(self._attempt, remote) for remote in interleave(remotes, 1)]
@@ -73,7 +73,7 @@ class Dialer:
         return await self._secured(opening, factory(), context)
 
     async def aclose(self) -> None:
-        """Close the sockets, once what was said on them is delivered."""
+        """Close the sockets after all sent data is delivered."""
         await asyncio.gather(*(endpoint.aclose() for endpoint in self._endpoints.values()))
 
     async def _attempt(self, remote: Resolved) -> Opening:
@@ -81,7 +81,7 @@ class Dialer:
         endpoint = self._endpoints.get(family)
         if endpoint is None:
             endpoint = Endpoint(family=family, config=self._options.config)
-            await endpoint.start()  # does not wait for anything: nobody else makes another meanwhile
+            await endpoint.start()  # does not suspend, so no other task can create a second endpoint
             self._endpoints[family] = endpoint
         return await Opening.establish(endpoint.driver, address, self._port, None)
 
@@ -103,23 +103,23 @@ class Dialer:
 
 
 async def check_name(address: tuple[str, int]) -> None:
-    """Resolve a host that is to be connected to. Raises OSError if it has no address."""
+    """Check that a host to connect to can be resolved. Raises OSError if it has no address."""
     await resolve_name(*address)
 
 
 async def resolve_name(host: str, port: int, flags: int = 0) -> list[Resolved]:
-    """The addresses of a host. Raises OSError, with its name."""
+    """Return the addresses of a host. Raises OSError that names the host."""
     try:
         return await resolve(host, port, flags=flags)
-    except UnicodeError as error:  # a label that is empty, or longer than 63 octets
+    except UnicodeError as error:  # an empty label, or one longer than 63 octets
         raise OSError(socket.EAI_NONAME, f"cannot resolve {host}: this cannot be a host's name") from error
     except OSError as error:
         raise OSError(error.errno, f"cannot resolve {host}: {error.strerror}") from error
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, as far as its name tells."""
+    """Return whether a host is this machine, judged by its name or address."""
     try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name: one that begins with "127." may be anywhere
+    except ValueError:  # a name; one that begins with "127." may be another host
         return host == "localhost"

@@ -1,4 +1,4 @@
-"""What every end of a tunnel has: connections under way, and an orderly end."""
+"""The base of all ends of a tunnel: connections in progress, and an orderly stop."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from utcp.tunnel.options import Options
 from utcp.tunnel.pump import KernelSide, Side, address_text, join
 
 LOG: Final = logging.getLogger("utcp.tunnel")
-"""INFO: what the end does as a whole. DEBUG: each connection. WARNING and ERROR: what has gone wrong. About single
-connections there are WARNING and ERROR by `End.complain()` only, which limits their number."""
+"""INFO: actions of the end as a whole. DEBUG: single connections. WARNING and ERROR: problems. Problems of single
+connections are logged by `End.complain()` only, which limits their number."""
 
 
 class End:
-    """The base of the ends. Each is started once, and then stopped."""
+    """The base of the ends. Each is started once and then stopped."""
 
     def __init__(self, options: Options) -> None:
         self.options: Final = options
@@ -35,7 +35,7 @@ class End:
         self._out_of_time = False
 
     async def start(self) -> None:
-        """Begin to take connections in. Raises OSError when an address cannot be used or resolved."""
+        """Start to accept connections. Raises OSError when an address cannot be used or resolved."""
         self._watch = HangupWatch(asyncio.get_running_loop())
         try:
             await self._open()
@@ -46,8 +46,10 @@ class End:
             raise
 
     async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
-        """Take no more connections in, give those that are open `grace` seconds to end, unless `hurry` is set, and
-        reset the rest."""
+        """Stop accepting connections, wait up to `grace` seconds for open ones to end, and reset the rest.
+
+        `hurry` ends the wait when it is set.
+        """
         self.stopping = True
         self._close()
         for task in self._background:
@@ -77,56 +79,56 @@ class End:
 
     @property
     def connections(self) -> int:
-        """How many users' connections are open, or wait for the one that is to carry them on."""
+        """Return the number of users' connections, including those that wait for the connection to the other side."""
         return len(self._sides) // 2 + len(self._tasks)
 
     @property
     def description(self) -> str:
-        """What it listens on, in the words of the log."""
+        """Return the listening addresses, as text for the log."""
         raise NotImplementedError
 
     async def _open(self) -> None:
-        """Begin to listen."""
+        """Start to listen."""
         raise NotImplementedError
 
     def _close(self) -> None:
-        """Listen no longer; let go of what carries no user."""
+        """Stop listening, and close connections that carry no user."""
         raise NotImplementedError
 
     async def _release(self) -> None:
-        """Close the UDP sockets. What was said on them is delivered first, within `Config.close_timeout`."""
+        """Close the UDP sockets after all sent data is delivered, within `Config.close_timeout`."""
         raise NotImplementedError
 
-    # --- for the ends
+    # --- for subclasses
 
     @property
     def watch(self) -> HangupWatch:
-        assert self._watch is not None  # noqa: S101  # it is made before anything can connect
+        assert self._watch is not None  # noqa: S101  # created before any connection
         return self._watch
 
     def spawn(self, side: Side, work: Coroutine[Any, Any, None]) -> None:
-        """Do something for one connection, `side`. When the end must stop the work is cancelled and `side` reset."""
+        """Run `work` for a connection as a task. If the end must stop, the task is cancelled and `side` reset."""
 
         def done(task: asyncio.Task[None]) -> None:
             if task.cancelled():
-                side.reset()  # the work may not even have begun
+                side.reset()  # the task may not have started
             self._done(task)
 
         task = asyncio.create_task(work)
         self._tasks.add(task)
         self._idle.clear()
         task.add_done_callback(done)
-        if self._out_of_time:  # accepted before it was stopped, and only now heard of
+        if self._out_of_time:  # accepted before the stop but reported after it
             task.cancel()
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that carries no user. It is cancelled as soon as the end is to stop."""
+        """Run `work` that carries no user as a task. It is cancelled as soon as the end stops."""
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._done)
 
     def carry(self, one: Side, other: Side) -> None:
-        """Join two connections. Both are reset if that raises an exception."""
+        """Join two connections. Both are reset if an exception occurs."""
         self._sides |= {one, other}
         self._idle.clear()
         LOG.debug("%s and %s: joined", one.name, other.name)
@@ -138,13 +140,13 @@ class End:
             raise
 
     async def connect_kernel(self, address: tuple[str, int]) -> KernelSide:
-        """Connect to `address` by kernel TCP. Raises OSError."""
+        """Connect to `address` over kernel TCP. Raises OSError."""
         async with asyncio.timeout(self.options.connect_timeout):
             _, side = await asyncio.get_running_loop().create_connection(lambda: KernelSide(self.watch), *address)
             return side
 
     async def forward(self, side: Side, address: tuple[str, int]) -> None:
-        """Carry a connection on to `address` by kernel TCP; reset it when that cannot be reached."""
+        """Connect to `address` over kernel TCP and join `side` to it, or reset `side` on failure."""
         try:
             target = await self.connect_kernel(address)
         except BaseException as error:
@@ -156,12 +158,12 @@ class End:
         self.carry(side, target)
 
     def handshake_failed(self, name: str, error: BaseException) -> None:
-        """Say why there is no TLS with the peer of that name."""
+        """Log why the TLS handshake with a peer failed."""
         hint = f" ({self.options.tls_hint})" if self.options.tls_hint else ""
         self.complain(logging.ERROR, name, f"TLS handshake failed: {reason(error)}{hint}")
 
     def complain(self, level: int, name: str, text: str) -> None:
-        """Log that something went wrong with a connection to `name`, HOST:PORT; see `Complaints`."""
+        """Log a problem with a connection to `name`, HOST:PORT (see `Complaints`)."""
         self._complaints.add(level, name, text)
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -184,15 +186,15 @@ class End:
 
 
 def reason(error: BaseException) -> str:
-    """One line of why."""
+    """Return the reason of an error in one line."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate verify failed: {error.verify_message}"
-    if isinstance(error, ssl.SSLError) and getattr(error, "reason", None):  # one of our own has none
+    if isinstance(error, ssl.SSLError) and getattr(error, "reason", None):  # utcp's own errors have no reason
         return error.reason.replace("_", " ").lower()
     if isinstance(error, TimeoutError) and not error.args:
         return "no answer in time"
     if isinstance(error, OSError) and error.strerror:
         if error.errno and error.strerror.startswith("Connect call failed"):
-            return os.strerror(error.errno)  # to what address, the line says already
+            return os.strerror(error.errno)  # the log line names the address already
         return " ".join(error.strerror.split())
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The inside end of a reverse tunnel: it goes to the public end and waits there for users."""
+"""The inside end of a reverse tunnel, which connects to the public end and waits there for users."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from utcp.tunnel.options import EXPOSE_PORT, Options
 from utcp.tunnel.pump import address_text
 
 SPARE: Final = 4
-"""Connections kept open for the next users."""
+"""Number of idle connections kept open for the next users."""
 
 MOST_SPARE: Final = 1024
-"""The most that are kept open, however many users the public end says are waiting."""
+"""Maximum number of idle connections, regardless of the number of waiting users that the public end reports."""
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 10.0
-"""Seconds between two attempts while the public end is out of reach: the first pause, doubled up to the longest."""
+"""Seconds between two attempts while the public end cannot be reached. The first pause is doubled up to the longest."""
 
 KEEPALIVE_IDLE: Final = 3.0
-"""Seconds without a segment before a probe. So soon is a public end missed that was killed and started again."""
+"""Seconds without a segment before a keepalive probe. Short, so that a killed and restarted public end is detected
+soon."""
 KEEPALIVE_INTERVAL: Final = 2.0
 
 
 class Expose(End):
-    """Keeps a few idle utcp connections to `to`, where `Reverse` listens. When one gets a user it is carried on to
-    `target` by kernel TCP, and others take its place. While the public end is out of reach it is tried again."""
+    """Keeps some idle utcp connections to `to`, where `Reverse` listens.
+
+    When one gets a user, it is joined to a kernel TCP connection to `target`, and a new idle connection replaces it.
+    While the public end cannot be reached, attempts are repeated.
+    """
 
     def __init__(self, target: tuple[str, int], to: tuple[str, int], options: Options) -> None:
         config = replace(options.config, keepalive_idle=KEEPALIVE_IDLE, keepalive_interval=KEEPALIVE_INTERVAL)
@@ -41,9 +45,9 @@ class Expose(End):
         self._opening = 0
         self._spare = 0
         self._more = 0
-        """Users who were waiting when the last one came."""
+        """Number of users that were waiting when the last one connected."""
         self._reached: bool | None = None
-        """Whether the last attempt has reached the public end; None: there was none."""
+        """Whether the last attempt reached the public end; None: no attempt yet."""
         self._pause = FIRST_PAUSE
         self._retry: asyncio.TimerHandle | None = None
 
@@ -64,7 +68,7 @@ class Expose(End):
         await self._dialer.aclose()
 
     def _fill(self) -> None:
-        """Open as many connections as are missing; a single one if it is not known whether they can be opened."""
+        """Open the missing connections, or only one while it is unknown whether the public end can be reached."""
         if self.stopping or self._retry is not None:
             return
         wanted = min(SPARE + self._more, MOST_SPARE) if self._reached or self._spare else 1
@@ -73,7 +77,7 @@ class Expose(End):
             self.background(self._offer())
 
     async def _offer(self) -> None:
-        """One connection, until a user gets it."""
+        """Keep one connection until a user gets it."""
         try:
             control = await self._welcomed()
         except OSError as error:
@@ -89,7 +93,7 @@ class Expose(End):
                 raise ConnectionReset("the public end speaks another protocol")
         except OSError as error:
             control.abort()
-            # Not at once: a public end that lets go of whoever comes would be stormed.
+            # A pause, because a public end that drops every connection would otherwise be flooded.
             self._failed(error)
             return
         except asyncio.CancelledError:

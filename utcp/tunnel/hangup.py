@@ -1,4 +1,4 @@
-"""Word of kernel connections that were reset while nobody read from them."""
+"""Detects kernel TCP connections that the peer reset while the relay was not reading."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ HungUp: TypeAlias = Callable[[], None]
 
 
 class HangupWatch:
-    """Calls back when a socket has an error, such as the peer's RST, whether anybody reads from the socket or not.
+    """Calls back when a socket has an error, such as the peer's RST, even if the socket is not being read.
 
-    An event loop watches a descriptor only while its transport reads or has something to write. So the reset of a
-    connection that is held back, or whose peer has half-closed, would go unnoticed. epoll reports errors of descriptors
-    of which nothing else is wanted, and the loop watches the epoll descriptor. Where there is no epoll nothing is
-    watched: such a reset shows when the connection is next written to or read from.
+    An event loop watches a descriptor only while its transport reads or has data to write, so it would miss the reset
+    of a paused or half-closed connection. epoll reports errors on a descriptor without any requested events, and the
+    loop watches the epoll descriptor. Without epoll, such a reset is found at the next write or read.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -28,7 +27,7 @@ class HangupWatch:
             loop.add_reader(self._epoll.fileno(), self._ready)
 
     def add(self, descriptor: int, hung_up: HungUp) -> None:
-        """Watch a socket; `hung_up()` is called at most once."""
+        """Watch a socket. `hung_up()` is called at most once."""
         if self._epoll is None or self._epoll.closed:
             return
         self._epoll.register(descriptor, select.EPOLLET)  # errors and hang-ups are always reported
@@ -36,7 +35,7 @@ class HangupWatch:
         self._descriptors[hung_up] = descriptor
 
     def remove(self, hung_up: HungUp) -> None:
-        """The socket is about to be closed, or closed already."""
+        """Stop watching a socket that is about to be closed, or closed already."""
         descriptor = self._descriptors.pop(hung_up, None)
         if descriptor is None or self._epoll is None or self._epoll.closed:
             return
@@ -45,10 +44,10 @@ class HangupWatch:
             try:
                 self._epoll.unregister(descriptor)
             except OSError:
-                pass  # closing a descriptor unregisters it
+                pass  # closing the descriptor has unregistered it
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching all sockets."""
         if self._epoll is not None and not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -57,6 +56,6 @@ class HangupWatch:
         if self._epoll is None:
             return
         for descriptor, events in self._epoll.poll(0):
-            # A connection that both have closed hangs up as well, perhaps with octets left to read; it has no error.
+            # A connection closed by both sides also hangs up, perhaps with unread data, but has no error.
             if events & select.EPOLLERR and descriptor in self._callbacks:
                 self._callbacks[descriptor]()

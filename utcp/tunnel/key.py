@@ -1,24 +1,25 @@
-"""A pre-shared key that both ends of a tunnel prove to each other that they have.
+"""A pre-shared key, of which both ends of a tunnel prove possession to each other.
 
-Python's ssl has TLS-PSK from 3.13 on only, so the key is made into something that TLS 1.3 has everywhere. HKDF (RFC
-5869, SHA-256) derives an Ed25519 private key from it, and with that a certificate is made which signs itself. Nothing
-in it is random or depends on the day, and Ed25519 signatures are deterministic (RFC 8032), so both ends make the same
-one octet for octet. Each presents it, demands one of the peer, and trusts this one alone; no host name is checked.
+Python's ssl supports TLS-PSK from 3.13 on only, so the key is turned into credentials that every TLS 1.3 supports. HKDF
+(RFC 5869, SHA-256) derives an Ed25519 private key from it, which signs its own certificate. The certificate contains
+nothing random and no current date, and Ed25519 signatures are deterministic (RFC 8032), so both ends create the same
+octets. Each end presents the certificate, requires one from the peer, and trusts only this one. Host names are not
+checked.
 
-Why this is sound:
+Why this is secure:
 
-* Who has not the key has not the private key: 256 random bits cannot be guessed, and HKDF and Ed25519 are one way. What
-  TLS shows the peer, the certificate and a signature, gives nothing away that could be searched for a better prize.
-  That is why short keys and passphrases are refused: a certificate can be tested against guesses, at leisure.
-* In TLS 1.3 each end signs the transcript of the very handshake (RFC 8446 4.4.3), for its own role. So both prove that
-  they have the key, now, and one's proof cannot be sent back to it as the other's.
-* Sessions are encrypted under ephemeral Diffie-Hellman secrets, not under the key: who learns the key later cannot read
-  what was recorded before (forward secrecy). There are no session tickets.
-* The private key that is derived is never in a file: OpenSSL, which takes keys from files only, reads it from a pipe.
-* Whoever has the key can play either end: keep it between two parties who trust each other, one key for each pair.
+* Without the key, an attacker does not have the private key, because 256 random bits cannot be guessed, and HKDF and
+  Ed25519 are one-way. The certificate and the signature, which TLS sends to the peer, do not make a search for the key
+  easier. However, guesses can be tested against the certificate offline, so short keys and passphrases are refused.
+* In TLS 1.3 each end signs the transcript of the current handshake (RFC 8446 4.4.3) for its own role. Thus both prove
+  that they have the key now, and a proof cannot be reflected to its sender.
+* Sessions are encrypted under ephemeral Diffie-Hellman secrets, not under the key, so that an attacker with the key
+  cannot decrypt earlier recordings (forward secrecy). There are no session tickets.
+* The derived private key is never in a file. OpenSSL, which loads keys from files only, reads it from a pipe.
+* A holder of the key can act as either end, so use one key for each pair of parties that trust each other.
 
-A wrong key: the client's handshake fails with "certificate verify failed", the server's with the alert that this sends.
-Both log one line, and the connection of the user is reset.
+With a wrong key, the client's handshake fails with "certificate verify failed", and the server's with the resulting
+alert. Both log one line, and the user's connection is reset.
 """
 
 from __future__ import annotations
@@ -37,18 +38,18 @@ from utcp.extras import not_installed
 from utcp.tunnel.credentials import CredentialError
 
 KEY_OCTETS: Final = 32
-"""The least that a key must have: 256 bits."""
+"""Minimum size of a key, octets (256 bits)."""
 
 _INFO: Final = b"utcp tunnel: Ed25519 key of a pre-shared key, version 1"
 
 
 def new_key() -> str:
-    """A random key of 256 bits, as the text of a key file: 64 hexadecimal digits and a newline."""
+    """Return a random key of 256 bits as the text of a key file: 64 hexadecimal digits and a newline."""
     return secrets.token_hex(KEY_OCTETS) + "\n"
 
 
 def write_key(path: Path) -> None:
-    """Make a key file that nobody but its owner can read. Raises CredentialError; what exists is not overwritten."""
+    """Create a key file that only its owner can read. Raises CredentialError; existing files are not overwritten."""
     try:
         with open(path, "x", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(new_key())
@@ -59,7 +60,7 @@ def write_key(path: Path) -> None:
 
 
 def read_key(path: Path) -> bytes:
-    """The key in a file. Raises CredentialError when there is none, or one that is too short."""
+    """Return the key in a file. Raises CredentialError if there is none or it is too short."""
     try:
         text = path.read_text(encoding="ascii").strip()
         key = bytes.fromhex(text)
@@ -77,13 +78,13 @@ def read_key(path: Path) -> bytes:
 
 
 def readable_by_others(path: Path) -> bool:
-    """Whether people other than its owner may read a key file."""
+    """Return whether users other than its owner may read a key file."""
     return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 def key_context(key: bytes, *, server_side: bool) -> ssl.SSLContext:
-    """TLS 1.3 among those who have `key`. Raises CredentialError when the package `cryptography` is missing, and where
-    this system has no `/dev/fd`."""
+    """Return a TLS 1.3 context for holders of `key`. Raises CredentialError without the package `cryptography` or
+    without `/dev/fd`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
@@ -92,7 +93,7 @@ def key_context(key: bytes, *, server_side: bool) -> ssl.SSLContext:
         context.num_tickets = 0
     certificate, private_key = _identity(key)
     context.load_verify_locations(cadata=certificate.decode())
-    # OpenSSL reads each name once, so that pipes will do. One name for both would be read twice.
+    # OpenSSL reads each name once, so pipes work. A common name for both would be read twice.
     with _readable(certificate) as certificate_name, _readable(private_key) as private_key_name:
         try:
             context.load_cert_chain(certificate_name, private_key_name)
@@ -106,8 +107,8 @@ def key_context(key: bytes, *, server_side: bool) -> ssl.SSLContext:
 
 @contextmanager
 def _readable(octets: bytes) -> Iterator[str]:
-    """A name under which this process can read `octets` once. They are only in memory, and must fit into a pipe: 4,096
-    octets or less."""
+    """Yield a name under which this process can read `octets` once. They stay in memory, and must fit into a pipe (at
+    most 4,096 octets)."""
     reader, writer = os.pipe()
     try:
         with os.fdopen(writer, "wb") as file:
@@ -118,7 +119,7 @@ def _readable(octets: bytes) -> Iterator[str]:
 
 
 def _identity(key: bytes) -> tuple[bytes, bytes]:
-    """The certificate and the private key that belong to `key`, in PEM."""
+    """Return the certificate and the private key of `key`, in PEM."""
     try:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
@@ -136,9 +137,9 @@ def _identity(key: bytes) -> tuple[bytes, bytes]:
         .issuer_name(name)
         .public_key(private_key.public_key())
         .serial_number(1)
-        # A small device without a battery begins in 1970. (The library wants UTC without saying so.)
+        # A small device without a battery-backed clock starts in 1970. (The library expects naive UTC.)
         .not_valid_before(datetime(1970, 1, 1))
-        .not_valid_after(datetime(9999, 12, 31, 23, 59, 59))  # never (RFC 5280 4.1.2.5)
+        .not_valid_after(datetime(9999, 12, 31, 23, 59, 59))  # no expiry (RFC 5280 4.1.2.5)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(private_key, None)
     )

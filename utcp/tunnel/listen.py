@@ -1,4 +1,4 @@
-"""The users' end of a tunnel: kernel TCP in, utcp across."""
+"""The users' end of a tunnel: kernel TCP in, utcp out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from utcp.tunnel.pump import KernelSide, Side, address_text
 
 
 class Listen(End):
-    """Takes users in by kernel TCP on `address`, and opens a utcp connection to `to` for each.
+    """Accepts users over kernel TCP on `address`, and opens a utcp connection to `to` for each.
 
-    A user waits while the other end does not answer, `connect_timeout` seconds at most, and is then reset.
+    If the other end does not answer, a user's connection waits for at most `connect_timeout` seconds and is then reset.
     """
 
     def __init__(self, address: tuple[str | None, int], to: tuple[str, int], options: Options) -> None:
@@ -29,7 +29,7 @@ class Listen(End):
 
     @property
     def description(self) -> str:
-        assert self._server is not None  # noqa: S101  # it has been started
+        assert self._server is not None  # noqa: S101  # set by start()
         return f"listening on {names(self._server)}, to {address_text(self.to)}"
 
     async def _open(self) -> None:

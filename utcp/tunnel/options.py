@@ -1,4 +1,4 @@
-"""What all ends of a tunnel are told."""
+"""Options of all ends of a tunnel."""
 
 from __future__ import annotations
 
@@ -9,27 +9,32 @@ from typing import Final
 from utcp.config import Config
 
 KEEPALIVE_IDLE: Final = 20.0
-"""Seconds without a segment before the first probe: many a NAT forgets a UDP mapping after 30 (RFC 4787 4.3 asks for
-two minutes, and notes what is out there)."""
+"""Seconds without a segment before the first keepalive probe. Many NATs drop a UDP mapping after 30 s, although RFC
+4787 4.3 requires two minutes."""
 
 
 FORWARD_PORT: Final = 1
 EXPOSE_PORT: Final = 2
-"""The utcp ports, behind whatever UDP port, that `Serve` and `Reverse` listen on: who takes one for the other is
-refused."""
+"""The utcp ports on which `Serve` and `Reverse` listen, behind any UDP port. They differ, so that a connection to the
+wrong kind of end is refused."""
 
 HEADERS: Final = 40 + 8 + 20
-"""Octets of the headers of IPv6, UDP and TCP. IPv4's is shorter."""
+"""Octets of the IPv6, UDP and TCP headers (IPv4's is shorter)."""
 
 
 def tunnel_config(congestion_control: str = "cubic", mtu: int | None = None) -> Config:
-    """A Config for tunnels. `mtu`: the largest IP packets either end is to send; None: what the path carries.
+    """Return a Config for tunnels.
 
-    Keepalive holds NAT mappings, and finds a peer that has gone in less than a minute; where data is on its way it
-    takes 162 s or more (`retries`), so that a tunnel outlives an outage of two minutes. After the close the reader at
-    the far end may still be slow, and `fin_retries` counts the probes of its window too: they may take a quarter of an
-    hour, and delivery an hour in all. The ports of an end's own UDP socket all belong to the tunnel, so all but the
-    first 1024 are ephemeral: with 60 s of TIME_WAIT they last for a thousand connections a second.
+    Keepalive preserves NAT mappings, and detects a dead peer in less than a minute. With data in flight, detection
+    takes 162 s or more (`retries`), so that a tunnel survives an outage of two minutes. After the close, the reader at
+    the far end may still be slow, and `fin_retries` also counts zero-window probes, so it allows these a quarter of an
+    hour, and `orphan_timeout` allows delivery an hour in total. All ports of an end's own UDP socket belong to the
+    tunnel, so all but the first 1024 are ephemeral. With 60 s of TIME_WAIT they suffice for a thousand connections per
+    second.
+
+    Args:
+        congestion_control: the algorithm's name.
+        mtu: largest IP packet that either end sends, octets; None: the path MTU.
     """
     return Config(
         congestion_control=congestion_control,
@@ -47,13 +52,13 @@ def tunnel_config(congestion_control: str = "cubic", mtu: int | None = None) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How an end of a tunnel behaves. `tls` None: nothing is encrypted."""
+    """The options of an end of a tunnel. `tls` None: no encryption."""
 
     config: Config = field(default_factory=tunnel_config)
     tls: ssl.SSLContext | None = None
     server_name: str | None = None
-    """The name in the server's certificate, if it is not the host that is connected to."""
+    """The name in the server's certificate, if it differs from the host to connect to."""
     tls_hint: str = ""
-    """What to ask whoever reads that a TLS handshake has failed."""
+    """Text that a log line about a failed TLS handshake ends with, as a hint to its reader."""
     connect_timeout: float = 10.0
-    """Seconds for which a user's connection waits for the one that is to carry it on."""
+    """Seconds for which a user's connection waits for the connection to the other side."""

@@ -1,4 +1,4 @@
-"""An end of a tunnel as a process: until SIGTERM or SIGINT, and then in good order."""
+"""Runs an end of a tunnel as a process, until SIGTERM or SIGINT causes an orderly stop."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from utcp.tunnel.end import LOG, End
 
 
 async def run(end: End, grace: float) -> None:
-    """Start an end and keep it until SIGTERM or SIGINT. Then take no more connections in, and give those that are open
-    `grace` seconds to end; a second signal ends them at once. Raises OSError when the end cannot be started."""
+    """Start an end and run it until SIGTERM or SIGINT, then stop accepting connections and wait for open ones to end.
+
+    A second signal ends the wait. Raises OSError when the end cannot be started.
+
+    Args:
+        end: the end.
+        grace: maximum duration of the wait, seconds.
+    """
     _allow_descriptors()
     loop = asyncio.get_running_loop()
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -22,7 +28,7 @@ async def run(end: End, grace: float) -> None:
         stop.set()
 
     await end.start()
-    # Not before: there is nothing yet to end in good order, and a name may take long to resolve.
+    # Not earlier, because before the start there is nothing to stop, and resolving a name may take long.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled)
     LOG.info("%s", end.description)
@@ -32,6 +38,6 @@ async def run(end: End, grace: float) -> None:
 
 
 def _allow_descriptors() -> None:
-    """As many as the system lets us have: each user takes one, and 1024 is a usual limit."""
+    """Raise the descriptor limit to the maximum, because each user takes one, and 1024 is a usual limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

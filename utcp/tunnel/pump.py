@@ -1,4 +1,4 @@
-"""Two connections whose ends are joined: what one receives the other sends, its end and its reset included."""
+"""Joins two connections: each sends the data that the other receives, and its end or reset."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 class Side(asyncio.Protocol):
     """One of two joined connections, over any transport that can half-close.
 
-    Until it is joined to another it reads once, 256 KiB at most; what arrives on top stays in the socket's buffer, or
-    in the window. From then on what it reads goes into the other's transport, and when that asks for a pause this one
-    stops reading, and its peer's window closes.
+    Before it is joined it reads once, at most 256 KiB; further data stays in the socket's buffer or in the window.
+    After that, received data goes to the other side's transport. When that transport pauses writing, this side stops
+    reading, and its peer's window closes.
     """
 
     __slots__ = ("early", "ended", "eof", "error", "lost", "made", "name", "octets", "other", "paused", "transport")
 
     def __init__(self, made: Callable[[Any], None] | None = None) -> None:
         self.made = made
-        """Called with this side once there is a connection."""
+        """Called with this side once the connection is open."""
         self.transport: Any = None
         self.name = ""
-        """The address of whoever is at the other end of this connection."""
+        """The address of the connection's peer."""
         self.other: Side | None = None
         self.ended: Callable[[Side], None] | None = None
         self.eof = False
         self.lost = False
         self.paused = False
         self.error: BaseException | None = None
-        """Why the connection was lost; None after an orderly end, and after a reset of our own."""
+        """The error with which the connection was lost; None after an orderly end or a local reset."""
         self.octets = 0
-        """How many it has received."""
+        """Octets received."""
         self.early = b""
-        """What it has received before it was joined."""
+        """Data received before it was joined."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -49,7 +49,8 @@ class Side(asyncio.Protocol):
             self.made(self)
 
     def take_over(self, transport: asyncio.BaseTransport, early: bytes, *, lost: bool) -> None:
-        """Go on with a connection that does not read now, and has received `early`. `lost`: it is over already."""
+        """Take over a connection that has paused reading and has received `early`. `lost`: the connection is over
+        already."""
         self.connection_made(transport)
         self.early = early
         self.paused = True
@@ -59,7 +60,7 @@ class Side(asyncio.Protocol):
         self.octets += len(data)
         other = self.other
         if other is None:
-            # Not earlier, in connection_made(): uvloop, and older versions of asyncio, begin to read regardless of it.
+            # Not earlier, in connection_made(), because uvloop and older versions of asyncio start reading regardless.
             self.early += data
             self.pause()
         elif not other.transport.is_closing():
@@ -71,7 +72,7 @@ class Side(asyncio.Protocol):
         if other is not None and not other.lost:
             try:
                 other.transport.write_eof()
-            except BaseException:  # its peer would wait for the end
+            except BaseException:  # without a reset, the peer would wait for the end
                 other.reset()
                 raise
             if other.eof:
@@ -99,24 +100,24 @@ class Side(asyncio.Protocol):
             self.ended(self)
 
     def pause(self) -> None:
-        """Read no more for now."""
+        """Pause reading."""
         self.paused = True
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading."""
         self.paused = False
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
     def reset(self) -> None:
-        """End the connection at once, with RST."""
+        """Reset the connection at once."""
         self.transport.abort()
 
 
 class KernelSide(Side):
-    """A side that is a kernel connection. `watch` tells it of a reset that comes while it does not read."""
+    """A side over kernel TCP. `watch` detects a reset while it does not read."""
 
     __slots__ = ("_watch",)
 
@@ -132,13 +133,15 @@ class KernelSide(Side):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._watch.remove(self.hung_up)
-        if exc is not None:  # perhaps one of our own: the peer must not take it for an orderly end
+        if exc is not None:  # the error may be local, and the peer must not take the close for an orderly end
             self._reset_at_close()
         super().connection_lost(exc)
 
     def hung_up(self) -> None:
-        """The kernel says that the connection is over. A transport that reads finds out by itself, after what there is
-        left to read; one that does not read never would."""
+        """Handle a socket error reported by the kernel.
+
+        A transport that reads detects the error itself, after the remaining data; one that does not read never would.
+        """
         if not self.lost and (self.paused or self.eof):
             self.reset()
 
@@ -148,7 +151,7 @@ class KernelSide(Side):
         self.transport.abort()
 
     def _reset_at_close(self) -> None:
-        # Otherwise the kernel sends FIN, unless something is left unread.
+        # Otherwise the kernel sends a FIN, unless some data is unread.
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
@@ -156,8 +159,8 @@ Ended: TypeAlias = Callable[[Side, Side], None]
 
 
 def join(one: Side, other: Side, ended: Ended) -> None:
-    """Carry what each of the two receives to the other from now on. `ended(first, second)` is called when both are
-    over, with the one that ended first in front."""
+    """Join two connections: the data that each receives goes to the other. `ended(first, last)` is called when both are
+    over, in the order in which they ended."""
     one.other, other.other = other, one
     one.ended = lambda last: ended(other if last is one else one, last)
     other.ended = one.ended
@@ -172,13 +175,13 @@ def join(one: Side, other: Side, ended: Ended) -> None:
             side.resume()
         early, side.early = side.early, b""
         if early and not peer.lost:
-            peer.transport.write(early)  # which may ask for a pause at once
+            peer.transport.write(early)  # which may pause reading at once
         if side.eof:
             side.eof_received()
 
 
 def peer_name(transport: asyncio.BaseTransport) -> str:
-    """Whom a connection is to: HOST:PORT; for utcp the UDP address, and the client's utcp port, which is the same in
+    """Return the peer's HOST:PORT. For utcp, this is the UDP address with the client's utcp port, which is the same in
     the logs of both ends."""
     peer = transport.get_extra_info("peername")
     udp = transport.get_extra_info("udp_peername")
@@ -188,7 +191,7 @@ def peer_name(transport: asyncio.BaseTransport) -> str:
 
 
 def address_text(address: Any) -> str:
-    """HOST:PORT as people write it."""
+    """Return an address as HOST:PORT."""
     if not isinstance(address, tuple):
         return str(address)
     host, port = address[:2]

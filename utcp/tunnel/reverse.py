@@ -1,4 +1,5 @@
-"""The public end of a reverse tunnel: kernel TCP in, handed to whoever exposes a service."""
+"""The public end of a reverse tunnel: it accepts users over kernel TCP and passes them to the end that exposes a
+service."""
 
 from __future__ import annotations
 
@@ -15,16 +16,19 @@ from utcp.tunnel.options import EXPOSE_PORT, Options
 from utcp.tunnel.pump import KernelSide
 
 PATIENCE: Final = 3.0
-"""Seconds that the other end has to answer, before another of its connections is tried."""
+"""Seconds within which the other end must answer, before another of its connections is tried."""
 
 MOST_IDLE: Final = 4096
-"""Connections that may wait for a user; more are refused. One `Expose` keeps 1024 at most. They cost whoever opens them
-nothing, and would take all our memory."""
+"""Maximum number of idle connections; more are refused. One `Expose` keeps at most 1024. The limit is necessary because
+idle connections cost the peer nothing but take memory here."""
 
 
 class Reverse(End):
-    """Takes users in by kernel TCP on `users`, and the connections of `Expose` by utcp on `address` (host None: all
-    interfaces). Each user gets one of those; who finds none waits `connect_timeout` seconds at most, and is then reset.
+    """Accepts users over kernel TCP on `users`, and connections of `Expose` over utcp on `address` (host None: all
+    interfaces).
+
+    Each user gets one connection of `Expose`. If there is none, the user's connection waits for at most
+    `connect_timeout` seconds and is then reset.
     """
 
     def __init__(self, address: tuple[str | None, int], users: tuple[str | None, int], options: Options) -> None:
@@ -36,14 +40,14 @@ class Reverse(End):
         )
         self._user_server: asyncio.AbstractServer | None = None
         self._idle_controls: list[Control] = []
-        """Those that wait for a user. The newest, which are last, serve first: if the other end has been started again
-        without a farewell, the oldest are dead."""
+        """Idle connections, newest last. The newest are used first, because the oldest are dead if the other end
+        restarted without closing them."""
         self._waiting: deque[asyncio.Future[Control]] = deque()
-        """Users who wait for one."""
+        """Users' connections that wait for an idle connection."""
 
     @property
     def description(self) -> str:
-        assert self._user_server is not None  # noqa: S101  # it has been started
+        assert self._user_server is not None  # noqa: S101  # set by start()
         return f"listening on {names(self._user_server)}, handing over to who exposes at UDP {self._acceptor.names}"
 
     async def _open(self) -> None:
@@ -63,7 +67,7 @@ class Reverse(End):
     async def _release(self) -> None:
         await self._acceptor.aclose()
 
-    # --- those who expose
+    # --- connections of Expose
 
     def _offered(self, control: Control) -> None:
         self.background(self._welcome(control))
@@ -89,7 +93,7 @@ class Reverse(End):
 
     def _hand_out(self, control: Control) -> None:
         if control.over:
-            return  # since it was read from
+            return  # it ended after the last read
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -122,7 +126,7 @@ class Reverse(End):
             self.carry(user, control.become_side())
 
     async def _answering(self) -> Control:
-        """A connection at whose other end somebody is."""
+        """Return a connection whose other end has answered."""
         while True:
             control = await self._take()
             control.write(GO.pack(GO_MARK, min(len(self._waiting), 0xFFFF)))
@@ -138,7 +142,7 @@ class Reverse(End):
             control.abort()
 
     async def _take(self) -> Control:
-        """A connection that carries no user; the wait for one if there is none."""
+        """Return an idle connection. Wait if there is none."""
         if self._idle_controls:
             return self._idle_controls.pop()
         if self.stopping:

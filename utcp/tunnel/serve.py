@@ -12,8 +12,12 @@ from utcp.tunnel.pump import Side, address_text
 
 
 class Serve(End):
-    """Takes utcp connections in on `address` (host None: all interfaces), and opens a kernel connection to `target` for
-    each; with TLS, once its handshake is complete. What the target refuses is reset."""
+    """Accepts utcp connections on `address` (host None: all interfaces), and opens a kernel connection to `target` for
+    each.
+
+    With TLS, it opens that connection once the handshake is complete. If the target refuses, the utcp connection is
+    reset.
+    """
 
     def __init__(self, address: tuple[str | None, int], target: tuple[str, int], options: Options) -> None:
         super().__init__(options)

@@ -1,13 +1,13 @@
-"""How many peers that have not authenticated yet may be in their TLS handshake: what a stranger can cost.
+"""Limits the TLS handshakes of unauthenticated peers, and so their cost.
 
-A connection costs about 50 kB while its handshake is under way, and a handshake about a millisecond of the processor.
-Both are bounded, in total and for each host. A host is an IPv4 address, or the /64 network of an IPv6 address.
+A connection costs about 50 kB during its handshake, and a handshake about a millisecond of CPU time. Both are bounded,
+in total and for each host. A host is an IPv4 address, or the /64 network of an IPv6 address.
 
-A host from which a handshake has succeeded is known: it brings all its users from one address, perhaps hundreds at
-once, so that only the total bounds it. Behind that address an attacker may be as well; then the others suffer what the
-total allows. Where the server asks no certificate of its peers, everybody is known after one handshake.
+A host from which a handshake has succeeded is known. It may bring all its users from one address, perhaps hundreds at
+once, so only the total bounds it. An attacker may share that address; then the total alone limits the effect on others.
+If the server requests no certificates, every host is known after one handshake.
 
-What is refused is reset. The other end of a tunnel tries again.
+Connections beyond the limits are reset. The other end of a tunnel retries.
 """
 
 from __future__ import annotations
@@ -19,42 +19,43 @@ from utcp.aio.address import network_of
 T = TypeVar("T")
 
 MOST_HANDSHAKES: Final = 1024
-"""Handshakes under way at once. Hosts that are not known take fewer than 650 of them: they get in by ALL, and each has
-`tls.FIRST_RECORD_TIMEOUT` and `tls.HANDSHAKE_TIMEOUT`, 15 seconds together."""
+"""Maximum number of concurrent handshakes. Unknown hosts take fewer than 650 of them, because ALL limits their rate and
+`tls.FIRST_RECORD_TIMEOUT` and `tls.HANDSHAKE_TIMEOUT` limit each to 15 seconds."""
 
 ALL: Final = (256, 25.0)
-"""Connections of all hosts that are not known: so many at once, and then so many a second."""
+"""Connections of all unknown hosts together: burst, and rate per second."""
 
 EACH: Final = (64, 2.0)
-"""Connections of one host that is not known: so many at once, and then so many a second."""
+"""Connections of one unknown host: burst, and rate per second."""
 
 MOST_HOSTS: Final = 4096
-"""Hosts that are remembered, of each kind; the one that was not seen for longest is forgotten first."""
+"""Maximum number of remembered hosts of each kind. The least recently seen is forgotten first."""
 
 
 class Admission:
-    """Decides who may begin a TLS handshake. Times are seconds of one clock."""
+    """Decides which connections may start a TLS handshake. Times are seconds of one clock."""
 
     def __init__(self) -> None:
         self.handshakes = 0
-        """Under way."""
+        """Number of handshakes in progress."""
         self._known: dict[str | bytes, None] = {}
         self._allowances: dict[str | bytes, _Allowance] = {}
         self._all = _Allowance(*ALL)
 
     def enter(self, host: str, now: float) -> bool:
-        """Return whether a connection from `host` may begin its handshake. If so, `leave()` must follow."""
+        """Return whether a connection from `host` may start its handshake, and count it. If so, `leave()` must
+        follow."""
         if self.handshakes >= MOST_HANDSHAKES:
             return False
         key = network_of(host)
-        # The host's own allowance first: one host alone must not use up what belongs to all.
+        # The host's own allowance first, so that a single host cannot use up the allowance of all.
         if key not in self._known and not (self._allowance(key).take(now) and self._all.take(now)):
             return False
         self.handshakes += 1
         return True
 
     def leave(self, host: str, *, succeeded: bool) -> None:
-        """The handshake is over."""
+        """Record the end of a handshake."""
         self.handshakes -= 1
         if succeeded:
             key = network_of(host)
@@ -70,7 +71,7 @@ class Admission:
 
 
 class _Allowance:
-    """A token bucket: `burst` at once, and then `rate` a second."""
+    """A token bucket: `burst` at once, then `rate` per second."""
 
     __slots__ = ("_at", "_burst", "_left", "_rate")
 
@@ -79,10 +80,10 @@ class _Allowance:
         self._rate = rate
         self._left = float(burst)
         self._at = 0.0
-        """When `_left` was right."""
+        """Time to which `_left` applies."""
 
     def take(self, now: float) -> bool:
-        """Take one, if there is one."""
+        """Take one token. Return False if there is none."""
         self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
         if self._left < 1:
@@ -92,7 +93,7 @@ class _Allowance:
 
 
 def _remember(hosts: dict[str | bytes, T], key: str | bytes, value: T) -> None:
-    """As the one that was seen last."""
+    """Store the value, with the host as the most recently seen."""
     hosts.pop(key, None)
     if len(hosts) >= MOST_HOSTS:
         del hosts[next(iter(hosts))]

@@ -1,4 +1,4 @@
-"""TLS with peers that may be anyone: what one costs before its handshake is complete is bounded."""
+"""TLS with unauthenticated peers, with bounds on their cost before the handshake is complete."""
 
 from __future__ import annotations
 
@@ -10,42 +10,46 @@ from utcp.aio.tls.machine import TlsMachine
 from utcp.aio.tls.transport import HandshakeEnded, TlsTransport
 
 FIRST_RECORD_TIMEOUT: Final = 5.0
-"""Seconds that a client has for its first record. Until then a server has no TLS state for it."""
+"""Seconds within which a client must send its first record. Until then a server has no TLS state for it."""
 
 HANDSHAKE_TIMEOUT: Final = 10.0
-"""Seconds that a peer then has for the rest of the handshake."""
+"""Seconds for the rest of the handshake after that."""
 
 ALERT_TIMEOUT: Final = 1.0
-"""Seconds that the alert of a failed handshake has to be delivered. Then the connection is reset."""
+"""Seconds for delivery of the alert of a failed handshake, after which the connection is reset."""
 
 HANDSHAKE_OCTETS: Final = 1 << 15
-"""Octets that a peer may send before its handshake is complete: certificates of its own, with those of authorities."""
+"""Maximum number of octets from a peer before its handshake is complete, for its certificate chain."""
 
 _ALERT: Final = 21
 _HANDSHAKE: Final = 22
-"""ContentTypes: the first octets of records (RFC 8446 5.1)."""
+"""ContentTypes, the first octets of records (RFC 8446 5.1)."""
 
 _HEADER: Final = 5
-"""Octets of the header of a record: ContentType, version, length."""
+"""Octets of a record's header: ContentType, version, length."""
 
 _Ranges: TypeAlias = tuple[tuple[int, int], ...]
 _CLIENT_HELLO: Final[_Ranges] = ((_HANDSHAKE, _HANDSHAKE), (3, 3), (1, 3), (0, 0x1F), (0, 0xFF), (1, 1))
-"""The least and the most that each of a client's first octets can be (RFC 8446 5.1 and 4): the header of a record of
-8,191 octets or less, and the message type ClientHello. OpenSSL's ClientHello has less than 2,000 octets."""
+"""Ranges of a client's first octets (RFC 8446 5.1 and 4): the header of a record of at most 8,191 octets, and the
+message type ClientHello. OpenSSL's ClientHello has fewer than 2,000 octets."""
 
 _SERVER_HELLO: Final[_Ranges] = ((_ALERT, _HANDSHAKE),)
-"""The same of a server, which may refuse by an alert."""
+"""Range of a server's first octet, which may belong to an alert."""
 
 
 class GuardedTls(TlsTransport):
-    """TLS of a tunnel and of `utcp nc`, with half-close. A handshake has limits of time and of size.
+    """TLS of a tunnel and of `utcp nc`, with half-close and with time and size limits on the handshake.
 
-    A server makes its TLS state, which takes some 40 kB, when the client's first record is complete and looks like a
-    ClientHello. A handshake that fails sends its alert, which carries the reason.
+    A server creates its TLS state, which takes some 40 kB, only after a complete first record that looks like a
+    ClientHello. A failed handshake sends its alert, which contains the reason.
 
-    `handshake_ended(exc)` is called once: with None when the handshake is complete, after `protocol.connection_made()`;
-    or with the reason why it failed, when the connection is lost. Then `protocol` is not told of the connection.
-    `server_name` None: no name is sent or checked.
+    Args:
+        protocol: the protocol above TLS. After a failed handshake none of its methods is called.
+        context: the TLS context.
+        handshake_ended: called once: with None after `protocol.connection_made()` when the handshake is complete, or
+            with the reason of the failure when the connection is lost.
+        server_side: whether this end is the server.
+        server_name: the name to send and verify; None: none.
     """
 
     __slots__ = ("_context", "_first", "_handshake_octets", "_is_server", "_peer_speaks_tls", "_server_name")
@@ -64,9 +68,9 @@ class GuardedTls(TlsTransport):
         self._is_server = server_side
         self._server_name = server_name
         self._first = b""
-        """What a server has of the client's first record."""
+        """A server's received part of the client's first record."""
         self._peer_speaks_tls = False
-        """The peer's first record looks like TLS."""
+        """Whether the peer's first record looks like TLS."""
         self._handshake_octets = 0
         """Octets received before the handshake was complete."""
 
@@ -89,15 +93,15 @@ class GuardedTls(TlsTransport):
                 self._fail(ssl.SSLError(ssl.SSL_ERROR_SSL, "the TLS handshake is too long"))
 
     def _first_record(self, data: bytes) -> bytes:
-        """Return what the peer has sent when its first record shows that it speaks TLS; b"" until then.
+        """Return the received data once the peer's first record looks like TLS; b"" until then.
 
-        A server waits for the whole record, and makes its TLS state then.
+        A server waits for the whole record before it creates its TLS state.
         """
         if self._is_server:
             data = self._first = self._first + data
         ranges = _CLIENT_HELLO if self._is_server else _SERVER_HELLO
         if not all(low <= octet <= high for octet, (low, high) in zip(data, ranges, strict=False)):
-            # No alert: a peer that does not speak TLS would take it for data.
+            # No alert, because a peer that does not speak TLS would take it for data.
             self._fail(ssl.SSLError(ssl.SSL_ERROR_SSL, "the other end does not speak TLS"))
             return b""
         if self._is_server:
@@ -109,16 +113,16 @@ class GuardedTls(TlsTransport):
         return data
 
     def _begin(self, transport: asyncio.BaseTransport) -> None:
-        """Make the TLS state, and begin the handshake."""
+        """Create the TLS state and start the handshake."""
         self._machine = TlsMachine(self._context, server_side=self._is_server, server_hostname=self._server_name)
         super().connection_made(transport)
 
     def _handshake_failed(self, error: ssl.SSLError) -> None:
         if self._machine is not None:
-            self._flush(self._machine)  # the alert
+            self._flush(self._machine)  # sends the alert
         self._error = error
         self._machine = None
-        # The peer may have closed its window. Until the connection is lost, it counts as a handshake under way.
+        # The peer may have closed its window. Until the connection is lost, it counts as a handshake in progress.
         self._limit(ALERT_TIMEOUT, self._below.abort)
         self._below.close()
 

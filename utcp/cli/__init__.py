@@ -1,6 +1,6 @@
 """The command line: `utcp`, or `python -m utcp`.
 
-The shell completes commands and options after `eval "$(_UTCP_COMPLETE=bash_source utcp)"` (or zsh_source, fish_source).
+`eval "$(_UTCP_COMPLETE=bash_source utcp)"` (or zsh_source, fish_source) enables completion of commands and options.
 """
 
 import os
@@ -16,18 +16,18 @@ from click.shell_completion import shell_complete
 from utcp import __version__
 
 COMMANDS: Final = ("capture", "demo", "ladder", "nc", "plot", "ss", "tunnel")
-"""Each is a module here, of that name, with a click command `command`."""
+"""The commands. Each is a module of this package with a click command `command`."""
 
 INTERRUPTED: Final = 130
-"""The exit status that a shell gives a command which SIGINT ended."""
+"""Exit status after SIGINT, as reported by a shell."""
 PIPE_CLOSED: Final = 141
-"""That of a command which SIGPIPE ended: whoever read its output has gone."""
+"""Exit status after SIGPIPE, as reported by a shell: the reader of stdout has closed it."""
 
 _COMPLETE: Final = "_UTCP_COMPLETE"
 
 
 class _Commands(click.Group):
-    """Imports a command's module when it is asked for."""
+    """Imports a command's module on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -39,7 +39,7 @@ class _Commands(click.Group):
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """As click does, but it would cut each first sentence to what is left of the line."""
+        """Format the list of commands as click does, without cutting each first sentence to the rest of the line."""
         rows = [
             (name, found.get_short_help_str(limit=1000))
             for name in self.list_commands(ctx)
@@ -69,11 +69,11 @@ def command(ctx: click.Context) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that `arguments` (None: those of the process) name, and return the process's exit status.
+    """Run the command that `arguments` name (None: the process's), and return the exit status of the process.
 
-    0: it went as it should; 1: it did not, and stderr says why in one line; 2: the arguments make no sense, and stderr
-    says which; 130: interrupted; 141: whoever read stdout has gone. A command fails by raising click.ClickException,
-    or the OSError that it met, and may end with another status by returning it.
+    0: success; 1: failure, with the reason in one line on stderr; 2: wrong usage, with an error on stderr; 130:
+    interrupted; 141: stdout was closed by its reader. A command fails by raising click.ClickException or OSError, and
+    may return another status.
     """
     _occupy_standard_streams()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = f"utcp {named}" if named in COMMANDS else "utcp"
     try:
         status = _run(list(arguments))
-        if sys.stdout is not None:  # None: the process was given none
+        if sys.stdout is not None:  # None: the process has no stdout
             sys.stdout.flush()
     except NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -103,15 +103,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _occupy_standard_streams() -> None:
-    """Where the process was given no stdin, stdout or stderr, have nothing else take that descriptor: a socket that is
-    stdout to some, and uvloop aborts when it closes one."""
-    for stream in (sys.stdin, sys.stdout, sys.stderr):  # in their order: a file gets the lowest descriptor that is free
+    """Open /dev/null for each missing standard stream, so that no socket gets its descriptor. Other code would take
+    such a socket for stdout, and uvloop aborts when it closes one."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):  # in this order, because a file gets the lowest free descriptor
         if stream is None:
             os.open(os.devnull, os.O_RDWR)
 
 
 def _run(arguments: list[str]) -> int:
-    """What click's own main() does, without its opinions on EOFError, Ctrl-C and closed pipes."""
+    """Run the command as click's own main() does, without its handling of EOFError, Ctrl-C and closed pipes."""
     if completing := os.environ.get(_COMPLETE):
         return shell_complete(command, {}, "utcp", _COMPLETE, completing)
     try:
@@ -128,9 +128,9 @@ def _complain(text: str, status: int) -> int:
 
 
 def _drop_output() -> None:
-    """What is still buffered for stdout goes nowhere: it could not be written, and will not be at exit."""
+    """Discard data still buffered for stdout, because it could not be written and must not be written at exit."""
     try:
         descriptor = sys.stdout.fileno()
-    except (AttributeError, OSError):  # there is no stdout, or it is no file
+    except (AttributeError, OSError):  # there is no stdout, or it is not a file
         return
     os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

@@ -1,4 +1,4 @@
-"""`utcp capture`: what a running process sends and receives, into a file for Wireshark."""
+"""`utcp capture`: writes the packets of a running process into a file for Wireshark."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _BLOCK: Final = Struct("!II")
 _STATISTICS: Final = 5
 _PACKET: Final = 6
 _COUNTS: Final = Struct("!HHQHHQ")
-"""The options of a statistics block as utcp writes them: what was received, what was dropped."""
+"""The options of a statistics block as utcp writes them: packets received, packets dropped."""
 _COUNTS_AT: Final = 20
 
 LAST_WORDS: Final = 2.0
-"""Seconds that we wait for the rest of the capture when it is to end."""
+"""Maximum seconds without data before the end of a capture is enforced."""
 
 _LOOK: Final = 0.25
-"""Seconds between looks at what signals have said."""
+"""Seconds between checks for signals."""
 
 
 @click.command
@@ -87,7 +87,7 @@ def _only(paths: list[str]) -> str:
 
 
 def _line(sock: socket.socket, limit: int) -> bytes:
-    """Octet by octet: what follows is not for us."""
+    """Read a line octet by octet, because the data after it belongs to the capture."""
     line = bytearray()
     while not line.endswith(b"\n") and len(line) < limit:
         octet = sock.recv(1)
@@ -98,7 +98,7 @@ def _line(sock: socket.socket, limit: int) -> bytes:
 
 
 class _Ending:
-    """When the capture is to end: the process is told then, and sends what is left."""
+    """The end of the capture: shutting down the socket makes the process send the rest and finish."""
 
     def __init__(self, sock: socket.socket, seconds: float | None) -> None:
         self._sock = sock
@@ -106,34 +106,35 @@ class _Ending:
         self._told = inf
 
     def tell(self) -> None:
-        """End now. The second time, whatever is left."""
+        """Ask the process to finish. On the second call, end at once without the rest."""
         if self._told < inf:
             raise KeyboardInterrupt
         self._told = time.monotonic()
-        with suppress(OSError):  # it has ended by itself
+        with suppress(OSError):  # the process has ended the capture itself
             self._sock.shutdown(socket.SHUT_WR)
 
     def is_over(self) -> bool:
-        """It is to end, and nothing has come for long since: to be asked while nothing comes."""
+        """Return whether the capture counts as over, because the process was asked to finish and has sent nothing
+        since. Also asks it to finish once the time is up. Called while no data arrives."""
         now = time.monotonic()
         if self._told == inf and now >= self._due:
             self.tell()
         return now > self._told + LAST_WORDS
 
     def patience(self) -> float:
-        """Seconds to wait for something to come, before `is_over()` is asked."""
+        """Return the seconds to wait for data before the next call of `is_over()`."""
         return min(_LOOK, max(0.001, self._due - time.monotonic())) if self._told == inf else _LOOK
 
 
 def _copy(sock: socket.socket, output: _Output, ending: _Ending) -> bool:
-    """Write what comes until it ends; False if the process went away without an end."""
+    """Copy data until the capture ends. Return False if the process vanished before its end."""
     while True:
         sock.settimeout(ending.patience())
         try:
             data = sock.recv(65536)
         except TimeoutError:
             if ending.is_over():
-                return True  # it does not answer: what there is must do
+                return True  # the process does not answer, so the capture ends here
             continue
         except ConnectionResetError:
             return output.complete
@@ -154,7 +155,7 @@ def _report(process: Process, output: _Output, ended: bool) -> None:
 
 @contextmanager
 def _interrupting(ending: _Ending) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end a capture, and do not tear it."""
+    """Make Ctrl-C and SIGTERM end the capture properly."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         ending.tell()
@@ -168,10 +169,10 @@ def _interrupting(ending: _Ending) -> Iterator[None]:
 
 
 class _Output:
-    """The file; only whole blocks are written, so that it can be read at any time."""
+    """The output file. Only whole blocks are written, so that it can be read at any time."""
 
     def __init__(self, name: str) -> None:
-        """Raises ControlFailed when the file cannot be written."""
+        """Open the file. Raises ControlFailed when it cannot be written."""
         from utcp.trace.output import empty, open_output
         from utcp.trace.pcapng import MAGIC
 
@@ -186,10 +187,11 @@ class _Output:
         self.packets = 0
         self.dropped = 0
         self.complete = False
-        """The last block was the one that ends a capture."""
+        """Whether the last block was the final one of a capture."""
 
     def take(self, data: bytes) -> None:
-        """A part of the capture. Raises ControlFailed when it cannot be written, BrokenPipeError when nobody reads."""
+        """Write a part of the capture. Raises ControlFailed when it cannot be written, BrokenPipeError when the pipe
+        has no reader."""
         pending = self._pending
         pending += data
         end = 0

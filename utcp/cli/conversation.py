@@ -1,4 +1,4 @@
-"""stdin and stdout over one connection, until both directions are over."""
+"""Carries stdin and stdout over one connection until both directions are finished."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class StdioFailed(click.ClickException):
-    """stdin could not be read, or stdout not be written: no fault of the connection."""
+    """stdin could not be read or stdout not be written, independent of the connection."""
 
 
 class Conversation:
-    """One connection between its opening and its end.
+    """One open connection with stdin and stdout.
 
-    `shutdown`: the end of stdin is sent as FIN. `patient`: when the peer has finished, what stdin still brings is sent
-    nevertheless, however long it takes; else this side finishes too.
+    Args:
+        streams: the connection.
+        stdin: the source of data to send.
+        stdout: the sink of received data.
+        shutdown: whether the end of stdin is sent as FIN.
+        patient: whether the rest of stdin is still sent after the peer's FIN, however long that takes; otherwise this
+            side finishes too.
     """
 
     def __init__(self, streams: Streams, stdin: Input, stdout: Output, *, shutdown: bool, patient: bool) -> None:
@@ -31,14 +36,17 @@ class Conversation:
         self._patient = patient
         self._finished = False
         self.sent = 0
-        """Octets of stdin that were handed to the connection."""
+        """Octets of stdin passed to the connection."""
         self.received = 0
-        """Octets that the connection has brought."""
+        """Octets received on the connection."""
 
     async def run(self) -> None:
-        """Returns once the peer's FIN has come, stdout has taken everything, and the peer has acknowledged everything,
-        our FIN included. Otherwise the connection is reset, and what went wrong is raised: OSError for the connection,
-        StdioFailed, BrokenPipeError when nobody reads stdout any more. So it is when cancelled."""
+        """Run until the peer's FIN has arrived, stdout has taken all data, and the peer has acknowledged all data and
+        the FIN.
+
+        Otherwise, also when cancelled, the connection is reset and the cause raised: OSError for the connection,
+        StdioFailed, or BrokenPipeError when stdout has no reader any more.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 closed = group.create_task(self._writer.wait_closed())
@@ -51,7 +59,7 @@ class Conversation:
             self._writer.transport.abort()
             error = several.exceptions[0]
             if not isinstance(error, (StdioFailed, BrokenPipeError)):
-                await self._drain()  # what had come before
+                await self._drain()  # data received before the error
             raise error from None
         except asyncio.CancelledError:
             self._writer.transport.abort()
@@ -83,7 +91,7 @@ class Conversation:
             self._finished = True
             self._writer.write_eof()
 
-    # --- stdin and stdout, whose errors are not those of the connection
+    # --- stdin and stdout, whose errors are separate from the connection's
 
     async def _read(self) -> bytes:
         try:
@@ -108,7 +116,7 @@ class Conversation:
             raise StdioFailed(f"stdout: {error.strerror}") from error
 
     async def _watch_stdout(self) -> None:
-        """Whoever read it may go while nothing comes."""
+        """Detect that stdout's reader is gone while no data arrives."""
         try:
             await self._stdout.failed()
         except BrokenPipeError:

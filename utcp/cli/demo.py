@@ -1,4 +1,4 @@
-"""`utcp demo`: the life of one connection over real UDP; or a scene of how connections end, told and drawn."""
+"""`utcp demo`: shows the life of one connection over real UDP, or a scene of how connections end."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _refuse(ctx: click.Context, parameters: Sequence[str], why: str) -> None:
 def _console() -> Console:
     from rich.console import Console
 
-    # A terminal that has no Chinese characters, or no dashes, shows what it has.
+    # A terminal whose encoding lacks Chinese characters or dashes shows replacement characters.
     reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")
@@ -131,8 +131,8 @@ def _console() -> Console:
 
 @contextmanager
 def _printed(console: Console) -> Iterator[None]:
-    """What is printed on `console` goes to stdout by click.echo(): where the reader has gone, rich would end the
-    process by itself."""
+    """Collect the output of `console` and print it with click.echo(), because rich would end the process itself if
+    stdout were closed."""
     with console.capture() as captured:
         yield
     click.echo(captured.get(), nl=False)
@@ -190,7 +190,7 @@ def _picture(result: Result) -> str:
 def _page(rungs: Sequence[Rung], title: str) -> str:
     from utcp.trace.ladder import render_html
 
-    return render_html(rungs, title=title)  # it speaks English, and so are its ends called; notes are as they are
+    return render_html(rungs, title=title)  # the page and the names of the ends are in English, the notes unchanged
 
 
 def _write(path: Path, octets: bytes) -> None:

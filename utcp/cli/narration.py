@@ -1,4 +1,4 @@
-"""Scenes and ladders on a terminal: in colour there, plain text elsewhere."""
+"""Prints scenes and ladders, in colour on a terminal and as plain text elsewhere."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from utcp.trace.ladder import Rung
 
 PLAIN_WIDTH: Final = 100
-"""Columns where there is no terminal, and of a paragraph at most."""
+"""Width of the output without a terminal, and maximum width of a paragraph, columns."""
 
 _INDENT: Final = " " * 11
-"""Where a ladder's notes begin."""
+"""Indentation of a ladder's notes."""
 
 _MARK: Final = "\0"
 
@@ -38,7 +38,7 @@ _STYLES: Final = (
     (r"--x(?= )|--x$|(?<= )x--", "bold red"),
     (r"\((?:retransmission|timer)[^)]*\)", "yellow"),
 )
-"""What stands out in a line of a ladder."""
+"""Styles of the highlighted parts of a ladder's line."""
 
 
 @cache
@@ -47,14 +47,13 @@ def _texts() -> dict[str, Text]:
 
 
 def names(language: Language) -> tuple[str, str]:
-    """What the two ends are called above a ladder."""
+    """Return the names of the two ends, for the heading of a ladder."""
     texts = _texts()
     return texts["client"].in_(language), texts["server"].in_(language)
 
 
 def narrate(console: Console, result: Result, width: int | None = None) -> None:
-    """Tell a scene that was played: what there will be to see, the ladder, what to remember. `width` is in columns;
-    None: the terminal's."""
+    """Print a played scene: introduction, ladder, conclusion. `width` is in columns; None: the terminal's."""
     width = width or _width(console)
     scene, language, texts = result.scene, result.language, _texts()
     _print(console, f"{scene.name}: {scene.title.in_(language)}", "bold")
@@ -76,7 +75,7 @@ def narrate(console: Console, result: Result, width: int | None = None) -> None:
 
 
 def print_ladder(console: Console, rungs: Sequence[Rung], width: int | None = None, language: Language = "en") -> None:
-    """A ladder, its notes in lines that fit."""
+    """Print a ladder, with its notes wrapped to the width."""
     from rich.text import Text as Line
 
     width = width or _width(console)
@@ -94,7 +93,7 @@ def print_ladder(console: Console, rungs: Sequence[Rung], width: int | None = No
 
 
 def list_scenes(console: Console, scenes: Sequence[Scene], language: Language) -> None:
-    """Names and titles."""
+    """Print names and titles of scenes."""
     longest = max(len(scene.name) for scene in scenes)
     for scene in scenes:
         _print(console, f"{scene.name:<{longest}}  {scene.title.in_(language)}")
@@ -111,5 +110,5 @@ def _paragraph(console: Console, text: str, width: int, style: str = "") -> None
 
 
 def _print(console: Console, text: str = "", style: str = "") -> None:
-    # Not as markup, and not to be wrapped: it is wrapped already.
+    # No markup and no wrapping, because the text is wrapped already.
     console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`utcp nc`: stdin and stdout over one utcp connection, as netcat has them over kernel TCP."""
+"""`utcp nc`: stdin and stdout over one utcp connection, like netcat over kernel TCP."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def command(address: tuple[str, ...], loop: str, wait: float | None, **options: 
     if options["listen"]:
         run(netcat.listen(host, port, keep=options["keep"]), loop)
     else:
-        assert host is not None  # noqa: S101  # _target() sees to it
+        assert host is not None  # noqa: S101  # _target() ensures this
         run(netcat.connect(host, port, options["local_port"]), loop)
 
 
 def _target(address: tuple[str, ...], options: dict[str, Any]) -> tuple[str | None, int]:
-    """Host (None: all interfaces) and port. Raises click.UsageError for what does not go together."""
+    """Return host (None: all interfaces) and port. Raises click.UsageError for conflicting arguments."""
     listen: bool = options["listen"]
     if options["keep"] and not listen:
         raise click.UsageError("-k needs -l")
@@ -92,7 +92,8 @@ def _target(address: tuple[str, ...], options: dict[str, Any]) -> tuple[str | No
 
 
 def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
-    """None without TLS. Raises click.UsageError, or click.ClickException for files that cannot be used."""
+    """Return the TLS context, or None without TLS. Raises click.UsageError, or click.ClickException for unusable
+    files."""
     if not options["tls"]:
         for name in ("ca", "insecure", "server_name", "cert", "key"):
             if options[name]:

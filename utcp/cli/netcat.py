@@ -1,4 +1,4 @@
-"""What `utcp nc` does once its arguments are understood: connections to and from, and what is said of them."""
+"""The work of `utcp nc` after parsing its arguments: connecting, listening, and messages on stderr."""
 
 from __future__ import annotations
 
@@ -22,13 +22,20 @@ from utcp.tcp.state import NAMES
 from utcp.tunnel.tls import GuardedTls
 
 CONFIG: Final = Config(fin_retries=15, orphan_timeout=None)
-"""The reader at the other end may be slow: delivery may take as long after the close as before it."""
+"""The reader at the other end may be slow, so delivery may take as long after the close as before it."""
 
 
 class Netcat:
-    """One run of `utcp nc`. `family` is one of the socket module's, 0 for any. `tls` None: nothing is encrypted.
-    `server_name` None: the host that is connected to. `wait`: seconds for the connection to come; None: as long as TCP
-    tries. `shutdown`: the end of stdin is sent as FIN. `verbose`: say on stderr what happens."""
+    """One run of `utcp nc`.
+
+    Args:
+        family: address family of the socket module; 0: any.
+        tls: TLS context; None: no encryption.
+        server_name: name in the server's certificate; None: the host to connect to.
+        wait: seconds to wait for the connection; None: as long as TCP tries.
+        shutdown: whether the end of stdin is sent as FIN.
+        verbose: whether events are reported on stderr.
+    """
 
     def __init__(
         self,
@@ -48,9 +55,9 @@ class Netcat:
         self._paths = _Paths() if verbose else None
 
     async def connect(self, host: str, port: int, local_port: int | None) -> None:
-        """Connect, and have stdin and stdout carried until both directions are over.
+        """Connect, and carry stdin and stdout until both directions are finished.
 
-        Raises click.ClickException for whatever goes wrong, BrokenPipeError when nobody reads stdout any more.
+        Raises click.ClickException for any failure, BrokenPipeError when stdout has no reader any more.
         """
         stdin, stdout = Input.stdin(), _stdout()
         try:
@@ -63,7 +70,8 @@ class Netcat:
         await self._converse(streams, stdin, stdout, patient=True)
 
     async def listen(self, host: str | None, port: int, *, keep: bool) -> None:
-        """Take a connection in, and do the same; with `keep` one after the other, for ever. Raises as `connect`."""
+        """Accept a connection and carry stdin and stdout; with `keep`, one connection after the other, for ever. Raises
+        as `connect`."""
         stdin, stdout = Input.stdin(), _stdout()
         arrived: asyncio.Queue[Streams] = asyncio.Queue()
 
@@ -78,7 +86,7 @@ class Netcat:
         self._observe()
         for each in server.sockets:
             self._say(f"listening on {_address(each.getsockname())}")
-        patient = not stdin.is_terminal()  # there nobody is to be kept waiting for Ctrl-D
+        patient = not stdin.is_terminal()  # at a terminal, the peer does not wait for the user's Ctrl-D
         try:
             while True:
                 streams = await self._accept(arrived)
@@ -110,7 +118,7 @@ class Netcat:
             raise click.ClickException(f"no connection arrived for {self._wait:g} s") from None
 
     async def _dial(self, host: str, port: int, local_port: int | None) -> Streams:
-        """Raises OSError; UnicodeError for what cannot be a host's name."""
+        """Connect. Raises OSError, or UnicodeError for an invalid host name."""
         opened: asyncio.Future[Streams] = asyncio.get_running_loop().create_future()
 
         def fail(_: str, error: BaseException) -> None:
@@ -131,7 +139,7 @@ class Netcat:
                 all_errors=True,
                 config=CONFIG,
             )
-        except ExceptionGroup as several:  # one for each address
+        except ExceptionGroup as several:  # one error for each address
             raise several.exceptions[0] from None
         try:
             return await opened
@@ -147,8 +155,14 @@ class Netcat:
         server_side: bool,
         server_name: str | None = None,
     ) -> Callable[[], asyncio.Protocol]:
-        """A factory of protocols. `opened` gets the streams of each connection, over TLS if there is any; `failed` who
-        the peer is, and why there is no TLS with it."""
+        """Return a factory of protocols.
+
+        Args:
+            opened: called with the streams of each connection, over TLS if there is a context.
+            failed: called with the peer's name and the error when a TLS handshake fails.
+            server_side: whether this end is the TLS server.
+            server_name: the name to verify.
+        """
         streams = stream_factory(opened, CHUNK)
         context = self._tls
         if context is None:
@@ -180,7 +194,7 @@ class Netcat:
                 states = self._paths.of(streams[1])
                 self._say(f"{peer}: {conversation.sent} octets sent, {conversation.received} received; {states}")
 
-    # --- what is said
+    # --- messages
 
     def _observe(self) -> None:
         if self._paths is not None:
@@ -192,15 +206,15 @@ class Netcat:
             _complain(text)
 
     def _reason(self, error: BaseException) -> str:
-        """One line of why."""
+        """Return the reason of an error in one line."""
         if isinstance(error, ssl.SSLCertVerificationError):
             return f"its certificate is not to be trusted: {error.verify_message} (--ca FILE, or --insecure)"
         if isinstance(error, ssl.SSLError):
-            why = getattr(error, "reason", None)  # OpenSSL's, in capitals
+            why = getattr(error, "reason", None)  # OpenSSL's reason, in capitals
             return f"TLS failed: {why.replace('_', ' ').lower() if why else error.strerror or error}"
         if isinstance(error, UnicodeError):
             return "this cannot be a host's name"
-        if isinstance(error, TimeoutError) and not error.args:  # asyncio.timeout()'s
+        if isinstance(error, TimeoutError) and not error.args:  # raised by asyncio.timeout()
             return f"no connection within {self._wait:g} s"
         if isinstance(error, OSError) and error.errno and (error.strerror or "").startswith("Connect call failed"):
             return os.strerror(error.errno)
@@ -210,7 +224,7 @@ class Netcat:
 
 
 class _Paths(Observer):
-    """The states that connections went through, by their ports."""
+    """Records the states of connections, by their ports."""
 
     def __init__(self) -> None:
         self._paths: dict[tuple[int, int], list[int]] = {}
@@ -219,7 +233,7 @@ class _Paths(Observer):
         self._paths.setdefault((connection.remote_port, connection.local_port), [before]).append(after)
 
     def of(self, writer: asyncio.StreamWriter) -> str:
-        """Those of one connection, which is forgotten; from ESTABLISHED on."""
+        """Return the states of one connection from ESTABLISHED on, and forget them."""
         ports = writer.get_extra_info("peername")[1], writer.get_extra_info("sockname")[1]
         names = [NAMES[state] for state in self._paths.pop(ports, [])]
         return " > ".join(names[names.index("ESTABLISHED") :] if "ESTABLISHED" in names else names)

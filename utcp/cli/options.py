@@ -1,4 +1,4 @@
-"""What the commands' options have in common: their types, and the loop on which a command runs."""
+"""The common part of the commands' options: their types, and the loop on which a command runs."""
 
 import asyncio
 import math
@@ -25,7 +25,8 @@ class _Port(click.ParamType[int]):
 
 
 class _Address(click.ParamType[tuple[str, int]]):
-    """HOST:PORT, [HOST]:PORT for IPv6, or PORT alone if the type has a default host; as a tuple (host, port)."""
+    """HOST:PORT, [HOST]:PORT for IPv6, or PORT alone if the type has a default host. Converted to a tuple (host,
+    port)."""
 
     name = "address"
 
@@ -72,7 +73,7 @@ class _ServerName(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
         try:
-            # The only way to ask the library; otherwise it complains at the first connection.
+            # The ssl module offers no other check; without this, the error would come at the first connection.
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=text)
         except ValueError:
             self.fail(f"{text!r} is not a host's name", param, ctx)
@@ -84,7 +85,7 @@ ADDRESS: Final = _Address()
 SERVER_NAME: Final = _ServerName()
 LOCAL_ADDRESS: Final = _Address("127.0.0.1")
 ANY_ADDRESS: Final = _Address("*")
-"""The host "*" stands for all interfaces."""
+"""An address in which the host "*" means all interfaces."""
 SECONDS: Final = _Seconds()
 SECONDS_OR_NONE_AT_ALL: Final = _Seconds(0)
 
@@ -94,8 +95,11 @@ loop_option: Final = click.option(
 
 
 def run(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
-    """Run `main` by utcp.run(), on the event loop named `loop`. At SIGTERM and SIGHUP the command ends in good order,
-    with 128 and the signal's number as its exit status. Raises click.ClickException if uvloop is missing."""
+    """Run `main` with utcp.run() on the event loop named `loop`.
+
+    SIGTERM and SIGHUP end the command properly, with the exit status 128 plus the signal's number. Raises
+    click.ClickException if uvloop is missing.
+    """
     try:
         factory = _loop_factory(loop)
     except ImportError:
@@ -110,6 +114,6 @@ def run(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     if name == "asyncio":
         return None
-    import uvloop  # only where it is asked for: it does not exist on Windows
+    import uvloop  # imported only on request, because it does not exist on Windows
 
     return uvloop.new_event_loop

@@ -1,4 +1,4 @@
-"""`utcp plot`: what a capture shows of a connection, drawn over time."""
+"""`utcp plot`: draws a captured connection over time."""
 
 from pathlib import Path
 

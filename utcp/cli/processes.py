@@ -1,4 +1,4 @@
-"""The other end of a control socket (`utcp.inspect.control`), for `utcp ss` and `utcp capture`."""
+"""The client of a control socket (`utcp.inspect.control`), for `utcp ss` and `utcp capture`."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import Any, Final, TypeAlias
 import click
 
 TIMEOUT: Final = 10.0
-"""Seconds without an answer: the process hangs."""
+"""Seconds without an answer after which the process counts as hanging."""
 
 _MAX_LINE: Final = 1 << 20
 
 Readline: TypeAlias = Callable[[int], bytes]
-"""A line, up to so many octets; empty at the end."""
+"""A function that returns a line of at most this number of octets; empty at the end."""
 
 
 class ControlFailed(click.ClickException):
-    """The control socket is of no use; the text says why, in one line."""
+    """The control socket cannot be used. The text gives the reason in one line."""
 
 
 class NobodyThere(ControlFailed):
-    """Nothing listens at the path."""
+    """The path has no listener."""
 
 
 @dataclass(slots=True)
 class Process:
-    """What a process says of itself: the answer to a table request, see `utcp.inspect.table` for its rows."""
+    """A process as described by its answer to a table request (see `utcp.inspect.table` for the rows)."""
 
     socket: str
     pid: int
@@ -40,7 +40,7 @@ class Process:
     sockets: list[dict[str, Any]] = field(default_factory=list)
 
     def keep(self, states: Collection[str]) -> None:
-        """Drop the sockets that are in none of these states."""
+        """Keep only the sockets in one of these states."""
         self.sockets = [row for row in self.sockets if row.get("state") in states]
 
     def as_json(self) -> dict[str, Any]:
@@ -54,8 +54,10 @@ class Process:
 
 
 def find(named: Sequence[str]) -> list[str]:
-    """The sockets that the command line names, those in a directory for a directory; without any, those of UTCP_CONTROL
-    or of the default directory. Raises ControlFailed when a directory has none."""
+    """Return the control sockets that the command line names, with those in a directory for a directory.
+
+    Without names, UTCP_CONTROL or the default directory counts. Raises ControlFailed when a directory has none.
+    """
     from utcp.inspect.control_path import asked_path, default_directory, secure
 
     found = []
@@ -79,8 +81,10 @@ def find(named: Sequence[str]) -> list[str]:
 
 
 def tables(named: Sequence[str]) -> list[Process]:
-    """What the processes that `find` finds have. Of those in a directory that have ended nothing is said, unless none
-    is left. Raises ControlFailed."""
+    """Return the tables of the processes behind the sockets from `find`.
+
+    Ended processes in a directory are ignored, unless none is left. Raises ControlFailed.
+    """
     found, gone = [], []
     for path in find(named):
         try:
@@ -97,7 +101,7 @@ def tables(named: Sequence[str]) -> list[Process]:
 
 
 def table(path: str) -> Process:
-    """What the process behind the control socket `path` has. Raises ControlFailed."""
+    """Return the table of the process behind the control socket `path`. Raises ControlFailed."""
     with connect(path) as sock, sock.makefile("rb") as file:
         request(sock, {"request": "table"})
         process = greeting(path, file.readline)
@@ -110,7 +114,7 @@ def table(path: str) -> Process:
 
 
 def connect(path: str) -> socket.socket:
-    """Raises NobodyThere, or ControlFailed."""
+    """Connect to a control socket. Raises NobodyThere or ControlFailed."""
     if not hasattr(socket, "AF_UNIX"):
         raise ControlFailed("control sockets are Unix sockets, which this system does not have")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -130,7 +134,7 @@ def connect(path: str) -> socket.socket:
 
 
 def request(sock: socket.socket, message: dict[str, Any]) -> None:
-    """Send it; who does not take it says more by its answer."""
+    """Send a request. A failure to send is ignored, because the answer explains it better."""
     try:
         sock.sendall(json.dumps(message).encode() + b"\n")
     except OSError:
@@ -138,7 +142,7 @@ def request(sock: socket.socket, message: dict[str, Any]) -> None:
 
 
 def greeting(path: str, readline: Readline) -> Process:
-    """The first line of an answer."""
+    """Return the process from the first line of its answer."""
     from utcp.inspect.session import VERSION
 
     hello = next(_messages(path, readline), {})

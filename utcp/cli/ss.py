@@ -1,4 +1,4 @@
-"""`utcp ss`: the sockets of running processes, by way of their control sockets."""
+"""`utcp ss`: shows the sockets of running processes, through their control sockets."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _seconds(text: str) -> float | None:
 
 
 def _watch(look: Callable[[], str], interval: float, *, live: bool) -> None:
-    """Until Ctrl-C, or the last process is gone."""
+    """Repeat until Ctrl-C, or until the last process has ended."""
     seen = look()
     screen: AbstractContextManager[Live | None] = nullcontext()
     if live and sys.stdout.isatty():
@@ -149,7 +149,7 @@ def _summary(process: Process) -> str:
 
 
 def _memory(process: Process) -> str:
-    """What the endpoints use, against their limits, and the orphans."""
+    """Return the memory in use and its limit over all endpoints, and the number of orphans."""
     all_memory = [endpoint["memory"] for endpoint in process.endpoints if "memory" in endpoint]
     if not all_memory:
         return ""
@@ -185,7 +185,7 @@ def _timers(row: dict[str, Any]) -> str:
 
 
 def _details(row: dict[str, Any]) -> str:
-    """The second line of a connection, in the order of `ss -i`."""
+    """Return the second line of a connection, in the order of `ss -i`."""
     if row["type"] != "connection":
         return ""
     info = row["info"]

@@ -1,4 +1,4 @@
-"""The process's stdin and stdout for asyncio, be they files, pipes or terminals, and never in the loop's way."""
+"""The process's stdin and stdout for asyncio, for files, pipes or terminals, without blocking the loop."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import threading
 from typing import Final
 
 CHUNK: Final = 1 << 18
-"""Octets that are read at once."""
+"""Maximum number of octets per read."""
 AHEAD: Final = 4
-"""Chunks that are read before somebody asks for them."""
+"""Number of chunks read in advance."""
 BEHIND: Final = 1 << 20
-"""Octets that wait to be written before whoever writes waits too."""
+"""Octets waiting to be written above which write() waits."""
 
 
 class Input:
-    """What there is to read from a descriptor, chunk by chunk.
+    """Reads a descriptor chunk by chunk.
 
-    A thread does the reading. An event loop refuses regular files, and to make a terminal or a pipe non-blocking would
-    make it so for every process that has it. The thread never outlives the process, even where a read never returns.
+    A thread reads, because an event loop refuses regular files, and setting a terminal or a pipe to non-blocking would
+    affect every process that shares it. The thread never outlives the process, even if a read never returns.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -36,17 +36,17 @@ class Input:
 
     @classmethod
     def stdin(cls) -> Input:
-        """That of the process; at its end already if the process was given none."""
+        """Return the process's stdin, already at its end if the process has none."""
         found = cls(0)
         found._ended = sys.stdin is None
         return found
 
     def is_terminal(self) -> bool:
-        """Whether somebody types there."""
+        """Return whether it is a terminal."""
         return not self._ended and os.isatty(self._descriptor)
 
     async def read(self) -> bytes:
-        """The next chunk; empty at the end. Raises the OSError with which reading failed."""
+        """Return the next chunk, empty at the end. Raises the OSError with which reading failed."""
         if self._ended:
             return b""
         if not self._started:
@@ -70,19 +70,19 @@ class Input:
                 chunk = error
             try:
                 self._loop.call_soon_threadsafe(self._chunks.put_nowait, chunk)
-            except RuntimeError:  # the loop is closed: nobody asks any more
+            except RuntimeError:  # the loop is closed, so the data is not needed
                 return
 
     def _read_one(self) -> bytes:
         while True:
             try:
                 return os.read(self._descriptor, CHUNK)
-            except BlockingIOError:  # another process has made it non-blocking, for all who have it
+            except BlockingIOError:  # another process has set it to non-blocking for all that share it
                 select.select([self._descriptor], [], [])
 
 
 class Output:
-    """A descriptor to write to, as slowly as whoever reads there may be; by a thread, for the reasons above."""
+    """Writes to a descriptor whose reader may be slow, in a thread for the same reasons as Input."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -95,13 +95,13 @@ class Output:
 
     @classmethod
     def stdout(cls) -> Output:
-        """That of the process. Raises OSError if it was given none."""
+        """Return the process's stdout. Raises OSError if the process has none."""
         if sys.stdout is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return cls(1)
 
     async def write(self, data: bytes) -> None:
-        """Write `data`, and wait while much waits to be written. Raises the OSError with which writing failed."""
+        """Write `data`, and wait while too much waits to be written. Raises the OSError with which writing failed."""
         if not self._started:
             self._started = True
             threading.Thread(target=self._write_all, name="output", daemon=True).start()
@@ -110,11 +110,11 @@ class Output:
         await self._until(BEHIND)
 
     async def drain(self) -> None:
-        """Wait until everything is written. Raises as `write` does."""
+        """Wait until all data is written. Raises as `write` does."""
         await self._until(0)
 
     async def failed(self) -> None:
-        """Wait for writing to fail, and raise why."""
+        """Wait until writing fails, and raise its error."""
         while self._error is None:
             self._changed.clear()
             await self._changed.wait()
@@ -141,14 +141,14 @@ class Output:
                 self._loop.call_soon_threadsafe(self._written, size, error)
                 if error is not None:
                     return
-        except RuntimeError:  # the loop is closed: nobody writes any more
+        except RuntimeError:  # the loop is closed, so no more data will come
             return
 
     def _write_some(self, data: memoryview) -> int:
         while True:
             try:
                 return os.write(self._descriptor, data)
-            except BlockingIOError:  # as above
+            except BlockingIOError:  # as in Input
                 select.select([], [self._descriptor], [])
 
     def _written(self, size: int, error: OSError | None) -> None:

@@ -279,7 +279,7 @@ def _key_context(path: Path, *, server_side: bool) -> ssl.SSLContext:
 
 
 def _interface(address: tuple[str, int]) -> tuple[str | None, int]:
-    """An address to listen on; "*" stands for all interfaces."""
+    """Return an address to listen on, in which host None replaces "*" (all interfaces)."""
     host, port = address
     return (None if host == "*" else host), port
 

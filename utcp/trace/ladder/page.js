@@ -8,7 +8,7 @@
   const mark = document.createElementNS("http://www.w3.org/2000/svg", "rect");
   mark.id = "mark";
   ladder.querySelector(".page").after(mark);
-  let current = 0; // counted from 1; 0: nothing is shown yet
+  let current = 0; // number from 1; 0 before the first step
   let timer = null;
 
   const make = (tag, ...content) => {
@@ -31,7 +31,7 @@
     if (end.facts.length && end.known < number) table.prepend(row(["as of step", end.known]));
     const nodes = document.querySelectorAll(`.node-${end.state}`);
     if (nodes.length) {
-      // CLOSED stands twice: where a connection begins, and where it ends.
+      // CLOSED has two nodes, for the start and the end of a connection.
       const begins = steps.slice(0, number).every((step) => step[name].state === end.state);
       const node = nodes[begins ? 0 : nodes.length - 1];
       node.classList.add("occupied");
@@ -130,7 +130,7 @@
   document.addEventListener("keydown", (event) => {
     const move = keys[event.key];
     if (!move || event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.key === " " && event.target.tagName === "BUTTON") return; // it presses the button
+    if (event.key === " " && event.target.tagName === "BUTTON") return; // the key activates the button
     event.preventDefault();
     move();
   });

@@ -1,10 +1,10 @@
-"""The story of closing a connection, in scenes that play themselves: `utcp demo SCENE`.
+"""Scenes of how connections close, played in a simulated network: `utcp demo SCENE`.
 
     result = utcp.scenes.load("lost-last-ack").play()
     print(render_text(result.rungs))
 
-Each scene is a module here that has a `SCENE`, and a file of its texts in `texts/`. The scenes run in the network of
-`utcp.testing`, in virtual time, with the same segments at the same times on every machine.
+Each scene is a module of this package with a `SCENE`, and a file of its texts in `texts/`. The scenes run in the
+network of `utcp.testing`, in virtual time, with the same segments at the same times on every machine.
 """
 
 from importlib import import_module
@@ -24,11 +24,11 @@ NAMES: Final = (
     "old-duplicate",
     "port-exhaustion",
 )
-"""In the order in which they are best watched."""
+"""Names of the scenes, in the recommended order."""
 
 
 def load(name: str) -> Scene:
-    """The scene of that name. Raises KeyError if there is none."""
+    """Return the scene `name`. Raises KeyError if there is none."""
     if name not in NAMES:
         raise KeyError(name)
     scene: Scene = import_module(f"utcp.scenes.{name.replace('-', '_')}").SCENE

@@ -1,4 +1,4 @@
-"""What a scene shows besides its ladder."""
+"""Results of a scene that its ladder does not show."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """Something that a ladder does not show: what an application read, who holds which port. `lines` are as wide as
-    they are, and not to be wrapped."""
+    """A result below the ladder, such as the data that an application read or the state of each port. `lines` are not
+    to be wrapped."""
 
     title: str
     lines: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""four-way: the client closes first, and the server still has two messages to say."""
+"""four-way: the client closes first, and the server still sends two messages."""
 
 import asyncio
 from typing import Final

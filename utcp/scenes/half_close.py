@@ -1,4 +1,4 @@
-"""half-close: a FIN as the end of a request, and an answer long after it; and what a full close does then."""
+"""half-close: a FIN as the end of a request, with an answer long after it, and the same with a full close."""
 
 import asyncio
 from typing import Final
@@ -23,10 +23,10 @@ LINES: Final = b"pear\napple\nfig\n"
 SORTED: Final = b"apple\nfig\npear\n"
 
 WORK: Final = 90.0
-"""Seconds that the server takes to answer: longer than FIN_WAIT_2 may last after a full close."""
+"""Seconds that the server takes to answer, longer than FIN_WAIT_2 may last after a full close."""
 
 UNPROBED: Final = Config(keepalive=False)
-"""A keepalive probe while the server works would divert from the story."""
+"""No keepalive, because probes during the server's work would distract."""
 
 
 async def play(stage: Stage) -> None:

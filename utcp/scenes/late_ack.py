@@ -1,4 +1,5 @@
-"""late-ack: a server that answers the FIN only after all its data. The client resends its FIN, for nothing."""
+"""late-ack: a server that acknowledges the FIN only after all its data, so that the client resends its FIN
+needlessly."""
 
 import asyncio
 from typing import Final
@@ -47,7 +48,7 @@ async def play(stage: Stage) -> None:
 
 
 async def answer(stage: Stage, server: ScriptedServer) -> bytes:
-    """The server: a TCP that takes a FIN for something that its application answers. What it has read."""
+    """Play the server: a TCP that leaves the acknowledgment of a FIN to its application. Return the received data."""
     syn = await server.receive(lambda segment: segment.flags & SYN)
     server.accept(syn)
     server.enter(SYN_RCVD)

@@ -1,4 +1,4 @@
-"""The life of one connection over real UDP, recorded as a ladder, and checked: `utcp demo` without a scene."""
+"""One connection over real UDP, recorded as a ladder and checked: `utcp demo` without a scene."""
 
 import asyncio
 from collections.abc import Callable
@@ -33,15 +33,15 @@ QUESTION: Final = b"Is this a real TCP?\n"
 FAREWELLS: Final = (b"You have finished, I have not. ", b"Now I have.\n")
 
 PAUSE: Final = 0.1
-"""Seconds between two phases: more than a delayed ACK waits, so that each phase has its segments to itself."""
+"""Seconds between two phases, longer than the delay of an ACK, so that the phases' segments do not mix."""
 
 PATIENCE: Final = 10.0
-"""Seconds, 2 MSL not counted, after which the demo gives up."""
+"""Seconds, in addition to 2 MSL, after which the demo is aborted."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What happened, as far as it came. `msl` and times are in seconds."""
+    """The result, complete or not. `msl` and times are in seconds."""
 
     msl: float
     client_path: tuple[int, ...] = ()
@@ -49,16 +49,16 @@ class Outcome:
     client_heard: bytes = b""
     server_heard: bytes = b""
     time_wait: float | None = None
-    """How long the client was in TIME_WAIT; None if that has not ended."""
+    """Seconds that the client was in TIME_WAIT; None if it has not ended."""
     rungs: list[Rung] = field(default_factory=list)
 
     def arrows(self) -> list[Arrow]:
-        """The segments, in the order in which they were sent."""
+        """Return the segments in the order of sending."""
         return [rung.arrow for rung in self.rungs if rung.arrow is not None]
 
 
 class TimeWaitWatch(Observer):
-    """Times the TIME_WAIT of the one connection of the stack that it observes."""
+    """Measures the TIME_WAIT of a stack's only connection."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
@@ -75,8 +75,10 @@ class TimeWaitWatch(Observer):
 
 
 async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str], None]) -> None:
-    """Let both ends talk, and put what happened into `outcome`, whether it comes to its end or not. Once they are
-    there, `tell` is told where. Raises OSError if something fails."""
+    """Run both ends, and store the result in `outcome`, even if an error occurs.
+
+    `tell` is called with a line of text once the endpoints are open. Raises OSError if an operation fails.
+    """
     recorder = LadderRecorder()
     watch = TimeWaitWatch()
     config = utcp.Config(msl=outcome.msl)
@@ -121,7 +123,7 @@ async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str],
                 note("TIME_WAIT: for 2 MSL the client keeps the ports, to answer should its last ACK be lost.")
                 await watch.ended.wait()
     except TimeoutError as error:
-        if str(error):  # a TimeoutError of the connection, which says during what
+        if str(error):  # from the connection; its text names the phase
             raise
         raise TimeoutError(f"not finished after {PATIENCE + 2 * outcome.msl:g} s") from None
     finally:
@@ -132,9 +134,9 @@ async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str],
 
 
 def differences(outcome: Outcome) -> list[str]:
-    """In what the demo was not as it should be, one line each; empty when all was right.
+    """Return the differences from the expected result, one line each.
 
-    Retransmissions are no difference: on a busy machine they are part of a correct TCP.
+    Retransmissions are no difference, because correct TCP has them on a busy machine.
     """
     found = []
 
@@ -157,13 +159,13 @@ def differences(outcome: Outcome) -> list[str]:
         sum(arrow.length for arrow in after_fin if arrow.sender == "server"),
         sum(map(len, FAREWELLS)),
     )
-    if outcome.time_wait is not None and outcome.time_wait < 2 * outcome.msl - 0.001:  # what rounding may take off
+    if outcome.time_wait is not None and outcome.time_wait < 2 * outcome.msl - 0.001:  # tolerance for rounding
         found.append(f"TIME_WAIT: {outcome.time_wait} s, less than 2 MSL")
     return found
 
 
 def summary(outcome: Outcome) -> str:
-    """What each end did, in a line each, and how long TIME_WAIT was."""
+    """Return one summary for each end, and the duration of TIME_WAIT."""
     lines = []
     ends: tuple[tuple[End, tuple[int, ...]], ...] = (("client", outcome.client_path), ("server", outcome.server_path))
     for end, path in ends:
@@ -177,5 +179,5 @@ def summary(outcome: Outcome) -> str:
 
 
 def names(path: tuple[int, ...]) -> str:
-    """The states as RFC 9293 names them, one after the other."""
+    """Return the states' names of RFC 9293, in order."""
     return " > ".join(NAMES[state] for state in path)

@@ -1,4 +1,4 @@
-"""lost-last-ack: the last ACK is lost, the FIN comes again, and TIME_WAIT is there to answer it."""
+"""lost-last-ack: the last ACK is lost, the FIN is resent, and TIME_WAIT allows an answer to it."""
 
 import asyncio
 from typing import Final
@@ -11,7 +11,7 @@ from utcp.wire import FIN
 
 
 class LosesLastAck:
-    """A rule: the first packet that the client sends after the server's FIN is lost."""
+    """A rule that drops the first packet that the client sends after the server's FIN."""
 
     def __init__(self) -> None:
         self._fin_seen = self._done = False

@@ -1,4 +1,5 @@
-"""no-time-wait: the last ACK is lost and nobody is there to repeat it; the server is left in LAST_ACK."""
+"""no-time-wait: the last ACK is lost and not repeated, because the client has no TIME_WAIT; the server stays in
+LAST_ACK."""
 
 import asyncio
 from typing import Final

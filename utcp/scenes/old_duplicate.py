@@ -1,4 +1,4 @@
-"""old-duplicate: a stray segment of an old connection corrupts the new one, unless 2 MSL lie between them."""
+"""old-duplicate: a delayed segment of an old connection corrupts the new one, unless 2 MSL have passed."""
 
 import asyncio
 from typing import Final
@@ -13,15 +13,15 @@ from utcp.testing import PASS, Packet, Verdict
 from utcp.wire import RST
 
 LATENCY: Final = 0.0005
-"""Seconds: a local network. The first connection has to be over before the clock of initial sequence numbers, 250 ticks
-a millisecond, has passed all that it sent."""
+"""One-way delay, seconds, of a local network. The first connection must end before the clock of initial sequence
+numbers (250 ticks per millisecond) has advanced beyond its data."""
 
 RECORDS: Final = 240
 SEGMENT: Final = 960
-"""Octets: sixty records of sixteen."""
+"""Payload of a segment, octets: sixty records of sixteen."""
 
 STRAY: Final = 3
-"""Which segment with data the network doubles."""
+"""Number of the data segment that the network duplicates."""
 
 SHORT: Final = 0.005
 """Seconds between two phases."""
@@ -31,7 +31,7 @@ WITHOUT: Final = Config(timestamps=False, mss=SEGMENT, msl=0)
 
 
 class Copies:
-    """A rule that copies one of the client's segments with data. The original goes its way."""
+    """A rule that copies one of the client's data segments. The original passes."""
 
     def __init__(self, number: int) -> None:
         self._left = number
@@ -47,7 +47,7 @@ class Copies:
 
 
 def records(word: str) -> bytes:
-    """What a connection carries."""
+    """Return the data of a connection."""
     return b"".join(b"%s record %04d\n" % (word.encode(), number) for number in range(1, RECORDS + 1))
 
 
@@ -106,7 +106,8 @@ async def play(stage: Stage) -> None:
     stage.expect("connections", len(read), 4)
     old, new = records("OLD"), records("NEW")
     stage.expect("the first connections' records", [read[0] == old, read[2] == old], [True, True])
-    # The copy is of the third segment, and overlaps the second of the new connection, which comes in order and counts.
+    # The copy is of the third segment. It overlaps the new connection's second segment, which arrives in order and
+    # takes precedence.
     corrupted = new[: 2 * SEGMENT] + old[2 * SEGMENT + ahead : 3 * SEGMENT] + new[3 * SEGMENT - ahead :]
     stage.expect("octets were corrupted", corrupted != new, True)
     stage.expect("what was read without 2 MSL is the corrupted stream", read[1] == corrupted, True)
@@ -117,7 +118,7 @@ async def play(stage: Stage) -> None:
 
 
 async def _send_old(stage: Stage, client: Endpoint) -> bytes:
-    """The first connection, up to its end; the segment of which the network has a copy."""
+    """Run the first connection to its end. Return the segment that the network has copied."""
     copies = Copies(STRAY)
     with stage.network.rule(copies):
         _, writer = await stage.open(client)
@@ -136,13 +137,13 @@ async def _send_new(stage: Stage, writer: Writer) -> None:
 
 
 def _deliver(stage: Stage, stray: bytes) -> None:
-    """The network lets go of the copy."""
+    """Deliver the copy."""
     sender, address = (stage.client.address, CLIENT_UDP_PORT), (stage.server.address, SERVER_PORT)
     stage.network.carry(stage.client, sender, address, stray)
 
 
 def excerpt(stage: Stage, data: bytes) -> list[str]:
-    """The lines of `data` where its kind changes, with their neighbours."""
+    """Return the lines of `data` around each change of their kind."""
     lines = data.decode().splitlines()
     kinds = [{word for word in ("OLD", "NEW") if word in line} or {"?"} for line in lines]
     edges = {0, len(lines) - 1} | {i for i in range(1, len(lines)) if kinds[i] != kinds[i - 1]}

@@ -1,4 +1,4 @@
-"""port-exhaustion: a client with few ephemeral ports opens and closes until TIME_WAIT holds them all."""
+"""port-exhaustion: a client with few ephemeral ports opens and closes connections until all ports are in TIME_WAIT."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ PORTS: Final = (50000, 50003)
 CONFIG: Final = Config(ephemeral_ports=PORTS)
 
 OTHER_PORT: Final = SERVER_PORT + 1
-"""Where the server listens as well."""
+"""Second port of the server."""
 
 INTERVAL: Final = 1.0
 """Seconds between two connections."""
@@ -24,8 +24,8 @@ INTERVAL: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """When a connection was tried, what each ephemeral port was doing then, towards the server's first port, and what
-    came of it."""
+    """An attempt to connect: its time, the state of each ephemeral port towards the server's first port, and the
+    result."""
 
     time: float
     ports: tuple[str, ...]
@@ -81,7 +81,7 @@ async def play(stage: Stage) -> None:
 
 
 async def _visit(stage: Stage, client: Endpoint, port: int) -> int:
-    """Open a connection and close it, as far as TIME_WAIT; its local port."""
+    """Open a connection and close it, until it enters TIME_WAIT. Return its local port."""
     _, writer = await stage.client.run(client.open_connection("server", port, udp_port=SERVER_PORT))
     local: int = writer.get_extra_info("sockname")[1]
     writer.close()
@@ -91,7 +91,7 @@ async def _visit(stage: Stage, client: Endpoint, port: int) -> int:
 
 
 def _ports(stage: Stage, client: Endpoint) -> tuple[str, ...]:
-    """What each ephemeral port is doing now, towards the server's first port."""
+    """Return the state of each ephemeral port towards the server's first port."""
     remote = client.link.remote((stage.server.address, SERVER_PORT))
     found = []
     for port in range(PORTS[0], PORTS[1] + 1):
@@ -101,7 +101,7 @@ def _ports(stage: Stage, client: Endpoint) -> tuple[str, ...]:
 
 
 def table(stage: Stage, rows: list[Row]) -> list[str]:
-    """`rows` as lines of text."""
+    """Return `rows` as lines of text."""
     ports = map(str, range(PORTS[0], PORTS[1] + 1))
     cells = [[stage.text("time"), *ports, stage.text("outcome")]]
     cells += [[f"{row.time:.1f}", *row.ports, row.outcome] for row in rows]

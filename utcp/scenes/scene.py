@@ -1,4 +1,4 @@
-"""What a scene is, and what comes of playing it."""
+"""Scenes and their results."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Script: TypeAlias = "Callable[[Stage], Awaitable[None]]"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A scene that was played. `rungs` is its ladder, times in seconds of virtual time; the notes are in `language`."""
+    """A played scene. `rungs` is its ladder, with times in virtual seconds and notes in `language`."""
 
     scene: Scene
     language: Language
     rungs: list[Rung]
     exhibits: tuple[Exhibit, ...]
     differences: tuple[str, ...]
-    """In what the scene was not as it should be, one line each; empty when all was right."""
+    """Differences from the expected result, one line each."""
     capture: bytes
-    """All that the network carried, as a pcapng file."""
+    """All packets of the network, as a pcapng file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,25 +35,25 @@ class Scene:
     """A story of how a connection ends, played by real endpoints in a simulated network."""
 
     name: str
-    """What it is called on the command line."""
+    """The scene's name on the command line."""
     title: Text
     before: tuple[Text, ...]
-    """Paragraphs: what there will be to see, and why it matters. What is faked, if anything."""
+    """Paragraphs of introduction: the content of the scene, its importance, and its artificial parts, if any."""
     after: tuple[Text, ...]
-    """Paragraphs: what to remember."""
+    """Paragraphs of conclusion."""
     sources: str
-    """Where it is specified."""
+    """The specifications that define the behaviour."""
     knobs: str
-    """The fields of `utcp.Config` that govern it."""
+    """The fields of `utcp.Config` that control the behaviour."""
     texts: Mapping[str, Text]
-    """What the script shows, by names of its own: notes in the ladder, and what stands below it."""
+    """Texts of the script by name: notes in the ladder, and texts below it."""
     script: Script
-    """Plays it on a stage, and checks there that what it tells has happened."""
+    """The function that plays the scene on a stage and checks the result."""
 
     @classmethod
     def load(cls, name: str, script: Script, **values: object) -> Scene:
-        """Return the scene `name`, whose texts are in `texts/NAME.toml`, with `values` filled into `before` and `after`
-        as str.format() does."""
+        """Return the scene `name` with its texts from `texts/NAME.toml`. `values` are filled into `before` and `after`
+        as by str.format()."""
         found = read_texts(name)
         return cls(
             name=name,
@@ -67,8 +67,8 @@ class Scene:
         )
 
     def play(self, language: Language = "en") -> Result:
-        """Play the scene, in virtual time. The same every time, but for the language of the notes."""
-        from utcp.scenes.stage import Stage  # it needs the whole of utcp; to list scenes does not
+        """Play the scene in virtual time. Results differ only in the language of the notes."""
+        from utcp.scenes.stage import Stage  # needs all of utcp, which listing the scenes does not
 
         stage = Stage(self.texts, language)
         stage.run(self.script)

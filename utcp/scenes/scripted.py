@@ -1,4 +1,4 @@
-"""A server that is no TCP: a script that sends and receives single segments, for scenes in which a peer misbehaves."""
+"""A scripted server, not a TCP, that sends and receives single segments, for scenes with a misbehaving peer."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _WINDOW = 65535
 
 
 class ScriptedServer:
-    """The server's end of one connection, whose numbers are relative: its own SYN is 0, and so is the client's.
+    """The server's end of one connection. Numbers are relative: its own SYN is 0, and so is the client's.
 
-    It has no options but the MSS, no timers, and no opinion: what it sends and which states it claims is the caller's.
+    It has the MSS option only and no timers. The caller determines its segments and its states.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -35,12 +35,12 @@ class ScriptedServer:
         stage.network.loop.add_reader(self._link.fileno(), self._read)
 
     def enter(self, state: int) -> None:
-        """Claim to be in this state from now on. Only the ladder hears of it."""
+        """Set the state, which only the ladder uses."""
         before, self._state = self._state, state
         self._stage.recorder.state_changed("server", (SERVER_PORT, CLIENT_PORT), before, state, self._stage.now)
 
     async def receive(self, wanted: Callable[[Segment], object]) -> Segment:
-        """The next segment that is `wanted`; what comes before it is thrown away."""
+        """Return the next segment that is `wanted`; segments before it are discarded."""
         while True:
             while self._arrived:
                 segment = self._arrived.popleft()
@@ -54,11 +54,11 @@ class ScriptedServer:
         self._irs = syn.seq
 
     def is_acknowledged(self, segment: Segment, seq: int) -> bool:
-        """Whether the client acknowledges with `segment` all of ours before `seq`, relative."""
+        """Return whether `segment` acknowledges all of the server's data before the relative number `seq`."""
         return bool(segment.flags & ACK) and segment.ack == (_ISS + seq) & MASK
 
     def send(self, flags: int, seq: int, ack: int, payload: bytes = b"") -> None:
-        """Send a segment with ACK; `seq` and `ack` are relative."""
+        """Send a segment with ACK. `seq` and `ack` are relative."""
         segment = Segment(
             SERVER_PORT,
             CLIENT_PORT,
@@ -82,6 +82,6 @@ class ScriptedServer:
         self._woken.set()
 
     def close(self) -> None:
-        """Let go of the UDP port."""
+        """Close the UDP port."""
         self._stage.network.loop.remove_reader(self._link.fileno())
         self._link.close()

@@ -1,4 +1,4 @@
-"""simultaneous: both ends close at the same moment, and their FINs cross."""
+"""simultaneous: both ends close at the same time, and their FINs cross."""
 
 import asyncio
 from typing import Final

@@ -1,4 +1,4 @@
-"""Where scenes are played: two hosts in a simulated network, a recorder of what both did, and checks of it."""
+"""The stage of a scene: two hosts in a simulated network, a recorder of both, and checks."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ Handler: TypeAlias = Callable[[Reader, Writer], Coroutine[Any, Any, None]]
 
 SERVER_PORT: Final = 9000
 CLIENT_PORT: Final = 50000
-"""The utcp ports of the connection that the ladder shows, unless a scene says otherwise."""
+"""The utcp ports of the connection in the ladder, unless a scene sets others."""
 
 CLIENT_UDP_PORT: Final = 40000
 
 LATENCY: Final = 0.05
-"""Seconds from one host to the other: long enough for a ladder in milliseconds to be read."""
+"""One-way delay, seconds, long enough for a ladder in milliseconds."""
 
 PAUSE: Final = 0.5
-"""Seconds between two phases, more than a delayed ACK and a round trip take: each has its segments to itself."""
+"""Seconds between two phases, longer than a delayed ACK and a round trip, so that the phases' segments do not mix."""
 
 ACTIVE: Final = (CLOSED, SYN_SENT, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, TIME_WAIT, CLOSED)
 """States of the end that opens and closes first."""
@@ -58,7 +58,7 @@ PASSIVE: Final = (LISTEN, SYN_RCVD, ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSED)
 
 
 class Stage:
-    """Two hosts, "client" and "server", and what they do: played once. `texts` are those that the script shows."""
+    """Two hosts, "client" and "server", for one run of a script. `texts` are those of the script."""
 
     def __init__(self, texts: Mapping[str, Text], language: Language = "en") -> None:
         self._texts = texts
@@ -77,7 +77,7 @@ class Stage:
         self._handling: list[asyncio.Task[None]] = []
 
     def run(self, script: Callable[[Stage], Awaitable[None]]) -> None:
-        """Play `script`. What the endpoints do afterwards, when they are closed, is no part of the scene."""
+        """Play `script`. The endpoints' segments after its end, when they are closed, are not part of the scene."""
         self.network.run(self._play(script))
 
     async def _play(self, script: Callable[[Stage], Awaitable[None]]) -> None:
@@ -89,25 +89,25 @@ class Stage:
 
     @property
     def now(self) -> float:
-        """Virtual seconds."""
+        """Return the virtual time, seconds."""
         return self.network.loop.time()
 
     # ------------------------------------------------------------------ playing
 
     async def client_endpoint(self, config: Config | None = None) -> Endpoint:
-        """An endpoint on the client, whose connections the ladder may show."""
+        """Start an endpoint on the client, whose connections the ladder may show."""
         endpoint = Endpoint((None, CLIENT_UDP_PORT), config=config, observer=self._observer("client"))
         return await self.client.run(endpoint.start())
 
     async def server_endpoint(
         self, handler: Handler, config: Config | None = None, ports: Sequence[int] = (SERVER_PORT,)
     ) -> Endpoint:
-        """An endpoint on the server that listens on these utcp ports, and calls `handler` for each connection."""
+        """Start an endpoint on the server that listens on these utcp ports, and calls `handler` for each connection."""
         endpoint = Endpoint((None, SERVER_PORT), config=config, observer=self._observer("server"))
 
         async def handle(reader: Reader, writer: Writer) -> None:
             task = asyncio.current_task()
-            assert task is not None  # noqa: S101  # a coroutine runs in one
+            assert task is not None  # noqa: S101  # a coroutine runs in a task
             self._handling.append(task)
             await handler(reader, writer)
 
@@ -123,24 +123,24 @@ class Stage:
         return Tee(self.recorder.client if end == "client" else self.recorder.server, self.moments[end])
 
     async def served(self) -> None:
-        """Wait until the server has done with every connection that it has had so far. Raises what went wrong there."""
+        """Wait until the server has finished with every connection so far. Raises the errors of the handlers."""
         while self._handling:
             await self._handling.pop()
 
     async def open(self, endpoint: Endpoint, port: int | None = CLIENT_PORT) -> tuple[Reader, Writer]:
-        """A connection from the client's `endpoint` and utcp port `port`."""
+        """Open a connection from the client's `endpoint` and utcp port `port`."""
         return await self.client.run(endpoint.open_connection("server", SERVER_PORT, local_port=port))
 
     async def until(self, end: End, state: int) -> None:
-        """Wait until a connection of `end` enters `state` (CLOSED: also when its TIME_WAIT is over)."""
+        """Wait until a connection of `end` enters `state` (CLOSED includes the end of its TIME_WAIT)."""
         await self.moments[end].next(state)
 
     def text(self, name: str, /, **values: object) -> str:
-        """Return a text of the scene in the language of the stage, with `values` filled in as str.format() does."""
+        """Return a text of the scene in the language of the stage, with `values` filled in as by str.format()."""
         return self._texts[name].format(**values).in_(self._language)
 
     def note(self, name: str, /, **values: object) -> None:
-        """Put a text of the scene into the ladder, between what was and what will be."""
+        """Add a text of the scene to the ladder, at this time."""
         self.recorder.note(self.text(name, **values), self.now)
 
     def exhibit(self, title: str, lines: Sequence[str]) -> None:
@@ -150,42 +150,42 @@ class Stage:
     # ------------------------------------------------------------------ checking
 
     def expect(self, what: str, actual: object, expected: object) -> None:
-        """Note a difference if the two are not equal."""
+        """Record a difference if the two are not equal."""
         if actual != expected:
             self.differences.append(f"{what}: {actual}, not {expected}")
 
     def expect_time_wait(self, end: End, seconds: float) -> None:
-        """How long the last TIME_WAIT of `end` was, restarts included, to a hundredth."""
+        """Check the duration of the last TIME_WAIT of `end`, including restarts, to a hundredth of a second."""
         self.expect(f"TIME_WAIT of the {end}, in seconds", round(self.moments[end].time_wait, 2), round(seconds, 2))
 
     def expect_paths(self, client: Sequence[int], server: Sequence[int]) -> None:
-        """The states that the two ends took."""
+        """Check the states of both ends."""
         ends: tuple[tuple[End, Sequence[int]], ...] = (("client", client), ("server", server))
         for end, path in ends:
             self.expect(f"states of the {end}", state_names(self.recorder.path(end)), state_names(path))
 
     def expect_segments(self, arrows: Sequence[Arrow], *expected: str) -> None:
-        """The segments, as `told` tells them."""
+        """Check the segments, in the format of `told`."""
         self.expect("segments", [told(arrow) for arrow in arrows], list(expected))
 
     def arrows(self) -> list[Arrow]:
-        """The segments so far, in the order in which they were sent."""
+        """Return the segments so far, in the order of sending."""
         return [rung.arrow for rung in self.recorder.rungs() if rung.arrow is not None]
 
     def closing(self) -> list[Arrow]:
-        """The segments from the first FIN on."""
+        """Return the segments from the first FIN on."""
         arrows = self.arrows()
         first = next((i for i, arrow in enumerate(arrows) if arrow.flags & FIN), len(arrows))
         return arrows[first:]
 
 
 class Moments(Observer):
-    """When a connection of one end last entered which state."""
+    """The times at which a connection of one end last entered each state."""
 
     def __init__(self) -> None:
         self._entered: dict[int, float] = {}
         self.time_wait = 0.0
-        """How many seconds the TIME_WAIT that ended last had lasted."""
+        """Duration of the last ended TIME_WAIT, seconds."""
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
     async def next(self, state: int) -> None:
@@ -195,7 +195,7 @@ class Moments(Observer):
         await future
 
     def at(self, state: int) -> float | None:
-        """When a connection last entered `state`, in seconds of virtual time; None: none did."""
+        """Return the virtual time, seconds, at which a connection last entered `state`, or None."""
         return self._entered.get(state)
 
     def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
@@ -214,7 +214,7 @@ class Moments(Observer):
 
 
 def told(arrow: Arrow) -> str:
-    """A segment in short: "client FIN,ACK 21 ack 1", "server PSH,ACK 1:16 ack 21 lost"."""
+    """Return a segment as text: "client FIN,ACK 21 ack 1", "server PSH,ACK 1:16 ack 21 lost"."""
     numbers = f"{arrow.seq}:{arrow.seq + arrow.length}" if arrow.length else f"{arrow.seq}"
     ack = "" if arrow.ack is None else f" ack {arrow.ack}"
     lost = "" if arrow.received is not None else " lost"
@@ -222,5 +222,5 @@ def told(arrow: Arrow) -> str:
 
 
 def state_names(path: Sequence[int]) -> str:
-    """The states as RFC 9293 names them, one after the other."""
+    """Return the states' names of RFC 9293, in order."""
     return " > ".join(NAMES[state] for state in path)

@@ -1,4 +1,4 @@
-"""syn-hits-last-ack: a port that is used again too early; its SYN meets LAST_ACK, and is refused."""
+"""syn-hits-last-ack: a port is reused too early, so its SYN meets LAST_ACK and is refused."""
 
 import asyncio
 from typing import Final

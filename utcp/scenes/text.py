@@ -1,4 +1,4 @@
-"""Texts in English and in Chinese. Those of the scenes are in the files `texts/*.toml`."""
+"""Texts in English and Chinese. The texts of the scenes are in `texts/*.toml`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Language: TypeAlias = Literal["en", "zh"]
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The same in English and in Chinese. Raises ValueError if one of them is missing."""
+    """A text in English and Chinese. Raises ValueError if one of them is missing."""
 
     en: str
     zh: str
@@ -23,11 +23,11 @@ class Text:
             raise ValueError(f"a text needs both languages: {self}")
 
     def in_(self, language: Language) -> str:
-        """The text in this language."""
+        """Return the text in a language."""
         return self.en if language == "en" else self.zh
 
     def format(self, **values: object) -> Text:
-        """Both with `values` filled in, as str.format() does."""
+        """Return both texts with `values` filled in as by str.format()."""
         return Text(self.en.format(**values), self.zh.format(**values))
 
 
@@ -42,7 +42,8 @@ def texts_of(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Text]:
 
 
 def preferred_language(environment: Mapping[str, str]) -> Language:
-    """Chinese where the locale of messages is (POSIX: LC_ALL, LC_MESSAGES, LANG; the first that is set counts)."""
+    """Return Chinese if the locale of messages is (POSIX: the first set variable of LC_ALL, LC_MESSAGES, LANG), else
+    English."""
     for variable in ("LC_ALL", "LC_MESSAGES", "LANG"):
         if environment.get(variable):
             return "zh" if environment[variable].lower().startswith("zh") else "en"

@@ -1,4 +1,4 @@
-"""three-way: the server has nothing left to say, and its ACK and its FIN are one segment."""
+"""three-way: the server has no more data, so its ACK and its FIN are one segment."""
 
 import asyncio
 from typing import Final

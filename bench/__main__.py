@@ -1,4 +1,4 @@
-"""`python -m bench NAME` measures one thing, `python -m bench all` everything that bench/registry.py names."""
+"""`python -m bench NAME` runs one bench, `python -m bench all` all benches of bench/registry.py."""
 
 from . import command
 

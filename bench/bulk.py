@@ -1,20 +1,21 @@
-"""How fast data goes one way: over one connection and over several, at loopback's MTU and in segments of 1400 octets.
+"""Throughput in one direction, over one connection and over several, with loopback's MTU and with segments of 1400
+octets.
 
-Streams: each client writes 256 KiB at a time and awaits `drain()`, until the time is over; then it half-closes
-(`write_eof`). The server's handler reads, 256 KiB at most at a time, until the end of the stream. Protocols: the client
-writes 256 KiB whenever it is not paused (`pause_writing`, `resume_writing`), the server counts what `data_received`
-has. With streams a part of the ratio is our StreamReader against asyncio's; protocols leave that out.
+Streams: each client writes 256 KiB at a time and awaits `drain()` until the time is over, then half-closes
+(`write_eof`). The server's handler reads at most 256 KiB at a time until the end of the stream. Protocols: the client
+writes 256 KiB whenever it is not paused (`pause_writing`, `resume_writing`), and the server counts the octets of
+`data_received`. With streams, part of the ratio is utcp's StreamReader against asyncio's; protocols exclude that part.
 
-The clock runs from just before the first write until the server has read the last octet and the end of the last stream;
-the connections are open before. MB/s: 10^6 octets that the server's application has read / that time.
+The clock runs from just before the first write until the server has read the last octet and the end of the last stream.
+The connections are open before that. MB/s: 10^6 octets read by the server's application / that time.
 
-MSS 1400: kernel TCP by TCP_MAXSEG on the listening and on the connecting socket before the handshake, utcp by
-`Config(mss=1400)`. Both have segmentation offload all the same, kernel TCP on loopback (GSO), utcp by UDP_SEGMENT and
-UDP_GRO. Loopback's MTU is 65536 octets. Buffers are what each stack has by default.
+MSS 1400: for kernel TCP by TCP_MAXSEG on the listening and on the connecting socket before the handshake, for utcp by
+`Config(mss=1400)`. Both still use segmentation offload, kernel TCP on loopback (GSO), utcp by UDP_SEGMENT and UDP_GRO.
+Loopback's MTU is 65536 octets. Buffers have each stack's default sizes.
 
-CPU: processor time of both ends' processes in the same time. segments, system calls: in the same time, both ends
-together, acknowledgements included. Both stacks count what offload cuts a train into. Kernel TCP's are those of the
-whole machine, so they hold for an otherwise idle one; nobody counts its system calls.
+CPU: processor time of both ends' processes in the same time. segments, system calls: in the same time, for both ends
+together, including acknowledgments. Both stacks count segments after segmentation offload. Kernel TCP's counts are
+those of the whole machine, so they are valid only on an otherwise idle one; its system calls are not counted.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ CHUNK: Final = bytes(1 << 18)
 
 
 class _Totals:
-    """What a server has received, and when the last stream ended."""
+    """Octets received by a server, and the time of the last stream's end."""
 
     def __init__(self) -> None:
         self._octets = 0
@@ -46,14 +47,14 @@ class _Totals:
             self._reached.set()
 
     async def accepted(self, wanted: int) -> None:
-        """Wait for so many connections."""
+        """Wait for `wanted` connections."""
         self._wanted = wanted
         if self._begun < wanted:
             await self._reached.wait()
         self._reached.clear()
 
     async def ended(self) -> tuple[int, float]:
-        """Wait for the end of all of them: what was received, and the time by then."""
+        """Wait for the end of all of them. Return the octets received and the time."""
         if self._ended < self._wanted:
             await self._reached.wait()
         return self._octets, perf_counter()
@@ -74,22 +75,22 @@ class StreamServer(_Totals, StreamApp):
 
 
 class ProtocolServer(_Totals, ProtocolApp):
-    """The same with protocols; its transports close by themselves at the end."""
+    """The same with protocols, whose transports close automatically at the end."""
 
     def protocol(self) -> asyncio.Protocol:
         return _Receiver(self)
 
     def begun(self) -> None:
-        """A connection is there."""
+        """Count a new connection."""
         self._begun += 1
         self._check(self._begun)
 
     def received(self, octets: int) -> None:
-        """One of them got something."""
+        """Count received octets."""
         self._octets += octets
 
     def end(self) -> None:
-        """One of them is at its end."""
+        """Count an ended connection."""
         self._ended += 1
         self._check(self._ended)
 
@@ -109,7 +110,7 @@ class _Receiver(asyncio.Protocol):
 
 
 class _Sender(asyncio.Protocol):
-    """Writes whenever it may, once it has been told to, until the time is over."""
+    """Writes whenever it is not paused, from `send()` until the time is over."""
 
     def __init__(self) -> None:
         self._paused = False
@@ -117,7 +118,7 @@ class _Sender(asyncio.Protocol):
         self.lost = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class is not a subclass of it
 
     def connection_lost(self, error: Exception | None) -> None:
         if error is None:
@@ -133,7 +134,7 @@ class _Sender(asyncio.Protocol):
         self._write()
 
     def send(self, until: float) -> None:
-        """Begin."""
+        """Start to write."""
         self._until = until
         self._write()
 
@@ -209,7 +210,7 @@ async def _run(trial: Trial) -> Figures:
 
 
 def measure(trial: Trial) -> Figures:
-    """One trial, in this process."""
+    """Run one trial in this process."""
     return trial.run(_run)
 
 

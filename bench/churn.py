@@ -1,26 +1,26 @@
-"""Connections that come and go: opened, used for one echo, closed.
+"""Short connections: opened, used for one echo, closed.
 
-A number of clients work at the same time. Each, again and again: opens a connection, writes 64 octets, reads them back,
+A number of clients work concurrently. Each repeatedly opens a connection, writes 64 octets, reads them back,
 half-closes (`write_eof`), reads to the end of the stream, calls `close()` and awaits `wait_closed()`. The server's
 handler reads 64 octets, writes them back, reads to the end of the stream, closes and awaits `wait_closed()`.
 
 The clock runs from just before the first client opens its first connection until *both* ends of *every* connection have
-returned from `wait_closed()`. Nothing was opened before it, and what it needs (listener, sockets, loops) stands.
+returned from `wait_closed()`. The listener, sockets and loops exist before that, but no connection.
 
-connections per second: connections / that time. CPU: processor time of both ends' processes in that time, system calls
-included. Kernel TCP does part of its work in interrupts that may be booked on others.
+connections per second: connections / that time. CPU: processor time of both ends' processes in that time, including
+system calls. Kernel TCP does part of its work in interrupts, whose time may be charged to other processes.
 
-segments, system calls, retransmissions: in the same time, both ends together. Kernel TCP's are those of the whole
-machine, so they hold for an otherwise idle one; nobody counts its system calls. QUIC and KCP have no counters in common
-with TCP.
+segments, system calls, retransmissions: in the same time, for both ends together. Kernel TCP's counts are those of the
+whole machine, so they are valid only on an otherwise idle one; its system calls are not counted. QUIC and KCP have no
+counters in common with TCP.
 
-aioquic has fewer connections and clients. At its client `wait_closed()` returns when CONNECTION_CLOSE is sent, at its
-server when that has come: the closing and draining periods, three probe timeouts each, are its TIME_WAIT and pass
-beside the clock, as TCP's do. The goal against it is one of processor time for each connection; handshake and TLS 1.3
-are in it.
+aioquic has fewer connections and clients. Its client's `wait_closed()` returns when CONNECTION_CLOSE is sent, its
+server's when that has arrived. The closing and draining periods of three probe timeouts each, which correspond to
+TIME_WAIT, are outside the clock, as TCP's TIME_WAIT is. The goal against aioquic is processor time per connection,
+including the handshake and TLS 1.3.
 
-Every measurement has a server address of its own in 127.0.0.0/8: what earlier ones left in TIME_WAIT never has the
-addresses and ports of a new connection, so kernel TCP is never short of ports.
+Every measurement has its own server address in 127.0.0.0/8. Connections that earlier measurements left in TIME_WAIT
+therefore never share addresses and ports with a new connection, so that kernel TCP does not run out of ports.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ MESSAGE: Final = bytes(range(64))
 
 
 class Server(StreamApp):
-    """Echoes once, then closes with its client."""
+    """Echoes once, then closes after its client."""
 
     def __init__(self) -> None:
         self._closed = 0
@@ -55,7 +55,7 @@ class Server(StreamApp):
             self._all_closed.set()
 
     async def all_closed(self, wanted: int) -> float:
-        """When `wanted` connections are closed: the time by then."""
+        """Wait until `wanted` connections are closed. Return the time."""
         self._wanted = wanted
         if self._closed < wanted:
             await self._all_closed.wait()
@@ -92,7 +92,7 @@ async def _run(trial: Trial) -> Figures:
 
 
 def measure(trial: Trial) -> Figures:
-    """One trial, in this process."""
+    """Run one trial in this process."""
     return trial.run(_run)
 
 

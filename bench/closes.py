@@ -1,33 +1,33 @@
 """How fast many connections open, and how fast they close together.
 
-N connections are opened over loopback, at most 100 at a time, in waves of 500: the next wave begins when the server's
-handlers have begun for the last. Otherwise kernel TCP's queue of connections to accept overflows on uvloop, which
-accepts one in a turn of the loop, and each SYN that is dropped then costs a second. Then every client calls
+N connections are opened over loopback, at most 100 at a time, in waves of 500. The next wave starts after the server's
+handlers have started for all connections of the last. Otherwise, kernel TCP's accept queue overflows on uvloop, which
+accepts one connection per turn of the loop, and each dropped SYN costs a second. Then every client calls
 `writer.close()` in the same turn of the loop and awaits `writer.wait_closed()`; the server's handler waits for the end
 of the stream and does the same.
 
 closes per second: N / the time from just before the first close until *both* ends of *every* connection have returned
-from `wait_closed()`. One close is one connection ended, both of its ends.
+from `wait_closed()`. One close is the end of one connection at both ends.
 
 opens per second: N / the time from just before the first `open_connection` until all of them have returned and the
-server's handlers of all N have begun. Retransmissions while opening show whether SYNs were dropped after all.
+server's handlers of all N have started. Retransmissions while opening show whether SYNs were dropped nevertheless.
 
-close: for each client, from its `close()` until its `wait_closed()` has returned. The two stacks do not promise the
-same by then. utcp: the peer has acknowledged our FIN. Kernel TCP: asyncio has closed its socket; the FIN, and whatever
-becomes of it, is left to the kernel.
+close: for each client, the time from its `close()` until its `wait_closed()` has returned. It has different meanings
+for the two stacks. utcp: the peer has acknowledged the FIN. Kernel TCP: asyncio has closed its socket, and the kernel
+may still have to deliver the FIN.
 
-both ends: for each connection, from the client's `close()` until the server's `wait_closed()` has returned. It means
-the same for both stacks, since only the client's FIN tells the server of the close.
+both ends: for each connection, the time from the client's `close()` until the server's `wait_closed()` has returned. It
+has the same meaning for both stacks, because the server closes only after the client's FIN.
 
-peak memory: the highest resident memory of the processes in the whole round, opening included, above what they had
-before the server started. It holds streams, tasks and, for utcp, the whole TCP. What the kernel keeps is in no
-process's memory and counted for neither: for kernel TCP that is two sockets for each connection, for utcp two in all.
+peak memory: the highest resident memory of the processes in the whole round, including opening, in excess of that
+before the server's start. It contains streams, tasks and, for utcp, the whole TCP. Kernel memory belongs to no process
+and is not counted for either stack: two sockets for each connection with kernel TCP, two in total with utcp.
 
-segments, system calls, retransmissions: from the first close to the last, both ends together. Kernel TCP's are those of
-the whole machine, so they hold for an otherwise idle one; nobody counts its system calls.
+segments, system calls, retransmissions: from the first close to the last, for both ends together. Kernel TCP's counts
+are those of the whole machine, so they are valid only on an otherwise idle one; its system calls are not counted.
 
-Every measurement has a server address of its own in 127.0.0.0/8: what earlier ones left in TIME_WAIT never has the
-addresses and ports of a new connection, so kernel TCP is never short of ports.
+Every measurement has its own server address in 127.0.0.0/8. Connections that earlier measurements left in TIME_WAIT
+therefore never share addresses and ports with a new connection, so that kernel TCP does not run out of ports.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Server(StreamApp):
 
     def __init__(self) -> None:
         self._begun = 0
-        self._closed: dict[int, float] = {}  # by the client's port: when this end had closed
+        self._closed: dict[int, float] = {}  # time of this end's close, by the client's port
         self._wanted = 0
         self._reached = asyncio.Event()
 
@@ -66,7 +66,7 @@ class Server(StreamApp):
             self._reached.set()
 
     async def accepted(self, wanted: int) -> float:
-        """Wait until `wanted` connections have been accepted: the time by then."""
+        """Wait until `wanted` connections have been accepted. Return the time."""
         self._wanted = wanted
         if self._begun < wanted:
             await self._reached.wait()
@@ -74,7 +74,7 @@ class Server(StreamApp):
         return perf_counter()
 
     async def closed(self) -> dict[int, float]:
-        """Wait until all of them are closed: when each was, by the client's port."""
+        """Wait until all of them are closed. Return the time of each, by the client's port."""
         if len(self._closed) < self._wanted:
             await self._reached.wait()
         return self._closed
@@ -99,7 +99,7 @@ async def _run(trial: Trial) -> Figures:
             accepted: float = await ends.ask("accepted", len(streams))
         opened = accepted - start
 
-        gc.collect()  # what opening left behind is not closing's to pay for
+        gc.collect()  # so that closing does not include the garbage of opening
         before = await ends.usage()
         opening = before.since(before_opening)
         start = perf_counter()
@@ -127,7 +127,7 @@ async def _run(trial: Trial) -> Figures:
 
 
 def measure(trial: Trial) -> Figures:
-    """One trial, in this process."""
+    """Run one trial in this process."""
     return trial.run(_run)
 
 

@@ -1,4 +1,4 @@
-"""The command line of the benches: exit status 0, or 1 with one line on what went wrong, or 2 for bad arguments."""
+"""The command line of the benches. Exit status: 0; 1 with one line about the failure; 2 for invalid arguments."""
 
 import argparse
 import json
@@ -23,14 +23,14 @@ QUICK_ROUNDS: Final = 2
 
 
 class _Parser(argparse.ArgumentParser):
-    """Complains in one line."""
+    """Reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def main(name: str | None = None) -> None:
-    """Measure what the command line says. `name`: that bench, whose own module is the command."""
+    """Run the measurement given by the command line. `name`: the bench whose module is the command."""
     prog = "python -m bench"
     if name is not None:
         parser = _bench_parser(_Parser(prog=f"{prog}.{name}"), load(name))
@@ -59,7 +59,7 @@ def main(name: str | None = None) -> None:
         sys.exit(f"{parser.prog}: {error}")
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
-        sys.exit(130)  # as a shell reports a command that SIGINT ended
+        sys.exit(130)  # the exit status after SIGINT, as reported by a shell
 
 
 def _bench_parser(parser: argparse.ArgumentParser, bench: Bench) -> argparse.ArgumentParser:
@@ -149,7 +149,7 @@ def _all(arguments: argparse.Namespace) -> None:
                     peers=not arguments.no_peers,
                     progress=progress,
                 )
-            except rounds.TrialFailed as error:  # the others have their place on the page all the same
+            except rounds.TrialFailed as error:  # the other benches still get their place on the page
                 failures.append(str(error))
                 outcomes = []
             results.append((bench, outcomes))
@@ -162,7 +162,7 @@ def _all(arguments: argparse.Namespace) -> None:
     found = [{"benchmark": bench.name, "outcomes": rounds.document(bench, outcomes)} for bench, outcomes in results]
     text = page.page(results, place, plots, failures)
     page.write(arguments.into, text, _json({**place, "failures": failures, "results": found}))
-    for bench, outcomes in drawn:  # after the figures, which a plot that fails must not cost
+    for bench, outcomes in drawn:  # after the figures are written, so that a failing plot does not lose them
         plot.save(bench, outcomes, arguments.into / plots[bench.name])
     print(f"{arguments.into / 'performance.md'}: {place['seconds'] / 60:.1f} minutes")
     if failures:
@@ -170,8 +170,8 @@ def _all(arguments: argparse.Namespace) -> None:
 
 
 def where(start: float, load: float, *, quick: bool) -> dict[str, Any]:
-    """What stands with every result: the machine with its `load` from before, versions, commit, date, the seconds since
-    `start`, and whether the numbers are only a smoke test's."""
+    """Return the environment of a result: the machine with its `load` before the measurement, versions, commit, date,
+    the seconds since `start`, and whether the run was only a smoke test."""
     return {
         "quick": quick,
         "machine": machine.describe(load),
@@ -225,7 +225,7 @@ def _svg(text: str) -> Path:
 
 
 def _directory(text: str) -> Path:
-    """One that is there, or can be made where it is to be."""
+    """Return an existing directory, or create it in an existing one."""
     directory = Path(text)
     if not directory.parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no directory {directory.parent}")

@@ -1,8 +1,8 @@
-"""Both ends of the connections to measure, in one process or in two, on the same terms.
+"""Both ends of the measured connections, in one process or in two, under the same conditions.
 
-`open_ends` serves an App and connects to it. With one process both run on the same loop. With two, the server runs in a
-process of its own with a loop of the same kind; what the client asks of its App, and of its counters, goes through a
-socket pair that is silent while nothing is asked and nothing fails. Times are the system's monotonic clock
+`open_ends` serves an App and connects to it. With one process, both ends run on the same loop. With two, the server
+runs in its own process with a loop of the same kind. The client's calls of its App and reads of its counters go through
+a socket pair, which is idle while there are no calls or failures. Times come from the system's monotonic clock
 (`perf_counter`), which all processes share on Linux.
 """
 
@@ -22,26 +22,27 @@ from .stacks import UNKNOWN, App, Client, Counts, Server, Setting, Streams, find
 from .trouble import CallbackFailed, reason
 
 _LINE = 1 << 20
-"""Octets that an answer may have."""
+"""Maximum size of an answer, octets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the ends have used so far, in all their processes. CPU in seconds, memory in octets."""
+    """Resources used by the ends so far, in all their processes. CPU in seconds, memory in octets."""
 
     counts: Counts = UNKNOWN
     cpu: float = 0.0
     memory: int | None = None
-    """Resident now, above what there was before the server started. What the kernel holds is in no process's memory."""
+    """Resident memory now, in excess of that before the server's start, octets. Kernel memory belongs to no process and
+    is not included."""
     peak_memory: int | None = None
-    """The most that it ever was, above the same."""
+    """Peak of the same."""
 
     def since(self, before: "Usage") -> "Usage":
-        """What was used between `before` and this; of memory only what there is."""
+        """Return the usage between `before` and this; memory is the current value."""
         return replace(self, counts=self.counts.since(before.counts), cpu=self.cpu - before.cpu)
 
     def plus(self, other: "Usage") -> "Usage":
-        """Both processes together."""
+        """Return the sum of both processes."""
         return Usage(
             self.counts.plus(other.counts),
             self.cpu + other.cpu,
@@ -52,21 +53,21 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """A server that listens, and the ways to connect to it, to ask its App, and to read the meters of both."""
+    """A listening server, and functions to connect to it, to call its App, and to read the usage of both ends."""
 
     client: Client
     ask: Callable[..., Awaitable[Any]]
-    """`await ask("name", *arguments)` is the App's coroutine method of that name, in whatever process it is. Arguments
-    and result have to bear pickling."""
+    """`await ask("name", *arguments)` calls the App's coroutine method of that name, in its process. Arguments and
+    result must be picklable."""
     usage: Callable[[], Awaitable[Usage]]
 
     async def connect(self) -> Streams:
-        """A new connection to the server."""
+        """Open a connection to the server."""
         return await self.client.connect()
 
 
 class _Meter:
-    """What this process uses."""
+    """The usage of this process."""
 
     def __init__(self) -> None:
         self._resident = resident.resident()
@@ -82,10 +83,17 @@ class _Meter:
 async def open_ends(
     stack: str, app: Callable[[], App], setting: Setting, *, processes: int, loop: str, connections: int
 ) -> AsyncIterator[Ends]:
-    """Serve `app()` and be ready to connect to it. `app` is a module's class, or a partial of one.
+    """Serve `app()` and prepare to connect to it.
 
-    `connections` is how many there will be at a time, which a process's limit of descriptors must bear, but for utcp.
-    Raises OSError when it does not, or when the server's process ends before its time.
+    Raises OSError when the limit of descriptors is too low, or when the server's process ends early.
+
+    Args:
+        stack: name of the stack.
+        app: a class of a module, or a partial of one.
+        setting: settings of both ends.
+        processes: 1 or 2.
+        loop: name of the event loop.
+        connections: maximum number of concurrent connections, for the limit of descriptors (not needed for utcp).
     """
     if stack != "utcp":
         descriptors.require(connections * (2 if processes == 1 else 1))
@@ -133,7 +141,7 @@ async def open_ends(
 
 
 class _Channel:
-    """Pickled values over a stream, each behind its length."""
+    """Pickled values over a stream, each preceded by its length."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -146,7 +154,7 @@ class _Channel:
     async def receive(self) -> Any:
         try:
             size = int.from_bytes(await self._reader.readexactly(8))
-            value = pickle.loads(await self._reader.readexactly(size))  # noqa: S301  # from our own other process
+            value = pickle.loads(await self._reader.readexactly(size))  # noqa: S301  # from this program's other process
         except asyncio.IncompleteReadError:
             raise ConnectionError("the server's process has ended before its time") from None
         return value
@@ -157,8 +165,8 @@ class _Channel:
 
 
 class _Questions:
-    """What the client's process asks the server's, one at a time. What that has to say unasked is CallbackFailed, and
-    goes to the loop's exception handler."""
+    """Calls from the client's process to the server's, one at a time. An unsolicited message of the server is
+    CallbackFailed, and goes to the loop's exception handler."""
 
     def __init__(self, channel: _Channel) -> None:
         self._channel = channel
@@ -201,8 +209,8 @@ class _Questions:
 def _serve(
     sock: socket.socket, stack: str, app: Callable[[], App], setting: Setting, loop: str, connections: int
 ) -> None:
-    """The server's process."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches it too: it dies of it in silence
+    """Run the server's process."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this process too, silently
     if stack != "utcp":
         descriptors.require(connections)
     loops.run(_serve_and_answer(sock, stack, app, setting), loop)
@@ -231,13 +239,13 @@ async def _serve_and_answer(sock: socket.socket, stack: str, app: Callable[[], A
 async def _question(channel: _Channel) -> tuple[str, tuple[Any, ...]] | None:
     try:
         question: tuple[str, tuple[Any, ...]] = await channel.receive()
-    except ConnectionError:  # the client's process is done
+    except ConnectionError:  # the client's process has finished
         return None
     return question
 
 
 async def _answer(question: tuple[str, tuple[Any, ...]], application: App, meter: _Meter, server: Server) -> object:
-    """What was asked for; an error is answered as such, for the client's process raises it."""
+    """Return the answer to a call, which is the error if the call fails, so that the client's process raises it."""
     name, arguments = question
     if not name:
         return meter.read(server.counts())
@@ -248,7 +256,7 @@ async def _answer(question: tuple[str, tuple[Any, ...]], application: App, meter
 
 
 async def open_many(ends: Ends, count: int, at_once: int = 100) -> list[Streams]:
-    """Open `count` connections, at most `at_once` of them at a time."""
+    """Open `count` connections, at most `at_once` at a time."""
     gate = asyncio.Semaphore(at_once)
 
     async def connect() -> Streams:

@@ -1,4 +1,4 @@
-"""Two or four flows at one bottleneck: do they share it?"""
+"""Measures how two or four flows share a bottleneck."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,43 +15,44 @@ from .path_cells import Cell, Run
 
 SECONDS: Final = 45.0
 STAGGER: Final = 2.0
-"""Seconds by which the first flow is ahead of the second, which finds the path full."""
+"""Seconds between the starts of two flows, so that the second finds the path full."""
 FOUR_STAGGER: Final = 0.3
-"""Seconds between the starts of four flows: all begin within one second."""
+"""Seconds between the starts of four flows, which all start within one second."""
 
 PATH: Final = Cell(20e6, 0.04)
 
 JITTER: Final = 0.002
-"""Seconds. Without any, packets keep the beat of the bottleneck, and whose ACKs return just before a place in the full
-queue is free loses packets while the other takes the places: the phase effect of a clockwork, which no real path is
-(Floyd and Jacobson, 1992). Three packets' time of chance is enough to end it."""
+"""Jitter, seconds. Without any, packets arrive in step with the bottleneck, and the flow whose ACKs return just before
+a place in the full queue is free loses packets while the other takes the places. This phase effect of a deterministic
+simulation does not occur on real paths (Floyd and Jacobson, 1992). Jitter of three packet times suffices to avoid
+it."""
 
 _SEED: Final = 1
 
 _AGAINST: Final = {"cubic": "cubic", "bbr": "bbr", "newreno": "reno"}
-"""Linux's names for the controllers that utcp's are put against."""
+"""Linux's names of the controllers that utcp's are compared with."""
 
 Flow = tuple[str, str]
 """A TCP and a congestion controller."""
 
 
 def jain(rates: Sequence[float]) -> float:
-    """Jain's fairness index: 1 when all are equal, 1/n when one has everything (Jain, Chiu and Hawe, 1984)."""
+    """Return Jain's fairness index: 1 for equal rates, 1/n if one flow has everything (Jain, Chiu and Hawe, 1984)."""
     squares = sum(rate * rate for rate in rates)
     return sum(rates) ** 2 / (len(rates) * squares) if squares else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Flows that share a bottleneck, in the order in which they start."""
+    """Flows that share a bottleneck, in order of their start."""
 
     flows: tuple[Flow, ...]
     stagger: float = STAGGER
     queue: int = 1
-    """Bandwidth-delay products that the queue holds."""
+    """Capacity of the queue, bandwidth-delay products."""
     jitter: float = JITTER
     odd: int | None = None
-    """Which of the flows is the one whose share counts; None: all are alike in that."""
+    """Index of the flow whose share is measured; None: no such flow."""
 
     @property
     def conditions(self) -> Conditions:
@@ -59,12 +60,12 @@ class Scenario:
 
     @property
     def real(self) -> bool:
-        """Linux takes part, so it runs in real time."""
+        """Return whether the scenario runs in real time, because Linux takes part."""
         return any(tcp != UTCP for tcp, _ in self.flows)
 
     @property
     def load(self) -> float:
-        """About how much of a CPU it takes: one in virtual time, else the relay and utcp's senders."""
+        """Return the approximate load in CPUs: one in virtual time, otherwise that of the relay and utcp's senders."""
         return 0.2 + 0.1 * sum(tcp == UTCP for tcp, _ in self.flows) if self.real else 1.0
 
     @property
@@ -74,14 +75,14 @@ class Scenario:
 
 
 def share(rates: Sequence[float], odd: int) -> float:
-    """The rate of one flow as a multiple of the mean of the others: 1.0 is fair."""
+    """Return the rate of one flow as a multiple of the mean of the others; 1.0 is fair."""
     others = [rate for number, rate in enumerate(rates) if number != odd]
     mean = sum(others) / len(others)
     return rates[odd] / mean if mean else inf
 
 
 def run(scenario: Scenario, seconds: float) -> Run:
-    """One run: in virtual time if all flows are utcp's, else in real time."""
+    """Run a scenario, in virtual time if all flows are utcp's, otherwise in real time."""
     if not scenario.real:
         controllers = [controller for _, controller in scenario.flows]
         return simulated_path.run(scenario.conditions, controllers, seconds, _SEED, scenario.stagger)
@@ -89,8 +90,8 @@ def run(scenario: Scenario, seconds: float) -> Run:
 
 
 def scenarios(*, kernel: bool) -> list[Scenario]:
-    """Each controller against itself; with `kernel`, against Linux's too, whichever is first, and four CUBIC flows of
-    which one is another TCP's."""
+    """Return scenarios of each controller against itself; with `kernel`, also against Linux's in both orders, and four
+    CUBIC flows of which one is of another TCP."""
     found = [Scenario(((UTCP, name), (UTCP, name))) for name in CONTROLLERS]
     if not kernel:
         return found
@@ -111,7 +112,7 @@ def scenarios(*, kernel: bool) -> list[Scenario]:
 
 
 def measure(seconds: float, jobs: int, *, kernel: bool, progress: Callable[[str], None]) -> list[dict[str, Any]]:
-    """All scenarios, ready for JSON."""
+    """Measure all scenarios, and return them ready for JSON."""
     wanted = scenarios(kernel=kernel)
     results: dict[Scenario, Run] = {}
     for real in (False, True):

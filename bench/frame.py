@@ -1,16 +1,16 @@
-"""What a bench is, and how it plugs in.
+"""The interface of a bench.
 
-A bench is a module `bench/NAME.py`, named in `bench/registry.py`, with a constant
+A bench is a module `bench/NAME.py`, listed in `bench/registry.py`, with a constant
 
     BENCH = Bench(name="churn", title="...", options=(...), cases=_cases, measure=_measure, figures=(...), goals=(...))
 
-and `if __name__ == "__main__": command.main("NAME")` at its end. Its docstring says exactly what the clock runs over;
-it stands on the page of results.
+and `if __name__ == "__main__": command.main("NAME")` at its end. Its docstring defines exactly what is measured, and
+appears on the page of results.
 
-`cases` makes Cases of the options' values: what is measured, with its parameters. `measure` is a module's function. It
-is given a Trial, one stack in one case, and returns Figures: a number for each of `figures`, None for what this stack
-or this machine does not tell. It is called in a fresh process for each stack, round, case, loop and number of
-processes; utcp and kernel TCP take turns. It has nothing to do but
+`cases` returns Cases for the options' values: the things to measure, with their parameters. `measure` is a function of
+a module. It gets a Trial, one stack in one case, and returns Figures: a number for each of `figures`, None if this
+stack or machine does not provide it. It is called in a fresh process for each stack, round, case, loop and number of
+processes, with utcp and kernel TCP taking turns. It consists of
 
     async def _run(trial: Trial) -> Figures:
         async with trial.ends(Server, connections=100) as ends:    # class Server(StreamApp), in this module
@@ -22,12 +22,12 @@ processes; utcp and kernel TCP take turns. It has nothing to do but
     def measure(trial: Trial) -> Figures:
         return trial.run(_run)
 
-which does for one process and for two, for both loops and every stack. A bench may be without one of these: then it
-says so in `loops` or `processes`, or a Case in `without`.
+which works for one process and for two, for both loops and every stack. A bench that does not support one of these
+excludes it by `loops` or `processes`, or by a Case's `without`.
 
-A Figure with `better` is one of which a ratio to kernel TCP is taken, in each round; the median of these counts.
-`Goal.of` finds a goal's value among the results (`ratio`, `figure`), or computes it (any function of `Results`).
-Everything else, the command line, JSON, table, plot, page, comes of these declarations.
+A Figure with `better` is compared with kernel TCP by its ratio in each round; the result is the median of these ratios.
+`Goal.of` finds a goal's value among the results (`ratio`, `figure`), or computes it (any function of `Outcomes`).
+Command line, JSON, table, plot and page are derived from these declarations.
 """
 
 import asyncio
@@ -44,10 +44,10 @@ from .stacks import STACKS, App, Setting
 from .trouble import Guard
 
 TIME_LIMIT: Final = 120.0
-"""Seconds after which a trial has failed, beside those for which it is told to go on (its parameter `seconds`)."""
+"""Seconds after which a trial fails, in addition to its parameter `seconds`."""
 
 PEER_TIME_LIMIT: Final = 20.0
-"""Seconds after which a peer's has, which is then its result."""
+"""Seconds after which a peer's trial fails, which is then its result."""
 
 Figures = dict[str, float | None]
 Values = Mapping[str, int | float]
@@ -55,7 +55,7 @@ Values = Mapping[str, int | float]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A number on the bench's command line; `quick` is what it is for a smoke test."""
+    """A numeric option on the bench's command line; `quick` is its value in a smoke test."""
 
     name: str
     default: int | float
@@ -65,9 +65,9 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One thing to measure. `parameters` are for `measure`; with peers of STACKS come the parameters that are other for
-    them, for what they cannot do in the time; a peer that is not named is not measured. `without` are those of STACKS
-    that are not measured, each with the reason."""
+    """One thing to measure. `parameters` are for `measure`. `peers` maps each peer to measure to its different
+    parameters, for peers that are too slow for the normal ones. `without` maps each of STACKS that is not measured to
+    the reason."""
 
     name: str
     parameters: Values
@@ -77,8 +77,8 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number that `measure` returns. `better`: which way is the better one, if it is to be compared; a ratio is
-    always utcp's over kernel TCP's. `headline` figures are plotted."""
+    """A number that `measure` returns. `better` is the better direction if the figure is compared; a ratio is always
+    utcp's value over kernel TCP's. `headline` figures are plotted."""
 
     name: str
     label: str
@@ -89,22 +89,22 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All rounds of one case on one loop with one or two processes."""
+    """All rounds of one case, on one loop, with one or two processes."""
 
     case: Case
     loop: str
     processes: int
     rounds: Mapping[str, Sequence[Figures]]
-    """By stack."""
+    """The figures of each round, by stack."""
     absent: Mapping[str, str]
-    """Why a stack has no rounds, or (a peer that failed) fewer than there were."""
+    """The reason why a stack has no rounds, or fewer than others (a peer that failed), by stack."""
 
     def median(self, stack: str, figure: str) -> float | None:
-        """Over the rounds; None unless every round has it."""
+        """Return the median over the rounds, or None unless every round has the figure."""
         return median([each.get(figure) for each in self.rounds.get(stack, [])])
 
     def ratios(self, figure: str, other: str = "kernel_tcp") -> list[float]:
-        """utcp's over the other's, in each round that has both."""
+        """Return utcp's value over the other's, for each round that has both."""
         pairs = zip(self.rounds.get("utcp", []), self.rounds.get(other, []), strict=False)
         return [
             ours / theirs
@@ -113,18 +113,18 @@ class Outcome:
         ]
 
     def ratio(self, figure: str, other: str = "kernel_tcp") -> float | None:
-        """The median of `ratios`."""
+        """Return the median of `ratios`."""
         return median(self.ratios(figure, other))
 
 
 Outcomes = Sequence[Outcome]
-"""Those of one bench on one loop and with one number of processes: the cases."""
+"""The outcomes of all cases of one bench, on one loop, with one number of processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A row of the table of goals: better than `goal` is best, `must` is the least. `of` finds the value, None if it
-    was not measured."""
+    """A row of the table of goals: `goal` is the aim, `must` the minimum. `of` returns the value, or None if it was not
+    measured."""
 
     label: str
     goal: float
@@ -136,14 +136,14 @@ class Goal:
 
 
 def ratio(figure: str, case: str | None = None, other: str = "kernel_tcp") -> Callable[[Outcomes], float | None]:
-    """For a Goal: the ratio of that figure in the case (None: the first)."""
+    """Return a function for Goal: the ratio of the figure in the case (None: the first)."""
     return lambda outcomes: next(
         (found.ratio(figure, other) for found in outcomes if case in (None, found.case.name)), None
     )
 
 
 def speed(figure: str, case: str | None = None, other: str = "kernel_tcp") -> Callable[[Outcomes], float | None]:
-    """For a Goal: how many times as fast, where the figure is a time. The median of what the rounds have."""
+    """Return a function for Goal: the speed ratio of a figure that is a time, as the median over the rounds."""
 
     def of(outcomes: Outcomes) -> float | None:
         for found in outcomes:
@@ -155,7 +155,7 @@ def speed(figure: str, case: str | None = None, other: str = "kernel_tcp") -> Ca
 
 
 def figure(name: str, case: str | None = None, stack: str = "utcp") -> Callable[[Outcomes], float | None]:
-    """For a Goal: the figure itself, the median over rounds, in the case (None: the first)."""
+    """Return a function for Goal: the figure's median over the rounds in the case (None: the first)."""
     return lambda outcomes: next(
         (found.median(stack, name) for found in outcomes if case in (None, found.case.name)), None
     )
@@ -163,29 +163,29 @@ def figure(name: str, case: str | None = None, stack: str = "utcp") -> Callable[
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One stack, once, in one case."""
+    """A single run of one stack in one case."""
 
     stack: str
     loop: str
     processes: int
     parameters: Values
     serial: int
-    """Counts the trials of a run."""
+    """Number of the trial in its run."""
 
     @property
     def host(self) -> str:
-        """The server's loopback address: another one for each trial. What an earlier one has left in TIME_WAIT then
-        never has the address and port of a connection that is opened now, so no port is refused for it."""
+        """Return the server's loopback address, a different one for each trial. Connections that earlier trials left in
+        TIME_WAIT therefore never share address and port with a new one, so that no port is refused."""
         return f"127.1.{self.serial // 250 % 250}.{1 + self.serial % 250}"
 
     def integer(self, name: str) -> int:
-        """A parameter that counts something."""
+        """Return a parameter that is a count."""
         return int(self.parameters[name])
 
     def ends(
         self, app: Callable[[], App], *, connections: int, mss: int | None = None
     ) -> AbstractAsyncContextManager[Ends]:
-        """Both ends as the trial has them; see `open_ends`."""
+        """Return both ends with the trial's settings (see `open_ends`)."""
         return open_ends(
             self.stack,
             app,
@@ -196,8 +196,8 @@ class Trial:
         )
 
     def run(self, main: Callable[["Trial"], Coroutine[object, object, Figures]]) -> Figures:
-        """The figures of `main`, run on the trial's loop. Raises TimeoutError when it takes too long, CallbackFailed
-        when a server's handler fails, or something else that nobody awaits."""
+        """Run `main` on the trial's loop and return its figures. Raises TimeoutError when it takes too long,
+        CallbackFailed when a server's handler or another callback fails."""
 
         async def limited() -> Figures:
             limit = TIME_LIMIT if self.stack in STACKS else PEER_TIME_LIMIT
@@ -209,7 +209,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """See the module's docstring. `note`: what the tables' reader must know, in Markdown."""
+    """A bench (see the module's docstring)."""
 
     name: str
     title: str
@@ -223,17 +223,17 @@ class Bench:
     rounds: int = 5
     rounds_in_all: int = 3
     options_in_all: Mapping[str, Any] = field(default_factory=dict)
-    """Where `python -m bench all` has other values."""
+    """Option values of `python -m bench all` that differ from the defaults."""
     draw: Callable[[Any, Sequence[Outcome]], None] | None = None
     """Draws on a matplotlib Figure; None: bars of the headline figures and dots of their ratios."""
 
 
 def median(values: Sequence[float | None]) -> float | None:
-    """The middle one, or the mean of the two in the middle; None of nothing, or if one is not known."""
+    """Return the median, or None if a value is unknown or there is none."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known and len(known) == len(values) else None
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that is not below `percent` of them (nearest rank)."""
+    """Return the smallest value that is at least as large as `percent` of the values (nearest rank)."""
     return sorted(values)[math.ceil(len(values) * percent / 100) - 1]

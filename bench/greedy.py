@@ -1,4 +1,4 @@
-"""Applications that always write and always read: asyncio protocols, for whatever transport."""
+"""Applications that always write and always read, as asyncio protocols for any transport."""
 
 import asyncio
 from typing import Final
@@ -7,13 +7,13 @@ CHUNK: Final = bytes(1 << 18)
 
 
 class Sender(asyncio.Protocol):
-    """Writes whenever the transport takes more."""
+    """Writes whenever the transport is not paused."""
 
     def __init__(self) -> None:
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # for mypy: asyncio's own type is the base
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # for mypy: asyncio declares the base class
         self._transport = transport
         self._write()
 
@@ -30,7 +30,7 @@ class Sender(asyncio.Protocol):
 
 
 class Receiver(asyncio.Protocol):
-    """Counts what arrives, and says when its connection is there."""
+    """Counts received octets, and reports its connection when it is open."""
 
     def __init__(self, connected: asyncio.Queue["Receiver"]) -> None:
         self._connected = connected

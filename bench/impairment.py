@@ -1,7 +1,7 @@
-"""A relay in real time: between network interfaces it does to packets what the simulator does, by the same code.
+"""A relay in real time, which impairs packets between network interfaces with the simulator's code.
 
-`Path` says when a packet arrives, or that it never does; the relay waits until then. How late it was is measured: what
-else keeps the machine busy must not pass for a property of the path.
+`Path` computes whether and when a packet arrives, and the relay waits until then. The relay's lateness is measured, so
+that the load of the machine is not mistaken for a property of the path.
 """
 
 import heapq
@@ -18,10 +18,11 @@ from typing import Final
 from utcp.testing.path import UDP_IP_HEADERS, Path
 
 _BATCH: Final = 64
-"""Packets that are read from one interface in a row, lest those that are due wait."""
+"""Maximum number of packets read from one interface in a row, so that due packets do not wait."""
 
 _SPIN: Final = 0.00004
-"""Seconds before a packet is due in which the relay polls rather than sleeps: sleepers are woken so much late."""
+"""Seconds before a packet is due within which the relay polls instead of sleeping, because a sleeping process wakes
+late by about this much."""
 
 _MAX_PACKET: Final = 65536
 _PLAIN_IPV4: Final = 0x45  # version 4, a header of 20 octets
@@ -31,9 +32,9 @@ _DESTINATION: Final = slice(16, 20)
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One host: its address, the descriptor of its interface, and the path that begins there.
+    """One host: its address, its interface's descriptor, and the path that starts there.
 
-    Hosts that have one `path` in common share its bandwidth and its queue.
+    Hosts with the same `path` share its bandwidth and its queue.
     """
 
     address: str
@@ -43,7 +44,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """By how much later than the path would have the relay delivered packets, in seconds."""
+    """Delay of delivered packets beyond that of the path, seconds."""
 
     p50: float
     p99: float
@@ -51,19 +52,19 @@ class Lateness:
 
 
 class Relay:
-    """Carries IPv4 TCP packets between ports. All others vanish before they can take a packet's random numbers."""
+    """Carries IPv4 TCP packets between ports. Other packets are dropped first, so that they take no random numbers."""
 
     def __init__(self, *ports: Port) -> None:
         self._descriptors = {socket.inet_aton(port.address): port.descriptor for port in ports}
         self._paths = {port.descriptor: port.path for port in ports}
-        self._under_way: list[tuple[float, int, int, bytes]] = []  # a heap: due, number, to whom, what
+        self._under_way: list[tuple[float, int, int, bytes]] = []  # a heap of due time, number, descriptor, packet
         self._number = 0
         self._late: list[float] = []
         for port in ports:
             os.set_blocking(port.descriptor, False)
 
     def run(self, stop: int, seconds: float) -> bool:
-        """Carry until the descriptor `stop` is readable, or for so long; whether it was."""
+        """Carry packets for up to `seconds`, or until the descriptor `stop` is readable. Return whether it was."""
         under_way = self._under_way
         descriptors = [stop, *self._paths]
         end = time.monotonic() + seconds
@@ -83,19 +84,19 @@ class Relay:
         return Lateness(late[len(late) // 2], late[math.ceil(len(late) * 0.99) - 1], late[-1])
 
     def _deliver(self) -> float:
-        """Deliver all that is due; the time then."""
+        """Deliver all due packets. Return the time."""
         under_way = self._under_way
         now = time.monotonic()
         while under_way and under_way[0][0] <= now:
             due, _, descriptor, packet = heapq.heappop(under_way)
-            with suppress(OSError):  # a full queue, or a host that has ended: what a network does then is drop
+            with suppress(OSError):  # a full queue or a terminated host drops the packet, as in a network
                 os.write(descriptor, packet)
             self._late.append(now - due)
             now = time.monotonic()
         return now
 
     def _take(self, descriptor: int) -> None:
-        """What the host behind `descriptor` has sent."""
+        """Read the packets that the host behind `descriptor` has sent."""
         path = self._paths[descriptor]
         for _ in range(_BATCH):
             try:
@@ -114,7 +115,7 @@ class Relay:
 
 @contextmanager
 def first_in_line() -> Iterator[None]:
-    """Run before everything that is not urgent, where this is allowed: what else is going on is not to be measured."""
+    """Run with real-time priority, if permitted, so that other load does not affect the measurement."""
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     with suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))

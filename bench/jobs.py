@@ -1,4 +1,4 @@
-"""Many measurements, as many at a time as the machine bears."""
+"""Runs many measurements, as many at a time as the machine can bear."""
 
 import multiprocessing
 import signal
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[T]):
-    """A call of a module's function. `load` is the share of a CPU that it takes, `name` is for whoever waits for it."""
+    """A call of a module's function. `load` is its share of a CPU, `name` its description for the user."""
 
     name: str
     load: float
@@ -21,8 +21,10 @@ class Job(Generic[T]):
 
 
 def run_all(jobs: Sequence[Job[T]], capacity: float) -> Iterator[tuple[Job[T], T]]:
-    """Run every job in a process, no more than `capacity` CPUs' load at a time, the heaviest first; each with what it
-    returned, as they end. Raises what a job raises, once those that run have ended."""
+    """Run every job in a process, heaviest first, with a total load of at most `capacity` CPUs.
+
+    Yields each job with its result as it ends. Raises a job's error after the running jobs have ended.
+    """
     if not jobs:
         return
     waiting = sorted(jobs, key=lambda job: -job.load)
@@ -31,7 +33,7 @@ def run_all(jobs: Sequence[Job[T]], capacity: float) -> Iterator[tuple[Job[T], T
     with ProcessPoolExecutor(
         most,
         multiprocessing.get_context("spawn"),
-        initializer=signal.signal,  # Ctrl-C reaches them too: they die of it in silence
+        initializer=signal.signal,  # Ctrl-C ends these processes too, silently
         initargs=(signal.SIGINT, signal.SIG_DFL),
     ) as pool:
         while waiting or running:

@@ -1,12 +1,12 @@
 """KCP by aiokcp: reliable messages over one UDP socket for each client.
 
-KCP has no handshake and no end of a stream, and aiokcp's streams take what is written without a bound. What a
-measurement needs of these is added, in the first octet of each message: the first message of a connection opens it (the
-server learns of it, the client waits for nothing), an empty one ends the stream, and writing pauses while more than
-MAX_WAITING segments are not acknowledged. Messages are 64 KiB at most: KCP takes none of more than 127 segments.
+KCP has no handshake and no end of a stream, and aiokcp's streams buffer without a limit. This module adds what a
+measurement needs, by the first octet of each message: a connection's first message opens it (the server detects it, the
+client waits for no answer), an empty one ends the stream, and writing pauses while more than MAX_WAITING segments are
+unacknowledged. Messages have at most 64 KiB, because KCP accepts at most 127 segments per message.
 
-It runs in what KCP's own documentation calls the fast mode: a tick of 10 ms, quick retransmission, no congestion
-control; and with windows of 128 segments. aiokcp's default is a tick of 100 ms, at which nothing is fast.
+It runs in the fast mode of KCP's documentation: a tick of 10 ms, quick retransmission, no congestion control; and with
+windows of 128 segments. aiokcp's default tick of 100 ms would be slow in every measurement.
 """
 
 import asyncio
@@ -81,7 +81,7 @@ class _Transport(asyncio.Transport):
             self._close_when_acknowledged()
 
     def _close_when_acknowledged(self) -> None:
-        # aiokcp's own close() calls connection_lost() at once, and a server's drops what is not acknowledged by then.
+        # aiokcp's own close() calls connection_lost() at once, and a server then drops unacknowledged data.
         if self._kcp.kcp is not None and self._kcp.kcp.get_waitsnd() > 0:
             asyncio.get_running_loop().call_later(TICK, self._close_when_acknowledged)
         else:
@@ -89,10 +89,10 @@ class _Transport(asyncio.Transport):
 
 
 class _Messages(asyncio.Protocol):
-    """aiokcp's user: hands what messages carry to asyncio's streams.
+    """The user of aiokcp, which passes the messages' data to asyncio's streams.
 
-    To aiokcp's server a late segment of a connection that it has closed is a new connection; so the application's
-    begins with the message that opens it.
+    aiokcp's server takes a late segment of a closed connection for a new connection, so the application's connection
+    starts only with the opening message.
     """
 
     def __init__(self, protocol: asyncio.StreamReaderProtocol, *, serves: bool) -> None:
@@ -124,14 +124,14 @@ class _Messages(asyncio.Protocol):
         self._protocol.connection_lost(error)
 
     async def finished(self) -> None:
-        """Wait for what closing does in the background."""
+        """Wait for the close in the background."""
         if self._open and self._kcp.is_closing():
             await self._kcp.wait_closed()
 
 
 @asynccontextmanager
 async def serve(app: App, setting: Setting) -> AsyncIterator[Server]:
-    """Serve `app`, which has to be a StreamApp."""
+    """Serve `app`, which must be a StreamApp."""
     if not isinstance(app, StreamApp):
         raise TypeError("aiokcp is measured by streams only")
 
@@ -142,9 +142,9 @@ async def serve(app: App, setting: Setting) -> AsyncIterator[Server]:
         return accepted[-1]
 
     server = await aiokcp.create_server(factory, setting.host, 0, kcp_kwargs=FAST)
-    ticking = asyncio.ensure_future(server._serve())  # noqa: SLF001  # start_serving() keeps no hold of it
+    ticking = asyncio.ensure_future(server._serve())  # noqa: SLF001  # start_serving() keeps no reference to it
     try:
-        port = server._transport.get_extra_info("sockname")[1]  # noqa: SLF001  # it has no other way to say
+        port = server._transport.get_extra_info("sockname")[1]  # noqa: SLF001  # there is no public way
         yield Server((setting.host, port), lambda: UNKNOWN)
     finally:
         await _finish(accepted)
@@ -156,7 +156,7 @@ async def serve(app: App, setting: Setting) -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def dial(address: Address, _: Setting) -> AsyncIterator[Client]:
-    """Connect to what `serve` serves."""
+    """Connect to a server of `serve`."""
 
     opened: list[_Messages] = []
 
@@ -176,7 +176,7 @@ async def dial(address: Address, _: Setting) -> AsyncIterator[Client]:
 
 
 async def _finish(connections: list[_Messages]) -> None:
-    # The server's end often waits for five seconds: aiokcp's client acknowledges nothing once it has closed.
+    # The server's end often waits for five seconds, because aiokcp's client acknowledges nothing after its close.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0.3):
             await asyncio.gather(*(each.finished() for each in connections))

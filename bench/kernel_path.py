@@ -1,7 +1,7 @@
 """Linux's TCP over a path in real time: each host has a network namespace and a TUN interface, and a relay joins them.
 
-The kernel is as it comes, but for the congestion controller, which is chosen per socket, and for remembering nothing of
-earlier connections (tcp_no_metrics_save). A host may also be utcp's: bare TCP over a TunLink.
+The kernel has its default settings, except for the congestion controller, which is set per socket, and for the metrics
+of earlier connections, which are not kept (tcp_no_metrics_save). A host may also run utcp, as bare TCP over a TunLink.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from .path_cells import MTU, Run, seed_of
 
 LINUX: Final = "Linux"
 PACED_LINUX: Final = "Linux paced"
-"""Linux's TCP whose socket paces, as the queueing discipline `fq` makes it."""
+"""Linux's TCP with pacing by the socket, equivalent to the queueing discipline `fq`."""
 UTCP: Final = "utcp"
 
 _RECEIVER: Final = "10.77.0.100"
@@ -38,13 +38,13 @@ _SO_MAX_PACING_RATE: Final = 47  # asm-generic/socket.h; Python's socket module 
 _ABOVE_ANY: Final = 2**31 - 1
 _WIRE_BUFFER: Final = 4 << 20
 _PATIENCE: Final = 60.0
-"""Seconds that the handshakes may take, with all that is lost of them."""
+"""Maximum seconds for the handshakes, including their losses."""
 
-_fork = multiprocessing.get_context("fork")  # what is forked in a namespace lives in it
+_fork = multiprocessing.get_context("fork")  # a process forked in a namespace stays in it
 
 
 def unavailable(controllers: Sequence[str] = ()) -> str | None:
-    """Why nothing can be measured here; None when it can, with these congestion controllers."""
+    """Return why the measurement is impossible here, or None if it is possible with these congestion controllers."""
     reason = missing()
     if reason is not None:
         return reason
@@ -61,11 +61,15 @@ def run(
     stagger: float = 0.0,
     ack_conditions: Conditions | None = None,
 ) -> Run:
-    """One flow for each of `senders`, pairs of a TCP (`LINUX`, `PACED_LINUX`, `UTCP`) and a congestion controller, from
-    hosts of their own to one Linux host, each begun `stagger` seconds after the one before.
+    """Run one flow for each of `senders`, from separate hosts to one Linux host. Raises OSError.
 
-    The path for acknowledgements has the same conditions unless it has its own. Measured for `seconds`, from when the
-    receiver has accepted the last. Raises OSError.
+    Args:
+        conditions: conditions of the path for data.
+        senders: pairs of a TCP (`LINUX`, `PACED_LINUX`, `UTCP`) and a congestion controller.
+        seconds: duration of the measurement, from when the receiver has accepted the last flow.
+        seed: seed of the paths' random numbers.
+        stagger: seconds between the starts of the flows.
+        ack_conditions: conditions of the path for acknowledgments; None: the same.
     """
     forth = Path(conditions, seed_of(seed, "sender", "receiver"))
     forth.waits = []
@@ -103,13 +107,14 @@ def run(
 
 @contextmanager
 def _linux_host(address: str) -> Iterator[int]:
-    """The calling thread is in the network namespace of a new host; its interface's descriptor, for the caller to
-    close. The host is there until that, and the processes started meanwhile, are gone."""
+    """Enter the network namespace of a new host, and yield its interface's descriptor, which the caller closes. The
+    host exists until the descriptor is closed and the processes started in the namespace have ended."""
     with own_network():
         sysctl("ipv6/conf/all/disable_ipv6", 1)
         sysctl("ipv4/tcp_no_metrics_save", 1)
         descriptor = open_tun(_INTERFACE)
-        # What waits in the interface waits for the relay, not for the path: nothing may be lost there.
+        # A long queue, because packets in the interface wait for the relay, not for the path, and must not be lost
+        # there.
         ip(
             f"link set {_INTERFACE} mtu {MTU} txqueuelen 10000",
             f"addr add {address}/24 dev {_INTERFACE}",
@@ -119,7 +124,7 @@ def _linux_host(address: str) -> Iterator[int]:
 
 
 def wire() -> tuple[socket.socket, socket.socket]:
-    """The two ends of what a TunLink takes for an interface."""
+    """Return the two ends of a wire that a TunLink takes for an interface."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in ends:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WIRE_BUFFER)
@@ -127,7 +132,7 @@ def wire() -> tuple[socket.socket, socket.socket]:
 
 
 def _start(stack: ExitStack, application: Callable[..., None], *arguments: object) -> None:
-    """Run `application` in a process of its own, in the present namespace, until `stack` is left."""
+    """Run `application` in its own process, in the current namespace, until `stack` is left."""
     process = _fork.Process(target=_run, args=(application, arguments), daemon=True)
     process.start()
     stack.callback(process.join)
@@ -140,7 +145,7 @@ def _run(application: Callable[..., None], arguments: Sequence[object]) -> None:
 
 
 def _receive(listener: socket.socket, flows: int, seconds: float, report: Connection) -> None:
-    """Read all that comes; report the octets of each flow, in the order of the senders' addresses."""
+    """Read all data, and report the octets of each flow, in the order of the senders' addresses."""
     octets: dict[str, int] = {}
     before: dict[str, int] = {}
     buffer = bytearray(1 << 18)
@@ -162,16 +167,16 @@ def _receive(listener: socket.socket, flows: int, seconds: float, report: Connec
                     end = time.monotonic() + seconds
         if before:
             report.send([octets[host] - before[host] for host in sorted(octets)])
-            time.sleep(_PATIENCE)  # until it is killed: the senders are not to see the connections close
+            time.sleep(_PATIENCE)  # until it is killed, so that the senders see no close
 
 
 def _send(controller: str, delay: float, paced: bool) -> None:
-    """Write for ever, by Linux's TCP."""
+    """Write for ever over Linux's TCP."""
     time.sleep(delay)
     with socket.socket() as sock:
-        sock.settimeout(_PATIENCE)  # for a process whose parent did not live to kill it
+        sock.settimeout(_PATIENCE)  # ends a process whose parent died without killing it
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, controller.encode())
-        if paced:  # a limit, however high, switches the socket's pacing on
+        if paced:  # any limit switches on the socket's pacing
             sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, _ABOVE_ANY)
         sock.connect((_RECEIVER, _PORT))
         while True:
@@ -179,7 +184,7 @@ def _send(controller: str, delay: float, paced: bool) -> None:
 
 
 def _send_by_utcp(wire: socket.socket, address: str, controller: str, delay: float, seconds: float) -> None:
-    """Write as long as anybody could want to measure it, by utcp over bare IP."""
+    """Write over utcp on bare IP, for longer than any measurement."""
 
     async def send() -> None:
         await asyncio.sleep(delay)

@@ -1,15 +1,16 @@
-"""How long a request waits for its response: 64 octets each way on an open connection, alone and beside other work.
+"""The response time of a request: 64 octets each way on an open connection, alone and beside other load.
 
-One client writes 64 octets and reads 64 octets, again and again, for the given time; the server's handler reads 64
-octets and writes them back. The first hundredth of the time is not counted: it warms up.
+One client writes 64 octets and reads 64 octets, repeatedly, for the given time; the server's handler reads 64 octets
+and writes them back. The first hundredth of the time is a warm-up and is not counted.
 
-A response's time: from just before `write()` until `readexactly()` has returned. p50, p99, p99.9: nearest rank of all
-of them, if they are 100 and 1000 at least. requests per second: those of the measured connection.
+Response time: from just before `write()` until `readexactly()` has returned. p50, p99, p99.9: nearest rank over all
+responses, with at least 100 responses for p99 and 1000 for p99.9. requests per second: those of the measured
+connection.
 
-idle: nothing else happens on either loop. Beside others: that many more connections do the same, each as fast as it is
-answered; the time to answer is then mostly the time that all the others take, so it tells what the stack can do at
-most. Beside a transfer: another connection sends 256 KiB at a time, with `drain()`, to a handler that reads; how much
-it gets through stands in the table, since whoever transfers less answers sooner.
+idle: there is no other load on either loop. Beside others: the given number of other connections do the same, each as
+fast as possible. The response time then consists mostly of the work for all others, so it shows the capacity of the
+stack. Beside a transfer: another connection sends 256 KiB at a time, with `drain()`, to a handler that reads. The table
+has its throughput as well, because a stack that transfers less answers sooner.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ CHUNK: Final = bytes(1 << 18)
 
 ECHO: Final = b"e"
 SINK: Final = b"s"
-"""The first octet on a connection says what the server does with it."""
+"""The first octet on a connection selects the server's behaviour."""
 
 
 class Server(StreamApp):
@@ -51,12 +52,12 @@ class Server(StreamApp):
             await writer.wait_closed()
 
     async def sunk(self) -> int:
-        """Octets that were only read."""
+        """Return the octets that were only read."""
         return self._sunk
 
 
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, until: float) -> list[float]:
-    """The times of all requests until then, in seconds."""
+    """Return the times of all requests until then, seconds."""
     times: list[float] = []
     ended = perf_counter()
     while ended < until:
@@ -120,7 +121,7 @@ async def _run(trial: Trial) -> Figures:
 
 
 def measure(trial: Trial) -> Figures:
-    """One trial, in this process."""
+    """Run one trial in this process."""
     return trial.run(_run)
 
 

@@ -1,4 +1,4 @@
-"""The event loops to measure on."""
+"""The event loops of the measurements."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,6 +15,6 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 
 def run(main: Coroutine[object, object, T], loop: str) -> T:
-    """asyncio.run() on the loop of that name."""
+    """Run `main` as asyncio.run() does, on the named loop."""
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         return runner.run(main)

@@ -1,4 +1,4 @@
-"""Where a benchmark ran. A figure without its machine says nothing."""
+"""The machine of a measurement, without which figures cannot be interpreted."""
 
 import os
 import platform
@@ -11,14 +11,15 @@ from utcp.tcp import COMPILED
 
 
 def load() -> float:
-    """The one-minute load average. Read before a measurement, it says what else keeps the machine busy."""
+    """Return the one-minute load average. Read before a measurement, it shows other load on the machine."""
     return round(os.getloadavg()[0], 2)
 
 
 def describe(load: float) -> dict[str, str | int | float | None]:
-    """The machine and the versions that matter, ready for JSON; None for what is not known here.
+    """Return the machine and the relevant versions, ready for JSON; None for unknown values.
 
-    `load` is what `load()` said before the first round: after the last one, it would be the measurement's own.
+    `load` is the result of `load()` before the first round, because after the last one it would include the
+    measurement.
     """
     return {
         "cpu": _cpu_model() or platform.machine(),
@@ -32,7 +33,7 @@ def describe(load: float) -> dict[str, str | int | float | None]:
 
 
 def summary(machine: dict[str, str | int | float | None]) -> str:
-    """One line of `describe()`, to stand above a table."""
+    """Return `describe()` as one line, for the heading of a table."""
     return (
         f"{machine['cpu']}, {machine['cpus']} CPUs (load {machine['load']}), {machine['kernel']}, "
         f"{machine['python']}, uvloop {machine['uvloop']}, utcp {machine['utcp']}"
@@ -40,7 +41,7 @@ def summary(machine: dict[str, str | int | float | None]) -> str:
 
 
 def versions() -> dict[str, str | None]:
-    """The versions of the stacks that are no part of this checkout, None for one that is not installed."""
+    """Return the versions of the stacks outside this checkout; None if not installed."""
     return {name: _version(name) for name in ("aioquic", "aiokcp")}
 
 

@@ -1,8 +1,8 @@
-"""Endpoints for more connections than a pair of ports can tell apart.
+"""Endpoints for more connections than one pair of ports allows.
 
-A connection is named by both UDP addresses and both utcp ports. With one UDP socket at each end and one listening port,
-the client's ephemeral port is all that differs: 28,232 of them by default. So the server listens on several utcp ports
-behind its one UDP port. For kernel TCP one port is enough: it runs out of descriptors before.
+Both UDP addresses and both utcp ports identify a connection. With one UDP socket at each end and one listening port,
+only the client's ephemeral port differs, and there are 28,232 by default. Therefore the server listens on several utcp
+ports behind its one UDP port. For kernel TCP one port suffices, because it runs out of descriptors earlier.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,25 +17,26 @@ from .frame import Trial
 from .stacks import BACKLOG, Setting, StreamApp, Streams, find
 
 PER_PORT: Final = 10_000
-"""Connections to one listening port, at most. Ports that the connections before have left in TIME_WAIT are not free."""
+"""Maximum number of connections to one listening port. Ports of earlier connections in TIME_WAIT are not free."""
 
 _FIRST_PORT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Both ends, in this process. `endpoints` are utcp's, for looking into."""
+    """Both ends, in this process. `endpoints` are utcp's, for inspection."""
 
     connect: Callable[[], Awaitable[Streams]]
     endpoints: list[utcp.Endpoint] = field(default_factory=list)
 
     @property
     def time_wait(self) -> int:
-        """Connections in TIME_WAIT; none of kernel TCP's are known."""
+        """Return the number of connections in TIME_WAIT (0 for kernel TCP, where it is unknown)."""
         return sum(len(endpoint.stack.time_wait) for endpoint in self.endpoints)
 
     def left(self) -> int:
-        """What utcp still has: connections, transports, TIME_WAIT records, and endpoints with a timer."""
+        """Return the number of objects left in utcp: connections, transports, TIME_WAIT records, and endpoints with a
+        timer."""
         return sum(
             len(endpoint.stack.connections)
             + len(endpoint.driver.transports)
@@ -45,7 +46,7 @@ class Ends:
         )
 
     def end_time_wait(self) -> None:
-        """Let the stacks believe that 2 MSL have passed. Only for the end of a measurement: their time goes on from
+        """Advance the stacks' time by 2 MSL. Only for the end of a measurement, because their time continues from
         there."""
         for endpoint in self.endpoints:
             endpoint.stack.handle_timeout(endpoint.link.now() + 2 * endpoint.config.msl + 1)

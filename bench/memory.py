@@ -1,27 +1,27 @@
-"""What a connection costs in memory: while it is established and idle, and when it is in TIME_WAIT.
+"""The memory of a connection, established and idle, and in TIME_WAIT.
 
-Established: 200 connections are opened first, for what is made once; then as many as the option says, 100 at a time,
-and 64 octets have gone over each and back. Both ends are in one process, with asyncio's streams and the server's
-handler task, as an application has them. After a full garbage collection, the growth for each connection of:
+Established: 200 connections are opened first, so that one-time allocations are not counted. Then the given number is
+opened, 100 at a time, and 64 octets have been echoed over each. Both ends are in one process, with asyncio's streams
+and the server's handler task, as in an application. After a full garbage collection, the growth per connection of:
 
-resident memory: the process's, as Linux counts it (VmRSS). It is what the ratio is of.
+resident memory: that of the process, as Linux counts it (VmRSS). The ratio uses this figure.
 
-Python's memory: what tracemalloc counts, in a second measurement of the same kind, since it slows all down and takes
-memory itself. It is exact, and without what the allocator keeps in reserve.
+Python's memory: counted by tracemalloc in a second measurement of the same kind, because tracemalloc is slow and takes
+memory itself. It is exact, and excludes the allocator's reserves.
 
-objects: those that the garbage collector tracks; with each the collector has to do, again and again.
+objects: those that the garbage collector tracks and visits in each collection.
 
 descriptors: of the process.
 
-the kernel's memory: what the slab caches that sockets are made of (TCP, UDP, sock_inode_cache, filp, dentry and those
-of epoll) hold more than before, on the whole machine, so it holds for an otherwise idle one. It is in no process's
-memory and no part of the ratio; only root can read it. Buffers of unread data are not in it: there is none.
+the kernel's memory: the growth of the slab caches of sockets (TCP, UDP, sock_inode_cache, filp, dentry and those of
+epoll) on the whole machine, so it is valid only on an otherwise idle one. It belongs to no process and is not part of
+the ratio; only root can read it. There is no unread data, so buffers are not included.
 
-TIME_WAIT: connections are opened and closed, 100 at a time, until the client's end holds as many records more than at
-first. What tracemalloc counts more by then, after a full collection, for each connection: the record, and whatever else
-a closed connection may leave behind. Kernel TCP's are in no process; the growth of its slab caches (tw_sock_TCP,
-tcp_bind_bucket) stands for it, if it can be read. The kernel's own limits (net.ipv4.tcp_max_tw_buckets) may end
-some early.
+TIME_WAIT: connections are opened and closed, 100 at a time, until the client's end has the given number of additional
+records. The figure is the growth of the memory counted by tracemalloc, after a full collection, per connection: the
+record, and any other memory that a closed connection leaves. Kernel TCP's records belong to no process; the growth of
+its slab caches (tw_sock_TCP, tcp_bind_bucket) is used instead, if readable. The kernel's own limits
+(net.ipv4.tcp_max_tw_buckets) may end some records early.
 """
 
 import asyncio
@@ -103,7 +103,7 @@ async def _time_wait(trial: Trial) -> Figures:
         async def churn(count: int) -> None:
             await each(come_and_go, count)
             await app.until_open(0)
-            await asyncio.sleep(0.05)  # the loop still holds on to the last ones
+            await asyncio.sleep(0.05)  # the loop still references the last ones
             gc.collect()
 
         await churn(FIRST)
@@ -124,7 +124,7 @@ async def _time_wait(trial: Trial) -> Figures:
 
 
 def slab(names: Sequence[str]) -> int | None:
-    """Octets of the objects in use in these slab caches, of the whole machine; None if we may not know."""
+    """Return the octets of the objects in use in these slab caches, of the whole machine; None if not readable."""
     try:
         lines = Path("/proc/slabinfo").read_text().splitlines()
     except OSError:
@@ -150,7 +150,7 @@ async def _run(trial: Trial) -> Figures:
 
 
 def measure(trial: Trial) -> Figures:
-    """One trial, in this process."""
+    """Run one trial in this process."""
     return trial.run(_run)
 
 

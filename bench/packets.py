@@ -1,18 +1,23 @@
-"""What one arriving packet costs, by its kind, while one stack has 10, 1,000 or 30,000 connections.
+"""The cost of one arriving packet, by kind, while a stack has 10, 1,000 or 30,000 connections.
 
     python -m bench.packets [--connections 10 1000 30000] [--packets 2000] [--json FILE] [--write]
 
-The stack stands alone, without a socket or a clock: the packets are made beforehand, are handed to it 50 at a time, and
-then it is asked for what it has to send. The figure is the processor time of both for one packet, in microseconds: the
-least of several rounds. What a packet of a kind costs must not grow with the number of connections, least of all for a
-packet that a stranger may send.
+The stack runs without a socket or a clock. Packets are created beforehand and passed to it 50 at a time, then its
+output is collected. The figure is the processor time of both per packet, in microseconds: the minimum over several
+rounds. The cost of a packet must not grow with the number of connections, in particular for packets that a stranger can
+send.
 
-in order: the next 100 octets of a connection. duplicate: 100 octets that have arrived before. SACK: an ACK with three
-blocks. forged: RSTs, SYNs, ACKs and text with the connection's addresses and random numbers.
-stray: a segment of no connection; half of them to the port that listens, half to one that does not. RST: the same with
-RST. SYN: opens a half-open connection. SYN, cookie: is answered with a cookie, because the backlog is full.
-malformed: shorter than a header, a bad offset, a bad option.
-ICMP: a message that quotes no segment that is under way. failed send: the link could not send to a stranger.
+* in order: the next 100 octets of a connection.
+* duplicate: 100 octets that have arrived before.
+* SACK: an ACK with three blocks.
+* forged: RSTs, SYNs, ACKs and data with the connection's addresses and random numbers.
+* stray: a segment of no connection, half of them to the listening port, half to a closed one.
+* RST: the same with RST.
+* SYN: opens a half-open connection.
+* SYN, cookie: answered with a cookie, because the backlog is full.
+* malformed: shorter than a header, a bad offset, a bad option.
+* ICMP: an error that quotes no segment in flight.
+* failed send: the link could not send to a stranger.
 """
 
 import argparse
@@ -41,10 +46,10 @@ RESULT: Final = Path(__file__).parent / "results" / "packets.md"
 
 PORT: Final = 80
 FLOODED_PORT: Final = 81
-"""A listener whose backlog is full: it answers each SYN with a cookie."""
+"""Port of a listener whose backlog is full, so that it answers each SYN with a cookie."""
 CLOSED_PORT: Final = 82
 TARGETS: Final = 10
-"""Connections to which the packets of known senders go."""
+"""Number of connections that receive the packets of known senders."""
 CONNECTIONS: Final = (10, 1000, 30_000)
 PACKETS: Final = 2000
 
@@ -56,11 +61,11 @@ _STEP: Final = 1e-5
 """Seconds between two packets."""
 
 Arrival = Callable[[float], object]
-"""Hands one packet to the stack, at a time."""
+"""A function that passes one packet to the stack, at a time."""
 
 
 class Target:
-    """A connection of the stack, and where its peer stands."""
+    """A connection of the stack, with the state of its peer."""
 
     __slots__ = ("connection", "ecr", "port", "remote", "seq", "una")
 
@@ -73,13 +78,13 @@ class Target:
         self.ecr = ecr
 
     def segment(self, seq: int, ack: int, flags: int, text: bytes = b"", **options: Any) -> bytes:
-        """What its peer sends; with timestamps."""
+        """Return a segment of its peer, with timestamps."""
         segment = Segment(self.port, PORT, seq, ack, flags, 65535, text, ts_val=2, ts_ecr=self.ecr, **options)
         return encode(segment)
 
 
 class Server:
-    """A stack with so many connections, each from a host of its own; TARGETS of them have text in flight."""
+    """A stack with `connections` connections, each from its own host; TARGETS of them have data in flight."""
 
     def __init__(self, connections: int) -> None:
         self.now = 1.0
@@ -93,7 +98,7 @@ class Server:
             target = self._open(number, self._listener)
             if number % step == 0 and len(self.targets) < TARGETS:
                 self.targets.append(target)
-        self.now += 5.0  # what the handshakes have left in the queue of timers goes
+        self.now += 5.0  # so that timers left by the handshakes expire
         self.stack.handle_timeout(self.now)
         self.flush()
         for target in self.targets:
@@ -118,26 +123,26 @@ class Server:
         return Target(connection, remote, port, irs + 1, una, answer.ts_val or 0)
 
     def arrival(self, octets: bytes, remote: Remote) -> Arrival:
-        """The arrival of a datagram."""
+        """Return the arrival of a datagram."""
         return lambda now: self.stack.receive_datagram(octets, remote, now)
 
     def flush(self) -> None:
-        """What a driver does after a batch."""
+        """Do a driver's work after a batch."""
         self.stack.take_ready()
         self.stack.datagrams_to_send(self.now)
         self.stack.next_timeout()
 
     def stranger(self) -> Remote:
-        """An address from which nothing else comes."""
+        """Return a random address without a connection."""
         return (f"198.18.{self.random.randrange(256)}.{self.random.randrange(256)}", self.random.randrange(1024, 65536))
 
     def numbers(self) -> tuple[int, int]:
-        """A sequence number and an acknowledgement number, by chance."""
+        """Return a random sequence number and a random acknowledgment number."""
         return self.random.getrandbits(32), self.random.getrandbits(32)
 
 
 Kind = Callable[[Server, int], Arrival]
-"""Makes the n-th packet of a kind."""
+"""A function that creates the n-th packet of a kind."""
 
 
 def _target(server: Server, number: int) -> Target:
@@ -233,7 +238,8 @@ KINDS: Final[dict[str, Kind]] = {
 
 
 def measure(servers: Sequence[Server], kind: Kind, packets: int) -> list[float]:
-    """Seconds of processor time for one packet at each server: the least of some rounds, in which they take turns."""
+    """Return the processor time per packet at each server, seconds: the minimum over some rounds, in which the servers
+    take turns."""
     costs = [inf] * len(servers)
     numbers = count()
     batches = max(1, packets // _BATCH // _ROUNDS)
@@ -258,13 +264,13 @@ def _time_batch(server: Server, kind: Kind, numbers: Iterator[int]) -> float:
 
 
 def measure_all(connections: Sequence[int], packets: int) -> dict[str, list[float]]:
-    """By kind: the cost with each number of connections, in seconds."""
+    """Return the cost for each number of connections, seconds, by kind."""
     servers = [Server(number) for number in connections]
     return {name: measure(servers, kind, packets) for name, kind in KINDS.items()}
 
 
 def rows(connections: Sequence[int], costs: dict[str, list[float]]) -> list[list[str]]:
-    """The costs as a table, in microseconds."""
+    """Return the costs as a table, in microseconds."""
     head = ["one packet, µs", *(f"{number:,} connections" for number in connections), "last / first"]
     return [
         head,
@@ -282,7 +288,7 @@ def _number(text: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See the module's docstring."""
+    """Run the command line (see the module's docstring)."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.packets", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""The page of all results: the goals and what became of them, then what each bench found."""
+"""The page of all results: the goals with their values, then the results of each bench."""
 
 import importlib
 import inspect
@@ -15,8 +15,14 @@ Results = Sequence[tuple[Bench, Sequence[Outcome]]]
 
 
 def page(results: Results, where: Mapping[str, Any], plots: Mapping[str, str], failures: Sequence[str]) -> str:
-    """All of it in Markdown. `where` is what `command.where` says; `plots` are the files' names, by bench; `failures`
-    says which benches have no results, and why."""
+    """Return the page in Markdown.
+
+    Args:
+        results: outcomes of each bench.
+        where: the result of `command.where`.
+        plots: file names by bench.
+        failures: one line for each bench without results, with the reason.
+    """
     lines = [
         "# utcp against kernel TCP",
         "",
@@ -48,7 +54,7 @@ def page(results: Results, where: Mapping[str, Any], plots: Mapping[str, str], f
 
 
 def goals(results: Results) -> list[list[str]]:
-    """The rows of the table of goals: for each goal of each bench; a column for each loop and number of processes."""
+    """Return the table of goals: a row for each goal, a column for each loop and number of processes."""
     groups: dict[str, dict[tuple[str, int], list[Outcome]]] = {}
     for bench, outcomes in results:
         found = groups.setdefault(bench.name, {})
@@ -74,11 +80,11 @@ def goals(results: Results) -> list[list[str]]:
 
 
 def _prose(docstring: str) -> list[str]:
-    """A module's docstring under its title: without its first line, which says the same."""
+    """Return a module's docstring without its first line, which repeats the title."""
     return docstring.partition("\n")[2].strip().splitlines()
 
 
 def write(directory: Path, text: str, document: str) -> None:
-    """The page and its figures."""
+    """Write the page and its figures."""
     write_output(directory / "performance.md", text.encode(), signature=0)
     write_output(directory / "performance.json", document.encode(), signature=1)

@@ -1,4 +1,4 @@
-"""The paths to measure on: a grid of bandwidth, round trip and loss, and some with one peculiarity each."""
+"""The measured paths: a grid of bandwidth, round-trip time and loss, and some with one peculiarity each."""
 
 import math
 import statistics
@@ -16,23 +16,24 @@ LOSSES: Final = (0.0, 0.001, 0.01, 0.03)
 
 MTU: Final = 1500
 SHORT_QUEUE: Final = 20
-"""Packets: less than the bandwidth-delay product of the paths that have it. No other path has fewer."""
+"""Queue length, packets, less than the bandwidth-delay product of the paths that have it. No other path has a shorter
+queue."""
 REORDERED: Final = 0.01
-"""Share of packets that a path with reordering holds back, by a quarter of the round trip."""
+"""Share of packets that a path with reordering delays by a quarter of the round-trip time."""
 BURST_START: Final = 0.001
 BURST_LENGTH: Final = 4
-"""A path with bursts loses so many packets in a row on average; each packet begins a burst with that probability. That
-is a loss of 0.4 % in the long run."""
+"""Mean number of consecutive packets lost in a burst. Each packet starts a burst with probability BURST_START, which
+gives a long-run loss of 0.4 %."""
 BLOATED: Final = 0.1
-"""Seconds that a packet waits in the full queue of a bloated buffer."""
+"""Queueing delay of a full bloated buffer, seconds."""
 ACK_BANDWIDTH: Final = 500e3
-"""Bits per second of a narrow path for acknowledgements."""
+"""Bandwidth of a narrow path for acknowledgments, bits per second."""
 JITTERED: Final = 0.01
-"""Seconds by which a path with jitter delays packets at most, in order: so it also bunches them."""
+"""Maximum delay of a path with jitter, seconds. Packets keep their order, so jitter also bunches them."""
 FAST: Final = 100e6
-"""Bits per second: runs of what is faster are shorter."""
+"""Bandwidth, bits per second, above which runs are shorter."""
 SEEDS: Final = 3
-"""Runs of a cell in which chance has a part. Its figure is their mean."""
+"""Number of runs of a cell with randomness. Its figure is their mean."""
 
 
 REORDER: Final = "reorder"
@@ -46,8 +47,8 @@ JITTER: Final = "jitter10ms"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One path. Bandwidth in bits per second, `rtt` in seconds, for an empty path and without the time that a packet
-    takes to pass the bottleneck. `kind` is empty or one of the constants above."""
+    """One path. `bandwidth` is in bits per second, `rtt` in seconds, for an empty path and without the transmission
+    time at the bottleneck. `kind` is empty or one of the constants above."""
 
     bandwidth: float
     rtt: float
@@ -56,17 +57,18 @@ class Cell:
 
     @property
     def parts(self) -> tuple[str, str, str]:
-        """What tells it from the others: ("100mbit", "20ms", "1%")."""
+        """Return the parts that identify it: ("100mbit", "20ms", "1%")."""
         return f"{self.bandwidth / 1e6:g}mbit", f"{self.rtt * 1e3:g}ms", self.kind or f"{100 * self.loss:g}%"
 
     @property
     def name(self) -> str:
-        """100mbit/20ms/1%"""
+        """Return a name such as 100mbit/20ms/1%."""
         return "/".join(self.parts)
 
     @property
     def queue(self) -> int:
-        """Packets that can wait for the bottleneck: a bandwidth-delay product of full ones, `SHORT_QUEUE` at least."""
+        """Return the bottleneck's queue length, packets: a bandwidth-delay product of full ones, at least
+        `SHORT_QUEUE`."""
         if self.kind == QUEUE20:
             return SHORT_QUEUE
         seconds = BLOATED if self.kind == BLOAT else self.rtt
@@ -74,7 +76,7 @@ class Cell:
 
     @property
     def conditions(self) -> Conditions:
-        """Of the data's direction."""
+        """Return the conditions for data."""
         conditions = Conditions(
             latency=self.rtt / 2, bandwidth=self.bandwidth, queue=self.queue, loss=self.loss, mtu=MTU
         )
@@ -90,16 +92,16 @@ class Cell:
 
     @property
     def ack_conditions(self) -> Conditions:
-        """Of the acknowledgements' direction: they are lost and held back as data is."""
+        """Return the conditions for acknowledgments, which are lost and delayed as data is."""
         if self.kind == ACK_PATH:
             return replace(self.conditions, bandwidth=ACK_BANDWIDTH)
         return self.conditions
 
     @property
     def duration(self) -> float:
-        """Seconds to measure, at least sixty round trips. They begin with slow start, which takes a tenth at most."""
+        """Return the seconds to measure, at least sixty round-trip times, of which slow start takes a tenth at most."""
         if self.bandwidth > FAST:
-            return 5.0  # a second of it costs the simulator eight
+            return 5.0  # one such second takes the simulator eight
         return 20.0 if self.rtt > 0.05 else 10.0
 
     @property
@@ -120,7 +122,8 @@ CELLS: Final = (
 
 
 def matching(pattern: str) -> list[Cell]:
-    """The cells that have every part of `pattern`: `100mbit/20ms/1%` is one, `20ms` and `10mbit/reorder` are several.
+    """Return the cells that have every part of `pattern`: `100mbit/20ms/1%` matches one, `20ms` and `10mbit/reorder`
+    several.
 
     Raises ValueError when there is none.
     """
@@ -135,28 +138,29 @@ def matching(pattern: str) -> list[Cell]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came out of one run. Packets are those of the senders."""
+    """The result of one run. Packets are those of the senders."""
 
     mbit: tuple[float, ...]
-    """Goodput of each flow, in Mbit/s: payload that the receiving application read."""
+    """Goodput of each flow, Mbit/s: payload that the receiving application read."""
     sent: int
     lost: int
     queue_full: int
-    """Packets that the bottleneck had no room for, in its queue or in the bucket of its policer."""
+    """Packets dropped by the bottleneck, by its full queue or by its policer."""
     queue_delay: float = 0.0
     queue_delay_p95: float = 0.0
-    """Seconds that packets waited in the bottleneck's queue: the mean and the 95th percentile."""
+    """Mean and 95th percentile of the delay in the bottleneck's queue, seconds."""
     lateness: Lateness | None = None
-    """Of the relay; None in virtual time, which is never late."""
+    """Lateness of the relay; None in virtual time, which is never late."""
 
     @property
     def p99(self) -> float:
-        """The 99th percentile of the relay's lateness, in seconds."""
+        """Return the 99th percentile of the relay's lateness, seconds."""
         return 0.0 if self.lateness is None else self.lateness.p99
 
     @classmethod
     def over(cls, path: Path, octets: Sequence[int], seconds: float, lateness: Lateness | None = None) -> "Run":
-        """What came of a run over `path`, whose `waits` were recorded, in which flows had these octets read."""
+        """Return the result of a run over `path`, whose `waits` were recorded; `octets` are those read from each
+        flow."""
         waits = sorted(path.waits or [0.0])
         counts = path.counts
         return cls(
@@ -171,6 +175,6 @@ class Run:
 
 
 def seed_of(seed: int, source: str, destination: str) -> str:
-    """The seed of one direction's random numbers, as `utcp.testing.Network` makes it: the n-th packet that is put on a
-    path has the same luck in the simulator and in the relay."""
+    """Return the seed of one direction's random numbers, as in `utcp.testing.Network`, so that the n-th packet has the
+    same random numbers in the simulator and in the relay."""
     return f"{seed} {source} {destination}"

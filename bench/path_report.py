@@ -1,4 +1,4 @@
-"""What bench.paths found, for people."""
+"""Reports of bench.paths for readers."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -7,17 +7,17 @@ from . import machine, table
 from .kernel_path import LINUX, UTCP
 
 GOALS: Final = {"cubic": 0.95, "bbr": 0.95}
-"""The least share of Linux's goodput, over the same path by the controller of the same name, that is good enough."""
+"""Minimum acceptable share of Linux's goodput, over the same path with the controller of the same name."""
 
 QUEUE_GOALS: Final = {"bbr": 1.5}
-"""How many times as long as Linux's packets, on average, those of a controller may wait in the bottleneck's queue. One
-that is loss-based fills every queue."""
+"""Maximum acceptable mean queueing delay, as a multiple of Linux's. Not for loss-based controllers, which fill every
+queue."""
 
 QUEUE_SLACK: Final = 1.0
-"""And so many packets' time more: where Linux's queue is empty, a multiple of it says nothing."""
+"""Additional allowance, packet times, because a multiple is meaningless where Linux's queue is empty."""
 
 SHARE_GOAL: Final = 1.5
-"""How much more than each of three others one flow may take, or they than it."""
+"""Maximum acceptable ratio between one flow's rate and the mean of the three others, or its inverse."""
 
 _TITLES: Final = {
     "paths": "Goodput over impaired paths",
@@ -26,7 +26,7 @@ _TITLES: Final = {
 
 
 def goodput(result: dict[str, Any], controllers: Sequence[str], kernels: Sequence[str]) -> str:
-    """The table of cells; `kernels`, the controllers of Linux, come first, with a ratio."""
+    """Return the table of cells; `kernels`, the controllers of Linux, come first, with a ratio."""
     compared = [name for name in kernels if name in controllers]
     alone = [name for name in controllers if name not in kernels]
     header = ["path (bandwidth/RTT/loss)", "queue"]
@@ -41,7 +41,7 @@ def goodput(result: dict[str, Any], controllers: Sequence[str], kernels: Sequenc
         for name in compared:
             ours, theirs = cell[UTCP][name], cell[LINUX].get(name)
             row.append(table.number(ours["mbit"], 2))
-            if theirs is None or not theirs["mbit"]:  # not measured, or too short for anything to arrive
+            if theirs is None or not theirs["mbit"]:  # not measured, or too short for any data to arrive
                 row += ["-", "-", _wait(ours), "-"]
                 continue
             ratio = ours["mbit"] / theirs["mbit"]
@@ -72,7 +72,7 @@ def goodput(result: dict[str, Any], controllers: Sequence[str], kernels: Sequenc
 
 
 def _wait(figures: dict[str, Any]) -> str:
-    """Both figures of the queueing delay; a dash for results from before it was measured."""
+    """Return both figures of the queueing delay, or a dash for results without them."""
     if "queue_delay" not in figures:
         return "-"
     return f"{1e3 * figures['queue_delay']:.1f}/{1e3 * figures['queue_delay_p95']:.1f}"
@@ -87,7 +87,7 @@ def _waits_too_long(result: dict[str, Any], cell: dict[str, Any], name: str) -> 
 
 
 def fairness(result: dict[str, Any]) -> str:
-    """The table of scenarios with two flows, and that of those with four."""
+    """Return the table of scenarios with two flows, and that of those with four."""
     pairs = [["first and second flow", "first", "second", "Jain's index"]]
     fours = [["one flow and three others", "queue", "jitter", "starts", "shares", "one", "others", "", "", "wait"]]
     runs = []
@@ -122,7 +122,7 @@ def fairness(result: dict[str, Any]) -> str:
 
 
 def markdown(result: dict[str, Any], text: str) -> str:
-    """The report as a page to keep."""
+    """Return the report as a page in Markdown."""
     command = "python -m bench.paths" + (" fairness" if result["benchmark"] == "fairness" else "")
     return "\n".join(
         [
@@ -139,7 +139,7 @@ def markdown(result: dict[str, Any], text: str) -> str:
 
 
 def take_kernel(cells: list[dict[str, Any]], earlier: dict[str, Any]) -> None:
-    """Put the figures of Linux that an `earlier` result has into these cells."""
+    """Copy Linux's figures from an `earlier` result into these cells."""
     known = {cell["cell"]: cell for cell in earlier["cells"]}
     for cell in cells:
         if cell["cell"] in known:

@@ -1,25 +1,26 @@
-"""How much gets through paths that lose, reorder and queue: utcp in the simulator, Linux's TCP over the same paths.
+"""Goodput over paths with loss, reordering and queues: utcp in the simulator, Linux's TCP over the same paths.
 
     python -m bench.paths [--only 100mbit/20ms/1%] [--no-kernel] [--json FILE] [--write]
     python -m bench.paths fairness [--no-kernel] [--json FILE] [--write]
 
-Goodput: the octets that the receiving application read, in Mbit/s, over the seconds after the receiver has accepted the
-connection; one flow, whose sender always writes and whose receiver always reads. Slow start is part of it. A cell in
-which chance has a part is the mean of three seeds. Beside it stands how long the packets of data waited in the
-bottleneck's queue, the mean and the 95th percentile: what a flow costs the others, and its own requests.
+Goodput: the octets that the receiving application read, in Mbit/s, from when the receiver has accepted the connection.
+There is one flow, whose sender always writes and whose receiver always reads. Slow start is included. A cell with
+randomness is the mean of three seeds. The table also has the delay of data packets in the bottleneck's queue, mean and
+95th percentile, because it affects other flows and the flow's own requests.
 
-utcp runs in virtual time, over `utcp.testing.Network`: the protocol, the driver and asyncio's transports are the real
-ones, timers fire with the driver's resolution, and computing takes no time. Linux runs in real time between two network
-namespaces, joined by a relay (bench/impairment.py). Both cross the same `Path` with the same seeds: the n-th packet has
-the same luck. A run whose relay was late is repeated, and marked if that did not help.
+utcp runs in virtual time, over `utcp.testing.Network`. The protocol, the driver and asyncio's transports are the real
+ones, timers fire with the driver's resolution, and computation takes no time. Linux runs in real time between two
+network namespaces, joined by a relay (bench/impairment.py). Both use the same `Path` with the same seeds, so that the
+n-th packet has the same random numbers. A run with a late relay is repeated, and marked if that did not help.
 
-Packets have 1500 octets at most. Of them utcp's payload is 1440 (IP 20, UDP 8, TCP 20, timestamps 12), Linux's 1448: no
-goodput can exceed 96.0 and 96.5 % of the bandwidth. A ratio is utcp's goodput divided by that of Linux's controller of
-the same name (its BBR is version 1).
+Packets have at most 1500 octets. utcp's payload is 1440 of them (IP 20, UDP 8, TCP 20, timestamps 12), Linux's 1448, so
+goodput cannot exceed 96.0 and 96.5 % of the bandwidth. A ratio is utcp's goodput divided by that of Linux's controller
+of the same name (its BBR is version 1).
 
-fairness: two flows share a path of 20 Mbit/s and 40 ms, the second begins two seconds after the first, measured for 45
-seconds from then. Jain's index is 1 when both get the same, 0.5 when one gets all. And four flows of which one is
-another TCP's, all begun within a second: what the one gets, as a multiple of the mean of the others.
+fairness: two flows share a path of 20 Mbit/s and 40 ms. The second starts two seconds after the first, and the
+measurement takes 45 seconds from then. Jain's index is 1 for equal rates, 0.5 if one flow has everything. Also four
+flows, of which one is of another TCP, all started within a second: the rate of that one as a multiple of the mean of
+the others.
 """
 
 import argparse
@@ -46,23 +47,24 @@ KERNELS: Final = ("cubic", "bbr")
 RESULTS: Final = Path(__file__).parent / "results"
 
 ATTEMPTS: Final = 3
-"""How often a run is made whose relay is late."""
+"""Maximum number of attempts at a run whose relay is late."""
 
 Progress = Callable[[str], None]
 
 
 def lateness_allowed(cell: Cell) -> float:
-    """The 99th percentile of the relay's lateness, in seconds, above which a run says nothing about the path."""
+    """Return the limit of the relay's lateness (99th percentile, seconds), above which a run is not representative of
+    the path."""
     return 0.0002 + cell.rtt / 20
 
 
 def measure_utcp(cell: Cell, controller: str, seconds: float, seed: int) -> Run:
-    """One run in virtual time."""
+    """Make one run in virtual time."""
     return simulated_path.run(cell.conditions, [controller], seconds, seed, ack_conditions=cell.ack_conditions)
 
 
 def measure_linux(cell: Cell, controller: str, seconds: float, seed: int) -> Run:
-    """One run in real time, or some more when the relay was late: then the one in which it was least so."""
+    """Make one run in real time, or more while the relay is late, and return the one with the least lateness."""
     runs: list[Run] = []
     while len(runs) < ATTEMPTS and (not runs or runs[-1].p99 > lateness_allowed(cell)):
         flows = [(kernel_path.LINUX, controller)]
@@ -73,7 +75,7 @@ def measure_linux(cell: Cell, controller: str, seconds: float, seed: int) -> Run
 def measure(
     cells: Sequence[Cell], duration: float | None, jobs: int, *, kernel: bool, progress: Progress
 ) -> list[dict[str, Any]]:
-    """The figures of every cell, ready for JSON. At most `jobs` runs of utcp at a time."""
+    """Return the figures of every cell, ready for JSON. At most `jobs` runs of utcp at a time."""
 
     def run(tcp: str, function: Callable[..., Run], controllers: Sequence[str], capacity: float) -> None:
         todo = [
@@ -123,9 +125,9 @@ def measure(
 
 
 def _load(cell: Cell, controller: str) -> float:
-    """About how much of a CPU the relay and the kernel take, of today's: it need not be exact."""
+    """Return the approximate load of the relay and the kernel, in current CPUs. It need not be exact."""
     rate = cell.bandwidth
-    if controller != "bbr" and cell.loss:  # twice what loss leaves of it (Mathis et al.)
+    if controller != "bbr" and cell.loss:  # twice the rate that loss allows (Mathis et al.)
         rate = min(rate, 2 * 8 * 1448 * 1.22 / (cell.rtt + 0.001) / cell.loss**0.5)
     return 0.08 + 0.55 * rate / 100e6
 
@@ -175,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """The command line: exit status 0, or 1 with one line on what went wrong, or 2 for arguments that make no sense."""
+    """Run the command line. Exit status: 0; 1 with one line about the failure; 2 for invalid arguments."""
     parser = _parser()
     arguments = parser.parse_args()
     if arguments.json and not arguments.json.parent.is_dir():

@@ -1,7 +1,7 @@
-"""Other transports for asyncio in user space over UDP, behind the interface of `bench.stacks`: QUIC and KCP.
+"""Other user-space transports over UDP for asyncio, behind the interface of `bench.stacks`: QUIC and KCP.
 
-They come with the bench extra. Each is made to do what the measurements ask of a TCP, as its module says: a connection
-is opened, used and closed for good, one stream over each.
+The bench extra installs them. Each module describes how its transport is adapted to the measurements of a TCP: a
+connection is opened, used and closed completely, with one stream.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from .stacks import Address, App, Client, Server, Setting, Stack
 
 
 def _stack(package: str, module: str) -> Stack:
-    """The Stack in `module`, which is imported when it is used: it needs `package`."""
+    """Return the Stack in `module`, which needs `package` and is imported on first use."""
 
     def serve(app: App, setting: Setting) -> AbstractAsyncContextManager[Server]:
         serve: Callable[[App, Setting], AbstractAsyncContextManager[Server]] = import_module(

@@ -1,4 +1,4 @@
-"""Plots in SVG. matplotlib draws them; the bench extra installs it."""
+"""Plots in SVG, drawn by matplotlib, which the bench extra installs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,18 +23,18 @@ COLOURS: Final = {
 }
 
 WIDE: Final = 30
-"""How many times the least the greatest may be on a linear scale."""
+"""Maximum ratio of the largest to the smallest value on a linear scale."""
 
 
 def missing() -> str | None:
-    """Return why nothing can be drawn, and what to install; None if matplotlib is there."""
+    """Return the error text that names the extra to install, or None if matplotlib is installed."""
     return not_installed("matplotlib", "bench") if figures.missing() else None
 
 
 def save(bench: Bench, outcomes: Sequence[Outcome], file: Path) -> None:
-    """Draw what the bench found. Raises OSError if the file cannot be written."""
+    """Draw the results of a bench. Raises OSError if the file cannot be written."""
     with figures.style(bench.name):
-        from matplotlib.figure import Figure  # not installed without the bench extra
+        from matplotlib.figure import Figure  # installed only with the bench extra
 
         figure = Figure(layout="constrained")
         if bench.draw is not None:
@@ -46,7 +46,7 @@ def save(bench: Bench, outcomes: Sequence[Outcome], file: Path) -> None:
 
 
 def _bars(figure: "Figure", bench: Bench, outcomes: Sequence[Outcome]) -> None:
-    """A row for each headline figure: at the left what each stack did, at the right the ratios of the rounds."""
+    """Draw a row for each headline figure: each stack's values on the left, the ratios of the rounds on the right."""
     headlines = [each for each in bench.figures if each.headline]
     stacks = [stack for stack in (*STACKS, *PEERS) if any(stack in outcome.rounds for outcome in outcomes)]
     labels = [f"{each.case.name}\n{each.loop}, {_short(each.processes)}" for each in outcomes]

@@ -1,4 +1,4 @@
-"""A process of its own for every measurement, so that none inherits another's memory, caches or garbage."""
+"""Runs every measurement in a process of its own, so that none inherits memory, caches or garbage."""
 
 import signal
 from collections.abc import Callable
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a module's function in a fresh interpreter; return what it returns, raise what it raises."""
+    """Call a module's function in a fresh interpreter. Return its result or raise its error."""
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=_die_of_interrupt) as pool:
         return pool.submit(function, *args, **kwargs).result()
 
 
 def _die_of_interrupt() -> None:
-    """Ctrl-C reaches the child too: it dies of it in silence, for its parent says what there is to say."""
+    """Let Ctrl-C end the child silently, because its parent reports it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

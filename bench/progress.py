@@ -1,4 +1,5 @@
-"""How far a long measurement is, on stderr: a bar on a terminal if rich is installed, else a line for each round."""
+"""Progress of a long measurement on stderr: a bar on a terminal if rich is installed, otherwise a line for each
+round."""
 
 import sys
 from types import TracebackType
@@ -28,12 +29,12 @@ class Progress:
             self._bar.stop()
 
     def show(self, text: str) -> None:
-        """What is being done now."""
+        """Show the current work."""
         if self._bar is not None:
             self._bar.update(self._task, description=text)
 
     def step(self, text: str) -> None:
-        """A step is done, with this result."""
+        """Finish a step with this result."""
         if self._bar is None:
             print(text, file=sys.stderr, flush=True)
         else:
@@ -43,7 +44,7 @@ class Progress:
 
 def _bar() -> "Bar | None":
     try:
-        from rich.console import Console  # an extra installs it
+        from rich.console import Console  # installed by an extra
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
     except ImportError:

@@ -1,13 +1,13 @@
-"""QUIC by aioquic: one stream over each connection.
+"""QUIC by aioquic, with one stream per connection.
 
-Opening is the handshake, TLS 1.3 with a certificate made for the occasion, which nobody verifies. The server's
-application begins when the handshake is complete. `close()` ends the stream. The client's `wait_closed()` ends the
-connection and returns when CONNECTION_CLOSE is sent, the server's waits until that has come. The closing and the
-draining period of three probe timeouts (RFC 9000 10.2), which correspond to TIME_WAIT, pass in the background; `dial`
-waits for its own at its end. All else is aioquic's default.
+Opening is the handshake, TLS 1.3 with a temporary certificate, which is not verified. The server's application starts
+when the handshake is complete. `close()` ends the stream. The client's `wait_closed()` ends the connection and returns
+when CONNECTION_CLOSE is sent; the server's waits until it has arrived. The closing and draining periods of three probe
+timeouts (RFC 9000 10.2), which correspond to TIME_WAIT, pass in the background; `dial` waits for the client's at its
+end. Everything else is aioquic's default.
 
-aioquic's streams take what is written without a bound: `drain()` never waits. Here it does, while more than a megabyte
-is not acknowledged.
+aioquic's streams buffer without a limit, and their `drain()` never waits. Here it waits while more than a megabyte is
+unacknowledged.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 MAX_BUFFERED: Final = 1 << 20
 FIRST_STREAM: Final = 0
-"""The number of the client's first stream that goes both ways (RFC 9000 2.1)."""
+"""Number of the client's first bidirectional stream (RFC 9000 2.1)."""
 
 
 class _Protocol(QuicConnectionProtocol):  # type: ignore[misc, unused-ignore]  # Any where aioquic is not installed
-    """A connection with one stream. `handle` serves it: the server's."""
+    """A connection with one stream. `handle` serves it at the server."""
 
     def __init__(self, *arguments: Any, handle: Handler | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -67,21 +67,21 @@ class _Protocol(QuicConnectionProtocol):  # type: ignore[misc, unused-ignore]  #
             self.close()
 
     def open_stream(self, leave: Callable[[], Awaitable[None]]) -> Streams:
-        """The stream, whose writer's `wait_closed()` is `leave`."""
+        """Return the stream, with `leave` as its writer's `wait_closed()`."""
         reader = asyncio.StreamReader()
         self._stream_readers[FIRST_STREAM] = reader
         return reader, _Writer(self, reader, QuicStreamAdapter(self, FIRST_STREAM), leave)
 
     async def ended(self) -> None:
         """Wait until the peer has ended the connection, or it has timed out."""
-        while self._quic._close_event is None:  # noqa: SLF001  # it tells only when the draining period is over
+        while self._quic._close_event is None:  # noqa: SLF001  # aioquic reports it only after the draining period
             self.progress.clear()
             await self.progress.wait()
 
     @property
     def buffered(self) -> int:
-        """Octets that are not acknowledged."""
-        stream = self._quic._streams.get(FIRST_STREAM)  # noqa: SLF001  # it tells nobody
+        """Return the number of unacknowledged octets."""
+        stream = self._quic._streams.get(FIRST_STREAM)  # noqa: SLF001  # there is no public way
         return 0 if stream is None else len(stream.sender._buffer)  # noqa: SLF001
 
 
@@ -108,7 +108,7 @@ class _Writer(asyncio.StreamWriter):
 
 @asynccontextmanager
 async def serve(app: App, setting: Setting) -> AsyncIterator[Server]:
-    """Serve `app`, which has to be a StreamApp."""
+    """Serve `app`, which must be a StreamApp."""
     if not isinstance(app, StreamApp):
         raise TypeError("aioquic has streams only")
     configuration = QuicConfiguration(is_client=False)
@@ -116,7 +116,7 @@ async def serve(app: App, setting: Setting) -> AsyncIterator[Server]:
     create = partial(_Protocol, handle=app.handle)
     server = await serve_quic(setting.host, 0, configuration=configuration, create_protocol=create)
     try:
-        port = server._transport.get_extra_info("sockname")[1]  # noqa: SLF001  # it has no other way to say
+        port = server._transport.get_extra_info("sockname")[1]  # noqa: SLF001  # there is no public way
         yield Server((setting.host, port), lambda: UNKNOWN)
     finally:
         server.close()
@@ -124,7 +124,7 @@ async def serve(app: App, setting: Setting) -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def dial(address: Address, _: Setting) -> AsyncIterator[Client]:
-    """Connect to what `serve` serves."""
+    """Connect to a server of `serve`."""
     closing: list[asyncio.Task[None]] = []
 
     async def open_connection() -> Streams:

@@ -1,4 +1,4 @@
-"""The benches, by name, in the order of the page."""
+"""The benches by name, in the order of the page."""
 
 import importlib
 from typing import Final
@@ -9,6 +9,7 @@ NAMES: Final = ("closes", "churn", "bulk", "latency", "memory", "scale", "worker
 
 
 def load(name: str) -> Bench:
-    """The bench of that name. Its module is imported by its own name: what it pickles, another process finds again."""
+    """Return the bench of that name. Its module is imported under its own name, so that another process can unpickle
+    its objects."""
     bench: Bench = importlib.import_module(f".{name}", __package__).BENCH
     return bench

@@ -1,4 +1,4 @@
-"""What a bench found, for people: rows of tables, and what its ratios are of."""
+"""Reports of a bench for readers: the rows of tables, and their ratios."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -11,7 +11,7 @@ NAMES: Final = {"kernel_tcp": "kernel TCP"}
 
 
 def text(bench: Bench, outcomes: Sequence[Outcome]) -> str:
-    """A table for each loop and number of processes, and under it whom it leaves out."""
+    """Return a table for each loop and number of processes, each with the stacks that are missing."""
     parts = [bench.title]
     for heading, group in configurations(outcomes):
         parts += ["", heading, "", table.render(rows(bench, group)), *absences(group)]
@@ -19,19 +19,19 @@ def text(bench: Bench, outcomes: Sequence[Outcome]) -> str:
 
 
 def configurations(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, list[Outcome]]]:
-    """The outcomes by loop and number of processes, each group with its heading."""
+    """Yield the outcomes by loop and number of processes, each group with its heading."""
     for loop, processes in dict.fromkeys((outcome.loop, outcome.processes) for outcome in outcomes):
         group = [outcome for outcome in outcomes if (outcome.loop, outcome.processes) == (loop, processes)]
         yield configuration(loop, processes), group
 
 
 def configuration(loop: str, processes: int) -> str:
-    """Its name."""
+    """Return the heading of a group."""
     return f"{loop}, {'both ends in one process' if processes == 1 else 'a process for each end'}"
 
 
 def rows(bench: Bench, group: Sequence[Outcome]) -> list[list[str]]:
-    """Medians over the rounds of each figure in each case; ratios with the least and the greatest of the rounds."""
+    """Return medians over the rounds of each figure in each case, and ratios with their range over the rounds."""
     stacks = [stack for stack in (*STACKS, *PEERS) if any(stack in outcome.rounds for outcome in group)]
     found = [["median of the rounds", *(NAMES.get(stack, stack) for stack in stacks), "utcp / kernel TCP"]]
     several = len({outcome.case.name for outcome in group}) > 1
@@ -51,13 +51,13 @@ def rows(bench: Bench, group: Sequence[Outcome]) -> list[list[str]]:
 
 
 def ratio_text(outcome: Outcome, figure: str) -> str:
-    """The median ratio to kernel TCP, and its range."""
+    """Return the median ratio to kernel TCP, and its range."""
     ratios = outcome.ratios(figure)
     return f"{outcome.ratio(figure):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def absences(group: Sequence[Outcome]) -> list[str]:
-    """A line for each stack that was not measured, or not in all rounds, with the reason."""
+    """Return a line for each stack that was not measured, or not in all rounds, with the reason."""
     reasons: dict[tuple[str, str, str], list[str]] = {}
     for outcome in group:
         for stack, reason in outcome.absent.items():
@@ -70,7 +70,7 @@ def absences(group: Sequence[Outcome]) -> list[str]:
 
 
 def verdict(goal: Goal, value: float) -> str:
-    """Whether it is enough: goal, must or missed."""
+    """Return whether a value reaches the goal: "goal", "must" or "missed"."""
 
     def reached(limit: float) -> bool:
         return value >= limit if goal.better == "higher" else value <= limit
@@ -79,5 +79,5 @@ def verdict(goal: Goal, value: float) -> str:
 
 
 def amount(goal: Goal, value: float) -> str:
-    """A value as the goal counts it."""
+    """Return a value in the goal's format."""
     return f"{value:,.{goal.decimals}f}{goal.unit}"

@@ -4,14 +4,14 @@ from pathlib import Path
 
 
 def resident() -> int | None:
-    """Octets of physical memory in use now; None where there is no /proc."""
+    """Return the resident memory now, octets; None without /proc."""
     return _status("VmRSS")
 
 
 def peak() -> int | None:
-    """The most that `resident` ever was in this process, in octets; None where there is no /proc.
+    """Return the peak of `resident` in this process, octets; None without /proc.
 
-    Not getrusage's ru_maxrss: a child inherits that from the process that started it.
+    getrusage's ru_maxrss does not work, because a child inherits it from its parent process.
     """
     return _status("VmHWM")
 

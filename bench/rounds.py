@@ -1,4 +1,4 @@
-"""Rounds of trials, stacks by turns, each trial in a process of its own."""
+"""Rounds of trials, with the stacks taking turns, each trial in its own process."""
 
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -13,7 +13,7 @@ NO_PEERS: Final = "not asked for"
 
 
 class TrialFailed(Exception):
-    """A trial of utcp or kernel TCP did not end as it should: there is nothing to compare."""
+    """A trial of utcp or kernel TCP failed, so there is no comparison."""
 
 
 def run(
@@ -26,7 +26,7 @@ def run(
     peers: bool,
     progress: Progress,
 ) -> list[Outcome]:
-    """Everything that the bench measures with these options, as `bench.loops` and `bench.processes` allow.
+    """Run all measurements of the bench with these options, within `bench.loops` and `bench.processes`.
 
     Raises TrialFailed.
     """
@@ -42,7 +42,7 @@ def run(
 
 
 def trials(bench: Bench, values: Values, rounds: int, loops: Sequence[str], processes: Sequence[int]) -> int:
-    """How many rounds `run` will make, for a progress bar."""
+    """Return the number of rounds that `run` will make, for a progress bar."""
     configurations = sum(loop in bench.loops for loop in loops) * sum(each in bench.processes for each in processes)
     return configurations * len(bench.cases(values)) * rounds
 
@@ -68,7 +68,7 @@ def _outcome(
             done[peer] = []
         else:
             absent[peer] = reason
-    measured = list(done)  # those that go on
+    measured = list(done)  # stacks that have not failed
     headline = next(figure for figure in bench.figures if figure.headline)
     where = f"{bench.name}, {case.name}, {loop}, {_count(processes)}"
     for number in range(1, rounds + 1):
@@ -77,7 +77,7 @@ def _outcome(
             trial = Trial(stack, loop, processes, {**case.parameters, **case.peers.get(stack, {})}, next(serials))
             try:
                 done[stack].append(fresh.run(bench.measure, trial))
-            except Exception as error:  # what may go wrong depends on the stack
+            except Exception as error:  # the possible errors depend on the stack
                 reason = str(error) or f"it was not over in time ({type(error).__name__})"
                 if stack in STACKS:
                     raise TrialFailed(f"{where}: {stack}: {reason}") from error
@@ -95,7 +95,7 @@ def _outcome(
 
 
 def document(bench: Bench, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Outcomes, ready for JSON."""
+    """Return the outcomes, ready for JSON."""
     compared = [figure for figure in bench.figures if figure.better]
     return [
         {

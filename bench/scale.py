@@ -1,31 +1,32 @@
-"""How the costs of a connection grow with their number, up to 100,000 at the same time.
+"""How the costs of a connection grow with the number of connections, up to 100,000 at the same time.
 
-All connections are opened, 100 at a time. Over each, 100 at a time, 64 octets go to the server and back. Then all are
-left alone, and then closed, 100 at a time, by the client first; the server's handler reads to the end of the stream and
-closes. utcp does that over two UDP sockets, one for each end, both in one process; the server listens on one utcp port
-for every 10,000 connections, since a pair of ports spans 16 bits. Kernel TCP needs two descriptors for each connection,
-and does what the limit of descriptors allows. With few connections everything is done several times, with new sockets
-each time, until there were 5,000.
+All connections are opened, 100 at a time. Over each, 100 at a time, 64 octets are echoed. Then all are idle, and then
+closed, 100 at a time, by the client first; the server's handler reads to the end of the stream and closes. utcp uses
+two UDP sockets, one for each end, both in one process; the server listens on one utcp port for every 10,000
+connections, because a pair of ports spans 16 bits. Kernel TCP needs two descriptors for each connection, and is
+measured up to the limit of descriptors. Small numbers of connections are repeated, with new sockets each time, until
+there were 5,000.
 
-open, echo, close: processor time of the process for each connection, both ends together, system calls included. Not the
-clock's time: another process on the machine would count too. (The kernel does part of its TCP's work in interrupts
-that may be booked on others.) Closing ends when both ends of every connection have returned from `wait_closed()`.
+open, echo, close: processor time of the process per connection, for both ends together, including system calls.
+Wall-clock time is not used, because other processes on the machine would affect it. (The kernel does part of its TCP's
+work in interrupts, whose time may be charged to other processes.) Closing ends when both ends of every connection have
+returned from `wait_closed()`.
 
-cost: the sum of the three. Its growth from 1,000 connections to the most is what the goal is about.
+cost: the sum of the three. The goal is about its growth from 1,000 connections to the maximum.
 
-memory: resident memory with all connections open and idle, above what there was before the first, for each connection:
-both ends, with streams and the handler's task; from 1,000 connections on, for fewer are lost among what the interpreter
-keeps in reserve. What the kernel holds for its own TCP is in no process's memory.
+memory: resident memory with all connections open and idle, in excess of that before the first, per connection, for both
+ends with streams and the handler's task. It is given from 1,000 connections on, because smaller numbers disappear in
+the interpreter's reserves. The kernel's memory for its own TCP belongs to no process.
 
-descriptors: those that the process has more than before, all together.
+descriptors: the total number of additional descriptors of the process.
 
-wakeups: how often a second the loop woke up while all connections were idle, and the processor time that it took. These
-are the thread's voluntary context switches (getrusage), less the one at the end of the measurement. It begins when the
-connections have been left alone for three seconds.
+wakeups: the number of wakeups of the loop per second while all connections are idle, and the processor time that they
+take. It is the number of the thread's voluntary context switches (getrusage), minus the one at the end of the
+measurement, which starts after three idle seconds.
 
-left: connections, transports, TIME_WAIT records, endpoints with a timer, and tasks that are still there at the end. It
-must be 0. TIME_WAIT is not waited for: the stacks are told that 2 MSL have passed. objects: how many more than before
-the first connection the garbage collector knows, for each connection.
+left: connections, transports, TIME_WAIT records, endpoints with a timer, and tasks that remain at the end. It must be
+0. The measurement does not wait for TIME_WAIT: the stacks' time is advanced by 2 MSL. objects: growth of the number of
+objects known to the garbage collector, since before the first connection, per connection.
 """
 
 import asyncio
@@ -45,7 +46,8 @@ from .stacks import StreamApp, Streams
 AT_ONCE: Final = 100
 MESSAGE: Final = bytes(range(64))
 SETTLE: Final = 3.0
-"""Seconds after which an idle connection is idle: longer than any timeout of one whose round trip is short."""
+"""Seconds after which a connection counts as idle, longer than any timeout of a connection with a short round-trip
+time."""
 
 TIME_LIMIT: Final = 400.0
 
@@ -72,7 +74,7 @@ class Server(StreamApp):
         self._changed.set()
 
     async def until_open(self, count: int) -> None:
-        """Wait until so many connections are open at this end."""
+        """Wait until `count` connections are open at this end."""
         while self.open != count:
             self._changed.clear()
             await self._changed.wait()
@@ -94,7 +96,7 @@ async def _run(trial: Trial) -> Figures:
     if trial.stack != "utcp":
         descriptors.require(2 * connections)
     cycles = max(1, trial.integer("sample") // connections)
-    await _cycle(trial, 10, _Sums(), idle=0.0)  # what is made once is not a connection's
+    await _cycle(trial, 10, _Sums(), idle=0.0)  # so that one-time costs are not counted
     sums = _Sums()
     for number in range(cycles):
         await _cycle(trial, connections, sums, idle=float(trial.parameters["idle"]) if number == 0 else 0.0)
@@ -110,7 +112,7 @@ async def _run(trial: Trial) -> Figures:
 
 
 async def _cycle(trial: Trial, connections: int, sums: _Sums, *, idle: float) -> None:
-    """Open, echo, rest, close. The figures that are no sums are the first cycle's."""
+    """Open, echo, idle, close. Figures that are not sums come from the first cycle."""
     gc.collect()
     memory, sockets, objects, tasks = (
         resident.resident(),
@@ -160,7 +162,7 @@ async def _cycle(trial: Trial, connections: int, sums: _Sums, *, idle: float) ->
 
 
 async def each(work: Callable[[int], Awaitable[None]], count: int) -> None:
-    """`work(number)` for every number, AT_ONCE of them at a time."""
+    """Run `work(number)` for every number, AT_ONCE of them at a time."""
     numbers = iter(range(count))
 
     async def go_on() -> None:
@@ -171,7 +173,7 @@ async def each(work: Callable[[int], Awaitable[None]], count: int) -> None:
 
 
 async def _cpu(*steps: Callable[[], Awaitable[None]]) -> float:
-    """The processor time of these steps."""
+    """Return the processor time of these steps."""
     start = process_time()
     for step in steps:
         await step()
@@ -189,7 +191,7 @@ async def _idle(seconds: float) -> Figures:
 
 
 async def _left(ends: Ends, tasks: int) -> float:
-    """What is still there, given a moment to go."""
+    """Return the number of objects left, after a short wait."""
     for _ in range(100):
         left = ends.left() + len(asyncio.all_tasks()) - tasks
         if not left:
@@ -203,7 +205,7 @@ def _voluntary_switches() -> int:
 
 
 def open_descriptors() -> int | None:
-    """How many descriptors this process has; None where there is no /proc."""
+    """Return the number of descriptors of this process; None without /proc."""
     folder = Path("/proc/self/fd")
     return sum(1 for _ in folder.iterdir()) if folder.is_dir() else None
 
@@ -218,7 +220,7 @@ def _per_connection(before: int | None, after: int | None, connections: int) -> 
 
 
 def measure(trial: Trial) -> Figures:
-    """One trial, in this process."""
+    """Run one trial in this process."""
 
     async def limited() -> Figures:
         async with asyncio.timeout(TIME_LIMIT + trial.parameters["idle"]):
@@ -247,7 +249,7 @@ def _case(connections: int, values: Values) -> Case:
 
 
 def _growth(figure: str) -> Callable[[Outcomes], float | None]:
-    """For a Goal: the figure with 100,000 connections over that with 1,000."""
+    """Return a function for Goal: the figure with 100,000 connections divided by that with 1,000."""
 
     def of(outcomes: Outcomes) -> float | None:
         by_count = {int(outcome.case.parameters["connections"]): outcome.median("utcp", figure) for outcome in outcomes}
@@ -258,7 +260,7 @@ def _growth(figure: str) -> Callable[[Outcomes], float | None]:
 
 
 def _with_many(figure: str) -> Callable[[Outcomes], float | None]:
-    """For a Goal: the figure with 10,000 connections."""
+    """Return a function for Goal: the figure with 10,000 connections."""
     return lambda outcomes: next(
         (outcome.median("utcp", figure) for outcome in outcomes if outcome.case.parameters["connections"] == _LARGE),
         None,
@@ -266,7 +268,7 @@ def _with_many(figure: str) -> Callable[[Outcomes], float | None]:
 
 
 def _most_left(outcomes: Outcomes) -> float | None:
-    """For a Goal: the most that was left of any number of connections, if 100,000 were among them."""
+    """Return the maximum number of objects left over all numbers of connections, if 100,000 are among them."""
     if all(outcome.case.parameters["connections"] != _MOST for outcome in outcomes):
         return None
     left = [outcome.median("utcp", "left") for outcome in outcomes]

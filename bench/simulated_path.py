@@ -1,4 +1,4 @@
-"""utcp over a path of the simulator: bulk flows from one host to another, in virtual time."""
+"""utcp over a simulated path: bulk flows from one host to another, in virtual time."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,10 +22,15 @@ def run(
     stagger: float = 0.0,
     ack_conditions: Conditions | None = None,
 ) -> Run:
-    """One flow for each congestion controller, each begun `stagger` seconds after the one before.
+    """Run one flow for each congestion controller. The same arguments give the same result.
 
-    The path for acknowledgements has the same conditions unless it has its own. Measured for `seconds`, from when the
-    receiver has accepted the last. The same arguments give the same result.
+    Args:
+        conditions: conditions of the path for data.
+        controllers: names of the congestion controllers.
+        seconds: duration of the measurement, from when the receiver has accepted the last flow.
+        seed: seed of the network.
+        stagger: seconds between the starts of the flows.
+        ack_conditions: conditions of the path for acknowledgments; None: the same.
     """
     network = Network(seed, conditions=conditions, max_steps=1 << 62)
     network.keep_trace = False
@@ -63,7 +68,7 @@ def run(
         before = [flow.octets for flow in flows]
         await asyncio.sleep(seconds)
         octets = [flow.octets - start for flow, start in zip(flows, before, strict=True)]
-        sender.crash()  # nobody is to say goodbye
+        sender.crash()  # end without closing the connections
         receiver.crash()
         return octets
 

@@ -1,6 +1,6 @@
-"""The TCPs to compare, behind the one API that they share: asyncio's streams, and its protocols.
+"""The TCPs to compare, behind their common API: asyncio's streams and protocols.
 
-A `Stack` has two halves, since the two ends may live in two processes: `serve` and `dial`, async context managers on
+A `Stack` has two halves, because the two ends may be in two processes: `serve` and `dial`, async context managers on
 the running loop and on loopback.
 """
 
@@ -18,8 +18,8 @@ from typing import Final
 import utcp as utcp_api
 
 BACKLOG = 1024
-"""Connections that may wait to be accepted. Whoever opens more at a time must wait for the server now and then: kernel
-TCP drops the SYNs of those that find no room, and each costs its client a second."""
+"""Maximum number of connections waiting to be accepted. A client that opens more at a time must wait for the server,
+because kernel TCP drops SYNs beyond the limit, and each costs a second."""
 
 Address = tuple[str, int]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -27,7 +27,7 @@ ProtocolFactory = Callable[[], asyncio.Protocol]
 
 
 class StreamApp(ABC):
-    """A server's application on streams. What else it has as coroutine methods, the client's side may `ask`."""
+    """A server's application on streams. The client's side can call its other coroutine methods by `ask`."""
 
     @abstractmethod
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -35,11 +35,11 @@ class StreamApp(ABC):
 
 
 class ProtocolApp(ABC):
-    """The same on protocols."""
+    """A server's application on protocols."""
 
     @abstractmethod
     def protocol(self) -> asyncio.Protocol:
-        """The protocol of a new connection."""
+        """Return the protocol of a new connection."""
 
 
 App = StreamApp | ProtocolApp
@@ -47,8 +47,7 @@ App = StreamApp | ProtocolApp
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a measurement asks of both ends alike: the loopback address to serve on, and the largest segment's payload
-    (None: what loopback's MTU carries)."""
+    """Settings of both ends: the loopback address of the server, and the MSS, octets (None: from loopback's MTU)."""
 
     host: str = "127.0.0.1"
     mss: int | None = None
@@ -56,16 +55,16 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Totals of one end, or of both. Kernel TCP's are those of the whole machine; None is what nobody counts."""
+    """Totals of one end or of both. Kernel TCP's are those of the whole machine; None: not counted."""
 
     segments: int | None
-    """Sent, retransmissions included."""
+    """Segments sent, including retransmissions."""
     retransmissions: int | None
     system_calls: int | None
-    """To send, to receive, and receives that found nothing; not the loop's own polling."""
+    """Calls to send and to receive, including receives without data, but not the loop's own polling."""
 
     def since(self, before: "Counts") -> "Counts":
-        """What was counted between `before` and this."""
+        """Return the counts between `before` and this."""
         return Counts(
             _sum(self.segments, before.segments, -1),
             _sum(self.retransmissions, before.retransmissions, -1),
@@ -73,7 +72,7 @@ class Counts:
         )
 
     def plus(self, other: "Counts") -> "Counts":
-        """Both together."""
+        """Return the sum of both."""
         return Counts(
             _sum(self.segments, other.segments),
             _sum(self.retransmissions, other.retransmissions),
@@ -81,7 +80,7 @@ class Counts:
         )
 
     def per(self, count: float, unit: str) -> dict[str, float | None]:
-        """As figures: segments and system calls for each of `count` units, retransmissions in all."""
+        """Return the counts as figures: segments and system calls per unit, and total retransmissions."""
         return {
             f"segments_per_{unit}": None if self.segments is None else self.segments / count,
             f"system_calls_per_{unit}": None if self.system_calls is None else self.system_calls / count,
@@ -94,7 +93,7 @@ UNKNOWN: Final = Counts(None, None, None)
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """An end that listens."""
+    """A listening end."""
 
     address: Address
     counts: Callable[[], Counts]
@@ -102,7 +101,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """An end that connects, by streams or (None: it cannot) by a protocol."""
+    """A connecting end, with streams and, unless None, protocols."""
 
     connect: Callable[[], Awaitable[Streams]]
     counts: Callable[[], Counts]
@@ -115,8 +114,8 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """One TCP, or what stands for one. `serve` raises TypeError for an App whose API it does not have; `missing` says
-    why it cannot be measured here, None if it can."""
+    """One TCP or a substitute. `serve` raises TypeError for an App whose API it does not have. `missing` returns why it
+    cannot be measured here, or None."""
 
     serve: Callable[[App, Setting], AbstractAsyncContextManager[Server]]
     dial: Callable[[Address, Setting], AbstractAsyncContextManager[Client]]
@@ -125,11 +124,11 @@ class Stack:
 
 @asynccontextmanager
 async def _kernel_serve(app: App, setting: Setting) -> AsyncIterator[Server]:
-    """asyncio's own streams or protocols, over the kernel's TCP."""
+    """Serve with asyncio's own streams or protocols, over the kernel's TCP."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if setting.mss is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, setting.mss)  # accepted sockets inherit it
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, setting.mss)  # inherited by accepted sockets
     sock.bind((setting.host, 0))
     if isinstance(app, ProtocolApp):
         loop = asyncio.get_running_loop()
@@ -137,10 +136,10 @@ async def _kernel_serve(app: App, setting: Setting) -> AsyncIterator[Server]:
     else:
         server = await asyncio.start_server(app.handle, sock=sock, backlog=BACKLOG)
     try:
-        # The client's end reads the machine's counters, for both.
+        # The client's end reads the machine's counters for both.
         yield Server((setting.host, sock.getsockname()[1]), lambda: Counts(0, 0, None))
     finally:
-        server.close()  # no wait_closed(): after a failed round it would wait for connections that nobody ends
+        server.close()  # without wait_closed(), which after a failed round would wait for connections that never end
 
 
 @asynccontextmanager
@@ -148,7 +147,7 @@ async def _kernel_dial(address: Address, setting: Setting) -> AsyncIterator[Clie
     loop = asyncio.get_running_loop()
 
     async def connected() -> socket.socket:
-        """A connected socket, where asyncio's own calls do not take the option that it needs."""
+        """Return a connected socket, because asyncio's own calls do not accept the required option."""
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
@@ -183,7 +182,7 @@ def _utcp_counts(endpoint: utcp_api.Endpoint) -> Counts:
 
 @asynccontextmanager
 async def _utcp_serve(app: App, setting: Setting) -> AsyncIterator[Server]:
-    """utcp's streams or protocols: one endpoint that serves, one that connects."""
+    """Serve with utcp's streams or protocols, on an endpoint of its own."""
     async with utcp_api.Endpoint((setting.host, 0), config=_config(setting)) as endpoint:
         port = endpoint.address[1]
         if isinstance(app, ProtocolApp):
@@ -204,15 +203,15 @@ async def _utcp_dial(address: Address, setting: Setting) -> AsyncIterator[Client
 
 
 STACKS: Final = {"utcp": Stack(_utcp_serve, _utcp_dial), "kernel_tcp": Stack(_kernel_serve, _kernel_dial)}
-"""Those that every bench measures."""
+"""The stacks that every bench measures."""
 
 PEERS: Final = ("aioquic", "aiokcp")
-"""Those that some benches measure besides, if they are installed. `bench.peers.PEERS` has their Stacks by these names;
-it is imported only where one of them is measured."""
+"""Further stacks that some benches measure, if installed. `bench.peers.PEERS` has their Stacks by these names; it is
+imported only when one of them is measured."""
 
 
 def find(name: str) -> Stack:
-    """The Stack of that name."""
+    """Return the Stack of that name."""
     if name in STACKS:
         return STACKS[name]
     peers: dict[str, Stack] = importlib.import_module(".peers", __package__).PEERS
@@ -227,7 +226,7 @@ def _kernel_counts() -> Counts:
     names, values = (line.split() for line in lines if line.startswith("Tcp:"))
     tcp = dict(zip(names, values, strict=True))
     retransmissions = int(tcp["RetransSegs"])
-    return Counts(int(tcp["OutSegs"]) + retransmissions, retransmissions, None)  # OutSegs leaves retransmissions out
+    return Counts(int(tcp["OutSegs"]) + retransmissions, retransmissions, None)  # OutSegs excludes retransmissions
 
 
 def _sum(one: int | None, other: int | None, sign: int = 1) -> int | None:

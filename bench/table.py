@@ -1,10 +1,10 @@
-"""Figures for people."""
+"""Tables of figures for readers."""
 
 from collections.abc import Sequence
 
 
 def render(rows: Sequence[Sequence[str]]) -> str:
-    """Lines of columns: the first to the left, the others to the right."""
+    """Return rows as lines of text, the first column left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -15,11 +15,11 @@ def render(rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """The same as a table in Markdown; `left` columns to the left."""
+    """Return a table in Markdown with `left` left-aligned columns."""
     rule = ["---"] * left + ["---:"] * (len(rows[0]) - left)
     return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in [rows[0], rule, *rows[1:]]]
 
 
 def number(value: float | None, decimals: int = 0) -> str:
-    """`value` with thousands separated; a dash for None."""
+    """Return `value` with thousands separators, or a dash for None."""
     return "-" if value is None else f"{value:,.{decimals}f}"

@@ -1,4 +1,4 @@
-"""Failures that nobody awaits, of a server's handler or of a protocol's method, made those of the measurement."""
+"""Turns unhandled failures of a server's handler or a protocol's method into failures of the measurement."""
 
 import asyncio
 import errno
@@ -7,12 +7,12 @@ from typing import Any, Self
 
 
 class CallbackFailed(Exception):
-    """What failed and why, in a line."""
+    """A failed callback, with the failure and its reason in one line."""
 
 
 class Guard:
-    """An asynchronous context manager: when the loop is told of such a failure, whatever is awaited in here ends, and
-    CallbackFailed is raised instead. Otherwise the other end would wait until its time is over."""
+    """An asynchronous context manager. When the loop reports such a failure, the body is cancelled and CallbackFailed
+    raised. Otherwise the other end would wait until the time limit."""
 
     def __init__(self) -> None:
         self._task: asyncio.Task[Any] | None = None
@@ -44,10 +44,11 @@ class Guard:
 
 
 def reason(context: dict[str, Any]) -> str | None:
-    """What an event loop's exception handler was told, in a line; None if that is no failure of the measurement.
+    """Return the failure reported to an event loop's exception handler in one line, or None if it does not concern the
+    measurement.
 
-    That is what comes without an exception, and a half-close that finds the peer gone: asyncio's transport lets that
-    out into the loop, and connection_lost() follows.
+    Reports without an exception do not, nor does a half-close after the peer has gone: asyncio's transport raises that
+    error into the loop, and connection_lost() follows.
     """
     error = context.get("exception")
     if not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno == errno.ENOTCONN):

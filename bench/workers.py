@@ -1,20 +1,20 @@
-"""What a second CPU brings: worker processes behind one port (SO_REUSEPORT), as `examples/workers.py` has them.
+"""The benefit of a second CPU: worker processes behind one port (SO_REUSEPORT), as in `examples/workers.py`.
 
-One worker and one client process on one CPU, then two workers and two client processes on two, all pinned to these CPUs
-(not each to one). Clients take about as much of a CPU as servers do; so one worker is not given a CPU for itself and a
-second one for its client: that would be two CPUs' work by the name of one. Both times the same machinery runs, and
-twice the CPUs can do twice the work at best.
+One worker and one client process run on one CPU, then two workers and two client processes on two, all pinned to these
+CPUs (not each to one). Clients take about as much of a CPU as servers do. A worker and its client on separate CPUs
+would therefore count two CPUs' work as one, so both share a CPU. Both measurements run the same code, and twice the
+CPUs can do twice the work at best.
 
-Each client process has 16 endpoints (sockets), so that the kernel's hash has something to deal out: all connections of
-an endpoint meet one worker. Of kernel TCP each connection is dealt out by itself. 100 connections are under way in each
-client process: opened, 64 octets to the server and back, closed by the client first. They come and go for the seconds
-that the option says, after half a second in which nothing is counted.
+Each client process has 16 endpoints (sockets), so that the kernel's hash distributes them: all connections of an
+endpoint go to one worker. With kernel TCP, each connection is distributed separately. Each client process has 100
+connections in progress: opened, 64 octets echoed, closed by the client first. They run for the given seconds, after
+half a second that is not counted.
 
-two CPUs over one: of the connections per second that all clients together completed. by processor time: the same as it
-would be if nothing else kept the CPUs busy: twice what all processes spent for a connection on one CPU, over what they
-spent on two. It falls below 2 when the processes are in each other's way.
+two CPUs over one: the ratio of the connections per second that all clients together completed. by processor time: the
+same ratio if no other load kept the CPUs busy, which is twice the processor time of all processes per connection on one
+CPU, divided by that on two. It falls below 2 when the processes interfere with each other.
 
-worker CPU: processor time of the workers, for each connection that they had.
+worker CPU: processor time of the workers per connection that they served.
 """
 
 import asyncio
@@ -41,12 +41,12 @@ ENDPOINTS: Final = 16
 AT_ONCE: Final = 100
 WARM_UP: Final = 0.5
 TIME_LIMIT: Final = 60.0
-"""Seconds after which a process has failed, beside those in which connections are counted."""
+"""Seconds after which a process fails, in addition to the time in which connections are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What a process is told, and the pipe by which it answers: once when it is ready, once at its end."""
+    """The parameters of a process, and the pipe for its answers: one when it is ready, one at its end."""
 
     stack: str
     loop: str
@@ -54,14 +54,14 @@ class _Job:
     pipe: Connection
 
     def run(self, main: Coroutine[Any, Any, None]) -> None:
-        """Run `main` on the loop and the CPUs that the job says."""
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches it too: it dies of it in silence
+        """Run `main` on the job's loop and CPUs."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this process too, silently
         os.sched_setaffinity(0, self.cpus)
         loops.run(main, self.loop)
 
 
 def work(job: _Job, sock: socket.socket) -> None:
-    """A worker: its result is its connections, and its processor time in seconds."""
+    """Run a worker. Its result is its number of connections, and its processor time, seconds."""
     job.run(_work(job, sock))
 
 
@@ -104,7 +104,8 @@ async def _work(job: _Job, sock: socket.socket) -> None:
 
 
 def connect(job: _Job, address: tuple[str, int], seconds: float) -> None:
-    """A client process: its result is the connections that counted, and its processor time for one, in seconds."""
+    """Run a client process. Its result is the number of counted connections, and its processor time per connection,
+    seconds."""
     job.run(_connect(job, address, seconds))
 
 
@@ -159,12 +160,12 @@ def _bind(stack: str, address: tuple[str, int]) -> socket.socket:
 class _Result:
     per_second: float
     worker_cpu: float
-    """Seconds for each connection."""
+    """Processor time of the workers per connection, seconds."""
     client_cpu: float
 
 
 def run(trial: Trial, count: int) -> _Result:
-    """`count` workers and as many client processes on as many CPUs. Raises OSError."""
+    """Run `count` workers and as many client processes on as many CPUs. Raises OSError."""
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < count:
         raise OSError(f"it takes {count} CPUs, and there are {len(cpus)}")
@@ -182,7 +183,7 @@ def run(trial: Trial, count: int) -> _Result:
             process.start()
             theirs.close()
             stack.callback(process.join)
-            stack.callback(process.kill)  # it has said all that it had to say
+            stack.callback(process.kill)  # all its answers have been received
             stack.enter_context(ours)
             return ours
 
@@ -200,7 +201,7 @@ def run(trial: Trial, count: int) -> _Result:
         except Exception:
             for pipe in workers:
                 if pipe.poll():
-                    _receive(pipe, limit)  # raises what has failed there, which is the cause
+                    _receive(pipe, limit)  # raises the worker's error, which is the cause
             raise
         for pipe in workers:
             pipe.send(None)
@@ -226,7 +227,7 @@ def _receive(pipe: Connection, limit: float) -> Any:
 
 
 def measure(trial: Trial) -> Figures:
-    """One trial: one worker, then two."""
+    """Run one trial: one worker, then two."""
     one, two = run(trial, 1), run(trial, 2)
     return {
         "scaling": two.per_second / one.per_second,

@@ -1,4 +1,4 @@
-"""An aiohttp client over utcp, for aiohttp_server.py: the page, the file, and a few words by WebSocket.
+"""An aiohttp client over utcp, for aiohttp_server.py: gets the page and the file, and echoes a word by WebSocket.
 
 python examples/aiohttp_client.py [--url http://127.0.0.1:8080]
 """

@@ -1,8 +1,8 @@
-"""anyio over utcp: structured concurrency, and a half-close that anyio calls send_eof().
+"""anyio over utcp: structured concurrency, and a half-close, which anyio calls send_eof().
 
     python examples/anyio_half_close.py
 
-The client sends lines and its FIN; only then does the server, which has read to the end, answer with their number.
+The client sends lines and its FIN. The server reads to the end and then answers with the number of lines.
 """
 
 import anyio
@@ -23,7 +23,7 @@ async def main() -> None:
     listener = await create_utcp_listener(local_host="127.0.0.1")
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, count_lines)
-        port = listener.extra(SocketAttribute.local_port)  # noqa: S610  # not Django's
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610  # not Django's extra()
         async with await connect_utcp("127.0.0.1", port) as stream:
             await stream.send(b"one\ntwo\nthree\n")
             await stream.send_eof()

@@ -1,8 +1,8 @@
-"""SSH over utcp, by asyncssh's hook for tunnels: a server that runs one command, and a client that asks for it.
+"""SSH over utcp, by asyncssh's hook for tunnels: a server that runs one command, and a client that calls it.
 
     python examples/asyncssh_exec.py
 
-Beneath, `tunnel=UtcpTunnel()` is all that differs from SSH over the kernel's TCP. The key is made for the occasion.
+`tunnel=UtcpTunnel()` is the only difference from SSH over kernel TCP. The host key is temporary.
 """
 
 import asyncssh
@@ -13,7 +13,7 @@ from utcp.integrations.asyncssh import UtcpTunnel
 
 class Server(asyncssh.SSHServer):
     def begin_auth(self, username: str) -> bool:
-        return False  # anybody may come in: this server listens on 127.0.0.1 for a moment
+        return False  # no authentication, because this server listens only briefly, on 127.0.0.1
 
 
 async def shout(process: asyncssh.SSHServerProcess[str]) -> None:

@@ -1,8 +1,8 @@
-"""Send messages to echo_server.py, print what comes back, and close.
+"""Send messages to echo_server.py, print the answers, and close.
 
     python examples/echo_client.py [--host 127.0.0.1] [--port 9000] [MESSAGE ...]
 
-Each message goes out when the one before has come back.
+Each message is sent after the echo of the previous one.
 """
 
 import argparse
@@ -34,7 +34,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     try:
         utcp.run(main(arguments.host, arguments.port, arguments.messages))
-    except TimeoutError:  # what an unused UDP port amounts to as well
+    except TimeoutError:  # an unused UDP port has the same effect
         sys.exit(f"echo_client: no answer from {arguments.host} port {arguments.port}")
     except OSError as error:
         sys.exit(f"echo_client: {error}")

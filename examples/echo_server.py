@@ -1,4 +1,4 @@
-"""Say back whatever anyone says, until Ctrl-C or SIGTERM.
+"""Echo all received data, until Ctrl-C or SIGTERM.
 
     python examples/echo_server.py [--host 127.0.0.1] [--port 9000]
 
@@ -21,7 +21,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
             await writer.drain()
             echoed += len(data)
         writer.close()
-        await writer.wait_closed()  # the client has acknowledged all of it
+        await writer.wait_closed()  # until the client has acknowledged all data
         print(f"{host} port {port}: {echoed} bytes echoed, closed")
     except OSError as error:
         print(f"{host} port {port}: {error}")
@@ -31,7 +31,7 @@ async def main(host: str, port: int) -> None:
     server = await utcp.start_server(echo, host, port)
     host, port, *_ = server.sockets[0].getsockname()
     print(f"listening on {host} port {port}")
-    await server.serve_forever()  # until Ctrl-C or SIGTERM: it closes the clients too
+    await server.serve_forever()  # until Ctrl-C or SIGTERM, which close the clients too
 
 
 if __name__ == "__main__":

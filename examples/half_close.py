@@ -1,9 +1,9 @@
-"""Half-close: a side that has said its last word goes on listening.
+"""Half-close: an end that has sent its FIN still receives data.
 
     python examples/half_close.py
 
-The client asks, sends its FIN (`write_eof()`), and only then does the server answer, with two messages and its own FIN.
-Each line shows the state that the speaker's end of the connection is in.
+The client sends a question and its FIN (`write_eof()`). Only then the server answers, with two messages and its own
+FIN. Each line shows the state of the speaker's end of the connection.
 """
 
 import asyncio

@@ -1,8 +1,9 @@
-"""Open thousands of connections over two UDP sockets, close them all at once, and watch the states they pass through.
+"""Open thousands of connections over two UDP sockets, close them all at once, and show the states that they pass
+through.
 
     python examples/many_closes.py [CONNECTIONS]
 
-Each row of the summary is one moment: how many ends, of both sides together, were in which state.
+Each row of the summary is one moment, with the number of ends (of both sides together) in each state.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""An echo server that Prometheus can watch, until Ctrl-C or SIGTERM. Needs pip install 'aioutcp[metrics]'
+"""An echo server with metrics for Prometheus, until Ctrl-C or SIGTERM. Requires pip install 'aioutcp[metrics]'
 
     python examples/metrics.py [--host 127.0.0.1] [--port 9000] [--metrics-port 9100]
 
-Then talk to it with echo_client.py, and see what it counts: curl http://127.0.0.1:9100/metrics | grep ^utcp
+Then connect with echo_client.py, and read the metrics: curl http://127.0.0.1:9100/metrics | grep ^utcp
 """
 
 import argparse
@@ -23,7 +23,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.close()
         await writer.wait_closed()
     except OSError:
-        pass  # utcp_closes_total counts it by its cause
+        pass  # utcp_closes_total counts it by cause
 
 
 async def main(host: str, port: int, metrics_port: int) -> None:
@@ -33,7 +33,7 @@ async def main(host: str, port: int, metrics_port: int) -> None:
     print(f"listening on {host} port {server.sockets[0].getsockname()[1]}")
     print(f"metrics at http://{host}:{http.server_port}/metrics")
     try:
-        await asyncio.Event().wait()  # for Ctrl-C or SIGTERM
+        await asyncio.Event().wait()  # until Ctrl-C or SIGTERM
     finally:
         http.shutdown()
         http.server_close()

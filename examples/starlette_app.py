@@ -1,4 +1,4 @@
-"""A Starlette application, served by uvicorn over utcp until Ctrl-C. FastAPI's are served the same way.
+"""A Starlette application, served by uvicorn over utcp until Ctrl-C. FastAPI applications are served the same way.
 
     python examples/starlette_app.py [--host 127.0.0.1] [--port 8000]
 

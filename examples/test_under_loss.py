@@ -2,8 +2,8 @@
 
     pytest examples/test_under_loss.py
 
-The network loses a fifth of all packets, or stops altogether, and every run is the same: same seed, same losses, same
-times. Minutes of timeouts pass in milliseconds. The fixture `simnet` comes with utcp.
+The network loses a fifth of all packets, or fails completely, and every run is the same: the same seed gives the same
+losses and times. Minutes of timeouts pass in milliseconds. The fixture `simnet` is part of utcp.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ BODY = bytes(range(256)) * 2000
 
 
 async def serve() -> None:
-    """The application under test: says what was posted to it."""
+    """Run the application under test, which answers a POST with the hash of its body."""
 
     async def digest(request: web.Request) -> web.Response:
         return web.Response(text=hashlib.sha256(await request.read()).hexdigest())
@@ -37,7 +37,7 @@ async def serve() -> None:
 
 
 async def post(times: int = 1) -> list[str]:
-    """Its client."""
+    """Run its client."""
     answers = []
     async with aiohttp.ClientSession("http://server:8080", connector=UtcpConnector()) as session:
         for _ in range(times):
@@ -84,9 +84,9 @@ def test_a_server_that_crashes_is_noticed(simnet: Network) -> None:
         server.start(serve)
         request = client.run(post())
         await asyncio.sleep(0.2)
-        server.restart()  # what it knew of the connection is gone: it answers with RST
+        server.restart()  # the server loses the connection's state, and answers its segments with RST
         with pytest.raises(aiohttp.ClientOSError):
             await request
-        assert len(await client.run(post())) == 1  # the next request finds it well again
+        assert len(await client.run(post())) == 1  # the next request succeeds again
 
     simnet.run(scenario())

@@ -1,10 +1,10 @@
-"""websockets over utcp, unmodified: the loop decides what its connections run over.
+"""websockets over utcp, unmodified, by an event loop that selects the transport of its connections.
 
     python examples/websockets_echo.py [--port 9000]
 
-`utcp.loop_factory()` makes an event loop that carries what goes to the addresses of `route` over utcp, and all else
-over the kernel's TCP. So the library needs no adapter, and the application's other connections stay where they are.
-`uvicorn --loop MODULE:FACTORY` takes such a factory too.
+`utcp.loop_factory()` creates an event loop that uses utcp for connections to the addresses of `route`, and kernel TCP
+for all others. Thus the library needs no adapter, and the application's other connections are not affected. `uvicorn
+--loop MODULE:FACTORY` accepts such a factory too.
 """
 
 import argparse

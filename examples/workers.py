@@ -1,11 +1,11 @@
-"""Echo workers behind one UDP port, each a process of its own, until Ctrl-C or SIGTERM. echo_client.py talks to them.
+"""Echo workers behind one UDP port, each in its own process, until Ctrl-C or SIGTERM. Use echo_client.py with them.
 
     python examples/workers.py [--host 127.0.0.1] [--port 9000] [--workers 2]
 
-By the UDP addresses and ports of a datagram the kernel chooses one of the sockets: all connections of a client's socket
-meet the same worker. The sockets are kept open here. If a worker closed its own, the kernel would number the others
-anew, and clients would meet workers that do not know them. So, when one dies, only its connections end: the worker that
-takes over its socket answers them with RST.
+The kernel selects one of the sockets by the UDP addresses and ports of a datagram, so that all connections of a
+client's socket reach the same worker. The parent process keeps the sockets open. If a worker closed its own, the kernel
+would renumber the others, and clients would reach workers without their connections. Thus only the connections of a
+dead worker end: the worker that takes over its socket answers them with RST.
 """
 
 import argparse
@@ -45,14 +45,14 @@ async def serve(number: int, sock: socket.socket) -> None:
         loop.add_signal_handler(signum, stop.set)
     parent = parent_process()
     if parent is not None:
-        loop.add_reader(parent.sentinel, stop.set)  # it may be killed, and tell nobody
+        loop.add_reader(parent.sentinel, stop.set)  # the parent may be killed without notice
     server = await utcp.start_server(echo, sock=sock)
     print(f"worker {number} serves", flush=True)
     await stop.wait()
     server.close()
     if parent is not None:
         loop.remove_reader(parent.sentinel)
-    server.close_clients()  # the loop's end gives them 5 seconds (Config.close_timeout) to deliver
+    server.close_clients()  # the end of the loop gives them 5 seconds (Config.close_timeout) to deliver
 
 
 def work(number: int, sock: socket.socket) -> None:
@@ -94,5 +94,5 @@ if __name__ == "__main__":
         parser.error(f"argument --workers: must be 1 or more, not {arguments.workers}")
     try:
         main(arguments.host, arguments.port, arguments.workers)
-    except (OSError, OverflowError) as error:  # OverflowError: no such port
+    except (OSError, OverflowError) as error:  # OverflowError: invalid port
         sys.exit(f"workers: {error}")

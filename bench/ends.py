@@ -154,7 +154,7 @@ class _Channel:
     async def receive(self) -> Any:
         try:
             size = int.from_bytes(await self._reader.readexactly(8))
-            value = pickle.loads(await self._reader.readexactly(size))  # noqa: S301  # from this program's other process
+            value = pickle.loads(await self._reader.readexactly(size))  # noqa: S301  # from our own process
         except asyncio.IncompleteReadError:
             raise ConnectionError("the server's process has ended before its time") from None
         return value

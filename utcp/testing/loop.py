@@ -38,8 +38,8 @@ T = TypeVar("T")
 class Stalled(RuntimeError):
     """Every task waits and no timer is set, so that a real program would hang for ever.
 
-    Keepalive is a timer. While a connection is open with keepalive, the run therefore ends with OutOfBounds instead,
-    unless `Config.keepalive` is False.
+    Keepalive is a timer. With an open connection, the run therefore ends with OutOfBounds instead, unless
+    `Config.keepalive` is False.
     """
 
 

@@ -182,9 +182,9 @@ class _Builder:
         self._unacked: deque[tuple[int, float, int | None, bool]] = deque(maxlen=_MOST_REMEMBERED)
         receiver = self._series.receiver
         sees_own, sees_peers = sender in connection.tells_sent, sender in connection.tells_received
-        # A segment captured at both ends counts as the sender saw it. The peer's sent segments stand for those that the
-        # sender received only if the capture lacks the latter; then no round-trip times exist between the two ends'
-        # sending times.
+        # For a segment captured at both ends, the sender's own capture is used. If that lacks received segments, the
+        # peer's sent segments replace them, and there are no round-trip times, because the two times are from different
+        # ends.
         self._twice = sees_own, sees_peers
         self._round_trips = sees_peers or not (sees_own and receiver in connection.tells_sent)
         # If the capture has the segments received by the peer: sent segments not yet found among them, by content.

@@ -260,7 +260,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise RuntimeError(f"{fd!r} is no simulated descriptor: real sockets do not work in virtual time")
         return fd
 
-    # ------------------------------------------------------------------ the world outside
+    # ------------------------------------------------------------------ network and platform
 
     def connect_to(self, resolver: Callable[[str], str], platform: Callable[[], Platform]) -> None:
         """Connect the loop to a network.

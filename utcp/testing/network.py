@@ -127,7 +127,7 @@ class Network:
         owner = running_owner.get()
         return owner if isinstance(owner, Platform) else self.main.boot
 
-    # ------------------------------------------------------------------ what there is
+    # ------------------------------------------------------------------ hosts and paths
 
     def host(
         self,
@@ -203,7 +203,7 @@ class Network:
             raise socket.gaierror(socket.EAI_NONAME, f"no host of the simulated network is called {name!r}")
         return host.address
 
-    # ------------------------------------------------------------------ what can go wrong
+    # ------------------------------------------------------------------ faults
 
     def partition(self, a: Host, b: Host) -> None:
         """Drop all packets between the two hosts until `repair`."""

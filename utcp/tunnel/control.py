@@ -8,7 +8,7 @@
     HERE           ->                          confirms; all further octets are the user's and the service's
 
 HERE takes one round trip, as opening a connection would if the service could be reached. It shows that the connection
-is alive, because the other end may have vanished silently.
+is alive, which is not certain because the other end may have vanished silently.
 """
 
 from __future__ import annotations

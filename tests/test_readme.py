@@ -1,4 +1,4 @@
-"""README.md's Python works as pasted, and that of the other pages: the tests' own, and the examples'."""
+"""The Python on README.md, and on the pages of utcp, the tests and the examples, works as pasted."""
 
 import asyncio
 import re
@@ -17,6 +17,7 @@ from utcp import ConnectionInfo, Endpoint
 
 STRICT = [sys.executable, "-X", "dev", "-W", "error", "-c"]
 README = Path(__file__).parent.parent / "README.md"
+GUIDE = README.with_name("utcp") / "README.md"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -95,7 +96,7 @@ async def test_what_there_is_to_look_into() -> None:
         server = await endpoint.start_server(lambda *streams: accepted.put_nowait(streams))
         _, writer = await endpoint.open_connection("127.0.0.1", endpoint.address[1])
         names = {"writer": writer, "endpoint": endpoint}
-        exec(snippets()[3], names)  # noqa: S102
+        exec(snippets(GUIDE)[0], names)  # noqa: S102
         info = names["info"]
         assert isinstance(info, ConnectionInfo)
         assert info.state == "ESTABLISHED"
@@ -110,7 +111,10 @@ def test_the_server_and_the_client_fit_on_twenty_lines() -> None:
     assert [len(code.splitlines()) <= 20 for code in snippets()[:2]] == [True, True]
 
 
-@pytest.mark.parametrize(("page", "first", "passed"), [(README, 2, 1), (README.with_name("tests") / "README.md", 0, 2)])
+@pytest.mark.parametrize(
+    ("page", "first", "passed"),
+    [(README.with_name("examples") / "README.md", 2, 1), (README.with_name("tests") / "README.md", 0, 2)],
+)
 def test_the_tests_on_the_page_pass(
     page: Path, first: int, passed: int, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,8 +173,12 @@ LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)|(?:src|href)=\"([^\"#]*)(?:#
     "page",
     [
         ".github/CONTRIBUTING.md",
+        ".github/SECURITY.md",
+        "CHANGELOG.md",
         "README.md",
+        "utcp/ARCHITECTURE.md",
         "utcp/README.md",
+        "utcp/tcp/README.md",
         "examples/README.md",
         "tests/README.md",
         "bench/README.md",

@@ -9,7 +9,7 @@ A pytest plugin. Marks say what a test proves, by the ids of the tables in `requ
 A run fails when a mark names an id that is in no table, and when a test passes that proves what the table does not
 call done (of a defect: mended), because the table is out of date then. A run of the whole suite (or any with
 `--ledger`) fails when no test that passed proves what the table calls done. `python -m tests.conformance.ledger` writes
-the tables in README.md anew, and their overview on the front page.
+the tables in README.md, and their overview in utcp/README.md.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from typing import Final, NamedTuple, TypeAlias
 
 import pytest
 
+import utcp
+
 REQUIREMENTS: Final = Path(__file__).with_name("requirements")
 DEFECTS: Final = Path(__file__).with_name("defects.tsv")
 README: Final = Path(__file__).with_name("README.md")
-FRONT_PAGE: Final = Path(__file__).parents[2] / "README.md"
+OVERVIEW: Final = Path(utcp.__file__).parent / "README.md"
 BEGIN: Final = "<!-- ledger: written by python -m tests.conformance.ledger -->\n"
 END: Final = "<!-- end of the ledger -->\n"
 
@@ -239,7 +241,7 @@ def _tests(row: Row, claims: Claims) -> str:
 
 
 def overview(rows: Mapping[Key, Requirement]) -> str:
-    """A row of counts for each RFC, as Markdown for the front page."""
+    """A row of counts for each RFC, as Markdown for utcp/README.md."""
     parts = [f"\n| RFC | about | {' | '.join(STATUSES)} |\n|---|---|{'---|' * len(STATUSES)}\n"]
     for rfc in dict.fromkeys(row.rfc for row in rows.values()):
         counts = Counter(row.status for row in rows.values() if row.rfc == rfc)
@@ -294,8 +296,8 @@ class Ledger:
             if not self.whole:
                 raise pytest.UsageError("the tables name all tests: --ledger-write needs the whole suite")
             write(self.tables())
-            write(overview(self.requirements), FRONT_PAGE)
-            pytest.exit(f"written: {README}, {FRONT_PAGE}", returncode=0)
+            write(overview(self.requirements), OVERVIEW)
+            pytest.exit(f"written: {README}, {OVERVIEW}", returncode=0)
 
     def tables(self) -> str:
         """What README.md has to show."""

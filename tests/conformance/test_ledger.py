@@ -8,7 +8,7 @@ import pytest
 from tests.conformance.ledger import (
     COLUMNS,
     DEFECT_COLUMNS,
-    FRONT_PAGE,
+    OVERVIEW,
     STASH,
     Defect,
     Requirement,
@@ -55,8 +55,8 @@ def test_the_tables_in_the_readme_are_those_of_the_marks(request: pytest.Fixture
     assert committed() == ledger.tables(), "python -m tests.conformance.ledger writes them anew"
 
 
-def test_the_overview_on_the_front_page_is_that_of_the_tables() -> None:
-    assert committed(FRONT_PAGE) == overview(read()), "python -m tests.conformance.ledger writes it anew"
+def test_the_overview_is_that_of_the_tables() -> None:
+    assert committed(OVERVIEW) == overview(read()), "python -m tests.conformance.ledger writes it anew"
 
 
 @pytest.mark.parametrize(

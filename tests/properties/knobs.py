@@ -54,6 +54,7 @@ def knobs(random: Random) -> dict[str, Any]:
         "syn_ack_retries": 20,
         "retries": 40,
         "fin_retries": 40,
+        "orphan_timeout": None,  # delivery over a bad path may take longer than 300 s
         "fin_wait_2_timeout": 600.0,
     }
 

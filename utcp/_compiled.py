@@ -1,4 +1,4 @@
-"""What classes have to say of themselves to mypyc, when it compiles them (README.md, "Compiled").
+"""What classes have to say of themselves to mypyc, when it compiles them (utcp/README.md, "Compiled").
 
 `allow_interpreted_subclasses`: users may subclass it. `acyclic`: what its attributes hold never leads back to it, and
 so the garbage collector need not know of it. `free_list_len`: how many that are let go are kept for the next ones.

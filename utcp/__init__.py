@@ -1,9 +1,9 @@
 """A real TCP (RFC 9293) in user space, over UDP, for asyncio.
 
 `open_connection`, `start_server`, `create_connection` and `create_server` correspond to asyncio's. utcp/README.md lists
-the differences ("What differs from kernel TCP"). The main one is that connections live in this process. When the process
-is killed, no peer gets FIN or RST, and unacknowledged data is lost. `run` is `asyncio.run` for a process in which SIGTERM
-must close the connections in good order.
+the differences ("What differs from kernel TCP"). The main one is that connections live in this process. When the
+process is killed, no peer gets FIN or RST, and unacknowledged data is lost. `run` is `asyncio.run` for a process in
+which SIGTERM must close the connections in good order.
 """
 
 from utcp.aio.connect import create_connection, open_connection

@@ -89,7 +89,11 @@ class TimerQueue:
         """See that the queue looks at a connection by `deadline`."""
         if deadline < place.queued and place.subject is not None:
             self._order += 1
-            heapq.heappush(self._heap, (deadline, self._order, place))  # first: if it fails, the old entry stands
+            try:
+                heapq.heappush(self._heap, (deadline, self._order, place))
+            except BaseException:
+                self._restore(place)
+                raise
             was_queued = place.queued != inf
             place.queued = deadline
             place.entry = self._order
@@ -161,13 +165,32 @@ class TimerQueue:
             self._pop()
         else:
             self._order += 1
-            heapq.heapreplace(self._heap, (deadline, self._order, place))
+            try:
+                heapq.heapreplace(self._heap, (deadline, self._order, place))
+            except BaseException:
+                self._restore(place)
+                raise
             place.queued = deadline
             place.entry = self._order
 
+    def _restore(self, place: Place) -> None:
+        """See that the old entry of `place` stands after an exception, and no new one. A signal handler may have raised
+        it after the heap has changed."""
+        heap = [item for item in self._heap if item[1] == item[2].entry]
+        if place.queued != inf and all(item[2] is not place for item in heap):
+            heap.append((place.queued, place.entry, place))
+        heapq.heapify(heap)
+        self._heap = heap
+        self._dead = 0
+
     def _pop(self) -> None:
-        """Take the first entry out."""
-        _, order, place = heapq.heappop(self._heap)
+        """Take the first entry out. If that raises, it is still there."""
+        _, order, place = self._heap[0]
+        try:
+            heapq.heappop(self._heap)
+        except BaseException:
+            self._restore(place)
+            raise
         if order == place.entry:
             place.queued = inf
             place.entry = 0

@@ -81,7 +81,8 @@ class Listener(Accepting):
             return None
         connection = self.queue[0]
         connection.accept()
-        return self.queue.popleft()
+        del self.queue[0]  # no call: after one, a signal handler could raise an exception, and lose the connection
+        return connection
 
     def stop(self) -> None:
         """Stop listening. A further SYN gets RST, and so does the ACK of a cookie. Handshakes under way go on, and

@@ -652,7 +652,7 @@ class ReceiveSide:
         piece = pieces[0] if len(pieces) == 1 and not rest else None
         if isinstance(piece, bytes):  # most of the time
             data = piece
-            pieces.clear()
+            del pieces[:]  # no call: after one, a signal handler could raise an exception, and lose the octets
         else:
             data = self._queue.take(limit) if rest else self._queue.take_all()
         self.readable = rest

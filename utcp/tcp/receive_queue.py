@@ -47,7 +47,7 @@ class ReceiveQueue:
         """All that is there. If that raises, it is still there."""
         pieces = self.pieces
         data = b"".join(pieces) if len(pieces) != 1 else bytes(pieces[0])
-        pieces.clear()
+        del pieces[:]  # no call, as in `ReceiveSide.read`
         return data
 
     def take(self, size: int) -> bytes:

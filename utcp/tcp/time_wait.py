@@ -138,7 +138,8 @@ class TimeWaitTable:
         flags = shift + _TIMESTAMPS if timestamps else shift
         record = _to_int(_pack(expires, snd_nxt, rcv_nxt, ts_recent, window, flags), "big")
         is_new = code not in records
-        self._order.append(code)
+        # No call: after one, a signal handler could raise an exception, and the place would stay.
+        self._order += (code,)
         try:
             if not is_new:
                 self._stale[code] = self._stale.get(code, 0) + 1
@@ -292,7 +293,8 @@ class TimeWaitTable:
         """Let the first place be that of the record that expires first."""
         stale, order = self._stale, self._order
         while stale and (places := stale.get(order[0], 0)):
-            code = order.popleft()
+            code = order[0]
+            del order[0]  # no call, as in `add`
             if places == 1:
                 del stale[code]
             else:

@@ -12,7 +12,13 @@ from tests import contained
 from tests.injection import sockets, tunnels
 from tests.injection.allocations import allocations
 from tests.injection.faults import KINDS, Fault, plan, say
-from tests.injection.test_core import faults_of_calls, run_with_calls, run_with_handed
+from tests.injection.test_core import (
+    faults_of_calls,
+    faults_of_interrupts,
+    run_with_calls,
+    run_with_handed,
+    run_with_interrupts,
+)
 from tests.injection.test_endpoints import run
 from utcp.tcp import COMPILED
 
@@ -32,6 +38,7 @@ def main() -> int:
     work: list[tuple[str, Callable[[Fault | None], object], list[Fault]]] = []
     if not COMPILED:
         work.append(("calls of the core", run_with_calls, faults_of_calls()))
+        work.append(("interrupts behind calls of the core", run_with_interrupts, faults_of_interrupts()))
     else:
         say("calls of the core: left out, the compiled core has no frames to be seen")
     handed = run_with_handed(None).injected.counts

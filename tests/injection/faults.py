@@ -128,12 +128,14 @@ class Calls(Faults):
     """Counts the calls that the core makes while the context lasts, of Python functions and of C functions, by the line
     that makes them; one of them raises before it begins.
 
-    That is everywhere where the core asks for memory by a call, runs code that it was handed, or can be interrupted by
-    a signal handler. The compiled core has no frames to be seen.
+    That is everywhere where the core asks for memory by a call, or runs code that it was handed. With `after` it is each
+    call of a C function, and the exception comes behind it, as that of a signal handler does: what the function changes
+    is changed by then. The compiled core has no frames to be seen.
     """
 
-    def __init__(self, fault: Fault | None = None) -> None:
+    def __init__(self, fault: Fault | None = None, *, after: bool = False) -> None:
         super().__init__(fault)
+        self.after = after
         self.entry = -1
         """How often the context was entered before."""
         self.seen: dict[str, list[tuple[int, int]]] = {}
@@ -152,13 +154,16 @@ class Calls(Faults):
         sys.setprofile(None)
 
     def _event(self, frame: FrameType, event: str, argument: Any) -> None:
-        caller = frame if event == "c_call" else frame.f_back if event == "call" else None
+        if self.after:
+            caller = frame if event == "c_return" else None
+        else:
+            caller = frame if event == "c_call" else frame.f_back if event == "call" else None
         if caller is None:
             return
         key = (id(caller.f_code), caller.f_lasti)
         site = self._sites.get(key)
         if site is None:
-            site = self._sites[key] = _site(caller, argument.__name__ if event == "c_call" else frame.f_code.co_name)
+            site = self._sites[key] = _site(caller, frame.f_code.co_name if event == "call" else argument.__name__)
         if site:
             if self.fault is None:
                 self.seen.setdefault(site, []).append((self.entry, self.counts[site]))

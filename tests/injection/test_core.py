@@ -1,5 +1,7 @@
 """Whatever call of the core raises, one connection ends at most, its user is told, and the others do not notice."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.injection.faults import KINDS, Calls, Fault, Faults, plan
@@ -22,7 +24,6 @@ ALWAYS = (
     "TimerQueue._move_first: heapreplace",
     "TimerQueue.take_expired: append",
     "TimerQueue.take_expired: _pop",
-    "TimeWaitTable.add: append",
     "TimeWaitTable.add: get",
     "TimeWaitTable.add: _sweep",
     "Outbox.add: append",
@@ -38,12 +39,27 @@ ALWAYS = (
 )
 """Calls between the steps of what all connections share, and of what hands octets over."""
 
+BEHIND = (
+    "TimerQueue.schedule: heappush",
+    "TimerQueue._move_first: heapreplace",
+    "TimerQueue._pop: heappop",
+    "Listener.completed: append",
+)
+"""Calls that change what all connections share, before the core has noted that."""
+
 STRIDE = 60
 """Every so many of the other faults are tried here; `python -m tests.injection` tries all."""
 
 
 def run_with_calls(fault: Fault | None) -> World:
     world = World(Calls(fault))
+    world.run()
+    world.check()
+    return world
+
+
+def run_with_interrupts(fault: Fault | None) -> World:
+    world = World(Calls(fault, after=True))
     world.run()
     world.check()
     return world
@@ -58,24 +74,42 @@ def run_with_handed(fault: Fault | None) -> World:
 
 def faults_of_calls() -> list[Fault]:
     """Those of the core's calls in a run without a fault."""
-    run_with_calls(None)  # what is remembered for good is asked for once
-    calls = run_with_calls(None).injected
+    return _faults(run_with_calls, [*KINDS, KeyboardInterrupt])
+
+
+def faults_of_interrupts() -> list[Fault]:
+    """Those behind the core's calls of C functions in a run without a fault."""
+    return _faults(run_with_interrupts, [KeyboardInterrupt])
+
+
+def _faults(run: Callable[[Fault | None], World], kinds: list[Callable[[], BaseException]]) -> list[Fault]:
+    run(None)  # what is remembered for good is asked for once
+    calls = run(None).injected
     assert isinstance(calls, Calls)
-    return list(calls.plan([*KINDS, KeyboardInterrupt]))
+    return list(calls.plan(kinds))
+
+
+def _try(run: Callable[[Fault | None], World], faults: list[Fault], sites: tuple[str, ...]) -> None:
+    """Try the faults at these sites, and some of the others."""
+    always = [fault for fault in faults if any(site in fault.site for site in sites)]
+    missing = [site for site in sites if not any(site in fault.site for fault in always)]
+    assert not missing, f"the core makes no such call any more: {missing}"
+    for fault in [*always, *[fault for fault in faults if fault not in always][::STRIDE]]:
+        try:
+            world = run(fault)
+        except BaseException as error:
+            raise AssertionError(f"{fault}: {error}") from error
+        assert world.injected.error is not None, fault
 
 
 @interpreted_only
 def test_any_call_of_the_core_may_raise() -> None:
-    faults = faults_of_calls()
-    always = [fault for fault in faults if any(site in fault.site for site in ALWAYS)]
-    missing = [site for site in ALWAYS if not any(site in fault.site for fault in always)]
-    assert not missing, f"the core makes no such call any more: {missing}"
-    for fault in [*always, *[fault for fault in faults if fault not in always][::STRIDE]]:
-        try:
-            world = run_with_calls(fault)
-        except BaseException as error:
-            raise AssertionError(f"{fault}: {error}") from error
-        assert world.injected.error is not None, fault
+    _try(run_with_calls, faults_of_calls(), ALWAYS)
+
+
+@interpreted_only
+def test_a_signal_handler_may_raise_behind_any_call_of_the_core() -> None:
+    _try(run_with_interrupts, faults_of_interrupts(), BEHIND)
 
 
 def test_whatever_an_observer_or_the_mtu_raises() -> None:

@@ -1,7 +1,7 @@
-"""The stack: finds the connection of each segment, and owns connections, listeners, TIME_WAIT, ports and timers.
+"""The stack: dispatches segments to connections, and owns connections, listeners, TIME_WAIT, ports and timers.
 
-Of RFC 9293 it implements OPEN (3.10.1), SEGMENT ARRIVES for CLOSED (3.10.7.1) and, because TIME_WAIT has no connection
-any more, for TIME_WAIT. LISTEN is the listener's.
+It implements OPEN (RFC 9293 3.10.1) and SEGMENT ARRIVES for CLOSED (3.10.7.1) and for TIME_WAIT, which has no TCB.
+`Listener` implements SEGMENT ARRIVES for LISTEN.
 """
 
 from collections.abc import Callable, Hashable, Iterable
@@ -37,7 +37,7 @@ from utcp.wire.train import Train, read_train
 
 _ETHERNET_UDP_PAYLOAD: Final = 1472
 _UNASKED_UDP_PAYLOAD: Final = 1452
-"""What an Ethernet carries over IPv6, and so over IPv4 as well."""
+"""The UDP payload of an Ethernet frame over IPv6, octets. It fits over IPv4 as well."""
 _MAX_MSS: Final = 65495
 _UNVERIFIED_ROUTES_PER_SECOND: Final = 1000.0
 _PORTS_AND_SEQ: Final = Struct("!HHI")
@@ -46,10 +46,17 @@ _PORTS_AND_SEQ: Final = Struct("!HHI")
 class Stack(Context):
     """A TCP without a socket or a clock: datagrams and the time go in, datagrams and the next deadline come out.
 
-    `now` is in seconds and must not go back. `secret`, at least 16 random octets, keys ISNs, timestamps and ports: the
-    same secret and calls give the same bytes. `mtu(remote)` is the largest UDP payload for a remote, i.e. one whole
-    segment. `host(remote)` is the host that a remote is on; None: each remote is a host. `default_mss` is what a peer
-    takes that sends no MSS option: 536 over IPv4, 1220 over IPv6 (MUST-15).
+    `now` is in seconds and must not decrease. The same secret and the same calls produce the same bytes.
+
+    Args:
+        config: the configuration; None: the defaults.
+        secret: at least 16 random octets, the key of ISNs, timestamp offsets and ephemeral ports.
+        mtu: returns the largest UDP payload towards a remote, octets. A segment takes the whole payload.
+        host: returns the host of a remote; None: each remote is a host of its own.
+        default_mss: the send MSS if the peer sends no MSS option, octets: 536 over IPv4, 1220 over IPv6 (MUST-15).
+        observer: receives the stack's reports.
+        max_train_segments: the largest number of segments in one train.
+        max_train_bytes: the largest size of one train, octets.
     """
 
     def __init__(
@@ -74,15 +81,15 @@ class Stack(Context):
         self.memory = memory
         """The same as `accounts`."""
         self.failures: list[Failure] = []
-        """What `take_failures` returns next."""
+        """The failures that the next call of `take_failures` returns."""
         self.observe(observer)
         self.connections: dict[ConnectionKey, Connection] = {}
-        """The connections that exist, by (remote, remote port, local port); those in TIME_WAIT are not among them."""
+        """The connections by (remote, remote port, local port), except those in TIME_WAIT."""
         self._opening: dict[tuple[Remote, int], dict[Tcb, None]] = {}
         """The connections in SYN_SENT, by (remote, remote port)."""
         self.listeners: dict[int, Listener] = {}
         self._unaccepted: dict[Tcb, Accepting] = {}
-        """The listener of each connection that awaits its user."""
+        """The listener of each connection whose handshake is under way."""
         self.admission = Admission(config, memory, counters, self.connections, host)
         self._timers = TimerQueue()
         self._route_questions = TokenBucket(_UNVERIFIED_ROUTES_PER_SECOND, _UNVERIFIED_ROUTES_PER_SECOND)
@@ -92,24 +99,24 @@ class Stack(Context):
         self._mtu = mtu
 
     def observe(self, observer: Observer | None) -> None:
-        """Report to `observer` from now on, and to no other; None: to none.
+        """Report to `observer` only from now on; None: to no observer.
 
-        An observer that raises an Exception is not called again, and `failures` has the exception.
+        An observer that raises an Exception is not called again, and the exception is added to `failures`.
         """
         self._watch(() if observer is None else (observer,))
 
     def observe_also(self, observer: Observer) -> None:
-        """Report to `observer` as well from now on."""
+        """Add `observer` to the observers."""
         self._watch((*self.observers, observer))
 
     def observe_no_more(self, observer: Observer) -> None:
-        """Report to `observer` no longer. Allowed also in the middle of what it is told."""
+        """Remove `observer` from the observers. An observer may call this while it is being called."""
         gone = Tee(observer).observers
         self._watch(tuple([other for other in self.observers if all(other is not part for part in gone)]))
 
     @property
     def observers(self) -> tuple[Observer, ...]:
-        """Those that the stack reports to."""
+        """The observers that the stack reports to."""
         return () if self.observer is None else self.observer.observers
 
     def _watch(self, observers: tuple[Observer, ...]) -> None:
@@ -133,12 +140,22 @@ class Stack(Context):
         context: object = None,
         config: Config | None = None,
     ) -> Connection:
-        """Active OPEN (RFC 9293 3.10.1) from `local_port`, or from an ephemeral one (RFC 6056).
+        """Open a connection actively (OPEN, RFC 9293 3.10.1) and return it.
 
-        Raises AddressInUse when a connection or TIME_WAIT holds `local_port` towards this remote, AddressNotAvailable
-        when every ephemeral port is so held, LimitReached when `Config.max_memory` or `max_connections` forbids another
-        connection, and ValueError for a port outside 1..65535 or a `config` that differs from the stack's in what is
-        of all its connections.
+        Args:
+            remote: the address of the peer.
+            remote_port: the peer's TCP port.
+            now: the stack's time, seconds.
+            local_port: the local TCP port; None: an ephemeral port (RFC 6056).
+            context: the caller's object, kept as `Connection.context`.
+            config: the configuration of this connection; None: the stack's.
+
+        Raises:
+            AddressInUse: a connection or a TIME_WAIT record towards this remote uses `local_port`.
+            AddressNotAvailable: every ephemeral port is in use towards this remote.
+            LimitReached: `Config.max_memory` or `max_connections` forbids another connection.
+            ValueError: a port is outside 1..65535, or `config` differs from the stack's in a field that all
+                connections share.
         """
         check_port(remote_port)
         if config is not None:
@@ -170,15 +187,23 @@ class Stack(Context):
         return connection
 
     def listen(self, local_port: int, now: float, *, backlog: int = 100, context: object = None) -> Listener:
-        """Passive OPEN (RFC 9293 3.10.1); port 0 picks an ephemeral one.
+        """Listen on a port (passive OPEN, RFC 9293 3.10.1) and return the listener.
 
-        Raises AddressInUse when the port has a listener (MUST-41), AddressNotAvailable when port 0 finds none free, and
-        ValueError for a bad port or a backlog below 1.
+        Args:
+            local_port: the local TCP port; 0: an ephemeral port.
+            now: the stack's time, seconds.
+            backlog: the number of connections that may wait for `accept`.
+            context: the caller's object, kept as `Listener.context`.
+
+        Raises:
+            AddressInUse: the port has a listener (MUST-41).
+            AddressNotAvailable: `local_port` is 0 and every ephemeral port has a listener.
+            ValueError: the port is invalid, or the backlog is below 1.
         """
         if backlog < 1:
             raise ValueError(f"backlog must be 1 or more, not {backlog}")
         if local_port == 0:
-            # Connections do not matter: a port may be listened on that they use (RFC 9293 3.9.1.1, MUST-42).
+            # A listener may share its port with connections (RFC 9293 3.9.1.1, MUST-42).
             chosen, _ = self._ports.choose("", 0, lambda port: inf if port in self.listeners else 0.0, now)
             if chosen is None:
                 raise AddressNotAvailable("every ephemeral port is in use: none is left to listen on")
@@ -228,9 +253,16 @@ class Stack(Context):
     def receive_datagram(
         self, data: bytes | memoryview, remote: Remote, now: float, segment_size: int | None = None, ecn: int = 0
     ) -> None:
-        """A datagram from `remote`, or a train of them: equal-sized ones of `segment_size` octets, the last perhaps
-        shorter. Anything that is not a segment is dropped and counted (`counters.in_errs`). Of a buffer that may change
-        nothing is kept; `bytes` may be.
+        """Process a datagram, or a train of datagrams, from `remote`.
+
+        A datagram that is not a TCP segment is dropped and counted (`counters.in_errs`).
+
+        Args:
+            data: the payload. `bytes` may be kept; any other buffer is copied.
+            remote: the sender's address.
+            now: the stack's time, seconds.
+            segment_size: the size of each datagram of a train, octets; the last one may be shorter. None: one datagram.
+            ecn: the ECN codepoint of the IP header.
         """
         size = len(data)
         if (
@@ -247,7 +279,7 @@ class Stack(Context):
         self._segments_arrive(data, 0, size, remote, now, segment_size or size or 1, ecn)
 
     def _train_arrives(self, train: Train, data: bytes, remote: Remote, now: float, step: int, ecn: int) -> None:
-        """A train, each stretch of it as one segment where that comes to the same, else segment by segment."""
+        """Process a train: each stretch as one segment if the fast path takes it, else segment by segment."""
         first = 0
         while first < train.segments:
             end = train.stretch(first)
@@ -275,13 +307,13 @@ class Stack(Context):
     def _segments_arrive(
         self, data: bytes | memoryview, start: int, stop: int, remote: Remote, now: float, step: int, ecn: int
     ) -> None:
-        """The segments in `data[start:stop]`, of `step` octets each but for the last."""
+        """Process the segments in `data[start:stop]`. Each has `step` octets; the last may have fewer."""
         keep = isinstance(data, bytes) and self.tap is None
         while True:
             end = min(start + step, stop)
             self.counters.in_segs += 1
             try:
-                # A view keeps the whole train, which no window counts: not for a small part of it.
+                # A view keeps the whole train in memory, uncounted by any window, so a small part of it is copied.
                 segment = decode(data, start, end, keep and 2 * (end - start) >= len(data), ecn)
             except MalformedSegment as error:
                 self.counters.in_errs += 1
@@ -309,7 +341,7 @@ class Stack(Context):
                 return
 
     def _arrives_without_tcb(self, segment: Segment, key: ConnectionKey, remote: Remote, now: float) -> None:
-        """Process a segment that no connection has: TIME_WAIT, LISTEN or CLOSED."""
+        """Process a segment that belongs to no TCB: TIME_WAIT, LISTEN or CLOSED."""
         record = self.time_wait.get(key)
         if record is not None:
             if record.expires > now:
@@ -337,12 +369,12 @@ class Stack(Context):
 
     @property
     def has_output(self) -> bool:
-        """`datagrams_to_send` has something to look at, if only a timer to set."""
+        """True if `datagrams_to_send` has work to do. That may be only a timer to set."""
         return bool(self.output) or len(self._outbox) > 0 or len(self._answers) > 0
 
     def datagrams_to_send(self, now: float) -> list[Transmit]:
-        """Everything that may go out now, in trains: the segments of connections, then the answers to strangers. May be
-        called again after an exception: what it had not looked at is looked at then."""
+        """Return all trains that may leave now: segments of connections, then answers to strangers. After an exception,
+        the next call continues with the connections that were not processed."""
         output = self.output
         if output:
             outbox, answers, timers, memory = self._outbox, self._answers, self._timers, self.memory
@@ -356,7 +388,7 @@ class Stack(Context):
                         try:
                             transmit(connection, now, answers if state == SYN_RCVD and connection.passive else outbox)
                             if state == TIME_WAIT:
-                                continue  # its last ACK has left
+                                continue  # the last ACK was its only output
                             timers.schedule(connection.place, connection.next_deadline())
                             memory.note(connection)
                         except BaseException as cause:
@@ -377,21 +409,28 @@ class Stack(Context):
             self.observer.memory_pressed(memory.used, memory.limit, now)
         try:
             memory.relieve(now)
-        except Exception as error:  # what the connections have to send must leave all the same
+        except Exception as error:  # the output of the connections must still leave
             self._note_failure("memory is short, and an attempt to free some failed", error)
 
     def answers_to_send(self) -> list[Transmit]:
-        """The answers to strangers alone, for a link that has no room for more segments of connections."""
+        """Return only the answers to strangers, for a link that has no room for more segments of connections."""
         return self._answers.take()
 
     def path_failed(self, remote: Remote, flows: Iterable[tuple[int, int]], code: int, now: float) -> None:
-        """The link could not send segments towards `remote`, for the reason `code` (errno). `flows` are the (local
-        port, remote port) pairs of their connections. An open ends with PathUnreachable; for other connections it is a
-        soft error, and retransmission goes on (RFC 9293 3.9.2.2). EMSGSIZE: the interface takes only smaller segments
-        now.
+        """Handle the failure of the link to send segments towards `remote`.
 
-        Only the connections whose segments were lost are told, because a look at all others would cost more than the
-        send: a failing interface makes thousands of sends fail, and forged SYNs can make answers to them fail."""
+        In SYN_SENT the connection ends with PathUnreachable. In other states this is a soft error, and retransmission
+        continues (RFC 9293 3.9.2.2). EMSGSIZE means that the interface now takes only smaller segments.
+
+        Only the connections of the lost segments are examined. Examining all would cost more than the send, because a
+        failing interface makes thousands of sends fail, and forged SYNs can make the answers to them fail.
+
+        Args:
+            remote: the destination.
+            flows: the (local port, remote port) pairs of the lost segments.
+            code: the errno of the failure.
+            now: the stack's time, seconds.
+        """
         for local_port, remote_port in flows:
             connection = self.connections.get((remote, remote_port, local_port))
             if connection is None:
@@ -407,10 +446,18 @@ class Stack(Context):
                     raise
 
     def path_error(self, remote: Remote, code: int, mtu: int | None, quoted: bytes, now: float) -> None:
-        """ICMP says that a datagram to `remote` did not arrive, for the reason `code` (errno). `quoted` is the
-        beginning of its payload, of which 8 octets tell the connection and the segment: an error about a segment that
-        is not under way, and is not our last ACK, is ignored (RFC 5927 4.1). One about a SYN ends every open under way
-        to the same port. `mtu` comes with EMSGSIZE: the largest payload that gets through."""
+        """Handle an ICMP error about a datagram to `remote`.
+
+        The first 8 octets of `quoted` identify the connection and the segment. The error is ignored unless the segment
+        is in flight or is our last ACK (RFC 5927 4.1). An error about a SYN ends every open under way to the same port.
+
+        Args:
+            remote: the destination of the datagram.
+            code: the reason, an errno.
+            mtu: the largest payload that the path takes, octets, if `code` is EMSGSIZE.
+            quoted: the beginning of the datagram's payload.
+            now: the stack's time, seconds.
+        """
         if len(quoted) < _PORTS_AND_SEQ.size:
             return
         local_port, remote_port, seq = _PORTS_AND_SEQ.unpack_from(quoted)
@@ -420,8 +467,8 @@ class Stack(Context):
             return
         concerned: list[Tcb] = [connection]
         if connection.state == SYN_SENT and code != EMSGSIZE:
-            # It holds for all SYNs to this port. Only one of them may be told of: the kernel has sent several as one
-            # datagram (UDP_SEGMENT), and the host that answers limits how many messages it sends.
+            # The error applies to all SYNs to this port, but it may be the only one, because the kernel may have sent
+            # several SYNs in one send (UDP_SEGMENT), and the answering host limits the rate of its ICMP messages.
             concerned = [each for each in self._opening.get((remote, remote_port), ()) if each.send_side.flight_size]
         for each in concerned:
             try:
@@ -437,12 +484,14 @@ class Stack(Context):
                     raise
 
     def port_closed(self, tcb: Tcb, since: float, now: float) -> None:
-        """End the connection, because the UDP port of its remote has been closed since `since`, and with it the others
-        to that remote from which nothing was received since then. The others are looked for once a second at most,
-        because a peer that closes many ports could make that costly. Those that are left find out by themselves."""
+        """End the connection, and the others to its remote from which nothing was received since `since`, because the
+        remote's UDP port has been closed since then.
+
+        The search for the other connections runs at most once a second (up to 10 at once), because a peer that closes
+        many ports could make it costly. Connections that it misses detect the closed port by themselves."""
         remote = tcb.remote
         path_errors.end_for_closed_port(tcb, now)
-        self.settle(tcb, now)  # first: it is no longer among those to be looked for
+        self.settle(tcb, now)  # before the search, so that the search does not find it
         if self._searches.take(now):
             for each in [each for each in self.connections.values() if each.remote == remote]:
                 if each.last_heard <= since:
@@ -456,7 +505,7 @@ class Stack(Context):
     # ------------------------------------------------------------------ users
 
     def take_ready(self) -> list[Connection | Listener]:
-        """Those to whom something happened since the last call, each once, in the order in which it happened."""
+        """Return the connections and listeners with events since the last call, each once, in order of the events."""
         if not self.ready:
             return []
         ready: list[Any] = list(self.ready)
@@ -464,12 +513,12 @@ class Stack(Context):
         return ready
 
     def listener_ready(self, listener: Accepting) -> None:
-        """A connection waits for `Listener.accept`."""
+        """Record that a connection of `listener` waits for `Listener.accept`."""
         self.ready[listener] = None
 
     def break_off(self, tcb: Tcb, cause: BaseException, now: float) -> bool:
-        """End the connection, because `cause` was raised in the middle of its processing, and drop what that has left
-        half done in the outbox. Return whether its user is told (`failures.fail`)."""
+        """End the connection, because its processing raised `cause`, and drop incomplete trains from the outboxes.
+        Return whether the connection's user receives the error (`failures.fail`)."""
         self.counters.broken_off += 1
         self._outbox.drop_incomplete()
         self._answers.drop_incomplete()
@@ -481,8 +530,8 @@ class Stack(Context):
                 self.time_wait.restore(tcb.key, displaced, now)
 
     def contain(self, tcb: Tcb, cause: BaseException, now: float) -> bool:
-        """`break_off`, and note an Exception of which no user is told. Return whether the caller goes on with other
-        connections: not after what is to end the program."""
+        """Call `break_off`, and record an Exception that no user receives. Return True if the caller may continue with
+        other connections, False if `cause` is to end the program."""
         told = self.break_off(tcb, cause, now)
         if not isinstance(cause, Exception):
             return False
@@ -491,8 +540,8 @@ class Stack(Context):
         return True
 
     def take_failures(self) -> list[Failure]:
-        """The exceptions since the last call of which no user of a connection is told: those of observers, and those
-        that ended connections which had not been accepted yet. Of more than 64 the first are kept."""
+        """Return the exceptions since the last call that no user receives: exceptions of observers, and exceptions that
+        ended connections before they were accepted. The first 64 are kept."""
         failures = self.failures
         if failures:
             self.failures = []
@@ -505,15 +554,15 @@ class Stack(Context):
     # ------------------------------------------------------------------ time
 
     def next_wakeup(self) -> float:
-        """A time by which to ask for `next_timeout`; `inf` when nothing is waited for. It may be earlier than that,
-        because deadlines that have moved later are not looked up, and is cheaper to know."""
+        """Return a time not after `next_timeout`; `inf` if no timer runs. It is cheaper than `next_timeout`, because it
+        does not look up deadlines that have moved later."""
         wakeup = self._timers.wakeup()
         expiry = self.time_wait.next_expiry() if self.time_wait else None
         return wakeup if expiry is None or wakeup < expiry else expiry
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` is due; None when nothing is waited for. To be asked after `datagrams_to_send`, which
-        sets timers too."""
+        """Return when `handle_timeout` is due; None if no timer runs. Call it after `datagrams_to_send`, which sets
+        timers too."""
         deadline = self._timers.next()
         expiry = self.time_wait.next_expiry()
         if expiry is not None and expiry < deadline:
@@ -521,12 +570,12 @@ class Stack(Context):
         return None if deadline == inf else deadline
 
     def next_remote(self) -> Remote | None:
-        """The remote of the connection whose timer is due next; None if no timer runs."""
+        """Return the remote of the connection whose timer is due next; None if no timer runs."""
         first = self._timers.first()
         return first.remote if isinstance(first, Tcb) else None
 
     def handle_timeout(self, now: float) -> None:
-        """Act on everything that is due."""
+        """Process all expired timers and TIME_WAIT records."""
         expired = self._timers.take_expired(now)
         try:
             for place in expired:
@@ -545,15 +594,16 @@ class Stack(Context):
     # ------------------------------------------------------------------ looking
 
     def snmp(self) -> dict[str, int]:
-        """`Counters.snmp`, and with them the gauge TcpCurrEstab: connections in ESTABLISHED and CLOSE_WAIT (RFC 4022),
-        which takes a look at each."""
+        """Return `Counters.snmp` and the gauge TcpCurrEstab: connections in ESTABLISHED and CLOSE_WAIT (RFC 4022). This
+        examines every connection."""
         current = sum(connection.state in (ESTABLISHED, CLOSE_WAIT) for connection in self.connections.values())
         return {"TcpCurrEstab": current, **self.counters.snmp()}
 
     def ports_in_use(self) -> int:
-        """How many local ports from `Config.ephemeral_ports` are in use towards the destination (remote and remote
-        port) where most are: by connections and by TIME_WAIT, each of which is looked at. When it is all of them, the
-        next `connect()` to there fails. To be asked from any thread."""
+        """Return the number of ephemeral ports in use towards the destination (remote and remote port) with the most.
+
+        Connections and TIME_WAIT records use ports; this examines each of them. When all of `Config.ephemeral_ports`
+        are in use, the next `connect()` to that destination fails. May be called from any thread."""
         first, last = self.config.ephemeral_ports
         used = self.time_wait.ports_by_destination(first, last)
         for remote, remote_port, local_port in list(self.connections):
@@ -565,16 +615,17 @@ class Stack(Context):
 
     @property
     def half_open(self) -> int:
-        """Handshakes of listeners that are under way, those of listeners that have stopped included."""
+        """Number of handshakes of listeners that are under way, including those of stopped listeners."""
         return self.memory.half_open
 
     def refused(self, limit: str, remote: Remote, now: float) -> None:
-        """The field `limit` of Config has forbidden a connection with `remote`."""
+        """Report that the Config field `limit` forbade a connection with `remote`."""
         if self.observer is not None:
             self.observer.limit_reached(limit, remote, now)
 
     def receive_mss(self, remote: Remote, config: Config) -> int:
-        """The MSS to offer towards `remote`: what one datagram holds behind a bare header (RFC 9293 3.7.1, MUST-67)."""
+        """Return the MSS to offer to `remote`: a datagram's payload less a header without options (RFC 9293 3.7.1,
+        MUST-67)."""
         mtu = _ETHERNET_UDP_PAYLOAD if self._mtu is None else self._mtu(remote)
         mss = min(mtu - HEADER_LENGTH, _MAX_MSS)
         return mss if config.mss is None else min(mss, config.mss)
@@ -582,9 +633,9 @@ class Stack(Context):
     def unverified_receive_mss(self, remote: Remote, now: float) -> int:
         """Return `receive_mss` towards the sender of a SYN, whose address may be forged.
 
-        A new remote costs system calls and a place in the link's memory of routes, so no more than
-        _UNVERIFIED_ROUTES_PER_SECOND are looked up. The rest are a flood: for them an Ethernet is assumed. This number
-        limits what the peer sends in one segment; what we send is found out on the way.
+        The lookup of a new remote costs system calls and an entry in the link's route cache, so at most
+        _UNVERIFIED_ROUTES_PER_SECOND remotes are looked up. Beyond that an Ethernet is assumed, because the SYNs are a
+        flood. The value limits only the segments that we receive; the send MSS adapts to the path.
         """
         if self._mtu is None or remote == self._last_asked or self._route_questions.take(now):
             self._last_asked = remote
@@ -593,9 +644,10 @@ class Stack(Context):
         return mss if self.config.mss is None else min(mss, self.config.mss)
 
     def settle(self, tcb: Tcb, now: float) -> None:
-        """Do what the stack has to do after an event of a connection: a segment, a call of its user, a timer. If the
-        connection is over, its TCB goes. If no flush is about to look at it, its memory is charged, and its earliest
-        deadline joins the timer queue, here."""
+        """Update the stack after an event of a connection: a segment, a call of its user, or a timer.
+
+        Delete the TCB if the connection is over. Unless the next flush processes the connection, charge its memory and
+        schedule its earliest deadline."""
         state = tcb.state
         if state in (CLOSED, TIME_WAIT):
             if self.connections.get(tcb.key) is tcb:
@@ -610,8 +662,7 @@ class Stack(Context):
             self._timers.schedule(tcb.place, tcb.next_deadline())
 
     def _delete_tcb(self, tcb: Tcb, now: float) -> None:
-        """The TCB goes. After TIME_WAIT began a record takes its place, except with an MSL of 0 and where memory is
-        full."""
+        """Delete the TCB. If it is in TIME_WAIT, add a record instead, unless the MSL is 0 or memory is full."""
         free_at = 0.0
         if tcb.state == TIME_WAIT:
             overflows = self.memory.allowance.full
@@ -642,7 +693,7 @@ class Stack(Context):
             self.time_wait.restore(tcb.key, displaced, now)
 
     def forget(self, tcb: Tcb, free_at: float = 0.0) -> None:
-        """Note that the connection has no TCB any more; its ports are free from `free_at` on. Idempotent."""
+        """Remove the connection from all tables of the stack; its ports are free from `free_at` on. Idempotent."""
         listener = self._unaccepted.get(tcb)
         if listener is not None:
             listener.dropped(tcb)
@@ -671,10 +722,10 @@ class Stack(Context):
         return listener is not None and not listener.has_waiting(tcb)
 
     def _handshake_complete(self, tcb: Tcb) -> None:
-        """The connection waits for `Listener.accept`, if it did not do so yet."""
+        """Move the connection from its handshake to the queue for `Listener.accept`, unless that was done before."""
         listener = self._unaccepted.get(tcb)
         if listener is not None:
-            self.listener_ready(listener)  # first: if the rest fails, the listener's user is told of the end
+            self.listener_ready(listener)  # first, so that the listener's user is woken even if the rest fails
             listener.completed(tcb)
             del self._unaccepted[tcb]
             self.memory.enter(tcb)
@@ -690,7 +741,7 @@ class Stack(Context):
         return self.time_wait.seconds_left(key, now)
 
     def _open_ended(self, tcb: Tcb) -> None:
-        """Note that the connection has left SYN_SENT."""
+        """Remove the connection from `_opening`, because it has left SYN_SENT."""
         destination = (tcb.remote, tcb.remote_port)
         opening = self._opening.get(destination)
         if opening is not None:
@@ -707,11 +758,11 @@ class Stack(Context):
         if expired:
             self.memory.judge()
         for remote, remote_port, local_port in expired:
-            if self.observer is not None:  # it may be taken out in between
+            if self.observer is not None:  # checked each time, because the call may remove the observer
                 self.observer.time_wait_ended(remote, remote_port, local_port, now)
 
     def end_time_wait(self, key: ConnectionKey, now: float) -> None:
-        """A newer connection takes the place of the record."""
+        """Remove the TIME_WAIT record, because a newer connection reuses its ports."""
         self.time_wait.remove(key)
         self.memory.judge()
         self._ports.released(*key, now)

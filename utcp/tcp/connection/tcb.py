@@ -1,8 +1,8 @@
-"""The transmission control block of a connection (RFC 9293 3.3.1), and what it may use of its stack.
+"""The transmission control block of a connection (RFC 9293 3.3.1), and the interface of the stack to connections.
 
-A TCB owns the state and its parts; each part owns its variables. What segments do to it stands in `arrival.py` and
-`fast_path.py`, what it sends in `output.py` and `burst.py`, what its timers do in `timeouts.py`, and the calls of its
-user in `connection.py`. These modules change it only through its methods and those of its parts.
+A TCB owns the state and its parts, and each part owns its variables. `arrival.py` and `fast_path.py` process segments,
+`output.py` and `burst.py` send, `timeouts.py` handles timers, and `connection.py` has the calls of the user. These
+modules change a TCB only through its methods and the methods of its parts.
 """
 
 from __future__ import annotations
@@ -40,64 +40,64 @@ from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
 
 _MIN_SEND_MSS: Final = 64
-"""A peer that offers less would have us send more header than data."""
+"""Lowest MSS accepted from a peer, octets. Below it segments would carry more header than data."""
 
 _INITIAL_SEND_BUFFER: Final = 1 << 20
 
 _RESET_SECONDS: Final = 10.0
-"""How many seconds' worth of `Config.reset_rate` may leave at once."""
+"""Burst of RSTs, in seconds of `Config.reset_rate`."""
 
 
 class Accounts:
-    """What connections are charged in memory: a `Memory`, the only subclass."""
+    """The memory charges of connections. `Memory` is the only subclass."""
 
     def __init__(self) -> None:
         self.allowance = Allowance()
-        """What the parts of connections look at. They know no more of this, so that no reference leads back to them."""
+        """The limits that the parts of connections read. They hold no other reference to this object, so that no
+        reference cycle arises."""
 
     @property
     def floods(self) -> bool:
-        """No further SYN is to leave state behind."""
+        """True if no further SYN may create state."""
         raise NotImplementedError
 
     def enter(self, tcb: Tcb) -> None:
-        """Charge a connection which our user has opened, or whose handshake has completed."""
+        """Charge a connection that our user opened, or whose handshake has completed."""
         raise NotImplementedError
 
     def enter_half_open(self, tcb: Tcb) -> None:
-        """Charge a connection that a SYN has opened."""
+        """Charge a connection that a SYN opened."""
         raise NotImplementedError
 
     def note(self, tcb: Tcb) -> None:
-        """Charge a connection what it takes now."""
+        """Update the charge of a connection to the memory that it now uses."""
         raise NotImplementedError
 
     def adopt_orphan(self, tcb: Tcb) -> None:
-        """The user has closed a connection, which goes on delivering."""
+        """Record that the user closed a connection, which continues to deliver its data."""
         raise NotImplementedError
 
 
 class Accepting:
-    """What takes the connections that peers open: a `Listener`, the only subclass."""
+    """The owner of connections that peers open. `Listener` is the only subclass."""
 
     def completed(self, tcb: Tcb) -> None:
-        """A handshake has completed: the connection waits to be accepted."""
+        """Queue a connection whose handshake has completed, until it is accepted."""
         raise NotImplementedError
 
     def has_waiting(self, tcb: Tcb) -> bool:
-        """Return whether the connection waits to be accepted."""
+        """Return True if the connection waits to be accepted."""
         raise NotImplementedError
 
     def dropped(self, tcb: Tcb) -> None:
-        """A half-open connection is over."""
+        """Remove a half-open connection that has ended."""
         raise NotImplementedError
 
 
 class Context:
-    """What connections may use of their stack, which is a `Stack`, the only subclass.
+    """The interface of the stack to its connections. `Stack` is the only subclass.
 
-    `config` and `default_mss` are those of the stack. `settle` is to be called after each event of a connection: it
-    does what the stack has to do about it.
+    `settle` must be called after each event of a connection.
     """
 
     def __init__(
@@ -118,49 +118,49 @@ class Context:
         self.sequence_numbers = SequenceNumbers(secret)
         self.cookies = SynCookies(secret)
         self.observer: Any = None
-        """The `Tee` that calls the observers; None if there are none. `tap` is the same if one of them sees segments,
-        else None. Observers are told of `Connection`, which is made of what is here."""
+        """The `Tee` that calls the observers; None if there are none. The type is Any because `Observer` refers to
+        `Connection`, which depends on this module."""
         self.tap: Any = None
+        """The same `Tee` if one of the observers sees segments, else None."""
         self.output: dict[Tcb, None] = {}
-        """The connections that the next flush looks at, in order."""
+        """The connections that the next flush processes, in order."""
         self.ready: dict[object, None] = {}
-        """The connections and listeners to whose users something has happened, in order."""
+        """The connections and listeners with events that their users have not taken, in order."""
         self._outbox = Outbox(max_segments, max_bytes)
         self._answers = Outbox(max_segments, max_bytes, to_strangers=True)
-        """What leaves for senders that have not proven to be at their address."""
+        """Segments to peers whose address is unverified."""
         self._resets = TokenBucket(config.reset_rate, config.reset_rate * _RESET_SECONDS)
 
     def settle(self, tcb: Tcb, now: float) -> None:
-        """Do what the stack has to do after an event of `tcb`: a segment, a call of its user, a timer."""
+        """Update the stack after an event of `tcb`: a segment, a call of its user, or a timer."""
         raise NotImplementedError
 
     def break_off(self, tcb: Tcb, cause: BaseException, now: float) -> bool:
-        """End the connection, because `cause` was raised in the middle of its processing. Return whether its user is
-        told."""
+        """End the connection, because its processing raised `cause`. Return whether its user receives the error."""
         raise NotImplementedError
 
     def contain(self, tcb: Tcb, cause: BaseException, now: float) -> bool:
-        """`break_off`, where the caller goes on with other connections. Return whether it may."""
+        """Call `break_off`. Return True if the caller may continue with other connections."""
         raise NotImplementedError
 
     def forget(self, tcb: Tcb, free_at: float = 0.0) -> None:
-        """Note that the connection has no TCB any more; its ports are free from `free_at` on."""
+        """Remove the connection from all tables of the stack; its ports are free from `free_at` on."""
         raise NotImplementedError
 
     def is_half_open(self, tcb: Tcb) -> bool:
-        """Return whether the connection awaits the end of a listener's handshake."""
+        """Return True if a listener's handshake for the connection is under way."""
         raise NotImplementedError
 
     def refuses(self, remote: Remote, now: float) -> bool:
-        """Return whether a limit of the stack forbids a connection that `remote` opens. If so, it is reported."""
+        """Return True if a limit of the stack forbids a connection from `remote`, and report the refusal."""
         raise NotImplementedError
 
     def half_opened(self, tcb: Tcb, listener: Accepting) -> None:
-        """A SYN has opened the connection, which belongs to `listener` until it is accepted."""
+        """Add a connection that a SYN opened. It belongs to `listener` until it is accepted."""
         raise NotImplementedError
 
     def forget_listener(self, local_port: int) -> None:
-        """The listener of this port has stopped listening."""
+        """Remove the listener of this port, because it has stopped listening."""
         raise NotImplementedError
 
     def unverified_receive_mss(self, remote: Remote, now: float) -> int:
@@ -172,22 +172,21 @@ class Context:
         raise NotImplementedError
 
     def seconds_in_time_wait(self, key: ConnectionKey, now: float) -> float | None:
-        """Return for how long TIME_WAIT still holds these ports, None if it does not."""
+        """Return how long a TIME_WAIT record still holds these ports, seconds; None if there is no record."""
         raise NotImplementedError
 
     def port_closed(self, tcb: Tcb, since: float, now: float) -> None:
-        """The UDP port of the connection's remote has been closed since `since`."""
+        """End the connection, because the UDP port of its remote has been closed since `since`."""
         raise NotImplementedError
 
     def put(self, remote: Remote, segment: Segment, now: float, *, to_stranger: bool = False) -> None:
-        """Have `segment` leave with the next flush. `to_stranger`: nothing has come from `remote` that proves that
-        anybody is there (`Transmit`)."""
+        """Queue `segment` for the next flush. `to_stranger`: the address `remote` is unverified (`Transmit`)."""
         if segment.flags & RST:
             self.counters.out_rsts += 1
         self.put_octets(remote, encode(segment), now, to_stranger=to_stranger)
 
     def put_octets(self, remote: Remote, data: bytes, now: float, *, to_stranger: bool = False) -> None:
-        """`put`, for a segment that is encoded already."""
+        """Queue an encoded segment for the next flush, like `put`."""
         self.counters.out_segs += 1
         outbox = self._answers if to_stranger else self._outbox
         outbox.add(remote, data, None, len(data))
@@ -195,10 +194,10 @@ class Context:
             self.tap.segment_sent(remote, [data], now)
 
     def reset_in_reply(self, remote: Remote, segment: Segment, now: float, *, to_stranger: bool = True) -> bool:
-        """Send the RST that answers an unwelcome segment (RFC 9293 3.10.7.1), and return whether it left. The caller
-        makes sure that the segment is no RST.
+        """Send RST in answer to a segment (RFC 9293 3.10.7.1), and return whether it was sent. The caller makes sure
+        that the segment is not an RST.
 
-        `Config.reset_rate` limits them, because their senders are unknown.
+        `Config.reset_rate` limits these RSTs, because the sender is unverified.
         """
         if not self._resets.take(now):
             self.counters.resets_withheld += 1
@@ -290,21 +289,21 @@ class Tcb(Timed):
         self.remote, self.remote_port, self.local_port = key
         self.config = config
         self.context = context
-        """What the user of the connection hangs on it. The stack does not look at it."""
+        """The user's object. The stack does not use it."""
         self.state = self._path = LISTEN if passive else CLOSED
         self.passive = passive
-        """A SYN of the peer has opened the connection."""
+        """True if a SYN of the peer opened the connection."""
         self.awaits_user = passive
-        """No user has accepted the connection yet: it belongs to a listener."""
+        """True until the connection is accepted. Until then it belongs to a listener."""
         self.displaced = displaced
-        """The TIME_WAIT record that this half-open connection took the place of."""
+        """The TIME_WAIT record that this half-open connection replaced."""
         self.opened_at = now
         self.error: OSError | None = None
         self.ended = False
-        """Its user has been told that it is over (event ENDED)."""
+        """True once the connection is over for its user (event ENDED)."""
         self.closed_by_user = False
         self.charge = 0
-        """Octets of memory that it is charged (`utcp.tcp.memory`)."""
+        """Memory charged to the connection, octets (`utcp.tcp.memory`)."""
         self._events = 0
         self.send_side = SendSide(
             iss,
@@ -316,15 +315,16 @@ class Tcb(Timed):
         self.receive_side = ReceiveSide(limit, maximum, stack.counters, stack.accounts.allowance)
         self.rtt = RttEstimator(config.rto_initial, config.rto_min, config.rto_max)
         self.receive_mss = receive_mss
-        """The MSS that we offer: the largest payload we take in one segment."""
+        """The MSS that we offer: the largest payload of a received segment, octets."""
         self.offers_mss = True
-        """Our SYN has the MSS option. A SYN-ACK has it only if the SYN had: it is not longer than what it answers."""
+        """True if our SYN has the MSS option. A SYN-ACK has it only if the SYN has it, so that the SYN-ACK is not
+        longer than the SYN."""
         self.mss = receive_mss
-        """The effective send MSS: payload of a full-sized segment, timestamps already subtracted."""
+        """Effective send MSS: the payload of a full-sized segment without the timestamps option, octets."""
         self.peer_mss = receive_mss
-        """The largest payload that the peer says it takes."""
+        """The MSS that the peer offered, octets."""
         self.mtu_search: PathMtu | None = None
-        """The search for the segment size that the path takes; None until there is a doubt."""
+        """Path MTU discovery; None until a segment size is in doubt."""
         self.congestion = controller(config.congestion_control, receive_mss, iss)
         self.recovery = Recovery(self.congestion, self.rtt, stack.counters, now)
         self.pacer = Pacer(now)
@@ -337,31 +337,35 @@ class Tcb(Timed):
         self.timestamps = False
         self.sack = False
         self.resend_syn = False
-        """Our SYN or SYN-ACK is to be sent again, although nothing shows that it was lost."""
+        """True if our SYN or SYN-ACK must be sent again although no loss was detected."""
         self.retransmits = 0
-        """Timeouts in a row without progress: what R2 counts (RFC 9293 3.8.3)."""
+        """Number of consecutive timeouts without progress, which R2 limits (RFC 9293 3.8.3)."""
         self.total_retransmits = 0
         self.tail_probe_due = False
-        """The next flush sends a tail loss probe."""
+        """True if the next flush sends a tail loss probe."""
         self.segs_in = 0
-        """Segments of all kinds that arrived."""
+        """Number of received segments of all kinds."""
         self.last_sent = now
-        """When data, a SYN or a FIN left for the first time; `last_heard`: when an acceptable segment arrived."""
+        """Time at which data, a SYN or a FIN last left for the first time, seconds."""
         self.last_heard = now
+        """Time at which the last acceptable segment arrived, seconds."""
         self.answer_limits: AnswerLimits | None = None
-        """None until the first segment that proves nothing about its sender arrives; few connections receive one."""
+        """Rate limits of answers to unverified segments; None until the first arrives, because few connections receive
+        any."""
         self.soft_error: OSError | None = None
-        """What the network has said of the peer since it last acknowledged something."""
+        """The last network error since the peer last acknowledged something."""
         self.port_evidence: PortEvidence | None = None
-        """None until an ICMP message says that the peer's UDP port is closed."""
+        """Evidence that the peer's UDP port is closed; None until an ICMP message reports it."""
         self.nodelay = config.nodelay
         self.linger: float | None = None
-        """Seconds that delivery may take after the close (SO_LINGER); None: `Config.orphan_timeout` decides."""
+        """Time that delivery may take after the close, seconds (SO_LINGER); None: `Config.orphan_timeout` applies."""
         self.user_timeout = config.user_timeout
         self.fin_wait_2_at = inf
-        """When the timers FIN_WAIT_2, LINGER and USER_TIMEOUT expire; `inf`: they are off."""
+        """Expiry of the timer FIN_WAIT_2, seconds; `inf`: off."""
         self.linger_at = inf
+        """Expiry of the timer LINGER, seconds; `inf`: off."""
         self.user_timeout_at = inf
+        """Expiry of the timer USER_TIMEOUT, seconds; `inf`: off."""
 
     def __repr__(self) -> str:
         name = state.NAMES[self.state]
@@ -371,21 +375,22 @@ class Tcb(Timed):
 
     @property
     def unproven(self) -> bool:
-        """A SYN has opened the connection, and its sender, which may be anywhere, has not acknowledged our SYN-ACK."""
+        """True if a SYN opened the connection and the peer has not acknowledged our SYN-ACK, so that the peer's address
+        is unverified."""
         return self.state == SYN_RCVD and self.passive
 
     @property
     def path(self) -> tuple[int, ...]:
-        """The states taken so far, CLOSED or LISTEN first, the present one last."""
+        """The history of states: CLOSED or LISTEN first, the present state last."""
         return state.unpack(self._path) if self.passive else (CLOSED, *state.unpack(self._path))
 
     @property
     def send_queue(self) -> int:
-        """Payload octets accepted and not acknowledged yet."""
+        """Number of payload octets accepted from the user and not yet acknowledged."""
         return self.send_side.queued - self.send_side.acked
 
     def on(self, happened: int, now: float) -> None:
-        """Change the state as the table says (`utcp.tcp.state`). Raises IllegalTransition if it has no such row."""
+        """Change the state by the table in `utcp.tcp.state`. Raises IllegalTransition if the table has no such row."""
         before = self.state
         after = state.SUCCESSORS[before][happened]
         if after < 0:
@@ -399,26 +404,27 @@ class Tcb(Timed):
     # ------------------------------------------------------------------ the handshake
 
     def open_actively(self, now: float) -> None:
-        """Active OPEN (RFC 9293 3.10.1): a SYN will leave."""
+        """Open actively (RFC 9293 3.10.1). The next flush sends a SYN."""
         self.on(state.ACTIVE_OPEN, now)
         self.stack.accounts.enter(self)
         self.touch()
 
     def open_passively(self, syn: Segment, now: float) -> None:
-        """A listener received `syn` (RFC 9293 3.10.7.2): a SYN-ACK will leave. Text and FIN on the SYN are left for the
-        peer to send again."""
+        """Open passively, because a listener received `syn` (RFC 9293 3.10.7.2). The next flush sends a SYN-ACK. Data
+        and FIN on the SYN are ignored, because the peer retransmits them."""
         self.offers_mss = syn.mss is not None
         self._half_open(syn, now)
         self.touch()
 
     def open_from_cookie(self, syn: Segment, now: float) -> None:
-        """An ACK brought back a SYN cookie: `syn` is what that tells of the SYN. The SYN-ACK left long ago; the caller
-        goes on to process the ACK."""
+        """Open from a SYN cookie that an ACK returned. `syn` is the SYN as reconstructed from the cookie. The SYN-ACK
+        has left before; the caller then processes the ACK."""
         self._half_open(syn, now)
         self.send_side.advance_over_syn()
         departure = self.recovery.depart(now)
         self.recovery.sent(1, departure)
-        self.recovery.resent(0, 1, departure)  # it is unknown when it left: Karn's rule, no round trip is measured
+        # The departure time of the SYN-ACK is unknown. Marked as retransmitted, it gives no RTT sample (Karn's rule).
+        self.recovery.resent(0, 1, departure)
 
     def _half_open(self, syn: Segment, now: float) -> None:
         self.stack.counters.passive_opens += 1
@@ -427,13 +433,13 @@ class Tcb(Timed):
         self.stack.accounts.enter_half_open(self)
 
     def negotiate(self, syn: Segment, now: float) -> None:
-        """Take the peer's SYN or SYN-ACK: its ISN, window and options, as far as we offer them too."""
+        """Take over the ISN, window and options of the peer's SYN or SYN-ACK, but only options that we offer too."""
         send, receive, config = self.send_side, self.receive_side, self.config
         receive.synchronize(syn.seq)
         self.sack = config.sack and syn.sack_permitted
         self.recovery.use_sack(self.sack)
         receive.use_sack(self.sack)
-        # A second and later SYN does not ask for ECN, so its sender must not mark (RFC 3168 6.1.1).
+        # A retransmitted SYN does not request ECN, so ECN must not be used after one (RFC 3168 6.1.1).
         asked = config.ecn == "request" and not self.total_retransmits
         agreed = syn.flags & (ECE | CWR) == (ECE if syn.flags & ACK else ECE | CWR)
         self.ecn.agree(agreed and (config.ecn != "off" if self.passive else asked))
@@ -456,24 +462,24 @@ class Tcb(Timed):
         self.congestion.begin(self.mss)
 
     def syn_repeated(self, syn: Segment) -> None:
-        """The peer has sent its SYN again, and gets the SYN-ACK again, with no option that `syn` has not."""
+        """Adapt our SYN-ACK to a retransmitted SYN, so that it has only options that `syn` has."""
         self.offers_mss = self.offers_mss and syn.mss is not None
-        if not syn.flags & (ECE | CWR):  # the first one asked, and may have been lost for it (RFC 3168 6.1.1)
+        if not syn.flags & (ECE | CWR):  # the first SYN may have been dropped because it requested ECN (RFC 3168 6.1.1)
             self.ecn.agree(False)
 
     def repeat_syn(self) -> None:
-        """Send our SYN or SYN-ACK again, although nothing shows that it was lost."""
+        """Have the next flush send our SYN or SYN-ACK again, although no loss was detected."""
         self.resend_syn = True
         self.touch()
 
     def syn_leaves(self, now: float, first: bool) -> None:
-        """Our SYN or SYN-ACK leaves."""
+        """Record that our SYN or SYN-ACK leaves."""
         self.resend_syn = False
         if first:
             self.last_sent = now
 
     def establish(self, now: float) -> None:
-        """The peer has acknowledged our SYN."""
+        """Complete the handshake, because the peer has acknowledged our SYN."""
         if self.total_retransmits:
             self.congestion.on_syn_lost()
             if self.rtt.srtt is None:
@@ -489,7 +495,7 @@ class Tcb(Timed):
         self.tell(event.CONNECTED)
 
     def accept(self) -> None:
-        """A listener hands the connection to its user."""
+        """Hand the connection over from its listener to its user."""
         self.awaits_user = False
         if self._events:
             self.stack.ready[self] = None
@@ -497,45 +503,45 @@ class Tcb(Timed):
     # ------------------------------------------------------------------ what is noted
 
     def tell(self, events: int) -> None:
-        """Tell the user that `events` happened (bits of `utcp.tcp.event`)."""
+        """Report `events` (bits of `utcp.tcp.event`) to the user."""
         self._events |= events
         if not self.awaits_user:
             self.stack.ready[self] = None
 
     def touch(self) -> None:
-        """Have the next flush look at this connection."""
+        """Have the next flush process this connection."""
         self.stack.output[self] = None
 
     def ack_now(self) -> None:
-        """Have the next flush send an ACK, by itself if no other segment carries it."""
+        """Have the next flush send an ACK, on its own unless another segment carries it."""
         self.receive_side.owe_ack()
         self.touch()
 
     def count_segments(self, count: int) -> None:
-        """So many segments of any kind arrived."""
+        """Count `count` received segments of any kind."""
         self.segs_in += count
 
     def heard(self, now: float) -> None:
-        """An acceptable segment arrived."""
+        """Record that an acceptable segment arrived."""
         self.last_heard = now
         if self.keepalive.unanswered:
             self.keepalive.heard()
 
     def heard_in_order(self, count: int, now: float) -> None:
-        """`count` acceptable segments arrived: `count_segments` and `heard` together."""
+        """Record `count` acceptable segments: `count_segments` and `heard` in one call."""
         self.segs_in += count
         self.last_heard = now
         if self.keepalive.unanswered:
             self.keepalive.heard()
 
     def probe_peer(self, now: float) -> None:
-        """Have the next flush send a keepalive probe, unless the peer is heard of before that or data leaves."""
+        """Have the next flush send a keepalive probe, unless a segment of the peer arrives first or data leaves."""
         self.keepalive.probe(now)
         self.touch()
 
     def sent(self, size: int, fin: bool, probe: bool, segments: int, departure: Departure, now: float) -> None:
-        """`size` octets of text, and our FIN if `fin`, leave for the first time in so many `segments`; as a zero-window
-        probe if `probe`."""
+        """Record that `size` octets of data, and our FIN if `fin`, leave for the first time, in so many `segments`.
+        `probe`: they are a zero-window probe."""
         self.send_side.advance(size, fin, probe, segments)
         self.recovery.sent(size + fin, departure)
         if self.pacer.rate != inf:
@@ -543,26 +549,27 @@ class Tcb(Timed):
         self.last_sent = now
 
     def set_charge(self, charge: int) -> None:
-        """The connection is charged `charge` octets of memory from now on (`utcp.tcp.memory`)."""
+        """Set the memory charged to the connection to `charge` octets (`utcp.tcp.memory`)."""
         self.charge = charge
 
     def set_soft_error(self, error: OSError | None) -> None:
-        """The network has said that the peer is out of reach; None: the peer has acknowledged something since."""
+        """Set the last network error; None: clear it."""
         self.soft_error = error
 
     def set_port_evidence(self, evidence: PortEvidence) -> None:
-        """An ICMP message says that the peer's UDP port is closed."""
+        """Set the evidence that the peer's UDP port is closed."""
         self.port_evidence = evidence
 
     def take_answer(self, kind: int, now: float, interval: float) -> bool:
-        """Take the right to answer a segment of this kind (`rate_limit`), which proves nothing. False: no answer."""
+        """Take one answer to an unverified segment of this kind from the rate limit (`rate_limit`). Return False if no
+        answer may be sent."""
         limits = self.answer_limits
         if limits is None:
             self.answer_limits = limits = AnswerLimits()
         return limits.take(kind, now, interval)
 
     def note_retransmission(self, seq: int, length: int, now: float) -> None:
-        """`length` octets of sequence space from `seq` on are about to leave again."""
+        """Record that `length` octets of sequence space from `seq` on are retransmitted."""
         self.total_retransmits += 1
         self.stack.counters.retrans_segs += 1
         observer = self.stack.observer
@@ -570,13 +577,13 @@ class Tcb(Timed):
             observer.retransmitted(self, seq, length, now)
 
     def ts_now(self, now: float) -> int:
-        """TSval at `now`: milliseconds, offset per connection (RFC 7323 5.4)."""
+        """Return TSval at `now`: milliseconds, with an offset per connection (RFC 7323 5.4)."""
         return (int(now * 1000) + self.ts_offset) & MASK
 
     # ------------------------------------------------------------------ timers
 
     def deadlines(self) -> list[float]:
-        """When each timer expires, by its number in `utcp.tcp.timers`; `inf`: it is off."""
+        """Return the deadline of each timer, in the order of `utcp.tcp.timers`; `inf`: off."""
         recovery = self.recovery
         return [
             recovery.retransmit_at,
@@ -592,7 +599,7 @@ class Tcb(Timed):
         ]
 
     def next_deadline(self) -> float:
-        """When the first timer expires; `inf`: none runs."""
+        """Return the earliest deadline of all timers; `inf`: none runs."""
         recovery = self.recovery
         return min(
             recovery.retransmit_at,
@@ -608,19 +615,19 @@ class Tcb(Timed):
         )
 
     def timed_out(self) -> None:
-        """A retransmission timeout, or a zero-window probe, has gone by without progress."""
+        """Count a retransmission timeout, or an unanswered zero-window probe, without progress."""
         self.retransmits += 1
 
     def send_tail_probe(self, due: bool) -> None:
-        """Have the next flush send a tail loss probe; False: it does so now."""
+        """Set whether the next flush sends a tail loss probe; the flush itself clears this."""
         self.tail_probe_due = due
 
     def answered(self) -> None:
-        """The peer answers, although its window may stay closed: R2 begins anew (MUST-37, SHLD-17)."""
+        """Restart R2, because the peer answers, even if its window stays closed (MUST-37, SHLD-17)."""
         self.retransmits = 0
 
     def progress(self, now: float) -> None:
-        """SND.UNA has moved."""
+        """Reset retransmission state, because SND.UNA has moved."""
         if self.retransmits:
             self.retransmits = 0
             if self.mtu_search is not None and self.mtu_search.first_passed(now):
@@ -631,17 +638,18 @@ class Tcb(Timed):
             self.persist.begin_anew()
 
     def start_user_timeout(self, now: float) -> None:
-        """Something waits for an acknowledgement: the timer USER_TIMEOUT runs, if it did not."""
+        """Start the timer USER_TIMEOUT unless it runs, because something waits for an acknowledgement."""
         if self.user_timeout is not None and self.user_timeout_at == inf:
             self.user_timeout_at = now + self.user_timeout
 
     def wait_for_fin(self, now: float) -> None:
-        """The user has closed, and the peer has acknowledged our FIN: its own must arrive in time."""
+        """Start the timer FIN_WAIT_2: the peer has acknowledged our FIN after the user's close, and its FIN must arrive
+        in time."""
         self.fin_wait_2_at = now + self.config.fin_wait_2_timeout
 
     def fin_acknowledged(self, now: float) -> None:
-        """The peer has acknowledged our FIN: nothing is left to be delivered. In FIN_WAIT_1 the state changes only
-        after the rest of the segment, which may carry the peer's FIN."""
+        """Handle the ACK of our FIN. In FIN_WAIT_1 the state changes only after the rest of the segment was processed,
+        because the segment may carry the peer's FIN."""
         self.linger_at = inf
         if self.state == CLOSING:
             self.enter_time_wait(state.FIN_ACKED, now)
@@ -650,7 +658,7 @@ class Tcb(Timed):
             self._let_go()
 
     def stop_user_timers(self, now: float) -> None:
-        """Turn the timers FIN_WAIT_2, USER_TIMEOUT and LINGER off if they have expired."""
+        """Turn off those of the timers FIN_WAIT_2, USER_TIMEOUT and LINGER that have expired."""
         if self.fin_wait_2_at <= now:
             self.fin_wait_2_at = inf
         if self.user_timeout_at <= now:
@@ -662,21 +670,21 @@ class Tcb(Timed):
 
     @property
     def path_mtu(self) -> PathMtu:
-        """The search for the segment size that the path takes: made when there is a doubt."""
+        """Path MTU discovery, created at the first use."""
         if self.mtu_search is None:
             self.mtu_search = PathMtu(self.mss)
         return self.mtu_search
 
     def mtu_probe_due(self, now: float) -> int:
-        """The size of a probe of the path MTU that may be sent now, 0 for none."""
+        """Return the size of the path MTU probe that may be sent now, octets; 0: none."""
         if self.mtu_search is None:
             return 0
         send = self.send_side
-        # Behind it there is data, by which its loss will show (RFC 8899 5.2, RFC 4821 7.4).
+        # Data must follow the probe, so that its loss is detected (RFC 8899 5.2, RFC 4821 7.4).
         return self.mtu_search.due(min(send.unsent, send.usable_window) - 3 * self.mss, now)
 
     def mtu_probe_over(self, size: int, arrived: bool, now: float) -> None:
-        """A probe of the path MTU has arrived or is lost (RFC 8899 5.2)."""
+        """Handle the arrival or loss of a path MTU probe (RFC 8899 5.2)."""
         if arrived:
             self.path_mtu.arrived(size, now)
         else:
@@ -684,7 +692,7 @@ class Tcb(Timed):
         self.use_mss(self.path_mtu.size, now)
 
     def use_mss(self, mss: int, now: float) -> None:
-        """The path takes segments of this size from now on."""
+        """Set the effective send MSS."""
         if mss != self.mss:
             before = self.mss
             self.mss = mss
@@ -696,26 +704,27 @@ class Tcb(Timed):
     # ------------------------------------------------------------------ ends
 
     def drop_half_open(self, now: float) -> None:
-        """Delete a connection that no user has heard of."""
+        """Delete a connection that was never handed to a user."""
         self.ended = True
         self.stack.counters.attempt_fails += 1
         self.delete_tcb(now)
 
     def refuse(self, now: float) -> None:
-        """Reset the peer of a half-open passive connection, and drop it (RFC 9293 3.10.5, SYN-RECEIVED)."""
+        """Send RST for a half-open passive connection, and drop it (RFC 9293 3.10.5, SYN-RECEIVED)."""
         reset = Segment(self.local_port, self.remote_port, self.send_side.snd_nxt, 0, RST)
         self.stack.put(self.remote, reset, now, to_stranger=True)
         self.drop_half_open(now)
 
     def send_reset(self, error: OSError | None, now: float, *, with_ack: bool = False, in_reply: bool = False) -> None:
-        """Send RST, and fail with `error`. RFC 9293 3.10.5: <SEQ=SND.NXT><CTL=RST>, with a SEQ that the peer's window
-        allows. In SYN_SENT there is no peer to reset.
+        """Send RST and fail with `error`. The RST is <SEQ=SND.NXT><CTL=RST> (RFC 9293 3.10.5), with SEQ limited to the
+        peer's window. In SYN_SENT no RST is sent.
 
         Args:
-            error: what the user is told; None: the user asked for it.
-            with_ack: the RST acknowledges what has arrived.
+            error: the error for the user; None: the user requested the reset.
+            now: the stack's time, seconds.
+            with_ack: the RST acknowledges the received data.
             in_reply: the RST answers a segment, and its SEQ is SEG.ACK (RFC 9293 3.5.2, group 1). That is exact unless
-                data in flight arrives first; then a second RST, with SEQ=SND.NXT, is exact. The peer drops the other.
+                data in flight arrives first. For that case a second RST has SEQ=SND.NXT. The peer drops one of the two.
         """
         if self.state == SYN_SENT:
             self.fail(error, now)
@@ -739,65 +748,64 @@ class Tcb(Timed):
         self.fail(error, now)
 
     def undelivered(self, reason: str) -> OSError | None:
-        """Return the error of a reset that we cause: None when all that our user sent was acknowledged."""
+        """Return the error of a reset that we cause; None if all data of our user was acknowledged."""
         if not self.send_queue:
             return None
         return ConnectionAborted(f"Connection aborted: {reason}, {self.send_queue} octets of ours were unacknowledged")
 
     def fail(self, error: OSError | None, now: float) -> None:
-        """End by force, or for `error`, of which the user is told."""
+        """Delete the TCB and report the end to the user: with `error`, or as requested by the user if None."""
         if self.state == SYN_SENT or self.state == SYN_RCVD:
             self.stack.counters.attempt_fails += 1
         self.delete_tcb(now)
         self.end(error, now)
 
     def delete_tcb(self, now: float) -> None:
-        """Enter CLOSED: nothing arrives here, nothing leaves, no timer runs."""
-        if self.state == TIME_WAIT:  # an exception came between its beginning and its record
+        """Enter CLOSED: no segment is processed or sent, and no timer runs."""
+        if self.state == TIME_WAIT:  # an exception prevented the TIME_WAIT record
             self.skip_time_wait(now)
         elif self.state != CLOSED:
             self.on(state.DELETE, now)
         self._let_go()
 
     def enter_time_wait(self, happened: int, now: float) -> None:
-        """Enter TIME_WAIT: from here on a record in the stack's table answers for the connection. What was received can
-        still be read."""
+        """Enter TIME_WAIT. From now on a record in the stack's table handles segments. Received data stays readable."""
         self.on(happened, now)
         self._let_go()
 
     def skip_time_wait(self, now: float) -> None:
-        """TIME_WAIT is over as soon as it began: the MSL is 0, memory is full, or no record could be made."""
+        """Leave TIME_WAIT at once, because the MSL is 0, memory is full, or the record could not be created."""
         self.on(state.EXPIRE, now)
 
     def _let_go(self) -> None:
-        """Let go of what is of no use any more. The timers still run, but the stack does not look at them."""
+        """Release send and recovery state. The deadlines stay set, but the stack ignores them."""
         self.send_side.discard()
         self.recovery.discard()
         self.receive_side.stop_delaying()
 
     def abandon(self) -> None:
-        """See that the stack processes the connection no more, wherever an exception has cut its end off."""
+        """Make the stack ignore the connection, even if an exception interrupted its end."""
         self.state = CLOSED
 
     def peer_has_gone(self, now: float) -> None:
-        """End a connection in CLOSING or LAST_ACK of which only the FIN is unacknowledged, as the ACK of the FIN would.
-        The peer has closed and has acknowledged all data, and nothing is left of it that could acknowledge the FIN."""
+        """End a connection in CLOSING or LAST_ACK as if our FIN were acknowledged. Only the FIN is unacknowledged, and
+        no process is left at the peer to acknowledge it."""
         self.send_side.acknowledge(self.send_side.snd_nxt)
         self.delete_tcb(now)
         self.end_if_delivered(now)
 
     def end_if_delivered(self, now: float) -> None:
-        """End without an error if the user has closed and everything is acknowledged."""
+        """End without an error if the user has closed and all data and the FIN are acknowledged."""
         if self.closed_by_user and self.send_side.fin_acked:
             self.end(None, now, delivered=True)
 
     def end(self, error: OSError | None, now: float, *, delivered: bool = False) -> None:
-        """The connection is over for its user."""
+        """End the connection for its user: report ENDED with `error`. A second call reports nothing."""
         if self.ended:
             if self.closed_by_user:
                 self.discard_unread()
             return
-        self.tell(event.ENDED)  # first: what fails may be repeated
+        self.tell(event.ENDED)  # before `ended` is set, so that the call can be repeated if this raises
         self.ended = True
         self.error = error
         self.stack.endings.note(error, delivered)
@@ -808,13 +816,13 @@ class Tcb(Timed):
             observer.connection_ended(self, now)
 
     def discard_unread(self) -> None:
-        """Drop what was received and not read: the user will not read it."""
+        """Drop received data that the user will not read."""
         self.receive_side.discard()
         self.stack.accounts.note(self)
 
     def take_displaced(self) -> TimeWait | None:
-        """Return the TIME_WAIT record to restore: the SYN that opened this half-open connection was an old duplicate
-        after all (RFC 9293 3.6.1, MAY-2). None for any other connection."""
+        """Return the TIME_WAIT record to restore if the SYN of this half-open connection was an old duplicate (RFC 9293
+        3.6.1, MAY-2); None for any other connection."""
         displaced = self.displaced
         self.displaced = None
         return displaced

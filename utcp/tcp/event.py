@@ -1,18 +1,20 @@
-"""What can happen to a connection that its user wants to know, as bits: several happen in one batch."""
+"""Events of a connection for its user. They are bits, because several can occur in one batch."""
 
 from typing import Final
 
 CONNECTED: Final = 1
 """The handshake is complete."""
 READABLE: Final = 2
-"""Data is there to `read()`."""
+"""`read()` returns data."""
 PEER_CLOSED: Final = 4
-"""The peer's FIN arrived; after what is readable there will be no more."""
+"""The peer's FIN has arrived. No data follows the readable data."""
 WRITABLE: Final = 8
-"""`send()` accepts data again after it accepted less than it was given."""
+"""`send()` accepts data again, after it accepted only a part."""
 URGENT: Final = 32
-"""The peer has announced urgent data, or more of it: `Connection.urgent_ahead` says how far it reaches."""
+"""The peer has sent an urgent pointer beyond the previous one (`Connection.urgent_ahead`)."""
 TROUBLE: Final = 64
-"""Retransmissions have reached R1 (RFC 9293 3.8.3): nothing gets through, and the connection goes on trying."""
+"""Retransmissions have reached R1 (RFC 9293 3.8.3), or the network has reported the peer as unreachable. The connection
+continues to retransmit."""
 ENDED: Final = 16
-"""It is over for the user: `Connection.error` says why, None for a delivered close. Comes once, last."""
+"""The connection is over for its user. `Connection.error` is the reason; None: all data was delivered, or the user
+aborted. Occurs once, as the last event."""

@@ -1,4 +1,4 @@
-"""A port that accepts connections (RFC 9293 3.10.1, passive OPEN), and what segments do to it (3.10.7.2)."""
+"""A port that accepts connections (passive OPEN, RFC 9293 3.10.1), and SEGMENT ARRIVES in LISTEN (3.10.7.2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from utcp.wire import ACK, CWR, ECE, HEADER_LENGTH, RST, SYN, Segment
 from utcp.wire.seq import MASK, gt
 
 _ISN_STEP_OVER_OLD: Final = 65535 + 2
-"""How far above the old SND.NXT a new incarnation begins when its ISN would not be above it by itself."""
+"""Distance of the new ISN from the old SND.NXT, if the generated ISN is not above the old SND.NXT."""
 
 _FULL_SYN_ACK: Final = Struct("!HHIIHHHHHHHHIII")
 """A SYN-ACK with MSS, SACK permitted, timestamps and window scale, as `encode` lays them out."""
@@ -25,12 +25,12 @@ _FULL_SYN_ACK_OFFSET: Final = (HEADER_LENGTH + 20) << 10
 
 
 class Listener(Accepting):
-    """The LISTEN state of one local port: half-open connections, and established ones that wait for `accept`.
+    """The LISTEN state of one local port: half-open connections, and established connections that wait for `accept`.
 
-    A SYN is left unanswered while `backlog` connections wait to be accepted: its sender tries again. While
-    `syn_backlog` handshakes are under way, or as many as the memory allows, it is answered with a cookie, and nothing
-    is kept of it (RFC 4987; `Config.syn_cookies`). Handshakes that were under way may still complete, so at most
-    `backlog + syn_backlog` connections wait to be accepted.
+    While `backlog` connections wait to be accepted, a SYN gets no answer, and its sender repeats it. While
+    `syn_backlog` handshakes are under way, or as many as memory allows, a SYN is answered with a cookie and leaves no
+    state (RFC 4987; `Config.syn_cookies`). Because handshakes under way may still complete, up to
+    `backlog + syn_backlog` connections may wait to be accepted.
     """
 
     __slots__ = (
@@ -52,10 +52,10 @@ class Listener(Accepting):
         self.backlog = backlog
         self.syn_backlog = syn_backlog
         self.context = context
-        self.half_open: dict[Tcb, None] = {}  # in order: the same calls give the same bytes
+        self.half_open: dict[Tcb, None] = {}  # a dict keeps the order, so that the same calls produce the same bytes
         self.queue: deque[Connection] = deque()
         self.stopped = False
-        """True after `stop()`: the listener takes no further SYN."""
+        """True after `stop()`. The listener accepts no further SYN."""
         limit, maximum = stack.config.recv_buffer_sizes
         typical = ReceiveSide(limit, maximum, stack.counters)
         self._window = typical.offer_unscaled_window()
@@ -63,12 +63,12 @@ class Listener(Accepting):
 
     @property
     def full(self) -> bool:
-        """No further SYN makes a connection now."""
+        """True if a SYN opens no connection now."""
         return len(self.queue) >= self.backlog or self._floods
 
     @property
     def _floods(self) -> bool:
-        """No further SYN is to leave state behind now."""
+        """True if no further SYN may create state now."""
         return len(self.half_open) >= self.syn_backlog or (self._stack is not None and self._stack.accounts.floods)
 
     @property
@@ -76,7 +76,7 @@ class Listener(Accepting):
         return self._stack is None
 
     def accept(self) -> Connection | None:
-        """The connection that has waited longest, None when none does. It is the caller's from here on."""
+        """Return the connection that has waited longest, and hand it to the caller; None if no connection waits."""
         if not self.queue:
             return None
         connection = self.queue[0]
@@ -85,15 +85,15 @@ class Listener(Accepting):
         return connection
 
     def stop(self) -> None:
-        """Stop listening. A further SYN gets RST, and so does the ACK of a cookie. Handshakes under way go on, and
-        `accept` returns the connections that come of them, until `close`. A second call does nothing."""
+        """Stop listening. From now on a SYN, or the ACK of a cookie, is answered with RST. Handshakes under way
+        continue, and `accept` returns their connections until `close`. A second call does nothing."""
         if self._stack is not None and not self.stopped:
             self.stopped = True
             self._stack.forget_listener(self.local_port)
 
     def close(self, now: float) -> None:
-        """Stop listening, and reset the connections that were not accepted, half-open ones too: their peers may be
-        ESTABLISHED. Accepted connections are not touched. A second call does nothing."""
+        """Stop listening and reset all connections that were not accepted. Half-open connections are reset as well,
+        because their peers may be ESTABLISHED. Accepted connections do not change. A second call does nothing."""
         stack = self._stack
         if stack is None:
             return
@@ -129,14 +129,14 @@ class Listener(Accepting):
         self.half_open.pop(tcb, None)
 
     def _half_opened(self, stack: Context, connection: Connection) -> None:
-        """`connection` belongs to this listener until it is accepted."""
+        """Add a half-open connection, which belongs to this listener until it is accepted."""
         stack.half_opened(connection, self)
         self.half_open[connection] = None
 
     # ------------------------------------------------------------------ what arrives
 
     def segment_arrives(self, stack: Context, segment: Segment, key: ConnectionKey, now: float) -> None:
-        """SEGMENT ARRIVES in LISTEN (RFC 9293 3.10.7.2)."""
+        """Process a segment in LISTEN (SEGMENT ARRIVES, RFC 9293 3.10.7.2)."""
         flags = segment.flags
         if flags & RST:
             return
@@ -169,7 +169,8 @@ class Listener(Accepting):
     def open(
         self, stack: Context, syn: Segment, key: ConnectionKey, now: float, displaced: TimeWait | None = None
     ) -> None:
-        """A new connection for `syn`; its ISN is above all that the incarnation in TIME_WAIT sent, if there is one."""
+        """Open a connection for `syn`. `displaced` is the TIME_WAIT record of the previous incarnation, if there is
+        one; the new ISN is above its sequence numbers."""
         iss, ts_offset = stack.sequence_numbers.initial(*key, now)
         if displaced is not None and not gt(iss, displaced.snd_nxt):
             iss = (displaced.snd_nxt + _ISN_STEP_OVER_OLD) & MASK
@@ -185,14 +186,14 @@ class Listener(Accepting):
                 raise
 
     def _overflow(self, stack: Context, remote: Remote, now: float) -> None:
-        """What arrived is dropped: `backlog` connections wait to be accepted."""
+        """Count and report a dropped handshake, because `backlog` connections wait to be accepted."""
         stack.counters.listen_overflows += 1
         stack.counters.listen_drops += 1
         if stack.observer is not None:
             stack.observer.listen_overflowed(self.local_port, remote, now)
 
     def _answer_with_cookie(self, stack: Context, syn: Segment, key: ConnectionKey, now: float) -> None:
-        """A SYN-ACK whose numbers hold all that is worth knowing of `syn`, with no option that `syn` had not."""
+        """Send a SYN-ACK whose ISN and timestamp encode the parameters of `syn`. It has only options that `syn` has."""
         config = stack.config
         mss = stack.default_mss if syn.mss is None else syn.mss
         iss = stack.cookies.make(key, syn.seq, mss, now)
@@ -210,7 +211,7 @@ class Listener(Accepting):
         ecn = config.ecn != "off" and syn.flags & (ECE | CWR) == ECE | CWR
         flags = SYN | ACK | ECE if ecn else SYN | ACK
         ts_val = stamp(ts_now, scale, sack, ecn)
-        if sack and scale is not None and syn.mss is not None:  # what nearly every SYN asks for
+        if sack and scale is not None and syn.mss is not None:  # nearly every SYN has all these options
             data = _FULL_SYN_ACK.pack(
                 local_port,
                 remote_port,
@@ -250,12 +251,12 @@ class Listener(Accepting):
         )
 
     def _completes(self, stack: Context, segment: Segment, key: ConnectionKey, now: float) -> bool:
-        """Whether this ACK is the end of a cookie's handshake, or belongs to one; all that follows from it is done.
+        """Process an ACK that may complete the handshake of a cookie. Return False if it must be answered with RST.
 
-        The client takes the connection for established, so its ACK is kept beyond `backlog`, as far as
-        `backlog + syn_backlog` allows, like the ACK of a handshake that left state. Beyond that, text is dropped,
-        because its sender repeats it. An ACK alone is reset: it is not repeated, and the client of a server that
-        speaks first would wait for ever.
+        Because the client already considers the connection established, its ACK is accepted beyond `backlog`, up to
+        `backlog + syn_backlog`, like the ACK of a handshake with state. Beyond that, a segment with text is dropped,
+        because its sender retransmits it. A pure ACK is answered with RST, because it is not retransmitted, and the
+        client of a server that sends first would wait forever.
         """
         cookies = stack.cookies
         if not cookies.outstanding(now):
@@ -266,8 +267,8 @@ class Listener(Accepting):
         syn = None if mss is None else self._remembered_syn(stack, segment, key, mss, now)
         if syn is None:
             counters.syncookies_failed += 1
-            # It comes from behind a segment that is missing: text, or the ACK of a SYN-ACK that came twice. A reset
-            # would end what its sender only has to send again.
+            # A segment with the mark of a cookie may follow a missing one: it has text, or acknowledges a duplicate
+            # SYN-ACK. No reset, because the client retransmits the missing segment.
             return cookies.is_marked(key, iss, now)
         if len(self.queue) + len(self.half_open) >= self.backlog + self.syn_backlog:
             self._overflow(stack, key[0], now)
@@ -292,8 +293,8 @@ class Listener(Accepting):
     def _remembered_syn(
         self, stack: Context, segment: Segment, key: ConnectionKey, mss: int, now: float
     ) -> Segment | None:
-        """The SYN that a cookie was made for, as far as cookie and echoed timestamp tell; None when the echo is not of
-        the cookie's time. Its window is that of the ACK."""
+        """Return the SYN of a cookie, reconstructed from the cookie and the echoed timestamp; None if the echoed
+        timestamp is older than the cookie's lifetime. The SYN's window is left out."""
         seq, config = (segment.seq - 1) & MASK, stack.config
         if not config.timestamps or segment.ts_val is None or segment.ts_ecr is None:
             return Segment(segment.src_port, segment.dst_port, seq, 0, SYN, mss=mss)

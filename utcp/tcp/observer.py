@@ -1,4 +1,4 @@
-"""Where a stack reports what it does: for logs, captures, ladders, tests."""
+"""The interface through which a stack reports its actions to logs, captures, ladders and tests."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Override what you want to see. Called in the middle of protocol processing: look, note, return; call nothing.
+    """Base class of observers. Override the methods of interest.
 
-    An observer that raises an exception is not called again, and the stack goes on (`Stack.failures`).
+    The stack calls them in the middle of protocol processing, so a method must not call the stack or a connection. An
+    observer that raises an exception is not called again, and the stack continues (`Stack.failures`). `now` is the
+    stack's time in seconds.
 
-    `now` is the stack's time in seconds. There are two kinds of methods:
+    There are two kinds of methods:
 
-    * Most report events: a state, an end, a retransmission, a timer, trouble. They cost a call when the event happens,
-      and received segments nothing.
-    * `segment_received` and `segment_sent` are the segment tap. For an observer that overrides one of them the stack
-      takes each received train (many segments that the kernel hands over as one) apart, decodes every segment by itself
-      and calls the observer for each: receiving costs four to five times as much.
+    * Most methods report an event, such as a new state, a retransmission or a timer. They cost one call for each event,
+      and nothing for other segments.
+    * `segment_received` and `segment_sent` are the segment tap. If an observer overrides one of them, the stack splits
+      each received train (many segments that the kernel delivers as one datagram), decodes each segment on its own, and
+      calls the observer for it. Receiving then costs four to five times as much.
     """
 
     sees_segments: bool = False
-    """True if the stack calls `segment_received` and `segment_sent`. Set for each subclass that overrides either."""
+    """True if the stack calls `segment_received` and `segment_sent`. Set for subclasses that override either."""
 
     def __init_subclass__(cls, **arguments: object) -> None:
         super().__init_subclass__(**arguments)
@@ -38,64 +40,65 @@ class Observer:
     # ------------------------------------------------------------------ the segment tap
 
     def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
-        """A well-formed segment arrived, before anything was done about it."""
+        """Called for each well-formed segment that arrives, before it is processed."""
 
     def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
-        """A segment was handed to the link: these buffers, joined, are its bytes."""
+        """Called for each segment that is sent. The bytes of the segment are the joined `buffers`."""
 
     # ------------------------------------------------------------------ events
 
     def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
-        """`connection` moved between two states of `utcp.tcp.state`."""
+        """Called when the state of `connection` has changed (`utcp.tcp.state`)."""
 
     def connection_ended(self, connection: Connection, now: float) -> None:
-        """It is over for its user; `connection.error` says why, None for a delivered close. Comes once."""
+        """Called once when `connection` is over for its user. `connection.error` is the reason; None: all data was
+        delivered, or the user aborted."""
 
     def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
-        """`length` octets of sequence space from `seq` on go out again."""
+        """Called when `length` octets of sequence space from `seq` on are retransmitted."""
 
     def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
-        """One of `connection`'s timers (`utcp.tcp.timers`) is due, and will be acted upon."""
+        """Called when a timer of `connection` (`utcp.tcp.timers`) has expired, before it is handled."""
 
     def mss_changed(self, connection: Connection, before: int, now: float) -> None:
-        """The path of `connection` takes segments of another size (`connection.mss`) than `before`: an ICMP message, a
-        probe of the path MTU, or timeouts of large segments have told."""
+        """Called when the effective send MSS has changed from `before` to `connection.mss` octets because of an ICMP
+        message, a path MTU probe, or timeouts of large segments."""
 
     def path_unreachable(self, connection: Connection, error: OSError, now: float) -> None:
-        """The network says that the peer is out of reach; `connection` goes on trying."""
+        """Called when the network reports the peer as unreachable. `connection` continues to retransmit."""
 
     def listen_overflowed(self, local_port: int, remote: Remote, now: float) -> None:
-        """A handshake with `remote` was not let in, because as many connections as the listener's `backlog` wait to be
+        """Called when a handshake with `remote` was refused, because `backlog` connections of the listener wait to be
         accepted."""
 
     def syn_flooded(self, local_port: int, remote: Remote, cookie: bool, now: float) -> None:
-        """As many handshakes as `Config.syn_backlog` are under way at the listener, or memory is short: a SYN of
-        `remote` was answered by a `cookie`, or dropped."""
+        """Called when a SYN of `remote` was answered with a `cookie`, or dropped, because `Config.syn_backlog`
+        handshakes of the listener are under way, or memory is short."""
 
     def memory_pressed(self, used: int, limit: int, now: float) -> None:
-        """`used` octets are in use, more than half of the `limit`. Windows and buffers shrink from now on, and more
-        follows if that does not suffice (`utcp.tcp.memory`)."""
+        """Called when `used`, the memory in use, exceeds half of `limit`, in octets. From now on windows and buffers
+        shrink; `utcp.tcp.memory` describes the further measures."""
 
     def limit_reached(self, limit: str, remote: Remote, now: float) -> None:
-        """A connection with `remote` was refused because of `limit`, the name of a field of Config: `max_memory`,
-        `max_connections` or `max_connections_per_remote`."""
+        """Called when a connection with `remote` was refused because of `limit`, the name of a Config field:
+        `max_memory`, `max_connections` or `max_connections_per_remote`."""
 
     def ports_exhausted(self, remote: Remote, remote_port: int, now: float) -> None:
-        """An open to there failed: every ephemeral port is in use."""
+        """Called when an open failed, because every ephemeral port is in use towards this destination."""
 
     def malformed(self, remote: Remote, reason: str, now: float) -> None:
-        """A datagram was dropped because it is no TCP segment."""
+        """Called when a datagram was dropped, because it is not a TCP segment."""
 
     def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
-        """The TIME_WAIT record for these ports is gone: 2 MSL passed, or a newer connection took its place."""
+        """Called when a TIME_WAIT record was removed, because 2 MSL passed or a newer connection uses its ports."""
 
 
 class Tee(Observer):
-    """Calls each of `observers`, in the order given, for everything that it is called for.
+    """An observer that forwards each call to `observers`, in the given order. It sees segments if one of them does.
 
-    It sees segments if one of them does. A stack takes its observers, and calls them by a Tee of its own, which has
-    `failed`: an observer that raises an Exception is then taken out, the others are called, and so is
-    `failed(observer, error)`. Without `failed` the exception is the caller's.
+    With `failed`, an observer that raises an Exception is removed, the other observers are still called, and
+    `failed(observer, error)` is called. Without `failed`, the exception propagates. A stack calls all its observers
+    through one Tee with `failed`.
     """
 
     def __init__(self, *observers: Observer, failed: Callable[[Observer, Exception], None] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The receive side of a connection: RCV.*, the stream (FIN included), when and what to acknowledge, the window."""
+"""The receive side of a connection: RCV.* variables, the received stream and FIN, acknowledgements, and the window."""
 
 from math import inf
 from typing import Final
@@ -19,32 +19,38 @@ NOW: Final = 2
 
 _SACK_BLOCKS: Final = 4
 _LEAST_SACK_BLOCKS: Final = 2
-"""Runs that every SACK has room for: beside timestamps and a DSACK."""
+"""Number of SACK blocks that fit beside timestamps and a DSACK."""
 
 REORDERED: Final = 64
-"""Ticks of the peer's timestamp clock by which a segment may be older than TS.Recent. A retransmission that fills a gap
-makes TS.Recent new, and on a path that reorders, segments that left shortly before it may still be under way. PAWS
-would drop them, their retransmissions would do the same to others, and each time the peer would reduce its window. The
-duplicates that PAWS is for are older: in 64 ticks of a millisecond, sequence numbers wrap only at 268 Gbit/s."""
+"""Ticks of the peer's timestamp clock by which a segment may be older than TS.Recent.
+
+A retransmission that fills a gap updates TS.Recent. On a path with reordering, segments that left shortly before it may
+still be in flight. PAWS would drop them, their retransmissions would have the same effect on other segments, and the
+peer would reduce its window each time. The duplicates that PAWS must reject are older: with a tick of 1 ms, sequence
+numbers wrap within 64 ticks only above 268 Gbit/s."""
 
 _PROMPT_DUPLICATES: Final = 4
-"""Duplicate ACKs for one value of RCV.NXT that leave at once, each for a segment of its own, on a connection with SACK.
-Fast retransmit needs three (RFC 5681 3.2). Later out-of-order segments share an ACK as long as they continue one run,
-which the ACK's first SACK block tells."""
+"""With SACK, number of duplicate ACKs for one RCV.NXT that leave at once, one for each out-of-order segment. Fast
+retransmit needs three (RFC 5681 3.2). Later out-of-order segments share an ACK while they continue one run, because the
+first SACK block then reports all of them."""
 
 _QUICK_ACKS: Final = 16
-"""So many full-sized segments are acknowledged one by one, at the start and after a pause: the peer's congestion window
-is small then, and grows with every ACK (RFC 5681 3.1, 4.2)."""
+"""Number of full-sized segments that are acknowledged one by one at the start and after a pause, because the peer's
+congestion window is then small and grows with every ACK (RFC 5681 3.1, 4.2)."""
 
 _PAUSE: Final = 0.2
-"""Seconds without text, beyond a round trip, after which the peer may have begun slow start anew (RFC 5681 4.1)."""
+"""Time without text, after which the peer may have restarted slow start, seconds (RFC 5681 4.1)."""
 
 
 @mypyc_attr(acyclic=True)
 class ReceiveSide:
-    """Owns RCV.NXT, the right edge of the window, received data in and out of order, and the debt of ACKs.
+    """Owns RCV.NXT, the right edge of the window, the received data in and out of order, and the ACKs that are due.
 
-    `limit` is the size of the buffer, in octets, at first; `maximum` is how far `tune` may let it grow.
+    Args:
+        limit: the initial size of the buffer, octets.
+        maximum: the size up to which `tune` may grow the buffer, octets.
+        counters: the counters of the stack.
+        allowance: the memory limits; None: no limits.
     """
 
     __slots__ = (
@@ -95,116 +101,118 @@ class ReceiveSide:
     def __init__(self, limit: int, maximum: int, counters: Counters, allowance: Allowance | None = None) -> None:
         self._allowance = Allowance() if allowance is None else allowance
         self.limit = limit
-        """Octets held for an application that does not read: the largest window offered."""
+        """Size of the buffer, and the largest window offered, octets."""
         self._slack = limit
-        """Octets beyond `limit` that may wait for the application. Each ACK rounds the window up to a multiple of the
-        scale's unit (`offer_window`). A peer can use that to keep the window open, and so it is bounded here."""
+        """Number of readable octets allowed beyond `limit`. A peer can keep the window open, because each ACK rounds it
+        up to the unit of the window scale (`offer_window`). This limit bounds the effect."""
         self._maximum = maximum
         self._counters = counters
         self.irs = 0
         self.rcv_nxt = 0
         self.rcv_adv = 0
-        """The right edge of the window as the peer knows it: RCV.NXT + RCV.WND. It never moves left."""
+        """The right edge of the offered window: RCV.NXT + RCV.WND. It never moves left."""
         self.shift = 0
-        """Our window scale (RFC 7323): what the peer shifts our window field by."""
+        """Our window scale (RFC 7323), bits: the peer shifts our window field by it."""
         self.last_ack_sent = 0
         self.ack_due = NONE
         self.delayed_ack_at = inf
-        """When the delayed ACK leaves, seconds; `inf`: the timer is off."""
+        """Expiry of the timer of the delayed ACK, seconds; `inf`: off."""
         self.duplicate_acks_due = 0
-        """ACKs owed for out-of-order segments. They leave ahead of data, which has no room for SACK blocks. Each
-        segment has its own, because the sender counts them (RFC 5681 4.2). With SACK this holds of the first
-        `_PROMPT_DUPLICATES`, and later ones that continue a run share one. It is at least 1 if there is a DSACK to
-        send."""
+        """Number of ACKs due for out-of-order segments. They leave before data, because data segments have no room for
+        SACK blocks. Each segment gets its own ACK, because the sender counts them (RFC 5681 4.2). With SACK only the
+        first `_PROMPT_DUPLICATES` do; later segments that continue a run share one. At least 1 if a DSACK is due."""
         self.sack = False
-        """Both sides offered SACK: duplicates are to be told (RFC 2883)."""
+        """True if SACK was negotiated. Then duplicates are reported as well (RFC 2883)."""
         self.holding = False
-        """Something arrived out of order and is held."""
+        """True while out-of-order text is held."""
         self.sack_due = False
-        """The next ACK has `sack_blocks` to tell."""
+        """True if the next ACK carries SACK blocks."""
         self.ts_recent = 0
-        """TS.Recent of RFC 7323 4.3, and when it was taken."""
+        """TS.Recent (RFC 7323 4.3)."""
         self.ts_recent_at = 0.0
+        """Time at which TS.Recent was set, seconds."""
         self._ts_first = 0
         """TSval of the peer's SYN."""
         self.mss = 536
-        """The largest payload received, but no more than the MSS option allows: a full-sized segment of the peer."""
+        """Payload of a full-sized segment of the peer, octets: the largest received, at most what our MSS option
+        allows."""
         self._largest = 536
-        """The payload that our MSS option allows."""
+        """The largest payload that our MSS option allows, octets."""
         self.readable = 0
         self.bytes_received = 0
         self.data_segs_in = 0
-        """Segments with text."""
+        """Number of received segments with text."""
         self.last_data_at: float | None = None
-        """When text arrived last."""
+        """Time at which text last arrived, seconds; None: none has."""
         self.out_of_order = 0
-        """Segments that arrived with text beyond RCV.NXT."""
+        """Number of received segments with text beyond RCV.NXT."""
         self.rcv_up = 0
-        """RCV.UP as a stream offset: urgent data ends before it. 0: there was none."""
+        """RCV.UP as a stream offset, at which urgent data ends; 0: there was no urgent data."""
         self.fin_reached = False
-        """The peer's FIN and all before it arrived."""
+        """True if the peer's FIN and everything before it have arrived."""
         self.round_ends = 0.0
-        """Before this time `tune` has nothing to do."""
+        """Time before which `tune` does nothing, seconds."""
         self._queue = ReceiveQueue()
         self._held: Reassembly | None = None
-        """What arrived out of order, by its place in the stream; None before anything did."""
+        """Out-of-order text by stream offset; None before the first."""
         self._prompt_duplicates = 0
-        """Out-of-order segments since RCV.NXT last moved that got an ACK of their own."""
+        """Number of out-of-order segments with an ACK of their own since RCV.NXT last moved."""
         self._last_sack = 0.0
-        """When the last SACK that segments may share left or is to leave: `next_sack`'s last answer."""
+        """Departure time of the last shared SACK, seconds: the last result of `next_sack`."""
         self._dsack: tuple[int, int] | None = None
-        """What arrived again, by its place in the stream."""
+        """Stream offsets of the duplicate text to report; None: nothing to report."""
         self.fin_seq: int | None = None
-        """The sequence number of the peer's FIN, once it has arrived, in order or not."""
+        """Sequence number of the peer's FIN after its arrival, in order or out of order; None before."""
         self._since_ack = 0
         self._quick_acks = _QUICK_ACKS
         self._quick_answers = False
-        """True while the first text behind our own data is acknowledged at once."""
+        """True while the first text after data of ours is acknowledged at once."""
         self._asked = 0
-        """Octets that we had sent at the last call of `acknowledges_at_once`, which was at `_answered_at`."""
+        """Number of octets that we had sent at the last call of `acknowledges_at_once`."""
         self._answered_at = 0.0
+        """Time of that call, seconds."""
         self._answer = NONE
-        """The ACK of the text of that call: NOW or DELAYED if it was the first text behind our data, else NONE."""
+        """The ACK chosen in that call: NOW or DELAYED if its text was the first after data of ours, else NONE."""
         self._tuning: BufferTuning | None = None
 
     # ------------------------------------------------------------------ what is counted
 
     def note_text(self, now: float) -> None:
-        """An acceptable segment with text arrived."""
+        """Record that an acceptable segment with text arrived."""
         self.data_segs_in += 1
         self.last_data_at = now
 
     # ------------------------------------------------------------------ opening
 
     def use_sack(self, sack: bool) -> None:
-        """The handshake has settled whether the peer is told what is held out of order."""
+        """Set whether SACK was negotiated."""
         self.sack = sack
 
     def expect_mss(self, largest: int) -> None:
-        """Note the largest payload that the handshake allows the peer to send in a segment, octets."""
+        """Set the largest payload that the handshake allows in a segment of the peer, octets."""
         self._largest = largest
         self.mss = min(self.mss, largest)
 
     def synchronize(self, irs: int) -> None:
-        """The peer's SYN has this number."""
+        """Set IRS, the sequence number of the peer's SYN, and the variables that follow from it."""
         self.irs = irs
         self.rcv_nxt = (irs + 1) & MASK
         self.last_ack_sent = self.rcv_nxt
         self.rcv_adv = (self.rcv_nxt + min(self.limit, 65535)) & MASK
 
     def scale_for_buffer(self) -> int:
-        """The window scale that lets the whole buffer be offered, however far it grows (RFC 7323 2.2)."""
+        """Return the window scale with which the buffer at its maximum size can be offered (RFC 7323 2.2)."""
         return min(((self._maximum - 1) // 65535).bit_length(), MAX_WINDOW_SCALE)
 
     def scale_window(self) -> None:
-        """Both sides scale: from here on the window field counts in units of ours."""
+        """Apply our window scale to the window field, because window scaling was negotiated."""
         self.shift = self.scale_for_buffer()
 
     # ------------------------------------------------------------------ the window
 
     @property
     def window(self) -> int:
-        """RCV.WND in octets, as last offered."""
+        """RCV.WND as last offered, octets."""
         return (self.rcv_adv - self.rcv_nxt) & MASK
 
     @property
@@ -214,21 +222,22 @@ class ReceiveSide:
 
     @property
     def kept(self) -> int:
-        """Octets of memory that received text takes."""
+        """Memory that received text takes, octets."""
         kept = self.readable + len(self._queue.pieces) * PIECE
         return kept + self.held_octets if self.holding else kept
 
     @property
     def held_octets(self) -> int:
-        """Octets of memory that text takes which is held out of order."""
+        """Memory that out-of-order text takes, octets."""
         return 0 if self._held is None else self._held.kept
 
     def offer_window(self) -> int:
-        """Move the right edge as far as the buffer and silly-window avoidance allow; the raw field to send.
+        """Move the right edge as far as the buffer and silly-window avoidance allow. Return the raw window field.
 
-        RFC 9293 3.8.6.2.2 (MUST-39): the edge moves by a segment or half the buffer at least, or stays. It is rounded
-        up to the scale's unit: rounding down would move it left as RCV.NXT advances (RFC 7323 2.4). Behind the peer's
-        FIN nothing comes, and the edge stays: a TIME_WAIT record goes on offering it.
+        The edge moves by at least a segment or half the buffer, or not at all (RFC 9293 3.8.6.2.2, MUST-39). It is
+        rounded up to the unit of the window scale, because rounding down would move it left as RCV.NXT advances (RFC
+        7323 2.4). After the peer's FIN the edge stays, because no data follows; a TIME_WAIT record continues to offer
+        it.
         """
         limit = min(self._allowance.most, self.limit)
         edge = min(limit - self.readable, 65535 << self.shift)
@@ -240,12 +249,12 @@ class ReceiveSide:
         return field
 
     def offer_unscaled_window(self) -> int:
-        """The window field of a SYN, which is never scaled (RFC 7323 2.2)."""
+        """Return the window field of a SYN, which is never scaled (RFC 7323 2.2)."""
         return min(self.limit, 65535)
 
     def resize(self, size: int) -> None:
-        """Hold `size` octets from now on, and do not grow any more. The window that was offered stays offered, so a
-        smaller buffer takes effect as the peer sends."""
+        """Set the size of the buffer to `size` octets, and stop its growth. Because an offered window is never
+        withdrawn, a smaller buffer takes effect only as the peer sends."""
         self._slack = size + max(0, self.readable + self.window - size)  # what was offered is taken
         self.limit = self._maximum = size
         if self._update_is_due(self.readable):
@@ -253,25 +262,28 @@ class ReceiveSide:
 
     @property
     def quick_ack(self) -> bool:
-        """The next full-sized segments are acknowledged one by one."""
+        """True while full-sized segments are acknowledged one by one."""
         return self._quick_acks > 0
 
     def set_quick_ack(self, quick: bool) -> None:
-        """True: acknowledge at once what waits for an ACK, the next 16 full-sized segments, and the first text behind
-        our data. False: delay ACKs."""
+        """Turn quick ACKs on or off.
+
+        On: a delayed ACK leaves at once, and so do the ACKs of the next 16 full-sized segments and of the first text
+        after data of ours. Off: ACKs are delayed."""
         self._quick_acks = _QUICK_ACKS if quick else 0
         self._quick_answers = quick
         if quick and self.ack_due:
             self.ack_due = NOW
 
     def tune(self, now: float, rtt: float) -> None:
-        """Text arrived in order: once in a round trip, see whether the buffer is to grow. It never shrinks.
+        """Grow the buffer if needed. Called when text has arrived in order; acts once per round trip. The buffer never
+        shrinks.
 
-        `rtt` is the latest estimate of the round-trip time in seconds, 0.0 where there is none.
+        `rtt` is the smoothed round-trip time, seconds; 0.0: there is none.
         """
         if now < self.round_ends:
             return
-        if rtt > 0.0 and now - self.round_ends > max(_PAUSE, 2 * rtt):  # no text came since the round was over
+        if rtt > 0.0 and now - self.round_ends > max(_PAUSE, 2 * rtt):  # no text arrived since the end of the round
             self._quick_acks = _QUICK_ACKS
         read = self.bytes_received - self.readable
         tuning = self._tuning
@@ -285,26 +297,26 @@ class ReceiveSide:
     # ------------------------------------------------------------------ arrival
 
     def accept(self, seq: int, payload: Buffer, fin: bool) -> bool:
-        """Take an acceptable segment's text and FIN; whether RCV.NXT advanced.
+        """Process the text and FIN of an acceptable segment. Return whether RCV.NXT advanced.
 
-        What lies outside the window or came before is trimmed. A FIN just beyond the right edge is taken: it needs no
-        buffer, and refusing it at a closed window would make it come for ever.
+        Text outside the window, and text received before, is trimmed. A FIN just beyond the right edge is accepted,
+        because it needs no buffer, and the peer would otherwise retransmit it forever at a closed window.
         """
         size = len(payload)
         owed = self.ack_due
         offset = (seq - self.rcv_nxt) & MASK
-        if offset >= HALF:  # begins before RCV.NXT: its front is old
+        if offset >= HALF:  # the segment begins before RCV.NXT
             old = 0x100000000 - offset
             self.note_duplicate(seq, size)
             if old > size or (old == size and not fin):
                 self.ack_due = NOW
                 return False
-            payload = bytes(payload[old:])  # not a view: it would keep what is not counted
+            payload = bytes(payload[old:])  # a view would keep the trimmed part in memory, uncounted
             size -= old
             offset = 0
         if size >= self.mss:
             if size > self.mss and self.mss < self._largest:
-                self.mss = min(size, self._largest)  # the first of its size: a stream, or a request to be answered
+                self.mss = min(size, self._largest)  # no quick ACK yet: the first of its size may be a lone request
             elif self._quick_acks:
                 self._quick_acks -= 1
                 self.ack_due = NOW
@@ -320,7 +332,7 @@ class ReceiveSide:
             self.ack_due = NOW
         if self.fin_seq is not None:
             to_fin = (self.fin_seq - self.rcv_nxt) & MASK
-            if offset + size > to_fin:  # there is no text after a FIN
+            if offset + size > to_fin:  # no text follows a FIN
                 payload = bytes(payload[: max(0, to_fin - offset)])
                 size = len(payload)
         elif fin:
@@ -341,9 +353,9 @@ class ReceiveSide:
             self.bytes_received += size
             self.rcv_nxt = (self.rcv_nxt + size) & MASK
             self._since_ack += size
-            if self.duplicate_acks_due:  # what was owed for the old RCV.NXT would be no duplicate any more
+            if self.duplicate_acks_due:  # RCV.NXT has moved, so that these ACKs would not be duplicates
                 self.duplicate_acks_due = 1 if self.sack and self.sack_due else 0
-            if self._since_ack >= 2 * self.mss:  # SHLD-19: at least every second full-sized segment
+            if self._since_ack >= 2 * self.mss:  # SHLD-19: an ACK for at least every second full-sized segment
                 self.ack_due = NOW
             elif self.ack_due == NONE:
                 self.ack_due = DELAYED
@@ -353,7 +365,7 @@ class ReceiveSide:
         return size > 0
 
     def note_urgent(self, seq: int, pointer: int) -> bool:
-        """A segment at `seq` has this urgent pointer; whether it reaches further than any before (MUST-32)."""
+        """Process the urgent pointer of a segment at `seq`. Return whether it exceeds all previous ones (MUST-32)."""
         reach = self.bytes_received + diff((seq + pointer) & MASK, self.rcv_nxt)
         if reach <= max(self.rcv_up, self.bytes_received - self.readable):
             return False
@@ -362,23 +374,23 @@ class ReceiveSide:
 
     @property
     def urgent_ahead(self) -> int:
-        """Octets from the next one to read to the end of the urgent data; 0 when none is ahead (MUST-33)."""
+        """Number of octets from the next unread one to the end of the urgent data; 0: none is ahead (MUST-33)."""
         return max(0, self.rcv_up - (self.bytes_received - self.readable))
 
     def accept_stretch(
         self, text: Buffer, count: int, size: int, now: float, rtt: float, seq: int, ts_val: int | None
     ) -> None:
-        """Take `count` segments that follow each other from RCV.NXT, which is `seq`, as `note_text`, `accept`, `tune`
-        and `take_timestamp` would take each of them. They fit into the window, and need no decision.
+        """Process `count` consecutive segments from RCV.NXT on, with the effect of `note_text`, `accept`, `tune` and
+        `take_timestamp` for each of them. They fit into the window and need no decision.
 
         Args:
-            text: the text of all.
-            count: how many segments it is.
-            size: octets of each, but for the last, which may have fewer.
-            now: seconds.
+            text: the text of all segments.
+            count: the number of segments.
+            size: the text of each segment, octets; the last one may have less.
+            now: the stack's time, seconds.
             rtt: the smoothed round-trip time, seconds; 0: there is none.
-            seq: SEQ of the first.
-            ts_val: its timestamp, and that of the others; None: they have none, or the connection has none.
+            seq: SEQ of the first segment, equal to RCV.NXT.
+            ts_val: TSval of all segments; None: the connection has no timestamps.
         """
         if ts_val is not None and (self.last_ack_sent - seq) & MASK < HALF:
             self.ts_recent = ts_val
@@ -417,14 +429,14 @@ class ReceiveSide:
     def _take_fin(self) -> None:
         self.rcv_nxt = (self.rcv_nxt + 1) & MASK
         if self.rcv_adv == (self.rcv_nxt - 1) & MASK:
-            self.rcv_adv = self.rcv_nxt  # the FIN stood at the closed edge: the window stays closed, not negative
+            self.rcv_adv = self.rcv_nxt  # the FIN was at the edge of a closed window, which must not become negative
         self.fin_reached = True
         if self.holding:
             self.drop_held()
         self.ack_due = NOW
 
     def _hold(self, offset: int, payload: bytes, owed: int) -> None:
-        """Keep out-of-order text. `owed` is what was owed for the segments before it."""
+        """Hold out-of-order text and decide on its ACK. `owed` is `ack_due` before this segment."""
         start = self.bytes_received + offset
         may_share = self.sack and self._prompt_duplicates >= _PROMPT_DUPLICATES
         if may_share and self._continues_run(start):
@@ -432,12 +444,12 @@ class ReceiveSide:
                 self.duplicate_acks_due = 1
             if self.ack_due == NONE:
                 self.ack_due = DELAYED
-        elif may_share and owed == DELAYED and self.duplicate_acks_due:  # a SACK waits, and tells of this one too
+        elif may_share and owed == DELAYED and self.duplicate_acks_due:  # the delayed SACK reports this segment too
             self.ack_due = NOW
         else:
             if not self.duplicate_acks_due and owed == NOW and self.rcv_nxt != self.last_ack_sent:
-                # The segments before it in this batch have an ACK of their own, and those behind it are duplicates. A
-                # delayed ACK has none: no more than one ACK leaves for a segment (RFC 5681 4.2).
+                # The in-order segments of this batch get an ACK of their own, so that this one's ACK is a duplicate.
+                # Not for a delayed ACK, because at most one ACK leaves for a segment (RFC 5681 4.2).
                 self.duplicate_acks_due = 1
             self.duplicate_acks_due += 1
             self._prompt_duplicates += 1
@@ -458,12 +470,14 @@ class ReceiveSide:
         self.holding = self.sack_due = True
 
     def _continues_run(self, start: int) -> bool:
-        """Whether text at `start` continues the run that was added to last. If it does not, its SACK waits for no other
-        segment: a SACK has room for three or four runs, and one that is left out passes for lost."""
+        """Return True if text at `start` continues the most recent run.
+
+        If not, its SACK leaves at once: a SACK has room for three or four runs, and the sender considers a run without
+        a block as lost."""
         return self._held is not None and self._held.recent_end == start
 
     def _fill(self, payload: bytes, held: Reassembly) -> int:
-        """Text in order while something behind it is held: what it joins up with follows it; all their octets."""
+        """Queue in-order text and the held text that it now joins. Return the number of octets queued."""
         end = self.bytes_received + len(payload)
         self._note_overlap(self.bytes_received, end)
         size = self._queue.extend([payload, *held.take(end)])
@@ -474,26 +488,26 @@ class ReceiveSide:
         return size
 
     def _last_room(self, size: int) -> int:
-        """Return how many octets of text in order may be taken although memory is full, or the buffer is. `size` octets
-        have come, all of them within the window that was offered."""
+        """Return the number of octets of in-order text that may be accepted although memory or the buffer is full.
+        `size` octets have arrived, all within the offered window."""
         room = max(0, self.limit + self._slack - self.readable)
         if self._allowance.full:
             if self.kept + size > GUARANTEED and self.holding:
-                self.prune()  # else a hole could stop the connection for good
+                self.prune()  # otherwise a hole could stall the connection forever
             room = min(room, max(0, GUARANTEED - self.kept))
         if room < size:
             self._counters.rcvq_drops += 1
         return room
 
     def prune(self) -> None:
-        """Drop what is held out of order, for want of memory. The peer sends it again: until it is acknowledged
-        cumulatively, what a SACK has reported may be dropped (RFC 2018 8)."""
+        """Drop all out-of-order text, because memory is short. The peer retransmits it, because SACKed data may be
+        dropped until it is acknowledged cumulatively (RFC 2018 8)."""
         if self._held is not None:
             self._counters.ofo_pruned += len(self._held)
         self.drop_held()
 
     def drop_held(self) -> None:
-        """Drop what is held out of order."""
+        """Drop all out-of-order text."""
         if self._held is not None:
             self._held.clear()
         self.holding = False
@@ -502,7 +516,7 @@ class ReceiveSide:
     # ------------------------------------------------------------------ duplicates (RFC 2883)
 
     def note_duplicate(self, seq: int, size: int) -> None:
-        """A segment with `size` octets of text at `seq`, all or part of it before RCV.NXT, came: its ACK tells so."""
+        """Report text of `size` octets at `seq`, all or part of it before RCV.NXT, as a duplicate."""
         if not self.sack:
             return
         start = self.bytes_received + diff(seq, (self.irs + 1 + self.bytes_received) & MASK)
@@ -512,15 +526,17 @@ class ReceiveSide:
             self._tell_duplicate(start, end)
 
     def _note_overlap(self, start: int, end: int) -> None:
-        """Text came that may be held already; of several such parts the ACK tells the first."""
+        """Report the first part of arriving text that is already held."""
         if self.sack and self.holding and self._held is not None:
             overlap = self._held.overlap(start, end)
             if overlap is not None:
                 self._tell_duplicate(overlap[0], overlap[1])
 
     def _tell_duplicate(self, start: int, end: int) -> None:
-        """An ACK has room for one contiguous duplicate. Of those that come in one batch, it is the first, and what
-        joins up with it; another is not told, which only keeps its sender from undoing something."""
+        """Report a duplicate with the next ACK, which has room for one contiguous block.
+
+        The first duplicate of a batch and those adjacent to it are reported. Others are not, so that the sender misses
+        a chance to undo a reduction."""
         if self._dsack is None:
             self._dsack = (start, end)
             if start < self.bytes_received:
@@ -537,9 +553,11 @@ class ReceiveSide:
     # ------------------------------------------------------------------ acknowledging
 
     def sack_blocks(self, number: int) -> tuple[tuple[int, int], ...]:
-        """The SACK blocks of ACK `number`, from 0, of those that leave together. First what arrived again, if anything
-        did, and the run it is in (RFC 2883 4); then what is held out of order, the most recent first (RFC 2018 4). The
-        next ACK goes on with what this one may have no room for. The FIN's number is never inside."""
+        """Return the SACK blocks of ACK `number`, counted from 0, of those that leave together.
+
+        The DSACK comes first, followed by the run that contains it (RFC 2883 4), then the out-of-order runs, the most
+        recent first (RFC 2018 4). The next ACK continues with the runs for which this one may have no room. The
+        sequence number of the FIN is never included."""
         dsack, held = self._dsack, self._held
         blocks = [] if dsack is None else [dsack]
         if held is not None:
@@ -550,19 +568,23 @@ class ReceiveSide:
         return tuple([((base + start) & MASK, (base + end) & MASK) for start, end in blocks])
 
     def awaits_answer(self, sent: int) -> bool:
-        """Whether text that arrives now may be the first behind our own octets, of which we have sent `sent`, or
-        follows such text: a train with it is to be taken apart."""
+        """Return True if text that arrives now may be the first after data of ours, or follows such text, so that its
+        train must be split. `sent` is the number of octets that we have sent."""
         return sent > self._asked or self._answer != NONE
 
     def acknowledges_at_once(self, now: float, delay: float, sent: int, last_sent: float) -> bool:
-        """Return whether the ACK of the text that just arrived leaves at once. Otherwise it waits for `delay` seconds
-        from now on.
+        """Return whether the ACK of the text that just arrived leaves at once. If not, delay it by `delay` seconds.
 
-        `sent` counts the octets that we have sent, `last_sent` is when. The first text that follows octets of ours may
-        be half an answer, from a peer whose Nagle algorithm (RFC 9293 3.7.4) holds the other half back until the ACK
-        arrives. Its ACK leaves at once if the last ACK of such text waited in vain: no more ACKs leave than before, but
-        they leave earlier. ACKs are delayed again once our next octets follow so soon that an ACK could have left with
-        them.
+        The first text after data of ours may be half of an answer, if the peer's Nagle algorithm (RFC 9293 3.7.4) holds
+        the other half back until our ACK arrives. Its ACK leaves at once if the last delayed ACK of such text expired
+        without data. The number of ACKs stays the same, but they leave earlier. ACKs are delayed again when our next
+        data leaves so soon that it could have carried the ACK.
+
+        Args:
+            now: the stack's time, seconds.
+            delay: the delay of ACKs, seconds.
+            sent: the number of octets that we have sent.
+            last_sent: when we last sent new data, seconds.
         """
         first = sent > self._asked
         if not first and self._answer == NONE:
@@ -580,77 +602,77 @@ class ReceiveSide:
 
     @property
     def sack_delayed(self) -> bool:
-        """Whether a SACK waits for more out-of-order segments. A segment with data cannot take its place."""
+        """True while a SACK waits for more out-of-order segments. A data segment cannot replace it."""
         return self.ack_due == DELAYED and self.duplicate_acks_due > 0
 
     def next_sack(self, now: float, interval: float) -> float:
-        """Return when the delayed SACK is to leave: now, or after `interval` seconds if the last one left within them.
-        So a SACK waits only where segments come so fast that several can share it."""
+        """Return when the SACK leaves: now, or after `interval` seconds if the last one left less than `interval` ago.
+        So a SACK waits only if segments arrive fast enough to share it."""
         at = now if now >= self._last_sack + interval else now + interval
         self._last_sack = at
         return at
 
     def delay_expired(self) -> None:
-        """Send the delayed ACK with the next flush. Unless it is a SACK, it waited in vain for data to leave with."""
+        """Have the next flush send the delayed ACK. Unless it is a SACK, its delay saved no segment."""
         if self.ack_due:
             if self._answer == DELAYED and not self.sack_delayed:
                 self._quick_answers = True
             self.ack_due = NOW
 
     def delay_ack(self, deadline: float) -> None:
-        """Send the ACK that is owed at `deadline`, unless another segment carries it before."""
+        """Send the due ACK at `deadline`, unless another segment carries it before."""
         self.delayed_ack_at = deadline
 
     def stop_delaying(self) -> None:
-        """Turn the timer of the delayed ACK off."""
+        """Turn off the timer of the delayed ACK."""
         self.delayed_ack_at = inf
 
     def owe_ack(self) -> None:
-        """The peer is to have an ACK with the next flush."""
+        """Have the next flush send an ACK."""
         self.ack_due = NOW
 
     def begin_timestamps(self, ts_val: int, now: float) -> None:
-        """The peer's SYN has this timestamp."""
+        """Record TSval of the peer's SYN."""
         self._ts_first = ts_val
         self.take_timestamp(ts_val, now)
 
     def is_reordered(self, ts_val: int) -> bool:
-        """Whether TSval is older than TS.Recent by REORDERED ticks at most, and not older than the peer's SYN. What is
-        older than the SYN may be from an earlier connection."""
+        """Return True if TSval is older than TS.Recent by at most REORDERED ticks, and not older than the peer's SYN.
+        An older segment may belong to an earlier connection."""
         age = (self.ts_recent - ts_val) & MASK
         return 0 < age <= REORDERED and age <= (self.ts_recent - self._ts_first) & MASK
 
     def take_timestamp(self, ts_val: int, now: float) -> None:
-        """TS.Recent (RFC 7323 4.3): the caller has checked that the segment sets it."""
+        """Set TS.Recent (RFC 7323 4.3). The caller has checked the conditions."""
         self.ts_recent = ts_val
         self.ts_recent_at = now
 
     def acknowledged(self) -> None:
-        """A segment with our current ACK and window left."""
-        if self.duplicate_acks_due and self.sack_delayed:  # the segment has no SACK blocks; its ACK number is not new
+        """Record that a segment with our current ACK and window left."""
+        if self.duplicate_acks_due and self.sack_delayed:  # the segment has no SACK blocks and no new ACK number
             return
         self.ack_due = NONE
         self.delayed_ack_at = inf
         self.duplicate_acks_due = 0
         self._since_ack = 0
         self.last_ack_sent = self.rcv_nxt
-        if self._dsack is not None:  # a duplicate is told once (RFC 2883 4)
+        if self._dsack is not None:  # a duplicate is reported once (RFC 2883 4)
             self._dsack = None
             self.sack_due = self.holding
 
     # ------------------------------------------------------------------ reading
 
     def read(self, limit: int) -> bytes:
-        """Return up to `limit` octets of the stream (all that is there, if negative), and open the window accordingly.
-        If that raises, all are still there."""
+        """Return up to `limit` octets of the stream, all readable ones if negative, and open the window accordingly. If
+        this raises, no octet is lost."""
         rest = 0 if limit < 0 or limit >= self.readable else self.readable - limit
         most = min(self._allowance.most, self.limit)
         grown = most - rest - ((self.rcv_adv - self.rcv_nxt) & MASK)
         due = (grown >= self.mss or 2 * grown >= most) and self._update_is_due(rest)
-        # Last: what raises must not lose the octets.
+        # The queue changes last, so that an exception before loses no octets.
         pieces = self._queue.pieces
         piece = pieces[0] if len(pieces) == 1 and not rest else None
-        if isinstance(piece, bytes):  # most of the time
+        if isinstance(piece, bytes):  # the usual case
             data = piece
             del pieces[:]  # no call: after one, a signal handler could raise an exception, and lose the octets
         else:
@@ -661,18 +683,18 @@ class ReceiveSide:
         return data
 
     def _update_is_due(self, readable: int) -> bool:
-        """Return whether the window has grown so much that the peer should get an ACK that it did not ask for
-        (MUST-39), if `readable` octets wait for the application."""
+        """Return True if the window has grown enough for a window update (MUST-39), assuming that `readable` octets
+        wait for the application."""
         if self.fin_reached:
             return False
         limit = min(self._allowance.most, self.limit)
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
         grown = min(limit - readable, 65535 << self.shift) - offered
-        segments = 2 if offered >= self.mss else 1  # a sender that cannot send a full segment waits for us
+        segments = 2 if offered >= self.mss else 1  # with less than a segment offered, the sender waits for the update
         return grown >= min(limit // 2, segments * self.mss)
 
     def discard(self) -> None:
-        """Nobody will read: drop what is held."""
+        """Drop all received data, because the user will not read it."""
         self._queue.pieces.clear()
         self.readable = 0
         if self.holding:

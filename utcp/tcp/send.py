@@ -1,4 +1,4 @@
-"""The send side of a connection: SND.*, and the queue in which SYN, data and FIN all occupy sequence space."""
+"""The send side of a connection: SND.* variables, and the queue of SYN, data and FIN in sequence space."""
 
 from bisect import bisect_right
 from typing import Final
@@ -9,22 +9,22 @@ from utcp.tcp.transmit import Buffer
 from utcp.wire.seq import HALF, MASK
 
 _COPY_BELOW: Final = 4096
-"""Slices shorter than this are cheaper copied than viewed."""
+"""Length below which a copy of a slice is cheaper than a view, octets."""
 
 SMALL: Final = 512
-"""Octets below which two neighbouring pieces of the queue are joined: each piece takes PIECE more than its text, and
-an application may write single octets. A join copies no more than twice this, which takes 0.1 microseconds."""
+"""Length below which two adjacent pieces of the queue are joined, octets. An application may write single octets, and
+each piece takes PIECE octets beyond its text. A join copies at most twice this length, in 0.1 microseconds."""
 
 PIECE: Final = 96
-"""Octets that a piece of the queue takes beyond its text."""
+"""Memory overhead of a piece of the queue, octets."""
 
 
 @mypyc_attr(acyclic=True)
 class SendSide:
-    """Owns SND.UNA, SND.NXT, the peer's window, and the octets from acknowledged to not yet sent.
+    """Owns SND.UNA, SND.NXT, the peer's window, and the queue of unacknowledged and unsent octets.
 
-    Payload is addressed by its offset in the stream, an integer that does not wrap. SND.NXT only grows: what is sent
-    again is read from the queue again.
+    Payload is addressed by its stream offset, an integer that does not wrap. SND.NXT never decreases; retransmissions
+    read the queue again.
     """
 
     __slots__ = (
@@ -60,73 +60,76 @@ class SendSide:
     def __init__(self, iss: int, limit: int, maximum: int, allowance: Allowance | None = None) -> None:
         self._allowance = Allowance() if allowance is None else allowance
         self.limit = limit
-        """Octets that it holds until they are acknowledged."""
+        """Size of the send buffer, octets. It holds data until it is acknowledged."""
         self._maximum = maximum
         self.iss = iss
         self.snd_una = iss
         self.syn_acked = False
-        """A flag, not SND.UNA != ISS: SND.UNA comes by the ISS again, every 4 GiB."""
+        """True once our SYN is acknowledged. SND.UNA != ISS does not show this, because SND.UNA passes the ISS again
+        every 4 GiB."""
         self.snd_nxt = iss
         self.snd_wnd = 0
         self.snd_wl1 = 0
         self.snd_wl2 = 0
         self.max_snd_wnd = 0
-        """The largest window the peer ever offered (RFC 9293 3.8.6.2.1, RFC 5961 5)."""
+        """The largest window that the peer ever offered, octets (RFC 9293 3.8.6.2.1, RFC 5961 5)."""
         self.shift = 0
-        """The peer's window scale: what we shift its window field by."""
+        """The peer's window scale, bits: we shift its window field by it."""
         self.acked = 0
-        """Payload octets acknowledged, sent at least once, and accepted from the application."""
+        """Number of payload octets acknowledged."""
         self.sent = 0
+        """Number of payload octets sent at least once."""
         self.queued = 0
+        """Number of payload octets accepted from the application."""
         self.bytes_retrans = 0
-        """Payload octets that left again."""
+        """Number of payload octets retransmitted."""
         self.segs_out = 0
-        """Segments of all kinds, and those with text among them."""
+        """Number of segments sent, of all kinds."""
         self.data_segs_out = 0
+        """Number of segments sent with text."""
         self.fin_queued = False
         self.fin_sent = False
         self.fin_acked = False
         self.probe = False
-        """The only octet in flight is a zero-window probe."""
+        """True while the only octet in flight is a zero-window probe."""
         self.snd_up = 0
-        """SND.UP as a stream offset: urgent data ends before it (RFC 9293 3.8.5). 0: there was none."""
+        """SND.UP as a stream offset, at which urgent data ends (RFC 9293 3.8.5); 0: there was no urgent data."""
         self.wanted = False
-        """The application was refused room and wants to hear when there is some."""
+        """True if `append` accepted only a part of its data, so that the event WRITABLE is due when there is space."""
         self._chunks: list[Buffer] = []
         self._starts: list[int] = []
         self._head = 0
 
-    # ------------------------------------------------------------------ what stands where
+    # ------------------------------------------------------------------ positions and sizes
 
     @property
     def flight_size(self) -> int:
-        """Octets of sequence space sent and not acknowledged (RFC 5681 2)."""
+        """Number of octets of sequence space sent and not acknowledged (RFC 5681 2)."""
         return (self.snd_nxt - self.snd_una) & MASK
 
     @property
     def unsent(self) -> int:
-        """Payload octets that wait to be sent for the first time."""
+        """Number of payload octets that wait to be sent for the first time."""
         return self.queued - self.sent
 
     @property
     def pending(self) -> bool:
-        """Data or FIN wait to be sent for the first time."""
+        """True if data or a FIN waits to be sent for the first time."""
         return self.queued > self.sent or (self.fin_queued and not self.fin_sent)
 
     @property
     def usable_window(self) -> int:
-        """SND.UNA + SND.WND - SND.NXT; negative after the peer shrank its window (MUST-34)."""
+        """SND.UNA + SND.WND - SND.NXT, octets; negative after the peer has shrunk its window (MUST-34)."""
         return self.snd_wnd - self.flight_size
 
     @property
     def acceptable_seq(self) -> int:
-        """SEQ of a segment without new text: SND.NXT, but not beyond the right edge of the window that the peer offered
-        last, where the peer would drop the segment with its ACK or RST (RFC 9293 3.10.7.4, first check).
+        """SEQ of a segment without new text: SND.NXT, but at most the right edge of the peer's window. Beyond the edge
+        the peer would drop the segment with its ACK or RST (RFC 9293 3.10.7.4, first check).
 
-        SND.NXT is beyond that edge after a zero-window probe, and after the peer has shrunk its window. When it is
-        beyond by less than the unit of the window scale, the peer has rounded its window down, and its true edge has
-        not moved (RFC 7323 2.4). A closed window is never taken for a rounded one. The window of the peer's SYN begins
-        behind our SYN.
+        SND.NXT is beyond the edge after a zero-window probe, and after the peer has shrunk its window. If it is beyond
+        by less than the unit of the window scale, the peer has rounded its window down, and its true edge has not moved
+        (RFC 7323 2.4). This does not apply to a closed window. The window of the peer's SYN begins after our SYN.
         """
         beyond = ((self.snd_nxt - self.snd_una) & MASK) - self.snd_wnd
         if beyond <= 0 or (self.snd_wnd and beyond < 1 << self.shift) or not self.syn_acked:
@@ -135,19 +138,19 @@ class SendSide:
 
     @property
     def space(self) -> int:
-        """Octets that `append` accepts."""
+        """Number of octets that `append` accepts."""
         space = self._in_force - (self.queued - self.acked)
         return max(0, space)
 
     @property
     def _in_force(self) -> int:
-        """The limit, or what memory allows if that is less."""
+        """The size of the buffer in force, octets: `limit`, or less if memory is short."""
         most = self._allowance.most
         return min(most, self.limit)
 
     @property
     def kept(self) -> int:
-        """Octets of memory that the queue takes. A piece is kept whole until its last octet is acknowledged."""
+        """Memory that the queue takes, octets. A piece is kept whole until its last octet is acknowledged."""
         pieces = len(self._chunks) - self._head
         return self.queued - self._starts[self._head] + pieces * PIECE if pieces else 0
 
@@ -166,18 +169,18 @@ class SendSide:
     # ------------------------------------------------------------------ the queue
 
     def grow(self, size: int) -> None:
-        """Accept `size` octets ahead of their acknowledgement, as far as the limit for growth allows: what is in
-        flight, and as much again that waits (Linux: twice the congestion window)."""
+        """Grow the buffer to `size` octets, at most to its maximum. The callers pass twice the congestion window, as
+        Linux does: the data in flight, and as much that waits."""
         if size > self.limit:
             self.limit = max(self.limit, min(size, self._maximum))
 
     def resize(self, size: int) -> None:
-        """Accept `size` octets ahead of their acknowledgement from now on, and do not grow any more."""
+        """Set the size of the buffer to `size` octets, and stop its growth."""
         self.limit = self._maximum = size
 
     def append(self, data: Buffer, force: bool) -> int:
-        """Queue as much of `data` as there is room for, all of it if `force`; how much that was. Only what is small is
-        copied."""
+        """Queue as much of `data` as there is space for, all of it if `force`, and return the number of octets queued.
+        Only small pieces are copied."""
         size = len(data)
         if not force:
             space = min(self._allowance.most, self.limit) - (self.queued - self.acked)
@@ -194,19 +197,19 @@ class SendSide:
                 chunks.append(data)
                 try:
                     self._starts.append(self.queued)
-                except BaseException:  # the two lists belong together
+                except BaseException:  # the two lists must keep the same length
                     chunks.pop()
                     raise
             self.queued += size
         return size
 
     def advance_over_syn(self) -> None:
-        """The SYN leaves for the first time."""
+        """Advance SND.NXT over the SYN, which leaves for the first time."""
         self.snd_nxt = (self.iss + 1) & MASK
 
     def advance(self, size: int, fin: bool, probe: bool, segments: int) -> None:
-        """`size` more payload octets, and the FIN behind them if `fin`, leave for the first time in so many `segments`;
-        `probe`: as a zero-window probe."""
+        """Advance SND.NXT over `size` payload octets, and the FIN behind them if `fin`, which leave for the first time, in
+        so many `segments`. `probe`: they are a zero-window probe."""
         self.segs_out += segments
         if size:
             self.data_segs_out += segments
@@ -217,15 +220,15 @@ class SendSide:
             self.fin_sent = True
 
     def queue_fin(self) -> None:
-        """A FIN follows what is queued; nothing is queued behind it."""
+        """Queue a FIN behind the data. No data may be queued after it."""
         self.fin_queued = True
 
     def mark_urgent(self) -> None:
-        """All that is queued is urgent (RFC 9293 3.10.2)."""
+        """Mark all queued data as urgent (RFC 9293 3.10.2)."""
         self.snd_up = self.queued
 
     def payload(self, offset: int, size: int) -> Buffer:
-        """`size` queued octets from stream `offset` on, as one buffer, copied at most once."""
+        """Return `size` queued octets from stream `offset` on as one buffer, copied at most once."""
         starts = self._starts
         index = bisect_right(starts, offset, self._head) - 1
         chunk = self._chunks[index]
@@ -238,7 +241,7 @@ class SendSide:
         return b"".join(self.pieces(offset, size))
 
     def pieces(self, offset: int, size: int) -> list[Buffer]:
-        """`size` queued octets from stream `offset` on, as they stand in the queue."""
+        """Return `size` queued octets from stream `offset` on as views of the queue's pieces."""
         index = bisect_right(self._starts, offset, self._head) - 1
         chunk = self._chunks[index]
         begin = offset - self._starts[index]
@@ -253,17 +256,17 @@ class SendSide:
         return pieces
 
     def piece(self, offset: int) -> tuple[Buffer, int]:
-        """The buffer in which stream `offset`, which is queued, stands, and where in it."""
+        """Return the piece that contains stream `offset`, and the position in it."""
         index = bisect_right(self._starts, offset, self._head) - 1
         return self._chunks[index], offset - self._starts[index]
 
     def in_one_piece(self, offset: int) -> int:
-        """Octets from stream `offset`, which is queued, to the end of the buffer in which it stands."""
+        """Return the number of octets from stream `offset` to the end of its piece."""
         chunk, begin = self.piece(offset)
         return len(chunk) - begin
 
     def discard(self) -> None:
-        """Nothing will be sent any more: let the data go."""
+        """Drop the queue, because nothing will be sent any more."""
         self._chunks.clear()
         self._starts.clear()
         self._head = 0
@@ -271,7 +274,7 @@ class SendSide:
     # ------------------------------------------------------------------ acknowledgement
 
     def acknowledge(self, ack: int) -> int:
-        """Move SND.UNA to `ack`, which lies in (SND.UNA, SND.NXT]; how many payload octets that acknowledges."""
+        """Move SND.UNA to `ack`, which lies in (SND.UNA, SND.NXT]. Return the number of payload octets acknowledged."""
         octets = (ack - self.snd_una) & MASK
         if not self.syn_acked:
             self.syn_acked = True
@@ -292,7 +295,7 @@ class SendSide:
         return octets
 
     def _release(self) -> None:
-        """Let the pieces go that are acknowledged, of which others follow."""
+        """Release the acknowledged pieces. At least one piece is not acknowledged."""
         chunks, starts, acked = self._chunks, self._starts, self.acked
         head = self._head
         while starts[head] + len(chunks[head]) <= acked:
@@ -305,21 +308,21 @@ class SendSide:
         self._head = head
 
     def end_probe(self) -> None:
-        """The window is open: what the probe carried is in flight like anything else."""
+        """End the zero-window probe, because the window is open. Its octet counts as ordinary data in flight."""
         self.probe = False
 
     def open_window(self, seq: int, window: int, shift: int) -> None:
-        """The window and scale of the peer's SYN, whose own window is not scaled (RFC 7323 2.2)."""
+        """Take the window and scale of the peer's SYN. The window itself is not scaled (RFC 7323 2.2)."""
         self.snd_wl1 = seq
         self.snd_wl2 = self.iss
         self.snd_wnd = self.max_snd_wnd = window
         self.shift = shift
 
     def update_window(self, seq: int, ack: int, window: int) -> bool:
-        """Take the peer's window if this segment is not older than the one that set it; whether it changed.
+        """Take the peer's window unless the segment is older than the one that set it. Return whether it changed.
 
-        RFC 9293 3.10.7.4, fifth check, looks at SEG.SEQ first, and so misses the window of a segment that was sent
-        again and acknowledges more: sending would go on beyond the true window. A higher ACK was always sent later.
+        RFC 9293 3.10.7.4, fifth check, compares SEG.SEQ first, and therefore misses the window of a retransmission with
+        a higher ACK, so that data would be sent beyond the true window. A segment with a higher ACK is always newer.
         """
         ahead = (ack - self.snd_wl2) & MASK
         if ahead >= HALF or (ahead == 0 and (seq - self.snd_wl1) & MASK >= HALF):
@@ -333,8 +336,8 @@ class SendSide:
         return changed
 
     def hears_nothing_new(self, seq: int, ack: int, field: int) -> bool:
-        """While nothing is in flight or waits to be sent, most of what the peer sends says only what it said before.
-        If so, it is noted as `update_window` would. `field` is the raw window."""
+        """Return True if a segment has no new ACK and no new window while nothing is in flight or waits to be sent. In
+        this case set SND.WL1, as `update_window` would. `field` is the raw window."""
         if (
             ack != self.snd_nxt
             or self.snd_una != ack
@@ -350,7 +353,7 @@ class SendSide:
         return True
 
     def room_again(self) -> bool:
-        """A third of the buffer is free again, as Linux has it; the wish is then taken as granted."""
+        """Return True if a third of the buffer is free, as in Linux, and clear `wanted`."""
         if self.space * 3 < self._in_force:
             return False
         self.wanted = False

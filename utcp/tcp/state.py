@@ -1,7 +1,7 @@
 """The eleven states of RFC 9293 figure 5, and the table of transitions, which drives the state machine.
 
-`Tcb.on(happened)` looks the next state up, and nothing else changes a state. Which event happens is decided where a
-segment or a call is judged. Diagrams are generated from the table.
+Only `Tcb.on(happened)` changes the state; it looks up the successor here. The code that processes a segment or a call
+determines the event. Diagrams are generated from the table.
 """
 
 from typing import Final, NamedTuple
@@ -34,18 +34,18 @@ NAMES: Final = (
 )
 
 
-# What happens to a connection.
+# Events of the state machine.
 ACTIVE_OPEN: Final = 0
 PASSIVE_OPEN: Final = 1
 SYN_RECEIVED: Final = 2
 SYN_ACKED: Final = 3
-"""The peer has acknowledged our SYN, and its own has arrived."""
+"""The peer has acknowledged our SYN, and the peer's SYN has arrived."""
 CLOSE: Final = 4
-"""The user closes the sending direction: the FIN leaves behind what is queued."""
+"""The user closes the sending direction. The FIN leaves behind the queued data."""
 FIN_ACKED: Final = 5
 FIN_RECEIVED: Final = 6
 FIN_RECEIVED_AND_ACKED: Final = 7
-"""The peer's FIN has arrived with the ACK of ours."""
+"""The peer's FIN has arrived, and our FIN is acknowledged."""
 EXPIRE: Final = 8
 """2 MSL have passed."""
 DELETE: Final = 9
@@ -66,8 +66,8 @@ EVENTS: Final = (
 
 
 class Transition(NamedTuple):
-    """State `before` becomes `after` when the event `on` happens. `event` describes that, and `source` is where the RFC
-    says so."""
+    """The transition from state `before` to `after` on the event `on`, with its description `event` and the RFC section
+    `source`."""
 
     before: int
     on: int
@@ -114,17 +114,17 @@ TRANSITIONS: Final = (
 _NONE: Final = -1
 
 SUCCESSORS: Final = [[_NONE] * len(EVENTS) for _ in NAMES]
-"""SUCCESSORS[state][event] is the state that follows; below 0: there is none."""
+"""SUCCESSORS[state][event] is the next state; negative: the transition is illegal."""
 for _row in TRANSITIONS:
     SUCCESSORS[_row.before][_row.on] = _row.after
 
 
 class IllegalTransition(Exception):
-    """The stack tried a transition that RFC 9293 does not know: a bug in utcp."""
+    """The stack tried a transition that RFC 9293 does not have. This is a bug in utcp."""
 
 
 def illegal(before: int, happened: int) -> IllegalTransition:
-    """Return the error of an event that the table does not list for a state."""
+    """Return the error for an event that the table does not list for a state."""
     return IllegalTransition(f"{EVENTS[happened]} in {NAMES[before]} is not a transition of TCP")
 
 
@@ -135,8 +135,8 @@ def check(before: int, after: int) -> None:
 
 
 def unpack(path: int) -> tuple[int, ...]:
-    """The states of a path that has four bits for each, the latest lowest. CLOSED, which is 0, does not show at its
-    beginning."""
+    """Return the states of a history with four bits for each state, the latest in the lowest bits. A leading CLOSED,
+    which is 0, is not included."""
     states = []
     while path:
         states.append(path & 15)

@@ -1,7 +1,7 @@
-"""The timers of a connection, by number, and the queue of a stack's connections by their earliest deadline.
+"""The numbers of a connection's timers, and the queue of a stack's connections by earliest deadline.
 
-Each timer is a deadline that belongs to a part of the connection: `Tcb.deadlines` gathers them. They live side by side,
-so that none displaces another; the stack has one deadline.
+Each timer is a deadline in a part of the connection, and `Tcb.deadlines` collects them. The timers of a connection are
+independent of each other.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from math import inf
 from typing import Final
 
 RETRANSMIT: Final = 0
-"""RFC 6298: the oldest octet in flight (SYN, data or FIN) was not acknowledged in time."""
+"""The oldest octet in flight (SYN, data or FIN) was not acknowledged in time (RFC 6298)."""
 PERSIST: Final = 1
-"""RFC 9293 3.8.6.1: there is something to send, nothing in flight, and no window to send it into."""
+"""Data or a FIN waits, nothing is in flight, and the window is closed (RFC 9293 3.8.6.1)."""
 DELAYED_ACK: Final = 2
 KEEPALIVE: Final = 3
 FIN_WAIT_2: Final = 4
 USER_TIMEOUT: Final = 5
 LINGER: Final = 6
-"""The application has closed, and our FIN must be acknowledged by then (SO_LINGER, `Config.orphan_timeout`)."""
+"""Our FIN was not acknowledged in time after the user's close (SO_LINGER, `Config.orphan_timeout`)."""
 PROBE: Final = 7
-"""RFC 8985 7: the end of a flight is unacknowledged. A tail loss probe leaves, before the retransmission timeout."""
+"""The end of a flight is unacknowledged. A tail loss probe leaves before the retransmission timeout (RFC 8985 7)."""
 REORDER: Final = 8
-"""RFC 8985 6: a segment that later ones have overtaken is lost if it is not acknowledged by then."""
+"""The reordering window has passed, so that overdue segments are lost (RFC 8985 6)."""
 PACING: Final = 9
 """The next train may leave."""
 
@@ -42,37 +42,39 @@ NAMES: Final = (
 
 
 _FEW: Final = 64
-"""Dead entries that the queue does not mind."""
+"""Number of dead entries up to which the queue is not swept."""
 
 
 class Timed:
-    """What a timer queue looks at."""
+    """An object with deadlines that a timer queue can hold."""
 
     __slots__ = ()
 
     def next_deadline(self) -> float:
-        """When its first timer expires, seconds; `inf`: none runs."""
+        """Return when the first timer expires, seconds; `inf`: none runs."""
         raise NotImplementedError
 
 
 class Place:
-    """The place of a connection in the timer queue. Old entries of the queue hold it, and not the connection."""
+    """The place of a connection in the timer queue. Entries refer to the place, so that a dead entry does not keep the
+    connection in memory."""
 
     __slots__ = ("entry", "queued", "subject")
 
     def __init__(self, subject: Timed) -> None:
         self.subject: Timed | None = subject
-        """The connection; None once it has left the queue for good."""
+        """The connection; None after `TimerQueue.remove`."""
         self.queued = inf
-        """The deadline by which the queue looks at the connection; `inf`: not at all."""
+        """The deadline of the connection's entry in the queue, seconds; `inf`: no entry."""
         self.entry = 0
-        """Which of the queue's entries that is."""
+        """The number of that entry; 0: none."""
 
 
 class TimerQueue:
     """The connections of a stack by their earliest deadline.
 
-    A deadline that moves later (as with every ACK) touches nothing here: the entry comes up early and is put back.
+    A deadline that moves later, as with every ACK, does not change the queue. When the entry expires too early, it is
+    queued again with the true deadline.
     """
 
     __slots__ = ("_dead", "_heap", "_order")
@@ -86,7 +88,7 @@ class TimerQueue:
         return len(self._heap) - self._dead
 
     def schedule(self, place: Place, deadline: float) -> None:
-        """See that the queue looks at a connection by `deadline`."""
+        """Queue a connection, unless it has an entry that is not later than `deadline`."""
         if deadline < place.queued and place.subject is not None:
             self._order += 1
             try:
@@ -103,7 +105,7 @@ class TimerQueue:
                     self._sweep()
 
     def remove(self, place: Place) -> None:
-        """Forget the connection for good."""
+        """Remove a connection permanently."""
         place.subject = None
         if place.queued != inf:
             place.queued = inf
@@ -113,7 +115,7 @@ class TimerQueue:
                 self._sweep()
 
     def _sweep(self) -> None:
-        """Drop the entries of connections that have left or moved, once they are most of all."""
+        """Drop dead entries once they are more than half of all."""
         if self._dead * 2 > len(self._heap):
             heap = [item for item in self._heap if item[1] == item[2].entry]
             heapq.heapify(heap)
@@ -121,11 +123,11 @@ class TimerQueue:
             self._dead = 0
 
     def wakeup(self) -> float:
-        """A time by which to ask for `next`: not after the earliest deadline, and cheaper to know; `inf` for none."""
+        """Return a time not after the earliest deadline; `inf`: none. It is cheaper than `next`."""
         return self._heap[0][0] if self._heap else inf
 
     def next(self) -> float:
-        """The earliest deadline of all, exactly; `inf` when there is none."""
+        """Return the exact earliest deadline; `inf`: none."""
         while self._heap:
             deadline, order, place = self._heap[0]
             if order == place.entry and place.subject is not None:
@@ -138,11 +140,11 @@ class TimerQueue:
         return inf
 
     def first(self) -> Timed | None:
-        """The connection with the earliest deadline."""
+        """Return the connection with the earliest deadline; None: no timer runs."""
         return None if self.next() == inf else self._heap[0][2].subject
 
     def take_expired(self, now: float) -> list[Place]:
-        """Those of the connections with a timer that is due, in order of their deadlines."""
+        """Remove and return the connections with an expired timer, in order of their deadlines."""
         expired: list[Place] = []
         try:
             while self.next() <= now:
@@ -154,13 +156,13 @@ class TimerQueue:
         return expired
 
     def put_back(self, expired: list[Place]) -> None:
-        """See that the queue looks at these connections again, which `take_expired` has returned."""
+        """Queue the connections again that `take_expired` returned."""
         for place in expired:
             if place.subject is not None:
                 self.schedule(place, place.subject.next_deadline())
 
     def _move_first(self, place: Place, deadline: float) -> None:
-        """Give the first entry, which is that of `place`, a later deadline. If that raises, the old entry stands."""
+        """Move the first entry, which belongs to `place`, to a later deadline. If this raises, the old entry stays."""
         if deadline == inf:
             self._pop()
         else:

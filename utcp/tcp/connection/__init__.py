@@ -1,4 +1,4 @@
-"""A connection: `Connection` for its user, and the room behind it."""
+"""A connection: `Connection` for its user, and the modules that implement it."""
 
 from utcp.tcp.connection.connection import Connection
 

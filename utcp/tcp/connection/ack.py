@@ -12,19 +12,19 @@ from utcp.wire.seq import HALF, MASK, diff
 
 
 def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
-    """Process the ACK field and the window of `segment`, whose SEQ counts as `seq`. Return whether the rest of the
-    segment is to be processed."""
+    """Process the ACK field and the window of `segment`, with `seq` as its SEQ. Return False if the rest of the segment
+    must be ignored."""
     send = tcb.send_side
     ack = segment.ack
     advance = (ack - send.snd_una) & MASK
     flight_size = (send.snd_nxt - send.snd_una) & MASK
     if advance > flight_size:
         if advance < HALF or 0x100000000 - advance > max(send.max_snd_wnd, 1):
-            # Of something never sent (RFC 9293), or older than any window allows (RFC 5961 5, MAY-12).
+            # An ACK of octets never sent (RFC 9293), or older than any window allows (RFC 5961 5, MAY-12).
             challenge(tcb, TO_DATA if segment.length else TO_ACK, now)
             return False
-        # An old ACK, overtaken by a newer one: its text and FIN count all the same, and so do its SACK blocks (RFC 6675
-        # 5, RFC 2883 5).
+        # An old ACK, overtaken by a newer one. Its text and FIN are still processed, and so are its SACK blocks (RFC
+        # 6675 5, RFC 2883 5).
         if segment.sack_blocks and tcb.sack and not send.probe:
             pass_on(tcb, segment, 0, 0, False, now)
             tcb.touch()
@@ -53,7 +53,7 @@ def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
     if changed and send.snd_wnd:
         tcb.persist.begin_anew()
         tcb.persist.stop()
-        if send.probe:  # what the probe carried was refused by the closed window
+        if send.probe:  # the peer dropped the octet of the probe, because its window was closed
             send.end_probe()
             tcb.recovery.lose_first(now)
     elif not send.snd_wnd and not tcb.closed_by_user:
@@ -64,8 +64,8 @@ def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
 
 
 def pass_on(tcb: Tcb, segment: Segment, advance: int, acked: int, duplicate: bool, now: float) -> None:
-    """Pass an ACK on to recovery: SND.UNA has moved by `advance`, `acked` octets of it payload. Of an old ACK only the
-    SACK blocks count, because later ACKs had newer marks and timestamps."""
+    """Pass an ACK to recovery. SND.UNA has moved by `advance`, of which `acked` octets are payload. Only the SACK
+    blocks of an old ACK are used, because later ACKs had newer marks and timestamps."""
     recovery = tcb.recovery
     newest = segment.ack == tcb.send_side.snd_una
     ece = newest and tcb.ecn.agreed and segment.flags & (ECE | SYN) == ECE
@@ -93,8 +93,8 @@ def pass_on(tcb: Tcb, segment: Segment, advance: int, acked: int, duplicate: boo
 
 
 def _blocks(tcb: Tcb, segment: Segment, una: int) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """Return the SACK blocks as positions, where SND.UNA is `una`, and the DSACK: the stretch that was received twice.
-    The first block is a DSACK if it lies below the ACK of its own segment, or within the second block (RFC 2883 5).
+    """Return the SACK blocks as positions, where `una` is the position of SND.UNA, and the DSACK, the range received
+    twice. The first block is a DSACK if it is below the ACK of its segment, or within the second block (RFC 2883 5).
 
     Blocks beyond SND.NXT, and blocks older than any window allows, are left out."""
     send = tcb.send_side
@@ -103,7 +103,7 @@ def _blocks(tcb: Tcb, segment: Segment, una: int) -> tuple[list[tuple[int, int]]
     for left_edge, right_edge in segment.sack_blocks:
         left, right = una + diff(left_edge, send.snd_una), una + diff(right_edge, send.snd_una)
         if not oldest <= left < right <= nxt:
-            left = right = una  # ignored, but it keeps its place in the list
+            left = right = una  # ignored, but kept in the list, because the order identifies the DSACK
         blocks.append((left, right))
     left, right = blocks[0]
     if left < right and (
@@ -115,7 +115,7 @@ def _blocks(tcb: Tcb, segment: Segment, una: int) -> tuple[list[tuple[int, int]]
 
 
 def follow_congestion(tcb: Tcb) -> None:
-    """Do what the congestion controller has decided upon an ACK: set the pacing rate and the send buffer."""
+    """Set the pacing rate and grow the send buffer by the decisions of the congestion controller."""
     congestion = tcb.congestion
     tcb.pacer.set_rate(congestion.pacing_rate, tcb.rtt.min_rtt)
     tcb.send_side.grow(2 * congestion.cwnd)

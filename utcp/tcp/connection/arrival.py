@@ -1,6 +1,5 @@
-"""SEGMENT ARRIVES, for connections that have a TCB (RFC 9293 3.10.7.3 and 3.10.7.4).
-
-With RFC 5961's acceptance of RST, SYN and ACK, and RFC 7323's timestamps. CLOSED, LISTEN and TIME_WAIT are the stack's.
+"""SEGMENT ARRIVES for connections with a TCB (RFC 9293 3.10.7.3 and 3.10.7.4), with the acceptance of RST, SYN and ACK
+by RFC 5961, and timestamps by RFC 7323. `Stack` and `Listener` handle CLOSED, LISTEN and TIME_WAIT.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from utcp.wire.segment import CONGESTION_EXPERIENCED
 from utcp.wire.seq import HALF, MASK, diff, lt
 
 _TS_RECENT_LIFETIME: Final = 24 * 24 * 3600.0
-"""RFC 7323 5.5: after 24 days a timestamp proves nothing."""
+"""Time after which TS.Recent is invalid, seconds: 24 days (RFC 7323 5.5)."""
 
 _KEEPALIVE_ANSWER_INTERVAL: Final = 0.1
-"""The least time between answers to keepalive probes, seconds. Peers probe less often (Linux: 1 s or more)."""
+"""Shortest time between answers to keepalive probes, seconds. Peers probe less often (Linux: 1 s or more)."""
 
 
 def segment_arrives(tcb: Tcb, segment: Segment, now: float) -> None:
-    """RFC 9293 3.10.7.3 (SYN_SENT) and 3.10.7.4 (the states after it)."""
+    """Process a segment in SYN_SENT (RFC 9293 3.10.7.3) or a later state (3.10.7.4)."""
     receive = tcb.receive_side
     tcb.count_segments(1)
     if tcb.state == SYN_SENT:
@@ -54,12 +53,13 @@ def segment_arrives(tcb: Tcb, segment: Segment, now: float) -> None:
     ):
         _arrives(tcb, segment, now)
     else:
-        # Header prediction: what is next in order, or a pure ACK, is acceptable in every synchronized state.
+        # Header prediction: the next segment in order, or a pure ACK, is acceptable in every synchronized state.
         _accept(tcb, segment, True, now)
 
 
 def _arrives_in_syn_sent(tcb: Tcb, segment: Segment, now: float) -> None:
-    """RFC 9293 3.10.7.3. Text and FIN on a SYN-ACK are left for the peer to send again."""
+    """Process a segment in SYN_SENT (RFC 9293 3.10.7.3). Text and FIN on a SYN-ACK are ignored, because the peer
+    retransmits them."""
     send = tcb.send_side
     flags = segment.flags
     if flags & ACK and (
@@ -67,7 +67,7 @@ def _arrives_in_syn_sent(tcb: Tcb, segment: Segment, now: float) -> None:
     ):  # first: an ACK of anything but our SYN
         if flags & RST:
             return
-        # Not as an answer to a stranger: it must not be overtaken by the SYN that follows.
+        # Not an answer to a stranger, which has another queue: the SYN that follows must not overtake the RST.
         if tcb.stack.reset_in_reply(tcb.remote, segment, now, to_stranger=False):
             _repeat_syn(tcb, now)
         return
@@ -91,9 +91,11 @@ def _arrives_in_syn_sent(tcb: Tcb, segment: Segment, now: float) -> None:
 
 
 def _repeat_syn(tcb: Tcb, now: float) -> None:
-    """Send the SYN again behind a RST. Our SYN has met an older connection at the peer; the RST ends that connection,
-    and the ports are free. Linux does the same. Here it happens once for each SYN that the timer has sent, so that
-    forged ACKs cause no storm: in SYN_SENT this connection has sent nothing but SYNs.
+    """Send the SYN again behind an RST. Our SYN found an older connection at the peer; the RST ends that connection and
+    frees the ports. Linux does the same.
+
+    This happens once for each SYN that the timer has sent, so that forged ACKs cause no storm. In SYN_SENT all segments
+    sent by this connection are SYNs.
     """
     if tcb.send_side.segs_out <= 2 * tcb.retransmits + 1:
         tcb.recovery.restart_retransmission(now)
@@ -101,10 +103,10 @@ def _repeat_syn(tcb: Tcb, now: float) -> None:
 
 
 def _arrives(tcb: Tcb, segment: Segment, now: float) -> None:
-    """RFC 9293 3.10.7.4, check by check."""
+    """Process a segment by the checks of RFC 9293 3.10.7.4."""
     receive = tcb.receive_side
     flags = segment.flags
-    if flags & SYN and not _process_syn(tcb, segment, now):  # fourth, moved forward by RFC 5961 4
+    if flags & SYN and not _process_syn(tcb, segment, now):  # fourth, but RFC 5961 4 requires it first
         return
     if tcb.timestamps and not flags & RST and not _paws_accepts(tcb, segment, now):
         return
@@ -114,10 +116,10 @@ def _arrives(tcb: Tcb, segment: Segment, now: float) -> None:
     window = receive.window
     text_fits = True
     if flags & SYN and not flags & RST:
-        offset = 0  # the SYN-ACK of a simultaneous open: its SYN was taken before
+        offset = 0  # the SYN-ACK of a simultaneous open, whose SYN was processed before
     if window == 0:
-        # MUST-66: at a closed window ACK and RST still count, and so does a FIN, which needs no buffer. A peer that
-        # probes the window has SND.NXT one octet beyond it: so stand all its ACKs then.
+        # At a closed window ACK and RST are still processed (MUST-66), and so is a FIN, because it needs no buffer.
+        # After a zero-window probe the SND.NXT of the peer, and SEQ of its ACKs, is one octet beyond the window.
         acceptable = offset == 0 or (offset == 1 and length == 0 and flags & (ACK | RST) != 0)
         text_fits = not segment.payload
     elif length == 0:
@@ -145,14 +147,14 @@ def _arrives(tcb: Tcb, segment: Segment, now: float) -> None:
         tcb.refuse(now)
         return
     if flags & SYN:
-        # Simultaneous open. The SYN-ACK that would acknowledge the peer's SYN is lost, or has not left this batch yet
-        # and will not: RFC 9293's first check, to which this SYN is old, answers with an ACK.
+        # Simultaneous open. Our SYN-ACK is lost or has not left yet, and will not be sent now. For the first check of
+        # RFC 9293 this SYN is old, so it is answered with an ACK.
         tcb.ack_now()
     _accept(tcb, segment, text_fits, now)
 
 
 def _accept(tcb: Tcb, segment: Segment, text_fits: bool, now: float) -> None:
-    """Fifth to eighth check, for an acceptable segment with ACK and without SYN or RST that matters."""
+    """Perform the fifth to eighth check for an acceptable segment that has an ACK, no RST, and no SYN to process."""
     tcb.heard(now)
     if not process_ack(tcb, segment, segment.seq, now):
         return
@@ -179,7 +181,7 @@ def _accept(tcb: Tcb, segment: Segment, text_fits: bool, now: float) -> None:
 
 
 def _fin_acknowledged(tcb: Tcb, now: float) -> None:
-    """Handle the ACK of our FIN: FIN_WAIT_1 becomes FIN_WAIT_2, and a close by the user counts as delivered."""
+    """Handle the ACK of our FIN: FIN_WAIT_1 becomes FIN_WAIT_2, and a connection closed by its user ends."""
     if tcb.state == FIN_WAIT_1:
         tcb.on(FIN_ACKED, now)
         if tcb.closed_by_user:
@@ -188,13 +190,12 @@ def _fin_acknowledged(tcb: Tcb, now: float) -> None:
 
 
 def _take_ack_of_old_segment(tcb: Tcb, segment: Segment, now: float) -> None:
-    """Take the ACK field of a segment that is not acceptable because it begins before RCV.NXT, if it acknowledges
-    something new.
+    """Process the ACK field of a segment that is unacceptable because it begins before RCV.NXT, if the ACK is new.
 
-    The peer sends such a segment when our ACK was lost: its FIN again in a simultaneous close, a window probe, text.
-    RFC 9293 A.2 names the stalls that follow from not reading its ACK field, and leaves the cure to implementations.
-    The caller bounds SEG.SEQ by the largest window that was offered, as RFC 5961 5.2 bounds SEG.ACK: a blind guess
-    succeeds no more than twice as often.
+    The peer sends such a segment when our ACK was lost: a FIN retransmitted in a simultaneous close, a window probe, or
+    text. RFC 9293 A.2 describes the stalls that follow if the ACK field is ignored, and leaves the solution to
+    implementations. The caller limits SEG.SEQ by the largest offered window, as RFC 5961 5.2 limits SEG.ACK, so that a
+    blind attacker succeeds at most twice as often.
     """
     send = tcb.send_side
     if not send.syn_acked or not 0 < (segment.ack - send.snd_una) & MASK <= send.flight_size:
@@ -206,9 +207,9 @@ def _take_ack_of_old_segment(tcb: Tcb, segment: Segment, now: float) -> None:
 
 
 def _process_marks(tcb: Tcb, segment: Segment) -> None:
-    """RFC 3168 6.1.3: a mark is echoed on every ACK until the peer says that it has slowed down.
+    """Process CWR and a congestion mark. A mark is echoed on every ACK until the peer sends CWR (RFC 3168 6.1.3).
 
-    An ACK without data is sent as not ECT (6.1.4), so a mark on it says nothing about the peer's data and is ignored.
+    A mark on an ACK without data is ignored, because such ACKs are sent as not ECT (6.1.4).
     """
     if segment.flags & CWR:
         tcb.ecn.slowed_down()
@@ -219,7 +220,7 @@ def _process_marks(tcb: Tcb, segment: Segment) -> None:
 
 
 def _process_syn(tcb: Tcb, segment: Segment, now: float) -> bool:
-    """A SYN on a connection that has seen one; whether the segment is worth reading on."""
+    """Process a SYN on a connection that has received one before. Return whether the other checks follow."""
     flags = segment.flags
     if flags & RST:
         return True
@@ -232,10 +233,10 @@ def _process_syn(tcb: Tcb, segment: Segment, now: float) -> bool:
             tcb.repeat_syn()
             return False
         if not tcb.passive:
-            return True  # simultaneous open: its ACK is what we wait for
+            return True  # simultaneous open: the segment acknowledges our SYN
     if tcb.state == LAST_ACK and not flags & ACK and tcb.config.syn_in_last_ack == "reset":
-        # The sender is in SYN_SENT on ports that this connection still holds. RST with the ACK of its SYN refuses
-        # it at once; the connection itself is not touched, and a forged SYN kills nothing.
+        # The peer is in SYN_SENT on ports that this connection still uses. An RST with the ACK of the SYN refuses the
+        # new connection at once. This connection does not change, so that a forged SYN cannot end it.
         tcb.stack.reset_in_reply(tcb.remote, segment, now)
         return False
     in_window = (segment.seq - tcb.receive_side.rcv_nxt) & MASK < tcb.receive_side.window
@@ -248,7 +249,7 @@ def _process_syn(tcb: Tcb, segment: Segment, now: float) -> bool:
 
 
 def _asks_as_before(tcb: Tcb, syn: Segment) -> bool:
-    """A repeated SYN has all the options that were agreed on. The answer to a shorter one would be longer than it."""
+    """Return True if a repeated SYN has all negotiated options. Otherwise our SYN-ACK would be longer than the SYN."""
     return (
         (syn.window_scale is not None or not tcb.window_scaling)
         and (syn.ts_val is not None or not tcb.timestamps)
@@ -257,12 +258,13 @@ def _asks_as_before(tcb: Tcb, syn: Segment) -> bool:
 
 
 def _paws_accepts(tcb: Tcb, segment: Segment, now: float) -> bool:
-    """RFC 7323 5.3 R1, 3.2: no segment with an older timestamp, unless the path may have reordered it, or with none."""
+    """Return False, after a possible answer, if PAWS rejects the segment (RFC 7323 5.3 R1, 3.2): it has no timestamp,
+    or an older one that reordering does not explain."""
     receive = tcb.receive_side
     if segment.ts_val is None:
         tcb.stack.counters.paws_drops += 1
         if _is_keepalive(tcb, segment):
-            # illumos and Windows probe without timestamps, and reset a connection whose other end stays silent.
+            # illumos and Windows send probes without timestamps, and reset the connection if they are not answered.
             _answer_keepalive(tcb, now)
         return False
     if (
@@ -280,9 +282,10 @@ def _paws_accepts(tcb: Tcb, segment: Segment, now: float) -> bool:
 
 
 def _is_overtaken(tcb: Tcb, segment: Segment) -> bool:
-    """Return whether an empty segment with an older timestamp is an ACK that later segments have overtaken. It has
-    nothing new, and the peer would take an answer for a duplicate ACK. A keepalive probe is not such an ACK: its sender
-    waits for the answer."""
+    """Return True if an empty segment with an older timestamp is an ACK that later segments have overtaken.
+
+    Such an ACK has nothing new, and the peer would count our answer as a duplicate ACK. A keepalive probe is excluded,
+    because its sender waits for an answer."""
     return (
         segment.flags & ACK != 0
         and (tcb.send_side.snd_una - segment.ack) & MASK < HALF
@@ -291,17 +294,18 @@ def _is_overtaken(tcb: Tcb, segment: Segment) -> bool:
 
 
 def _answer_unacceptable(tcb: Tcb, segment: Segment, length: int, now: float) -> None:
-    """ACK what cannot be accepted (RFC 9293 3.10.7.4, first check).
+    """Answer an unacceptable segment with an ACK (RFC 9293 3.10.7.4, first check).
 
-    An empty segment may be an ACK like ours: two stacks could answer each other for ever, so those are rationed.
-    Text and FIN are not, because their sender waits for this ACK. So does the sender of a keepalive probe, but an
-    attacker can forge any number of probes.
+    Answers to empty segments are rate-limited, because such a segment may itself be an answer like ours, and two stacks
+    could answer each other forever. Answers to text and FIN are not, because the sender waits for the ACK. The sender
+    of a keepalive probe waits as well, but an attacker can forge any number of probes.
     """
     if length:
         tcb.receive_side.note_duplicate((segment.seq + (segment.flags >> 1 & 1)) & MASK, len(segment.payload))
         tcb.ack_now()
     elif _is_keepalive(tcb, segment):
-        # Its numbers are exact, so it is a sign of life, as an acceptable ACK is. Of two ends that probe, one does.
+        # Its sequence numbers are exact, so it proves that the peer is alive, as an acceptable ACK does. If both ends
+        # use keepalive, only one of them then sends probes.
         tcb.heard(now)
         _answer_keepalive(tcb, now)
     else:
@@ -314,10 +318,11 @@ def _answer_keepalive(tcb: Tcb, now: float) -> None:
 
 
 def _is_keepalive(tcb: Tcb, segment: Segment) -> bool:
-    """Whether a segment is a keepalive probe (RFC 9293 3.8.4), perhaps with one octet, or one of Linux's window probes.
+    """Return True if a segment is a keepalive probe (RFC 9293 3.8.4), with or without one octet, or a window probe of
+    Linux.
 
-    A segment that acknowledges what we never sent is not a probe. The peer disagrees with us about what was sent, and
-    answers an ACK of ours that looked like a keepalive probe to it.
+    A segment that acknowledges octets we never sent is not a probe. The state of the peer differs from ours, and it
+    answers an ACK of ours that it considers a keepalive probe.
     """
     send = tcb.send_side
     return (
@@ -329,7 +334,7 @@ def _is_keepalive(tcb: Tcb, segment: Segment) -> bool:
 
 
 def _process_rst(tcb: Tcb, offset: int, now: float) -> None:
-    """RFC 5961 3.2: an RST must hit RCV.NXT exactly; elsewhere in the window it is challenged."""
+    """Process an RST with SEQ = RCV.NXT. Elsewhere in the window it gets a challenge ACK (RFC 5961 3.2)."""
     if offset != 0:
         challenge(tcb, TO_RST, now)
     elif tcb.state == SYN_RCVD and tcb.passive:
@@ -342,12 +347,12 @@ def _process_rst(tcb: Tcb, offset: int, now: float) -> None:
 
 
 def _process_text(tcb: Tcb, seq: int, payload: Buffer, fin: bool, now: float) -> None:
-    """Seventh and eighth check: text and FIN of an acceptable segment."""
+    """Process text and FIN of an acceptable segment (seventh and eighth check)."""
     receive = tcb.receive_side
     if tcb.state not in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2):
-        return  # the peer's FIN was taken: no text follows it
+        return  # the peer's FIN has arrived, and no text follows it
     if tcb.closed_by_user and payload and diff((seq + len(payload)) & MASK, receive.rcv_nxt) > 0:
-        # SHLD-3: the user has closed and cannot read this; the peer learns that it was not read.
+        # SHLD-3: the user has closed and cannot read this text, so the connection is reset.
         tcb.stack.counters.aborts_on_data += 1
         tcb.send_reset(tcb.undelivered("the peer sent data after close()"), now, in_reply=True)
         return

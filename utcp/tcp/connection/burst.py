@@ -1,5 +1,5 @@
-"""One pass over one connection with something to send: retransmissions, window probes, data, FIN, ACK; in trains where
-segments differ in nothing but their numbers.
+"""The output of one connection in one flush: retransmissions, probes, data, FIN and ACK. Segments that differ only in
+their sequence numbers leave as trains.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from utcp.wire.seq import MASK
 from utcp.wire.train import write_train
 
 _VIEW_FROM: Final = 4096
-"""Octets of text from which it is cheaper to have the kernel gather segments than to copy them into one buffer."""
+"""Text of a segment from which gathering segments in the kernel is cheaper than a copy into one buffer, octets."""
 
 
 class Burst:
-    """One pass over one connection: what all its segments share, and the train that the last one went into."""
+    """The output of one connection in one flush, with the fields that all its segments share."""
 
     __slots__ = (
         "_ack",
@@ -46,25 +46,25 @@ class Burst:
         self._train = -1
         self.departure: Departure | None = None
         self.held_back = False
-        """By the congestion window."""
+        """True if the congestion window held back a segment."""
         self.paced = False
-        """By the pacing rate."""
+        """True if the pacing rate held back a segment."""
         receive = tcb.receive_side
-        self._window = -1  # offered with the first segment only: an edge that nobody is told of must not move
+        self._window = -1  # set with the first segment, because the right edge must not move without a segment
         self._ack = receive.rcv_nxt
         self._ts_val = (int(now * 1000) + tcb.ts_offset) & MASK
         self._ts_ecr = receive.ts_recent
 
     def duplicate_acks(self) -> None:
-        """Send the ACKs owed for out-of-order segments (RFC 5681 4.2). The first carries the DSACK (RFC 2883)."""
+        """Send the ACKs due for out-of-order segments (RFC 5681 4.2). The first carries the DSACK (RFC 2883)."""
         for number in range(self._tcb.receive_side.duplicate_acks_due):
             header = self._ack_with_sack(number)
             self._put(header)
             self._tcb.send_side.note_empty()
 
     def _ack_with_sack(self, number: int = 0) -> bytes:
-        """An ACK that tells what is held out of order (RFC 2018 4): `number` of those that leave now. Data segments do
-        not tell it: there is no room."""
+        """Return ACK `number` of those that leave now, with SACK blocks (RFC 2018 4). Data segments have no room for
+        them."""
         tcb = self._tcb
         receive = tcb.receive_side
         self._window = receive.offer_window()
@@ -84,7 +84,7 @@ class Burst:
         )
 
     def retransmissions(self) -> None:
-        """What is lost, the earliest first, as far as the congestion window and the pacing rate allow."""
+        """Retransmit lost data, the earliest first, as far as the congestion window and the pacing rate allow."""
         tcb = self._tcb
         recovery = tcb.recovery
         while (run := recovery.board.next_lost()) is not None:
@@ -100,10 +100,10 @@ class Burst:
             self._again(run.start, run.end - run.start)
 
     def _again(self, start: int, size: int) -> None:
-        """Up to a segment of the `size` octets at position `start`, once more; a FIN needs no room in it."""
+        """Retransmit up to a segment of the `size` octets at position `start`. A FIN fits into it in any case."""
         tcb = self._tcb
         send = tcb.send_side
-        offset = start - 1  # the SYN stands before the stream
+        offset = start - 1  # position 0 is the SYN
         payload = min(tcb.mss, size, send.sent - offset)
         fin = send.fin_sent and payload < size and offset + payload == send.sent
         size = payload + fin
@@ -116,17 +116,17 @@ class Burst:
         ack_owed = receive.ack_due
         self._segment(seq, offset, payload, fin)
         if ack_owed and start - tcb.recovery.board.una >= max(send.snd_wnd, 1):
-            receive.owe_ack()  # the peer's window has shrunk, so it drops this segment with its ACK
+            receive.owe_ack()  # the peer's window has shrunk, so that the peer drops this segment with its ACK
 
     def tail_loss_probe(self) -> None:
-        """New data if there is any, else the last segment once more, whatever the congestion window says (RFC 8985
-        7.3)."""
+        """Send a tail loss probe regardless of the congestion window: new data, or else the last segment again (RFC
+        8985 7.3)."""
         tcb = self._tcb
         send, recovery = tcb.send_side, tcb.recovery
         tcb.send_tail_probe(False)
         board = recovery.board
         if not recovery.probe_is_useful:
-            return  # the batch that brought the timeout brought news as well
+            return  # segments of the same batch have made the probe useless
         tcb.stack.counters.loss_probes += 1
         size = min(send.unsent, tcb.mss, max(send.usable_window, 0))
         resent = not size
@@ -140,13 +140,14 @@ class Burst:
         recovery.restart_retransmission(self._now)
 
     def window_probe(self) -> None:
-        """One octet into a closed window (RFC 9293 3.8.6.1), or what fits into one that is too small to be worth it."""
+        """Send a zero-window probe of one octet (RFC 9293 3.8.6.1), or as much as fits into a window that silly-window
+        avoidance considers too small."""
         tcb = self._tcb
         send = tcb.send_side
         tcb.persist.probe_leaves()
-        if send.probe:  # unanswered so far: the same octet again
+        if send.probe:  # the last probe is unanswered: send the same octet again
             board = tcb.recovery.board
-            board.forget_sacks()  # it cannot have been taken, whatever the peer says
+            board.forget_sacks()  # a SACK of the octet is ignored, because it is outside the window
             self._again(board.una, board.nxt - board.una)
         elif send.pending and not send.flight_size:
             size = min(send.unsent, max(send.usable_window, 1), tcb.mss)
@@ -154,10 +155,8 @@ class Burst:
             self._first(size, not size, probing)
 
     def new_data(self) -> None:
-        """Data, with the FIN on its last segment, as far as the windows, silly-window avoidance and Nagle allow.
-
-        RFC 9293 3.8.6.2.1 (MUST-38), 3.7.4.
-        """
+        """Send new data, with the FIN on its last segment, as far as the windows, silly-window avoidance (RFC 9293
+        3.8.6.2.1, MUST-38) and Nagle's algorithm (3.7.4) allow."""
         tcb = self._tcb
         send, recovery, pacer, mss, now = tcb.send_side, tcb.recovery, tcb.pacer, tcb.mss, self._now
         if send.snd_nxt == send.snd_una:
@@ -188,7 +187,7 @@ class Burst:
                     or recovery.board.run_count >= tcb.stack.accounts.allowance.small_segments
                 )
             ):
-                return  # for the ACK of what is in flight
+                return  # Nagle's algorithm waits for the ACK of the data in flight
             if recovery.board.in_flight and (in_flight := recovery.in_flight) and in_flight + size > recovery.window:
                 self.held_back = True
                 return
@@ -197,8 +196,9 @@ class Burst:
             self._first(size, send.fin_queued and size == unsent and size < usable)
 
     def _trains_of_new_data(self) -> bool:
-        """Put full-sized segments out that more data follows and that nothing but the sequence number distinguishes: as
-        many as may leave now, and small ones as far as they stand in one piece of the queue. False: not even two."""
+        """Send as many full-sized segments as may leave now, if they are followed by more data and differ only in their
+        sequence numbers. Segments below _VIEW_FROM must be in one piece of the queue. Return False if nothing was sent,
+        because there are fewer than two such segments."""
         tcb = self._tcb
         send, recovery, mss = tcb.send_side, tcb.recovery, tcb.mss
         offset = send.sent
@@ -209,7 +209,7 @@ class Burst:
         octets = min(octets, recovery.room)
         if mss < _VIEW_FROM:
             octets = min(octets, send.in_one_piece(offset))
-            octets = min(octets, MASK - send.snd_nxt)  # the numbers of a train do not wrap
+            octets = min(octets, MASK - send.snd_nxt)  # sequence numbers must not wrap within a train
         count = octets // mss
         if count > 1:
             count = min(count, tcb.pacer.segments(mss, self._now))
@@ -228,7 +228,8 @@ class Burst:
         return True
 
     def _copied(self, seq: int, offset: int, count: int, length: int) -> None:
-        """`count` full-sized segments from `seq`, and stream `offset`, on, each `length` octets with its header."""
+        """Send `count` full-sized segments from `seq` and stream `offset` on as copies, each `length` octets with its
+        header."""
         tcb, outbox, now = self._tcb, self._outbox, self._now
         remote, mss, tap = tcb.remote, tcb.mss, tcb.stack.tap
         ecn = ECN_CAPABLE if tcb.ecn.agreed else NOT_ECT
@@ -246,7 +247,7 @@ class Burst:
             begin += number * mss
 
     def _viewed(self, seq: int, offset: int, count: int, length: int) -> None:
-        """`_copied` for large segments, whose text is not."""
+        """Send `count` large full-sized segments from `seq` and stream `offset` on as views, without a copy."""
         tcb, outbox = self._tcb, self._outbox
         remote, mss, tap, send = tcb.remote, tcb.mss, tcb.stack.tap, tcb.send_side
         ecn = ECN_CAPABLE if tcb.ecn.agreed else NOT_ECT
@@ -262,7 +263,7 @@ class Burst:
             offset += mss
 
     def _mtu_probe_fits(self, size: int) -> bool:
-        """Return whether a probe of the path MTU may leave: no loss is suspected or being repaired."""
+        """Return True if a path MTU probe fits into the window, and no loss is suspected or under repair."""
         recovery = self._tcb.recovery
         return (
             recovery.phase == OPEN
@@ -271,7 +272,7 @@ class Burst:
         )
 
     def _pacing_allows(self) -> bool:
-        """Whether the pacing rate lets a segment leave now; if not, a timer is set."""
+        """Return True if the pacing rate lets a segment leave now. If not, set the pacing timer."""
         tcb = self._tcb
         pacer = tcb.pacer
         if pacer.may_send(tcb.mss, self._now):
@@ -281,18 +282,18 @@ class Burst:
         return False
 
     def _depart(self) -> Departure:
-        """The departure that all segments of this pass share: made for the first of them."""
+        """Return the departure that all segments of this flush share. The first segment creates it."""
         departure = self.departure
         if departure is None:
             self.departure = departure = self._tcb.recovery.depart(self._now)
         return departure
 
     def fin(self) -> None:
-        """FIN by itself: behind all data, but waiting for no congestion window."""
+        """Send a FIN without data, regardless of the congestion window."""
         self._first(0, True)
 
     def pure_ack(self) -> None:
-        """Send an ACK by itself."""
+        """Send an ACK without data."""
         tcb = self._tcb
         if tcb.receive_side.sack_due:
             self._put(self._ack_with_sack())
@@ -301,8 +302,9 @@ class Burst:
         tcb.send_side.note_empty()
 
     def keepalive_probe(self) -> None:
-        """Send an ACK with the SEQ of an octet that the peer has, which the peer answers (RFC 9293 3.8.4), unless the
-        peer has been heard of since the timer expired, or data has left meanwhile and will be acknowledged."""
+        """Send a keepalive probe (RFC 9293 3.8.4): an ACK with an old SEQ, which the peer must answer. Send none if a
+        segment of the peer has arrived since the timer expired, or if data is in flight, which the peer will
+        acknowledge."""
         tcb = self._tcb
         if tcb.keepalive.take_probe() and not tcb.send_side.flight_size:
             tcb.stack.counters.keepalives += 1
@@ -310,7 +312,7 @@ class Burst:
             tcb.send_side.note_empty()
 
     def _first(self, size: int, fin: bool, probe: bool = False) -> None:
-        """`size` octets, and the FIN if `fin`, for the first time; as a window probe if `probe`."""
+        """Send `size` octets, and the FIN if `fin`, for the first time. `probe`: they are a zero-window probe."""
         tcb = self._tcb
         send = tcb.send_side
         seq, offset = send.snd_nxt, send.sent
@@ -333,9 +335,9 @@ class Burst:
             flags |= FIN
         if size:
             payload = send.payload(offset, size)
-            if offset + size == send.queued:  # MUST-61: nothing more is queued
+            if offset + size == send.queued:  # MUST-61: no more data is queued
                 flags |= PSH
-            if offset < send.snd_up:  # MUST-62: the pointer stands behind the last urgent octet
+            if offset < send.snd_up:  # MUST-62: the pointer is the position after the last urgent octet
                 flags |= URG
                 urgent = min(send.snd_up - offset, 65535)
         tcb = self._tcb

@@ -1,4 +1,4 @@
-"""When the ACK of received text leaves: at once, or later in company (RFC 9293 3.8.6.3, RFC 5681 4.2)."""
+"""Delayed ACKs: when the ACK of received text leaves (RFC 9293 3.8.6.3, RFC 5681 4.2)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from utcp.tcp.receive import DELAYED
 from utcp.wire.options import TIMESTAMPS_LENGTH
 
 _SACK_INTERVAL: Final = 0.001
-"""Seconds between SACKs that out-of-order segments may share: the shortest timer of an event loop. One SACK for each
-segment would queue on a narrow path for ACKs, and the ACKs behind them would reach the sender bunched."""
+"""Time between shared SACKs, seconds: the shortest timer of an event loop. With one SACK for each out-of-order segment,
+SACKs would queue on a narrow path for ACKs, and later ACKs would reach the sender in bunches."""
 
 _SACKS_SPACED_FROM: Final = 0.02
-"""Seconds of smoothed round-trip time from which SACKs are spaced, so that none waits for more than a twentieth of it.
-"""
+"""Smoothed round-trip time from which SACKs are spaced, seconds. So a SACK waits at most a twentieth of it."""
 
 
 def may_be_half_an_answer(tcb: Tcb, size: int) -> bool:
-    """Return whether text of `size` octets may be the first part of an answer, whose second part Nagle's algorithm
-    holds back until our ACK. A full-sized segment is not: nothing waits behind it."""
+    """Return True if text of `size` octets may be the first part of an answer whose second part Nagle's algorithm holds
+    back until our ACK. A full-sized segment is not, because Nagle's algorithm holds nothing back behind it."""
     return size + TIMESTAMPS_LENGTH < tcb.receive_mss and tcb.receive_side.awaits_answer(tcb.send_side.sent)
 
 
 def schedule_ack(tcb: Tcb, size: int, now: float) -> None:
-    """Schedule the ACK of text of `size` octets that arrived: now, later, or not at all."""
+    """Schedule the ACK of received text of `size` octets: now, later, or not at all."""
     receive = tcb.receive_side
     if receive.ack_due == DELAYED and tcb.config.delayed_ack:
         if receive.delayed_ack_at != inf:
@@ -38,12 +37,12 @@ def schedule_ack(tcb: Tcb, size: int, now: float) -> None:
                 tcb.ack_now()
                 return
             receive.delay_ack(deadline)
-        elif size + TIMESTAMPS_LENGTH >= tcb.receive_mss:  # no half of an answer
+        elif size + TIMESTAMPS_LENGTH >= tcb.receive_mss:  # not half of an answer
             receive.delay_ack(now + delay)
         elif receive.acknowledges_at_once(now, delay, tcb.send_side.sent, tcb.last_sent):
             tcb.ack_now()
             return
-        if tcb.pacer.deadline == inf:  # else data waits for it, and not for text that comes
+        if tcb.pacer.deadline == inf:  # otherwise our data waits only for the pacer, so that a flush is useless
             tcb.touch()
     elif receive.ack_due:
         tcb.ack_now()

@@ -1,4 +1,4 @@
-"""The way out of a segment: `emit` packs its header, and `put` informs its owners and puts it into a train."""
+"""Sending a segment: `emit` packs its header, and `put` updates the state of the connection and adds it to a train."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TIMESTAMPS_OFFSET: Final = (HEADER_LENGTH + TIMESTAMPS_LENGTH) << 10
 
 
 def pack(tcb: Tcb, seq: int, ack: int, flags: int, window: int, ts_val: int, ts_ecr: int, urgent: int) -> bytes:
-    """Return a header without options other than timestamps. It echoes a congestion mark."""
+    """Return a header with timestamps, if negotiated, as its only option. It echoes a congestion mark."""
     if tcb.timestamps:
         return HEADER_WITH_TIMESTAMPS.pack(
             tcb.local_port,
@@ -52,8 +52,7 @@ def emit(
     urgent: int = 0,
     ecn: int = NOT_ECT,
 ) -> int:
-    """Have a segment with `size` octets of `payload` leave, in a train that is not before `after`. Return the train's
-    index."""
+    """Send a segment with `size` octets of `payload`, in train `after` or a later one. Return the train's index."""
     header = pack(tcb, seq, ack, flags, window, ts_val, ts_ecr, urgent)
     return put(tcb, header, payload, len(header) + size, now, outbox, after, ecn)
 
@@ -61,9 +60,9 @@ def emit(
 def put(
     tcb: Tcb, header: bytes, payload: Buffer | None, size: int, now: float, outbox: Outbox, after: int, ecn: int = 0
 ) -> int:
-    """`emit`, for a header that is packed already; `size` is the length of the whole segment, octets."""
+    """Send a segment with a packed header, like `emit`. `size` is the length of the whole segment, octets."""
     stack, receive = tcb.stack, tcb.receive_side
-    if receive.ack_due:  # the segment carries our ACK, which discharges every debt but that of a delayed SACK
+    if receive.ack_due:  # the segment carries our ACK, so that no other ACK is due except a delayed SACK
         receive.acknowledged()
     stack.counters.out_segs += 1
     if stack.tap is not None:
@@ -72,7 +71,7 @@ def put(
 
 
 def note_train(tcb: Tcb, count: int) -> None:
-    """Inform the owners of a train of `count` segments with text, as `put` does for one segment."""
+    """Update the state of the connection for a train of `count` segments with text, as `put` does for one segment."""
     receive = tcb.receive_side
     if receive.ack_due:
         receive.acknowledged()

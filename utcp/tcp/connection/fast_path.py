@@ -1,7 +1,7 @@
-"""The fast path of a received segment: in-order text, and a cumulative ACK that finds nothing wrong.
+"""The fast path of received segments: in-order text, and cumulative ACKs while no loss is suspected.
 
-These are most segments of most connections. For them `takes_fast_path` does in few calls exactly what `arrival.py`
-would do, and leaves anything else to it. `tests/tcp/test_stretches.py` compares the two.
+These are most segments of most connections. For them `takes_fast_path` has exactly the effect of `arrival.py`, with
+fewer calls. All other segments are left to `arrival.py`. `tests/tcp/test_stretches.py` compares the two.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from utcp.wire.seq import HALF, MASK
 
 
 def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size: int = 0) -> bool:
-    """Process a segment, or `count` segments that came as a train and follow one another, if it needs no decision.
+    """Process a segment, or a train of `count` consecutive segments, if it needs no decision. Return False if nothing
+    was done.
 
     Args:
         tcb: the connection, in any state.
-        segment: the segment; of a train the first header with the text of all.
+        segment: the segment; for a train, the first header with the text of all segments.
         now: the stack's time, seconds.
-        count: how many segments it is.
-        size: octets of text of each segment of a train, but for the last, which may be shorter.
-
-    Return False if nothing was done.
+        count: the number of segments.
+        size: the text of each segment of a train, octets; the last one may have less.
     """
     send, receive, state = tcb.send_side, tcb.receive_side, tcb.state
     text = segment.payload
@@ -49,7 +48,7 @@ def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size
     if octets:
         if count == 1:
             size = octets
-        elif may_be_half_an_answer(tcb, size):  # only the first of them decides that
+        elif may_be_half_an_answer(tcb, size):  # the first segment of the train decides when the ACK leaves
             return False
         # Text is held, or a FIN; the buffer, or memory, is full; `tune` wants each segment until there is a round trip.
         if (
@@ -64,8 +63,8 @@ def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size
     elif not plain:
         return False
     tcb.heard_in_order(count, now)
-    last = (seq + (count - 1) * size) & MASK  # SND.WL1: the window is that of the last segment
-    if plain:  # what `process_ack` does then; neither SYN nor FIN is in flight, and the persist timer is off
+    last = (seq + (count - 1) * size) & MASK  # SND.WL1, because the window is from the last segment
+    if plain:  # the effect of `process_ack`, without SYN or FIN in flight, and with the persist timer off
         window = segment.window << send.shift
         acked = send.acknowledge(ack)
         if tcb.retransmits or tcb.soft_error is not None or tcb.user_timeout is not None or tcb.persist.probes:
@@ -95,7 +94,7 @@ def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size
 
 
 def timestamp_is_plain(tcb: Tcb, segment: Segment) -> bool:
-    """Return whether the segment's timestamp needs no decision (RFC 7323 5.3 R1)."""
+    """Return True if PAWS accepts the segment's timestamp without further checks (RFC 7323 5.3 R1)."""
     return not tcb.timestamps or (
         segment.ts_val is not None and (segment.ts_val - tcb.receive_side.ts_recent) & MASK < HALF
     )

@@ -1,4 +1,4 @@
-"""A connection's variables at one moment, for people and tools (RFC 9293 3.10.6, STATUS)."""
+"""The variables of a connection at one time, for users and tools (STATUS, RFC 9293 3.10.6)."""
 
 from __future__ import annotations
 
@@ -14,148 +14,157 @@ from utcp.wire.options import TIMESTAMPS_LENGTH
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionInfo:
-    """What TCP_INFO of Linux shows, under its names without `tcpi_`; state and sequence variables as RFC 9293 has them.
+    """The fields of Linux's TCP_INFO, under their names without `tcpi_`, and the state and sequence variables of RFC
+    9293.
 
-    Units are the same everywhere: seconds, octets, octets per second. Linux has microseconds (milliseconds in some
-    fields), and counts what is in flight, the windows in which it stands, and what is delivered in segments; here only
-    `total_retrans`, `segs_*`, `data_segs_*`, `dsack_dups`, `reord_seen`, `rcv_ooopack`, `retransmits`, `probes` and
-    `backoff` are numbers of something else than octets. Sequence numbers are absolute.
+    All units are seconds, octets, and octets per second. Linux uses microseconds (milliseconds in some fields), and
+    counts data in flight, congestion windows and delivered data in segments. Here only `total_retrans`, `segs_*`,
+    `data_segs_*`, `dsack_dups`, `reord_seen`, `rcv_ooopack`, `retransmits`, `probes` and `backoff` are counts of
+    something other than octets. Sequence numbers are absolute.
 
-    Of TCP_INFO there is no `fackets` and `last_ack_sent` (Linux does not fill them either), `reordering` (RACK has no
-    threshold that grows: `reord_seen`), `rcv_ssthresh` and `rcv_rtt` (the receive buffer is sized by what was read in a
-    round trip, and shown as `rcv_space`), `max_pacing_rate` (no such limit), `busy_time`, `rwnd_limited` and
-    `sndbuf_limited` (they would need a clock for each change of what limits the sender), `rehash`, `total_rto*`, and
-    nothing of TCP Fast Open.
+    These fields of TCP_INFO are missing: `fackets` and `last_ack_sent` (Linux does not fill them either), `reordering`
+    (RACK has no adaptive threshold; see `reord_seen`), `rcv_ssthresh` and `rcv_rtt` (the size of the receive buffer
+    follows the octets read per round trip; see `rcv_space`), `max_pacing_rate` (there is no such limit), `busy_time`,
+    `rwnd_limited` and `sndbuf_limited` (they need a timestamp at each change of the sender's limit), `rehash`,
+    `total_rto*`, and the fields of TCP Fast Open.
     """
 
     state: str
     path: tuple[str, ...]
-    """The states taken so far, the present one last."""
+    """The history of states, the present state last."""
     timers: dict[str, float]
-    """The timers that run, by their names in `utcp.tcp.timers`, and "time_wait": seconds left, 0 when due."""
+    """Time left of each running timer, seconds, by its name in `utcp.tcp.timers`, and of "time_wait"; 0: due."""
     local_port: int
     remote_port: int
 
-    # What was sent and is not acknowledged
+    # Sent and unacknowledged
     snd_una: int
     snd_nxt: int
     snd_wnd: int
-    """The peer's window, scaled."""
+    """The peer's window, octets, after scaling."""
     unacked: int
     """Octets of sequence space sent and not acknowledged cumulatively."""
     in_flight: int
-    """Those of them that are under way: not SACKed, not taken for lost, or sent again since."""
+    """Unacknowledged octets that are neither SACKed nor lost. Retransmitted octets are in flight again."""
     sacked: int
-    """Those that the peer has told of by SACK."""
+    """Unacknowledged octets that are SACKed."""
     lost: int
-    """Those that are taken for lost and were not sent again yet. Linux counts those that were as well."""
+    """Octets considered lost and not yet retransmitted. Linux includes retransmitted ones."""
     retrans: int
-    """Those in flight that were sent again."""
+    """Octets in flight that were retransmitted."""
     notsent_bytes: int
-    """Octets accepted from the application and not sent yet."""
+    """Octets accepted from the application and not yet sent."""
 
-    # What was received
+    # Received
     rcv_nxt: int
     rcv_wnd: int
-    """The window last offered, scaled."""
+    """The window last offered, octets, after scaling."""
     rcv_space: int
-    """Octets that the receive buffer holds at present; it may grow (`Config.max_recv_buffer`)."""
+    """Present size of the receive buffer, octets. It may grow (`Config.max_recv_buffer`)."""
     unread: int
-    """Octets received and not read by the application yet."""
+    """Octets received and not yet read by the application."""
 
     # Congestion control and recovery
     congestion_control: str
     """The name of the controller (`Config.congestion_control`)."""
     ca_state: str
-    """"open", "disorder" (something arrived out of order, nothing is taken for lost), "cwr" (the window shrinks after a
-    congestion mark), "recovery" (fast recovery) or "loss" (after a timeout)."""
+    """The phase of recovery: "open", "disorder" (data arrived out of order at the peer, but none is considered lost),
+    "cwr" (the window shrinks after a congestion mark), "recovery" (fast recovery) or "loss" (after a timeout)."""
     snd_cwnd: int
-    """The congestion window in force, octets. In fast recovery, and after a congestion mark, that is the window of
-    proportional rate reduction (RFC 9937) unless the controller leads by itself (BBR)."""
+    """The congestion window in force, octets. In fast recovery, and after a congestion mark, it is the window of
+    proportional rate reduction (RFC 9937), except with BBR, which sets its own window."""
     snd_ssthresh: int
     """The slow start threshold, octets."""
     pacing_rate: float
-    """Octets per second; infinite when nothing is paced."""
+    """The pacing rate, octets per second; infinite: no pacing."""
     delivery_rate: float
-    """The latest measurement, octets per second; 0 before the first."""
+    """The latest measured delivery rate, octets per second; 0 before the first measurement."""
     delivery_rate_app_limited: bool
-    """It was the application, not the path, that set this rate."""
+    """True if the application limited this rate, not the path."""
     retransmits: int
-    """Timeouts in a row without progress."""
+    """Number of consecutive timeouts without progress."""
     backoff: int
-    """How often `rto` has been doubled since the last measurement."""
+    """Number of doublings of `rto` since the last measurement."""
     probes: int
-    """Window probes and keepalive probes that are unanswered."""
+    """Number of unanswered zero-window probes and keepalive probes."""
     reord_seen: int
-    """ACKs that told of something overtaken on the way."""
+    """Number of ACKs that showed reordering on the path."""
     dsack_dups: int
-    """Segments of ours that the peer says it received twice (RFC 2883)."""
+    """Number of our segments that the peer reported as received twice (RFC 2883)."""
 
     # Times, in seconds
     rtt: float
-    """The smoothed round-trip time; 0 before the first measurement."""
+    """Smoothed round-trip time, seconds; 0 before the first measurement."""
     rttvar: float
-    """The variation of the round-trip time; 0 before the first measurement."""
+    """Variation of the round-trip time, seconds; 0 before the first measurement."""
     rto: float
-    """The retransmission timeout, back-off included."""
+    """Retransmission timeout with its back-off, seconds."""
     min_rtt: float
-    """The lowest round-trip time of the last five minutes; 0 before the first."""
+    """Lowest round-trip time of the last five minutes, seconds; 0 before the first measurement."""
     ato: float
-    """For how long an ACK may be delayed; 0: not at all."""
+    """Longest delay of an ACK, seconds; 0: ACKs are not delayed."""
     last_data_sent: float
-    """Since data, a SYN or a FIN left for the first time; `last_ack_recv`: since an acceptable segment arrived."""
+    """Time since data, a SYN or a FIN last left for the first time, seconds."""
     last_ack_recv: float
+    """Time since the last acceptable segment arrived, seconds."""
     last_data_recv: float | None
-    """Since text arrived; None when none has."""
+    """Time since text last arrived, seconds; None: none has."""
 
     # Segment sizes
     snd_mss: int
-    """Payload of a full-sized segment as we send them."""
+    """Effective send MSS, octets."""
     rcv_mss: int
-    """The largest payload received, 536 at first, and never more than the MSS that we offer allows."""
+    """The largest payload received, octets: initially 536, at most what our MSS option allows."""
     advmss: int
-    """The MSS that we offer."""
+    """The MSS that we offer, octets."""
     pmtu: int
-    """The UDP payload that a full-sized segment makes."""
+    """UDP payload of a full-sized segment, octets."""
 
     # Totals since the connection began
     bytes_sent: int
-    """Payload sent, each time that it was sent; `bytes_retrans`: not for the first time."""
+    """Payload octets sent, retransmissions included."""
     bytes_retrans: int
+    """Payload octets retransmitted."""
     bytes_acked: int
-    """Payload acknowledged, and received in order."""
+    """Payload octets acknowledged."""
     bytes_received: int
+    """Payload octets received in order."""
     segs_out: int
-    """Segments of all kinds, and those with text among them."""
+    """Number of segments sent, of all kinds."""
     data_segs_out: int
+    """Number of segments sent with text."""
     segs_in: int
+    """Number of segments received, of all kinds."""
     data_segs_in: int
+    """Number of segments received with text."""
     total_retrans: int
-    """Segments sent again."""
+    """Number of segments retransmitted."""
     delivered: int
-    """Octets of sequence space known to have arrived, by ACK or SACK; `delivered_ce`: by an ACK with ECE."""
+    """Octets of sequence space delivered, by ACK or SACK."""
     delivered_ce: int
+    """Octets of sequence space delivered by ACKs with ECE."""
     rcv_ooopack: int
-    """Segments that arrived out of order."""
+    """Number of segments received out of order."""
 
-    # What was agreed on
+    # Negotiated options
     window_scaling: bool
     snd_wscale: int
-    """What the peer's window field is shifted by, and ours."""
+    """The peer's window scale, bits."""
     rcv_wscale: int
+    """Our window scale, bits."""
     timestamps: bool
     sack: bool
     ecn: bool
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What was agreed on, as `ss` writes it: of "ts", "sack", "ecn", "wscale"."""
+        """Names of the negotiated options, as in the output of `ss`: "ts", "sack", "ecn", "wscale"."""
         agreed = {"ts": self.timestamps, "sack": self.sack, "ecn": self.ecn, "wscale": self.window_scaling}
         return tuple(name for name, is_on in agreed.items() if is_on)
 
 
 def info_of(tcb: Tcb, now: float) -> ConnectionInfo:
-    """The variables of `tcb` at `now`."""
+    """Return the variables of `tcb` at `now`."""
     send, receive, recovery, rtt = tcb.send_side, tcb.receive_side, tcb.recovery, tcb.rtt
     last_data = receive.last_data_at
     return ConnectionInfo(
@@ -223,7 +232,7 @@ def info_of(tcb: Tcb, now: float) -> ConnectionInfo:
 
 
 def _seconds_left(tcb: Tcb, now: float) -> dict[str, float]:
-    """Of each timer that runs."""
+    """Return the time left of each running timer, seconds."""
     left = {}
     if tcb.state not in (state.CLOSED, state.TIME_WAIT):
         left = {NAMES[timer]: max(0.0, due - now) for timer, due in enumerate(tcb.deadlines()) if due != inf}

@@ -1,4 +1,4 @@
-"""Keepalive: probing a peer that has been silent (RFC 9293 3.8.4)."""
+"""Keepalive: probes to the peer of an idle connection (RFC 9293 3.8.4)."""
 
 from math import inf
 from typing import Final
@@ -16,22 +16,22 @@ class Keepalive:
 
     def __init__(self, idle: float, interval: float, count: int) -> None:
         self.enabled = False
-        """The peer is probed whenever the connection is idle."""
+        """True while keepalive is on."""
         self.idle = idle
-        """Idle time before the first probe."""
+        """Idle time before the first probe, seconds."""
         self.interval = interval
-        """Time between unanswered probes."""
+        """Time between unanswered probes, seconds."""
         self.count = count
-        """Unanswered probes after which the peer counts as dead."""
+        """Number of unanswered probes after which the peer is considered dead."""
         self.deadline = OFF
-        """When the timer expires; `inf`: it is off."""
+        """Expiry of the timer, seconds; `inf`: off."""
         self.probe_due = False
-        """The next flush sends a probe."""
+        """True if the next flush sends a probe."""
         self.unanswered = 0
-        """Probes since the peer was last heard of."""
+        """Number of probes since the last acceptable segment of the peer."""
 
     def configure(self, idle: float | None = None, interval: float | None = None, count: int | None = None) -> None:
-        """Change some of the three settings. They hold from the next start of the timer on."""
+        """Change the settings that are not None. They apply from the next start of the timer on."""
         if idle is not None:
             self.idle = idle
         if interval is not None:
@@ -40,18 +40,18 @@ class Keepalive:
             self.count = count
 
     def start(self, now: float) -> None:
-        """Probe the peer whenever it is idle, from `now` on."""
+        """Turn keepalive on at `now`."""
         self.enabled = True
         self.unanswered = 0
         self.deadline = now + self.idle
 
     def stop(self) -> None:
-        """Probe the peer no more."""
+        """Turn keepalive off."""
         self.enabled = False
         self.deadline = OFF
 
     def heard(self) -> None:
-        """An acceptable segment arrived."""
+        """Clear the unanswered probes, because an acceptable segment arrived."""
         self.unanswered = 0
 
     def probe(self, now: float) -> None:
@@ -62,20 +62,20 @@ class Keepalive:
             self.deadline = now + self.interval
 
     def probe_at(self, deadline: float) -> None:
-        """Have the timer expire at `deadline`, because of evidence that the peer is dead."""
+        """Set the timer to `deadline`, because of evidence that the peer is dead."""
         self.deadline = deadline
 
     def expired(self) -> None:
-        """The timer has expired."""
+        """Turn off the timer, because it has expired."""
         self.deadline = OFF
 
     def rearm(self, deadline: float) -> None:
-        """The connection is not idle: have the timer expire at `deadline`. Without `enabled` it stood for a single
-        probe, which an ICMP message had called for."""
+        """Set the timer to `deadline`, because the connection is not idle. If keepalive is off, the timer stays off: it
+        was for a single probe because of an ICMP message."""
         if self.enabled:
             self.deadline = deadline
 
     def take_probe(self) -> bool:
-        """Return whether a probe is to leave, which is then no longer due. None is if the peer was heard of since."""
+        """Return True if a due probe must leave, and clear it. It must not if the peer has sent a segment since."""
         self.probe_due = False
         return self.unanswered > 0

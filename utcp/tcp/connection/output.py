@@ -1,7 +1,7 @@
-"""What a connection sends when a flush looks at it: SYN, FIN and ACK here, what takes more deciding in `burst.py`.
+"""The output of a connection in a flush: SYN, FIN and ACK here, all other segments in `burst.py`.
 
-There is one pass for each connection and flush, after everything that arrived has been processed: so one ACK answers a
-batch (RFC 9293 3.10.7.4, MUST-58, MUST-59), and rides on data or FIN where there is any.
+A flush processes each connection once, after all received segments, so that one ACK answers a batch (RFC 9293 3.10.7.4,
+MUST-58, MUST-59), and data or a FIN carries it if possible.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from utcp.wire.seq import MASK
 
 
 def transmit(tcb: Tcb, now: float, outbox: Outbox) -> None:
-    """Put everything that the connection may send at `now` into `outbox`, and set the timers that follow from it."""
+    """Put all segments that the connection may send at `now` into `outbox`, and set its timers."""
     send = tcb.send_side
     if not send.syn_acked:
         _send_syn(tcb, now)
@@ -36,7 +36,7 @@ def transmit(tcb: Tcb, now: float, outbox: Outbox) -> None:
         and not tcb.persist.probe_due
         and not tcb.keepalive.probe_due
     ):
-        # Only a FIN or an ACK can be due: most of a connection's life, and nearly all of its end.
+        # Only a FIN or an ACK can be due, which is the usual case.
         _bare_fin_or_ack(tcb, now, outbox)
     else:
         _burst(tcb, now, outbox)
@@ -71,8 +71,9 @@ def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
 
 
 def _fin_may_go(tcb: Tcb) -> bool:
-    """Return whether a FIN may leave. It waits for the data before it and for the peer's window, but for no congestion
-    window. In SYN_RCVD it waits for the handshake; a close there has moved the state on already (RFC 9293 3.10.4)."""
+    """Return True if a FIN may leave. It waits for the data before it and for the peer's window, but not for the
+    congestion window. In SYN_RCVD it waits for the handshake, unless the user's close has changed the state already
+    (RFC 9293 3.10.4)."""
     send = tcb.send_side
     return (
         send.fin_queued
@@ -84,7 +85,7 @@ def _fin_may_go(tcb: Tcb) -> bool:
 
 
 def _bare_fin_or_ack(tcb: Tcb, now: float, outbox: Outbox) -> None:
-    """Send a FIN that may go, else an ACK that is due."""
+    """Send a FIN if it may leave, else an ACK if it is due."""
     send, receive = tcb.send_side, tcb.receive_side
     if send.fin_queued and _fin_may_go(tcb):
         seq, flags = send.snd_nxt, ACK | FIN
@@ -102,7 +103,7 @@ def _bare_fin_or_ack(tcb: Tcb, now: float, outbox: Outbox) -> None:
 
 
 def _send_syn(tcb: Tcb, now: float) -> None:
-    """Send SYN or SYN-ACK: the first time, after a timeout, because the peer sent its SYN again, or behind a RST."""
+    """Send a SYN or SYN-ACK for the first time, after a timeout, after the peer repeated its SYN, or behind an RST."""
     send, receive, recovery = tcb.send_side, tcb.receive_side, tcb.recovery
     again = send.snd_nxt != send.iss
     lost = recovery.board.lost > 0
@@ -111,7 +112,7 @@ def _send_syn(tcb: Tcb, now: float) -> None:
     departure = recovery.depart(now)
     if again:
         recovery.resent(0, 1, departure)
-        if lost or tcb.passive:  # else it answers a SYN that crossed ours, or follows a RST: ours was not lost
+        if lost or tcb.passive:  # otherwise it answers a SYN that crossed ours, or follows an RST: ours was not lost
             tcb.note_retransmission(send.iss, 1, now)
     else:
         send.advance_over_syn()
@@ -122,7 +123,7 @@ def _send_syn(tcb: Tcb, now: float) -> None:
     timestamps = tcb.config.timestamps if opening else tcb.timestamps
     if not opening:
         flags = SYN | ACK | (ECE if tcb.ecn.agreed else 0)
-    elif tcb.config.ecn == "request" and not tcb.total_retransmits:  # RFC 3168 6.1.1.1: a path may drop such SYNs
+    elif tcb.config.ecn == "request" and not tcb.total_retransmits:  # not again: a path may drop it (RFC 3168 6.1.1.1)
         flags = SYN | ECE | CWR
     else:
         flags = SYN
@@ -145,7 +146,7 @@ def _send_syn(tcb: Tcb, now: float) -> None:
 
 
 def _set_timers(tcb: Tcb, now: float) -> None:
-    """Derive the deadlines of what waits for the peer."""
+    """Set the timers of unacknowledged and unsent data: retransmission, tail loss probe, persist, user timeout."""
     send, persist = tcb.send_side, tcb.persist
     flight_size = (send.snd_nxt - send.snd_una) & MASK
     if flight_size and not send.probe:

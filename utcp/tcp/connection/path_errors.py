@@ -1,4 +1,4 @@
-"""What the network says of a connection's path: unreachable, too big (RFC 9293 3.9.2.2, RFC 1191, RFC 5927)."""
+"""Network errors on a connection's path: unreachable, too big (RFC 9293 3.9.2.2, RFC 1191, RFC 5927)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,23 @@ from utcp.wire.options import TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
 
 CONFIRMATIONS: Final = 3
-"""ICMP messages in answer to fresh segments after which a UDP port counts as closed."""
+"""Number of ICMP messages about fresh segments after which a UDP port is considered closed."""
 
 PROBE_SPACING: Final = 0.5
-"""Seconds at least between probes that these messages call for. Linux answers two keepalive probes a second."""
+"""Shortest time between probes that these messages cause, seconds. Linux answers two keepalive probes a second."""
 
 PORT_CLOSED: Final = "Connection reset: the peer's UDP port is closed (ICMP port unreachable)"
 
 
 def is_under_way(tcb: Tcb, seq: int) -> bool:
-    """Whether an ICMP message about a segment with this sequence number can be about one of the connection's: who
-    cannot see them has to guess (RFC 5927 4.1)."""
+    """Return True if `seq` is in flight. An attacker that cannot see the traffic must guess it (RFC 5927 4.1)."""
     send = tcb.send_side
     return (seq - send.snd_una) & MASK < send.flight_size
 
 
 def is_ours(tcb: Tcb, seq: int, code: int) -> bool:
-    """Whether an ICMP message with this errno can be about a segment of the connection that begins with `seq`: one that
-    is under way, or the last one without text. Those that are too big have text."""
+    """Return True if an ICMP message with this errno can be about a segment of the connection with SEQ `seq`: one in
+    flight, or the last one without text. A segment that is too big has text."""
     if is_under_way(tcb, seq):
         return True
     send = tcb.send_side
@@ -42,15 +41,15 @@ def is_ours(tcb: Tcb, seq: int, code: int) -> bool:
 
 
 def undelivered(tcb: Tcb, seq: int, code: int, now: float) -> None:
-    """Handle an ICMP message, other than "too big", about a segment of ours that begins with `seq`."""
+    """Handle an ICMP message, other than "too big", about a segment of ours with SEQ `seq`."""
     unreachable(tcb, PathUnreachable(code), now)
     if code == ECONNREFUSED and tcb.send_side.syn_acked:
         _port_unreachable(tcb, seq, now)
 
 
 def unreachable(tcb: Tcb, error: OSError, now: float) -> None:
-    """The peer is out of reach: the end of an open; for anything later a soft error, of which the user hears as
-    trouble, and as the cause of what ends the connection if nothing helps (RFC 9293 3.9.2.2, MUST-56)."""
+    """Handle an unreachable peer. An open ends. Later it is a soft error (RFC 9293 3.9.2.2, MUST-56): the user receives
+    TROUBLE, and if the connection ends later, its error has `error` as the cause."""
     if tcb.state == SYN_SENT:
         tcb.fail(error, now)
     elif tcb.state == SYN_RCVD and tcb.passive:
@@ -64,28 +63,29 @@ def unreachable(tcb: Tcb, error: OSError, now: float) -> None:
 
 
 def peer_socket_closed(tcb: Tcb, now: float) -> None:
-    """Probe the peer, because this host has closed a UDP socket that may have been its. That proves nothing, but ICMP
-    answers the probe if it is so."""
+    """Probe the peer, because this host has closed a UDP socket that may have been the peer's. If it was, an ICMP
+    message answers the probe."""
     if tcb.send_side.syn_acked and tcb.state != CLOSE_WAIT:
         _evidence(tcb, now, False)
 
 
 def _port_unreachable(tcb: Tcb, seq: int, now: float) -> None:
-    """Find out whether the peer's UDP port is closed, as it is when its process has died (RFC 9293 SHLD-26).
+    """Determine whether the peer's UDP port is closed, which it is after its process has ended (RFC 9293 SHLD-26).
 
-    One message proves nothing, because it may be forged or come from a firewall that is being set up (RFC 5461,
-    RFC 5927 5.2). So the first one has a keepalive probe sent at once, and CONFIRMATIONS of them in answer to fresh
-    segments end the tcb. A peer that lives answers these segments, and the count begins anew.
+    One message proves nothing, because it may be forged or come from a firewall during its setup (RFC 5461, RFC 5927
+    5.2). So the first message causes a keepalive probe at once, and CONFIRMATIONS messages about fresh segments end the
+    connection. A live peer answers these segments, which restarts the count.
 
-    Somebody who cannot see the traffic must hit the exact sequence number, 1 of 2^32, with each message, and each of
-    them within the round trip between a segment of ours and its answer. A million forged messages a second find the
-    number once in 72 minutes, for one probe. Three times within 50 ms each: 2 of 10^15 such cases.
+    An attacker that cannot see the traffic must hit the exact sequence number, 1 of 2^32, with each message, and within
+    the round trip between a segment of ours and its answer. A million forged messages a second hit it once in 72
+    minutes for one probe. Three hits within 50 ms each have a probability of 2 in 10^15.
 
-    What three messages have shown of one connection holds for all connections to that UDP port. Most of them hear
-    nothing themselves, because hosts limit how many messages they send, and because the kernel sends segments of
-    several connections as one datagram (UDP_SEGMENT).
+    The result for one connection applies to all connections to that UDP port. Most of them receive no message, because
+    hosts limit the rate of ICMP messages, and because the kernel sends segments of several connections as one datagram
+    (UDP_SEGMENT).
 
-    In CLOSING and LAST_ACK with only the FIN in flight, a message about its retransmission is enough: the peer has all.
+    In CLOSING and LAST_ACK with only the FIN in flight, one message about its retransmission is enough, because the
+    peer has all data.
     """
     send = tcb.send_side
     if send.flight_size:
@@ -96,7 +96,7 @@ def _port_unreachable(tcb: Tcb, seq: int, now: float) -> None:
         tcb.peer_has_gone(now)
         return
     if tcb.state == CLOSE_WAIT and not send.flight_size:
-        return  # nothing is awaited from the peer; a write or the FIN will show whether it is there
+        return  # nothing is expected from the peer; data or a FIN will show whether it is alive
     evidence = _evidence(tcb, now, fresh)
     if evidence is None:
         return
@@ -105,12 +105,12 @@ def _port_unreachable(tcb: Tcb, seq: int, now: float) -> None:
         if evidence.confirmations == CONFIRMATIONS:
             tcb.stack.port_closed(tcb, evidence.since, now)
             return
-        if not send.flight_size and not send.pending:  # else retransmissions, or window probes, do what probes would
+        if not send.flight_size and not send.pending:  # otherwise retransmissions or window probes serve as probes
             tcb.keepalive.probe_at(now + PROBE_SPACING)
 
 
 def end_for_closed_port(tcb: Tcb, now: float) -> None:
-    """End a connection to a UDP port that is closed. One from whose peer nothing is awaited stays: CLOSE_WAIT."""
+    """End a connection to a closed UDP port, unless it is in CLOSE_WAIT, where nothing is expected from the peer."""
     send, state = tcb.send_side, tcb.state
     if state == SYN_SENT:
         tcb.fail(ConnectionRefused(), now)
@@ -125,9 +125,10 @@ def end_for_closed_port(tcb: Tcb, now: float) -> None:
 
 
 def _evidence(tcb: Tcb, now: float, fresh: bool) -> PortEvidence | None:
-    """Return the evidence since the peer was last heard of. If there is none yet, it begins with a probe of the peer,
-    unless the message is `fresh`: about a probe or a retransmission, to which more will follow.
-    None: the peer has been heard of since a probe that is not PROBE_SPACING old."""
+    """Return the evidence since the last acceptable segment of the peer.
+
+    If there is none yet, create it and probe the peer, unless the message is `fresh`, that is, about a probe or a
+    retransmission, which others will follow. Return None if the peer has answered a probe within PROBE_SPACING."""
     evidence = tcb.port_evidence
     if evidence is not None and tcb.last_heard <= evidence.since:
         return evidence
@@ -146,8 +147,9 @@ def _before(seq: int) -> int:
 
 
 def too_big(tcb: Tcb, mtu: int | None, now: float) -> None:
-    """The interface takes less than before, or a router says what it lets through (`mtu`, as a UDP payload in octets).
-    What was larger is sent again, and it is no sign of congestion (RFC 8899 4.4, RFC 1191 6.4)."""
+    """Reduce the segment size, because the MTU of the interface has decreased, or because a router has reported its MTU
+    (`mtu`, a UDP payload in octets). Retransmit larger segments without a congestion response (RFC 8899 4.4, RFC 1191
+    6.4)."""
     stack, path_mtu = tcb.stack, tcb.path_mtu
     options = TIMESTAMPS_LENGTH if tcb.timestamps else 0
     limit = min(stack.receive_mss(tcb.remote, tcb.config), tcb.peer_mss) - options

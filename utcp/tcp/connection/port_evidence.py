@@ -5,25 +5,25 @@ from utcp._compiled import mypyc_attr
 
 @mypyc_attr(acyclic=True)
 class PortEvidence:
-    """ICMP messages that say that the peer's UDP port is closed, since the peer was last heard of.
+    """The ICMP messages about a closed UDP port of the peer since the last acceptable segment of the peer.
 
-    A message counts if it quotes the segment that the peer should have answered last: a keepalive probe, or the first
-    octet in flight after a retransmission timeout. Each of them counts once, so the messages must keep up with our own
-    timers.
+    A message counts if it quotes the last segment that the peer should have answered: a keepalive probe, or the first
+    octet in flight after a retransmission timeout. Only one message counts for each such segment, so that the evidence
+    grows no faster than our own timers send them.
     """
 
     __slots__ = ("confirmations", "counted", "since")
 
     def __init__(self, now: float) -> None:
         self.since = now
-        """When the first message came, seconds."""
+        """Arrival of the first message, seconds."""
         self.confirmations = 0
-        """Messages that counted."""
+        """Number of messages that counted."""
         self.counted = 0
-        """How many such segments were unanswered when a message counted last."""
+        """Number of unanswered segments when a message last counted."""
 
     def counts(self, unanswered: int) -> bool:
-        """Count a message, if no other has counted while so many segments were `unanswered`. Return whether it did."""
+        """Count a message, unless one has counted with this number of `unanswered` segments. Return whether it did."""
         if unanswered == self.counted:
             return False
         self.counted = unanswered

@@ -1,4 +1,4 @@
-"""What the timers of a connection bring about (RFC 9293 3.10.8, RFC 6298 5), and when it is given up (3.8.3)."""
+"""Timeouts of a connection (RFC 9293 3.10.8, RFC 6298 5), and the limits of retransmission (3.8.3)."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from utcp.tcp.timers import (
 )
 
 _R1: Final = 3
-"""Retransmissions of one segment after which its user hears of it (RFC 9293 3.8.3, SHLD-10)."""
+"""R1: number of retransmissions of one segment after which the user receives TROUBLE (RFC 9293 3.8.3, SHLD-10)."""
 
 
 _ORPHAN_RATE: Final = 1000.0
-"""Octets per second that a closed connection must deliver, once `Config.orphan_timeout` is over."""
+"""Delivery rate that a closed connection must reach after `Config.orphan_timeout`, octets per second."""
 
 
 def delivery_time(tcb: Tcb) -> float:
-    """Return how many seconds delivery may take from the close of `tcb` on."""
+    """Return how long delivery may take after the close of `tcb`, seconds."""
     if tcb.linger is not None:
         return tcb.linger
     orphan_timeout = tcb.config.orphan_timeout
@@ -47,8 +47,8 @@ def delivery_time(tcb: Tcb) -> float:
 
 
 def handle_timeout(tcb: Tcb, now: float) -> None:
-    """Act on every timer that is due (RFC 9293 3.10.8, RFC 6298 5)."""
-    if tcb.state == CLOSED:  # an exception has cut its end off
+    """Handle every expired timer (RFC 9293 3.10.8, RFC 6298 5)."""
+    if tcb.state == CLOSED:  # an exception has interrupted its end
         return
     expired = [timer for timer, deadline in enumerate(tcb.deadlines()) if deadline <= now]
     _stop(tcb, expired, now)
@@ -59,7 +59,7 @@ def handle_timeout(tcb: Tcb, now: float) -> None:
         if observer is not None:
             observer.timer_expired(tcb, timer, now)
         if timer == RETRANSMIT:
-            if PROBE not in expired:  # else the probe goes first, and the timer starts anew (RFC 8985 7.3)
+            if PROBE not in expired:  # otherwise the probe leaves first, and the timer is restarted (RFC 8985 7.3)
                 _retransmission_timeout(tcb, now)
         elif timer == PERSIST:
             if _exhausted(tcb):
@@ -74,7 +74,7 @@ def handle_timeout(tcb: Tcb, now: float) -> None:
         elif timer == FIN_WAIT_2:
             tcb.fail(None, now)
         elif timer == USER_TIMEOUT:
-            if tcb.unproven:  # half open: it has no user yet
+            if tcb.unproven:  # a half-open connection has no user yet
                 tcb.drop_half_open(now)
             else:
                 _time_out(tcb, UserTimedOut(), now)
@@ -88,7 +88,7 @@ def handle_timeout(tcb: Tcb, now: float) -> None:
 
 
 def _stop(tcb: Tcb, expired: list[int], now: float) -> None:
-    """Turn the timers off that have expired: what they bring about may start them again."""
+    """Turn off the expired timers, because handling them may start them again."""
     tcb.recovery.stop_expired(now)
     tcb.stop_user_timers(now)
     if PERSIST in expired:
@@ -119,7 +119,7 @@ def _retransmission_timeout(tcb: Tcb, now: float) -> None:
 
 
 def _exhausted(tcb: Tcb) -> bool:
-    """R2 is reached (RFC 9293 3.8.3)."""
+    """Return True if R2 is reached (RFC 9293 3.8.3)."""
     config = tcb.config
     if tcb.state == SYN_SENT:
         limit = config.syn_retries
@@ -128,14 +128,14 @@ def _exhausted(tcb: Tcb) -> bool:
     elif _orphaned(tcb):
         limit = config.fin_retries
     elif tcb.user_timeout is not None:
-        return False  # R2 is a time: its timer decides
+        return False  # R2 is a time, with a timer of its own
     else:
         limit = config.retries
     return tcb.retransmits >= limit
 
 
 def _orphaned(tcb: Tcb) -> bool:
-    """Nobody keeps the connection for its own sake any more: only delivery is left, and it is bounded."""
+    """Return True if the connection only delivers its remaining data, for which the time is limited."""
     return tcb.closed_by_user or tcb.state in (CLOSING, LAST_ACK)
 
 
@@ -157,7 +157,7 @@ def _time_out(tcb: Tcb, error: OSError, now: float) -> None:
 
 
 def _keepalive_timeout(tcb: Tcb, now: float) -> None:
-    """RFC 9293 3.8.4: probe only an idle connection (MUST-26), give up only after several (MUST-29)."""
+    """Send a keepalive probe on an idle connection (RFC 9293 3.8.4, MUST-26), or end it after several (MUST-29)."""
     send, keepalive = tcb.send_side, tcb.keepalive
     if send.flight_size or send.pending:
         keepalive.rearm(now + keepalive.idle)

@@ -1,1 +1,1 @@
-"""What is lost, and what follows from it."""
+"""Loss detection and recovery."""

@@ -1,7 +1,7 @@
-"""How fast the peer receives: delivery rate samples (draft-ietf-ccwg-bbr, 4.1), by what left at one time.
+"""Delivery rate samples (draft-ietf-ccwg-bbr, 4.1), by departure.
 
-All that one flush sends of a connection is one departure: it shares a send time, and what was known then. So a window
-of ten thousand segments is some hundred departures.
+All segments of a connection in one flush are one departure. They share the send time and the state at that time, so
+that a window of ten thousand segments consists of about a hundred departures.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from utcp._compiled import mypyc_attr
 from utcp.tcp.recovery.scoreboard import Departure
 
 ROUNDING: Final = 1e-6
-"""Differences of large floats: two of one length need not be equal. In seconds."""
+"""Tolerance for comparing differences of large floats, seconds."""
 
 
 @mypyc_attr(acyclic=True)
 class AckSample:
-    """What the sender learned from one ACK. Octets and seconds; rates in octets per second."""
+    """The measurements of one ACK, in octets, seconds, and octets per second."""
 
     __slots__ = (
         "acked",
@@ -48,46 +48,47 @@ class AckSample:
         self.acked = acked
         """Payload octets that SND.UNA advanced over."""
         self.newly_delivered = 0
-        """Octets that this ACK says have arrived, and none before did: cumulatively or by SACK."""
+        """Octets that this ACK is the first to acknowledge, cumulatively or by SACK."""
         self.in_flight = 0
-        """Octets in flight now: sent, not delivered, not taken for lost; and before this ACK."""
+        """Octets in flight after this ACK: sent, and neither delivered nor considered lost."""
         self.prior_in_flight = prior_in_flight
+        """Octets in flight before this ACK."""
         self.rtt: float | None = None
-        """Its round-trip time, if it gave an unambiguous one."""
+        """Round-trip time sample of the ACK, seconds; None: there is no unambiguous one."""
         self.srtt = 0.0
-        """The smoothed round-trip time with it; 0 before there is any."""
+        """Smoothed round-trip time after this ACK, seconds; 0: there is none."""
         self.min_rtt = 0.0
-        """The lowest of the last five minutes; 0 before there is any."""
+        """Lowest round-trip time of the last five minutes, seconds; 0: there is none."""
         self.ece = ece
-        """It carried ECE (RFC 3168)."""
+        """True if the ACK carried ECE (RFC 3168)."""
         self.limited = limited
-        """The congestion window, not the application or the peer's window, limits the sender."""
+        """True if the congestion window, not the application or the peer's window, limits the sender."""
         self.recovering = False
-        """The sender is, or was before this ACK, in fast recovery or reducing its window after a congestion mark. Not
-        after a timeout: then it is in slow start."""
+        """True if before or after this ACK the sender is in fast recovery, or reduces its window after a congestion
+        mark. False after a timeout, when the sender is in slow start."""
         self.total_delivered = 0
-        """C.delivered: octets delivered in all."""
-        # The rate sample: valid when `delivery_rate` is above 0.
+        """C.delivered: octets delivered in total."""
+        # The rate sample, valid if `delivery_rate` is above 0.
         self.delivery_rate = 0.0
         self.rate_delivered = 0
-        """RS.delivered: octets that were delivered in `interval`."""
+        """RS.delivered: octets delivered in `interval`."""
         self.interval = 0.0
         self.prior_delivered = -1
-        """C.delivered when the newest segment that this ACK acknowledges left; -1: nothing new was delivered. A round
-        trip has passed when this reaches C.delivered of the round's begin."""
+        """C.delivered at the departure of the newest segment that this ACK acknowledges; -1: nothing new was delivered.
+        A round trip has passed when this reaches the value of C.delivered at the beginning of the round."""
         self.sent_in_flight = 0
-        """RS.tx_in_flight: octets in flight when that segment had left."""
+        """RS.tx_in_flight: octets in flight after the departure of that segment."""
         self.lost = 0
-        """RS.lost: octets taken for lost since that segment left."""
+        """RS.lost: octets considered lost since the departure of that segment."""
         self.app_limited = False
 
     def delivers(self, size: int, rtt: float | None) -> None:
-        """The ACK has delivered `size` octets, and measured the round-trip time `rtt`, seconds; None: it has not."""
+        """Set the number of delivered octets and the round-trip time sample, seconds; None: there is no sample."""
         self.newly_delivered = size
         self.rtt = rtt
 
     def judged(self, in_flight: int, recovering: bool, srtt: float, min_rtt: float) -> None:
-        """What the ACK brings about has been decided: so many octets are in flight."""
+        """Set the values that are known after the ACK was processed."""
         self.in_flight = in_flight
         self.recovering = recovering
         self.srtt = srtt
@@ -96,7 +97,7 @@ class AckSample:
 
 @mypyc_attr(acyclic=True)
 class Delivery:
-    """Counts what is delivered and lost, and measures at which rate."""
+    """Counts delivered and lost octets, and measures the delivery rate."""
 
     __slots__ = (
         "_app_limited_until",
@@ -111,20 +112,22 @@ class Delivery:
 
     def __init__(self, now: float) -> None:
         self.delivered = 0
-        """C.delivered, in octets, and when it last grew."""
+        """C.delivered: octets delivered in total."""
         self.delivered_at = now
+        """Time at which C.delivered last grew, seconds."""
         self.lost = 0
-        """C.lost: octets that were ever taken for lost."""
+        """C.lost: octets ever considered lost."""
         self.rate = 0.0
-        """The latest valid sample, in octets per second, and whether the application limited it."""
+        """The latest valid rate sample, octets per second."""
         self.rate_app_limited = False
+        """True if the application limited that sample."""
         self._first_sent_at = now
         self._app_limited_until = 0
         self._newest: Departure | None = None
-        """Of what the present ACK delivered, the departure that was sent last."""
+        """The latest departure with data that the present ACK delivered."""
 
     def depart(self, in_flight: int, mss: int, now: float) -> Departure:
-        """Segments of `mss` octets leave while `in_flight` octets are under way."""
+        """Return a departure of segments of `mss` octets, while `in_flight` octets are in flight."""
         if not in_flight:
             self._first_sent_at = self.delivered_at = now
         return Departure(
@@ -132,12 +135,12 @@ class Delivery:
         )
 
     def count(self, size: int, now: float) -> None:
-        """`size` octets have arrived."""
+        """Count `size` delivered octets."""
         self.delivered += size
         self.delivered_at = now
 
     def deliver(self, size: int, departure: Departure, now: float) -> None:
-        """`size` octets of a departure have arrived, and are to be measured."""
+        """Count `size` delivered octets of a departure, and include them in the rate sample."""
         self.count(size, now)
         if self._newest is None or departure.at >= self._newest.at:
             self._newest = departure
@@ -156,8 +159,8 @@ class Delivery:
         limited: bool,
         now: float,
     ) -> None:
-        """`deliver` and `measure`, for an ACK that delivers `size` octets, `departure` the last of them, and completes
-        `sample` with what follows."""
+        """Process an ACK in one call, with the effect of `deliver` and `measure`. It delivers `size` octets, the last
+        of them from `departure`. The other parameters are fields of `sample`."""
         self.delivered += size
         self.delivered_at = now
         self._newest = departure
@@ -173,19 +176,19 @@ class Delivery:
         self.measure(sample)
 
     def lose(self, size: int) -> None:
-        """`size` octets are taken for lost."""
+        """Count `size` octets that are considered lost."""
         self.lost += size
 
     def flushed(self, departure: Departure | None, in_flight: int, app_limited: bool) -> None:
-        """A flush is over, in which `departure` left, and `in_flight` octets are in flight. `app_limited`: the
-        application has nothing more to send, though there would be room (draft-ietf-ccwg-bbr, 4.1.2.4)."""
+        """Handle the end of a flush in which `departure` left, with `in_flight` octets in flight. `app_limited`: the
+        application has no more data, although the congestion window has room (draft-ietf-ccwg-bbr, 4.1.2.4)."""
         if departure is not None:
             departure.left(in_flight)
         if app_limited:
             self._app_limited_until = self.delivered + in_flight or 1
 
     def measure(self, sample: AckSample) -> None:
-        """Complete the sample of an ACK whose deliveries have all been told, and begin anew."""
+        """Complete the sample of an ACK after all its deliveries, and prepare for the next ACK."""
         newest = self._newest
         self._newest = None
         sample.total_delivered = self.delivered
@@ -201,7 +204,7 @@ class Delivery:
         sample.app_limited = newest.app_limited
         sample.rate_delivered = self.delivered - newest.delivered
         sample.interval = max(newest.at - newest.first_sent_at, self.delivered_at - newest.delivered_at)
-        # Shorter than any round trip: ACKs were compressed, or the clock stands still.
+        # An interval below the lowest round-trip time is invalid: ACKs were compressed, or the clock has stopped.
         if sample.interval > 0 and sample.interval > sample.min_rtt - ROUNDING:
             sample.delivery_rate = sample.rate_delivered / sample.interval
             if not sample.app_limited or sample.delivery_rate >= self.rate:

@@ -1,31 +1,31 @@
-"""Proportional rate reduction: how much to send while the window shrinks (RFC 9937, formerly RFC 6937)."""
+"""Proportional rate reduction: the amount to send while the window shrinks (RFC 9937, formerly RFC 6937)."""
 
 
 class RateReduction:
-    """One reduction, from what was in flight down to `ssthresh`. All in octets."""
+    """One reduction of the data in flight to `ssthresh`. All sizes are in octets."""
 
     __slots__ = ("_delivered", "_flight", "_mss", "_out", "_ssthresh", "window")
 
     def __init__(self, flight: int, ssthresh: int, mss: int, in_flight: int) -> None:
-        """`flight`: RecoverFS, what was outstanding when the loss was noticed."""
+        """Begin a reduction. `flight` is RecoverFS, the data outstanding when the loss was detected."""
         self._flight = max(flight, mss)
         self._ssthresh = ssthresh
         self._mss = mss
         self._delivered = 0
         self._out = 0
         self.window = in_flight
-        """What may be in flight now."""
+        """The window in force: data that may be in flight, octets."""
 
     def allow(self, window: int) -> None:
-        """So much may be in flight now."""
+        """Set the window in force."""
         self.window = window
 
     def sent(self, size: int) -> None:
-        """`size` octets left."""
+        """Count `size` octets sent."""
         self._out += size
 
     def acknowledged(self, delivered: int, in_flight: int, safe: bool) -> None:
-        """An ACK delivered so many octets. `safe`: it advanced SND.UNA and indicated no further loss."""
+        """Process an ACK of `delivered` octets. `safe`: it advanced SND.UNA and indicated no further loss."""
         if not delivered:
             return
         self._delivered += delivered

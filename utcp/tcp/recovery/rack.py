@@ -1,4 +1,4 @@
-"""RACK: what was sent before something that has arrived, and long enough ago, is lost (RFC 8985 6)."""
+"""RACK: a segment is lost if a segment sent later was delivered, and the reordering window has passed (RFC 8985 6)."""
 
 from collections import deque
 from math import inf
@@ -11,15 +11,15 @@ from utcp.tcp.recovery.scoreboard import IN_FLIGHT, Departure, Run
 DUP_THRESH: Final = 3
 _EVERYTHING: Final = 1 << 62
 _PERSIST: Final = 16
-"""Recoveries for which a wider reordering window is kept (RFC 8985 6.2 step 4)."""
+"""Number of recoveries for which a wider reordering window is kept (RFC 8985 6.2 step 4)."""
 
 
 @mypyc_attr(acyclic=True)
 class Rack:
     """Owns the departures in order of time, and the reordering window.
 
-    The departures are collected from the moment something is in doubt (`track`) until all that was sent has arrived:
-    most connections end before that moment comes.
+    The departures are collected from the first suspicion of a loss (`track`) until all data sent was delivered. On most
+    connections there is no such suspicion.
     """
 
     __slots__ = (
@@ -36,25 +36,27 @@ class Rack:
     )
 
     def __init__(self, end: int = 0, sent_at: float = -inf, rtt: float = 0.0) -> None:
-        """All up to position `end` has arrived: it left at `sent_at`, and its ACK came `rtt` seconds later."""
+        """Begin with all data up to position `end` delivered; it left at `sent_at`, and its ACK arrived `rtt` seconds
+        later."""
         self.tracking = False
-        """Every departure is to be told of by `sent`."""
+        """True while `sent` must be called for every departure."""
         self._departures: deque[Departure] = deque()
         self._sent_at = sent_at
-        """RACK.xmit_ts and RACK.end_seq: of what has arrived, the segment that was sent last."""
+        """RACK.xmit_ts: departure of the most recently sent segment among the delivered ones, seconds."""
         self._end = end
+        """RACK.end_seq: end position of that segment."""
         self.rtt = rtt
-        """RACK.rtt: its round-trip time, in seconds."""
+        """RACK.rtt: round-trip time of that segment, seconds."""
         self._fack = end
-        """RACK.fack: the highest position that has arrived."""
+        """RACK.fack: the highest delivered position."""
         self.reordering_seen = False
         self._mult = 1
-        """RACK.reo_wnd_mult: the reordering window in quarters of the lowest round-trip time."""
+        """RACK.reo_wnd_mult: the reordering window, in quarters of the lowest round-trip time."""
         self._persist = _PERSIST
         self._dsack_round = -1
 
     def track(self, runs: list[Run]) -> None:
-        """Something may be in doubt from here on; `runs` is what was sent and is not acknowledged."""
+        """Begin to collect departures. `runs` is all data sent and not acknowledged."""
         self.tracking = True
         departures: list[Departure] = []
         for run in runs:
@@ -68,24 +70,30 @@ class Rack:
         self._departures = deque(departures)
 
     def sent(self, departure: Departure) -> None:
-        """Something leaves, later than all before."""
+        """Add a departure, which is later than all before."""
         self._departures.append(departure)
 
     def delivered(self, run: Run, echo_age: float, min_rtt: float, timed_out: bool, now: float) -> bool:
-        """A run has arrived (RFC 8985 6.2 steps 2 and 3); whether something sent later had overtaken it.
+        """Process the delivery of a run (RFC 8985 6.2 steps 2 and 3). Return True if data sent later has overtaken it.
 
-        `echo_age`: age of the echoed timestamp, seconds; -1: none. `timed_out`: the retransmission timer was the reason
-        for the retransmissions, so the ACK of an earlier transmission may merely have been lost."""
+        Args:
+            run: the delivered run.
+            echo_age: the age of the echoed timestamp, seconds; -1: there is none.
+            min_rtt: the lowest round-trip time, seconds.
+            timed_out: a timeout caused the retransmissions, so that perhaps only the ACK of an earlier transmission was
+                lost.
+            now: the stack's time, seconds.
+        """
         overtaken = False
         sent_at = run.departure.at
         rtt = now - sent_at
-        # An ACK that comes sooner than a round trip takes acknowledges a transmission before the last one.
+        # An ACK that arrives earlier than the lowest round-trip time acknowledges an earlier transmission.
         earlier = run.sent > 1 and (rtt < min_rtt - ROUNDING or echo_age > rtt + 0.001)
         if run.end > self._fack:
             self._fack = run.end
         elif run.end < self._fack and (run.sent == 1 or (earlier and not timed_out)):
-            # RFC 8985 6.2 step 3 asks only what was sent once. If three segments overtake each late one, it is always
-            # sent again before it arrives, and the reordering would never be noticed.
+            # RFC 8985 6.2 step 3 considers only data sent once. If three segments overtake each delayed one, it is
+            # always retransmitted before it is delivered, and the reordering would never be detected.
             self.reordering_seen = overtaken = True
         if earlier:
             return overtaken
@@ -96,8 +104,8 @@ class Rack:
         return overtaken
 
     def delivered_in_order(self, run: Run, all_arrived: bool, now: float) -> None:
-        """All up to and with `run` has arrived, nothing was sent again or SACKed, and, if `all_arrived`, nothing is
-        left: what `delivered` and `detect` come to then."""
+        """Process the in-order delivery of all data up to the end of `run`, if no data was retransmitted or SACKed. The
+        effect is that of `delivered` and `detect`. `all_arrived`: no data is outstanding any more."""
         departure = run.departure
         if run.end > self._fack:
             self._fack = run.end
@@ -112,32 +120,33 @@ class Rack:
             self.tracking = not all_arrived
 
     def saw_reordering(self) -> None:
-        """A DSACK has shown that a segment was sent again because later ones had overtaken it (RFC 8985 3.3.2)."""
+        """Record reordering: a DSACK has shown that a segment was retransmitted because later ones had overtaken it
+        (RFC 8985 3.3.2)."""
         self.reordering_seen = True
 
     def saw_dsack(self, nxt: int, una: int) -> None:
-        """The peer has received something twice: be more patient, once per round trip (6.2 step 4)."""
+        """Widen the reordering window after a DSACK, at most once per round trip (6.2 step 4)."""
         if self._dsack_round < 0 or una >= self._dsack_round:
             self._dsack_round = nxt
             self._mult += 1
             self._persist = _PERSIST
 
     def recovered(self) -> None:
-        """A recovery has ended: after 16 of them patience is back at its start."""
+        """Count the end of a recovery. After 16 of them the reordering window has its initial width again."""
         self._persist -= 1
         if self._persist <= 0:
             self._mult = 1
             self._persist = _PERSIST
 
     def window(self, impatient: bool, min_rtt: float, srtt: float) -> float:
-        """RACK.reo_wnd in seconds. `impatient`: in recovery, or three segments were SACKed; without any sign of
-        reordering nothing need be waited for then."""
+        """Return RACK.reo_wnd, seconds. `impatient`: in recovery, or three segments are SACKed. Then the window is 0,
+        unless reordering was seen."""
         if impatient and not self.reordering_seen:
             return 0.0
         return min(self._mult * min_rtt / 4, srtt)
 
     def detect(self, reo_wnd: float, now: float) -> tuple[list[Run], float]:
-        """What is lost by now, and when to look again (`inf`: no need) (6.2 step 5)."""
+        """Return the runs that are lost by now, and the time of the next check; `inf`: none is needed (6.2 step 5)."""
         lost: list[Run] = []
         departures = self._departures
         while departures:
@@ -161,11 +170,13 @@ class Rack:
         return lost, inf
 
     def _forget_first(self) -> None:
-        """Its fate is decided. The runs know their departure: nothing is to be left in a cycle."""
+        """Drop the first departure, and its list of runs, because each run refers to its departure: no reference cycle
+        may remain."""
         self._departures.popleft().track_no_more()
 
     def overdue(self, reo_wnd: float, now: float) -> list[Run]:
-        """At a retransmission timeout: all that was sent a round trip and a reordering window ago (RFC 8985 6.3)."""
+        """Return the runs lost at a retransmission timeout: all that left at least a round-trip time and a reordering
+        window ago (RFC 8985 6.3)."""
         lost: list[Run] = []
         departures = self._departures
         while departures and departures[0].at + self.rtt + reo_wnd <= now:
@@ -174,8 +185,8 @@ class Rack:
         return lost
 
     def found_again(self, runs: list[Run]) -> None:
-        """What was taken for lost is in flight after all. What told otherwise was the ACK of an original, which passed
-        for that of its retransmission: the next ACK says anew what has arrived."""
+        """Track runs again that were considered lost but are in flight. The ACK of an original transmission was
+        attributed to its retransmission, so that the most recent delivery must be determined anew by the next ACK."""
         self._sent_at = -inf
         self._end = 0
         known = set(map(id, self._departures))
@@ -191,7 +202,7 @@ class Rack:
         self._departures = deque(sorted([*forgotten, *self._departures], key=_sent_at))
 
     def discard(self) -> None:
-        """The connection is over."""
+        """Drop all departures, because the connection is over."""
         while self._departures:
             self._forget_first()
 

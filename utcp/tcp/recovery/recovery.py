@@ -1,6 +1,6 @@
-"""What is lost, and what follows from it (RFC 6675, 8985, 5682, 4015, 9937, 3168; without SACK RFC 5681, 6582).
+"""Loss detection and recovery (RFC 6675, 8985, 5682, 4015, 9937, 3168; without SACK RFC 5681, 6582).
 
-The scoreboard knows what became of each octet; this decides. Nobody else takes anything for lost.
+The scoreboard records the state of each octet. Only this module decides which octets are lost.
 """
 
 from math import inf
@@ -21,16 +21,16 @@ from utcp.tcp.rtt import RttEstimator
 
 OPEN: Final = 0
 REDUCED: Final = 1
-"""The window shrinks after a congestion mark; nothing is known to be lost (Linux: CWR)."""
+"""The window shrinks after a congestion mark, without a known loss (CWR in Linux)."""
 FAST: Final = 2
-"""Fast recovery: a loss was noticed by what arrived behind it."""
+"""Fast recovery: a loss was detected by the delivery of later data."""
 TIMED_OUT: Final = 3
-"""The retransmission timer expired; what was in flight then is not acknowledged yet."""
+"""The retransmission timer expired, and the data then in flight is not all acknowledged."""
 
 _SPARE_RUNS: Final = 256
 _MAX_RUNS: Final = 4096
-"""SACK blocks are believed while there are no more runs than twice the segments that can be in flight, and _SPARE_RUNS
-for small ones; and never more than _MAX_RUNS, which a window of 16 MiB reaches only if it loses every third segment."""
+"""Limits of the number of runs. SACK blocks are ignored above twice the number of segments in flight plus _SPARE_RUNS
+for small segments, and above _MAX_RUNS, which a window of 16 MiB reaches only if every third segment is lost."""
 
 PHASES: Final = ("open", "cwr", "recovery", "loss")
 
@@ -41,9 +41,9 @@ def _start(run: Run) -> int:
 
 @mypyc_attr(acyclic=True)
 class Recovery:
-    """Owns the scoreboard, the phase of recovery, and the decision what is lost.
+    """Owns the scoreboard and the phase of recovery, and decides which data is lost.
 
-    Most connections lose nothing. So what repairs losses is made when it is first needed.
+    Most connections lose nothing, so the objects for recovery are created when they are first needed.
     """
 
     __slots__ = (
@@ -85,47 +85,49 @@ class Recovery:
         self.board = Scoreboard()
         self.delivery = Delivery(now)
         self._sample: AckSample | None = None
-        """For plain ACKs, which come too often for a new one each."""
+        """The sample of plain ACKs, reused because they are too frequent for a new object each."""
         self.plain = True
-        """Nothing is lost, SACKed, probed or in doubt: an ACK that only moves SND.UNA brings nothing of it about. False
-        from the moment something is, until an ACK has been looked at that finds nothing any more."""
+        """True while nothing is lost, SACKed or being probed, so that a cumulative ACK can take the fast path. Cleared
+        when any of these begins; set again by the first ACK that finds none of them."""
         self.sack = False
-        """The connection has SACK, and with it RACK-TLP; else duplicate ACKs are counted."""
+        """True if SACK was negotiated, so that RACK-TLP detects losses. Otherwise duplicate ACKs do."""
         self.phase = OPEN
         self.forced = False
-        """The next retransmission leaves whatever the congestion window says."""
+        """True if the next retransmission leaves regardless of the congestion window."""
         self.reduced = False
-        """The peer has not heard yet that the window was reduced (CWR, RFC 3168 6.1.2)."""
+        """True if the window was reduced and CWR was not sent since (RFC 3168 6.1.2)."""
         self.retransmit_at = inf
-        """When the retransmission timer expires, seconds; `inf`: it is off."""
+        """Expiry of the retransmission timer, seconds; `inf`: off."""
         self.probe_at = inf
-        """When the tail loss probe leaves."""
+        """Departure of the tail loss probe, seconds; `inf`: none."""
         self.reorder_at = inf
-        """When RACK's reordering timer expires: the time to look again for what is lost."""
+        """Expiry of RACK's reordering timer, at which loss detection runs again, seconds; `inf`: off."""
         self.reord_seen = 0
-        """ACKs that told of something overtaken on the way."""
+        """Number of ACKs that showed reordering on the path."""
         self.dsack_dups = 0
-        """Segments that the peer says it received twice."""
+        """Number of segments that the peer reported as received twice."""
         self.delivered_ce = 0
         """Octets delivered by ACKs with ECE."""
         self._rack: Rack | None = None
         self._last_end = 0
+        """End position of the last data that a plain ACK delivered, with which RACK begins when it is needed."""
         self._last_sent_at = -inf
+        """Departure of that data, seconds."""
         self._last_rtt = 0.0
-        """What plain ACKs delivered last: what RACK has to know of the time before it was needed."""
+        """Round-trip time of that data, seconds."""
         self._probe: TailLossProbe | None = None
         self._mtu_probe: MtuProbe | None = None
         self._duplicates: DuplicateAcks | None = None
-        """Those that have come, of a peer without SACK."""
+        """The duplicate ACKs of a peer without SACK; None before the first."""
         self._spurious: SpuriousDetection | None = None
-        """What there is to be known of the last reduction of the window."""
+        """The detection of a wrong reduction; None before the first reduction."""
         self._sacked_segments = 0
-        """About how many segments the peer has told of by SACK since SND.UNA last passed one of them."""
+        """Approximate number of segments SACKed since SND.UNA last passed a SACKed segment."""
         self._recover = 0
-        """The position of SND.NXT when the last loss was noticed (RFC 6582, RecoveryPoint of RFC 6675)."""
+        """Position of SND.NXT when the last loss was detected (RFC 6582; RecoveryPoint of RFC 6675)."""
         self._reduction: RateReduction | None = None
         self._limited_until = 0
-        """The congestion window limits the sender until this position is acknowledged."""
+        """Position until whose acknowledgement the sender counts as limited by the congestion window."""
 
     # ------------------------------------------------------------------ its parts
 
@@ -146,29 +148,29 @@ class Recovery:
 
     @property
     def in_flight(self) -> int:
-        """Octets sent, not delivered, and not taken for lost (the pipe of RFC 6675)."""
+        """Octets sent that are neither delivered nor considered lost (pipe of RFC 6675)."""
         duplicates = self._duplicates
         if duplicates is not None and duplicates.count:
-            # Each tells of a segment that has left the network (RFC 5681 2, RFC 3042).
+            # Each duplicate ACK shows that a segment has left the network (RFC 5681 2, RFC 3042).
             return max(0, self.board.in_flight - duplicates.count * self._congestion.mss)
         return self.board.in_flight
 
     @property
     def window(self) -> int:
-        """The congestion window in force, in octets: what may be in flight."""
+        """The congestion window in force, octets."""
         if self._reduction is not None:
             return self._reduction.window
         return self._congestion.cwnd
 
     @property
     def probe_under_way(self) -> bool:
-        """A tail loss probe was sent, and its answer is waited for."""
+        """True if a tail loss probe was sent and not yet answered."""
         return self._probe is not None and self._probe.under_way
 
     @property
     def probe_is_useful(self) -> bool:
-        """A tail loss probe may follow what is in flight: nothing is known to be missing, none is under way, and the
-        path was measured (RFC 8985 7.2)."""
+        """True if a tail loss probe may be sent: data is in flight, no loss or out-of-order delivery is known, no probe
+        is under way, and there is a new round-trip time sample (RFC 8985 7.2)."""
         if not self.sack or self.phase > REDUCED or self.board.in_flight <= 0 or self.board.sacked:
             return False
         if self._probe is None:
@@ -177,32 +179,33 @@ class Recovery:
 
     @property
     def room(self) -> int:
-        """Octets that may leave, at least: more may while duplicate ACKs are counted, and if nothing is in flight."""
+        """Octets that may leave by the congestion window. This is a lower bound: more may leave if duplicate ACKs were
+        counted, or if nothing is in flight."""
         return self.window - self.board.in_flight
 
     @property
     def pending(self) -> bool:
-        """Something is lost and waits to be sent again."""
+        """True if lost data waits to be retransmitted."""
         return self.board.lost > 0
 
     @property
     def phase_name(self) -> str:
-        """The phase, as Linux names it: "disorder" where something was overtaken and nothing is taken for lost."""
+        """Name of the phase, as in Linux. "disorder": data arrived out of order, but none is considered lost."""
         told = self.board.sacked or (self._duplicates is not None and self._duplicates.count)
         return "disorder" if self.phase == OPEN and told else PHASES[self.phase]
 
     @property
     def new_data_first(self) -> bool:
-        """F-RTO asks for new data before retransmissions (RFC 5682 2.1 step 2b, 3.1)."""
+        """True if F-RTO requires new data before retransmissions (RFC 5682 2.1 step 2b, 3.1)."""
         return self._spurious is not None and self._spurious.new_data_first
 
     @property
     def recovering(self) -> bool:
-        """In fast recovery, or reducing after a mark."""
+        """True in fast recovery, or while the window shrinks after a congestion mark."""
         return self._reduction is not None or self.phase == FAST
 
     def depart(self, now: float) -> Departure:
-        """Something is about to leave: the departure that `sent` and `resent` are told of in this flush."""
+        """Return a new departure, which `sent` and `resent` use for all data of this flush."""
         in_flight = self.board.in_flight if self._duplicates is None else self.in_flight
         departure = self.delivery.depart(in_flight, self._congestion.mss, now)
         self._congestion.on_sent(in_flight, now)
@@ -212,42 +215,42 @@ class Recovery:
         return departure
 
     def use_sack(self, sack: bool) -> None:
-        """The handshake has settled whether the peer tells what it holds out of order."""
+        """Set whether SACK was negotiated."""
         self.sack = sack
 
     def take_reduced(self) -> bool:
-        """Whether the peer is to hear now that the window was reduced (CWR); it is then taken as told."""
+        """Return True if CWR must be sent, because the window was reduced, and clear `reduced`."""
         reduced = self.reduced
         self.reduced = False
         return reduced
 
     def discard(self) -> None:
-        """Nothing will be sent any more."""
+        """Release the departures, because nothing will be sent any more."""
         if self._rack is not None:
             self._rack.discard()
 
     def sent(self, size: int, departure: Departure) -> None:
-        """`size` octets of sequence space leave for the first time."""
+        """Record that `size` octets of sequence space leave for the first time."""
         self.probe_at = inf
         self.board.send(size, departure)
         if self._reduction is not None:
             self._reduction.sent(size)
 
     def resent(self, start: int, size: int, departure: Departure) -> None:
-        """`size` octets from position `start` on leave once more."""
+        """Record that `size` octets from position `start` on are retransmitted."""
         self.board.resend(start, size, departure)
         if self.phase == FAST:
             self._counters.fast_retrans += 1
         elif self.phase == TIMED_OUT and start and not self.forced:
             self._counters.slow_start_retrans += 1
         self.forced = False
-        if self._spurious is not None and self.phase > REDUCED:  # else a probe, which repairs nothing known to be lost
+        if self._spurious is not None and self.phase > REDUCED:  # otherwise it is a probe, which repairs no known loss
             self._spurious.resent(start, start + size, departure.at)
         if self._reduction is not None:
             self._reduction.sent(size)
 
     def probe_sent(self, resent: bool) -> None:
-        """A tail loss probe leaves; `resent`: it carries nothing new."""
+        """Record that a tail loss probe leaves. `resent`: it is a retransmission."""
         self.plain = False
         self.probe.sent(self.board.nxt, resent, self._rtt.samples)
 
@@ -256,27 +259,27 @@ class Recovery:
         return self._mtu_probe is not None and self._mtu_probe.under_way
 
     def mtu_probe_leaves(self, size: int) -> None:
-        """What leaves next is a probe of the path MTU, of `size` octets."""
+        """Record that the next segment is a path MTU probe with `size` octets."""
         self.plain = False
         if self._mtu_probe is None:
             self._mtu_probe = MtuProbe()
         self._mtu_probe.sent(self.board.nxt, size)
 
     def mtu_probe_over(self) -> MtuProbe | None:
-        """The probe of the path MTU of which this ACK has told."""
+        """Return the path MTU probe whose arrival or loss the last ACK has shown; None: there is none."""
         probe = self._mtu_probe
         return probe if probe is not None and probe.under_way and probe.is_over(self.board.una) else None
 
     # ------------------------------------------------------------------ its timers
 
     def set_timers(self, now: float, one_segment: bool, max_ack_delay: float) -> None:
-        """A flush is over, and something is in flight that is no zero-window probe: see that the retransmission timer
-        runs, and that of the tail loss probe if one would be useful (RFC 8985 7.2).
+        """Start the retransmission timer, and the timer of the tail loss probe if one is useful (RFC 8985 7.2). Called
+        at the end of a flush with data in flight other than a zero-window probe.
 
         Args:
-            now: seconds.
-            one_segment: a single segment is in flight, of which the peer may delay the ACK.
-            max_ack_delay: for how long, seconds.
+            now: the stack's time, seconds.
+            one_segment: a single segment is in flight, whose ACK the peer may delay.
+            max_ack_delay: the longest delay of that ACK, seconds.
         """
         if self.retransmit_at == inf:
             self.retransmit_at = now + self._rtt.rto
@@ -285,14 +288,14 @@ class Recovery:
                 self.probe_at = inf
         elif self.sack and self.probe_is_useful:
             delay = TailLossProbe.delay(self._rtt.srtt, one_segment, max_ack_delay)
-            self.probe_at = min(now + delay, self.retransmit_at)  # it goes before a retransmission timeout
+            self.probe_at = min(now + delay, self.retransmit_at)  # the probe precedes a retransmission timeout
 
     def restart_retransmission(self, now: float) -> None:
-        """What the retransmission timer stands for is under way again."""
+        """Restart the retransmission timer, because its data was sent again."""
         self.retransmit_at = now + self._rtt.rto
 
     def stop_expired(self, now: float) -> None:
-        """Turn those of its timers off that have expired."""
+        """Turn off the timers that have expired."""
         if self.retransmit_at <= now:
             self.retransmit_at = inf
         if self.probe_at <= now:
@@ -301,18 +304,20 @@ class Recovery:
             self.reorder_at = inf
 
     def flushed(self, departure: Departure | None, held_back: bool, idle: bool) -> None:
-        """A flush is over. `held_back`: by the congestion window; `idle`: by nothing, all has been sent."""
+        """Handle the end of a flush. `held_back`: the congestion window held back data; `idle`: all data was sent."""
         congestion = self._congestion
         cwnd, in_flight = congestion.cwnd, self.board.in_flight if self._duplicates is None else self.in_flight
         if held_back or (cwnd < congestion.ssthresh and 2 * in_flight > cwnd):
-            # For a window: what the flight falls to until the next flush is no lack of data (RFC 7661 4.1).
+            # This holds for a window of data, because the decrease of the flight until the next flush does not mean
+            # that data is missing (RFC 7661 4.1).
             self._limited_until = self.board.nxt
         self.delivery.flushed(departure, in_flight, idle and in_flight < cwnd)
 
     # ------------------------------------------------------------------ ACKs
 
     def on_plain_ack(self, advance: int, acked: int, now: float) -> None:
-        """What `on_ack` comes to when the ACK says nothing else and recovery is `plain`: nearly all the time."""
+        """Process an ACK that only moves SND.UNA while recovery is `plain`, the usual case, with the effect of
+        `on_ack`."""
         board, delivery, rtt = self.board, self.delivery, self._rtt
         limited = board.una < self._limited_until
         prior_in_flight = board.in_flight
@@ -323,7 +328,7 @@ class Recovery:
         if measured:
             rtt.sample(elapsed, now)
         self.probe_at = inf
-        self.retransmit_at = now + rtt.rto if board.in_flight else inf  # of a plain flight nothing is lost or SACKed
+        self.retransmit_at = now + rtt.rto if board.in_flight else inf  # nothing is lost or SACKed
         if not self.sack:
             pass
         elif last.sent > 1:
@@ -334,7 +339,7 @@ class Recovery:
             self._last_rtt = elapsed
         else:
             self._rack.delivered_in_order(last, board.una == board.nxt, now)
-        if not acked:  # SYN or FIN: they say nothing of how much the path carries
+        if not acked:  # a SYN or FIN does not measure the rate of the path
             delivery.count(advance, now)
             return
         sample = self._sample
@@ -366,10 +371,18 @@ class Recovery:
         echo_age: float,
         now: float,
     ) -> None:
-        """An ACK arrived. SND.UNA moves by `advance`, of which `acked` octets are payload; `blocks` are its SACK blocks
-        as positions, all of them between SND.UNA, as it is then, and SND.NXT; `dsack` is the stretch that it reports as
-        received twice (RFC 2883); `duplicate`: it did not move and said nothing else (RFC 5681 2); `echo_age`: how old,
-        in seconds, the timestamp is that it echoes, -1 if it does not."""
+        """Process an ACK.
+
+        Args:
+            advance: octets of sequence space by which SND.UNA moves.
+            acked: payload octets among them.
+            blocks: the SACK blocks as positions, all between the new SND.UNA and SND.NXT.
+            dsack: the range that the DSACK reports as received twice (RFC 2883), or NO_DSACK.
+            duplicate: the segment is a duplicate ACK by RFC 5681 2.
+            ece: it has ECE, and ECN was negotiated.
+            echo_age: the age of the echoed timestamp, seconds; -1: there is none.
+            now: the stack's time, seconds.
+        """
         board = self.board
         sample = AckSample(now, acked, ece, self.in_flight, board.una < self._limited_until)
         recovering = self.recovering
@@ -378,7 +391,7 @@ class Recovery:
             self._count_dsack(dsack)
         if not self.sack:
             delivered = self._count_duplicate(advance, duplicate)
-        # A probe that repaired a loss, an undo, the end of a recovery, a new loss: in this order.
+        # The order matters: a probe that repaired a loss, an undo, the end of a recovery, a new loss.
         probe, spurious = self._probe, self._spurious
         needless = spurious is not None and dsack != NO_DSACK and spurious.take_dsack(dsack[0], dsack[1])
         if needless and spurious is not None and spurious.by_order:
@@ -396,14 +409,15 @@ class Recovery:
         ):
             self._undo(now)
         if self.phase != OPEN and board.una >= self._recover + (self.phase == REDUCED):
-            # After a mark what ends it must have left later: until CWR arrives each ACK has ECE (RFC 3168 6.1.2).
+            # After a mark, data sent later must be acknowledged, because until CWR arrives each ACK has ECE (RFC 3168
+            # 6.1.2).
             self._recovered(now)
         lost = self._detect_loss(now)
         if (lost or self._reno_loss(advance, now)) and self.phase in (OPEN, REDUCED):
             self._enter_fast(delivered, now)
         elif (ece or repaired) and self.phase == OPEN:
             self._reduce(ece, delivered, now)
-            if not ece:  # what a probe repaired is repaired: there is no recovery to wait for
+            if not ece:  # the probe has repaired the loss, so that the recovery is over
                 self._recovered(now)
         if ece:
             self.delivered_ce += delivered
@@ -429,7 +443,7 @@ class Recovery:
         )
 
     def _count_duplicate(self, advance: int, duplicate: bool) -> int:
-        """An ACK of a peer without SACK; how many octets have arrived by it."""
+        """Process an ACK of a peer without SACK. Return the octets that it delivers."""
         duplicates = self._duplicates
         if duplicates is None:
             if not duplicate:
@@ -443,14 +457,16 @@ class Recovery:
     def _deliver(
         self, advance: int, blocks: list[tuple[int, int]], sample: AckSample, echo_age: float, now: float
     ) -> tuple[int, bool, float]:
-        """Account for what the ACK delivers. Return the octets that are newly delivered; whether they include an
-        original transmission of what was outstanding at the last loss; and when the earliest retransmission left of
-        what the ACK acknowledges (`inf`: none did)."""
+        """Update the scoreboard and the estimators by the data that the ACK delivers.
+
+        Return the number of newly delivered octets, whether they include never retransmitted data that was outstanding
+        at the last loss, and when the earliest retransmission of cumulatively acknowledged data left (`inf`: there was
+        none)."""
         board, rtt = self.board, self._rtt
         una = board.una + advance
         runs = board.acknowledge(una) if advance else []
         resent_at = min([run.departure.at for run in runs if run.sent > 1], default=inf)
-        if advance and self._sacked_segments:  # what SND.UNA has passed counts no more
+        if advance and self._sacked_segments:  # segments that SND.UNA has passed no longer count
             self._sacked_segments = min(self._sacked_segments, -(-board.sacked // self._congestion.mss))
         for left, right in blocks:
             if board.run_count <= min(2 * (board.nxt - una) // self._congestion.mss + _SPARE_RUNS, _MAX_RUNS):
@@ -477,17 +493,18 @@ class Recovery:
         if measured is not None:
             rtt.sample(measured, now)
         elif advance and echo_age >= 0:
-            # Of what was sent again only the echoed timestamp tells when; an echo from before that answers the first
-            # transmission, whose ACK was lost or late: it measures our timeout, not the path.
+            # For retransmitted data only the echoed timestamp gives a sample. An echo from before the retransmission
+            # belongs to the first transmission, whose ACK was lost or late, so that it measures our timeout, not the
+            # path.
             latest = max(run.departure.at for run in runs)
             if echo_age <= now - latest + 0.001:
                 rtt.sample(max(echo_age, 0.001), now)
         if self.sack:
             overtaken = False
             rack, timed_out = self.rack, self.phase == TIMED_OUT
-            # In order: the first of several blocks is the newest (RFC 2018 4), and none of them overtook another.
+            # Sorted, because the first of several blocks is the newest (RFC 2018 4), and none has overtaken another.
             for run in sorted(runs, key=_start) if len(blocks) > 1 else runs:
-                # What is echoed behind a hole is the timestamp of a segment before it (RFC 7323 4.3).
+                # Beyond a hole the echoed timestamp is that of a segment before the hole (RFC 7323 4.3).
                 if rack.delivered(run, echo_age if run.end <= una else -1.0, rtt.min_rtt, timed_out, now):
                     overtaken = True
             if overtaken:
@@ -495,12 +512,12 @@ class Recovery:
         return total, original, resent_at
 
     def _count_reordering(self) -> None:
-        """Note that an ACK has shown reordering on the path."""
+        """Count an ACK that showed reordering on the path."""
         self.reord_seen += 1
         self._counters.sack_reorderings += 1
 
     def _count_dsack(self, dsack: tuple[int, int]) -> None:
-        """Handle a DSACK: the peer has received this stretch twice."""
+        """Count a DSACK, the range that the peer has received twice, and pass it to RACK."""
         left, right = dsack
         board = self.board
         self.dsack_dups += -(-(right - left) // self._congestion.mss)
@@ -512,14 +529,14 @@ class Recovery:
             self.rack.saw_dsack(board.nxt, board.una)
 
     def _detect_loss(self, now: float) -> int:
-        """What RACK takes for lost by now, in octets; sets when to look again."""
+        """Run RACK's loss detection and set the reordering timer. Return the number of octets newly lost."""
         if not self.sack:
             return 0
         runs, self.reorder_at = self._tracking_rack().detect(self._reordering_window(), now)
         return self._lose(runs, now)
 
     def _tracking_rack(self) -> Rack:
-        """RACK, told of what is outstanding."""
+        """Return RACK, after it has begun to collect departures."""
         rack = self.rack
         if not rack.tracking:
             rack.track(self.board.runs())
@@ -533,12 +550,12 @@ class Recovery:
         total = 0
         for run in runs:
             if run.state != IN_FLIGHT:
-                continue  # it has arrived, or is taken for lost already
+                continue  # it is delivered, or was considered lost before
             size = run.end - run.start
             self.plain = False
             self.board.lose(run)
             if self._mtu_probe is not None and self._mtu_probe.under_way and self._mtu_probe.is_lost_with(run):
-                continue  # by its size, or as any segment may be: no sign of congestion (RFC 8899 4.2)
+                continue  # the loss of a path MTU probe is not a sign of congestion (RFC 8899 4.2)
             total += size
             self._note_lost(run, size, now)
         return total
@@ -550,7 +567,8 @@ class Recovery:
         self._congestion.on_lost(size, run.departure, now)
 
     def _reno_loss(self, advance: int, now: float) -> bool:
-        """Without SACK: three duplicate ACKs, or in fast recovery one that advances only in part (RFC 6582)."""
+        """Detect a loss without SACK, by three duplicate ACKs, or by a partial ACK in fast recovery (RFC 6582). Return
+        True if fast recovery begins."""
         if self.sack:
             return False
         board = self.board
@@ -559,7 +577,7 @@ class Recovery:
         if not begins and not (self.phase == FAST and advance):
             return False
         self._lose_first(now)
-        self.forced = not begins  # RFC 6582 3.2 step 3: at once
+        self.forced = not begins  # RFC 6582 3.2 step 3: retransmit at once
         return begins
 
     # ------------------------------------------------------------------ phases
@@ -577,7 +595,7 @@ class Recovery:
         self._cancel_probe()
 
     def _reduce(self, ece: bool, delivered: int, now: float) -> None:
-        """Less is to be in flight, though nothing waits to be sent again."""
+        """Reduce the window although no data is lost."""
         self._begin_reduction(ece, delivered, now)
         self.phase = REDUCED
         self._recover = self.board.nxt
@@ -594,11 +612,11 @@ class Recovery:
         else:
             congestion.on_loss(outstanding, now)
         if congestion.loss_based:
-            flight = outstanding + delivered  # RFC 9937: with what the ACK delivers that begins it
+            flight = outstanding + delivered  # RFC 9937: including the data that this ACK delivers
             self._reduction = RateReduction(flight, congestion.ssthresh, congestion.mss, self.in_flight)
 
     def _recovered(self, now: float) -> None:
-        """All that was outstanding when the loss or mark was noticed is acknowledged."""
+        """End the recovery, because all data outstanding at the loss or mark is acknowledged."""
         if self.phase == TIMED_OUT:
             self._congestion.on_repaired(self.in_flight, now)
         else:
@@ -615,7 +633,7 @@ class Recovery:
         self.forced = False
 
     def _question(self) -> SpuriousDetection:
-        """The window is about to be reduced: whether that was wrong may show."""
+        """Return the detection of a wrong reduction, created at the first use."""
         if self._spurious is None:
             self._spurious = SpuriousDetection()
         return self._spurious
@@ -625,8 +643,8 @@ class Recovery:
             self._probe.cancel()
 
     def on_timeout(self, first: bool, now: float) -> None:
-        """The retransmission timer expired. `first`: it has not for this octet before (RFC 5681 3.1: a repeated timeout
-        does not lower ssthresh again)."""
+        """Handle a retransmission timeout. `first`: it is the first one for this octet. A repeated timeout does not
+        lower ssthresh again (RFC 5681 3.1)."""
         board, congestion = self.board, self._congestion
         outstanding = self.in_flight + board.lost
         self._question().timed_out(first, self.phase in (OPEN, REDUCED))
@@ -638,13 +656,13 @@ class Recovery:
         self.plain = False
         self.reduced = True
         self._reduction = None
-        self._duplicates = None  # they tell nothing any more
+        self._duplicates = None  # the count no longer applies
         self._recover = board.nxt
         self._cancel_probe()
         self.reorder_at = inf
         runs = board.runs()
         if runs and runs[0].state == SACKED:
-            board.forget_sacks()  # the peer dropped what it had told of (RFC 2018 8)
+            board.forget_sacks()  # the peer has dropped SACKed data (RFC 2018 8)
             self._sacked_segments = 0
             self._lose(board.runs(), now)
         elif self.sack:
@@ -654,7 +672,7 @@ class Recovery:
         self.lose_first(now)
 
     def lose_first(self, now: float) -> None:
-        """The first octets in flight have to be sent again, whatever the windows say."""
+        """Mark the first octets in flight as lost, and retransmit them regardless of the congestion window."""
         self._lose_first(now)
         self.forced = True
 
@@ -667,15 +685,15 @@ class Recovery:
             self._note_lost(run, run.end - run.start, now)
 
     def lose_larger(self, size: int) -> None:
-        """Segments above `size` octets did not fit the path: what may be one has to be sent again, and no controller
-        hears of it (RFC 1191 6.4)."""
+        """Mark all runs above `size` octets as lost, because their segments may be too large for the path. This is not
+        reported to the congestion controller (RFC 1191 6.4)."""
         for run in self.board.runs():
             if run.state == IN_FLIGHT and run.end - run.start > size:
                 self.plain = False
                 self.board.lose(run)
 
     def on_reordering_timeout(self, now: float) -> None:
-        """RACK's timer expired: what was waited for has not come."""
+        """Run loss detection, because RACK's reordering timer has expired."""
         self.reorder_at = inf
         if self._detect_loss(now) and self.phase in (OPEN, REDUCED):
             self._enter_fast(0, now)
@@ -694,7 +712,7 @@ class Recovery:
         resent_at: float,
         now: float,
     ) -> bool:
-        """Whether this ACK shows that the last reduction was wrong."""
+        """Return True if this ACK shows that the last reduction was wrong."""
         if needless and spurious.all_was_needless:
             return True
         if self.phase in (OPEN, REDUCED):
@@ -708,7 +726,7 @@ class Recovery:
             self._counters.spurious_rtos += 1
         self._question().cannot_be()
         self._congestion.on_spurious(now)
-        # RTO's back-off stays until the path is measured: it was too short for what the path has become (RFC 4015 4).
+        # The back-off of the RTO stays until the next sample, because the RTO was too short for the path (RFC 4015 4).
         if self.phase != OPEN:
             rack = self._tracking_rack() if self.sack else None
             found = self.board.find_lost_again()

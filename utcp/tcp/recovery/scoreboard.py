@@ -1,8 +1,8 @@
-"""What was sent and is not acknowledged cumulatively: the scoreboard of RFC 6675, in stretches of equal fate.
+"""The scoreboard of RFC 6675: the state of all octets sent and not acknowledged cumulatively.
 
-Positions count octets of sequence space from the ISS on, SYN and FIN included, and do not wrap. A stretch (`Run`) left
-at one time and has one fate, whatever number of segments it was; SACKed neighbours melt into one. So an ACK costs what
-it changes, not what is in flight.
+Positions count octets of sequence space from the ISS on, SYN and FIN included, and do not wrap. A `Run` is a range of
+positions with one departure and one state, and may consist of many segments. Adjacent SACKed runs are merged. So the
+cost of an ACK depends on the changes it makes, not on the amount of data in flight.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ IN_FLIGHT: Final = 0
 SACKED: Final = 1
 LOST: Final = 2
 GONE: Final = 3
-"""Acknowledged, or replaced by another run: it is in the scoreboard no longer."""
+"""The run was acknowledged, or replaced by another run. It is no longer in the scoreboard."""
 
 
 class Run:
@@ -34,7 +34,8 @@ class Run:
 
 
 class Departure:
-    """What left at one time, and what the sender knew when it did. Octets are of sequence space, times in seconds."""
+    """The data of a connection that left in one flush, and the state of the sender at that time. Octets are of sequence
+    space, times in seconds."""
 
     __slots__ = ("app_limited", "at", "delivered", "delivered_at", "first_sent_at", "in_flight", "lost", "mss", "runs")
 
@@ -49,38 +50,38 @@ class Departure:
         mss: int = 1,
     ) -> None:
         self.at = at
-        """When it left."""
+        """Time of departure, seconds."""
         self.delivered = delivered
-        """Octets known to be delivered by then in all, and when the last of them was learned of."""
+        """Total of octets delivered at that time (P.delivered)."""
         self.delivered_at = delivered_at
+        """Time of the last delivery before it, seconds (P.delivered_time)."""
         self.first_sent_at = first_sent_at
-        """When the flight began whose delivery this will measure."""
+        """Beginning of the flight whose delivery rate this measures, seconds (P.first_send_time)."""
         self.in_flight = 0
-        """Octets in flight once it had left, its own included (P.tx_in_flight)."""
+        """Octets in flight after the departure, its own included (P.tx_in_flight)."""
         self.lost = lost
-        """Octets taken for lost by then in all."""
+        """Total of octets considered lost at that time (P.lost)."""
         self.app_limited = app_limited
-        """The application had sent all it had: what is measured may be its speed, not the path's."""
+        """True if the application had no more data, so that the measured rate may be the application's."""
         self.mss = mss
-        """Octets of each segment that left for the first time, but for the last one; 1: of any size."""
+        """Size of each segment sent for the first time, octets; the last one may be smaller. 1: any size."""
         self.runs: list[Run] | None = None
-        """The stretches of sequence space that left, in order, and some that are dealt with; None: nobody asks by time
-        what is missing."""
+        """The runs of the departure, in order, and some that are no longer in flight; None: RACK does not track it."""
 
     def track(self) -> None:
-        """Keep its runs from now on."""
+        """Collect the runs from now on."""
         self.runs = []
 
     def track_no_more(self) -> None:
-        """Nobody asks any more by time what is missing of it."""
+        """Drop the list of runs, because RACK no longer tracks the departure."""
         self.runs = None
 
     def left(self, in_flight: int) -> None:
-        """The flush with it is over, and so many octets are in flight."""
+        """Set the octets in flight at the end of the flush."""
         self.in_flight = in_flight
 
     def keep(self, run: Run) -> None:
-        """A stretch of it became a run of its own."""
+        """Add a run of the departure, if RACK tracks it."""
         runs = self.runs
         if runs is not None:
             if runs and runs[-1].start > run.start:
@@ -95,7 +96,7 @@ def _start(run: Run) -> int:
 
 @mypyc_attr(acyclic=True)
 class Scoreboard:
-    """Owns the runs, which cover [`una`, `nxt`) without a gap, and how many octets stand in each state."""
+    """Owns the runs, which cover [`una`, `nxt`) without gaps, and the number of octets in each state."""
 
     __slots__ = ("_head", "_lost_starts", "_runs", "in_flight", "lost", "nxt", "sacked", "una")
 
@@ -107,35 +108,35 @@ class Scoreboard:
         self.lost = 0
         self._runs: list[Run] = []
         self._head = 0
-        """Index of the first run; those before it are acknowledged."""
+        """Index of the first run that is not acknowledged."""
         self._lost_starts: list[int] | None = None
-        """A heap with the start of each lost run, and of some that are not any more; None while nothing was lost."""
+        """Heap of the start of each lost run, and of some runs that were lost before; None: nothing was lost."""
 
     @property
     def run_count(self) -> int:
-        """How many runs there are."""
+        """Number of runs."""
         return len(self._runs) - self._head
 
     def runs(self) -> list[Run]:
-        """The runs in order."""
+        """Return the runs in order."""
         return self._runs[self._head :]
 
     @property
     def first_length(self) -> int:
-        """Octets of the first run, 0 without one."""
+        """Length of the first run, octets; 0: there is none."""
         if self.una == self.nxt:
             return 0
         return self._runs[self._head].end - self.una
 
     @property
     def resent_in_flight(self) -> int:
-        """Octets in flight that were sent more than once."""
+        """Octets in flight that were retransmitted."""
         return sum(run.end - run.start for run in self.runs() if run.state == IN_FLIGHT and run.sent > 1)
 
     # ------------------------------------------------------------------ sending
 
     def send(self, size: int, departure: Departure) -> None:
-        """`size` octets from `nxt` on leave for the first time."""
+        """Add `size` octets from `nxt` on, which leave for the first time."""
         start = self.nxt
         self.nxt = end = start + size
         self.in_flight += size
@@ -146,7 +147,7 @@ class Scoreboard:
                 last.departure is departure
                 and last.sent == 1
                 and last.state == IN_FLIGHT
-                and not (start - last.start) % departure.mss  # else the segments of one run would not be of one size
+                and not (start - last.start) % departure.mss  # the segments of a run must have the same size
             ):
                 last.end = end
                 return
@@ -156,7 +157,7 @@ class Scoreboard:
             departure.keep(run)
 
     def next_lost(self) -> Run | None:
-        """The first run that is lost, None when none is."""
+        """Return the first lost run; None: there is none."""
         heap = self._lost_starts
         while heap:
             index = self._first_from(heap[0], self._head)
@@ -168,7 +169,7 @@ class Scoreboard:
         return None
 
     def _first_from(self, position: int, low: int) -> int:
-        """The index of the first run, not before index `low`, that begins at `position` or behind it."""
+        """Return the index of the first run, from index `low` on, that begins at `position` or later."""
         runs = self._runs
         high = len(runs)
         while low < high:
@@ -180,7 +181,7 @@ class Scoreboard:
         return low
 
     def resend(self, start: int, size: int, departure: Departure) -> None:
-        """`size` octets from `start` on, within one run that is not SACKed, leave once more."""
+        """Record the retransmission of `size` octets from `start` on, within one run that is not SACKed."""
         self._split(start + size)
         index = self._split(start)
         run = self._runs[index]
@@ -193,12 +194,12 @@ class Scoreboard:
         departure.keep(again)
 
     def tail(self, size: int) -> int:
-        """Where the last stretch of at most `size` octets begins that left together and is not SACKed."""
+        """Return the start of the last `size` octets, or of the last run if that is shorter."""
         run = self._runs[-1]
         return max(run.start, self.nxt - size)
 
     def _split(self, position: int) -> int:
-        """Make a run begin at `position`; its index (that behind the last for `nxt`)."""
+        """Split a run so that one begins at `position`. Return the index of that run, for `nxt` the number of runs."""
         runs = self._runs
         index = self._first_from(position, self._head)
         if index < len(runs) and runs[index].start == position:
@@ -209,7 +210,7 @@ class Scoreboard:
         return index
 
     def _cut(self, run: Run, position: int) -> Run:
-        """Shorten `run` to end at `position`; what is behind it, as a new run."""
+        """Shorten `run` to end at `position`. Return the rest as a new run."""
         rest = Run(position, run.end, run.departure, run.sent, run.state)
         run.end = position
         if run.state == IN_FLIGHT:
@@ -221,10 +222,10 @@ class Scoreboard:
     # ------------------------------------------------------------------ acknowledgement
 
     def acknowledge(self, position: int) -> list[Run]:
-        """Move `una` to `position`; what this delivers, i.e. was not SACKed before."""
+        """Move `una` to `position`. Return the runs that this delivers, that is, those not SACKed before."""
         runs, head = self._runs, self._head
         self.una = position
-        if position == self.nxt and not head and not self.sacked:  # most flights are short, and acknowledged at once
+        if position == self.nxt and not head and not self.sacked:  # shortcut for the ACK of a whole flight
             for run in runs:
                 run.state = GONE
             self._runs = []
@@ -240,7 +241,7 @@ class Scoreboard:
                 rest = self._cut(run, position)
                 runs[head] = rest
                 beyond = (position - run.start) % run.departure.mss
-                if beyond and rest.state != SACKED:  # the peer took a part of a segment: a run begins with the next one
+                if beyond and rest.state != SACKED:  # the ACK is within a segment; the next segment begins a run
                     edge = position + run.departure.mss - beyond
                     if edge < rest.end:
                         runs.insert(head + 1, self._cut(rest, edge))
@@ -265,7 +266,7 @@ class Scoreboard:
         return delivered
 
     def _account(self, run: Run) -> None:
-        """Take a run out of the sum that it stands in."""
+        """Subtract a run from the number of octets in its state."""
         size = run.end - run.start
         if run.state == IN_FLIGHT:
             self.in_flight -= size
@@ -275,19 +276,19 @@ class Scoreboard:
             self.lost -= size
 
     def sack(self, left: int, right: int) -> list[Run]:
-        """The peer has [`left`, `right`), which lies in [`una`, `nxt`]; what this delivers.
+        """Process a SACK block [`left`, `right`) within [`una`, `nxt`]. Return the runs that this delivers.
 
-        Only segments that lie wholly within the block count (RFC 2018 5). A segment that it covers in part does not:
-        blocks of single octets would cut the flight to pieces, each of which takes memory and would be sent again in a
-        segment of its own (CVE-2019-11478). The block is not refused for its ends, because a receiver may trim a
-        segment to its window, and what lies between has arrived. An end at SND.NXT - 1 counts, because some peers
-        leave our FIN out of their blocks.
+        Only segments wholly within the block count (RFC 2018 5). Otherwise blocks of single octets could split the
+        flight into pieces, each of which takes memory and would be retransmitted in a segment of its own
+        (CVE-2019-11478). A block with partial segments at its ends is still used, because a receiver may trim a segment
+        to its window, and the segments between the ends have arrived. An end at SND.NXT - 1 counts, because some peers
+        omit our FIN from their blocks.
         """
         runs = self._runs
         begin = self._first_from(left + 1, self._head) - 1
         first = runs[begin]
         if first.state == SACKED and first.end >= right:
-            return []  # it was known: each block is told several times (RFC 2018 4)
+            return []  # known before, because each block is reported several times (RFC 2018 4)
         if first.start < left and first.state != SACKED:
             left = min(left + (first.start - left) % first.departure.mss, first.end)
         last = runs[self._first_from(right, begin) - 1]
@@ -320,7 +321,7 @@ class Scoreboard:
     # ------------------------------------------------------------------ loss
 
     def lose(self, run: Run) -> None:
-        """A run in flight is taken for lost."""
+        """Mark a run in flight as lost."""
         size = run.end - run.start
         run.state = LOST
         self.in_flight -= size
@@ -333,7 +334,8 @@ class Scoreboard:
         heappush(self._lost_starts, start)
 
     def lose_first(self, size: int) -> Run | None:
-        """Take up to `size` octets from `una` on for lost, if they are in flight, and a FIN that left with them."""
+        """Mark up to `size` octets from `una` on, and a FIN that left with them, as lost if they are in flight. Return
+        their run; None: nothing was marked."""
         if self.una == self.nxt or self._runs[self._head].state != IN_FLIGHT:
             return None
         run = self._runs[self._head]
@@ -343,8 +345,8 @@ class Scoreboard:
         return run
 
     def forget_sacks(self) -> None:
-        """The peer may have dropped what it had SACKed (RFC 2018 8): it is in flight again. When its parts left is not
-        known any more, so it counts as sent more than once (Karn's rule)."""
+        """Mark all SACKed runs as in flight again, because the peer may have dropped SACKed data (RFC 2018 8). They
+        count as retransmitted (Karn's rule), because the departures of their parts are no longer known."""
         for run in self.runs():
             if run.state == SACKED:
                 size = run.end - run.start
@@ -355,7 +357,7 @@ class Scoreboard:
                 run.departure.keep(run)
 
     def find_lost_again(self) -> list[Run]:
-        """Nothing was lost after all: all that is taken for lost is in flight; those runs."""
+        """Mark all lost runs as in flight again, because nothing was lost. Return these runs."""
         found = [run for run in self.runs() if run.state == LOST]
         for run in found:
             size = run.end - run.start

@@ -1,4 +1,4 @@
-"""Was it a mistake? Whether what was taken for lost had only been late (RFC 2883, 4015, 5682)."""
+"""Detection of spurious loss: segments considered lost that were only delayed (RFC 2883, 4015, 5682)."""
 
 from bisect import bisect_left, insort
 from math import inf
@@ -6,32 +6,33 @@ from typing import Final
 
 NO_DSACK: Final = (0, 0)
 
-# F-RTO (RFC 5682): where it stands after a timeout.
+# The state of F-RTO (RFC 5682) after a timeout.
 _OFF: Final = 0
 _RESENT: Final = 1
-"""The first segment was sent again, and its ACK is waited for."""
+"""The first segment was retransmitted, and its ACK has not arrived."""
 _NEW: Final = 2
-"""That ACK came: new data goes first, what is lost waits for the next ACK's verdict."""
+"""That ACK has arrived. New data leaves first, and lost data waits for the next ACK."""
 
 _TICK: Final = 0.001
-"""Timestamps count milliseconds."""
+"""Tick of our timestamp clock, seconds."""
 
 
 class SpuriousDetection:
-    """What is remembered of the last reduction of the window, to find out that it was wrong."""
+    """The state with which ACKs can show that the last reduction of the window was wrong."""
 
     __slots__ = ("_first_resent_at", "_frto", "_needed", "by_order", "in_question")
 
     def __init__(self) -> None:
         self.in_question = False
-        """True while a reduction may still turn out to be wrong."""
+        """True while the reduction may turn out to be wrong."""
         self.by_order = False
-        """True if the last loss was detected by segments that arrived out of order, not by a timeout."""
+        """True if the last loss was detected by out-of-order delivery, not by a timeout."""
         self._needed: list[tuple[int, int]] = []
-        """The stretches sent again since the reduction began, sorted, once for each time; without those that a DSACK
-        has shown to be needless."""
+        """The ranges retransmitted since the reduction began, sorted, once for each retransmission, without those that
+        a DSACK has shown to be needless."""
         self._first_resent_at = inf
-        """An ACK that echoes a timestamp from before that answers an original transmission."""
+        """Departure of the first retransmission, seconds. An ACK that echoes an earlier timestamp acknowledges an
+        original transmission. `inf`: there was none; `-inf`: the reduction was needed."""
         self._frto = _OFF
 
     @property
@@ -41,58 +42,61 @@ class SpuriousDetection:
 
     @property
     def new_data_first(self) -> bool:
-        """F-RTO asks for new data before retransmissions (RFC 5682 2.1 step 2b, 3.1)."""
+        """True if F-RTO requires new data before retransmissions (RFC 5682 2.1 step 2b, 3.1)."""
         return self._frto == _NEW
 
     def begin(self) -> None:
-        """The window is reduced for a loss."""
+        """Start anew, because the window is reduced for a loss."""
         self.in_question = True
         self._needed = []
         self._first_resent_at = inf
 
     def overtaken(self) -> None:
-        """Fast recovery begins."""
+        """Record that fast recovery begins."""
         self.by_order = True
 
     def cannot_be(self) -> None:
-        """The reduction has a reason that is no guess (a congestion mark), or was undone."""
+        """End the detection, because the reduction has a certain reason (a congestion mark), or was undone."""
         self.in_question = False
 
     def timed_out(self, first: bool, calm: bool) -> None:
-        """The retransmission timer expired, for the `first` time for this octet; `calm`: nothing was being repaired."""
+        """Handle a retransmission timeout. `first`: the first one for this octet; `calm`: no repair was under way."""
         if calm:
             self.begin()
         self.by_order = False
         self._frto = _RESENT if calm or not first else _OFF
 
     def resent(self, start: int, end: int, now: float) -> None:
-        """Positions `start` to `end` leave again."""
-        if self._frto == _NEW:  # there was no new data to send: an ACK would prove nothing (RFC 5682 2.1 step 2b)
+        """Record that positions `start` to `end` are retransmitted."""
+        if self._frto == _NEW:  # there was no new data, so that an ACK would prove nothing (RFC 5682 2.1 step 2b)
             self._frto = _OFF
         insort(self._needed, (start, end))
         self._first_resent_at = min(self._first_resent_at, now)
 
     def take_dsack(self, left: int, right: int) -> bool:
-        """The peer reports that it received positions `left` to `right` twice (RFC 2883). Return whether that shows
-        a needless retransmission. What the network doubled, or an earlier recovery sent again, does not count."""
+        """Process a DSACK of positions `left` to `right` (RFC 2883). Return True if it shows a needless retransmission.
+        Duplicates made by the network, or retransmitted by an earlier recovery, do not count."""
         needed = self._needed
         index = bisect_left(needed, (left, 0))
         position = left
         while index < len(needed) and needed[index][1] <= right:
             start, end = needed[index]
             if start < position:
-                index += 1  # sent again twice; this DSACK reports one of the two
+                index += 1  # retransmitted twice; this DSACK reports one of the two
             else:
                 position = end
                 del needed[index]
         return position > left
 
     def judge_echo(self, echo_age: float, resent_at: float, now: float) -> bool:
-        """Judge an ACK by the timestamp that it echoes, which is `echo_age` seconds old; -1: it echoes none. Return
-        whether it acknowledges the original of data that was sent again needlessly (RFC 4015 3.2).
+        """Judge an ACK by its echoed timestamp. Return True if it acknowledges the original transmission of data that
+        was retransmitted needlessly (RFC 4015 3.2).
 
-        `resent_at`: when the earliest retransmission left of the data that the ACK acknowledges; `inf`: none did. It
-        may have left before this reduction, in an earlier recovery.
+        Args:
+            echo_age: the age of the echoed timestamp, seconds; -1: there is none.
+            resent_at: when the earliest retransmission of the acknowledged data left; `inf`: there was none. It may
+                have left before this reduction, in an earlier recovery.
+            now: the stack's time, seconds.
         """
         if resent_at == inf or echo_age < 0 or self._first_resent_at == inf:
             return False
@@ -100,14 +104,14 @@ class SpuriousDetection:
         if echoed_at < min(resent_at, self._first_resent_at) - _TICK:
             return True
         if echoed_at >= self._first_resent_at:
-            # A retransmission was needed. RFC 4015 lets the first ACK decide: a later one may acknowledge a segment
-            # that was only late, but the loss that began the reduction was real.
+            # A retransmission was needed. By RFC 4015 the first ACK decides. A later one may acknowledge a segment that
+            # was only delayed, but the loss that began the reduction was real.
             self._first_resent_at = -inf
         return False
 
     def judge_timeout(self, advance: int, delivered: int, duplicate: bool, original: bool) -> bool:
-        """An ACK after a timeout (RFC 5682 2.1, 3.1); whether it proves the timeout wrong. `original`: it delivers
-        something that was outstanding then and has not been sent again."""
+        """Judge an ACK after a timeout (RFC 5682 2.1, 3.1). Return True if it proves the timeout wrong. `original`: it
+        delivers data that was outstanding at the timeout and was never retransmitted."""
         if self._frto == _NEW and original:
             return True
         if self._frto == _RESENT and advance:
@@ -117,5 +121,5 @@ class SpuriousDetection:
         return False
 
     def over(self) -> None:
-        """What was outstanding is repaired. A DSACK may still tell that it need not have been."""
+        """End F-RTO, because all outstanding data is repaired. A DSACK may still show that the repair was needless."""
         self._frto = _OFF

@@ -1,4 +1,4 @@
-"""The tail loss probe: when the end of a flight is lost, no later segment tells of it (RFC 8985 7)."""
+"""The tail loss probe (RFC 8985 7). It detects the loss of the end of a flight, behind which no segment arrives."""
 
 from typing import Final
 
@@ -7,12 +7,13 @@ from utcp._compiled import mypyc_attr
 _NONE: Final = -1
 
 _SHORTEST: Final = 0.01
-"""A busy peer may take longer than two of the microseconds-long round trips of an idle loopback."""
+"""Shortest delay of a probe, seconds. A busy peer on a loopback may take longer than two idle round trips, which last
+microseconds."""
 
 
 @mypyc_attr(acyclic=True)
 class TailLossProbe:
-    """The one probe that may be under way."""
+    """The tail loss probe of a connection. At most one is under way."""
 
     __slots__ = ("_end", "_resent", "_samples")
 
@@ -20,7 +21,7 @@ class TailLossProbe:
         self._end = _NONE
         """TLP.end_seq: SND.NXT when the probe left."""
         self._resent = False
-        """TLP.is_retrans: the probe carried nothing new."""
+        """TLP.is_retrans: True if the probe was a retransmission."""
         self._samples = 0
 
     @property
@@ -29,29 +30,30 @@ class TailLossProbe:
 
     @staticmethod
     def delay(srtt: float | None, one_segment: bool, max_ack_delay: float) -> float:
-        """PTO in seconds (RFC 8985 7.2): two round trips; the ACK of a segment by itself may be delayed as well."""
+        """Return PTO, seconds (RFC 8985 7.2): two round trips, plus the delay of the ACK for a single segment."""
         if srtt is None:
             return 1.0
         return 2 * srtt + max_ack_delay if one_segment else max(2 * srtt, _SHORTEST)
 
     def may_follow(self, samples: int) -> bool:
-        """None is under way, and the path was measured since the last: there were so many samples (RFC 8985 7.3). Else
-        a path that has become slower would be probed by the old measure for ever."""
+        """Return True if no probe is under way, and there was a round-trip time sample since the last probe (RFC 8985
+        7.3). Otherwise the delay would never adapt to a path that has become slower."""
         return self._end == _NONE and samples > self._samples
 
     def sent(self, nxt: int, resent: bool, samples: int) -> None:
-        """The probe leaves; SND.NXT is `nxt` then, and there were so many samples of the round-trip time."""
+        """Record that a probe leaves, after which SND.NXT is `nxt`. `samples` is the number of round-trip time samples
+        so far."""
         self._end = nxt
         self._resent = resent
         self._samples = samples
 
     def acknowledged(self, una: int, dsack_end: int, duplicate: bool) -> bool:
-        """An ACK; whether it shows that the probe repaired a loss (RFC 8985 7.4). `dsack_end`: where what it reports as
-        received twice ends; `duplicate`: it says nothing at all."""
+        """Process an ACK. Return True if it shows that the probe repaired a loss (RFC 8985 7.4). `dsack_end` is the end
+        of its DSACK. `duplicate`: it is a duplicate ACK without SACK blocks."""
         if self._end == _NONE or una < self._end:
             return False
         if not self._resent or dsack_end == self._end or (una == self._end and duplicate):
-            self._end = _NONE  # nothing had been lost: original and probe both arrived
+            self._end = _NONE  # nothing was lost, because the original and the probe have both arrived
             return False
         if una > self._end:
             self._end = _NONE
@@ -59,5 +61,5 @@ class TailLossProbe:
         return False
 
     def cancel(self) -> None:
-        """A timeout or recovery has taken over."""
+        """End the probe, because a timeout or fast recovery has begun."""
         self._end = _NONE

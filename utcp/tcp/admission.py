@@ -1,4 +1,4 @@
-"""Whether another connection may begin: `Config.max_memory`, `max_connections`, `max_connections_per_remote`."""
+"""Admission of connections by `Config.max_memory`, `max_connections` and `max_connections_per_remote`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from utcp.tcp.transmit import Remote
 
 
 class Admission:
-    """Counts the connections of each host, if there is a limit for them. Handshakes under way are not counted, because
-    anyone can forge a SYN: `Config.syn_backlog` limits them, and the limits here are asked again when one completes.
+    """Counts the connections of each host, if there is a limit for them.
+
+    Handshakes under way are not counted, because anyone can forge a SYN. `Config.syn_backlog` limits them, and the
+    limits here are checked again when a handshake completes.
     """
 
     __slots__ = ("_admitted", "_config", "_connections", "_counters", "_host", "_memory", "_per_host", "limited")
@@ -32,15 +34,15 @@ class Admission:
         self._connections = connections
         self._host = host
         self.limited = config.max_connections is not None or config.max_connections_per_remote is not None
-        """There is a limit for the number of connections."""
+        """True if there is a limit for the number of connections."""
         self._admitted: dict[Tcb, Hashable] = {}
-        """The host of each connection that a peer has opened, if there is a limit for each host."""
+        """The host of each connection that a peer opened, if there is a limit for each host."""
         self._per_host: dict[Hashable, int] = {}
 
     def refusal(self, remote: Remote | None) -> str:
-        """Return the field of Config that forbids another connection, "" if none does.
+        """Return the Config field that forbids another connection; "": none does.
 
-        `remote`: the peer that opens it; None if it is opened from here.
+        `remote` is the peer that opens the connection; None: our user opens it.
         """
         memory, counters, config = self._memory, self._counters, self._config
         if not memory.room:
@@ -59,14 +61,14 @@ class Admission:
         return ""
 
     def entered(self, connection: Tcb) -> None:
-        """A peer has opened `connection`."""
+        """Count `connection`, which a peer opened."""
         if self._config.max_connections_per_remote is not None:
             host = self._host_of(connection.remote)
             self._per_host[host] = self._per_host.get(host, 0) + 1
-            self._admitted[connection] = host  # last: `left` must find what it counts down
+            self._admitted[connection] = host  # last, because `left` decrements only if it finds this entry
 
     def left(self, connection: Tcb) -> None:
-        """`connection` has no TCB any more."""
+        """Count the end of `connection`."""
         host = self._admitted.get(connection)
         if host is not None:
             others = self._per_host.get(host, 0) - 1

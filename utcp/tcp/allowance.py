@@ -1,14 +1,14 @@
-"""What one connection may hold in memory at present (`utcp.tcp.memory` decides)."""
+"""The memory limits of one connection, which `utcp.tcp.memory` sets."""
 
 from typing import Final
 
 from utcp._compiled import mypyc_attr
 
 GUARANTEED: Final = 2048
-"""Octets that each direction of a connection may hold, whatever the others do."""
+"""Memory that each direction of a connection may always use, octets."""
 
 MINIMUM: Final = 2 * GUARANTEED
-"""Octets that the queues of a connection are charged at least."""
+"""Lowest charge for the queues of a connection, octets."""
 
 SMALL_SEGMENTS: Final = 256
 
@@ -17,31 +17,31 @@ _UNLIMITED: Final = 1 << 62
 
 @mypyc_attr(acyclic=True)
 class Allowance:
-    """What one connection may hold at present; the same for all connections of a stack."""
+    """The present limits of one connection. All connections of a stack share this object."""
 
     __slots__ = ("full", "most", "pressure", "short", "small_segments")
 
     def __init__(self) -> None:
         self.most = _UNLIMITED
-        """Octets that the buffer of one direction may have."""
+        """Largest buffer of one direction, octets."""
         self.small_segments = SMALL_SEGMENTS
-        """Stretches of sequence space in flight, from which on small segments wait for an ACK, as by Nagle's algorithm.
-        A congestion window counts octets, and each stretch takes RUN octets of memory, whatever its length."""
+        """Number of runs in flight from which small segments wait for an ACK, as with Nagle's algorithm. The congestion
+        window does not limit runs, because it counts octets, while each run takes RUN octets of memory."""
         self.pressure = False
-        """`most` is an equal share of what is left, not a quarter of it."""
+        """True under memory pressure: `most` is an equal share of the free memory, not a quarter of it."""
         self.short = False
-        """Text out of order is not to be held beyond GUARANTEED octets."""
+        """True if out-of-order text may be held only up to GUARANTEED octets."""
         self.full = False
-        """Text in order is not to be held beyond GUARANTEED octets."""
+        """True if in-order text may be held only up to GUARANTEED octets."""
 
     def relax(self, most: int) -> None:
-        """There is no memory pressure: only `most` limits a connection."""
+        """Set the limits without memory pressure: only `most` limits a connection."""
         self.most = most
         self.small_segments = SMALL_SEGMENTS
         self.pressure = self.short = self.full = False
 
     def press(self, most: int, small_segments: int, short: bool, full: bool) -> None:
-        """There is memory pressure."""
+        """Set the limits under memory pressure."""
         self.most = most
         self.small_segments = small_segments
         self.pressure = True

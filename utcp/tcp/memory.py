@@ -1,36 +1,36 @@
-"""What the connections of a stack keep in memory, and what happens when that nears `Config.max_memory`.
+"""The memory of a stack's connections, and the measures when it approaches `Config.max_memory`.
 
-Each connection is charged a fixed amount, and what its queues take: text to be sent, text received in order and out of
-order, with the overhead of its pieces, and the runs of its scoreboard. MINIMUM is charged at least, and so every
-connection can always use that much: the sum of all charges stays below the limit, and no connection stands still.
-A charge is brought up to date when the stack flushes the connection, which everything that grows a queue asks for.
+Each connection is charged a fixed amount plus its queues: text to send, text received in order and out of order, the
+overhead of the pieces, and the runs of the scoreboard. The lowest charge for the queues is MINIMUM, so that every
+connection can always use that much without exceeding the limit, and no connection stalls. The stack updates the charge
+when it flushes a connection, and every change that grows a queue requests a flush.
 
-| used, part of `max_memory` | what happens                                                                           |
+| used, part of `max_memory` | measures                                                                               |
 |----------------------------|----------------------------------------------------------------------------------------|
-| below                      | No buffer exceeds a quarter of what is left, so that no single one takes it all.       |
-| 1/2 (until below 7/16)     | Memory pressure: windows and send buffers are cut to a share of what is left, an equal |
-|                            | one for each connection that holds more than MINIMUM, and for some more.               |
-|                            | The right edge of a window never moves left, and nothing that is queued is dropped.    |
-| 3/4                        | Text that arrives out of order is dropped, unless the connection holds little. What is |
-|                            | held out of order is dropped, the largest amounts first; the peers send it again.      |
-|                            | A SYN is answered with a cookie. Orphans that hold more than 1/8 together are reset,   |
-|                            | the oldest first.                                                                      |
-| 7/8                        | No new connection: SYNs are dropped, `connect()` raises LimitReached. A connection     |
-|                            | that is over leaves no TIME_WAIT record. Text in order is taken up to GUARANTEED.      |
-| the rest                   | is for what arrives between two flushes, for half-open connections, and for estimates  |
-|                            | that are too low.                                                                      |
+| below 1/2                  | No buffer exceeds a quarter of the free memory, so that no connection takes it all.    |
+| 1/2 (until below 7/16)     | Memory pressure: windows and send buffers are limited to a share of the free memory.   |
+|                            | The shares are equal for the connections above MINIMUM, plus some spare ones.          |
+|                            | The right edge of a window never moves left, and no queued data is dropped.            |
+| 3/4                        | Arriving out-of-order text is dropped, unless the connection holds little. Held        |
+|                            | out-of-order text is dropped, the largest amounts first; the peers retransmit it.      |
+|                            | A SYN is answered with a cookie. If orphans hold more than 1/8 together, the oldest    |
+|                            | are reset.                                                                             |
+| 7/8                        | No new connections: SYNs are dropped, and `connect()` raises LimitReached. Connections |
+|                            | that end leave no TIME_WAIT record. In-order text is accepted up to GUARANTEED.        |
+| the rest                   | A reserve for text that arrives between two flushes, for half-open connections, and    |
+|                            | for estimates that are too low.                                                        |
 
-Half-open connections, which anyone can forge, do not count for the first three levels. They are charged HALF_OPEN each
-and hold 1/32 of `max_memory` at most: from there on a SYN is answered with a cookie.
+Half-open connections do not count for the first three levels, because anyone can forge them. Each is charged HALF_OPEN,
+and together they take at most 1/32 of `max_memory`. Beyond that a SYN is answered with a cookie.
 
-Records in TIME_WAIT take 1/8 of `max_memory` at most: from there on each new one ends the oldest before its time
-(`TimeWaitTable`). So a storm of closes shortens TIME_WAIT, and takes nothing from connections.
+TIME_WAIT records take at most 1/8 of `max_memory`. Beyond that each new record ends the oldest one early
+(`TimeWaitTable`). So a storm of closes shortens TIME_WAIT, but takes no memory from connections.
 
-Where memory is full, a peer may still have a large window, because no right edge moves left. What it sends into that
-beyond GUARANTEED is dropped, so that it slows down and repeats: it advances by GUARANTEED octets in each round trip or
-retransmission timeout. Once the window is used up, it is no larger than GUARANTEED, and nothing is dropped any more.
+When memory is full, a peer may still have a large window, because no right edge moves left. Text beyond GUARANTEED is
+then dropped, so that the peer slows down and retransmits: it advances by GUARANTEED octets in each round trip or
+retransmission timeout. When the window is used up, it is at most GUARANTEED, and no more text is dropped.
 
-What a peer was told it had (ACK), and what an application wrote to a connection that it has not closed, is kept.
+Acknowledged data, and data written to a connection that the application has not closed, is never dropped.
 """
 
 from __future__ import annotations
@@ -43,38 +43,38 @@ from utcp.tcp.connection.tcb import Accounts, Tcb
 from utcp.tcp.counters import Counters
 
 DEFAULT: Final = 2 << 30
-"""Octets: `Config.max_memory` where nothing else is known."""
+"""Memory limit if neither `Config.max_memory` nor a limit of the system is known, octets."""
 
 CONNECTION: Final = 6144
-"""Octets that a connection takes without its queues. Measured on CPython 3.13: after a request and its answer, 3,900
-for the TCB (tracemalloc); 5,000 with the transport, asyncio's streams and a task (resident memory, one end of 3,000).
-The rest is for what losses and attacks make a TCB have: RACK, probes, a search for the path MTU."""
+"""Memory of a connection without its queues, octets. Measured on CPython 3.13 after a request and its answer: 3,900 for
+the TCB (tracemalloc); 5,000 with the transport, asyncio's streams and a task (resident memory, one end of 3,000
+connections). The rest is for parts that losses and attacks add: RACK, probes, path MTU discovery."""
 
 IDLE: Final = CONNECTION + MINIMUM
-"""Octets that a connection is charged while it holds little."""
+"""Charge of a connection whose queues hold little, octets."""
 
 HALF_OPEN: Final = 4096
-"""Octets that a connection is charged from a SYN until the handshake completes. Measured on CPython 3.13: 3,300 for
-the TCB (tracemalloc). No queue holds anything."""
+"""Charge of a connection from the SYN until the handshake completes, octets. Measured on CPython 3.13: 3,300 for the
+TCB (tracemalloc). Its queues are empty."""
 
 _LITTLE: Final = 512
+"""Octets of text in each direction that, in at most three pieces and with _FEW_RUNS runs, take less than MINIMUM."""
 _FEW_RUNS: Final = 8
-"""In each direction, so many octets in at most three pieces, and so many runs, take less than MINIMUM."""
 
 RUN: Final = 224
-"""Octets that a run of the scoreboard takes, with its share of a departure."""
+"""Memory of a run of the scoreboard, with its share of a departure, octets."""
 
 TIME_WAIT_RECORD: Final = 200
-"""Octets that a record in TIME_WAIT takes."""
+"""Memory of a TIME_WAIT record, octets."""
 
 _FEW_SMALL_SEGMENTS: Final = 8
 
 _SPARE: Final = 64
-"""Connections that are added to those that hold much, when what is left is shared: there may soon be more of them."""
+"""Spare shares when the free memory is divided, because more connections may soon exceed MINIMUM."""
 
 
 class Memory(Accounts):
-    """Owns the sum of what connections and TIME_WAIT `records` take, octets."""
+    """Owns the total memory of connections and TIME_WAIT `records`, octets."""
 
     __slots__ = (
         "_busy",
@@ -106,53 +106,53 @@ class Memory(Accounts):
         self._short = self.limit * 3 // 4
         self._full = self.limit * 7 // 8
         self.half_open = 0
-        """How many connections are charged HALF_OPEN."""
+        """Number of connections charged HALF_OPEN."""
         self.allowance.relax(self._full // 4)
         self._step = self.limit >> 10
         self._moved = 0
-        """Octets by which charges have changed since the last judgement; `_step` of them are worth another."""
+        """Sum of all changes of charges since the last `judge`, octets. From `_step` on, `judge` is called again."""
         self._busy = 0
-        """How many connections are charged more than IDLE."""
+        """Number of connections charged more than IDLE."""
         self._records = records
         self._counters = counters
         self.room = True
-        """Another connection may begin."""
+        """True if another connection may begin."""
         self.sum = 0
-        """Octets that the connections are charged, those of `_unread` included."""
+        """Total charge of the connections, including `_unread`, octets."""
         self._unread: dict[Tcb, None] = {}
-        """Connections without a TCB that hold text which their user has not read yet."""
+        """Connections without a TCB that hold text not yet read by their user."""
         self.reported = False
-        """The observer was told of this time of pressure."""
+        """True if the present memory pressure was reported to the observer."""
         self.orphans: dict[Tcb, None] = {}
-        """Connections that their user has closed, and that are still there, the oldest first."""
+        """Connections that were closed by their user and have not ended, the oldest first."""
         self.orphaned = 0
-        """Octets that they are charged."""
+        """Total charge of the orphans, octets."""
         self._holders: dict[Tcb, None] = {}
-        """Connections that hold text out of order, when their charge last changed."""
+        """Connections that held out-of-order text when their charge last changed."""
         self._pruned = False
-        """What was held out of order has been dropped since memory became short."""
+        """True if out-of-order text was dropped since memory became short."""
 
     @property
     def used(self) -> int:
-        """Octets that everything takes."""
+        """Memory in use, octets."""
         return self.sum + len(self._records) * TIME_WAIT_RECORD
 
     @property
     def floods(self) -> bool:
-        """No further SYN is to leave state behind."""
+        """True if no further SYN may create state."""
         return self.allowance.short or (self.half_open + 1) * HALF_OPEN > self.limit // 32
 
     def enter(self, connection: Tcb) -> None:
-        """Charge `connection`, which our user has opened, or whose handshake has completed."""
+        """Charge `connection`, which our user opened, or whose handshake has completed."""
         self._charge(connection, IDLE)
 
     def enter_half_open(self, connection: Tcb) -> None:
-        """Charge `connection`, which a SYN has opened."""
+        """Charge `connection`, which a SYN opened."""
         self._charge(connection, HALF_OPEN)
 
     def leave(self, connection: Tcb) -> None:
-        """Charge `connection`, which has no TCB any more, for what its user can still read, until it is read or
-        discarded. What is held out of order is dropped: the stream will never reach it."""
+        """Reduce the charge of `connection`, which has ended, to the text that its user can still read. Drop its
+        out-of-order text, because the hole before it will never be filled."""
         if connection.charge:
             if connection.receive_side.holding:
                 connection.receive_side.drop_held()
@@ -163,7 +163,7 @@ class Memory(Accounts):
                 self._charge(connection, 0)
 
     def note(self, connection: Tcb) -> None:
-        """Charge `connection` what it takes now, if it is charged at all."""
+        """Update the charge of `connection` to the memory that it now uses, if it is charged."""
         send, receive, charge = connection.send_side, connection.receive_side, connection.charge
         if self._unread and connection in self._unread:
             kept = CONNECTION + receive.kept if receive.readable else 0
@@ -210,7 +210,7 @@ class Memory(Accounts):
             self.judge()
 
     def judge(self) -> None:
-        """Set what is allowed, by what is used. To be called when records in TIME_WAIT have gone, too."""
+        """Set the allowance by the memory in use. Also called when TIME_WAIT records were removed."""
         self._moved = 0
         used = self.sum + len(self._records) * TIME_WAIT_RECORD
         self.room = used + IDLE <= self._full
@@ -229,19 +229,19 @@ class Memory(Accounts):
         self.allowance.press(most, _FEW_SMALL_SEGMENTS if short else SMALL_SEGMENTS, short, used >= self._full)
 
     def begins_to_press(self) -> bool:
-        """Return whether memory is under pressure, which has not been reported yet. It counts as reported then."""
+        """Return True if there is memory pressure that was not reported before, and mark it as reported."""
         begins = self.allowance.pressure and not self.reported
         self.reported = self.allowance.pressure
         return begins
 
     @property
     def level(self) -> str:
-        """How much is used, in a word: "", "pressure", "short" (from 3/4 on) or "full" (from 7/8 on)."""
+        """The present level: "", "pressure" (from 1/2 on), "short" (from 3/4 on) or "full" (from 7/8 on)."""
         allowance = self.allowance
         return "full" if allowance.full else "short" if allowance.short else "pressure" if allowance.pressure else ""
 
     def figures(self) -> dict[str, int | str]:
-        """Return all that there is to show. May be asked from any thread."""
+        """Return the values for monitoring. May be called from any thread."""
         return {
             "used": self.used,
             "limit": self.limit,
@@ -251,15 +251,15 @@ class Memory(Accounts):
         }
 
     def adopt_orphan(self, connection: Tcb) -> None:
-        """The user has closed `connection`, which goes on delivering."""
+        """Record that the user closed `connection`, which continues to deliver its data."""
         if connection.charge:
             orphaned = self.orphaned + connection.charge
             self.orphans[connection] = None
             self.orphaned = orphaned
 
     def relieve(self, now: float) -> None:
-        """Where memory is short: drop what is held out of order, and end the oldest orphans that hold too much. An
-        exception ends the connection during whose relief it was raised, and no other."""
+        """If memory is short, drop out-of-order text, and reset the oldest orphans while they hold too much together.
+        An exception ends only the connection that was being processed."""
         if not self.allowance.short:
             return
         if not self._pruned:
@@ -277,7 +277,7 @@ class Memory(Accounts):
             self._end_orphans(now)
 
     def _end_orphans(self, now: float) -> None:
-        for connection in list(self.orphans):  # a copy: one whose end fails must not come up again and again
+        for connection in list(self.orphans):  # a copy, so that an orphan whose end fails is not tried again
             if not self.allowance.short or self.orphaned <= self.limit // 8:
                 return
             self._counters.aborts_on_memory += 1
@@ -290,7 +290,7 @@ class Memory(Accounts):
 
 
 def max_records(limit: int | None) -> int:
-    """Return how many records in TIME_WAIT there may be if `Config.max_memory` is `limit`."""
+    """Return the largest number of TIME_WAIT records if `Config.max_memory` is `limit`."""
     return (DEFAULT if limit is None else limit) // 8 // TIME_WAIT_RECORD
 
 

@@ -1,25 +1,25 @@
-"""Limits on what is sent in answer to segments that prove nothing about their sender."""
+"""Rate limits of answers to segments whose sender is unverified."""
 
 from math import inf
 from typing import Final
 
 from utcp._compiled import mypyc_attr
 
+# The kinds of segments from unverified senders that are answered.
 TO_SYN: Final = 0
 TO_RST: Final = 1
 TO_ACK: Final = 2
 TO_DATA: Final = 3
 TO_KEEPALIVE: Final = 4
-"""The kinds of segments that are answered although they prove nothing about their sender."""
 KINDS: Final = 5
 
 _LONGEST: Final = 16
-"""How far the time between answers to ACKs grows, as a multiple of what it is at first."""
+"""Longest time between answers to ACKs, as a multiple of the initial time."""
 
 
 @mypyc_attr(acyclic=True)
 class AnswerLimits:
-    """The last answer of one connection to each kind of segment that proves nothing (RFC 5961 7).
+    """The time of the last answer of one connection to each kind of segment (RFC 5961 7).
 
     Each kind has its own limit, so that a flood of one kind does not use up the answers to another.
     """
@@ -29,14 +29,15 @@ class AnswerLimits:
     def __init__(self) -> None:
         self._last = [-inf] * KINDS
         self._ack_interval = 0.0
-        """Seconds that must pass between the last answer to an ACK and the next."""
+        """Shortest time between the last answer to an ACK and the next, seconds."""
 
     def take(self, kind: int, now: float, interval: float) -> bool:
-        """Whether a segment of this kind may be answered at `now`: `interval` seconds after the last one.
+        """Take one answer to a segment of this kind, of which one is allowed in `interval` seconds. Return False if no
+        answer may be sent.
 
-        An ACK may itself be the peer's answer to our last one, and its round trip longer than `interval`. So the time
-        between answers to ACKs doubles from one to the next, up to _LONGEST times `interval`, and begins anew after a
-        pause of twice that: two stacks that disagree about what was sent stop answering each other.
+        An ACK may itself be the peer's answer to our last one, after a round trip longer than `interval`. So the time
+        between answers to ACKs doubles with each answer, up to _LONGEST times `interval`, and is reset after a pause of
+        twice that time. In this way two stacks with contradicting sequence numbers stop answering each other.
         """
         since = now - self._last[kind]
         if kind == TO_ACK:
@@ -51,7 +52,7 @@ class AnswerLimits:
 
 
 class TokenBucket:
-    """`rate` tokens a second trickle in, at most `burst` are kept; it begins full."""
+    """A token bucket that gains `rate` tokens a second, holds at most `burst`, and is full initially."""
 
     __slots__ = ("_at", "_burst", "_rate", "_tokens")
 
@@ -62,7 +63,7 @@ class TokenBucket:
         self._at = 0.0
 
     def take(self, now: float) -> bool:
-        """Take a token at `now` (seconds); false when there is none."""
+        """Take a token at `now` (seconds). Return False if there is none."""
         tokens = self._tokens
         if now > self._at:
             tokens = min(self._burst, tokens + (now - self._at) * self._rate)

@@ -1,15 +1,15 @@
 """TIME_WAIT: a table of compact records (RFC 9293 3.6.1, MUST-13).
 
-2 MSL is the same for all, so the records expire in the order in which they came: a restart moves one to the back,
-expiry walks from the front. No timer, object or buffer per entry.
+Because 2 MSL is the same for all records, they expire in the order of their addition. A restart moves a record to the
+back, and expiry removes records from the front. There is no timer, object or buffer per entry.
 
-A storm of closes leaves many records, so each is two small objects. The first is the connection's code: the remote's
-number, the remote port and the local port, as 8 octets. Python hashes octets with a secret of the process
-(PYTHONHASHSEED), but an int by its value. A peer chooses its ports: when codes were ints, a peer could choose 40,000
-that made each lookup 129 times dearer. The second object is the packed record. It is an int, because an int of 22
-octets takes 48 bytes, and bytes of 22 octets take 64. What can be had otherwise is not kept: the timestamps' offset
-follows from the connection (`SequenceNumbers.initial`), and the time of the next answer is known only of records that
-have answered lately.
+A storm of closes leaves many records, so each consists of two small objects. The first is the code of the connection:
+the number of the remote, the remote port and the local port, as 8 octets. It is not an int, because Python hashes an
+int by its value, but octets with a secret of the process (PYTHONHASHSEED). With ints, a peer could choose 40,000 ports
+so that each lookup took 129 times as long. The second object is the packed record. It is an int, because an int of 22
+octets takes 48 bytes, and bytes of 22 octets take 64. Derivable values are not stored: the offset of the timestamps
+follows from the connection (`SequenceNumbers.initial`), and the time of the next answer is stored only for records that
+have answered recently.
 """
 
 from collections import deque
@@ -28,31 +28,31 @@ ConnectionKey: TypeAlias = tuple[Remote, int, int]
 """(remote, remote port, local port)."""
 
 _RECORD: Final = Struct(">QIIIHB")
-"""When it expires, in ticks; SND.NXT, RCV.NXT and TS.Recent; the window; its shift and, in one octet with it, whether
-there are timestamps."""
+"""Expiry in ticks, SND.NXT, RCV.NXT, TS.Recent, window field, and one octet with the window scale and _TIMESTAMPS."""
 _pack: Final = _RECORD.pack
 _to_int: Final = int.from_bytes
 _CODE: Final = Struct(">IHH")
-"""A connection's code."""
+"""The code of a connection: number of the remote, remote port, local port."""
 _code: Final = _CODE.pack
 _DESTINATION: Final = Struct(">IH")
-"""The first part of a code: the remote's number and the remote port."""
+"""The first part of a code: number of the remote, remote port."""
 _TIMESTAMPS: Final = 0x10
-"""Above the shift, which is 14 at most."""
+"""Flag for timestamps, above the window scale, which is at most 14."""
 _BELOW_EXPIRY: Final = 8 * (_RECORD.size - 8)
-"""The bits below the time of expiry."""
+"""Number of bits below the expiry."""
 _TICKS_PER_SECOND: Final = 2.0**20
-"""A power of two: multiplying rounds nothing, so that no record expires early, and none a microsecond late."""
+"""Ticks per second. A power of two, so that the multiplication does not round: no record expires early, nor more than a
+microsecond late."""
 _FOREVER: Final = 2.0**32
 _UNLIMITED: Final = 1 << 62
 _STALE_PLACES: Final = 64
-"""So many stale places are not worth a sweep, however few the records."""
+"""Number of stale places below which they are not swept."""
 _ANSWERS: Final = 64
-"""So many times of next answers are not worth a look for those that have passed."""
+"""Number of times of next answers below which past ones are not removed."""
 
 
 class TimeWait(NamedTuple):
-    """What is left of a connection: enough to answer for it. `window` is the raw field of its last ACK."""
+    """The state of a connection in TIME_WAIT. `window` is the raw field of its last ACK."""
 
     expires: float
     snd_nxt: int
@@ -64,18 +64,17 @@ class TimeWait(NamedTuple):
 
     @property
     def rcv_wnd(self) -> int:
-        """The window last offered, in octets."""
+        """The window last offered, octets."""
         return self.window << self.shift
 
 
 class TimeWaitTable:
     """The connections in TIME_WAIT, for `duration` seconds (2 MSL) each.
 
-    There are `most` records at most (None: no limit). If another one is added, the oldest ends before its time: the
-    next call of `take_expired` returns it, and `next_expiry` says that this call is due. The oldest record is the one
-    that is needed least. A peer repeats its FIN within seconds, and old segments are the less likely to arrive the
-    longer the connection is over. If one arrives all the same, a new connection on the same ports rejects it by its
-    timestamp (RFC 7323 5) or, nearly always, by its sequence number.
+    There are at most `most` records (None: no limit). If another one is added, the oldest ends early: `next_expiry`
+    returns 0, and the next call of `take_expired` returns the record. The oldest record is needed least, because a peer
+    repeats its FIN within seconds, and old segments are less likely to arrive as time passes. If one does arrive, a new
+    connection on the same ports rejects it by its timestamp (RFC 7323 5) or, nearly always, by its sequence number.
     """
 
     __slots__ = (
@@ -91,17 +90,17 @@ class TimeWaitTable:
     )
 
     def __init__(self, duration: float, most: int | None = None, counters: Counters | None = None) -> None:
-        self.duration = min(duration, _FOREVER)  # in ticks, infinity has no number
+        self.duration = min(duration, _FOREVER)  # infinity cannot be converted to ticks
         self._most = _UNLIMITED if most is None else most
         self._counters = Counters() if counters is None else counters
         self._records: dict[bytes, int] = {}
         self._remotes = _Remotes()
         self._order: deque[bytes] = deque()
-        """Codes, those that expire first in front. One that was restarted or removed leaves a stale place behind."""
+        """Codes in order of expiry. A record that is restarted or removed leaves a stale place."""
         self._stale: dict[bytes, int] = {}
-        """Of a code, how many of its places are stale: always the foremost ones."""
+        """Number of stale places of a code. They are always before its valid place."""
         self._next_answers: dict[tuple[bytes, int], float] = {}
-        """By code and kind of segment."""
+        """Time from which a segment may be answered again, seconds, by code and kind of segment."""
         self._prune_at = _ANSWERS
 
     def __len__(self) -> int:
@@ -144,7 +143,7 @@ class TimeWaitTable:
             if not is_new:
                 self._stale[code] = self._stale.get(code, 0) + 1
             records[code] = record
-        except BaseException:  # each record has one place: else every later look at the table would fail
+        except BaseException:  # each record must have exactly one valid place, or every later access would fail
             self._order.pop()
             raise
         if is_new:
@@ -165,13 +164,13 @@ class TimeWaitTable:
         return None if record is None else _unpack(record)
 
     def restart(self, key: ConnectionKey, now: float, ts_recent: int) -> None:
-        """The peer's FIN came again: its 2 MSL begin anew (RFC 9293 3.10.7.4, eighth check)."""
+        """Restart the 2 MSL, because the peer retransmitted its FIN (RFC 9293 3.10.7.4, eighth check)."""
         record = _unpack(self._records[self._code(key)])
         self.restore(key, record._replace(ts_recent=ts_recent), now)
 
     def may_answer(self, key: ConnectionKey, kind: int, now: float, interval: float) -> bool:
-        """Take the right to answer a segment of this kind (`rate_limit`), which proves nothing, with an ACK: once in
-        `interval` seconds (RFC 5961 7)."""
+        """Take one answer to an unverified segment of this kind (`rate_limit`) from the limit of one in `interval`
+        seconds (RFC 5961 7). Return False if no answer may be sent."""
         answer = (self._code(key), kind)
         answers = self._next_answers
         next_answer = answers.get(answer)
@@ -194,13 +193,13 @@ class TimeWaitTable:
             self._clear()
 
     def seconds_left(self, key: ConnectionKey, now: float) -> float | None:
-        """How long `key` is still reserved; None when it is not."""
+        """Return how long `key` is still reserved, seconds; None: it is not reserved."""
         record = self.get(key)
         return None if record is None else max(0.0, record.expires - now)
 
     def ports_by_destination(self, first: int, last: int) -> dict[tuple[Remote, int], int]:
-        """By remote and remote port: how many local ports between `first` and `last` are reserved towards there. What
-        changes meanwhile, in another thread, may be left out."""
+        """Return the number of reserved local ports from `first` to `last` by remote and remote port. Concurrent
+        changes in another thread may be missing."""
         remotes = self._remotes.remotes
         counts: dict[bytes, int] = {}
         for code in list(self._records):
@@ -214,7 +213,7 @@ class TimeWaitTable:
         return found
 
     def next_expiry(self) -> float | None:
-        """When the oldest record goes: 0, which has passed, if there are too many."""
+        """Return the expiry of the oldest record, or 0.0, which has passed, if there are too many; None: no record."""
         if len(self._records) > self._most:
             return 0.0
         if self._stale:
@@ -222,7 +221,7 @@ class TimeWaitTable:
         return (self._records[self._order[0]] >> _BELOW_EXPIRY) / _TICKS_PER_SECOND if self._order else None
 
     def take_expired(self, now: float) -> list[ConnectionKey]:
-        """Drop the records whose 2 MSL have passed, and the oldest of too many."""
+        """Remove the records whose 2 MSL have passed, and the oldest ones if there are too many. Return their keys."""
         expired: list[ConnectionKey] = []
         order, records = self._order, self._records
         ticks = now * _TICKS_PER_SECOND
@@ -242,7 +241,7 @@ class TimeWaitTable:
         return expired
 
     def _code(self, key: ConnectionKey) -> bytes:
-        """Of a key that is in the table."""
+        """Return the code of a key that is in the table."""
         remote, remote_port, local_port = key
         return _code(self._remotes.numbers[remote], remote_port, local_port)
 
@@ -251,7 +250,7 @@ class TimeWaitTable:
         return self._remotes.remotes[number], remote_port, local_port
 
     def _release(self, code: bytes) -> ConnectionKey:
-        """Let go of what else is known of a record that was dropped. Return its key."""
+        """Remove the other data of a removed record. Return its key."""
         if self._next_answers:
             for kind in range(KINDS):
                 self._next_answers.pop((code, kind), None)
@@ -264,7 +263,7 @@ class TimeWaitTable:
         return remote, remote_port, local_port
 
     def _clear(self) -> None:
-        """The last record is gone. What has been emptied keeps the room that it once needed: that goes as well."""
+        """Replace all containers after the last record is removed, because emptied containers keep their memory."""
         self._records = {}
         self._remotes = _Remotes()
         self._order = deque()
@@ -273,7 +272,7 @@ class TimeWaitTable:
         self._prune_at = _ANSWERS
 
     def _in_order(self) -> Iterator[bytes]:
-        """The codes that are in the table, those that expire first in front."""
+        """Iterate over the codes in order of expiry, without stale places."""
         stale = dict(self._stale)
         for code in self._order:
             places = stale.get(code, 0)
@@ -283,14 +282,14 @@ class TimeWaitTable:
                 yield code
 
     def _sweep(self) -> None:
-        """Sweep stale places out when they are half of all, so that repeating a FIN or a SYN without end makes neither
-        memory nor, on average, work grow."""
+        """Remove stale places when they are half of all, so that endlessly repeated FINs or SYNs increase neither the
+        memory nor the average work."""
         if len(self._order) > 2 * len(self._records) + _STALE_PLACES:
             self._order = deque(self._in_order())
             self._stale = {}
 
     def _skip_stale_places(self) -> None:
-        """Let the first place be that of the record that expires first."""
+        """Remove stale places from the front, so that the first place is valid."""
         stale, order = self._stale, self._order
         while stale and (places := stale.get(order[0], 0)):
             code = order[0]
@@ -302,32 +301,32 @@ class TimeWaitTable:
 
 
 class _Remotes:
-    """Small numbers for the remotes that have records; a remote without any is forgotten, its number given anew."""
+    """Small numbers for the remotes with records. The number of a remote without records is reused."""
 
     __slots__ = ("_free", "numbers", "records", "remotes")
 
     def __init__(self) -> None:
         self.numbers: dict[Remote, int] = {}
         self.remotes: list[Remote] = []
-        """By number; None for one that is free."""
+        """The remote of each number; None: the number is free."""
         self.records: list[int] = []
-        """How many each has, by number."""
+        """Number of records of each remote, by its number."""
         self._free: list[int] = []
 
     def add(self, remote: Remote) -> int:
-        """A number for `remote`, which has none and no record yet."""
+        """Assign a number to `remote`, which has none, and return it."""
         if self._free:
             number = self._free.pop()
             self.remotes[number] = remote
         else:
             number = len(self.remotes)
-            self.records.append(0)  # one for a number that is not given yet does no harm
+            self.records.append(0)  # first, because an entry without a remote is harmless
             self.remotes.append(remote)
         self.numbers[remote] = number
         return number
 
     def forget(self, number: int) -> None:
-        """The remote of this number has no record any more."""
+        """Free the number of a remote that has no record left."""
         del self.numbers[self.remotes[number]]
         self.remotes[number] = None
         self._free.append(number)
@@ -341,10 +340,10 @@ def _unpack(record: int) -> TimeWait:
 
 
 def is_newer(syn: Segment, record: TimeWait, timestamps: bool) -> bool:
-    """A SYN in TIME_WAIT belongs to a new incarnation (RFC 6191 2): its timestamp proves it, or its sequence number.
+    """Return True if a SYN in TIME_WAIT belongs to a new incarnation, by its timestamp or sequence number (RFC 6191 2).
 
-    With `timestamps` in the new incarnation and none in the old, segments of the old one will be recognized by having
-    none: any SYN will do.
+    If the new incarnation has `timestamps` and the old one had none, any SYN is accepted, because segments of the old
+    incarnation are recognized by the missing option.
     """
     if timestamps and syn.ts_val is not None and not record.timestamps:
         return True

@@ -1,4 +1,4 @@
-"""SEGMENT ARRIVES in TIME_WAIT (RFC 9293 3.10.7.4), where a record stands for the connection."""
+"""SEGMENT ARRIVES in TIME_WAIT (RFC 9293 3.10.7.4), where a record represents the connection."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from utcp.wire import ACK, FIN, RST, SYN, Segment
 from utcp.wire.seq import MASK, diff, lt
 
 STAYS: Final = 0
+"""TIME_WAIT continues."""
 ENDS: Final = 1
+"""TIME_WAIT ends."""
 REOPENS: Final = 2
-"""TIME_WAIT goes on, ends, or ends because the segment is a SYN that opens a new connection."""
+"""TIME_WAIT ends, because the segment is a SYN that opens a new connection."""
 
 
 def arrives_in_time_wait(
@@ -25,26 +27,24 @@ def arrives_in_time_wait(
     may_open: bool,
     now: float,
 ) -> int:
-    """RFC 9293 3.10.7.4 as far as it applies to TIME_WAIT, with RFC 1337, RFC 5961 and RFC 6191.
+    """Process a segment in TIME_WAIT (RFC 9293 3.10.7.4, RFC 1337, RFC 5961, RFC 6191). Return STAYS, ENDS or REOPENS.
 
-    The peer's FIN, sent again, restarts the 2 MSL, with text before it or without. Text that is sent again without the
-    FIN begins before RCV.NXT: the first check answers it with an ACK, and nothing restarts.
+    A retransmitted FIN of the peer restarts the 2 MSL, with or without text before it. Retransmitted text without the
+    FIN begins before RCV.NXT; the first check answers it with an ACK, and the 2 MSL do not restart.
 
     Args:
-        stack: by which an answer leaves.
-        table: in which `record` stands for the connection `key`.
-        segment: what has arrived.
-        key: the remote, its port and ours.
-        record: what is known of the connection.
-        may_open: a listener would take a new connection.
-        now: seconds.
-
-    Return STAYS, ENDS or REOPENS.
+        stack: the stack, which sends the answer.
+        table: the TIME_WAIT table that contains `record`.
+        segment: the received segment.
+        key: the remote, the remote port and the local port.
+        record: the TIME_WAIT record of the connection.
+        may_open: a listener would accept a new connection.
+        now: the stack's time, seconds.
     """
     flags = segment.flags
     offset = diff(segment.seq, record.rcv_nxt)
     length = segment.length
-    if flags & RST:  # RFC 1337; else RFC 5961 3.2
+    if flags & RST:  # RFC 1337, or RFC 5961 3.2
         if stack.config.rfc1337 or not 0 <= offset < max(record.rcv_wnd, 1):
             return STAYS
         if offset == 0:
@@ -71,7 +71,7 @@ def arrives_in_time_wait(
             return STAYS
         proves_nothing = not (flags & FIN and sane and offset + length == 0 and not old)
         kind = TO_ACK
-    if not proves_nothing:  # the peer has not heard our last ACK
+    if not proves_nothing:  # our last ACK was lost
         ts_recent = record.ts_recent if segment.ts_val is None else segment.ts_val
         table.restart(key, now, ts_recent)
         record = record._replace(ts_recent=ts_recent)

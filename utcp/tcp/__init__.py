@@ -1,6 +1,6 @@
-"""The protocol, sans-IO: no socket, no clock, no event loop, no randomness that it was not handed."""
+"""The protocol without I/O: it has no socket, clock or event loop, and no randomness except the given secret."""
 
 from typing import Final
 
 COMPILED: Final[bool] = not __file__.endswith(".py")
-"""This is the variant that mypyc compiled (`UTCP_COMPILE=1 pip install .`), not the interpreted one."""
+"""True if the package was compiled by mypyc (`UTCP_COMPILE=1 pip install .`)."""

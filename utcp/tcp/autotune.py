@@ -1,8 +1,8 @@
-"""How large a receive buffer should be: dynamic right-sizing, by what its reader takes in one round trip.
+"""Dynamic right-sizing of the receive buffer, by the octets that the application reads in one round trip.
 
-A sender can have no more under way in a round trip than the window that it was offered. The buffer is to be twice the
-bandwidth-delay product: so that the window never is what holds the sender back, also while the sender, in slow start,
-doubles its rate with every round trip (RFC 5681 3.1).
+In a round trip a sender can send at most the window that it was offered. The target is twice the bandwidth-delay
+product, so that the window does not limit the sender, even while it doubles its rate with every round trip in slow
+start (RFC 5681 3.1).
 """
 
 from math import inf
@@ -11,35 +11,40 @@ from typing import Final
 from utcp._compiled import mypyc_attr
 
 _SHORTEST_ROUND: Final = 0.001
-"""Seconds: event loops time to a millisecond."""
+"""Shortest round, seconds: the timer resolution of event loops."""
 
 
 @mypyc_attr(acyclic=True)
 class BufferTuning:
-    """Measures one round trip after the other. Times are in seconds."""
+    """Measures consecutive rounds of a round-trip time each. Times are in seconds."""
 
     __slots__ = ("_before", "_began", "_least", "_read", "_received", "_window", "round_ends")
 
     def __init__(self) -> None:
         self.round_ends = -inf
-        """No earlier than this does the round that is being measured end."""
+        """Earliest end of the present round, seconds."""
         self._began = -inf
         self._received = 0
         self._read = 0
         self._window = 0
         self._before = 0
-        """The bandwidth-delay product that the round before showed."""
+        """Bandwidth-delay product measured in the previous round, octets."""
         self._least = inf
-        """The shortest time in which a whole window arrived: the round trip takes no longer."""
+        """Shortest time in which a whole window arrived, an upper bound of the round-trip time, seconds."""
 
     def end_round(self, now: float, rtt: float, received: int, read: int, window: int) -> int:
-        """The size in octets that the round asks for, which ends now; the next one begins. 0: it asks for nothing.
+        """End the round and begin the next one. Return the buffer size that the round requires, octets; 0: none.
 
-        `received` and `read` count the octets of the stream so far, `window` is what the peer may send
-        without hearing from us again.
-        `rtt` is 0 where no round trip was measured: then a round lasts until a whole window has arrived, since the peer
-        had to hear from us before it could send more. To a peer that is slow in sending, this looks like a long round
-        trip; the shortest one counts.
+        Without a measured round-trip time, a round lasts until a whole window has arrived, because the peer must then
+        have received an ACK in between. If the peer sends slowly, such a round is longer than a round trip, so the
+        shortest one is used.
+
+        Args:
+            now: the stack's time, seconds.
+            rtt: the smoothed round-trip time, seconds; 0: there is none.
+            received: the octets of the stream received so far.
+            read: the octets of the stream read so far.
+            window: the octets that the peer may send without another ACK.
         """
         if self._began == -inf:
             self._begin(now, rtt, received, read, window)
@@ -53,12 +58,12 @@ class BufferTuning:
             round_trip = 0.0
         else:
             round_trip = rtt
-        # What was read is what the buffer is for; what came shows that it was not a backlog. Rounds that lasted longer
-        # than a round trip, for want of a segment that ends them, count in proportion.
+        # The octets read determine the buffer, but at most the octets received, so that a backlog does not count. A
+        # round may last longer than a round trip, because a segment must end it, and then counts in proportion.
         delivered = min(received - self._received, read - self._read)
         product = int(delivered * rtt / max(elapsed, rtt))
         wanted = 2 * product
-        if self._before and product > self._before:  # it grows, and the next round will do as this one did
+        if self._before and product > self._before:  # assume the same growth in the next round
             wanted = min(2 * wanted, wanted * product // self._before)
         self._before = product
         self._begin(now, round_trip, received, read, window)

@@ -1,118 +1,125 @@
-"""Totals of one stack, and the names that SNMP (RFC 4022) and Linux's `nstat` have for them."""
+"""Totals of one stack, with the names of SNMP (RFC 4022) and Linux's `nstat`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Counters:
-    """Counts since the stack was made; each only grows."""
+    """Counts since the creation of the stack, which never decrease."""
 
     in_segs: int = 0
     out_segs: int = 0
     in_errs: int = 0
-    """Datagrams that were no TCP segment."""
+    """Datagrams that were not TCP segments."""
     retrans_segs: int = 0
     timeouts: int = 0
     """Retransmission timeouts."""
     fast_retrans: int = 0
-    """Segments sent again in fast recovery."""
+    """Segments retransmitted in fast recovery."""
     slow_start_retrans: int = 0
-    """Segments sent again after a timeout, other than the one that the timer stood for."""
+    """Segments retransmitted after a timeout, except the one that timed out."""
     lost_retransmits: int = 0
-    """Segments that were taken for lost again after they had been sent again."""
+    """Retransmissions that were considered lost."""
     loss_probes: int = 0
     """Tail loss probes sent (RFC 8985 7)."""
     loss_probe_recoveries: int = 0
     """Tail loss probes that repaired a loss."""
     sack_recoveries: int = 0
-    """Fast recoveries of connections with SACK, and of those without."""
+    """Fast recoveries of connections with SACK."""
     reno_recoveries: int = 0
+    """Fast recoveries of connections without SACK."""
     spurious_rtos: int = 0
-    """Timeouts after which it turned out that nothing had been lost (RFC 5682, RFC 4015)."""
+    """Timeouts that turned out to be spurious (RFC 5682, RFC 4015)."""
     sack_reorderings: int = 0
-    """ACKs that told of something overtaken on the way."""
+    """ACKs that showed reordering on the path."""
     dsacks_received: int = 0
-    """ACKs that told of something received twice (RFC 2883): in order, and out of order."""
+    """Received DSACKs of text that had been received in order (RFC 2883)."""
     dsacks_ofo_received: int = 0
+    """Received DSACKs of text that had been received out of order."""
     dsacks_sent: int = 0
-    """DSACKs of ours: about what had been received in order, and out of order."""
+    """Sent DSACKs of text that had been received in order."""
     dsacks_ofo_sent: int = 0
+    """Sent DSACKs of text that had been received out of order."""
     ofo_queued: int = 0
-    """Segments that arrived out of order and were kept, and those that were not for want of room."""
+    """Out-of-order segments that were held."""
     ofo_drops: int = 0
+    """Out-of-order segments that were dropped, because there was no room."""
     ofo_pruned: int = 0
-    """Runs of text that were held out of order, and dropped because memory was short."""
+    """Runs of out-of-order text that were dropped, because memory was short."""
     rcvq_drops: int = 0
-    """Segments that arrived in order, and were dropped, all or in part, because memory was full."""
+    """In-order segments that were dropped, wholly or in part, because memory or the buffer was full."""
     memory_pressures: int = 0
-    """How often half of `Config.max_memory` was exceeded."""
+    """Number of times that the memory in use exceeded half of `Config.max_memory`."""
     aborts_on_memory: int = 0
-    """Closed connections that were reset while they delivered, because memory was short."""
+    """Connections closed by their user that were reset before all was delivered, because memory was short."""
     refused_by_max_memory: int = 0
-    """Connections, of peers and of ours, that this limit forbade; and those that the next two did."""
+    """Active and passive opens refused because of `Config.max_memory`."""
     refused_by_max_connections: int = 0
+    """Active and passive opens refused because of `Config.max_connections`."""
     refused_by_max_connections_per_remote: int = 0
+    """Passive opens refused because of `Config.max_connections_per_remote`."""
     in_ce_pkts: int = 0
-    """Segments of connections with ECN that arrived with a congestion mark."""
+    """Received segments with a congestion mark, of connections with ECN."""
     keepalives: int = 0
-    """Keepalive probes."""
+    """Keepalive probes sent."""
     active_opens: int = 0
     passive_opens: int = 0
     attempt_fails: int = 0
-    """Opens that ended before they were established."""
+    """Opens that ended before the connection was established."""
     estab_resets: int = 0
-    """Established connections ended by RST, theirs or ours; also when the peer's UDP port is closed."""
+    """Established connections that ended by an RST of either side, or because the peer's UDP port is closed."""
     aborts_on_timeout: int = 0
     """Connections and active opens ended because the peer did not answer in time."""
     aborts_on_close: int = 0
-    """Connections closed by their user with data unread, and so reset (RFC 9293 3.6.1, SHLD-3)."""
+    """Connections reset because their user closed them with unread data (RFC 9293 3.6.1, SHLD-3)."""
     aborts_on_data: int = 0
-    """Connections reset by their user (`abort`, a linger time of 0), or because data came after `close`."""
+    """Connections reset by their user (`abort`, a linger time of 0), or because data arrived after `close`."""
     out_rsts: int = 0
     listen_overflows: int = 0
-    """SYNs, and ACKs that would have completed a cookie's handshake, dropped because `backlog` connections waited to
-    be accepted."""
+    """SYNs, and ACKs that would have completed a cookie's handshake, that were dropped because `backlog` connections
+    waited to be accepted."""
     listen_drops: int = 0
-    """SYNs and such ACKs dropped by a listener for whatever reason."""
+    """SYNs, and such ACKs, that a listener dropped for any reason."""
     tcp_req_q_full_do_cookies: int = 0
     """SYNs answered with a cookie because `syn_backlog` handshakes were under way, or memory was short."""
     syncookies_sent: int = 0
-    """SYN-ACKs that were cookies."""
+    """SYN-ACKs sent with a cookie."""
     syncookies_recv: int = 0
-    """Connections that came of a cookie."""
+    """Connections opened from a cookie."""
     syncookies_failed: int = 0
-    """ACKs to a listener, while cookies were outstanding, that brought back none."""
+    """ACKs to a listener without a valid cookie, while cookies were outstanding."""
     resets_withheld: int = 0
-    """RSTs in reply to unknown segments that did not leave because of `reset_rate`."""
+    """RSTs in reply to unknown segments that were not sent because of `Config.reset_rate`."""
     challenge_acks: int = 0
-    """ACKs to segments that may be an attacker's (RFC 5961)."""
+    """ACKs sent in answer to segments that may be an attacker's (RFC 5961)."""
     syn_challenges: int = 0
-    """SYNs on a connection that had seen one; few of them are answered by a challenge ACK."""
+    """SYNs on an existing connection. Few of them are answered with a challenge ACK."""
     paws_drops: int = 0
+    """Segments dropped because of their timestamp (RFC 7323 5)."""
     out_of_window_icmps: int = 0
-    """ICMP errors about segments that are neither under way nor our last ACK."""
+    """ICMP errors about segments that are neither in flight nor our last ACK."""
     time_waits: int = 0
-    """Connections that went through TIME_WAIT."""
+    """Connections that entered TIME_WAIT."""
     time_wait_overflows: int = 0
-    """Connections that did not, because memory was full, and records that ended before their time, because there were
+    """Connections without a TIME_WAIT record because memory was full, and records that ended early because there were
     too many."""
     time_wait_reuses: int = 0
     """New connections accepted from TIME_WAIT (RFC 6191)."""
     ports_exhausted: int = 0
     """Active opens that failed because every ephemeral port was in use."""
     broken_off: int = 0
-    """Connections ended because of an exception in the middle of their processing (`utcp.tcp.failures`)."""
+    """Connections that ended because their processing raised an exception (`utcp.tcp.failures`)."""
     past_bytes_sent: int = 0
-    """Payload octets sent, each time that they were, and received in order, by connections that the stack has no
-    more."""
+    """Payload octets sent by connections that no longer exist, retransmissions included."""
     past_bytes_received: int = 0
+    """Payload octets received in order by connections that no longer exist."""
 
     def snmp(self) -> dict[str, int]:
-        """The totals as `nstat` names them, MIB and all: Tcp and Ip as in RFC 4022, TcpExt and IpExt as in Linux.
+        """Return the totals by their names in `nstat`: Tcp and Ip as in RFC 4022, TcpExt and IpExt as in Linux.
 
-        OutSegs is without what was sent again, and EstabResets counts resets while closing as well. Not among them are
-        `resets_withheld`, `ports_exhausted`, `broken_off`, `refused_by_*` and octets, which have no names there, and
-        TCPAbortFailed: no reset fails for want of memory.
+        OutSegs does not include retransmissions, and EstabResets includes resets while closing. Not included are
+        `resets_withheld`, `ports_exhausted`, `broken_off`, `refused_by_*` and octets, which have no such names, and
+        TCPAbortFailed, because no reset fails for lack of memory.
         """
         return {
             "TcpActiveOpens": self.active_opens,

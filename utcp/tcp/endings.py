@@ -1,4 +1,4 @@
-"""How a stack's connections ended, counted by cause."""
+"""Counts of the ends of a stack's connections, by cause."""
 
 from dataclasses import dataclass
 
@@ -18,16 +18,19 @@ from utcp.errors import (
 
 @dataclass(slots=True)
 class Endings:
-    """Counts since the stack was made; each only grows. Every connection of which a user may have heard is counted
-    once, when it is over for its user; passive opens that came to nothing are not (`Counters.attempt_fails`)."""
+    """Counts since the creation of the stack, which never decrease.
+
+    A connection that was visible to a user is counted once, when it is over for its user. Failed passive opens are not
+    counted here (`Counters.attempt_fails`)."""
 
     delivered: int = 0
-    """Closed, and everything acknowledged. A FIN counts as acknowledged if the peer has closed and gone."""
+    """Closed by the user, with everything acknowledged. The FIN counts as acknowledged if the peer has closed and no
+    longer exists."""
     aborted: int = 0
-    """Reset by this side: by its user, or because it could not deliver what had arrived (ConnectionAborted)."""
+    """Reset by this side: by the user, or because of an error on this side (ConnectionAborted)."""
     refused: int = 0
     reset: int = 0
-    """By the peer, or its UDP port turned out to be closed."""
+    """Reset by the peer, or ended because the peer's UDP port is closed."""
     syn_timed_out: int = 0
     retransmission_timed_out: int = 0
     fin_timed_out: int = 0
@@ -35,10 +38,10 @@ class Endings:
     keepalive_timed_out: int = 0
     linger_timed_out: int = 0
     unreachable: int = 0
-    """An open that the path made impossible (PathUnreachable)."""
+    """Opens that failed because of the path (PathUnreachable)."""
 
     def note(self, error: OSError | None, delivered: bool) -> None:
-        """A connection ended with `error`; without one it was closed and `delivered`, or aborted by its user."""
+        """Count the end of a connection with `error`; None: it was `delivered`, or aborted by its user."""
         if error is None:
             if delivered:
                 self.delivered += 1

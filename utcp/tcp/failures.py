@@ -1,7 +1,7 @@
-"""What becomes of an exception in the middle of a stack's work: it ends one connection at most.
+"""Handling of an exception during the processing of a connection: it ends at most that connection.
 
-It may come from a bug, from want of memory, from an application's congestion controller or `mtu`, or from a signal
-handler. An observer's does not come so far (`utcp.tcp.observer.Tee`).
+The cause may be a bug, a lack of memory, an application's congestion controller or `mtu`, or a signal handler. An
+exception of an observer is handled before (`utcp.tcp.observer.Tee`).
 """
 
 from __future__ import annotations
@@ -14,32 +14,33 @@ from utcp.tcp.state import CLOSED, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.wire import RST, Segment
 
 MAX_FAILURES: Final = 64
-"""How many of `Stack.failures` are kept until they are taken."""
+"""Largest number of entries in `Stack.failures`."""
 
 
 class Failure:
-    """An exception that no user of a connection is told of."""
+    """An exception that no user of a connection receives."""
 
     __slots__ = ("error", "what")
 
     def __init__(self, what: str, error: Exception) -> None:
         self.what = what
-        """What the consequence is, for people."""
+        """Description of the consequence."""
         self.error = error
 
 
 def fail(stack: Context, tcb: Tcb, cause: BaseException, now: float) -> bool:
-    """End a connection, because `cause` was raised in the middle of its processing. Return whether a user is told of
-    it: by the event ENDED, with a ConnectionAborted as the error, whose `__cause__` is `cause`.
+    """End a connection, because its processing raised `cause`. Return whether a user receives the error: the event
+    ENDED with a ConnectionAborted whose `__cause__` is `cause`.
 
-    It is not known how far the processing came. To go on could corrupt the stream, so nothing is tried again, not even
-    after a MemoryError, and the peer is reset. The SEQ of that RST is uncertain. A peer that does not accept it gets an
-    exact one in answer to its next segment, because the connection does not exist any more (RFC 9293 3.10.7.1).
+    It is unknown which steps of the processing were done. To continue could corrupt the stream, so nothing is tried
+    again, not even after a MemoryError, and the connection is reset. The SEQ of this RST is uncertain. A peer that does
+    not accept it gets an exact RST in answer to its next segment, because the connection no longer exists (RFC 9293
+    3.10.7.1).
     """
     state, unproven = tcb.state, tcb.unproven
     try:
         half_open = state == LISTEN or stack.is_half_open(tcb)
-        stack.forget(tcb)  # first: whatever else fails, the stack does not come by here again
+        stack.forget(tcb)  # first, so that the stack does not process the connection again if the rest fails
         if half_open:
             told = False
             tcb.drop_half_open(now)
@@ -48,7 +49,7 @@ def fail(stack: Context, tcb: Tcb, cause: BaseException, now: float) -> bool:
             error = ConnectionAborted(f"Connection aborted: {type(cause).__name__} was raised while it was processed")
             error.__cause__ = cause
             tcb.fail(error, now)
-    finally:  # where memory is short, this may raise as well
+    finally:  # the steps above may raise again if memory is short
         tcb.abandon()
     if state not in (CLOSED, LISTEN, SYN_SENT, TIME_WAIT):
         if state != SYN_RCVD:

@@ -1,4 +1,4 @@
-"""Initial sequence numbers and timestamp offsets, keyed and clock-driven (RFC 6528, RFC 7323 5.4)."""
+"""Initial sequence numbers and timestamp offsets by a keyed hash and a clock (RFC 6528, RFC 7323 5.4)."""
 
 from hashlib import blake2b
 from struct import Struct
@@ -10,11 +10,11 @@ from utcp.wire.seq import MASK
 _PORTS: Final = Struct("!HH")
 
 _TICKS_PER_SECOND: Final = 250_000
-"""The ISN clock ticks every 4 microseconds (RFC 9293 3.4.1, MUST-8)."""
+"""Ticks of the ISN clock per second, one every 4 microseconds (RFC 9293 3.4.1, MUST-8)."""
 
 
 class SequenceNumbers:
-    """ISN = M + F(connection, secret), with F out of reach of anyone without the secret (MUST-9)."""
+    """ISN = M + F(connection, secret), where F cannot be computed without the secret (MUST-9)."""
 
     __slots__ = ("_remote", "_secret", "_state")
 
@@ -22,13 +22,13 @@ class SequenceNumbers:
         self._secret = blake2b(secret, person=b"utcp isn").digest()
         self._remote: Remote = ""
         self._state = self._hash("")
-        """The hash of the secret and the remote asked for last: many connections are with one."""
+        """Hash of the secret and the last remote, cached because many connections have the same remote."""
 
     def initial(self, remote: Remote, remote_port: int, local_port: int, now: float) -> tuple[int, int]:
-        """The ISN of a new incarnation of this connection, and the offset of its timestamps.
+        """Return the ISN of a new incarnation of this connection, and the offset of its timestamps.
 
-        The offset depends on the connection alone: from one incarnation to the next its timestamps only grow, which is
-        what lets TIME_WAIT recognize the newer one (RFC 6191).
+        The offset depends only on the connection. So timestamps increase from one incarnation to the next, and
+        TIME_WAIT recognizes the newer incarnation (RFC 6191).
         """
         if remote != self._remote:
             self._state = self._hash(remote)

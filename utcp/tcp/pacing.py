@@ -1,4 +1,4 @@
-"""Pacing: data leaves at a rate, in trains that fit the millisecond that event loops time to."""
+"""Pacing: data leaves at a given rate, in trains that match the timer resolution of event loops, a millisecond."""
 
 from math import ceil, inf
 from typing import Final
@@ -6,10 +6,11 @@ from typing import Final
 from utcp._compiled import mypyc_attr
 
 _TRAIN: Final = 0.001
-"""Seconds of sending that leave at once: a timer per segment would cost more than the segments."""
+"""Length of a train, in seconds at the pacing rate. A timer per segment would cost more than the segments."""
 
 _UNPACED_BELOW: Final = 0.001
-"""On a path with a round trip below this, timers are too coarse to pace by, and ACKs come as often as they fire."""
+"""Round-trip time below which there is no pacing, seconds: timers are too coarse, and ACKs arrive as often as they
+fire."""
 
 _MANY: Final = 1 << 30
 
@@ -22,26 +23,26 @@ class Pacer:
 
     def __init__(self, now: float) -> None:
         self.rate = inf
-        """Octets per second; `inf`: not paced."""
+        """The pacing rate, octets per second; `inf`: no pacing."""
         self.deadline = inf
-        """When the next train may leave, seconds; `inf`: the timer is off."""
+        """Departure of the next train, seconds; `inf`: the timer is off."""
         self._credit = 0.0
         self._updated_at = now
 
     def set_rate(self, rate: float, min_rtt: float) -> None:
-        """What the congestion controller asks for, on a path with this lowest round-trip time."""
+        """Set the rate of the congestion controller, on a path with the lowest round-trip time `min_rtt`, seconds."""
         self.rate = rate if min_rtt >= _UNPACED_BELOW else inf
 
     def refill(self, burst: int, now: float) -> None:
-        """Nothing is in flight: an initial window may leave at once."""
+        """Let an initial window of `burst` octets leave at once, because nothing is in flight."""
         self._credit = max(self._credit, float(burst))
         self._updated_at = now
 
     def may_send(self, mss: int, now: float) -> bool:
-        """Whether a segment may leave now."""
+        """Return True if a segment may leave now, after updating the credit."""
         if self.rate == inf:
             return True
-        # Timers fire up to a train late: what they missed is made good, no more.
+        # Timers fire up to one train late, so the credit is limited to two trains.
         most = 2 * _TRAIN * self.rate + 2 * mss
         if self._credit < most:
             self._credit = min(most, self._credit + (now - self._updated_at) * self.rate)
@@ -49,22 +50,22 @@ class Pacer:
         return self._credit > 0
 
     def segments(self, mss: int, now: float) -> int:
-        """How many segments of `mss` octets may leave now, one after the other; unpaced, a great many."""
+        """Return the number of segments of `mss` octets that may leave now; _MANY without pacing."""
         if self.rate == inf:
             return _MANY
         return ceil(self._credit / mss) if self.may_send(mss, now) else 0
 
     def sent(self, size: int) -> None:
-        """`size` octets left."""
+        """Count `size` octets sent."""
         if self.rate != inf:
             self._credit -= size
 
     def wait(self, mss: int) -> None:
-        """A segment may not leave yet. The timer expires when a train may leave: two segments at least, else a
-        millisecond's worth."""
+        """Start the timer, because a segment may not leave yet. It expires when a train of at least two segments and a
+        millisecond may leave."""
         train = max(2.0 * mss, _TRAIN * self.rate)
         self.deadline = self._updated_at + (train - self._credit) / self.rate
 
     def stop(self) -> None:
-        """Turn the timer off: it has expired, or nothing will be sent any more."""
+        """Turn off the timer, because it has expired or nothing will be sent any more."""
         self.deadline = inf

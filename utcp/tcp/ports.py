@@ -11,12 +11,12 @@ from utcp.tcp.transmit import Remote
 _TABLE_SIZE: Final = 256
 
 _TRIES: Final = 32
-"""Ports tried by hash. With nine tenths of the range in use, these tries fail for one open in 29; with half,
-one in 4 billion."""
+"""Number of ports tried by hash. With nine tenths of the range in use, all tries fail for one open in 29; with half of
+it in use, for one in 4 billion."""
 
 
 class EphemeralPorts:
-    """Hands out the ports of a range, in an order that differs by destination and that an outsider cannot predict."""
+    """Selects ports of a range in an order that depends on the destination and cannot be predicted by an attacker."""
 
     __slots__ = ("_count", "_first", "_last", "_scarce", "_secret", "_table")
 
@@ -25,10 +25,11 @@ class EphemeralPorts:
         self._count = last - first + 1
         self._secret = blake2b(secret, person=b"utcp ports").digest()
         self._last: tuple[tuple[Remote, int] | None, int, int] = (None, 0, 0)
-        """The destination asked for last, its offset and its counter: clients mostly open many to one."""
+        """The last destination, its offset and its slot, cached because most clients open many connections to one
+        destination."""
         self._scarce: dict[tuple[Remote, int], list[tuple[float, int]]] = {}
-        """The destinations towards which ports are scarce. For each, a heap of (when a port becomes free, port): those
-        that no connection and no listener holds. An entry may be out of date, so `free_at` decides."""
+        """The destinations towards which ports are scarce. For each, a heap of (time at which a port becomes free,
+        port), for ports without a connection or listener. An entry may be outdated, so `free_at` is checked."""
         noise = b"".join(
             blake2b(self._secret, person=b"utcp table", salt=bytes((block,)), digest_size=64).digest()
             for block in range(_TABLE_SIZE // 32)
@@ -38,10 +39,17 @@ class EphemeralPorts:
     def choose(
         self, remote: Remote, remote_port: int, free_at: Callable[[int], float], now: float
     ) -> tuple[int | None, float | None]:
-        """Return a free port, or None and the time at which TIME_WAIT frees the first one (None if it holds none).
+        """Return a free port and None, or None and the time at which TIME_WAIT frees the first port (None: it holds
+        none).
 
-        `free_at(port)` is 0 for a free port, the time at which TIME_WAIT frees it, or `inf` while something else holds
-        it. The cost is constant when averaged over many calls: the range is searched once when ports become scarce.
+        The average cost is constant, because the range is searched once when ports become scarce.
+
+        Args:
+            remote: the address of the peer.
+            remote_port: the peer's TCP port.
+            free_at: returns 0 for a free port, the time at which TIME_WAIT frees it, or `inf` if a connection or
+                listener uses it.
+            now: the stack's time, seconds.
         """
         destination = (remote, remote_port)
         if self._last[0] != destination:
@@ -55,7 +63,7 @@ class EphemeralPorts:
                 return port, None
         heap = self._scarce.get(destination)
         if heap is None:
-            # Ports that are free now come before all times, in an order that depends on destination and secret.
+            # Free ports have negative keys, in an order that depends on destination and secret.
             shuffle = offset | 1
             heap = [
                 (when if when > now else -(port * shuffle & 0xFFFFFFFF), port)
@@ -77,12 +85,12 @@ class EphemeralPorts:
         return None, None
 
     def released(self, remote: Remote, remote_port: int, port: int, when: float) -> None:
-        """Note that no connection to this destination holds `port` any more: it is free from `when` on."""
+        """Record that no connection to this destination uses `port` any more; it is free from `when` on."""
         if self._scarce:
             self._note_free((remote, remote_port), port, when)
 
     def released_by_listener(self, port: int, when: float) -> None:
-        """Note that `port` is not listened on any more from `when` on."""
+        """Record that `port` has no listener from `when` on."""
         for destination in list(self._scarce):
             self._note_free(destination, port, when)
 
@@ -90,7 +98,7 @@ class EphemeralPorts:
         heap = self._scarce.get(destination)
         if heap is not None and port in self._range:
             heapq.heappush(heap, (when, port))
-            if len(heap) > 2 * self._count:  # ports are found by hash again, and most of these entries are out of date
+            if len(heap) > 2 * self._count:  # ports are found by hash again, and most entries are outdated
                 del self._scarce[destination]
 
     @property
@@ -99,6 +107,6 @@ class EphemeralPorts:
 
 
 def check_port(port: int) -> None:
-    """Raise ValueError unless `port` is one."""
+    """Raise ValueError unless `port` is in 1..65535."""
     if not 1 <= port <= 65535:
         raise ValueError(f"a port must be in 1..65535, not {port}")

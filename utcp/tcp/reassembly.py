@@ -1,4 +1,4 @@
-"""Text that arrived before what precedes it, held until its turn comes, in bounded memory (RFC 9293 SHLD-31)."""
+"""Out-of-order text, held in bounded memory until the text before it arrives (RFC 9293 SHLD-31)."""
 
 from bisect import bisect_right
 from itertools import islice
@@ -7,24 +7,24 @@ from typing import Final
 from utcp.tcp.transmit import Buffer
 
 _MAX_RUNS: Final = 1024
-"""Runs held at once; a segment that would open another is dropped and comes again."""
+"""Largest number of runs. A segment that needs another run is dropped, and the peer retransmits it."""
 
 _MAX_PIECES: Final = 4096
-"""Pieces held before neighbours are joined: each takes PIECE more than its text."""
+"""Number of pieces from which adjacent ones are joined, because each takes PIECE octets beyond its text."""
 
 PIECE: Final = 160
-"""Octets that a piece takes beyond its text."""
+"""Memory overhead of a piece, octets."""
 
 RUN: Final = 256
-"""Octets that a run takes beyond its pieces."""
+"""Memory of a run without its pieces, octets."""
 
 _JOINED: Final = 16384
-"""What pieces are joined to at least."""
+"""Lowest size to which pieces are joined, octets."""
 
 
 def join_pieces(pieces: list[Buffer], target: int) -> list[Buffer]:
-    """The same octets in fewer pieces: of two neighbours, one has `target` octets or more. Such pieces stay as they
-    are, so that an octet is seldom copied twice."""
+    """Return the same octets in fewer pieces. Of two adjacent pieces, one has at least `target` octets. Pieces of that
+    size are not changed, so that an octet is rarely copied twice."""
     joined: list[Buffer] = []
     small: list[Buffer] = []
     size = 0
@@ -46,12 +46,12 @@ def join_pieces(pieces: list[Buffer], target: int) -> list[Buffer]:
 
 
 def join_target(octets: int) -> int:
-    """What to join so many octets to: few pieces result, however large the buffer is."""
+    """Return the size to which pieces of `octets` in total are joined, so that few pieces result at any size."""
     return max(_JOINED, octets >> 10)
 
 
 class _Run:
-    """Text without a hole: the octets `start` to `end` (exclusive) of the stream."""
+    """Contiguous text: stream offsets `start` to `end` (exclusive)."""
 
     __slots__ = ("end", "start")
 
@@ -61,37 +61,38 @@ class _Run:
 
 
 class Reassembly:
-    """Runs of text by their place in the stream, counted in octets from its beginning.
+    """Runs of text by stream offset.
 
-    A segment costs a binary search and, over all segments, one step for each run that it closes up with another. Its
-    text stays in the pieces it came in, found by where they start; they are walked once, when their turn comes.
+    A segment costs a binary search, plus one step for each run that it merges with another. Text stays in the pieces of
+    its segments, which are found by their start. `take` visits each piece once.
     """
 
     __slots__ = ("_octets", "_pieces", "_recent", "_runs", "_starts")
 
     def __init__(self) -> None:
         self._runs: list[_Run] = []
-        """In order, neither overlapping nor touching each other."""
+        """The runs in order, neither overlapping nor adjacent."""
         self._starts: list[int] = []
-        """Where each of them starts, for the binary search."""
+        """The start of each run, for the binary search."""
         self._recent: dict[_Run, None] = {}
-        """The same runs, the one that was added to last at the end: the order in which SACK tells them."""
+        """The same runs in order of their last change, the most recent last, for SACK."""
         self._pieces: dict[int, Buffer] = {}
-        """Text by its place. The pieces of a run follow each other without overlap."""
+        """Text by stream offset. The pieces of a run are adjacent and do not overlap."""
         self._octets = 0
-        """Of all pieces together."""
+        """Length of all pieces, octets."""
 
     def __len__(self) -> int:
-        """How many runs are held."""
+        """Return the number of runs."""
         return len(self._runs)
 
     @property
     def kept(self) -> int:
-        """Octets of memory that all of it takes."""
+        """Memory of all runs and pieces, octets."""
         return self._octets + len(self._pieces) * PIECE + len(self._runs) * RUN
 
     def hold(self, start: int, text: bytes) -> bool:
-        """Keep `text`, which begins at `start`; False when there is no room for another run. What is held stays."""
+        """Hold `text` that begins at `start`. Return False if another run is needed and there are too many. Text that
+        is already held is not replaced."""
         if len(self._pieces) >= _MAX_PIECES:
             self._join()
         runs, starts = self._runs, self._starts
@@ -101,7 +102,7 @@ class Reassembly:
             first -= 1
         last = first
         position = start
-        while last < len(runs) and starts[last] <= end:  # every run that the text overlaps or touches
+        while last < len(runs) and starts[last] <= end:  # every run that overlaps or adjoins the text
             run = runs[last]
             if run.start > position:
                 self._pieces[position] = text[position - start : run.start - start]
@@ -131,7 +132,7 @@ class Reassembly:
         return True
 
     def take(self, position: int) -> list[Buffer]:
-        """The text from `position` on up to the next hole. It and all that lies before is no longer held."""
+        """Remove and return the text from `position` to the next hole, and remove all text before it."""
         count = bisect_right(self._starts, position)
         pieces = self._pieces
         taken: list[Buffer] = []
@@ -152,7 +153,7 @@ class Reassembly:
         return taken
 
     def overlap(self, start: int, end: int) -> tuple[int, int] | None:
-        """The first part of `start` to `end` that is held without a hole; None if nothing of it is."""
+        """Return the first contiguous part of `start` to `end` that is held; None: no part is held."""
         index = bisect_right(self._starts, start)
         if index and self._runs[index - 1].end > start:
             return start, min(end, self._runs[index - 1].end)
@@ -162,12 +163,12 @@ class Reassembly:
 
     @property
     def recent_end(self) -> int:
-        """Where the run ends that was added to last; -1 if nothing is held."""
+        """End of the run that changed last; -1: nothing is held."""
         return next(reversed(self._recent)).end if self._recent else -1
 
     def blocks(self, count: int, position: int, skipped: int = 0) -> list[tuple[int, int]]:
-        """Up to `count` runs, the most recent first (RFC 2018 4), without the `skipped` most recent ones; before all
-        others the one that has `position`."""
+        """Return up to `count` runs: the one that contains `position`, then the others, the most recent first (RFC 2018
+        4), without the `skipped` most recent ones."""
         blocks: list[tuple[int, int]] = []
         index = bisect_right(self._starts, position) - 1
         before = self._runs[index] if index >= 0 and self._runs[index].end > position else None
@@ -181,7 +182,7 @@ class Reassembly:
         return blocks
 
     def clear(self) -> None:
-        """Hold nothing any more."""
+        """Drop all text."""
         self._runs.clear()
         self._starts.clear()
         self._recent.clear()
@@ -189,7 +190,7 @@ class Reassembly:
         self._octets = 0
 
     def _join(self) -> None:
-        """Fewer and larger pieces: at most three quarters of what may be held are left, so this happens seldom."""
+        """Join pieces. At most three quarters of _MAX_PIECES remain, so that this happens rarely."""
         target = join_target(self._runs[-1].end - self._runs[0].start)
         pieces: dict[int, Buffer] = {}
         for run in self._runs:

@@ -1,4 +1,4 @@
-"""The stream as far as it arrived in order and was not read yet."""
+"""The queue of text received in order and not yet read."""
 
 from typing import Final
 
@@ -6,17 +6,17 @@ from utcp._compiled import mypyc_attr
 from utcp.tcp.transmit import Buffer
 
 SMALL: Final = 512
-"""Octets below which two neighbouring pieces are joined: a peer may send single octets to a reader that pauses. A join
-copies no more than twice this."""
+"""Length below which two adjacent pieces are joined, octets, because a peer may send single octets while the
+application does not read. A join copies at most twice this length."""
 
 PIECE: Final = 56
-"""Octets that a piece takes beyond its text."""
+"""Memory overhead of a piece, octets."""
 
 
 @mypyc_attr(acyclic=True)
 class ReceiveQueue:
-    """Received text, in the pieces that it came in: it is copied when it is read, and not before unless it is small.
-    How many octets there are is its owner's to know."""
+    """Received text, in the pieces of its segments. Only small pieces are copied before they are read. The owner keeps
+    the number of octets."""
 
     __slots__ = ("pieces",)
 
@@ -24,7 +24,7 @@ class ReceiveQueue:
         self.pieces: list[Buffer] = []
 
     def add_small(self, piece: Buffer) -> None:
-        """The next text of the stream, shorter than SMALL; there is text before it."""
+        """Append text shorter than SMALL. The queue must not be empty."""
         pieces = self.pieces
         if len(pieces[-1]) < SMALL:
             pieces[-1] = b"".join((pieces[-1], piece))
@@ -32,7 +32,7 @@ class ReceiveQueue:
             pieces.append(piece)
 
     def extend(self, pieces: list[Buffer]) -> int:
-        """The next text of the stream, in several pieces; how many octets it has."""
+        """Append text in several pieces. Return its length, octets."""
         size = 0
         for piece in pieces:
             length = len(piece)
@@ -44,14 +44,14 @@ class ReceiveQueue:
         return size
 
     def take_all(self) -> bytes:
-        """All that is there. If that raises, it is still there."""
+        """Remove and return all text. If this raises, no text is lost."""
         pieces = self.pieces
         data = b"".join(pieces) if len(pieces) != 1 else bytes(pieces[0])
         del pieces[:]  # no call, as in `ReceiveSide.read`
         return data
 
     def take(self, size: int) -> bytes:
-        """The first `size` octets; so many must be there. If that raises, all are still there."""
+        """Remove and return the first `size` octets, which must exist. If this raises, no text is lost."""
         pieces = self.pieces
         parts: list[Buffer] = []
         index = 0

@@ -1,17 +1,17 @@
-"""The round-trip time and the retransmission timeout derived from it (RFC 6298)."""
+"""The round-trip time, and the retransmission timeout derived from it (RFC 6298)."""
 
 from typing import Final
 
 from utcp._compiled import mypyc_attr
 
 _GRANULARITY: Final = 0.001
-"""G of RFC 6298 2: event loops time to a millisecond."""
+"""G of RFC 6298 2, seconds: the timer resolution of event loops."""
 
 _RTO_AFTER_LOST_SYN: Final = 3.0
-"""RFC 6298 5.7."""
+"""Initial RTO of data after a lost SYN, seconds (RFC 6298 5.7)."""
 
 _MIN_RTT_WINDOW: Final = 300.0
-"""Seconds for which the lowest round-trip time is believed: routes change."""
+"""Time for which the lowest round-trip time is valid, seconds, because routes change."""
 
 
 @mypyc_attr(acyclic=True)
@@ -36,30 +36,30 @@ class RttEstimator:
         self.srtt: float | None = None
         self.rttvar = 0.0
         self.base_rto = initial
-        """RTO before back-off."""
+        """RTO without back-off, seconds."""
         self.backoff = 0
-        """How often RTO has been doubled since the last sample."""
+        """Number of doublings of RTO since the last sample."""
         self.rto = initial
-        """The timeout to use now, back-off included."""
+        """RTO with back-off, seconds."""
         self.samples = 0
-        """How many there were."""
+        """Number of samples."""
         self.min_rtt = 0.0
-        """The lowest sample of the last five minutes; 0 before the first."""
+        """Lowest sample of the last five minutes, seconds; 0: there is none."""
         self._min_rtt_at = 0.0
         self._sampled_at = 0.0
         self._minimum = max(minimum, _GRANULARITY)
         self._maximum = maximum
 
     def after(self, doublings: int) -> float:
-        """The timeout doubled so many times, within bounds (RFC 6298 5.5)."""
+        """Return the timeout after `doublings` doublings, within its upper bound, seconds (RFC 6298 5.5)."""
         return min(self.base_rto * (1 << min(doublings, 32)), self._maximum)
 
     def sample(self, rtt: float, now: float) -> None:
-        """Take a measurement of a segment that was sent once (Karn), or known by its timestamp (RFC 6298 2, 3).
+        """Add a sample of a segment that was sent once (Karn), or is identified by its timestamp (RFC 6298 2, 3).
 
-        Every ACK gives one, but SRTT and RTTVAR take one in a round trip, of a segment that left after the last: many
-        would drive out what was learned before (RFC 7323 4.2). `rto_min` bounds the variance's share of RTO, as in
-        Linux, not RTO: a long and steady path must not time out at its own round-trip time.
+        Every ACK gives a sample, but SRTT and RTTVAR use one per round trip, of a segment that left after the last
+        sample. More would shorten the memory of the filters (RFC 7323 4.2). `rto_min` is the lower bound of the term
+        with RTTVAR, as in Linux, not of RTO, because a long path with a constant round-trip time must not time out.
         """
         self.samples += 1
         if rtt <= self.min_rtt or self.srtt is None or now - self._min_rtt_at > _MIN_RTT_WINDOW:
@@ -79,16 +79,16 @@ class RttEstimator:
         self.rto = self.base_rto
 
     def back_off(self) -> None:
-        """The timer expired: double RTO (RFC 6298 5.5)."""
+        """Double RTO, because the timer has expired (RFC 6298 5.5)."""
         self.backoff += 1
         self.rto = self.after(self.backoff)
 
     def end_back_off(self) -> None:
-        """The last doublings were wrong: what was waited for had arrived."""
+        """Remove the back-off."""
         self.backoff = 0
         self.rto = self.base_rto
 
     def syn_was_lost(self) -> None:
-        """The handshake needed a retransmission and gave no sample: start data with 3 s (RFC 6298 5.7)."""
+        """Start with an RTO of 3 s, because the handshake needed a retransmission and gave no sample (RFC 6298 5.7)."""
         self.base_rto = min(max(self.base_rto, _RTO_AFTER_LOST_SYN), self._maximum)
         self.end_back_off()

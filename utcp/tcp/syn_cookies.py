@@ -1,21 +1,21 @@
-"""SYN cookies: a handshake that leaves no state here until its third segment (RFC 4987 3.6).
+"""SYN cookies: a handshake without state on this side until its third segment (RFC 4987 3.6).
 
-The initial sequence number of the SYN-ACK is the memory. Its 32 bits are, from the top:
+The ISN of the SYN-ACK encodes the state. Its 32 bits are, from the top:
 
-* 8 bits of mark, keyed by the ports, the remote and the time,
-* 21 bits of check, keyed by the mark's key, the peer's initial sequence number and the next field,
-* 3 bits that number an MSS in `MSS_TABLE`: the largest that the peer's own is not below.
+* 8 bits of mark, a keyed hash of the ports, the remote and the time,
+* 21 bits of check, a hash of the mark's key, the peer's ISN and the next field,
+* 3 bits with the index of an MSS in `MSS_TABLE`, the largest that does not exceed the peer's.
 
-Time counts in steps of 64 seconds, and a cookie is good in its own step and the next: for 64 to 128 seconds. So of
-all 2^32 acknowledgement numbers 16 at most open a connection for a given remote, ports and sequence number (8 MSS
-numbers in 2 steps): one blind ACK succeeds with probability 2^-28. As RFC 4987 says, cookies give up the clock in the
-ISN (RFC 9293 3.4.1) and the retransmission of the SYN-ACK; and a completing ACK that is played again within its time,
-after the connection is gone, opens another.
+Time counts in steps of 64 seconds, and a cookie is valid in its own step and the next, for 64 to 128 seconds. So at
+most 16 of all 2^32 acknowledgement numbers open a connection for a given remote, ports and sequence number (8 indices
+in 2 steps), and a blind ACK succeeds with probability 2^-28. As described in RFC 4987, cookies give up the clock in the
+ISN (RFC 9293 3.4.1) and the retransmission of the SYN-ACK. If the completing ACK is replayed while the cookie is valid,
+after the connection has ended, it opens another connection.
 
-The mark alone tells a later segment of such a handshake, whose first one was lost, from one that belongs to nothing.
+The mark alone identifies a later segment of such a handshake whose first segment was lost.
 
-What else the SYN said stands in the low bits of our first timestamp, which the peer echoes; without timestamps there is
-neither window scaling nor SACK.
+The other options of the SYN are encoded in the low bits of our first timestamp, which the peer echoes. Without
+timestamps there is neither window scaling nor SACK.
 """
 
 from bisect import bisect_right
@@ -29,11 +29,11 @@ from utcp.wire.options import MAX_WINDOW_SCALE
 from utcp.wire.seq import MASK
 
 MSS_TABLE: Final = (64, 536, 1212, 1352, 1432, 1452, 8932, 65468)
-"""The least that is ever used; IPv4's default; IPv6 at its smallest MTU, through WireGuard, over Ethernet; IPv4 over
-Ethernet; jumbo frames; loopback. All are UDP payloads less a TCP header."""
+"""MSS values, octets: the smallest used; the default of IPv4; IPv6 at its smallest MTU, through WireGuard, and over
+Ethernet; IPv4 over Ethernet; jumbo frames; loopback. All are UDP payloads less a TCP header."""
 
 LIFETIME: Final = 128.0
-"""No cookie is good for longer, in seconds."""
+"""Longest validity of a cookie, seconds."""
 
 _STEP: Final = 64
 _CHECK: Final = 0x00FFFFF8
@@ -46,7 +46,7 @@ _ECN: Final = 0x20
 
 
 class SynCookies:
-    """Makes and checks cookies, with a secret of its own."""
+    """Creates and checks cookies with a secret derived from the stack's."""
 
     __slots__ = ("_last_made", "_secret")
 
@@ -55,18 +55,18 @@ class SynCookies:
         self._last_made = -inf
 
     def make(self, key: ConnectionKey, irs: int, mss: int, now: float) -> int:
-        """The ISS for the SYN-ACK that answers a SYN numbered `irs` whose sender takes segments of `mss` octets."""
+        """Return the ISS of the SYN-ACK that answers a SYN with sequence number `irs` and an MSS of `mss` octets."""
         self._last_made = now
         index = max(bisect_right(MSS_TABLE, mss) - 1, 0)
         step_key = self._step_key(key, int(now) // _STEP)
         return step_key[0] << 24 | _check(step_key, irs, index) | index
 
     def outstanding(self, now: float) -> bool:
-        """A cookie was made so recently that an ACK may still bring it back."""
+        """Return True if the last cookie is so recent that an ACK may still return it."""
         return now - self._last_made <= LIFETIME
 
     def mss_of(self, key: ConnectionKey, irs: int, iss: int, now: float) -> int | None:
-        """The MSS that the cookie `iss` holds; None when it is none for this connection and time."""
+        """Return the MSS of the cookie `iss`; None: it is not a valid cookie for this connection and time."""
         index = iss & 7
         step = int(now) // _STEP
         for step_key in (self._step_key(key, step), self._step_key(key, step - 1)):
@@ -75,7 +75,8 @@ class SynCookies:
         return None
 
     def is_marked(self, key: ConnectionKey, iss: int, now: float) -> bool:
-        """`iss` may be a cookie for this connection whose SYN had another number; 1 of 128 others looks so, too."""
+        """Return True if `iss` may be a cookie for this connection with another `irs`. 1 of 128 other numbers matches
+        as well."""
         step = int(now) // _STEP
         return iss >> 24 in (self._step_key(key, step)[0], self._step_key(key, step - 1)[0])
 
@@ -89,7 +90,8 @@ def _check(step_key: bytes, irs: int, index: int) -> int:
 
 
 def stamp(ts_now: int, window_scale: int | None, sack: bool, ecn: bool) -> int:
-    """TSval of a cookie's SYN-ACK: at most 64 ms before `ts_now`, never after it, so that timestamps do not go back."""
+    """Return TSval for the SYN-ACK of a cookie. It is up to 64 ms before `ts_now` and never after it, so that
+    timestamps do not decrease."""
     bits = _NO_SCALE if window_scale is None else min(window_scale, MAX_WINDOW_SCALE)
     bits |= (_SACK if sack else 0) | (_ECN if ecn else 0)
     if bits > ts_now & _STAMP_BITS:
@@ -98,6 +100,6 @@ def stamp(ts_now: int, window_scale: int | None, sack: bool, ecn: bool) -> int:
 
 
 def read_stamp(ts_ecr: int) -> tuple[int | None, bool, bool]:
-    """What `stamp` was told: the peer's window scale, SACK permitted, ECN."""
+    """Return the arguments of `stamp`: the peer's window scale, SACK permitted, ECN."""
     scale = ts_ecr & _NO_SCALE
     return (None if scale == _NO_SCALE else scale), bool(ts_ecr & _SACK), bool(ts_ecr & _ECN)

@@ -1,11 +1,11 @@
-"""What leaves a stack: segments, grouped into trains that a link sends with one call each."""
+"""The output of a stack: segments in trains, each of which a link sends with one call."""
 
 from collections.abc import Hashable
 from struct import Struct
 from typing import Final, TypeAlias
 
 Remote: TypeAlias = Hashable
-"""Where a UDP datagram comes from or goes to, as the link names it; the stack only compares, hashes and prints it."""
+"""The address of a UDP datagram, as the link represents it. The stack only compares, hashes and prints it."""
 
 Buffer: TypeAlias = bytes | memoryview
 
@@ -15,12 +15,14 @@ _PORTS: Final = Struct("!HH")
 class Transmit:
     """A train of datagrams for one remote.
 
-    `buffers`, joined, are cut into datagrams of `segment_size` octets, the last of which may be shorter; a buffer may
-    hold several of them, or a part of one. With `segment_size` None they are one datagram. `size` is their length
-    together. `ecn` are the two ECN bits of the IP header (RFC 3168), 0 for none.
-
-    `to_stranger`: it answers senders that have not proven to be at their address. If it cannot leave at once, it is
-    dropped, so that it delays the segments of no connection.
+    Args:
+        remote: the destination.
+        buffers: the bytes of all datagrams. A buffer may hold several datagrams, or a part of one.
+        size: the total length, octets.
+        segment_size: the length of each datagram, octets; the last one may be shorter. None: there is one datagram.
+        ecn: the two ECN bits of the IP header (RFC 3168); 0: none.
+        to_stranger: the train answers senders whose address is unverified. If it cannot leave at once, it is dropped,
+            so that it does not delay the segments of connections.
     """
 
     __slots__ = ("buffers", "ecn", "remote", "segment_size", "size", "to_stranger")
@@ -43,7 +45,7 @@ class Transmit:
         self.to_stranger = to_stranger
 
     def datagrams(self) -> list[bytes]:
-        """Each datagram by itself: for links without segmentation offload, and for tests."""
+        """Return the datagrams one by one, for links without segmentation offload, and for tests."""
         data = b"".join(self.buffers)
         step = self.segment_size or len(data)
         return [data[start : start + step] for start in range(0, len(data), step)]
@@ -54,9 +56,9 @@ class Transmit:
 
 
 class Outbox:
-    """Segments on their way out, grouped into trains of equal size for one remote, whatever connection they belong to.
+    """Segments to send, grouped into trains of equal-sized segments for one remote, across connections.
 
-    That is what makes thousands of concurrent closes cheap: their ACKs and FINs have one size and leave together.
+    This makes thousands of concurrent closes cheap, because their ACKs and FINs have the same size and leave together.
     """
 
     __slots__ = ("_max_bytes", "_max_segments", "_open", "_to_strangers", "trains")
@@ -74,9 +76,9 @@ class Outbox:
     def add(
         self, remote: Remote, header: bytes, payload: Buffer | None, size: int, after: int = -1, ecn: int = 0
     ) -> int:
-        """Put a segment of `size` octets into a train, not one before train `after`; the train's index.
+        """Add a segment of `size` octets to train `after` or a later one. Return the index of its train.
 
-        A connection passes the index of its previous segment's train, and so its segments leave in order.
+        A connection passes the index of its previous segment's train, so that its segments leave in order.
         """
         key = (remote, size << 2 | ecn)
         index = self._open.get(key, -1)
@@ -96,7 +98,7 @@ class Outbox:
         return index
 
     def room(self, remote: Remote, size: int, after: int, ecn: int) -> int:
-        """How many segments `add_train` takes at once: what the train has room for that `add` would choose."""
+        """Return the number of segments that `add_train` accepts at once, by the room in the train that it selects."""
         index = self._open.get((remote, size << 2 | ecn), -1)
         if index < 0 or index < after:
             return max(min(self._max_segments, self._max_bytes // size), 1)
@@ -104,7 +106,7 @@ class Outbox:
         return min(self._max_segments - filled // size, (self._max_bytes - filled) // size)
 
     def add_train(self, remote: Remote, buffers: list[Buffer], count: int, size: int, after: int, ecn: int) -> int:
-        """`add` for `count` segments of `size` octets each, in these buffers; there must be `room`."""
+        """Add `count` segments of `size` octets each in these buffers, like `add`. There must be `room` for them."""
         key = (remote, size << 2 | ecn)
         index = self._open.get(key, -1)
         if index < 0 or index < after:
@@ -123,8 +125,8 @@ class Outbox:
         return index
 
     def drop_incomplete(self) -> None:
-        """An exception may have come between the steps by which a segment is added: drop the train with that segment.
-        It is lost, as any datagram may be."""
+        """Drop a train to which a segment was added only in part, because of an exception. It is lost like any other
+        datagram."""
         self._open.clear()
         for index in range(len(self.trains) - 1, -1, -1):
             train = self.trains[index]
@@ -132,14 +134,14 @@ class Outbox:
                 del self.trains[index]
 
     def take(self) -> list[Transmit]:
-        """All trains, in order; the outbox is empty then."""
+        """Remove and return all trains, in order."""
         trains = self.trains
         if not trains:
             return []
-        self._open.clear()  # first: it names trains of this list
+        self._open.clear()  # first, because it refers to trains of this list
         self.trains = []
         taken = [trains[0]]
-        whole = True  # no shorter datagram ends the last train taken
+        whole = True  # the last train taken does not end with a shorter datagram
         for train in trains[1:]:
             last = taken[-1]
             step = last.segment_size or 0

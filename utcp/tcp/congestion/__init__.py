@@ -1,4 +1,4 @@
-"""How much may be in flight: controllers behind one interface, chosen by name (`Config.congestion_control`)."""
+"""Congestion control: controllers with a common interface, selected by name (`Config.congestion_control`)."""
 
 from utcp.config import CONTROLLERS
 from utcp.tcp.congestion.base import CongestionController
@@ -6,12 +6,22 @@ from utcp.tcp.congestion.bbr import BBR
 from utcp.tcp.congestion.cubic import Cubic
 from utcp.tcp.congestion.newreno import NewReno
 
-# Each is made with the effective MSS in octets and a seed. To plug in another, add it before a Config names it.
+# Each is called with the effective send MSS in octets and a seed. Another controller must be added before a Config
+# names it.
 CONTROLLERS.update(bbr=BBR, cubic=Cubic, newreno=NewReno)
 
 
 def controller(name: str, mss: int, seed: int = 0) -> CongestionController:
-    """A new controller of that name; `seed` is all its randomness. Raises ValueError for a name nobody registered."""
+    """Return a new controller.
+
+    Args:
+        name: the name in `CONTROLLERS`.
+        mss: the effective send MSS, octets.
+        seed: the only source of randomness.
+
+    Raises:
+        ValueError: the name is not registered.
+    """
     try:
         make = CONTROLLERS[name]
     except KeyError:

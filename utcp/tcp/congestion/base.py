@@ -1,4 +1,4 @@
-"""What a congestion controller is told, and what it answers."""
+"""The interface of congestion controllers."""
 
 from math import inf
 from typing import ClassVar, Final
@@ -8,19 +8,21 @@ from utcp.tcp.recovery.delivery import AckSample
 from utcp.tcp.recovery.scoreboard import Departure
 
 UNLIMITED: Final = 1 << 30
-"""ssthresh before the first loss: more than any window that TCP can offer."""
+"""ssthresh before the first loss, octets: more than any window that TCP can offer."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class CongestionController:
-    """Owns `cwnd` and `ssthresh`, in octets, and `pacing_rate`, in octets per second. What is lost and what is sent
-    again is decided elsewhere (`utcp.tcp.recovery.recovery`); a controller is told, and answers with these three.
+    """Owns `cwnd` and `ssthresh`, in octets, and `pacing_rate`, in octets per second.
 
-    `in_flight` is what was sent, is not delivered and not taken for lost, in octets; `now` is in seconds. `seed` is the
-    only randomness a controller may have. One that is not loss-based sets `loss_based = False` and handles every ACK by
-    itself; for the others `cwnd` does not hold during fast recovery: proportional rate reduction (RFC 9937) leads what
-    is in flight down to `ssthresh`. A controller must not hold the connection, or what leads to it: when compiled it is
-    out of the garbage collector's sight.
+    `utcp.tcp.recovery.recovery` decides which data is lost and retransmitted, and calls the methods of the controller,
+    which set these three values. `in_flight` is the number of octets sent that are neither delivered nor considered
+    lost; `now` is in seconds. `seed` is the only source of randomness.
+
+    A controller that is not loss-based sets `loss_based = False` and controls `cwnd` at all times. For loss-based ones,
+    proportional rate reduction (RFC 9937) replaces `cwnd` in fast recovery and reduces the data in flight to
+    `ssthresh`. A controller must not refer to the connection, directly or indirectly, because the garbage collector
+    does not see compiled controllers.
     """
 
     __slots__ = ("_undo_cwnd", "_undo_ssthresh", "cwnd", "initial_window", "mss", "pacing_rate", "ssthresh")
@@ -30,12 +32,12 @@ class CongestionController:
 
     def __init__(self, mss: int, seed: int = 0) -> None:
         self.pacing_rate = inf
-        """How fast to send, in octets per second; `inf`: as fast as `cwnd` allows."""
+        """The pacing rate, octets per second; `inf`: only `cwnd` limits sending."""
         self.begin(mss)
 
     def begin(self, mss: int) -> None:
-        """The handshake has settled the effective MSS: start from the initial window. What a lost SYN brought about
-        says nothing of data: ssthresh is high again."""
+        """Start from the initial window with the effective send MSS of the handshake. The ssthresh is unlimited even
+        after a lost SYN."""
         self._use_mss(mss)
         self.ssthresh = UNLIMITED
         self.cwnd = self.initial_window
@@ -43,76 +45,78 @@ class CongestionController:
         self._undo_ssthresh = UNLIMITED
 
     def on_established(self, srtt: float, now: float) -> None:
-        """The handshake is over; `srtt` in seconds, 0 if it gave no sample."""
+        """Handle the end of the handshake. `srtt` is in seconds; 0: there was no sample."""
         self._pace(srtt)
 
     def _use_mss(self, mss: int) -> None:
         self.mss = mss
         self.initial_window = min(10 * mss, max(2 * mss, 14600))
-        """Ten segments, as RFC 6928 2 bounds them."""
+        """Initial window, octets: ten segments within the bounds of RFC 6928 2."""
 
     @property
     def in_slow_start(self) -> bool:
         return self.cwnd < self.ssthresh
 
     def set_mss(self, mss: int) -> None:
-        """The path takes larger or smaller segments from now on. `cwnd` stays, in octets, but one segment fits."""
+        """Change the effective send MSS. `cwnd` keeps its octets, but is at least one segment."""
         self._use_mss(mss)
         self.cwnd = max(self.cwnd, mss)
         self.ssthresh = max(self.ssthresh, 2 * mss)
 
-    # ------------------------------------------------------------------ what happened
+    # ------------------------------------------------------------------ events
 
     def on_syn_lost(self) -> None:
-        """The handshake lost a segment: start with one (RFC 5681 3.1)."""
+        """Start with one segment, because a segment of the handshake was lost (RFC 5681 3.1)."""
         self.cwnd = self.mss
 
     def on_sent(self, in_flight: int, now: float) -> None:
-        """Data is about to leave; `in_flight` does not count it yet."""
+        """Handle the departure of data, which `in_flight` does not include yet."""
 
     def on_ack(self, sample: AckSample) -> None:
-        """An ACK that says something new, also during fast recovery (`sample.recovering`, as it is after this ACK).
+        """Handle an ACK with new information, also during fast recovery (`sample.recovering`).
 
-        For one ACK the order is: `on_lost` for each stretch, then `on_loss`, `on_mark`, `on_recovered` or `on_spurious`
-        if it brings one about, then this."""
+        For one ACK the order of calls is: `on_lost` for each run, then `on_loss`, `on_mark`, `on_recovered` or
+        `on_spurious` if one applies, then this."""
         raise NotImplementedError
 
     def on_lost(self, size: int, departure: Departure, now: float) -> None:
-        """`size` octets of a departure are taken for lost. Called for each stretch."""
+        """Handle the loss of `size` octets of a departure. Called for each lost run."""
 
     def on_loss(self, in_flight: int, now: float) -> None:
-        """Fast recovery begins: lower `ssthresh`, after `_remember()`. At most once per window of data."""
+        """Handle the beginning of fast recovery: lower `ssthresh` after `_remember()`. Called at most once per window
+        of data."""
         raise NotImplementedError
 
     def on_mark(self, in_flight: int, now: float) -> None:
-        """The peer echoed a congestion mark (ECE, RFC 3168 6.1.2): as for a loss, and nothing is lost. At most once per
-        window of data."""
+        """Handle an echoed congestion mark (ECE, RFC 3168 6.1.2), by default like a loss, although no data is lost.
+        Called at most once per window of data."""
         self.on_loss(in_flight, now)
 
     def on_recovered(self, in_flight: int, now: float) -> None:
-        """Everything outstanding when the loss or mark was noticed is delivered."""
+        """Handle the end of fast recovery or of the reduction after a mark: all data outstanding at its beginning is
+        delivered."""
         self.cwnd = max(self.ssthresh, self.mss)
 
     def on_repaired(self, in_flight: int, now: float) -> None:
-        """Everything outstanding at a retransmission timeout is delivered; slow start goes on from where it is."""
+        """Handle the delivery of all data outstanding at a retransmission timeout. Slow start continues."""
 
     def on_timeout(self, in_flight: int, now: float) -> None:
-        """The retransmission timer expired for data that had not been sent again by a timeout before; `in_flight` as it
-        was before all of it was taken for lost. Lower `ssthresh`, after `_remember()`; `cwnd` is one segment."""
+        """Handle the first retransmission timeout of some data: lower `ssthresh` after `_remember()`, and set `cwnd` to
+        one segment. `in_flight` is the value before the data was considered lost."""
         raise NotImplementedError
 
     def on_repeated_timeout(self) -> None:
-        """It expired again for the same data: one segment, and ssthresh stays (RFC 5681 3.1)."""
+        """Handle a repeated timeout of the same data: `cwnd` is one segment, and ssthresh stays (RFC 5681 3.1)."""
         self.cwnd = self.mss
 
     def on_spurious(self, now: float) -> None:
-        """The last `on_loss` or `on_timeout` was wrong: nothing had been lost (RFC 4015, RFC 5682)."""
+        """Undo the last `on_loss` or `on_timeout`, because nothing was lost (RFC 4015, RFC 5682)."""
         self.cwnd = max(self.cwnd, self._undo_cwnd)
         self.ssthresh = max(self.ssthresh, self._undo_ssthresh)
 
     def on_idle(self, idle: float, rto: float) -> None:
-        """Nothing was in flight or sent for `idle` seconds, at least an `rto`: halve for each, down to the restart
-        window; the memory of the path stays in ssthresh (RFC 5681 4.1, RFC 7661)."""
+        """Handle the end of an idle time of `idle` seconds, at least one `rto`, without data in flight. Halve `cwnd`
+        for each `rto`, down to the restart window, and keep the old value in ssthresh (RFC 5681 4.1, RFC 7661)."""
         if self.cwnd <= self.initial_window:
             return
         self.ssthresh = max(self.ssthresh, self.cwnd * 3 // 4)
@@ -124,13 +128,13 @@ class CongestionController:
     # ------------------------------------------------------------------ for loss-based controllers
 
     def _remember(self) -> None:
-        """Keep what `on_spurious` restores."""
+        """Save the values that `on_spurious` restores."""
         self._undo_cwnd = self.cwnd
         self._undo_ssthresh = self.ssthresh
 
     def _pace(self, srtt: float) -> None:
-        """A window per round trip, and some more, so that pacing itself limits nothing: twice in slow start, 1.2 times
-        in congestion avoidance."""
+        """Set the pacing rate to 2 windows per round trip in slow start, and 1.2 in congestion avoidance, so that
+        pacing does not limit the rate below one window per round trip."""
         if srtt > 0:
             gain = 2.0 if self.cwnd < self.ssthresh // 2 else 1.2
             self.pacing_rate = gain * self.cwnd / srtt

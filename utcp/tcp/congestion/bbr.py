@@ -1,20 +1,21 @@
 """BBRv3: congestion control by a model of the path (draft-ietf-ccwg-bbr-06).
 
-The model has a rate (`max_bw`), a round-trip time (`min_rtt`), and bounds on what may be in flight that losses have
-taught. Names are those of the draft, and so is what happens, but for this:
+The model consists of a rate (`max_bw`), a round-trip time (`min_rtt`), and bounds on the data in flight, derived from
+losses. Names and behavior follow the draft, with these exceptions:
 
-* Losses count from 5 % and four segments in a round trip on, not from 2 %, and fewer change nothing. The draft lowers
-  its short-term bounds after every round with a loss, however small, and forgets them only when it probes again, up to
-  63 rounds later; it also takes one segment of fifty for too much, so that on a small window chance decides. In the
-  model of `tests/congestion` that leaves, of 100 Mbit/s at 20 ms, 78 % if 1 % is lost at random, 38 % if 3 % is; with
-  the limit it is 97 and 95 %. BBRv1 ignores random losses altogether. Beyond the limit this follows the draft: the rate
-  falls from 5 % of losses on, and is a quarter at 8 %.
-* A congestion mark, for which the draft specifies nothing but that it is congestion (3.7), is answered like losses
-  above that limit (RFC 3168 6.1.2), and so is a retransmission timeout.
-* Idle means silent for a retransmission timeout: shorter pauses need no restart, because pacing goes on through them.
-* The target for what is in flight has room for trains of segments, as in Linux (`_target_inflight`).
+* Losses are a sign of congestion above 5 % and four segments per round trip, not above 2 %; fewer losses are ignored.
+  The draft lowers its short-term bounds after every round with a loss, and resets them only at the next probe, up to 63
+  rounds later. It also treats one lost segment of fifty as congestion, so that with a small window the result is
+  random. In the model of `tests/congestion` with 100 Mbit/s and 20 ms, the draft reaches 78 % of the rate with 1 %
+  random loss, and 38 % with 3 %; with our limit it is 97 % and 95 %. BBRv1 ignores random losses altogether. Above the
+  limit the behavior follows the draft: the rate decreases from 5 % loss on, and is a quarter at 8 %.
+* The draft only states that a congestion mark is a sign of congestion (3.7). Here a mark, and a retransmission timeout,
+  has the effect of losses above the limit (RFC 3168 6.1.2).
+* A flow is idle if it sends nothing for a retransmission timeout. Shorter pauses need no restart, because pacing
+  continues through them.
+* The target for the data in flight has room for trains of segments, as in Linux (`_target_inflight`).
 
-Octets, seconds, octets per second.
+Units are octets, seconds, and octets per second.
 """
 
 from math import inf
@@ -34,7 +35,7 @@ PROBE_BW_REFILL: Final = "ProbeBW_REFILL"
 PROBE_BW_UP: Final = "ProbeBW_UP"
 PROBE_RTT: Final = "ProbeRTT"
 
-_GAINS: Final[dict[str, tuple[float, float]]] = {  # 5.6.1: of pacing_rate over bw, of cwnd over the BDP
+_GAINS: Final[dict[str, tuple[float, float]]] = {  # 5.6.1: pacing_rate over bw, and cwnd over the BDP
     STARTUP: (2.77, 2.0),
     DRAIN: (0.5, 2.0),
     PROBE_BW_DOWN: (0.9, 2.0),
@@ -44,7 +45,7 @@ _GAINS: Final[dict[str, tuple[float, float]]] = {  # 5.6.1: of pacing_rate over 
     PROBE_RTT: (1.0, 0.5),
 }
 _PACING_MARGIN: Final = 0.99
-"""PacingMarginPercent: 1 % below the estimated rate, so that queues drain."""
+"""PacingMarginPercent as a factor: 1 % below the estimated rate, so that queues drain."""
 
 _BETA: Final = 0.7
 _HEADROOM: Final = 0.15
@@ -61,7 +62,7 @@ _RENO_ROUNDS: Final = 63
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class BBR(CongestionController):
-    """One flow's model of its path, and the state machine that tests it."""
+    """The model of one flow's path, and the state machine that probes the path."""
 
     __slots__ = (
         "_aggregation",
@@ -128,10 +129,10 @@ class BBR(CongestionController):
     loss_based: ClassVar[bool] = False
 
     LOSS_THRESH: ClassVar[float] = 0.05
-    """Which part of what is in flight may be lost in a round trip. The draft has 2 %; see the top of this file."""
+    """Fraction of the data in flight that may be lost in a round trip. The draft has 2 %; see the module docstring."""
     LOSS_ALLOWANCE: ClassVar[int] = 4
-    """And how many segments besides. With both, a random loss of 3 % passes for congestion in fewer than one round of
-    two hundred, whatever the window: the number lost is close to a Poisson distribution."""
+    """Number of segments that may be lost in addition. With both limits, random loss of 3 % is mistaken for congestion
+    in fewer than one round of two hundred at any window, because the number of losses is nearly Poisson-distributed."""
 
     def __init__(self, mss: int, seed: int = 0) -> None:
         self._dice = Dice(seed)
@@ -139,7 +140,7 @@ class BBR(CongestionController):
 
     def begin(self, mss: int) -> None:
         super().begin(mss)
-        # What there is to read: the path, as far as it is known.
+        # The model of the path.
         self.state: str = STARTUP
         self.max_bw = 0.0
         self.bw_shortterm = inf
@@ -150,7 +151,7 @@ class BBR(CongestionController):
         self.send_quantum = 2.0 * mss
         self.full_bw_reached = False
         self.round_count = 0
-        # Rounds, and what came in with them.
+        # Rounds.
         self._delivered = 0
         self._lost = 0
         self._next_round_delivered = 0
@@ -203,7 +204,7 @@ class BBR(CongestionController):
         self._idle_restart = False
 
     def on_established(self, srtt: float, now: float) -> None:
-        """5.2.1, 5.6.2: until there is a rate sample, the initial window at the gain of Startup."""
+        """Start with the initial window at the gain of Startup, until there is a rate sample (5.2.1, 5.6.2)."""
         self.min_rtt = srtt if srtt > 0 else inf
         self._min_rtt_stamp = now
         self._probe_rtt_min_stamp = now
@@ -217,25 +218,25 @@ class BBR(CongestionController):
 
     @property
     def bw(self) -> float:
-        """The rate to send at, by all that is known."""
+        """The present estimate of the path's rate, octets per second."""
         return min(self.max_bw, self.bw_shortterm)
 
-    # ------------------------------------------------------------------ what happened
+    # ------------------------------------------------------------------ events
 
     def on_sent(self, in_flight: int, now: float) -> None:
-        # A flow that fell silent in ProbeRTT has stayed low for long enough when it comes back (5.4.1).
+        # A flow that becomes idle in ProbeRTT has had low data in flight long enough when it restarts (5.4.1).
         if self._idle_restart and in_flight == 0 and self.state == PROBE_RTT:
             self._check_probe_rtt_done(now)
 
     def on_idle(self, idle: float, rto: float) -> None:
-        """5.4.1: the window stays, and the flow begins again at the rate of the path; pacing keeps it from bursting."""
+        """Restart from idle (5.4.1): keep the window and send at the rate of the path. Pacing prevents a burst."""
         self._idle_restart = True
         self._aggregation.pause()
         if self._in_probe_bw():
             self._set_pacing_rate(1.0)
 
     def on_ack(self, sample: AckSample) -> None:
-        """5.2.3."""
+        """Update the model, the state and the output (5.2.3)."""
         self._note_arrival(sample)
         self._update_latest_delivery_signals(sample)
         self._update_congestion_signals(sample)
@@ -255,7 +256,7 @@ class BBR(CongestionController):
         self._state_saved = self._in_recovery
 
     def on_lost(self, size: int, departure: Departure, now: float) -> None:
-        """HandleLostPacket (5.5.10.2)."""
+        """Handle the loss of data (HandleLostPacket, 5.5.10.2)."""
         self._save_state_upon_loss()
         self._lost += size
         self._loss_events_in_round += 1
@@ -268,12 +269,12 @@ class BBR(CongestionController):
             self._handle_inflight_too_high(self._inflight_at_loss(size, lost, departure.in_flight), now)
 
     def on_loss(self, in_flight: int, now: float) -> None:
-        """OnEnterFastRecovery (5.6.4.4): the window stays, the model decides."""
+        """Handle the beginning of fast recovery (OnEnterFastRecovery, 5.6.4.4). The window stays; the model sets it."""
         self._save_state_upon_loss()
         self._in_recovery = True
 
     def on_mark(self, in_flight: int, now: float) -> None:
-        """As losses above the limit."""
+        """Handle a congestion mark like losses above the limit."""
         self._save_state_upon_loss()
         self._in_recovery = True
         self._note_loss()
@@ -291,7 +292,7 @@ class BBR(CongestionController):
         self.on_recovered(in_flight, now)
 
     def on_timeout(self, in_flight: int, now: float) -> None:
-        """OnEnterRTO (5.6.4.4): nothing is in flight any more, and one segment may be."""
+        """Handle a retransmission timeout (OnEnterRTO, 5.6.4.4): `cwnd` is one segment."""
         self._save_cwnd()
         self._save_state_upon_loss()
         self._in_recovery = True
@@ -300,7 +301,7 @@ class BBR(CongestionController):
         self.cwnd = self.mss
 
     def on_spurious(self, now: float) -> None:
-        """HandleSpuriousLossDetection (5.5.11.2)."""
+        """Undo a spurious loss detection (HandleSpuriousLossDetection, 5.5.11.2)."""
         self._in_recovery = self._state_saved = False
         self._restore_cwnd()
         self._loss_in_round = False
@@ -320,10 +321,10 @@ class BBR(CongestionController):
     # ------------------------------------------------------------------ rounds and samples
 
     def _note_arrival(self, sample: AckSample) -> None:
-        """UpdateRound (5.5.1), and what limits the sender."""
+        """Update the round (UpdateRound, 5.5.1) and the limits of the sender."""
         self._delivered = sample.total_delivered
         prior = sample.prior_delivered
-        # Also what left while ProbeRTT held the flow back (MarkConnectionAppLimited).
+        # Data sent while ProbeRTT held the flow back also counts as application-limited (MarkConnectionAppLimited).
         self._app_limited = sample.app_limited or 0 <= prior <= self._app_limited_until
         self._round_start = prior >= self._next_round_delivered
         if self._round_start:
@@ -371,7 +372,7 @@ class BBR(CongestionController):
         self._congested_in_round = False
 
     def _update_min_rtt(self, sample: AckSample) -> None:
-        """5.3.4.3."""
+        """Update the lowest round-trip time (5.3.4.3)."""
         now = sample.now
         self._probe_rtt_expired = now > self._probe_rtt_min_stamp + _PROBE_RTT_INTERVAL
         if sample.rtt is not None and (sample.rtt < self._probe_rtt_min_delay or self._probe_rtt_expired):
@@ -390,7 +391,7 @@ class BBR(CongestionController):
         self._full_bw_now = False
 
     def _check_full_bw_reached(self, sample: AckSample) -> None:
-        """5.3.1.2: three rounds in which the rate grew by less than a quarter."""
+        """Detect a full path: three rounds in which the rate grew by less than a quarter (5.3.1.2)."""
         rate = sample.delivery_rate
         if self._full_bw_now or not self._round_start or self._app_limited or rate <= 0:
             return
@@ -405,7 +406,7 @@ class BBR(CongestionController):
     def _check_startup_done(self, sample: AckSample) -> None:
         if self.state != STARTUP:
             return
-        # Losses count when there are many of them all over a full round of recovery (5.3.1.3), marks at once.
+        # Losses end Startup if there are many in a full round of recovery (5.3.1.3). A mark ends it at once.
         many = self._loss_round_start and sample.recovering and self._loss_events_in_round >= _STARTUP_FULL_LOSS_COUNT
         if (many and self._is_inflight_too_high(sample.lost, sample.sent_in_flight)) or (
             self._marked_in_startup and self.max_bw > 0
@@ -472,7 +473,7 @@ class BBR(CongestionController):
             self._start_probe_bw_down(sample.now)
 
     def _is_time_to_probe_bw(self, now: float) -> bool:
-        """Two to three seconds have passed, or as many rounds as Reno would need to regain what a loss takes."""
+        """Return True after two to three seconds, or as many rounds as Reno needs to recover from a loss."""
         rounds = min(self._target_inflight() / self.mss, _RENO_ROUNDS)
         return now > self._cycle_stamp + self._bw_probe_wait or self._rounds_since_probe_up >= rounds
 
@@ -480,19 +481,19 @@ class BBR(CongestionController):
         return in_flight <= self._inflight_with_headroom() and in_flight <= self._inflight(self.max_bw)
 
     def _is_time_to_go_down(self, sample: AckSample) -> bool:
-        # As in Linux, by what was in flight before this ACK: after it, a window that is bound by inflight_longterm is
-        # never full.
+        # As in Linux, this uses the data in flight before the ACK, because after it a window that inflight_longterm
+        # limits is never full.
         if self._prev_probe_too_high and sample.prior_in_flight + self.mss > self.inflight_longterm:
             self._prev_probe_precautionary = True
             return True
         if self._cwnd_limited and self.cwnd >= self.inflight_longterm:
-            # The bound, not the path, limits the rate: this is no plateau.
+            # The bound limits the rate, not the path, so this is not a plateau.
             self._reset_full_bw(sample.delivery_rate)
             return False
         return self._full_bw_now
 
     def _inflight_with_headroom(self) -> float:
-        """Some room is left to others."""
+        """Return inflight_longterm less headroom for other flows, octets."""
         if self.inflight_longterm == inf:
             return inf
         headroom = max(self.mss, _HEADROOM * self.inflight_longterm)
@@ -504,7 +505,7 @@ class BBR(CongestionController):
         self._probe_up_acked_per_inc = max(self.cwnd / growth, self.mss)
 
     def _probe_inflight_longterm_upward(self, newly_delivered: int) -> None:
-        """By one segment in the first round of a probe, by two, four, eight in the next ones."""
+        """Raise inflight_longterm by one segment in the first round of a probe, and by two, four, eight in the next."""
         if not self._cwnd_limited or self.cwnd < self.inflight_longterm:
             return
         self._bw_probe_up_acked += newly_delivered
@@ -516,8 +517,8 @@ class BBR(CongestionController):
             self._raise_inflight_longterm_slope()
 
     def _adapt_long_term_model(self, sample: AckSample) -> bool:
-        """Whether it has changed the state."""
-        if self._probe_stopping and self._round_start:  # what the probe sent has been acknowledged
+        """Update the long-term model. Return True if the state has changed."""
+        if self._probe_stopping and self._round_start:  # all data of the probe is acknowledged
             self._is_bw_probe_sample = False
             self._probe_stopping = False
             if self._in_probe_bw():
@@ -567,7 +568,7 @@ class BBR(CongestionController):
         self._reset_short_term_model()
         if self.full_bw_reached:
             self._start_probe_bw_down(now)
-            self.state = PROBE_BW_CRUISE  # nothing is queued after ProbeRTT
+            self.state = PROBE_BW_CRUISE  # the queue is empty after ProbeRTT
         else:
             self.state = STARTUP
 
@@ -580,7 +581,7 @@ class BBR(CongestionController):
         return lost > self.LOSS_THRESH * in_flight + self.LOSS_ALLOWANCE * self.mss
 
     def _inflight_at_loss(self, size: int, lost: int, in_flight: int) -> float:
-        """How much was in flight, as far as can be told, when the losses passed the limit."""
+        """Return an estimate of the octets in flight when the losses exceeded the limit."""
         before = in_flight - size
         allowed = self.LOSS_THRESH * before + self.LOSS_ALLOWANCE * self.mss
         return before + max(0.0, (allowed - (lost - size)) / (1 - self.LOSS_THRESH))
@@ -591,9 +592,9 @@ class BBR(CongestionController):
         self._loss_in_round = True
 
     def _handle_inflight_too_high(self, in_flight: float, now: float) -> None:
-        """A probe went too high: remember where, and go down."""
+        """Record the octets in flight at which a probe was too high, and end the probe."""
         self._prev_probe_too_high = True
-        self._is_bw_probe_sample = False  # once a probe
+        self._is_bw_probe_sample = False  # once per probe
         if not self._app_limited:
             self.inflight_longterm = max(in_flight, self._target_inflight() * _BETA)
         if self.state == PROBE_BW_UP:
@@ -601,7 +602,7 @@ class BBR(CongestionController):
             self._start_probe_bw_down(now)
 
     def _adapt_lower_bounds(self) -> None:
-        """At the end of a round with too much loss, outside of probes: no more than what was delivered in it."""
+        """Lower the short-term bounds towards the delivery in a round with too much loss, outside of probes."""
         if self.state in (STARTUP, PROBE_BW_REFILL, PROBE_BW_UP) or self.max_bw <= 0:
             return
         if self.bw_shortterm == inf:
@@ -616,7 +617,8 @@ class BBR(CongestionController):
         self.inflight_shortterm = inf
 
     def _save_state_upon_loss(self) -> None:
-        """5.5.11.1, at the first sign of an episode of losses: `on_lost` comes before `on_loss`, and may change it."""
+        """Save the state for an undo (5.5.11.1) at the first sign of a loss episode, because `on_lost` precedes
+        `on_loss` and may change the state."""
         if self._state_saved:
             return
         self._state_saved = True
@@ -635,7 +637,7 @@ class BBR(CongestionController):
     def _restore_cwnd(self) -> None:
         self.cwnd = max(self.cwnd, self._prior_cwnd)
 
-    # ------------------------------------------------------------------ what to do (5.6)
+    # ------------------------------------------------------------------ output (5.6)
 
     def _set_pacing_rate(self, gain: float) -> None:
         rate = gain * self.bw * _PACING_MARGIN
@@ -652,7 +654,8 @@ class BBR(CongestionController):
         return bw * self.min_rtt if self.min_rtt < inf else float(self.initial_window)
 
     def _quantized(self, cap: float) -> float:
-        """QuantizationBudget (5.6.4.2): room for a train at the sender, one on its way, and one at the receiver."""
+        """Return `cap` with room for three trains: at the sender, in the network and at the receiver
+        (QuantizationBudget, 5.6.4.2)."""
         cap = max(cap, 3 * self.send_quantum, self._min_pipe_cwnd())
         return cap + 2 * self.mss if self.state == PROBE_BW_UP else cap
 
@@ -663,7 +666,7 @@ class BBR(CongestionController):
         return min(self._inflight(self.bw), self.cwnd)
 
     def _set_cwnd(self, newly_delivered: int) -> None:
-        """5.6.4.6: up by what was delivered, down at once."""
+        """Set `cwnd` (5.6.4.6): raise it by the delivered octets at most, lower it at once."""
         most = self._quantized(_GAINS[self.state][1] * self._bdp(self.bw) + self.extra_acked)
         cwnd = float(self.cwnd)
         if self.full_bw_reached:
@@ -676,7 +679,7 @@ class BBR(CongestionController):
         self.cwnd = int(min(cwnd, self._cap()))
 
     def _cap(self) -> float:
-        """BoundCwndForModel (5.6.4.7)."""
+        """Return the bound of `cwnd` by the model, octets (BoundCwndForModel, 5.6.4.7)."""
         if self.state in (PROBE_RTT, PROBE_BW_CRUISE):
             cap = self._inflight_with_headroom()
         else:

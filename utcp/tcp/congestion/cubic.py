@@ -8,24 +8,24 @@ from utcp.tcp.congestion.loss_based import LossBased
 from utcp.tcp.recovery.delivery import AckSample
 
 BETA: Final = 0.7
-"""beta_cubic: what a loss leaves of the window."""
+"""beta_cubic: the factor by which a loss reduces the window."""
 C: Final = 0.4
-"""How steep the function is, in segments per cubic second."""
+"""The steepness of the cubic function, segments per cubic second."""
 ALPHA: Final = 3 * (1 - BETA) / (1 + BETA)
-"""alpha_cubic: segments per round trip that, with BETA, make a window as large as Reno's on average."""
+"""alpha_cubic, segments per round trip. With BETA, the average window equals that of Reno."""
 _SEARCH: Final = 0.05
-"""The least growth in a round trip while the path's limit is unknown."""
+"""Lowest relative growth per round trip while the limit of the path is unknown."""
 _NOTHING: Final = (0.0, 0.0, 0.0, 0, ALPHA, False, False, 0.0)
-"""What is remembered before the first loss."""
+"""The remembered values before the first loss."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Cubic(LossBased):
-    """Windows are in octets; the formulas have them in segments, so C becomes C times the MSS.
+    """CUBIC with windows in octets. The RFC's formulas are in segments, so C is multiplied by the MSS.
 
-    One deviation from RFC 9438, as in Linux: until the first loss after the start or a timeout there is no meaningful
-    W_max. The window then grows by at least a twentieth in a round trip, because the cubic function starts flat and
-    would take ten seconds to fill such a path.
+    One deviation from RFC 9438, as in Linux: before the first loss after the start or after a timeout there is no
+    meaningful W_max. The window then grows by at least a twentieth per round trip, because the cubic function starts
+    flat and would take ten seconds to fill the path.
     """
 
     __slots__ = (
@@ -47,29 +47,30 @@ class Cubic(LossBased):
     def begin(self, mss: int) -> None:
         super().begin(mss)
         self._w_max = 0.0
-        """Where the function is flat, in octets; 0 before the first loss."""
+        """W_max: the window at which the function is flat, octets; 0 before the first loss."""
         self._k = 0.0
-        """When it is, in seconds of the epoch."""
+        """K: the time in the epoch at which the function reaches W_max, seconds."""
         self._w_est = 0.0
-        """Reno's window, had it been here, in octets."""
+        """W_est: the window that Reno would have, octets."""
         self._prior = 0
-        """cwnd_prior: the window before ssthresh was last set."""
+        """cwnd_prior: the window before ssthresh was last set, octets."""
         self._alpha = ALPHA
         self._searching = True
+        """True until the first loss after the start or a timeout."""
         self._in_epoch = False
-        """A stage of congestion avoidance is under way."""
+        """True during a stage of congestion avoidance."""
         self._epoch = 0.0
-        """When it began, later by what the application paused."""
+        """Beginning of the stage, seconds, moved later by the pauses of the application."""
         self._grown_at = 0.0
-        """When the window last grew, or could have."""
+        """Time at which the window last grew or could have grown, seconds."""
         self._carry = 0.0
-        """The part of an octet by which it has grown."""
+        """Fraction of an octet by which the window has grown."""
         self._before = _NOTHING
-        """What a loss overwrote of the above."""
+        """The values before the last loss, for the undo."""
 
     def set_mss(self, mss: int) -> None:
         super().set_mss(mss)
-        self._in_epoch = False  # K was in segments of the old size
+        self._in_epoch = False  # K depends on the MSS
 
     def on_sent(self, in_flight: int, now: float) -> None:
         if in_flight == 0 and self._in_epoch:
@@ -118,7 +119,7 @@ class Cubic(LossBased):
 
     def _reduce(self, window: int) -> None:
         super()._reduce(window)
-        # Fast convergence: a window that did not reach the last one, by a segment, leaves room for others (4.7).
+        # Fast convergence: a window at least a segment below the last W_max leaves room for other flows (4.7).
         short = self.cwnd + self.mss <= self._w_max
         self._w_max = self.cwnd * (1 + BETA) / 2 if short else float(self.cwnd)
         self._prior = self.cwnd
@@ -137,7 +138,7 @@ class Cubic(LossBased):
         if not self._in_epoch:
             self._begin_epoch(sample.now)
         elif self._paused and sample.now - self._grown_at > sample.srtt:
-            # The application had nothing to send for more than the round trip that any ACK may take to tell (4.2, 5.8).
+            # The application sent nothing for more than a round trip, which the epoch does not count (4.2, 5.8).
             self._shift(sample.now - self._grown_at)
         self._grown_at = sample.now
         self._paused = False
@@ -154,7 +155,7 @@ class Cubic(LossBased):
         self.cwnd = max(self.cwnd, int(self._w_est))
 
     def _begin_epoch(self, now: float) -> None:
-        """A stage of congestion avoidance begins at `cwnd`, which is W_max if that is lower or unknown (4.8, 4.10)."""
+        """Begin a stage of congestion avoidance at `cwnd`. W_max is at least `cwnd` (4.8, 4.10)."""
         self._in_epoch = True
         self._epoch = now
         self._carry = 0.0
@@ -166,16 +167,16 @@ class Cubic(LossBased):
             self._prior = self.cwnd
 
     def _w_cubic(self, elapsed: float) -> float:
-        """Figure 1: the window so many seconds into the epoch, in octets."""
+        """Return W_cubic at `elapsed` seconds of the epoch, octets (figure 1)."""
         return C * self.mss * (elapsed - self._k) ** 3 + self._w_max
 
     def _target(self, elapsed: float) -> float:
-        """The window aimed at, so many seconds into the epoch, in octets: it does not shrink, nor grow faster than in
-        slow start (4.2)."""
+        """Return the target window at `elapsed` seconds of the epoch, octets: at least `cwnd`, at most 1.5 times it
+        (4.2)."""
         least = self.cwnd * (1 + _SEARCH) if self._searching else self.cwnd
         return min(max(self._w_cubic(elapsed), least), 1.5 * self.cwnd)
 
     def _shift(self, pause: float) -> None:
-        """The epoch does not count this time, in seconds."""
+        """Exclude a pause, in seconds, from the epoch."""
         self._epoch += pause
         self._grown_at += pause

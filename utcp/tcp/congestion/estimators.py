@@ -1,14 +1,14 @@
-"""What BBR estimates with: a windowed maximum, the aggregation of ACKs, and dice (draft-ietf-ccwg-bbr-06)."""
+"""The estimators of BBR: a windowed maximum, the aggregation of ACKs, and random numbers (draft-ietf-ccwg-bbr-06)."""
 
 from collections import deque
 from typing import Final
 
 _EXTRA_ACKED_FILTER_LEN: Final = 10
-"""Rounds for which aggregation is remembered; one in Startup."""
+"""Number of rounds for which aggregation is remembered; one in Startup."""
 
 
 class WindowedMax:
-    """The greatest of the values of the last `window` ticks of a clock that only moves forward."""
+    """The maximum of the values of the last `window` ticks of a monotonic clock."""
 
     __slots__ = ("_values",)
 
@@ -16,7 +16,7 @@ class WindowedMax:
         self._values: deque[tuple[int, float]] = deque()
 
     def update(self, value: float, time: int, window: int) -> float:
-        """Take a value at `time`; the maximum of those at `time` and the `window - 1` ticks before."""
+        """Add a value at `time`. Return the maximum of the values at `time` and the `window - 1` ticks before."""
         values = self._values
         while values and values[-1][1] <= value:
             values.pop()
@@ -28,7 +28,7 @@ class WindowedMax:
 
 
 class Dice:
-    """A linear congruential generator (Knuth's MMIX constants): random enough to keep flows from probing in step."""
+    """A linear congruential generator (Knuth's MMIX constants). It suffices to keep flows from probing in step."""
 
     __slots__ = ("_state",)
 
@@ -37,13 +37,13 @@ class Dice:
         self.roll()
 
     def roll(self) -> float:
-        """From 0 up to 1."""
+        """Return a random number from 0 (inclusive) to 1 (exclusive)."""
         self._state = (self._state * 6364136223846793005 + 1442695040888963407) & 0xFFFFFFFFFFFFFFFF
         return (self._state >> 32) / (1 << 32)
 
 
 class Aggregation:
-    """How much more than the path's rate explains a burst of ACKs acknowledges (5.5.9). Octets."""
+    """The octets that a burst of ACKs acknowledges beyond those expected from the rate of the path (5.5.9)."""
 
     __slots__ = ("_delivered", "_filter", "_since")
 
@@ -53,17 +53,18 @@ class Aggregation:
         self._delivered = 0
 
     def restart(self, now: float) -> None:
-        """Begin to count at `now`."""
+        """Begin an interval at `now`."""
         self._since = now
         self._delivered = 0
 
     def pause(self) -> None:
-        """Nothing is in flight: the next ACK begins anew."""
+        """Have the next ACK begin a new interval, because nothing is in flight."""
         self._delivered = 0
 
     def update(self, delivered: int, bw: float, cwnd: int, round_count: int, full: bool, now: float) -> float:
-        """An ACK of `delivered` octets at `now`, on a path that carries `bw` octets per second; `full` once it has been
-        filled. The most of the last rounds, no more than `cwnd` each."""
+        """Process an ACK of `delivered` octets at `now`, on a path with a rate of `bw` octets per second. Return the
+        largest excess of the last rounds, at most `cwnd` each. `full`: the path was filled, so that ten rounds count.
+        """
         expected = bw * (now - self._since)
         if self._delivered <= expected:
             self.restart(now)

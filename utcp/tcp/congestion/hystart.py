@@ -1,4 +1,4 @@
-"""HyStart++: leaving the first slow start when round-trip times rise, before data is lost (RFC 9406)."""
+"""HyStart++: ends the first slow start when round-trip times rise, before data is lost (RFC 9406)."""
 
 from math import inf
 from typing import Final
@@ -7,50 +7,51 @@ from utcp._compiled import mypyc_attr
 from utcp.tcp.recovery.delivery import AckSample
 
 MIN_RTT_THRESH: Final = 0.004
-"""A rise of less is noise, in seconds."""
+"""Lowest threshold for a rise of the round-trip time, seconds. A smaller rise is noise."""
 MAX_RTT_THRESH: Final = 0.016
-"""A rise of more is a queue, in seconds."""
+"""Highest threshold, seconds. A larger rise shows a queue."""
 MIN_RTT_DIVISOR: Final = 8
-"""Between the two: this part of the last round's round-trip time."""
+"""Divisor of the last round's round-trip time for the threshold between these limits."""
 N_RTT_SAMPLE: Final = 8
-"""So many samples tell before a round is over."""
+"""Number of samples from which a round is judged before it is over."""
 CSS_GROWTH_DIVISOR: Final = 4
-"""Conservative slow start grows by this part of what slow start would."""
+"""Divisor of the growth in conservative slow start, compared with slow start."""
 CSS_ROUNDS: Final = 5
-"""Conservative slow start lasts so many rounds."""
+"""Number of rounds of conservative slow start."""
 
 
 @mypyc_attr(acyclic=True)
 class HyStart:
-    """Watches round-trip times, in seconds, round by round. A rise begins conservative slow start (CSS), which ends in
-    slow start again if they fall, and after five rounds in congestion avoidance if they do not.
+    """Observes the round-trip times, in seconds, of each round. A rise begins conservative slow start (CSS). If the
+    times fall, slow start continues; otherwise congestion avoidance follows after five rounds.
 
-    A round may bring fewer than eight samples here, for peers acknowledge a whole batch of segments at once. Then it is
-    judged when it is over: by then it has told all it can, and CSS forgives an error.
+    A round may have fewer than eight samples, because a peer may acknowledge a whole batch of segments at once. It is
+    then judged at its end. CSS tolerates an error of this judgement.
     """
 
     __slots__ = ("_baseline", "_last", "_lowest", "_round_end", "_rounds", "_samples")
 
     def __init__(self) -> None:
         self._lowest = inf
-        """currentRoundMinRTT, lastRoundMinRTT."""
+        """currentRoundMinRTT, seconds."""
         self._last = inf
+        """lastRoundMinRTT, seconds."""
         self._samples = 0
         self._round_end = 0
-        """C.delivered when the round began: what leaves after that, once delivered, ends it."""
+        """C.delivered at the beginning of the round. The delivery of data sent after that ends the round."""
         self._baseline = inf
-        """cssBaselineMinRtt."""
+        """cssBaselineMinRtt, seconds."""
         self._rounds = 0
-        """Rounds of CSS, the present one included; 0 in slow start."""
+        """Number of rounds of CSS, including the present one; 0 in slow start."""
 
     @property
     def conservative(self) -> bool:
-        """In CSS: grow by a quarter."""
+        """True in CSS, where the window grows by a quarter."""
         return self._rounds > 0
 
     def on_ack(self, sample: AckSample) -> bool:
-        """Take an ACK of the first slow start, whether or not the window grows by it. Return whether slow start is
-        over, because CSS has lasted its rounds: congestion avoidance begins."""
+        """Process an ACK of the first slow start. Return True if CSS has lasted its rounds, so that congestion
+        avoidance begins."""
         if sample.prior_delivered >= self._round_end:
             self._begin_round(sample.total_delivered)
         if sample.rtt is not None:
@@ -63,7 +64,7 @@ class HyStart:
     def _begin_round(self, delivered: int) -> None:
         if 0 < self._samples < N_RTT_SAMPLE:
             self._judge()
-        if self._samples:  # a round without a sample says nothing, and the one before it remains the last
+        if self._samples:  # a round without a sample is ignored
             self._last = self._lowest
         self._lowest = inf
         self._samples = 0

@@ -1,4 +1,4 @@
-"""What loss-based controllers share: slow start, when the window may grow, one reduction a window, and its undoing."""
+"""The base of loss-based controllers: slow start, window validation, one reduction per window, and its undo."""
 
 from math import inf
 from typing import Final
@@ -9,18 +9,19 @@ from utcp.tcp.congestion.hystart import CSS_GROWTH_DIVISOR, HyStart
 from utcp.tcp.recovery.delivery import AckSample
 
 _BURST: Final = 8
-"""L of RFC 9406 4.3: so many segments an ACK, unless pacing spreads what follows. Paths too short to be paced have no
-such limit either: what queues there is our own host."""
+"""L of RFC 9406 4.3: limit of the growth per ACK in slow start without pacing, segments. Paths too short to be paced
+have no limit either, because data then queues only in our own host."""
 _UNUSED_FOR: Final = 1.0
-"""The pipeACK sampling period of RFC 7661 4.2, in seconds; three round trips if they take longer."""
+"""The pipeACK sampling period of RFC 7661 4.2, seconds; three round trips if they take longer."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class LossBased(CongestionController):
-    """A subclass says how it grows in congestion avoidance (`_avoid`) and to what it falls (`_reduced`).
+    """A subclass defines the growth in congestion avoidance (`_avoid`) and the reduction (`_reduced`).
 
-    What falls is `cwnd`, not what was in flight: as `cwnd` only grows when it is used, and decays when it is not, it is
-    a measure of the path (RFC 9438 4.6, RFC 7661), and at the time a loss is noticed what is in flight is not.
+    A reduction starts from `cwnd`, not from the data in flight. `cwnd` measures the path, because it grows only while
+    it is used, and decays while it is not (RFC 9438 4.6, RFC 7661). The data in flight when a loss is detected does
+    not.
     """
 
     __slots__ = ("_heard_at", "_hystart", "_landing", "_paused", "_used", "_used_since")
@@ -29,15 +30,16 @@ class LossBased(CongestionController):
         super().begin(mss)
         self._hystart: HyStart | None = None
         self._heard_at = 0.0
-        """When an ACK last arrived."""
+        """Arrival of the last ACK, seconds."""
         self._paused = False
-        """The window did not limit the sender since it last grew."""
+        """True if the window did not limit the sender at some time since it last grew."""
         self._landing = 0
-        """`cwnd` once the present reduction is over; 0: there is none."""
+        """`cwnd` after the present reduction, octets; 0: there is no reduction."""
         self._used = 0
-        """Most octets in flight since the window last limited the sender, or decayed."""
+        """Largest number of octets in flight since `_used_since`."""
         self._used_since = inf
-        """When that was; `inf`: not since the connection began or was idle."""
+        """Time at which the window last limited the sender or decayed, seconds; `inf`: not since the connection began
+        or was idle."""
 
     def on_ack(self, sample: AckSample) -> None:
         if not sample.recovering:
@@ -61,7 +63,7 @@ class LossBased(CongestionController):
         self._landing = self.ssthresh
 
     def on_mark(self, in_flight: int, now: float) -> None:
-        """As for a loss, but `cwnd` may fall to one segment (RFC 9438 4.6)."""
+        """Reduce as for a loss, but `cwnd` may fall to one segment (RFC 9438 4.6)."""
         reduced = self._reduced()
         self._reduce(reduced)
         self._landing = max(reduced, self.mss)
@@ -73,7 +75,8 @@ class LossBased(CongestionController):
 
     def on_timeout(self, in_flight: int, now: float) -> None:
         if self._landing:
-            # Fast recovery has reduced for this window already. It was right: to undo the timeout is to end there.
+            # Fast recovery has already reduced this window, and rightly so. An undo of the timeout restores the reduced
+            # window.
             self.cwnd = self._landing
             self._landing = 0
             self._remember()
@@ -99,23 +102,23 @@ class LossBased(CongestionController):
     # ------------------------------------------------------------------ for subclasses
 
     def _avoid(self, sample: AckSample, acked: int) -> None:
-        """Grow in congestion avoidance: `acked` octets were delivered, and the window limits the sender."""
+        """Grow in congestion avoidance by `acked` delivered octets. The window limits the sender."""
         raise NotImplementedError
 
     def _reduced(self) -> int:
-        """The window that follows a loss or mark, in octets. It may be below what `ssthresh` may be."""
+        """Return the window after a loss or mark, octets. It may be below the lower bound of `ssthresh`."""
         raise NotImplementedError
 
     def _is_lowered(self) -> bool:
-        """There is something to undo: the window is, or is about to be, below what was remembered. Long after an error
-        it need not be, and then what was learned since is worth more (RFC 9438 4.9.2)."""
+        """Return True if the window is, or is about to be, below the remembered one, so that an undo is useful. Long
+        after the reduction it may be above, and then the newer value is better (RFC 9438 4.9.2)."""
         return self._undo_cwnd > 0 and (self._landing > 0 or self.cwnd < self._undo_cwnd)
 
     # ------------------------------------------------------------------
 
     def _grow(self, sample: AckSample) -> None:
-        # Octets, not ACKs, are counted (RFC 3465), each once: what SACK told of before does not count again when
-        # SND.UNA passes it, or the end of a recovery would be a burst.
+        # Growth counts octets, not ACKs (RFC 3465). SACKed octets are not counted again when SND.UNA passes them, or
+        # the end of a recovery would cause a burst.
         acked = sample.newly_delivered
         if self.cwnd < self.ssthresh:
             if self.pacing_rate == inf:
@@ -126,14 +129,14 @@ class LossBased(CongestionController):
             if acked <= room:
                 self.cwnd += acked
                 return
-            # What one ACK brings beyond the threshold is congestion avoidance's.
+            # Octets of the ACK beyond the threshold count in congestion avoidance.
             self.cwnd = self.ssthresh
             acked -= room
         self._avoid(sample, acked)
 
     def _validate(self, sample: AckSample) -> None:
-        """A window that was not used for long is no measure of the path: it goes half the way to what was used, and
-        ssthresh remembers (RFC 7661)."""
+        """Reduce a window that was unused for long, because it no longer measures the path: halve its distance to the
+        used window, and keep the old value in ssthresh (RFC 7661)."""
         if sample.limited or sample.recovering or self._used_since == inf:
             self._used = 0
             self._used_since = sample.now

@@ -1,4 +1,4 @@
-"""NewReno: slow start, congestion avoidance, halving (RFC 5681, RFC 6582)."""
+"""NewReno: slow start, congestion avoidance, and halving of the window at a loss (RFC 5681, RFC 6582)."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from utcp.tcp.recovery.delivery import AckSample
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class NewReno(LossBased):
-    """One segment more in a round trip, half of the window at a loss. Octets are counted, not ACKs (RFC 3465)."""
+    """Grow by one segment per round trip, and halve the window at a loss. Growth counts octets, not ACKs (RFC 3465)."""
 
     __slots__ = ("_acked",)
 
@@ -23,7 +23,7 @@ class NewReno(LossBased):
     def _avoid(self, sample: AckSample, acked: int) -> None:
         self._acked += acked
         if self._acked >= self.cwnd:
-            # An ACK of more than a window, after the window fell, is worth one segment all the same.
+            # Even an ACK of more than a window, after the window was reduced, adds only one segment.
             self._acked = min(self._acked - self.cwnd, self.cwnd)
             self.cwnd += self.mss
 

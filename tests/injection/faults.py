@@ -128,9 +128,9 @@ class Calls(Faults):
     """Counts the calls that the core makes while the context lasts, of Python functions and of C functions, by the line
     that makes them; one of them raises before it begins.
 
-    That is everywhere where the core asks for memory by a call, or runs code that it was handed. With `after` it is each
-    call of a C function, and the exception comes behind it, as that of a signal handler does: what the function changes
-    is changed by then. The compiled core has no frames to be seen.
+    That is everywhere where the core asks for memory by a call, or runs code that it was handed. With `after` it is
+    each call of a C function, and the exception comes behind it, as that of a signal handler does: what the function
+    changes is changed by then. The compiled core has no frames to be seen.
     """
 
     def __init__(self, fault: Fault | None = None, *, after: bool = False) -> None:

@@ -208,8 +208,8 @@ class SendSide:
         self.snd_nxt = (self.iss + 1) & MASK
 
     def advance(self, size: int, fin: bool, probe: bool, segments: int) -> None:
-        """Advance SND.NXT over `size` payload octets, and the FIN behind them if `fin`, which leave for the first time, in
-        so many `segments`. `probe`: they are a zero-window probe."""
+        """Advance SND.NXT over `size` payload octets, and the FIN behind them if `fin`, which leave for the first time
+        in so many `segments`. `probe`: they are a zero-window probe."""
         self.segs_out += segments
         if size:
             self.data_segs_out += segments

@@ -1,4 +1,4 @@
-"""Handling of an exception during the processing of a connection: it ends at most that connection.
+"""Handling of exceptions in the processing of a connection. An exception ends at most that connection.
 
 The cause may be a bug, a lack of memory, an application's congestion controller or `mtu`, or a signal handler. An
 exception of an observer is handled before (`utcp.tcp.observer.Tee`).

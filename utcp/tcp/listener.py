@@ -267,8 +267,8 @@ class Listener(Accepting):
         syn = None if mss is None else self._remembered_syn(stack, segment, key, mss, now)
         if syn is None:
             counters.syncookies_failed += 1
-            # A segment with the mark of a cookie may follow a missing one: it has text, or acknowledges a duplicate
-            # SYN-ACK. No reset, because the client retransmits the missing segment.
+            # A marked segment may follow a missing one: it has text, or acknowledges a duplicate SYN-ACK. It gets no
+            # RST, because the client retransmits the missing segment.
             return cookies.is_marked(key, iss, now)
         if len(self.queue) + len(self.half_open) >= self.backlog + self.syn_backlog:
             self._overflow(stack, key[0], now)
@@ -294,7 +294,7 @@ class Listener(Accepting):
         self, stack: Context, segment: Segment, key: ConnectionKey, mss: int, now: float
     ) -> Segment | None:
         """Return the SYN of a cookie, reconstructed from the cookie and the echoed timestamp; None if the echoed
-        timestamp is older than the cookie's lifetime. The SYN's window is left out."""
+        timestamp is older than the cookie's lifetime. It has no window, which the ACK carries."""
         seq, config = (segment.seq - 1) & MASK, stack.config
         if not config.timestamps or segment.ts_val is None or segment.ts_ecr is None:
             return Segment(segment.src_port, segment.dst_port, seq, 0, SYN, mss=mss)

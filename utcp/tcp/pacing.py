@@ -9,8 +9,8 @@ _TRAIN: Final = 0.001
 """Length of a train, in seconds at the pacing rate. A timer per segment would cost more than the segments."""
 
 _UNPACED_BELOW: Final = 0.001
-"""Round-trip time below which there is no pacing, seconds: timers are too coarse, and ACKs arrive as often as they
-fire."""
+"""Round-trip time below which there is no pacing, seconds, because timers are too coarse, and ACKs arrive as often as
+they fire."""
 
 _MANY: Final = 1 << 30
 

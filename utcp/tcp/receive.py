@@ -472,8 +472,8 @@ class ReceiveSide:
     def _continues_run(self, start: int) -> bool:
         """Return True if text at `start` continues the most recent run.
 
-        If not, its SACK leaves at once: a SACK has room for three or four runs, and the sender considers a run without
-        a block as lost."""
+        If not, its SACK leaves at once, because a SACK has room for only three or four runs, and the sender considers a
+        run without a block lost."""
         return self._held is not None and self._held.recent_end == start
 
     def _fill(self, payload: bytes, held: Reassembly) -> int:

@@ -79,7 +79,7 @@ class Stack(Context):
         memory = Memory(config.max_memory, self.time_wait, counters)
         super().__init__(config, default_mss, counters, memory, secret, max_train_segments, max_train_bytes)
         self.memory = memory
-        """The same as `accounts`."""
+        """The memory charges, the same object as `accounts`."""
         self.failures: list[Failure] = []
         """The failures that the next call of `take_failures` returns."""
         self.observe(observer)
@@ -487,8 +487,8 @@ class Stack(Context):
         """End the connection, and the others to its remote from which nothing was received since `since`, because the
         remote's UDP port has been closed since then.
 
-        The search for the other connections runs at most once a second (up to 10 at once), because a peer that closes
-        many ports could make it costly. Connections that it misses detect the closed port by themselves."""
+        The search for the other connections runs at most once a second on average, because a peer that closes many
+        ports could make it costly. Connections that it misses detect the closed port by themselves."""
         remote = tcb.remote
         path_errors.end_for_closed_port(tcb, now)
         self.settle(tcb, now)  # before the search, so that the search does not find it
@@ -509,7 +509,7 @@ class Stack(Context):
         if not self.ready:
             return []
         ready: list[Any] = list(self.ready)
-        self.ready = {}  # last: an interrupt must not lose them
+        self.ready = {}  # last, so that an interrupt does not lose events
         return ready
 
     def listener_ready(self, listener: Accepting) -> None:
@@ -587,7 +587,7 @@ class Stack(Context):
                     except BaseException as cause:
                         if not self.contain(connection, cause, now):
                             raise
-        finally:  # an interrupt must not cost the others their timers
+        finally:  # an interrupt must not remove the timers of other connections
             self._timers.put_back(expired)
         self._expire_time_wait(now)
 

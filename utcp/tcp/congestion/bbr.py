@@ -1,14 +1,14 @@
 """BBRv3: congestion control by a model of the path (draft-ietf-ccwg-bbr-06).
 
 The model consists of a rate (`max_bw`), a round-trip time (`min_rtt`), and bounds on the data in flight, derived from
-losses. Names and behavior follow the draft, with these exceptions:
+losses. Names and behaviour follow the draft, with these exceptions:
 
 * Losses are a sign of congestion above 5 % and four segments per round trip, not above 2 %; fewer losses are ignored.
   The draft lowers its short-term bounds after every round with a loss, and resets them only at the next probe, up to 63
   rounds later. It also treats one lost segment of fifty as congestion, so that with a small window the result is
   random. In the model of `tests/congestion` with 100 Mbit/s and 20 ms, the draft reaches 78 % of the rate with 1 %
   random loss, and 38 % with 3 %; with our limit it is 97 % and 95 %. BBRv1 ignores random losses altogether. Above the
-  limit the behavior follows the draft: the rate decreases from 5 % loss on, and is a quarter at 8 %.
+  limit the behaviour follows the draft: the rate decreases from 5 % loss on, and is a quarter at 8 %.
 * The draft only states that a congestion mark is a sign of congestion (3.7). Here a mark, and a retransmission timeout,
   has the effect of losses above the limit (RFC 3168 6.1.2).
 * A flow is idle if it sends nothing for a retransmission timeout. Shorter pauses need no restart, because pacing

@@ -67,7 +67,7 @@ def _arrives_in_syn_sent(tcb: Tcb, segment: Segment, now: float) -> None:
     ):  # first: an ACK of anything but our SYN
         if flags & RST:
             return
-        # Not an answer to a stranger, which has another queue: the SYN that follows must not overtake the RST.
+        # Not sent as an answer to a stranger, because such answers leave last, and the SYN must follow the RST.
         if tcb.stack.reset_in_reply(tcb.remote, segment, now, to_stranger=False):
             _repeat_syn(tcb, now)
         return
@@ -244,7 +244,7 @@ def _process_syn(tcb: Tcb, segment: Segment, now: float) -> bool:
         tcb.drop_half_open(now)  # RFC 9293 3.10.7.4, fourth: back to LISTEN
         return False
     tcb.stack.counters.syn_challenges += 1
-    challenge(tcb, TO_SYN, now)  # RFC 5961 4.2, whatever the sequence number
+    challenge(tcb, TO_SYN, now)  # RFC 5961 4.2, for any sequence number
     return False
 
 

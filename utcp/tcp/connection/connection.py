@@ -64,7 +64,7 @@ class Connection(Tcb):
             # charged here.
             if send.queued // MINIMUM > (send.queued - accepted) // MINIMUM:
                 self.stack.accounts.note(self)
-        except BaseException as cause:  # the caller does not know that the octets are queued
+        except BaseException as cause:  # the octets are queued, but the caller receives an exception
             self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))
             raise
         return accepted

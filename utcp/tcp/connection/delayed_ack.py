@@ -1,4 +1,4 @@
-"""Delayed ACKs: when the ACK of received text leaves (RFC 9293 3.8.6.3, RFC 5681 4.2)."""
+"""Delayed ACKs, and the time at which the ACK of received text leaves (RFC 9293 3.8.6.3, RFC 5681 4.2)."""
 
 from __future__ import annotations
 

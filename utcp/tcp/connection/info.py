@@ -92,7 +92,7 @@ class ConnectionInfo:
     dsack_dups: int
     """Number of our segments that the peer reported as received twice (RFC 2883)."""
 
-    # Times, in seconds
+    # Times
     rtt: float
     """Smoothed round-trip time, seconds; 0 before the first measurement."""
     rttvar: float

@@ -70,8 +70,8 @@ class Keepalive:
         self.deadline = OFF
 
     def rearm(self, deadline: float) -> None:
-        """Set the timer to `deadline`, because the connection is not idle. If keepalive is off, the timer stays off: it
-        was for a single probe because of an ICMP message."""
+        """Set the timer to `deadline`, because the connection is not idle. If keepalive is off, the timer stays off,
+        because it was for a single probe after an ICMP message."""
         if self.enabled:
             self.deadline = deadline
 

@@ -48,8 +48,9 @@ def undelivered(tcb: Tcb, seq: int, code: int, now: float) -> None:
 
 
 def unreachable(tcb: Tcb, error: OSError, now: float) -> None:
-    """Handle an unreachable peer. An open ends. Later it is a soft error (RFC 9293 3.9.2.2, MUST-56): the user receives
-    TROUBLE, and if the connection ends later, its error has `error` as the cause."""
+    """Handle an unreachable peer. A connection in SYN_SENT, or a half-open passive one, ends. For others it is a soft
+    error (RFC 9293 3.9.2.2, MUST-56): the user receives TROUBLE, and if the connection times out later, `error` is the
+    cause of its error."""
     if tcb.state == SYN_SENT:
         tcb.fail(error, now)
     elif tcb.state == SYN_RCVD and tcb.passive:

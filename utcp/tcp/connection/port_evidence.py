@@ -1,4 +1,4 @@
-"""Evidence that the UDP port of a peer is closed, because its process has died (RFC 9293 SHLD-26)."""
+"""Evidence that the UDP port of a peer is closed, because the peer's process has ended (RFC 9293 SHLD-26)."""
 
 from utcp._compiled import mypyc_attr
 

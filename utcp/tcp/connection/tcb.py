@@ -754,7 +754,7 @@ class Tcb(Timed):
         return ConnectionAborted(f"Connection aborted: {reason}, {self.send_queue} octets of ours were unacknowledged")
 
     def fail(self, error: OSError | None, now: float) -> None:
-        """Delete the TCB and report the end to the user: with `error`, or as requested by the user if None."""
+        """Delete the TCB, and end the connection for its user with `error`; None: without an error."""
         if self.state == SYN_SENT or self.state == SYN_RCVD:
             self.stack.counters.attempt_fails += 1
         self.delete_tcb(now)

@@ -105,7 +105,7 @@ class Rack:
 
     def delivered_in_order(self, run: Run, all_arrived: bool, now: float) -> None:
         """Process the in-order delivery of all data up to the end of `run`, if no data was retransmitted or SACKed. The
-        effect is that of `delivered` and `detect`. `all_arrived`: no data is outstanding any more."""
+        effect is that of `delivered` and `detect`. `all_arrived`: no data is outstanding."""
         departure = run.departure
         if run.end > self._fack:
             self._fack = run.end
@@ -120,7 +120,7 @@ class Rack:
             self.tracking = not all_arrived
 
     def saw_reordering(self) -> None:
-        """Record reordering: a DSACK has shown that a segment was retransmitted because later ones had overtaken it
+        """Record reordering, after a DSACK for a segment that was retransmitted because later ones had overtaken it
         (RFC 8985 3.3.2)."""
         self.reordering_seen = True
 
@@ -170,8 +170,8 @@ class Rack:
         return lost, inf
 
     def _forget_first(self) -> None:
-        """Drop the first departure, and its list of runs, because each run refers to its departure: no reference cycle
-        may remain."""
+        """Drop the first departure, and its list of runs, so that no reference cycle remains. Each run refers to its
+        departure."""
         self._departures.popleft().track_no_more()
 
     def overdue(self, reo_wnd: float, now: float) -> list[Run]:
@@ -186,7 +186,7 @@ class Rack:
 
     def found_again(self, runs: list[Run]) -> None:
         """Track runs again that were considered lost but are in flight. The ACK of an original transmission was
-        attributed to its retransmission, so that the most recent delivery must be determined anew by the next ACK."""
+        attributed to its retransmission, so that the next ACK must determine the most recent delivery again."""
         self._sent_at = -inf
         self._end = 0
         known = set(map(id, self._departures))

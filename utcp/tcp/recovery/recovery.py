@@ -179,7 +179,7 @@ class Recovery:
 
     @property
     def room(self) -> int:
-        """Octets that may leave by the congestion window. This is a lower bound: more may leave if duplicate ACKs were
+        """Lower bound of the octets that may leave by the congestion window. More may leave if duplicate ACKs were
         counted, or if nothing is in flight."""
         return self.window - self.board.in_flight
 

@@ -46,7 +46,7 @@ class SpuriousDetection:
         return self._frto == _NEW
 
     def begin(self) -> None:
-        """Start anew, because the window is reduced for a loss."""
+        """Restart the detection, because the window is reduced for a loss."""
         self.in_question = True
         self._needed = []
         self._first_resent_at = inf

@@ -40,6 +40,7 @@ def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size
         or octets >= (receive.rcv_adv - receive.rcv_nxt) & MASK
         or segment.sack_blocks
         or segment.ecn == CONGESTION_EXPERIENCED
+        # `timestamp_is_plain`, here without the call, which each segment would pay for
         or (tcb.timestamps and (segment.ts_val is None or (segment.ts_val - receive.ts_recent) & MASK >= HALF))
     ):
         return False
@@ -50,7 +51,8 @@ def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size
             size = octets
         elif may_be_half_an_answer(tcb, size):  # the first segment of the train decides when the ACK leaves
             return False
-        # Text is held, or a FIN; the buffer, or memory, is full; `tune` wants each segment until there is a round trip.
+        # `arrival.py` takes the text while text or a FIN is held, and while the buffer or the memory is full. It also
+        # takes each segment that may end a round before there is a sample of the RTT: `tune` measures with them.
         if (
             tcb.closed_by_user
             or receive.readable > receive.limit

@@ -34,7 +34,7 @@ def opened(endpoint: Endpoint) -> OpenEndpoint:
     return endpoint._open
 
 
-async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+async def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
     """Wait until `condition()` is true; AssertionError after `timeout` seconds."""
     deadline = asyncio.get_running_loop().time() + timeout
     while not condition():

@@ -79,7 +79,7 @@ async def test_an_endpoint_is_closed_although_one_connection_cannot_be(monkeypat
         first = connection_of(transport)
         monkeypatch.setattr(Connection, "abort", failing(Connection.abort, when=lambda each, _: each is first))
         client.driver.loop.remove_reader(client.link.fileno())  # nothing is acknowledged any more
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await server.aclose()
         assert server.closed
         assert opened(server) not in started()
@@ -94,7 +94,7 @@ async def test_those_who_wait_for_the_end_of_an_endpoint_hear_of_it_whatever_fai
     reported = told()
     endpoint = await Endpoint(("127.0.0.1", 0), config=FAST).start()
     monkeypatch.setattr(LoopEndpoints, "discard", failing(LoopEndpoints.discard))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asyncio.gather(endpoint.aclose(), endpoint.aclose())
     assert endpoint.closed
     assert [type(error) for error in reported] == [Bug]
@@ -138,7 +138,7 @@ async def test_an_endpoint_stops_listening_at_each_server_although_one_cannot_be
     endpoint = await Endpoint(("127.0.0.1", 0), config=FAST).start()
     servers = [await endpoint.create_server(Recorder, port) for port in (1, 2, 3)]
     monkeypatch.setattr(Server, "close", failing(Server.close))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await endpoint.aclose()
     assert not endpoint.stack.listeners
     assert [server.is_serving() for server in servers] == [True, False, False]
@@ -157,7 +157,7 @@ async def test_a_server_does_not_wait_for_a_client_whose_end_has_failed(
     await until(lambda: server.lost)
     assert peers.listening is not None
     peers.listening.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await peers.listening.wait_closed()
     assert not peers.server.driver.transports
     assert [type(error) for error in reported] == [Bug]

@@ -134,7 +134,7 @@ async def test_aclose_delivers_what_is_still_queued(peers: Peers) -> None:
 
 
 async def test_aclose_waits_for_nothing_when_nothing_is_open() -> None:
-    async with asyncio.timeout(10), Endpoint(config=Config(close_timeout=60)):
+    async with asyncio.timeout(40), Endpoint(config=Config(close_timeout=60)):
         pass
 
 
@@ -311,7 +311,7 @@ async def test_a_drained_endpoint_can_be_closed() -> None:
     endpoint = Endpoint()
     await endpoint.start()
     await opened(endpoint).drain()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await endpoint.aclose()
     assert endpoint.link.fileno() == -1
 

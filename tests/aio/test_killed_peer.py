@@ -60,7 +60,7 @@ def test_clients_know_whether_they_only_read_or_have_written() -> None:
                     await reader.read()
                 return time.monotonic() - killed
 
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 return await asyncio.gather(*(until_reset(reader) for reader, _ in streams))
 
         after_writing, reading = utcp.run(main(), loop_factory=uvloop.new_event_loop)
@@ -100,7 +100,7 @@ def test_server_that_closes_after_its_client_has_gone_has_no_error() -> None:
         server = await utcp.start_server(serve, "127.0.0.1", 0)
         port = str(server.sockets[0].getsockname()[1])
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", CLIENT, port)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await outcome
 
     data, seconds = utcp.run(main())

@@ -227,7 +227,7 @@ async def test_a_client_that_leaves_is_noticed(http: str) -> None:
         writer.write(b"GET /left HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await app.busy.wait()
         writer.transport.abort()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await app.release.wait()
 
 
@@ -391,7 +391,7 @@ async def test_it_ends_by_itself_after_so_many_requests() -> None:
     async with running(app.asgi, limit_max_requests=2) as (server, task), asking(server) as client:
         for _ in range(2):
             assert (await client.get("/big")).content == BODY
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await task
     assert app.life == ["started", "ended"]
 

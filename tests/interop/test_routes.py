@@ -50,7 +50,7 @@ async def test_a_host_whose_address_has_changed_connects_from_the_new_one() -> N
     """At once, with an endpoint of its own and with the one that all clients of the loop share."""
     have("10.1.0.1")
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(60),
         utcp.Endpoint((PEER, PORT), config=FAST) as server,
         utcp.Endpoint(config=FAST) as client,
     ):
@@ -70,7 +70,7 @@ async def test_a_new_connection_leaves_from_the_address_that_the_kernel_prefers_
     """The former address is still there, so that no send fails: as when a VPN has come up."""
     have("10.1.0.1", "10.1.0.2")
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(60),
         utcp.Endpoint((PEER, PORT), config=FAST) as server,
         utcp.Endpoint(config=FAST) as client,
     ):
@@ -93,7 +93,7 @@ async def test_a_policy_that_concerns_our_socket_alone_ends_opens_at_once(rule: 
         "rule del pref 0",
         f"rule add pref 10 ipproto udp sport 5555 type {rule}",  # in front of the local addresses
     )
-    async with asyncio.timeout(10), utcp.Endpoint(("127.0.0.1", 5555)) as client:
+    async with asyncio.timeout(60), utcp.Endpoint(("127.0.0.1", 5555)) as client:
         client.link.remote(("127.0.0.1", PORT))
         with pytest.raises(utcp.PathUnreachable) as caught:
             await client.open_connection("127.0.0.1", PORT)

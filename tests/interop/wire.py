@@ -97,7 +97,7 @@ class PumpedWire(Wire):
         return TunLink(self.pump.far_end, self.host, mtu=interface_mtu(INTERFACE))
 
 
-async def until(condition: Callable[[], object], timeout: float = 5.0, pause: float = 0.002) -> None:
+async def until(condition: Callable[[], object], timeout: float = 60.0, pause: float = 0.002) -> None:
     """Wait until `condition()` is true, asking every `pause` seconds; AssertionError after `timeout` seconds."""
     deadline = asyncio.get_running_loop().time() + timeout
     while not condition():

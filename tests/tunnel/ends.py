@@ -36,7 +36,7 @@ def port_of(server: Any) -> int:
     return port
 
 
-async def until(condition: Callable[[], object], timeout: float = 15.0) -> None:
+async def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
     """Wait until `condition()` is true; AssertionError after `timeout` seconds."""
     deadline = asyncio.get_running_loop().time() + timeout
     while not condition():
@@ -53,7 +53,7 @@ class Service:
         self.address: tuple[str, int] = self._listening.getsockname()
 
     async def accept(self) -> socket.socket:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             accepted, _ = await asyncio.get_running_loop().sock_accept(self._listening)
         return accepted
 
@@ -124,14 +124,14 @@ async def reverse_tunnel(
 
 
 async def send(sock: socket.socket, data: bytes) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.get_running_loop().sock_sendall(sock, data)
 
 
 async def receive(sock: socket.socket, octets: int) -> bytes:
     """So many octets; fewer if they end earlier."""
     received = bytearray()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(received) < octets:
             data = await asyncio.get_running_loop().sock_recv(sock, min(octets - len(received), 1 << 18))
             if not data:

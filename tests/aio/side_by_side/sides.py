@@ -92,11 +92,11 @@ def describe(error: BaseException) -> str:
 
 
 async def attempt(call: Awaitable[Any] | Callable[[], Any]) -> Any:
-    """What a call returns, or how it fails, as a text; "hangs" when it takes more than 10 s."""
+    """What a call returns, or how it fails, as a text; "hangs" when it takes more than 60 s."""
     try:
         if callable(call):
             return call()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await call
     except TimeoutError as error:
         return "hangs" if error.errno is None else describe(error)
@@ -105,8 +105,8 @@ async def attempt(call: Awaitable[Any] | Callable[[], Any]) -> Any:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait until `condition()` is true; TimeoutError after 10 s."""
-    async with asyncio.timeout(10):
+    """Wait until `condition()` is true; TimeoutError after 60 s."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # what is waited for has no event
             await asyncio.sleep(0.001)
 

@@ -330,7 +330,7 @@ async def _(side: Side) -> Any:
 async def _(side: Side) -> Any:
     transport, near, far_transport, _ = await side.pair()
     side.reset(far_transport)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not near.lost:
             transport.write(bytes(1000))
             await asyncio.sleep(0.001)

@@ -18,7 +18,8 @@ from time import process_time
 from typing import Any, Self
 
 from . import descriptors, loops, resident
-from .stacks import UNKNOWN, App, Client, Counts, Server, Setting, Streams, find
+from .peers import find
+from .stacks import UNKNOWN, App, Client, Counts, Server, Setting, Streams
 from .trouble import CallbackFailed, reason
 
 _LINE = 1 << 20

@@ -14,7 +14,8 @@ from typing import Final
 import utcp
 
 from .frame import Trial
-from .stacks import BACKLOG, Setting, StreamApp, Streams, find
+from .peers import find
+from .stacks import BACKLOG, Setting, StreamApp, Streams
 
 PER_PORT: Final = 10_000
 """Maximum number of connections to one listening port. Ports of earlier connections in TIME_WAIT are not free."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from utcp.extras import not_installed
 
-from .stacks import Address, App, Client, Server, Setting, Stack
+from .stacks import STACKS, Address, App, Client, Server, Setting, Stack
 
 
 def _stack(package: str, module: str) -> Stack:
@@ -37,3 +37,9 @@ def _stack(package: str, module: str) -> Stack:
 
 
 PEERS: Final = {"aioquic": _stack("aioquic", "quic_peer"), "aiokcp": _stack("aiokcp", "kcp_peer")}
+"""Further stacks that some benches measure, if installed."""
+
+
+def find(name: str) -> Stack:
+    """Return the Stack of that name."""
+    return STACKS.get(name) or PEERS[name]

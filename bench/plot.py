@@ -8,8 +8,9 @@ from utcp.extras import not_installed
 from utcp.trace import figure as figures
 
 from .frame import Bench, Outcome
+from .peers import PEERS
 from .report import NAMES
-from .stacks import PEERS, STACKS
+from .stacks import STACKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,8 @@ from typing import Final
 
 from . import table
 from .frame import Bench, Goal, Outcome
-from .stacks import PEERS, STACKS
+from .peers import PEERS
+from .stacks import STACKS
 
 NAMES: Final = {"kernel_tcp": "kernel TCP"}
 

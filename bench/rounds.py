@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from . import processes as fresh
 from .frame import Bench, Case, Figures, Outcome, Trial, Values
+from .peers import PEERS, find
 from .progress import Progress
-from .stacks import PEERS, STACKS, find
+from .stacks import STACKS
 
 NO_PEERS: Final = "not asked for"
 

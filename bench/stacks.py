@@ -5,7 +5,6 @@ the running loop and on loopback.
 """
 
 import asyncio
-import importlib
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -204,18 +203,6 @@ async def _utcp_dial(address: Address, setting: Setting) -> AsyncIterator[Client
 
 STACKS: Final = {"utcp": Stack(_utcp_serve, _utcp_dial), "kernel_tcp": Stack(_kernel_serve, _kernel_dial)}
 """The stacks that every bench measures."""
-
-PEERS: Final = ("aioquic", "aiokcp")
-"""Further stacks that some benches measure, if installed. `bench.peers.PEERS` has their Stacks by these names; it is
-imported only when one of them is measured."""
-
-
-def find(name: str) -> Stack:
-    """Return the Stack of that name."""
-    if name in STACKS:
-        return STACKS[name]
-    peers: dict[str, Stack] = importlib.import_module(".peers", __package__).PEERS
-    return peers[name]
 
 
 def _kernel_counts() -> Counts:

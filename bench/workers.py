@@ -33,7 +33,8 @@ import utcp
 
 from . import command, loops
 from .frame import Bench, Case, Figure, Figures, Option, Trial, Values
-from .stacks import BACKLOG, Client, Setting, find
+from .peers import find
+from .stacks import BACKLOG, Client, Setting
 from .trouble import CallbackFailed, reason
 
 MESSAGE: Final = bytes(range(64))

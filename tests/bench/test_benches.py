@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from bench import command, registry
-from bench.stacks import PEERS, STACKS
+from bench.peers import PEERS
+from bench.stacks import STACKS
 from utcp.extras import not_installed
 
 ROOT = Path(__file__).parents[2]

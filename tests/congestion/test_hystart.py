@@ -133,6 +133,15 @@ def test_a_round_without_a_sample_is_passed_over() -> None:
     assert growth(acks, 0.15) == pytest.approx(1.25, rel=0.01)
 
 
+def test_acks_are_ignored_while_the_window_does_not_limit_the_sender() -> None:
+    """The window does not grow then, so that it is not the reason why round-trip times rise."""
+    acks = paced(Cubic)
+    growth(acks, 0.1)
+    for rtt in (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4):
+        acks.round(rtt=rtt, limited=False)
+    assert growth(acks, 0.1) == pytest.approx(2.0)
+
+
 @pytest.mark.rfc("9406", "4.3-3")
 def test_later_slow_starts_have_no_hystart() -> None:
     """RFC 9406 4.3: after a timeout ssthresh is known."""

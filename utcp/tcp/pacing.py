@@ -8,7 +8,7 @@ from utcp._compiled import mypyc_attr
 _TRAIN: Final = 0.001
 """Length of a train, in seconds at the pacing rate. A timer per segment would cost more than the segments."""
 
-_UNPACED_BELOW: Final = 0.001
+UNPACED_BELOW: Final = 0.001
 """Round-trip time below which there is no pacing, seconds, because timers are too coarse, and ACKs arrive as often as
 they fire."""
 
@@ -31,7 +31,7 @@ class Pacer:
 
     def set_rate(self, rate: float, min_rtt: float) -> None:
         """Set the rate of the congestion controller, on a path with the lowest round-trip time `min_rtt`, seconds."""
-        self.rate = rate if min_rtt >= _UNPACED_BELOW else inf
+        self.rate = rate if min_rtt >= UNPACED_BELOW else inf
 
     def refill(self, burst: int, now: float) -> None:
         """Let an initial window of `burst` octets leave at once, because nothing is in flight."""

@@ -62,21 +62,31 @@ class RttEstimator:
         with RTTVAR, as in Linux, not of RTO, because a long path with a constant round-trip time must not time out.
         """
         self.samples += 1
-        if rtt <= self.min_rtt or self.srtt is None or now - self._min_rtt_at > _MIN_RTT_WINDOW:
+        srtt = self.srtt
+        if rtt <= self.min_rtt or srtt is None or now - self._min_rtt_at > _MIN_RTT_WINDOW:
             self.min_rtt = rtt
             self._min_rtt_at = now
-        if self.srtt is None:
-            self.srtt = rtt
-            self.rttvar = rtt / 2
+        if srtt is None:
+            srtt = rtt
+            rttvar = rtt / 2
         elif now - rtt < self._sampled_at and not self.backoff:
             return
         else:
-            self.rttvar += (abs(self.srtt - rtt) - self.rttvar) / 4
-            self.srtt += (rtt - self.srtt) / 8
+            error = rtt - srtt
+            rttvar = self.rttvar
+            rttvar += ((error if error > 0 else -error) - rttvar) / 4
+            srtt += error / 8
+        self.srtt = srtt
+        self.rttvar = rttvar
         self._sampled_at = now
-        self.base_rto = min(self.srtt + max(4 * self.rttvar, self._minimum), self._maximum)
+        margin = 4 * rttvar
+        if margin < self._minimum:
+            margin = self._minimum
+        rto = srtt + margin
+        if rto > self._maximum:
+            rto = self._maximum
+        self.base_rto = self.rto = rto
         self.backoff = 0
-        self.rto = self.base_rto
 
     def back_off(self) -> None:
         """Double RTO, because the timer has expired (RFC 6298 5.5)."""

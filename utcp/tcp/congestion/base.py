@@ -29,6 +29,8 @@ class CongestionController:
 
     name: ClassVar[str] = ""
     loss_based: ClassVar[bool] = True
+    every_ack: ClassVar[bool] = True
+    """False if `on_unlimited_ack` handles the ACKs that arrive while the window does not limit the sender."""
 
     def __init__(self, mss: int, seed: int = 0) -> None:
         self.pacing_rate = inf
@@ -78,6 +80,18 @@ class CongestionController:
         For one ACK the order of calls is: `on_lost` for each run, then `on_loss`, `on_mark`, `on_recovered` or
         `on_spurious` if one applies, then this."""
         raise NotImplementedError
+
+    def on_unlimited_ack(self, in_flight: int, srtt: float, paced: bool, now: float) -> None:
+        """Handle an ACK of new data while no loss is suspected, and while the application or the peer's window, not the
+        congestion window, limits the sender. It has no `AckSample`, because most ACKs of most connections are of this
+        kind. Called if `every_ack` is False.
+
+        Args:
+            in_flight: the octets in flight before this ACK.
+            srtt: the smoothed round-trip time, seconds; 0: there is none.
+            paced: the path is long enough for pacing, so that the pacing rate is used.
+            now: the time, seconds.
+        """
 
     def on_lost(self, size: int, departure: Departure, now: float) -> None:
         """Handle the loss of `size` octets of a departure. Called for each lost run."""

@@ -1,7 +1,7 @@
 """The base of loss-based controllers: slow start, window validation, one reduction per window, and its undo."""
 
 from math import inf
-from typing import Final
+from typing import ClassVar, Final
 
 from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion.base import UNLIMITED, CongestionController
@@ -26,6 +26,8 @@ class LossBased(CongestionController):
 
     __slots__ = ("_heard_at", "_hystart", "_landing", "_paused", "_used", "_used_since")
 
+    every_ack: ClassVar[bool] = False
+
     def begin(self, mss: int) -> None:
         super().begin(mss)
         self._hystart: HyStart | None = None
@@ -42,21 +44,34 @@ class LossBased(CongestionController):
         or was idle."""
 
     def on_ack(self, sample: AckSample) -> None:
-        if not sample.recovering:
+        if not sample.limited and not sample.recovering:
+            self.on_unlimited_ack(sample.prior_in_flight, sample.srtt, True, sample.now)
+            return
+        self._used = 0
+        self._used_since = self._heard_at = sample.now
+        if sample.recovering:
+            self._paused = self._paused or not sample.limited
+        else:
             if self.ssthresh == UNLIMITED:  # the first slow start
                 hystart = self._hystart
                 if hystart is None:
                     self._hystart = hystart = HyStart()
                 if hystart.on_ack(sample):
                     self.ssthresh = max(self.cwnd, 2 * self.mss)
-            if sample.acked and sample.limited:
+            if sample.acked:
                 self._grow(sample)
-        self._validate(sample)
-        self._heard_at = sample.now
-        if not sample.limited:
-            self._paused = True
         if sample.srtt > 0:
             self._pace(sample.srtt)
+
+    def on_unlimited_ack(self, in_flight: int, srtt: float, paced: bool, now: float) -> None:
+        """Handle an ACK that does not let the window grow. HyStart++ ignores it, because the window did not cause a
+        rise of the round-trip time then."""
+        self._heard_at = now
+        self._paused = True
+        if self.cwnd > self.initial_window:
+            self._validate(in_flight, srtt, now)
+        if paced and srtt > 0:
+            self._pace(srtt)
 
     def on_loss(self, in_flight: int, now: float) -> None:
         self._reduce(self._reduced())
@@ -134,22 +149,22 @@ class LossBased(CongestionController):
             acked -= room
         self._avoid(sample, acked)
 
-    def _validate(self, sample: AckSample) -> None:
+    def _validate(self, in_flight: int, srtt: float, now: float) -> None:
         """Reduce a window that was unused for long, because it no longer measures the path: halve its distance to the
         used window, and keep the old value in ssthresh (RFC 7661)."""
-        if sample.limited or sample.recovering or self._used_since == inf:
+        if self._used_since == inf:
             self._used = 0
-            self._used_since = sample.now
+            self._used_since = now
             return
-        self._used = max(self._used, sample.prior_in_flight)
-        if sample.now - self._used_since < max(_UNUSED_FOR, 3 * sample.srtt):
+        self._used = max(self._used, in_flight)
+        if now - self._used_since < max(_UNUSED_FOR, 3 * srtt):
             return
         used = max(self._used, self.initial_window)
         if used < self.cwnd:
             self.ssthresh = max(self.ssthresh, self.cwnd * 3 // 4)
             self.cwnd = (self.cwnd + used) // 2
         self._used = 0
-        self._used_since = sample.now
+        self._used_since = now
 
     def _reduce(self, window: int) -> None:
         self._remember()

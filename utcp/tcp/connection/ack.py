@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from utcp.tcp import event
 from utcp.tcp.connection.challenge import challenge
 from utcp.tcp.connection.tcb import Tcb
@@ -70,8 +72,7 @@ def pass_on(tcb: Tcb, segment: Segment, advance: int, acked: int, duplicate: boo
     newest = segment.ack == tcb.send_side.snd_una
     ece = newest and tcb.ecn.agreed and segment.flags & (ECE | SYN) == ECE
     if advance and not ece and not segment.sack_blocks and recovery.plain:
-        recovery.on_plain_ack(advance, acked, now)
-        if acked:
+        if recovery.on_plain_ack(advance, acked, now) or tcb.pacer.rate != inf:
             follow_congestion(tcb)
         return
     blocks: list[tuple[int, int]] = []

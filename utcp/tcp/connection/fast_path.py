@@ -6,8 +6,10 @@ fewer calls. All other segments are left to `arrival.py`. `tests/tcp/test_stretc
 
 from __future__ import annotations
 
+from math import inf
+
 from utcp.tcp import event
-from utcp.tcp.connection.ack import process_ack
+from utcp.tcp.connection.ack import follow_congestion, process_ack
 from utcp.tcp.connection.delayed_ack import may_be_half_an_answer, schedule_ack
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.state import CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2
@@ -72,11 +74,8 @@ def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size
         if tcb.retransmits or tcb.soft_error is not None or tcb.user_timeout is not None or tcb.persist.probes:
             tcb.progress(now)
         send.update_window(last, ack, window)
-        recovery.on_plain_ack(advance, acked, now)
-        congestion = tcb.congestion
-        tcb.pacer.set_rate(congestion.pacing_rate, rtt.min_rtt)
-        if 2 * congestion.cwnd > send.limit:
-            send.grow(2 * congestion.cwnd)
+        if recovery.on_plain_ack(advance, acked, now) or tcb.pacer.rate != inf:
+            follow_congestion(tcb)
         if send.wanted and send.room_again():
             tcb.tell(event.WRITABLE)
         if not window and not tcb.closed_by_user:

@@ -73,6 +73,7 @@ class AckSample:
         self.rate_delivered = 0
         """RS.delivered: octets delivered in `interval`."""
         self.interval = 0.0
+        """Time in which they were delivered, seconds; 0: the sample is invalid."""
         self.prior_delivered = -1
         """C.delivered at the departure of the newest segment that this ACK acknowledges; -1: nothing new was delivered.
         A round trip has passed when this reaches the value of C.delivered at the beginning of the round."""
@@ -81,6 +82,13 @@ class AckSample:
         self.lost = 0
         """RS.lost: octets considered lost since the departure of that segment."""
         self.app_limited = False
+
+    def begin(self, now: float, acked: int, prior_in_flight: int, limited: bool) -> None:
+        """Begin a sample of another ACK without ECE."""
+        self.now = now
+        self.acked = acked
+        self.prior_in_flight = prior_in_flight
+        self.limited = limited
 
     def delivers(self, size: int, rtt: float | None) -> None:
         """Set the number of delivered octets and the round-trip time sample, seconds; None: there is no sample."""
@@ -145,35 +153,26 @@ class Delivery:
         if self._newest is None or departure.at >= self._newest.at:
             self._newest = departure
 
-    def deliver_all(
-        self,
-        size: int,
-        departure: Departure,
-        sample: AckSample,
-        acked: int,
-        in_flight: int,
-        prior_in_flight: int,
-        rtt: float | None,
-        srtt: float,
-        min_rtt: float,
-        limited: bool,
-        now: float,
-    ) -> None:
-        """Process an ACK in one call, with the effect of `deliver` and `measure`. It delivers `size` octets, the last
-        of them from `departure`. The other parameters are fields of `sample`."""
-        self.delivered += size
+    def deliver_all(self, size: int, departure: Departure, min_rtt: float, now: float) -> float:
+        """Count the `size` octets that an ACK delivers, the last of them from `departure`, and update the delivery
+        rate. Return the interval of the rate sample, seconds; 0: the sample is invalid."""
+        self.delivered = delivered = self.delivered + size
         self.delivered_at = now
-        self._newest = departure
-        sample.now = now
-        sample.acked = acked
-        sample.newly_delivered = size
-        sample.in_flight = in_flight
-        sample.prior_in_flight = prior_in_flight
-        sample.rtt = rtt
-        sample.srtt = srtt
-        sample.min_rtt = min_rtt
-        sample.limited = limited
-        self.measure(sample)
+        if self._app_limited_until and delivered > self._app_limited_until:
+            self._app_limited_until = 0
+        sent_at = departure.at
+        self._first_sent_at = sent_at
+        interval = sent_at - departure.first_sent_at
+        if now - departure.delivered_at > interval:
+            interval = now - departure.delivered_at
+        # An interval below the lowest round-trip time is invalid: ACKs were compressed, or the clock has stopped.
+        if interval <= 0.0 or interval <= min_rtt - ROUNDING:
+            return 0.0
+        rate = (delivered - departure.delivered) / interval
+        if not departure.app_limited or rate >= self.rate:
+            self.rate = rate
+            self.rate_app_limited = departure.app_limited
+        return interval
 
     def lose(self, size: int) -> None:
         """Count `size` octets that are considered lost."""
@@ -190,23 +189,20 @@ class Delivery:
     def measure(self, sample: AckSample) -> None:
         """Complete the sample of an ACK after all its deliveries, and prepare for the next ACK."""
         newest = self._newest
-        self._newest = None
-        sample.total_delivered = self.delivered
-        sample.delivery_rate = 0.0
-        if self._app_limited_until and self.delivered > self._app_limited_until:
-            self._app_limited_until = 0
         if newest is None:
+            sample.total_delivered = self.delivered
             return
-        self._first_sent_at = newest.at
+        self._newest = None
+        self.complete(sample, newest, self.deliver_all(0, newest, sample.min_rtt, self.delivered_at))
+
+    def complete(self, sample: AckSample, newest: Departure, interval: float) -> None:
+        """Set the values of a sample that `deliver_all` has measured in `interval`, by the data of `newest`."""
+        delivered = self.delivered
+        sample.total_delivered = delivered
         sample.prior_delivered = newest.delivered
         sample.sent_in_flight = newest.in_flight
         sample.lost = self.lost - newest.lost
         sample.app_limited = newest.app_limited
-        sample.rate_delivered = self.delivered - newest.delivered
-        sample.interval = max(newest.at - newest.first_sent_at, self.delivered_at - newest.delivered_at)
-        # An interval below the lowest round-trip time is invalid: ACKs were compressed, or the clock has stopped.
-        if sample.interval > 0 and sample.interval > sample.min_rtt - ROUNDING:
-            sample.delivery_rate = sample.rate_delivered / sample.interval
-            if not sample.app_limited or sample.delivery_rate >= self.rate:
-                self.rate = sample.delivery_rate
-                self.rate_app_limited = sample.app_limited
+        sample.rate_delivered = delivered - newest.delivered
+        sample.interval = interval
+        sample.delivery_rate = sample.rate_delivered / interval if interval else 0.0

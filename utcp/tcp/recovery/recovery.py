@@ -9,6 +9,7 @@ from typing import Final
 from utcp._compiled import mypyc_attr
 from utcp.tcp.congestion import CongestionController
 from utcp.tcp.counters import Counters
+from utcp.tcp.pacing import UNPACED_BELOW
 from utcp.tcp.path_mtu import MtuProbe
 from utcp.tcp.recovery.delivery import AckSample, Delivery
 from utcp.tcp.recovery.duplicate_acks import DuplicateAcks
@@ -315,16 +316,16 @@ class Recovery:
 
     # ------------------------------------------------------------------ ACKs
 
-    def on_plain_ack(self, advance: int, acked: int, now: float) -> None:
+    def on_plain_ack(self, advance: int, acked: int, now: float) -> bool:
         """Process an ACK that only moves SND.UNA while recovery is `plain`, the usual case, with the effect of
-        `on_ack`."""
-        board, delivery, rtt = self.board, self.delivery, self._rtt
-        limited = board.una < self._limited_until
-        prior_in_flight = board.in_flight
-        runs = board.acknowledge(board.una + advance)
+        `on_ack`. Return True if the congestion controller may have changed the window or the pacing rate."""
+        board, rtt = self.board, self._rtt
+        una, prior_in_flight = board.una, board.in_flight
+        runs = board.acknowledge(una + advance)
         last = runs[-1]
+        departure = last.departure
+        elapsed = now - departure.at
         measured = last.sent == 1 and (len(runs) == 1 or all(run.sent == 1 for run in runs))
-        elapsed = now - last.departure.at
         if measured:
             rtt.sample(elapsed, now)
         self.probe_at = inf
@@ -335,30 +336,29 @@ class Recovery:
             self.rack.delivered(last, -1.0, rtt.min_rtt, False, now)
         elif self._rack is None:
             self._last_end = last.end
-            self._last_sent_at = last.departure.at
+            self._last_sent_at = departure.at
             self._last_rtt = elapsed
         else:
             self._rack.delivered_in_order(last, board.una == board.nxt, now)
+        delivery, congestion = self.delivery, self._congestion
         if not acked:  # a SYN or FIN does not measure the rate of the path
             delivery.count(advance, now)
-            return
+            return False
+        interval = delivery.deliver_all(advance, departure, rtt.min_rtt, now)
+        limited = una < self._limited_until
+        if not limited and not congestion.every_ack:
+            paced = rtt.min_rtt >= UNPACED_BELOW
+            congestion.on_unlimited_ack(prior_in_flight, rtt.srtt or 0.0, paced, now)
+            return paced
         sample = self._sample
         if sample is None:
             self._sample = sample = AckSample(now)
-        delivery.deliver_all(
-            advance,
-            last.departure,
-            sample,
-            acked,
-            board.in_flight,
-            prior_in_flight,
-            elapsed if measured else None,
-            rtt.srtt or 0.0,
-            rtt.min_rtt,
-            limited,
-            now,
-        )
-        self._congestion.on_ack(sample)
+        sample.begin(now, acked, prior_in_flight, limited)
+        sample.delivers(advance, elapsed if measured else None)
+        sample.judged(board.in_flight, False, rtt.srtt or 0.0, rtt.min_rtt)
+        delivery.complete(sample, departure, interval)
+        congestion.on_ack(sample)
+        return True
 
     def on_ack(
         self,

@@ -6,6 +6,7 @@ import pytest
 
 from tests.recovery.trace import MSS, RTT, consistent, recovery, sender, seqs
 from tests.tcp.script import Script
+from utcp.tcp.connection.ecn import Ecn
 from utcp.tcp.recovery.recovery import FAST
 
 SACK_ONLY = "mss 1000,sackOK"
@@ -98,7 +99,7 @@ def test_an_ack_older_than_any_window_tells_nothing() -> None:
 def test_a_mark_on_an_old_ack_does_not_reduce() -> None:
     """ECE there is of before the reduction that it brought about, or the ACKs since have repeated it."""
     t = half_acknowledged()
-    t.connection.ecn.agreed = True
+    t.connection.ecn = Ecn()
     t.receives("E. 1:1 ack 3001 <sack 7001:8001>")
     assert t.info.sacked == MSS
     assert t.info.ca_state == "disorder"

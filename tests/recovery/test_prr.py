@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from tests.recovery.trace import MSS, RTT, recovery, sender, seqs
 from tests.tcp.script import Script
 from utcp.aio.tcp_info import tcp_info
+from utcp.tcp.connection.ecn import Ecn
 from utcp.tcp.recovery.prr import RateReduction
 from utcp.tcp.recovery.recovery import FAST, OPEN, TIMED_OUT
 from utcp.trace.commentary import Commentary
@@ -150,7 +151,7 @@ def test_no_burst_at_the_end() -> None:
 def test_a_mark_reduces_in_the_same_way() -> None:
     """ECE: nothing is lost, and the window shrinks ACK by ACK."""
     t = sender(20, cwnd=20)
-    t.connection.ecn.agreed = True
+    t.connection.ecn = Ecn()
     t.write(40 * MSS)
     t.advance(RTT)
     sent = []

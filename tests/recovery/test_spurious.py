@@ -6,6 +6,7 @@ import pytest
 
 from tests.recovery.trace import MSS, OPTIONS, RTT, recovery, sender, seqs
 from tests.tcp.script import Script
+from utcp.tcp.connection.ecn import Ecn
 from utcp.tcp.recovery.recovery import FAST, OPEN, TIMED_OUT
 
 SACK_ONLY = "mss 1000,sackOK"
@@ -343,7 +344,7 @@ def test_dsack_of_two_gibibytes_is_no_reason() -> None:
 
 def test_what_a_mark_reduced_no_dsack_restores() -> None:
     t = sender(10)
-    t.connection.ecn.agreed = True
+    t.connection.ecn = Ecn()
     t.advance(RTT)
     t.receives("E. 1:1 ack 1001")
     ssthresh = t.info.snd_ssthresh

@@ -25,7 +25,7 @@ def charge(connection: Connection) -> int:
 
 def received(connection: Tcb) -> int:
     """What the text takes that the user of `connection` can read, octets."""
-    pieces = connection.receive_side._queue.pieces
+    pieces = connection.receive_side._pieces
     return sum(len(piece) for piece in pieces) + len(pieces) * receive_queue.PIECE
 
 

@@ -77,7 +77,7 @@ def test_text_does_not_keep_what_it_came_with() -> None:
         train = good + bytes(14 * len(good))
         t.stack.receive_datagram(train, remote, t.now, len(good))
     assert connection.readable == 4 * 4200
-    for piece in connection.receive_side._queue.pieces:
+    for piece in connection.receive_side._pieces:
         whole = piece.obj if isinstance(piece, memoryview) else piece
         assert isinstance(whole, bytes)
         assert len(whole) <= 2 * len(piece)

@@ -236,7 +236,7 @@ def test_an_unread_flood_of_tiny_segments_is_kept_in_few_pieces() -> None:
     side = synchronized(1 << 20)
     for place in range(0, 60_000, 3):
         deliver(side, place, place + 3)
-        assert len(side._queue.pieces) <= 4097
+        assert len(side._pieces) <= 4097
     assert side.read(10) + side.read(-1) == stream(0, 60_000)
 
 
@@ -249,7 +249,7 @@ def test_an_unread_flood_that_fills_holes_is_kept_in_few_pieces() -> None:
             deliver(side, place, place + 1)
         deliver(side, start, start + 1000)
         start += 2000
-        assert len(side._queue.pieces) <= 4096 + 1
+        assert len(side._pieces) <= 4096 + 1
     assert side.read(-1) == stream(0, start)
 
 

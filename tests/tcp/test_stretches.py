@@ -156,7 +156,7 @@ def fields(kind: type) -> tuple[str, ...] | None:
         for name, member in vars(each).items()
         if isinstance(member, (MemberDescriptorType, GetSetDescriptorType)) and not name.startswith("__")
     }
-    names -= {"stack", "config", "place"}
+    names -= {"stack", "config", "entry", "queued"}
     # A train leaves fewer pieces than its segments, and so takes less memory. Compiled, properties are among the names.
     names -= {"charge", "kept", "_allowance"}
     return tuple(sorted(names))
@@ -167,8 +167,6 @@ def snapshot(value: Any, seen: dict[int, Any] | None = None) -> Any:
     if isinstance(value, (int, float, str, bytes, type(None))):
         return value
     seen = {} if seen is None else seen
-    if isinstance(value, ReceiveQueue):
-        return b"".join(value.pieces)
     if isinstance(value, (list, tuple)):
         return [snapshot(item, seen) for item in value]
     if isinstance(value, dict):
@@ -182,7 +180,10 @@ def snapshot(value: Any, seen: dict[int, Any] | None = None) -> Any:
     if id(value) in seen:
         return "again"
     seen[id(value)] = value  # which keeps the id from being another's
-    return {name: snapshot(getattr(value, name), seen) for name in names}
+    known = {name: snapshot(getattr(value, name), seen) for name in names}
+    if isinstance(value, ReceiveQueue):
+        known["_pieces"] = b"".join(known["_pieces"])
+    return known
 
 
 def play(steps: list[Step], as_trains: bool, **knobs: Any) -> list[Any]:

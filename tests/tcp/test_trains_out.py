@@ -196,12 +196,12 @@ def test_a_large_segment_is_copied_once_on_its_way_in() -> None:
         return data
 
     whole = arrives(0, 20_000)
-    (piece,) = connection.receive_side._queue.pieces
+    (piece,) = connection.receive_side._pieces
     assert isinstance(piece, memoryview)
     assert piece.obj is whole
     arrives(10_000, 20_000)
     arrives(50_000, 20_000)
-    assert type(connection.receive_side._queue.pieces[1]) is bytes
+    assert type(connection.receive_side._pieces[1]) is bytes
     arrives(30_000, 20_000)
     assert len(connection.read()) == 70_000
 

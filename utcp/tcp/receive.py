@@ -8,7 +8,7 @@ from utcp.tcp.allowance import GUARANTEED, Allowance
 from utcp.tcp.autotune import BufferTuning
 from utcp.tcp.counters import Counters
 from utcp.tcp.reassembly import Reassembly
-from utcp.tcp.receive_queue import PIECE, SMALL, ReceiveQueue
+from utcp.tcp.receive_queue import NO_PIECES, PIECE, ReceiveQueue
 from utcp.tcp.transmit import Buffer
 from utcp.wire.options import MAX_WINDOW_SCALE
 from utcp.wire.seq import HALF, MASK, diff
@@ -43,7 +43,7 @@ _PAUSE: Final = 0.2
 
 
 @mypyc_attr(acyclic=True)
-class ReceiveSide:
+class ReceiveSide(ReceiveQueue):
     """Owns RCV.NXT, the right edge of the window, the received data in and out of order, and the ACKs that are due.
 
     Args:
@@ -65,7 +65,6 @@ class ReceiveSide:
         "_last_sack",
         "_maximum",
         "_prompt_duplicates",
-        "_queue",
         "_quick_acks",
         "_quick_answers",
         "_since_ack",
@@ -99,6 +98,7 @@ class ReceiveSide:
     )
 
     def __init__(self, limit: int, maximum: int, counters: Counters, allowance: Allowance | None = None) -> None:
+        super().__init__()
         self._allowance = Allowance() if allowance is None else allowance
         self.limit = limit
         """Size of the buffer, and the largest window offered, octets."""
@@ -152,7 +152,6 @@ class ReceiveSide:
         """True if the peer's FIN and everything before it have arrived."""
         self.round_ends = 0.0
         """Time before which `tune` does nothing, seconds."""
-        self._queue = ReceiveQueue()
         self._held: Reassembly | None = None
         """Out-of-order text by stream offset; None before the first."""
         self._prompt_duplicates = 0
@@ -223,7 +222,7 @@ class ReceiveSide:
     @property
     def kept(self) -> int:
         """Memory that received text takes, octets."""
-        kept = self.readable + len(self._queue.pieces) * PIECE
+        kept = self.readable + len(self._pieces) * PIECE
         return kept + self.held_octets if self.holding else kept
 
     @property
@@ -344,11 +343,7 @@ class ReceiveSide:
             if self.holding and self._held is not None:
                 size = self._fill(bytes(payload), self._held)
             else:
-                queue = self._queue
-                if size < SMALL and queue.pieces:
-                    queue.add_small(payload)
-                else:
-                    queue.pieces.append(payload)
+                self.add(payload)
             self.readable += size
             self.bytes_received += size
             self.rcv_nxt = (self.rcv_nxt + size) & MASK
@@ -397,12 +392,11 @@ class ReceiveSide:
             self.ts_recent_at = now
         self.data_segs_in += count
         self.last_data_at = now
-        pieces = self._queue.pieces
         octets = len(text)
-        if octets < SMALL and pieces:
-            self._queue.add_small(text)
+        if self._pieces:
+            self.add(text)
         else:
-            pieces.append(text)
+            self._pieces = [text]
         part = size if now >= self.round_ends else octets  # the first segment of a round ends the round before it
         while octets:
             full = part // size
@@ -480,7 +474,7 @@ class ReceiveSide:
         """Queue in-order text and the held text that it now joins. Return the number of octets queued."""
         end = self.bytes_received + len(payload)
         self._note_overlap(self.bytes_received, end)
-        size = self._queue.extend([payload, *held.take(end)])
+        size = self.extend([payload, *held.take(end)])
         self.holding = len(held) > 0
         self._prompt_duplicates = 0
         self.sack_due = self.holding or self._dsack is not None
@@ -670,13 +664,15 @@ class ReceiveSide:
         grown = most - rest - ((self.rcv_adv - self.rcv_nxt) & MASK)
         due = (grown >= self.mss or 2 * grown >= most) and self._update_is_due(rest)
         # The queue changes last, so that an exception before loses no octets.
-        pieces = self._queue.pieces
+        pieces = self._pieces
         piece = pieces[0] if len(pieces) == 1 and not rest else None
         if isinstance(piece, bytes):  # the usual case
             data = piece
-            del pieces[:]  # no call: after one, a signal handler could raise an exception, and lose the octets
+            self._pieces = (
+                NO_PIECES  # no call: after one, a signal handler could raise an exception, and lose the octets
+            )
         else:
-            data = self._queue.take(limit) if rest else self._queue.take_all()
+            data = self.take(limit) if rest else self.take_all()
         self.readable = rest
         if due:
             self.ack_due = NOW
@@ -695,7 +691,7 @@ class ReceiveSide:
 
     def discard(self) -> None:
         """Drop all received data, because the user will not read it."""
-        self._queue.pieces.clear()
+        self._pieces = NO_PIECES
         self.readable = 0
         if self.holding:
             self.drop_held()

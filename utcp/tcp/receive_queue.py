@@ -12,21 +12,26 @@ application does not read. A join copies at most twice this length."""
 PIECE: Final = 56
 """Memory overhead of a piece, octets."""
 
+NO_PIECES: Final[list[Buffer]] = []
+"""The list of all empty queues, which never changes: the first piece brings a list of its own."""
+
 
 @mypyc_attr(acyclic=True)
 class ReceiveQueue:
-    """Received text, in the pieces of its segments. Only small pieces are copied before they are read. The owner keeps
-    the number of octets."""
+    """Received text, in the pieces of its segments. Only small pieces are copied before they are read. The subclass
+    keeps the number of octets."""
 
-    __slots__ = ("pieces",)
+    __slots__ = ("_pieces",)
 
     def __init__(self) -> None:
-        self.pieces: list[Buffer] = []
+        self._pieces = NO_PIECES
 
-    def add_small(self, piece: Buffer) -> None:
-        """Append text shorter than SMALL. The queue must not be empty."""
-        pieces = self.pieces
-        if len(pieces[-1]) < SMALL:
+    def add(self, piece: Buffer) -> None:
+        """Append text."""
+        pieces = self._pieces
+        if not pieces:
+            self._pieces = [piece]
+        elif len(piece) < SMALL and len(pieces[-1]) < SMALL:
             pieces[-1] = b"".join((pieces[-1], piece))
         else:
             pieces.append(piece)
@@ -35,24 +40,20 @@ class ReceiveQueue:
         """Append text in several pieces. Return its length, octets."""
         size = 0
         for piece in pieces:
-            length = len(piece)
-            size += length
-            if length < SMALL and self.pieces:
-                self.add_small(piece)
-            else:
-                self.pieces.append(piece)
+            size += len(piece)
+            self.add(piece)
         return size
 
     def take_all(self) -> bytes:
         """Remove and return all text. If this raises, no text is lost."""
-        pieces = self.pieces
+        pieces = self._pieces
         data = b"".join(pieces) if len(pieces) != 1 else bytes(pieces[0])
-        del pieces[:]  # no call, as in `ReceiveSide.read`
+        self._pieces = NO_PIECES  # no call, as in `ReceiveSide.read`
         return data
 
     def take(self, size: int) -> bytes:
         """Remove and return the first `size` octets, which must exist. If this raises, no text is lost."""
-        pieces = self.pieces
+        pieces = self._pieces
         parts: list[Buffer] = []
         index = 0
         rest: Buffer = b""

@@ -18,6 +18,10 @@ each piece takes PIECE octets beyond its text. A join copies at most twice this 
 PIECE: Final = 96
 """Memory overhead of a piece of the queue, octets."""
 
+_NO_CHUNKS: Final[list[Buffer]] = []
+_NO_STARTS: Final[list[int]] = []
+"""The lists of all empty queues, which never change: the first piece brings lists of its own."""
+
 
 @mypyc_attr(acyclic=True)
 class SendSide:
@@ -96,8 +100,8 @@ class SendSide:
         """SND.UP as a stream offset, at which urgent data ends (RFC 9293 3.8.5); 0: there was no urgent data."""
         self.wanted = False
         """True if `append` accepted only a part of its data, so that the event WRITABLE is due when there is space."""
-        self._chunks: list[Buffer] = []
-        self._starts: list[int] = []
+        self._chunks = _NO_CHUNKS
+        self._starts = _NO_STARTS
         self._head = 0
 
     # ------------------------------------------------------------------ positions and sizes
@@ -191,7 +195,11 @@ class SendSide:
                 size = space
         if size:
             chunks = self._chunks
-            if size < SMALL and chunks and len(chunks[-1]) < SMALL:
+            if not chunks:
+                starts = [self.queued]
+                self._chunks = [data]
+                self._starts = starts
+            elif size < SMALL and len(chunks[-1]) < SMALL:
                 chunks[-1] = b"".join((chunks[-1], data))
             else:
                 chunks.append(data)
@@ -267,8 +275,8 @@ class SendSide:
 
     def discard(self) -> None:
         """Drop the queue, because nothing will be sent any more."""
-        self._chunks.clear()
-        self._starts.clear()
+        self._chunks = _NO_CHUNKS
+        self._starts = _NO_STARTS
         self._head = 0
 
     # ------------------------------------------------------------------ acknowledgement
@@ -287,8 +295,8 @@ class SendSide:
         if octets:
             self.acked += octets
             if self.acked == self.queued:
-                self._chunks.clear()
-                self._starts.clear()
+                self._chunks = _NO_CHUNKS
+                self._starts = _NO_STARTS
                 self._head = 0
             else:
                 self._release()

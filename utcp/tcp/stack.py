@@ -389,7 +389,7 @@ class Stack(Context):
                             transmit(connection, now, answers if state == SYN_RCVD and connection.passive else outbox)
                             if state == TIME_WAIT:
                                 continue  # the last ACK was its only output
-                            timers.schedule(connection.place, connection.next_deadline())
+                            timers.schedule(connection, connection.next_deadline())
                             memory.note(connection)
                         except BaseException as cause:
                             if not self.contain(connection, cause, now):
@@ -578,9 +578,8 @@ class Stack(Context):
         """Process all expired timers and TIME_WAIT records."""
         expired = self._timers.take_expired(now)
         try:
-            for place in expired:
-                connection = place.subject
-                if isinstance(connection, Tcb):
+            for connection in expired:
+                if isinstance(connection, Tcb) and not connection.removed:
                     try:
                         handle_timeout(connection, now)
                         self.settle(connection, now)
@@ -659,7 +658,7 @@ class Stack(Context):
             self._handshake_complete(tcb)
         if tcb not in self.output:
             self.memory.note(tcb)
-            self._timers.schedule(tcb.place, tcb.next_deadline())
+            self._timers.schedule(tcb, tcb.next_deadline())
 
     def _delete_tcb(self, tcb: Tcb, now: float) -> None:
         """Delete the TCB. If it is in TIME_WAIT, add a record instead, unless the MSL is 0 or memory is full."""
@@ -700,7 +699,7 @@ class Stack(Context):
             del self._unaccepted[tcb]
         if self.connections.get(tcb.key) is not tcb:
             return
-        self._timers.remove(tcb.place)
+        self._timers.remove(tcb)
         self.memory.leave(tcb)
         if self.admission.limited:
             self.admission.left(tcb)

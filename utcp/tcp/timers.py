@@ -46,28 +46,24 @@ _FEW: Final = 64
 
 
 class Timed:
-    """An object with deadlines that a timer queue can hold."""
+    """A connection, as a timer queue sees it: an object with deadlines, and its place in the queue."""
 
-    __slots__ = ()
+    __slots__ = ("entry", "queued")
+
+    def __init__(self) -> None:
+        self.queued = inf
+        """The deadline of the entry in the queue, seconds; `inf`: no entry; `-inf`: removed permanently."""
+        self.entry = 0
+        """The number of that entry."""
+
+    @property
+    def removed(self) -> bool:
+        """True after `TimerQueue.remove`."""
+        return self.queued == -inf
 
     def next_deadline(self) -> float:
         """Return when the first timer expires, seconds; `inf`: none runs."""
         raise NotImplementedError
-
-
-class Place:
-    """The place of a connection in the timer queue. Entries refer to the place, so that a dead entry does not keep the
-    connection in memory."""
-
-    __slots__ = ("entry", "queued", "subject")
-
-    def __init__(self, subject: Timed) -> None:
-        self.subject: Timed | None = subject
-        """The connection; None after `TimerQueue.remove`."""
-        self.queued = inf
-        """The deadline of the connection's entry in the queue, seconds; `inf`: no entry."""
-        self.entry = 0
-        """The number of that entry; 0: none."""
 
 
 class TimerQueue:
@@ -75,52 +71,58 @@ class TimerQueue:
 
     A deadline that moves later, as with every ACK, does not change the queue. When the entry expires too early, it is
     queued again with the true deadline.
+
+    An entry of the heap is a deadline and a number, and a table has the connection of each number. An entry whose
+    number is not in the table is dead. So a connection leaves its entry without a search in the heap, and after an
+    exception within the heap's functions nothing must be undone.
     """
 
-    __slots__ = ("_dead", "_heap", "_order")
+    __slots__ = ("_heap", "_order", "_subjects")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Place]] = []
+        self._heap: list[tuple[float, int]] = []
+        self._subjects: dict[int, Timed] = {}
         self._order = 0
-        self._dead = 0
 
     def __len__(self) -> int:
-        return len(self._heap) - self._dead
+        return len(self._subjects)
 
-    def schedule(self, place: Place, deadline: float) -> None:
+    def schedule(self, subject: Timed, deadline: float) -> None:
         """Queue a connection, unless it has an entry that is not later than `deadline`."""
-        if deadline < place.queued and place.subject is not None:
-            self._order += 1
-            try:
-                heapq.heappush(self._heap, (deadline, self._order, place))
-            except BaseException:
-                self._restore(place)
-                raise
-            was_queued = place.queued != inf
-            place.queued = deadline
-            place.entry = self._order
-            if was_queued:
-                self._dead += 1
-                if self._dead > _FEW:
-                    self._sweep()
-
-    def remove(self, place: Place) -> None:
-        """Remove a connection permanently."""
-        place.subject = None
-        if place.queued != inf:
-            place.queued = inf
-            place.entry = 0
-            self._dead += 1
-            if self._dead > _FEW:
+        if deadline < subject.queued:
+            self._queue(subject, deadline)
+            if len(self._heap) - len(self._subjects) > _FEW:
                 self._sweep()
 
+    def remove(self, subject: Timed) -> None:
+        """Remove a connection permanently."""
+        self._take_out(subject)
+        subject.queued = -inf
+        if len(self._heap) - len(self._subjects) > _FEW:
+            self._sweep()
+
+    def _queue(self, subject: Timed, deadline: float) -> None:
+        """Replace the entry of a connection, if it has one."""
+        self._order += 1
+        heapq.heappush(self._heap, (deadline, self._order))
+        if subject.queued != inf:
+            del self._subjects[subject.entry]
+        self._subjects[self._order] = subject
+        subject.queued = deadline
+        subject.entry = self._order
+
+    def _take_out(self, subject: Timed) -> None:
+        """Leave the entry of a connection dead, if it has one."""
+        if subject.entry in self._subjects:
+            del self._subjects[subject.entry]
+            subject.queued = inf
+
     def _sweep(self) -> None:
-        """Drop dead entries once they are more than half of all."""
-        if self._dead * 2 > len(self._heap):
-            heap = [item for item in self._heap if item[1] == item[2].entry]
+        """Drop dead entries if they are more than half of all."""
+        if len(self._subjects) * 2 < len(self._heap):
+            heap = [item for item in self._heap if item[1] in self._subjects]
             heapq.heapify(heap)
             self._heap = heap
-            self._dead = 0
 
     def wakeup(self) -> float:
         """Return a time not after the earliest deadline; `inf`: none. It is cheaper than `next`."""
@@ -128,73 +130,39 @@ class TimerQueue:
 
     def next(self) -> float:
         """Return the exact earliest deadline; `inf`: none."""
-        while self._heap:
-            deadline, order, place = self._heap[0]
-            if order == place.entry and place.subject is not None:
-                earliest = place.subject.next_deadline()
+        heap = self._heap
+        while heap:
+            deadline, entry = heap[0]
+            subject = self._subjects.get(entry)
+            if subject is not None:
+                earliest = subject.next_deadline()
                 if earliest <= deadline:
                     return deadline
-                self._move_first(place, earliest)
-            else:
-                self._pop()
+                if earliest == inf:
+                    self._take_out(subject)
+                else:
+                    self._queue(subject, earliest)
+            heapq.heappop(heap)
         return inf
 
     def first(self) -> Timed | None:
         """Return the connection with the earliest deadline; None: no timer runs."""
-        return None if self.next() == inf else self._heap[0][2].subject
+        return None if self.next() == inf else self._subjects[self._heap[0][1]]
 
-    def take_expired(self, now: float) -> list[Place]:
+    def take_expired(self, now: float) -> list[Timed]:
         """Remove and return the connections with an expired timer, in order of their deadlines."""
-        expired: list[Place] = []
+        expired: list[Timed] = []
         try:
             while self.next() <= now:
-                expired.append(self._heap[0][2])
-                self._pop()
+                subject = self._subjects[self._heap[0][1]]
+                expired.append(subject)
+                self._take_out(subject)
         except BaseException:
             self.put_back(expired)
             raise
         return expired
 
-    def put_back(self, expired: list[Place]) -> None:
-        """Queue the connections again that `take_expired` returned."""
-        for place in expired:
-            if place.subject is not None:
-                self.schedule(place, place.subject.next_deadline())
-
-    def _move_first(self, place: Place, deadline: float) -> None:
-        """Move the first entry, which belongs to `place`, to a later deadline. If this raises, the old entry stays."""
-        if deadline == inf:
-            self._pop()
-        else:
-            self._order += 1
-            try:
-                heapq.heapreplace(self._heap, (deadline, self._order, place))
-            except BaseException:
-                self._restore(place)
-                raise
-            place.queued = deadline
-            place.entry = self._order
-
-    def _restore(self, place: Place) -> None:
-        """See that the old entry of `place` stands after an exception, and no new one. A signal handler may have raised
-        it after the heap has changed."""
-        heap = [item for item in self._heap if item[1] == item[2].entry]
-        if place.queued != inf and all(item[2] is not place for item in heap):
-            heap.append((place.queued, place.entry, place))
-        heapq.heapify(heap)
-        self._heap = heap
-        self._dead = 0
-
-    def _pop(self) -> None:
-        """Take the first entry out. If that raises, it is still there."""
-        _, order, place = self._heap[0]
-        try:
-            heapq.heappop(self._heap)
-        except BaseException:
-            self._restore(place)
-            raise
-        if order == place.entry:
-            place.queued = inf
-            place.entry = 0
-        else:
-            self._dead -= 1
+    def put_back(self, expired: list[Timed]) -> None:
+        """Queue the connections again that `take_expired` returned, except those removed since."""
+        for subject in expired:
+            self.schedule(subject, subject.next_deadline())

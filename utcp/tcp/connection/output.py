@@ -154,6 +154,6 @@ def _set_timers(tcb: Tcb, now: float) -> None:
         if persist.deadline != inf:
             persist.stop()
     elif (send.pending or send.probe) and persist.deadline == inf:
-        persist.start(now + tcb.rtt.after(persist.probes))
+        tcb.start_persist(now + tcb.rtt.after(persist.probes))
     if tcb.user_timeout is not None and (flight_size or send.pending):
         tcb.start_user_timeout(now)

@@ -1,13 +1,16 @@
 """The persist timer and its zero-window probes (RFC 9293 3.8.6.1)."""
 
 from math import inf
+from typing import Final
 
 from utcp._compiled import mypyc_attr
 
 
 @mypyc_attr(acyclic=True)
 class Persist:
-    """Owns the persist timer, which runs while the peer's window is closed and data or a FIN waits."""
+    """Owns the persist timer, which runs while the peer's window is closed and data or a FIN waits.
+
+    `Tcb.start_persist` makes the object when the timer first runs; few windows ever close."""
 
     __slots__ = ("deadline", "probe_due", "probes")
 
@@ -39,3 +42,7 @@ class Persist:
     def begin_anew(self) -> None:
         """Restart the back-off, because the peer has acknowledged something or opened its window."""
         self.probes = 0
+
+
+NEVER_STARTED: Final = Persist()
+"""The object of all connections whose timer has never run. It never changes, because only `start` leads to a change."""

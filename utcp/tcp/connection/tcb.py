@@ -15,9 +15,9 @@ from utcp.errors import ConnectionAborted
 from utcp.tcp import event, state
 from utcp.tcp.allowance import Allowance
 from utcp.tcp.congestion import controller
-from utcp.tcp.connection.ecn import Ecn
+from utcp.tcp.connection.ecn import WITHOUT_ECN, Ecn
 from utcp.tcp.connection.keepalive import Keepalive
-from utcp.tcp.connection.persist import Persist
+from utcp.tcp.connection.persist import NEVER_STARTED, Persist
 from utcp.tcp.connection.port_evidence import PortEvidence
 from utcp.tcp.counters import Counters
 from utcp.tcp.endings import Endings
@@ -33,7 +33,7 @@ from utcp.tcp.send import SendSide
 from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.tcp.syn_cookies import SynCookies
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
-from utcp.tcp.timers import Place, Timed
+from utcp.tcp.timers import Timed
 from utcp.tcp.transmit import Outbox, Remote
 from utcp.wire import ACK, CWR, ECE, RST, Segment, encode
 from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
@@ -245,7 +245,6 @@ class Tcb(Timed):
         "passive",
         "peer_mss",
         "persist",
-        "place",
         "port_evidence",
         "receive_mss",
         "receive_side",
@@ -284,6 +283,7 @@ class Tcb(Timed):
         passive: bool = False,
         displaced: TimeWait | None = None,
     ) -> None:
+        super().__init__()
         self.stack = stack
         self.key = key
         self.remote, self.remote_port, self.local_port = key
@@ -328,10 +328,9 @@ class Tcb(Timed):
         self.congestion = controller(config.congestion_control, receive_mss, iss)
         self.recovery = Recovery(self.congestion, self.rtt, stack.counters, now)
         self.pacer = Pacer(now)
-        self.persist = Persist()
+        self.persist = NEVER_STARTED
         self.keepalive = Keepalive(config.keepalive_idle, config.keepalive_interval, config.keepalive_count)
-        self.ecn = Ecn()
-        self.place = Place(self)
+        self.ecn = WITHOUT_ECN
         self.ts_offset = ts_offset
         self.window_scaling = False
         self.timestamps = False
@@ -442,7 +441,8 @@ class Tcb(Timed):
         # A retransmitted SYN does not request ECN, so ECN must not be used after one (RFC 3168 6.1.1).
         asked = config.ecn == "request" and not self.total_retransmits
         agreed = syn.flags & (ECE | CWR) == (ECE if syn.flags & ACK else ECE | CWR)
-        self.ecn.agree(agreed and (config.ecn != "off" if self.passive else asked))
+        if agreed and (config.ecn != "off" if self.passive else asked):
+            self.ecn = Ecn()
         if config.timestamps and syn.ts_val is not None:
             self.timestamps = True
             receive.begin_timestamps(syn.ts_val, now)
@@ -465,7 +465,7 @@ class Tcb(Timed):
         """Adapt our SYN-ACK to a retransmitted SYN, so that it has only options that `syn` has."""
         self.offers_mss = self.offers_mss and syn.mss is not None
         if not syn.flags & (ECE | CWR):  # the first SYN may have been dropped because it requested ECN (RFC 3168 6.1.1)
-            self.ecn.agree(False)
+            self.ecn = WITHOUT_ECN
 
     def repeat_syn(self) -> None:
         """Have the next flush send our SYN or SYN-ACK again, although no loss was detected."""
@@ -636,6 +636,12 @@ class Tcb(Timed):
         self.user_timeout_at = inf
         if self.persist.probes:
             self.persist.begin_anew()
+
+    def start_persist(self, deadline: float) -> None:
+        """Start the persist timer: send a zero-window probe at `deadline` if the window is still closed."""
+        if self.persist is NEVER_STARTED:
+            self.persist = Persist()
+        self.persist.start(deadline)
 
     def start_user_timeout(self, now: float) -> None:
         """Start the timer USER_TIMEOUT unless it runs, because something waits for an acknowledgement."""

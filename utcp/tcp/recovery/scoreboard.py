@@ -94,6 +94,10 @@ def _start(run: Run) -> int:
     return run.start
 
 
+_NO_RUNS: Final[list[Run]] = []
+"""The list of all empty scoreboards, which never changes: the first run brings a list of its own."""
+
+
 @mypyc_attr(acyclic=True)
 class Scoreboard:
     """Owns the runs, which cover [`una`, `nxt`) without gaps, and the number of octets in each state."""
@@ -106,7 +110,7 @@ class Scoreboard:
         self.in_flight = 0
         self.sacked = 0
         self.lost = 0
-        self._runs: list[Run] = []
+        self._runs = _NO_RUNS
         self._head = 0
         """Index of the first run that is not acknowledged."""
         self._lost_starts: list[int] | None = None
@@ -152,7 +156,10 @@ class Scoreboard:
                 last.end = end
                 return
         run = Run(start, end, departure, 1, IN_FLIGHT)
-        runs.append(run)
+        if runs:
+            runs.append(run)
+        else:
+            self._runs = [run]
         if departure.runs is not None:
             departure.keep(run)
 
@@ -228,7 +235,7 @@ class Scoreboard:
         if position == self.nxt and not head and not self.sacked:  # shortcut for the ACK of a whole flight
             for run in runs:
                 run.state = GONE
-            self._runs = []
+            self._runs = _NO_RUNS
             self._lost_starts = None
             self.in_flight = self.lost = 0
             return runs
@@ -256,7 +263,7 @@ class Scoreboard:
             run.state = GONE
             head += 1
         if head == len(runs):
-            runs.clear()
+            self._runs = _NO_RUNS
             self._lost_starts = None
             head = 0
         elif head >= 64 and head * 2 >= len(runs):

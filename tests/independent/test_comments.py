@@ -11,7 +11,7 @@ from tests.independent.tshark import GOOD, needs_tshark
 from tests.testing.apps import ask
 from tests.testing.hosts import pair
 from utcp.testing import Network, NetworkCapture
-from utcp.trace.annotation import parse_comment
+from utcp.trace.comments import parse_comment
 
 pytestmark = needs_tshark
 

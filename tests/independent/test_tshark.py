@@ -9,7 +9,7 @@ import pytest
 from tests.independent import tshark
 from tests.independent.runs import PORT, Talk, converse, listener, octets, speaker
 from tests.independent.tshark import BAD, COMPLETE_WITH_DATA, GOOD, needs_tshark
-from utcp.trace.pcapng import Capture, write_trace
+from utcp.testing import NetworkCapture
 
 pytestmark = needs_tshark
 
@@ -78,7 +78,7 @@ def test_the_trace_of_a_network_is_a_capture_too(tmp_path: Path) -> None:
     observed, traced = tmp_path / "observed.pcapng", tmp_path / "traced.pcapng"
     run = converse(observed, *CLOSES["client first"], seed=1, loss=0.05, duplicate=0.05)
     with traced.open("wb") as file:
-        write_trace(Capture(file), run.network.trace, {host.name: host.address for host in run.network.hosts.values()})
+        NetworkCapture(run.network).write(file)
     columns = ("frame.time_epoch", "ip.src", "tcp.srcport", "tcp.seq_raw", "tcp.checksum", "tcp.checksum.status")
     assert tshark.fields(traced, *columns) == tshark.fields(observed, *columns)
     comments = Counter(word for (comment,) in tshark.fields(traced, "frame.comment") for word in comment.split())

@@ -14,8 +14,8 @@ from utcp.aio.registry import LoopEndpoints
 from utcp.inspect.control import Control
 from utcp.inspect.loop import LoopInspection
 from utcp.link.platform import Platform
-from utcp.trace.annotation import Comment, parse_comment
 from utcp.trace.capture_format import packets
+from utcp.trace.comments import Comment, parse_comment
 from utcp.wire import Segment, decode
 
 

@@ -12,8 +12,7 @@ from utcp.aio.tcp_info import tcp_info
 from utcp.tcp.connection.ecn import Ecn
 from utcp.tcp.recovery.prr import RateReduction
 from utcp.tcp.recovery.recovery import FAST, OPEN, TIMED_OUT
-from utcp.trace.commentary import Commentary
-from utcp.trace.ladder.facts import connection_facts
+from utcp.trace.comments import Commentary, describe
 from utcp.wire import ACK, Segment
 
 
@@ -173,9 +172,9 @@ def test_the_window_that_is_shown_is_the_one_in_force() -> None:
     t.sends(". 1:1001 ack 1")
     assert t.info.snd_cwnd == t.info.snd_cwnd == recovery(t).window == 7500
     assert struct.unpack_from("=I", tcp_info(t.info), 80) == (8,)  # in segments
-    assert ("cwnd", "7500") in connection_facts(t.connection, t.now)
+    assert describe(t.connection, t.now)["cwnd"] == 7500
     segment = Segment(t.flow.remote_port, t.flow.local_port, 0, 0, ACK)
-    assert Commentary(t.stack).received(t.flow.remote, segment, t.now)["cwnd"] == 7500
+    assert Commentary(t.stack).on_received(t.flow.remote, segment, t.now)["cwnd"] == 7500
     t.advance(RTT)
     t.receives(". 1:1 ack 10001")
     assert t.info.snd_cwnd == t.info.snd_ssthresh == 5 * MSS

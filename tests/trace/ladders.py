@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import inf
 from types import SimpleNamespace
 from typing import cast
 
 from utcp.tcp import timers
+from utcp.tcp.congestion.base import UNLIMITED
 from utcp.tcp.connection import Connection
-from utcp.tcp.connection.info import ConnectionInfo
 from utcp.tcp.observer import Observer
 from utcp.tcp.state import (
     CLOSE_WAIT,
@@ -30,15 +31,21 @@ ISN: dict[End, int] = {"client": 0xFFFFFFFE, "server": 7_000_000}  # the client'
 class Told:
     """What a ladder reads of a Connection."""
 
-    def __init__(self, remote: str, local_port: int, remote_port: int) -> None:
+    retransmits = 0
+    recovery = SimpleNamespace(window=14480, in_flight=5)
+    congestion = SimpleNamespace(ssthresh=UNLIMITED)
+    send_side = SimpleNamespace(snd_wnd=65535)
+    receive_side = SimpleNamespace(window=131072)
+    rtt = SimpleNamespace(srtt=None, rto=1.0)
+
+    def __init__(self, remote: str, local_port: int, remote_port: int, state: int) -> None:
         self.remote = remote
         self.local_port = local_port
         self.remote_port = remote_port
+        self.state = state
 
-    def info(self, now: float) -> ConnectionInfo:
-        variables = {"snd_cwnd": 14480, "snd_ssthresh": 1 << 40, "in_flight": 5, "snd_wnd": 65535, "rcv_wnd": 131072}
-        info = SimpleNamespace(**variables, rtt=0.0, rto=1.0, timers={"retransmit": 0.25, "pacing": 0.001})
-        return cast("ConnectionInfo", info)
+    def deadlines(self) -> list[float]:
+        return [0.25 if timer == timers.RETRANSMIT else inf for timer in range(len(timers.NAMES))]
 
 
 class Ends:
@@ -57,11 +64,11 @@ class Ends:
     def view(self, end: End) -> Observer:
         return self.recorder.client if end == "client" else self.recorder.server
 
-    def connection(self, end: End) -> Connection:
-        return cast("Connection", Told(self.remote, *self.ports[end]))
+    def connection(self, end: End, state: int = ESTABLISHED) -> Connection:
+        return cast("Connection", Told(self.remote, *self.ports[end], state))
 
     def state(self, end: End, before: int, after: int, ms: float) -> None:
-        connection = self.connection(end)
+        connection = self.connection(end, after)
         self.view(end).state_changed(connection, before, after, ms / 1000)
 
     def timer(self, end: End, timer: int, ms: float) -> None:

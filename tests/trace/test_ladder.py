@@ -475,14 +475,14 @@ def test_what_is_known_of_the_ends_goes_along() -> None:
     ends = lossy_close()
     arrows = [rung.arrow for rung in ends.recorder.rungs() if rung.arrow]
     syn, last = arrows[0], arrows[-1]
-    assert ("cwnd", "14480") in syn.at_sender
-    assert ("RTO", "1 s") in syn.at_sender
-    assert ("timers", "retransmit in 250 ms") in syn.at_sender
-    assert "ssthresh" not in dict(syn.at_sender)  # no limit is no news
-    assert syn.at_receiver == ()  # in LISTEN there is no connection
-    assert last.at_sender == ()  # nor in TIME_WAIT
-    assert dict(last.at_receiver)["RCV.WND"] == "131072"
-    assert dict(syn.fields)["SEQ on the wire"] == str(ISN["client"])
+    assert (syn.at_sender["cwnd"], syn.at_sender["rto"]) == (14480, 1.0)
+    assert syn.at_sender["running"] == "retransmit:0.25"
+    assert "ssthresh" not in syn.at_sender  # no limit is no news
+    assert syn.at_receiver == {}  # in LISTEN there is no connection
+    assert last.at_sender == {}  # nor in TIME_WAIT
+    assert last.at_receiver["rcv_wnd"] == 131072
+    assert syn.segment is not None
+    assert syn.segment.seq == ISN["client"]
 
 
 def test_chinese_text_is_as_wide_as_a_terminal_shows_it() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import utcp
-from utcp.testing import Network
-from utcp.trace.pcapng import Capture, CaptureObserver, write_trace
+from utcp.testing import Network, NetworkCapture
+from utcp.trace.pcapng import Capture, CaptureObserver
 
 Capturing: TypeAlias = Literal["client", "server", "both", "network"]
 
@@ -71,6 +71,7 @@ def transfer(
     with path.open("wb") as file:
         capture = Capture(file)
         net.run(scenario())
-        if at == "network":
-            write_trace(capture, net.trace, {name: host.address for name, host in hosts.items()})
+    if at == "network":
+        with path.open("wb") as file:
+            NetworkCapture(net).write(file)
     return endpoints

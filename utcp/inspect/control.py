@@ -22,7 +22,7 @@ In the protocol, the client sends one line with a JSON object:
   "full" (`utcp.tcp.memory`).
 * `{"request": "capture"}`, optionally with `"count": N` to end after N packets, and `"form": "udp"` to include UDP
   headers. The answer is the line `{"utcp": 1, ...}`, followed by a pcapng file with every segment of every endpoint,
-  and comments (`utcp.trace.annotation`). The capture ends after N packets, when the client shuts down its side, or with
+  and comments (`utcp.trace.comments`). The capture ends after N packets, when the client shuts down its side, or with
   the last endpoint. Packets that the client does not read in time are dropped, and counted in the interface statistics
   at the end.
 

@@ -1,21 +1,17 @@
-"""Write a simulated network's packets as a capture for Wireshark, with comments on the sender's state."""
+"""Writes a simulated network's packets as a capture for Wireshark, with comments on the sender's state."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.testing.host import Host
 from utcp.testing.network import Network
-from utcp.trace.annotation import Comment
-from utcp.trace.commentary import Commentary
-from utcp.trace.pcapng import Capture, TracedPacket, write_trace
-
-if TYPE_CHECKING:
-    from utcp.tcp.connection import Connection
+from utcp.trace.comments import Comment, Commentary, format_comment
+from utcp.trace.pcapng import Capture
 
 
 class NetworkCapture:
@@ -27,10 +23,11 @@ class NetworkCapture:
         with open("run.pcapng", "wb") as file:
             capture.write(file)
 
-    Each segment appears once, at its sending time, with a comment (`utcp.trace.annotation`): the sending host, the
-    state of its connection, the timer that caused the segment, the windows, the transit time, and `lost` or
-    `duplicated` if that applies. For endpoints that started before the capture was created, the capture has the
-    segments but no connection state.
+    Each segment appears once, at its sending time, with a comment (`utcp.trace.comments`): the sending host, the state
+    of its connection, the timer that caused the segment, the windows, the transit time, and `lost` or `duplicated` if
+    that applies. For endpoints that started before the capture was created, the capture has the segments but no
+    connection state. Datagrams that are not segments are left out. The trace has no UDP ports; the segment's ports,
+    which are the same on servers, replace them.
     """
 
     def __init__(self, network: Network) -> None:
@@ -46,41 +43,38 @@ class NetworkCapture:
         """
         network = self._network
         if not network.keep_trace:
-            raise ValueError("the network keeps no trace of what it carries: leave keep_trace on to capture it")
-        addresses = {host.name: host.address for host in network.hosts.values()}
+            raise ValueError("the network keeps no trace of its packets: leave keep_trace on")
+        capture = Capture(file, form=form, epoch_ns=epoch_ns)
         unread = {sent: deque(comments) for sent, comments in self._said.items()}
-
-        def comment_on(packet: TracedPacket) -> Comment:
+        for sent in network.trace:
+            packet, segment = sent.packet, sent.packet.segment
+            if segment is None:
+                continue
             # Order alone distinguishes equal octets from one host.
             comments = unread.get((packet.source, packet.data))
-            return {**comments.popleft()} if comments else {"role": packet.source, "direction": "out"}
-
-        write_trace(Capture(file, form=form, epoch_ns=epoch_ns), network.trace, addresses, comment_on)
+            comment: Comment = {**comments.popleft()} if comments else {"role": packet.source, "direction": "out"}
+            if len(sent.arrivals) != 1:
+                comment["duplicated" if sent.arrivals else "lost"] = True
+            if sent.arrivals:
+                sent_ns = round(packet.time * 1_000_000_000)
+                flights = [round(time * 1_000_000_000) - sent_ns for time in sorted(sent.arrivals)]
+                comment["flight"] = ",".join(f"{flight / 1e9:.9f}".rstrip("0").rstrip(".") for flight in flights)
+            source = (network.hosts[packet.source].address, segment.src_port)
+            destination = (network.hosts[packet.destination].address, segment.dst_port)
+            capture.packet(packet.time, source, destination, packet.data, format_comment(comment))
 
     def _watch(self, host: Host, stack: Stack) -> Observer:
-        return _Sender(host.name, Commentary(stack, host.name), self._said)
+        return _Sender(host.name, stack, self._said)
 
 
-class _Sender(Observer):
+class _Sender(Commentary):
     """Records a comment on each segment that one endpoint of a host sends."""
 
-    def __init__(self, host: str, commentary: Commentary, said: dict[tuple[str, bytes], deque[Comment]]) -> None:
+    def __init__(self, host: str, stack: Stack, said: dict[tuple[str, bytes], deque[Comment]]) -> None:
+        super().__init__(stack, host)
         self._host = host
-        self._commentary = commentary
         self._said = said
 
     def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
-        comment = self._commentary.sent(remote, buffers[0], now)
+        comment = self.on_sent(remote, buffers[0], now)
         self._said.setdefault((self._host, b"".join(buffers)), deque()).append(comment)
-
-    def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
-        self._commentary.timer_expired(connection, timer, now)
-
-    def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
-        self._commentary.retransmitted(connection, seq)
-
-    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
-        self._commentary.state_changed(connection, after)
-
-    def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
-        self._commentary.time_wait_ended((remote, remote_port, local_port))

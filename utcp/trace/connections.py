@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from utcp.trace.annotation import parse_comment
 from utcp.trace.capture_file import Captured
+from utcp.trace.comments import parse_comment
 from utcp.wire import ACK, SYN
 
 

@@ -5,30 +5,24 @@
             stop = endpoint.observe(CaptureObserver(Capture(file), endpoint.address, stack=endpoint.stack))
             ...
 
-    with open("simulated.pcapng", "wb") as file:
-        write_trace(Capture(file), network.trace, {host.name: host.address for host in network.hosts.values()})
-
 The file format is draft-ietf-opsawg-pcapng: a section header, one interface of raw IP packets, one block per packet.
-`utcp.trace.annotation` describes the comments about connections. `utcp.testing.NetworkCapture` captures simulated
+`utcp.trace.comments` describes the comments about connections. `utcp.testing.NetworkCapture` captures simulated
 networks with such comments, `utcp capture` the endpoints of a running process.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
-from utcp.tcp.observer import Observer
 from utcp.tcp.transmit import Buffer, Remote
-from utcp.trace.annotation import Comment, format_comment
-from utcp.trace.commentary import Commentary
+from utcp.trace.comments import Commentary, format_comment
 from utcp.wire import Segment, encode, ip
 from utcp.wire.checksum import fill, internet_checksum, pseudo_header
 
 if TYPE_CHECKING:
-    from utcp.tcp.connection import Connection
     from utcp.tcp.stack import Stack
 
 Address: TypeAlias = tuple[str, int]
@@ -121,7 +115,7 @@ class Capture:
         self._file.write(_block(_INTERFACE_STATISTICS, body + _END_OF_OPTIONS))
 
 
-class CaptureObserver(Observer):
+class CaptureObserver(Commentary):
     """Captures the segments that one endpoint sends and receives.
 
     A received segment has been decoded before, so it is shown in utcp's own encoding, without unknown options.
@@ -148,39 +142,21 @@ class CaptureObserver(Observer):
         stack: Stack | None = None,
         role: str = "",
     ) -> None:
+        super().__init__(stack, role)
         self.capture = capture
         self.local = local
         self._received = received
-        self._commentary = None if stack is None else Commentary(stack, role)
 
     def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
         local, peer = self._addresses(remote)
-        commentary = self._commentary
-        comment = "" if commentary is None else format_comment(commentary.sent(remote, buffers[0], now))
+        comment = format_comment(self.on_sent(remote, buffers[0], now))
         self.capture.packet(now, local, peer, b"".join(buffers), comment)
 
     def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
         if self._received is True or (self._received and self._received(remote)):
             local, peer = self._addresses(remote)
-            commentary = self._commentary
-            comment = "" if commentary is None else format_comment(commentary.received(remote, segment, now))
+            comment = format_comment(self.on_received(remote, segment, now))
             self.capture.packet(now, peer, local, encode(segment), comment)
-
-    def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
-        if self._commentary is not None:
-            self._commentary.timer_expired(connection, timer, now)
-
-    def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
-        if self._commentary is not None:
-            self._commentary.retransmitted(connection, seq)
-
-    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
-        if self._commentary is not None:
-            self._commentary.state_changed(connection, after)
-
-    def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
-        if self._commentary is not None:
-            self._commentary.time_wait_ended((remote, remote_port, local_port))
 
     def _addresses(self, remote: Remote) -> tuple[Address, Address]:
         # A link on a wildcard address pairs the peer's address with the local one.
@@ -188,62 +164,6 @@ class CaptureObserver(Observer):
         if not isinstance(peer, tuple):
             raise TypeError(f"a capture needs remotes that are addresses, not {remote!r}")
         return (getattr(remote, "local", self.local[0]), self.local[1]), (peer[0], peer[1])
-
-
-class TracedPacket(Protocol):
-    """The required part of `utcp.testing.Packet`."""
-
-    @property
-    def time(self) -> float: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def destination(self) -> str: ...
-    @property
-    def data(self) -> bytes: ...
-    @property
-    def segment(self) -> Segment | None: ...
-
-
-class Traced(Protocol):
-    """The required part of `utcp.testing.Sent`."""
-
-    @property
-    def packet(self) -> TracedPacket: ...
-    @property
-    def arrivals(self) -> tuple[float, ...]: ...
-
-
-def write_trace(
-    capture: Capture,
-    trace: Iterable[Traced],
-    addresses: Mapping[str, str],
-    comments: Callable[[TracedPacket], Comment] | None = None,
-) -> None:
-    """Write the trace of a simulated network, with each segment at its sending time.
-
-    A comment has the segment's transit time and `lost` or `duplicated` if that applies. Datagrams that are not segments
-    are left out. The trace has no UDP ports; the segment's ports, which are the same on servers, replace them.
-
-    Args:
-        capture: the capture to write to.
-        trace: `network.trace`.
-        addresses: IP addresses by host name.
-        comments: returns further comments on a packet.
-    """
-    for sent in trace:
-        packet, segment = sent.packet, sent.packet.segment
-        if segment is not None:
-            source = (addresses[packet.source], segment.src_port)
-            destination = (addresses[packet.destination], segment.dst_port)
-            comment: Comment = {} if comments is None else comments(packet)
-            if len(sent.arrivals) != 1:
-                comment["duplicated" if sent.arrivals else "lost"] = True
-            if sent.arrivals:
-                sent_ns = round(packet.time * 1_000_000_000)
-                flights = [round(time * 1_000_000_000) - sent_ns for time in sorted(sent.arrivals)]
-                comment["flight"] = ",".join(f"{flight / 1e9:.9f}".rstrip("0").rstrip(".") for flight in flights)
-            capture.packet(packet.time, source, destination, packet.data, format_comment(comment))
 
 
 def segment_packet(source: Address, destination: Address, segment: bytes, form: Literal["tcp", "udp"]) -> bytes:

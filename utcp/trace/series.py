@@ -18,8 +18,8 @@ from math import inf
 from os import PathLike
 from typing import Final, NamedTuple
 
-from utcp.trace.annotation import Comment, flights_of, parse_comment
 from utcp.trace.capture_file import Captured, iter_capture
+from utcp.trace.comments import Comment, flights_of, parse_comment
 from utcp.trace.connections import CapturedConnection, Connections, End, ends_of
 from utcp.wire import ACK, FIN, RST, SYN, Segment
 from utcp.wire.options import MAX_WINDOW_SCALE

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypedDict
+from typing import Final, TypeAlias, TypedDict
 
 from utcp.tcp import timers
 from utcp.tcp.state import CLOSED, NAMES, TIME_WAIT, TRANSITIONS
-from utcp.trace.ladder.rungs import ENDS, PEER, Arrow, End, Facts, Rung, duration, stays_in_time_wait
+from utcp.trace.comments import Comment, running_timers
+from utcp.trace.ladder.rungs import ENDS, PEER, Arrow, End, Rung, duration, stays_in_time_wait
 from utcp.trace.ladder.words import is_late
-from utcp.wire import flag_names
+from utcp.wire import SYN, flag_names
+
+Facts: TypeAlias = tuple[tuple[str, str], ...]
+"""Details as names and values, for readers."""
 
 MEANING: Final = {
     timers.RETRANSMIT: "the oldest octet in flight was not acknowledged in time (RFC 6298)",
@@ -56,7 +60,7 @@ def explain(rungs: Sequence[Rung], names: tuple[str, str]) -> list[Step]:
         said: list[str] = []
         moved: list[str] = []
         for end in ENDS:
-            facts = () if arrow is None else arrow.at_sender if arrow.sender == end else arrow.at_receiver
+            facts = () if arrow is None else _facts(arrow.at_sender if arrow.sender == end else arrow.at_receiver)
             before, after = ends[end]["state"], rung.state(end)
             now: EndNow = {**ends[end], "edge": None}
             ends[end] = now
@@ -130,10 +134,46 @@ def _transition(name: str, before: int | None, after: int) -> str:
 
 
 def _fields(arrow: Arrow) -> list[tuple[str, str]]:
+    """Return the header fields, with the RFCs' names; relative numbers, and after them those on the wire."""
     fields = [("control bits", flag_names(arrow.flags))]
     span = f" to {arrow.seq + arrow.length - 1}" if arrow.length > 1 else ""
     fields.append(("SEQ", f"{arrow.seq}{span}"))
     if arrow.ack is not None:
         fields.append(("ACK", str(arrow.ack)))
     fields.append(("octets of data", str(arrow.length)))
-    return [*fields, *arrow.fields]
+    segment = arrow.segment
+    if segment is None:
+        return fields
+    fields += [("SEQ on the wire", str(segment.seq)), ("window field", str(segment.window))]
+    if segment.flags & SYN:
+        if segment.mss is not None:
+            fields.append(("MSS", str(segment.mss)))
+        if segment.window_scale is not None:
+            fields.append(("window scale", str(segment.window_scale)))
+        if segment.sack_permitted:
+            fields.append(("SACK", "permitted"))
+    if segment.ts_val is not None:
+        fields.append(("TSval, TSecr", f"{segment.ts_val}, {segment.ts_ecr or 0}"))
+    if segment.sack_blocks:
+        fields.append(("SACK", ", ".join(f"{left}:{right}" for left, right in segment.sack_blocks)))
+    if segment.urgent:
+        fields.append(("urgent pointer", str(segment.urgent)))
+    return fields
+
+
+def _facts(comment: Comment) -> Facts:
+    """Return the variables of an end."""
+    octets = (
+        ("cwnd", comment.get("cwnd")),
+        ("ssthresh", comment.get("ssthresh")),
+        ("in flight", comment.get("in_flight")),
+        ("SND.WND", comment.get("snd_wnd")),
+        ("RCV.WND", comment.get("rcv_wnd")),
+    )
+    facts = [(name, str(value)) for name, value in octets if value is not None]
+    seconds = (("SRTT", comment.get("srtt")), ("RTO", comment.get("rto")))
+    facts += [(name, duration(value)) for name, value in seconds if value is not None]
+    running = [f"{name} in {duration(left)}" for name, left in running_timers(comment).items() if name != "pacing"]
+    if running:
+        facts.append(("timers", ", ".join(running)))
+    return tuple(facts)

@@ -6,7 +6,7 @@
 
 A ladder shows only what its captures contain. A capture of one end, or made on the path, does not contain transit
 times, so its arrows are level, and no segment counts as lost unless a comment marks it so. Captures of both ends
-contain both. States come from utcp's comments (`utcp.trace.annotation`), otherwise from the segments.
+contain both. States come from utcp's comments (`utcp.trace.comments`), otherwise from the segments.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from typing import Final
 
 from utcp.tcp import timers
 from utcp.tcp.state import CLOSED, NAMES, SYN_SENT
-from utcp.trace.annotation import Comment, parse_comment
 from utcp.trace.capture_file import Captured
+from utcp.trace.comments import Comment, parse_comment
 from utcp.trace.connections import CapturedConnection, Connections, ends_of
-from utcp.trace.ladder.facts import comment_facts, header_fields
 from utcp.trace.ladder.inference import Machine, Numbers
 from utcp.trace.ladder.rungs import ENDS, PEER, Arrow, End, Rung
 from utcp.trace.ladder.sightings import Flight, Sighting, Where, clock_offset, flights, place, shift, vantage
@@ -183,9 +182,9 @@ class _Assembly:
                     received=flight.received,
                     retransmission=again or bool(flight.at_sender.get("retransmission")),
                     timer=timer,
-                    fields=header_fields(segment),
-                    at_sender=comment_facts(flight.at_sender),
-                    at_receiver=comment_facts(flight.at_receiver),
+                    segment=segment,
+                    at_sender=flight.at_sender,
+                    at_receiver=flight.at_receiver,
                 )
             )
             for remark in flight.remarks:

@@ -9,8 +9,8 @@ from utcp.tcp import timers
 from utcp.tcp.observer import Observer
 from utcp.tcp.state import CLOSED, FIN_WAIT_1, LAST_ACK, SYN_SENT, TIME_WAIT
 from utcp.tcp.transmit import Buffer, Remote
-from utcp.trace.ladder.facts import connection_facts, header_fields
-from utcp.trace.ladder.rungs import PEER, Arrow, End, Facts, Rung
+from utcp.trace.comments import FLUSH, Comment, describe
+from utcp.trace.ladder.rungs import PEER, Arrow, End, Rung
 from utcp.wire import ACK, RST, SYN, Segment, decode, seq
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 _BY_CALL: Final = (SYN_SENT, FIN_WAIT_1, LAST_ACK)
 """States caused by calls of the user, not by segments."""
-
-_AT_ONCE: Final = 0.05
-"""Seconds within which an event loop sends the segments that an expired timer causes."""
 
 
 class LadderRecorder:
@@ -109,13 +106,13 @@ class LadderRecorder:
         record = self._ends[end]
         timer = record.take_timer(now)
         unshown = record.unshown
-        if unshown is not None and (unshown.states[end] in _BY_CALL or now - unshown.time <= _AT_ONCE):
+        if unshown is not None and (unshown.states[end] in _BY_CALL or now - unshown.time <= FLUSH):
             self._rows.remove(unshown)  # this segment's row shows that state too
             timer = timer if timer is not None else unshown.timer
         row = self._append_segment(end, segment, now)
         row.sent = now
         row.timer = timer
-        row.at_sender = record.facts(now)
+        row.at_sender = record.variables(now)
         row.retransmission = record.note_sent(segment)
         if record.path:
             row.states[end] = record.path[-1]
@@ -137,7 +134,7 @@ class LadderRecorder:
         else:
             row = self._append_segment(PEER[end], segment, now)
         row.received = now
-        row.at_receiver = record.facts(now)
+        row.at_receiver = record.variables(now)
         # Its row can show the resulting state, unless an event at this end came between its sending and its arrival.
         if record.latest is None or record.latest.number < row.number:
             record.arrival = record.latest = row
@@ -239,8 +236,8 @@ class _Row:
     sent: float | None = None
     received: float | None = None
     retransmission: bool = False
-    at_sender: Facts = ()
-    at_receiver: Facts = ()
+    at_sender: Comment = field(default_factory=Comment)
+    at_receiver: Comment = field(default_factory=Comment)
 
     def rung(self) -> Rung:
         arrow = expired = None
@@ -255,7 +252,7 @@ class _Row:
                 received=self.received,
                 retransmission=self.retransmission,
                 timer=self.timer,
-                fields=header_fields(self.segment),
+                segment=self.segment,
                 at_sender=self.at_sender,
                 at_receiver=self.at_receiver,
             )
@@ -287,13 +284,13 @@ class _EndRecord:
     connection: Connection | None = None
     """The connection, until it ends or enters TIME_WAIT."""
 
-    def facts(self, now: float) -> Facts:
-        return () if self.connection is None else connection_facts(self.connection, now)
+    def variables(self, now: float) -> Comment:
+        return {} if self.connection is None else describe(self.connection, now)
 
     def take_timer(self, now: float) -> int | None:
         """Return and clear the timer that expired just now, if any."""
         expired, self.expired = self.expired, None
-        return expired[0] if expired is not None and now - expired[1] <= _AT_ONCE else None
+        return expired[0] if expired is not None and now - expired[1] <= FLUSH else None
 
     def note_sent(self, segment: Segment) -> bool:
         """Return whether `segment` repeats sequence space sent before, and advance `snd_max`."""

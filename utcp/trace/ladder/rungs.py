@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from utcp.tcp.state import CLOSED, TIME_WAIT
-from utcp.wire import FIN
+from utcp.trace.comments import Comment
+from utcp.wire import FIN, Segment
 
 End: TypeAlias = Literal["client", "server"]
 
 ENDS: Final[tuple[End, End]] = ("client", "server")
 
 PEER: Final[dict[End, End]] = {"client": "server", "server": "client"}
-
-Facts: TypeAlias = tuple[tuple[str, str], ...]
-"""Further details as names and values, for readers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +28,8 @@ class Arrow:
     `retransmission` is True if part of its sequence space was sent before. `timer` is the sender's timer that caused it
     (`utcp.tcp.timers`).
 
-    Details are not compared: `fields` is the rest of the header, `at_sender` and `at_receiver` are variables of the two
-    ends at sending and receipt (cwnd, rto, ...).
+    Details are not compared: `segment` has the rest of the header, `at_sender` and `at_receiver` have the variables of
+    the two ends at sending and receipt (cwnd, rto, ...).
     """
 
     sender: End
@@ -43,9 +41,9 @@ class Arrow:
     received: float | None
     retransmission: bool
     timer: int | None = None
-    fields: Facts = field(default=(), compare=False)
-    at_sender: Facts = field(default=(), compare=False)
-    at_receiver: Facts = field(default=(), compare=False)
+    segment: Segment | None = field(default=None, compare=False)
+    at_sender: Comment = field(default_factory=Comment, compare=False)
+    at_receiver: Comment = field(default_factory=Comment, compare=False)
 
     @property
     def receiver(self) -> End:

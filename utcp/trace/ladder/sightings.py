@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal, TypeAlias
 
-from utcp.trace.annotation import Comment, flights_of
+from utcp.trace.comments import Comment, flights_of
 from utcp.trace.ladder.rungs import ENDS, PEER, End
 from utcp.wire import Segment, seq
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp.trace.annotation import Comment, flights_of, format_comment, parse_comment
+from utcp.trace.comments import Comment, flights_of, format_comment, parse_comment
 
 FULL: Comment = {
     "role": "client",

@@ -71,7 +71,7 @@ def causes() -> list[type[OSError]]:
 def errors_table() -> str:
     parts = ["\n| error | caught as well by | when |\n|---|---|---|\n"]
     for cause in causes():
-        bases = [base.__name__ for base in cause.__bases__ if not base.__name__.startswith("_")]
+        bases = [base.__name__ for base in cause.__bases__ if not base.__name__.startswith("_")] or ["OSError"]
         text = one_line(inspect.getdoc(cause) or "")
         parts.append(f"| `{cause.__name__}` | {', '.join(f'`{base}`' for base in bases)} | {text} |\n")
     return "".join(parts) + "\n"

@@ -28,7 +28,7 @@ EXAMPLES = [
     errors.AddressInUse("port 9 is in TIME_WAIT", 1.5),
     errors.AddressNotAvailable("no port is left"),
     errors.LimitReached("max_connections"),
-    errors.InvalidState("cannot send", errno.ENOTCONN),
+    errors.InvalidState("cannot send"),
 ]
 
 

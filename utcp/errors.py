@@ -6,43 +6,61 @@ All have an `errno` and a text. The error that ends a connection is passed to `c
 
 import errno
 import os
+from typing import Any, ClassVar
 
 
-class _Cause(OSError):
-    """Base of the errors whose class determines the errno, so that only the text is pickled."""
+class _Error(OSError):
+    """Base of all errors. `code` is the errno of a class that has only one."""
 
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.strerror,)
+    code: ClassVar[int]
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(self.code, text or os.strerror(self.code))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (type(self), self.args, vars(self))
 
 
-class ConnectionRefused(_Cause, ConnectionRefusedError):
+def _unpickled(kind: type[_Error], args: tuple[Any, ...], attributes: dict[str, Any]) -> _Error:
+    """Return a pickled error. It is created without its own `__init__()`, whose arguments the pickle does not have."""
+    error = kind.__new__(kind)
+    OSError.__init__(error, *args)
+    vars(error).update(attributes)
+    return error
+
+
+class _PortTaken(_Error):
+    """Base of the errors of ports. `seconds` is the time until a TIME_WAIT ends, if one is the cause."""
+
+    def __init__(self, text: str, seconds: float | None = None) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
+
+class ConnectionRefused(_Error, ConnectionRefusedError):
     """The peer answered our SYN with RST (RFC 9293 3.10.7.3), or its host with an ICMP port unreachable message."""
 
-    def __init__(self, text: str = os.strerror(errno.ECONNREFUSED)) -> None:
-        super().__init__(errno.ECONNREFUSED, text)
+    code = errno.ECONNREFUSED
 
 
-class ConnectionReset(_Cause, ConnectionResetError):
+class ConnectionReset(_Error, ConnectionResetError):
     """The peer sent RST on a synchronized connection (RFC 9293 3.10.7.4, second check), or three segments in a row were
     answered by ICMP port unreachable messages: its UDP port is closed, for example because its process has ended."""
 
-    def __init__(self, text: str = os.strerror(errno.ECONNRESET)) -> None:
-        super().__init__(errno.ECONNRESET, text)
+    code = errno.ECONNRESET
 
 
-class ConnectionAborted(_Cause, ConnectionAbortedError):
+class ConnectionAborted(_Error, ConnectionAbortedError):
     """This side reset the connection, because of unread data at close, data after close, a closed listener, lack of
     memory after the close, or an exception of utcp while it processed the connection (`__cause__`)."""
 
-    def __init__(self, text: str = os.strerror(errno.ECONNABORTED)) -> None:
-        super().__init__(errno.ECONNABORTED, text)
+    code = errno.ECONNABORTED
 
 
-class ConnectionTimedOut(_Cause, TimeoutError):
+class ConnectionTimedOut(_Error, TimeoutError):
     """The peer no longer answers. There is one subclass for each case."""
 
-    def __init__(self, text: str = os.strerror(errno.ETIMEDOUT)) -> None:
-        super().__init__(errno.ETIMEDOUT, text)
+    code = errno.ETIMEDOUT
 
 
 class SynTimedOut(ConnectionTimedOut):
@@ -73,62 +91,44 @@ class LingerTimedOut(ConnectionTimedOut):
     """The FIN was not acknowledged within the linger time; RST was sent."""
 
 
-class PathUnreachable(OSError):
+class PathUnreachable(_Error):
     """The host could not send to the peer, or an ICMP message reported the peer as unreachable. `errno` is the reason:
     ENETUNREACH, EHOSTUNREACH, EACCES, ..."""
 
     def __init__(self, code: int) -> None:
-        super().__init__(code, os.strerror(code))
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.errno,)
+        OSError.__init__(self, code, os.strerror(code))
 
 
-class AddressInUse(OSError):
+class AddressInUse(_PortTaken):
     """The local port is taken by a listener, a connection to the same remote, or a TIME_WAIT record for it.
 
     `seconds` is the rest of the TIME_WAIT; None if the port is taken by something else.
     """
 
-    def __init__(self, text: str, seconds: float | None = None) -> None:
-        super().__init__(errno.EADDRINUSE, text)
-        self.seconds = seconds
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.strerror, self.seconds)
+    code = errno.EADDRINUSE
 
 
-class AddressNotAvailable(OSError):
+class AddressNotAvailable(_PortTaken):
     """No ephemeral port is free for this remote (RFC 6056).
 
     `seconds` is the time until the next TIME_WAIT ends; None if every port belongs to a live connection.
     """
 
-    def __init__(self, text: str, seconds: float | None = None) -> None:
-        super().__init__(errno.EADDRNOTAVAIL, text)
-        self.seconds = seconds
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.strerror, self.seconds)
+    code = errno.EADDRNOTAVAIL
 
 
-class LimitReached(OSError):
+class LimitReached(_Error):
     """A limit of the endpoint allows no further connection. `limit` is the field of Config: "max_memory" or
     "max_connections"."""
 
+    code = errno.ENOBUFS
+
     def __init__(self, limit: str) -> None:
-        super().__init__(errno.ENOBUFS, f"no further connection: Config.{limit} is reached")
+        super().__init__(f"no further connection: Config.{limit} is reached")
         self.limit = limit
 
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.limit,)
 
-
-class InvalidState(OSError):
+class InvalidState(_Error):
     """The call is not allowed in the connection's state, such as sending after a shutdown (RFC 9293 3.10)."""
 
-    def __init__(self, text: str, code: int = errno.EPIPE) -> None:
-        super().__init__(code, text)
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.strerror, self.errno)
+    code = errno.EPIPE

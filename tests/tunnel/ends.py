@@ -12,12 +12,10 @@ from typing import Any, Final
 
 from utcp import Config
 from utcp.tunnel.end import End
-from utcp.tunnel.expose import Expose
+from utcp.tunnel.forward import Listen, Serve
 from utcp.tunnel.key import key_context
-from utcp.tunnel.listen import Listen
 from utcp.tunnel.options import Options
-from utcp.tunnel.reverse import Reverse
-from utcp.tunnel.serve import Serve
+from utcp.tunnel.reverse import Expose, Reverse
 
 LOCAL: Final = "127.0.0.1"
 FAST: Final = Config(msl=0.05, close_timeout=0.5)
@@ -93,10 +91,10 @@ async def tunnel(secure: bool = False, near: Options = PLAIN, far: Options = PLA
     service = Service()
     serve = Serve((LOCAL, 0), service.address, far)
     await serve.start()
-    listen = Listen((LOCAL, 0), (LOCAL, serve._acceptor._endpoints[0].address[1]), near)
+    listen = Listen((LOCAL, 0), (LOCAL, serve.carrier._endpoints[0].address[1]), near)
     await listen.start()
     try:
-        yield Tunnel(service, (LOCAL, port_of(listen._server)), listen, serve)
+        yield Tunnel(service, (LOCAL, port_of(listen.users)), listen, serve)
     finally:
         service.close()
         await listen.stop(0)
@@ -113,10 +111,10 @@ async def reverse_tunnel(
     far = with_key(options, inside_key, server_side=False) if secure else options
     reverse = Reverse((LOCAL, 0), (LOCAL, 0), near)
     await reverse.start()
-    expose = Expose(service.address, (LOCAL, reverse._acceptor._endpoints[0].address[1]), far)
+    expose = Expose(service.address, (LOCAL, reverse.carrier._endpoints[0].address[1]), far)
     await expose.start()
     try:
-        yield Tunnel(service, (LOCAL, port_of(reverse._user_server)), reverse, expose)
+        yield Tunnel(service, (LOCAL, port_of(reverse.users)), reverse, expose)
     finally:
         service.close()
         await expose.stop(0)

@@ -27,8 +27,8 @@ from tests.tunnel.ends import (
     with_key,
 )
 from utcp.tunnel.end import End
+from utcp.tunnel.forward import Serve
 from utcp.tunnel.pump import KernelSide
-from utcp.tunnel.serve import Serve
 
 pytestmark = pytest.mark.parametrize("secure", [False, True], ids=["plain", "key"])
 
@@ -91,7 +91,7 @@ async def test_a_user_who_has_nothing_to_say_and_waits(secure: bool) -> None:
     far = with_key(PLAIN, KEY, server_side=True) if secure else PLAIN
     async with tunnel(secure) as carried:
         assert isinstance(carried.far, Serve)
-        udp = carried.far._acceptor._endpoints[0].address[1]
+        udp = carried.far.carrier._endpoints[0].address[1]
         await carried.far.stop(0)
         with await carried.connect() as user:
             user.shutdown(socket.SHUT_WR)
@@ -176,7 +176,7 @@ async def test_a_reset_is_noticed_after_a_half_close(secure: bool) -> None:
 def vanished(end: End) -> Iterator[None]:
     """As if its machine had lost its power. In the end it forgets what it had, which nothing will ever end."""
     assert isinstance(end, Serve)
-    opened(end._acceptor._endpoints[0]).vanish()
+    opened(end.carrier._endpoints[0]).vanish()
     try:
         yield
     finally:

@@ -3,8 +3,8 @@
 import asyncio
 
 from tests.tunnel.ends import LOCAL, PLAIN
+from utcp.tunnel.forward import Serve
 from utcp.tunnel.pump import Side
-from utcp.tunnel.serve import Serve
 
 
 class Aborted(asyncio.Transport):
@@ -14,15 +14,21 @@ class Aborted(asyncio.Transport):
         self.aborted = True
 
 
+class Waiting(Serve):
+    async def _other_side(self, user: Side) -> Side:
+        await asyncio.sleep(1000)
+        raise AssertionError
+
+
 async def test_who_is_heard_of_after_the_end_is_reset() -> None:
     """A TLS handshake may be completed after the last look at what is open."""
-    end = Serve((LOCAL, 0), (LOCAL, 9), PLAIN)
+    end = Waiting((LOCAL, 0), (LOCAL, 9), PLAIN)
     await end.start()
     await end.stop(0)
     transport = Aborted({"peername": (LOCAL, 1024)})
     side = Side()
     side.connection_made(transport)
-    end.spawn(side, asyncio.sleep(1000))
+    end.accepted(side)
     async with asyncio.timeout(60):
         await end._idle.wait()
     assert transport.aborted

@@ -8,12 +8,9 @@ import pytest
 
 import utcp
 from tests.tunnel.ends import LOCAL, PLAIN, Service, is_reset, receive, until
-from utcp.tunnel import expose as expose_module
 from utcp.tunnel import reverse as reverse_module
-from utcp.tunnel.control import GO, GO_MARK, HELLO, HERE, WELCOME, Control
-from utcp.tunnel.expose import SPARE, Expose
 from utcp.tunnel.options import EXPOSE_PORT
-from utcp.tunnel.reverse import Reverse
+from utcp.tunnel.reverse import GO, GO_MARK, HELLO, HERE, SPARE, WELCOME, Control, Expose, Reverse
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -37,11 +34,11 @@ class Inside:
 async def public_end() -> AsyncIterator[tuple[Inside, tuple[str, int], Reverse]]:
     end = Reverse((LOCAL, 0), (LOCAL, 0), PLAIN)
     await end.start()
-    assert end._user_server is not None
-    users: tuple[str, int] = end._user_server.sockets[0].getsockname()  # type: ignore[attr-defined]
+    assert end.users is not None
+    users: tuple[str, int] = end.users.sockets[0].getsockname()  # type: ignore[attr-defined]
     try:
         async with utcp.Endpoint((LOCAL, 0), config=PLAIN.config) as endpoint:
-            yield Inside(endpoint, end._acceptor._endpoints[0].address[1]), users, end
+            yield Inside(endpoint, end.carrier._endpoints[0].address[1]), users, end
     finally:
         await end.stop(0)
 
@@ -131,7 +128,7 @@ async def test_no_more_connections_wait_than_are_of_use(monkeypatch: pytest.Monk
 
 
 async def test_a_public_end_that_lets_go_at_once_is_not_stormed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expose_module, "FIRST_PAUSE", 1000.0)
+    monkeypatch.setattr(reverse_module, "FIRST_PAUSE", 1000.0)
     offered = 0
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

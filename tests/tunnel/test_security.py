@@ -14,10 +14,10 @@ from tests.certificates import authority, certificate
 from tests.tunnel.ends import KEY, LOCAL, PLAIN, Tunnel, is_reset, receive, rest, reverse_tunnel, send, tunnel, with_key
 from utcp.tunnel import tls
 from utcp.tunnel.credentials import client_context, server_context
-from utcp.tunnel.expose import Expose
+from utcp.tunnel.forward import Listen
 from utcp.tunnel.key import _identity
-from utcp.tunnel.listen import Listen
 from utcp.tunnel.options import EXPOSE_PORT, FORWARD_PORT, Options
+from utcp.tunnel.reverse import Expose
 
 OTHER_KEY = bytes(32)
 
@@ -93,7 +93,7 @@ async def test_an_exposer_with_a_wrong_key_gets_no_users(caplog: pytest.LogCaptu
         await is_refused(carried)
     said = [record.getMessage() for record in caplog.records]
     assert sum("certificate verify failed" in line and "trying again" in line for line in said) == 1
-    assert sum("nobody exposes a service here" in line for line in said) == 1
+    assert sum("no `utcp tunnel expose` is connected" in line for line in said) == 1
 
 
 async def test_somebody_who_is_no_exposer_gets_no_users(caplog: pytest.LogCaptureFixture) -> None:
@@ -187,8 +187,8 @@ async def test_an_end_without_close_notify_is_a_reset() -> None:
         await endpoint.create_server(secured, FORWARD_PORT)
         near = Listen((LOCAL, 0), (LOCAL, endpoint.address[1]), key_options(KEY, server_side=False))
         await near.start()
-        assert near._server is not None
-        carried = Tunnel(None, near._server.sockets[0].getsockname(), near, near)  # type: ignore[arg-type, attr-defined]
+        assert near.users is not None
+        carried = Tunnel(None, near.users.sockets[0].getsockname(), near, near)  # type: ignore[arg-type, attr-defined]
         with await carried.connect() as user:
             await send(user, b"?")
             assert await is_reset(user)

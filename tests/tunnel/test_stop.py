@@ -72,14 +72,15 @@ SLOW_START = """
 import asyncio
 from utcp.tunnel.end import End
 from utcp.tunnel.options import Options
-from utcp.tunnel.process import run
 
 class Slow(End):
+    carrier = None
+
     async def _open(self):
         print("resolving", flush=True)
         await asyncio.Event().wait()
 
-asyncio.run(run(Slow(Options()), 10))
+asyncio.run(Slow(Options()).run(10))
 """
 
 

@@ -20,14 +20,13 @@ import pytest
 import utcp
 from tests.tunnel.ends import KEY, LOCAL, PLAIN, Tunnel, receive, send, tunnel, until, with_key
 from tests.tunnel.test_tls import Above, Below
-from utcp.tunnel import accept, strangers, tls
-from utcp.tunnel import complaints as complaints_module
+from utcp.tunnel import accept, limits, tls
 from utcp.tunnel import key as key_module
-from utcp.tunnel.complaints import MOST_LINES, Complaints
 from utcp.tunnel.credentials import CredentialError
+from utcp.tunnel.forward import Serve
 from utcp.tunnel.key import key_context
+from utcp.tunnel.limits import ALL, EACH, MOST_HANDSHAKES, MOST_HOSTS, MOST_LINES, Admission, Complaints
 from utcp.tunnel.options import FORWARD_PORT
-from utcp.tunnel.strangers import ALL, EACH, MOST_HANDSHAKES, MOST_HOSTS, Admission
 from utcp.tunnel.tls import GuardedTls
 
 pytestmark = pytest.mark.defect(98)
@@ -43,7 +42,7 @@ def enter(admission: Admission, host: str, now: float, times: int) -> int:
 
 def test_one_host_has_a_bound_and_takes_nothing_from_others() -> None:
     admission = Admission()
-    burst, rate = EACH
+    rate, burst = EACH
     assert enter(admission, "192.0.2.1", 1000.0, 10_000) == burst
     assert enter(admission, "192.0.2.2", 1000.0, 10_000) == burst
     assert enter(admission, "192.0.2.1", 1010.0, 10_000) == 10 * rate
@@ -53,14 +52,14 @@ def test_one_host_has_a_bound_and_takes_nothing_from_others() -> None:
 
 def test_a_network_of_ipv6_is_one_host() -> None:
     admission = Admission()
-    assert sum(admission.enter(f"2001:db8::{number:x}", 0.0) for number in range(1, 100)) == EACH[0]
+    assert sum(admission.enter(f"2001:db8::{number:x}", 0.0) for number in range(1, 100)) == EACH[1]
     assert admission.enter("2001:db8:0:1::1", 0.0)
     assert admission.enter("fe80::1%eth0", 0.0)
 
 
 def test_all_hosts_together_have_a_bound() -> None:
     admission = Admission()
-    burst, rate = ALL
+    rate, burst = ALL
     hosts = [f"10.0.{number >> 8}.{number & 255}" for number in range(2000)]
     assert sum(admission.enter(host, 0.0) for host in hosts) == burst
     assert sum(admission.enter(host, 2.0) for host in hosts) == 2 * rate
@@ -80,7 +79,7 @@ def test_a_known_host_has_the_bound_of_all_alone() -> None:
 
 def test_strangers_leave_room_for_known_hosts() -> None:
     longest = tls.FIRST_RECORD_TIMEOUT + tls.HANDSHAKE_TIMEOUT
-    assert ALL[0] + ALL[1] * longest < 650 < MOST_HANDSHAKES
+    assert ALL[1] + ALL[0] * longest < 650 < MOST_HANDSHAKES
 
 
 @pytest.mark.parametrize("succeeded", [False, True])
@@ -301,7 +300,7 @@ async def works(carried: Tunnel) -> bool:
 @contextmanager
 def few(monkeypatch: pytest.MonkeyPatch, each: int) -> Iterator[None]:
     with monkeypatch.context() as patch:
-        patch.setattr(strangers, "EACH", (each, 0.0))
+        patch.setattr(limits, "EACH", (0.0, each))
         yield
 
 
@@ -314,7 +313,8 @@ async def test_silent_strangers_are_few_and_users_come_through(
             tunnel(near=near, far=far) as carried,
             utcp.Endpoint(("127.0.0.2", 0), config=PLAIN.config) as stranger,
         ):
-            (endpoint,) = carried.far._acceptor._endpoints  # type: ignore[attr-defined]
+            assert isinstance(carried.far, Serve)
+            (endpoint,) = carried.far.carrier._endpoints
             udp_port = endpoint.address[1]
             opened = [await stranger.open_connection(LOCAL, FORWARD_PORT, udp_port=udp_port) for _ in range(4)]
             for reader, _ in opened[2:]:
@@ -369,9 +369,9 @@ async def test_a_host_has_one_line_for_each_trouble_and_the_rest_is_counted(
 ) -> None:
     complaints = Complaints(log)
     for port in range(1000):
-        complaints.add(logging.WARNING, f"192.0.2.1:{port}", "no")
-    complaints.add(logging.ERROR, "192.0.2.1:5", "never")
-    complaints.add(logging.ERROR, "[::1]:5", "never")
+        complaints.add(f"192.0.2.1:{port}", "no")
+    complaints.add("192.0.2.1:5", "never")
+    complaints.add("[::1]:5", "never")
     expected = ["192.0.2.1:0: no", "192.0.2.1:5: never", "[::1]:5: never"]
     assert caplog.messages == expected
     complaints.close()
@@ -383,7 +383,7 @@ async def test_a_host_has_one_line_for_each_trouble_and_the_rest_is_counted(
 async def test_many_hosts_have_few_lines(log: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
     complaints = Complaints(log)
     for number in range(1000):
-        complaints.add(logging.WARNING, f"10.0.{number >> 8}.{number & 255}:9", "no")
+        complaints.add(f"10.0.{number >> 8}.{number & 255}:9", "no")
     assert len(caplog.messages) == MOST_LINES
     complaints.close()
     assert caplog.messages[MOST_LINES:] == [f"{1000 - MOST_LINES} more connections of other hosts failed"]
@@ -392,12 +392,12 @@ async def test_many_hosts_have_few_lines(log: logging.Logger, caplog: pytest.Log
 async def test_another_minute_has_another_line(
     log: logging.Logger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(complaints_module, "PERIOD", 0.01)
+    monkeypatch.setattr(limits, "PERIOD", 0.01)
     complaints = Complaints(log)
     for _ in range(2):
-        complaints.add(logging.WARNING, "192.0.2.1:1", "no")
+        complaints.add("192.0.2.1:1", "no")
     await until(lambda: len(caplog.messages) == 2)
-    complaints.add(logging.WARNING, "192.0.2.1:2", "no")
+    complaints.add("192.0.2.1:2", "no")
     complaints.close()
     assert caplog.messages == ["192.0.2.1:1: no", "192.0.2.1: no (1 more times)", "192.0.2.1:2: no"]
 

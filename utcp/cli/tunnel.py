@@ -122,7 +122,7 @@ def listen(address: tuple[str, int], to: tuple[str, int], **options: Any) -> Non
 
     PORT is a TCP port of 127.0.0.1, or of HOST.
     """
-    from utcp.tunnel.listen import Listen
+    from utcp.tunnel.forward import Listen
 
     _run(partial(Listen, _interface(address), to), _client_tls, options, to[0])
 
@@ -142,8 +142,8 @@ def serve(
 
     PORT is a UDP port of all interfaces, or of HOST.
     """
+    from utcp.tunnel.forward import Serve
     from utcp.tunnel.reverse import Reverse
-    from utcp.tunnel.serve import Serve
 
     make: Callable[[Options], End]
     if forward is not None and reverse is None:
@@ -170,7 +170,7 @@ def expose(target: tuple[str, int], to: tuple[str, int], **options: Any) -> None
 
     The service listens on PORT of 127.0.0.1, or of HOST.
     """
-    from utcp.tunnel.expose import Expose
+    from utcp.tunnel.reverse import Expose
 
     _run(partial(Expose, target, to), _client_tls, options, to[0])
 
@@ -204,7 +204,6 @@ def _run(
     from utcp.tunnel.dial import is_loopback
     from utcp.tunnel.end import LOG, reason
     from utcp.tunnel.options import Options, tunnel_config
-    from utcp.tunnel.process import run as run_end
 
     _log_to_stderr(verbose=options["verbose"])
     try:
@@ -226,7 +225,7 @@ def _run(
     )
     loop = options["loop"] or ("uvloop" if find_spec("uvloop") else "asyncio")
     try:
-        run(run_end(end, options["grace"]), loop)
+        run(end.run(options["grace"]), loop)
     except OSError as error:
         raise click.ClickException(reason(error)) from error
 

@@ -8,15 +8,16 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from utcp import Endpoint, Server
 from utcp.aio.address import Resolved, wildcard
 from utcp.errors import ConnectionAborted
 from utcp.tunnel.dial import resolve_name
+from utcp.tunnel.limits import Admission
 from utcp.tunnel.options import Options
 from utcp.tunnel.pump import address_text, peer_name
-from utcp.tunnel.strangers import Admission
 from utcp.tunnel.tls import GuardedTls
 
 BACKLOG: Final = 1024
@@ -24,16 +25,20 @@ BACKLOG: Final = 1024
 
 
 HandshakeFailed: TypeAlias = Callable[[str, BaseException], None]
-"""A function called with the peer's name and the error."""
 
 
 class Acceptor:
-    """Accepts utcp connections on utcp port `port` of its own UDP sockets, over TLS if the options contain it."""
+    """Accepts utcp connections on utcp port `port` of its own UDP sockets, over TLS if the options contain it.
+
+    `handshake_failed` is called with the peer's name and the error.
+    """
 
     def __init__(
         self, factory: Callable[[], asyncio.Protocol], port: int, options: Options, handshake_failed: HandshakeFailed
     ) -> None:
-        self._factory = factory if options.tls is None else _secured(factory, options.tls, handshake_failed)
+        self._factory = (
+            factory if options.tls is None else partial(_Gate, Admission(), factory, options.tls, handshake_failed)
+        )
         self._port = port
         self._options = options
         self._endpoints: list[Endpoint] = []
@@ -88,12 +93,6 @@ async def accept_kernel(
     return server
 
 
-def names(server: asyncio.AbstractServer) -> str:
-    """Return the listening addresses of a kernel TCP server."""
-    sockets = getattr(server, "sockets", ())
-    return " and ".join(address_text(each.getsockname()) for each in sockets)
-
-
 async def _addresses(address: tuple[str | None, int]) -> list[Resolved]:
     host, port = address
     if host is None:
@@ -101,17 +100,8 @@ async def _addresses(address: tuple[str | None, int]) -> list[Resolved]:
     return await resolve_name(host, port, socket.AI_PASSIVE)
 
 
-def _secured(
-    factory: Callable[[], asyncio.Protocol], context: ssl.SSLContext, handshake_failed: HandshakeFailed
-) -> Callable[[], asyncio.Protocol]:
-    """Return a factory of protocols for connections that start with a TLS handshake, within the limits for
-    unauthenticated peers."""
-    admission = Admission()
-    return lambda: _Gate(admission, factory, context, handshake_failed)
-
-
 class _Gate(asyncio.Protocol):
-    """Resets a new connection or starts TLS on it."""
+    """Starts TLS on a new connection, or resets it if its peer's host has reached a limit."""
 
     __slots__ = ("_admission", "_context", "_factory", "_handshake_failed")
 

@@ -72,6 +72,9 @@ class Dialer:
             return protocol
         return await self._secured(opening, factory(), context)
 
+    def close(self) -> None:
+        """Do nothing, because a dialer accepts no connections (see `Acceptor.close()`)."""
+
     async def aclose(self) -> None:
         """Close the sockets after all sent data is delivered."""
         await asyncio.gather(*(endpoint.aclose() for endpoint in self._endpoints.values()))
@@ -100,11 +103,6 @@ class Dialer:
             transport.abort()
             raise
         return protocol
-
-
-async def check_name(address: tuple[str, int]) -> None:
-    """Check that a host to connect to can be resolved. Raises OSError if it has no address."""
-    await resolve_name(*address)
 
 
 async def resolve_name(host: str, port: int, flags: int = 0) -> list[Resolved]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
+import signal
 import ssl
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from utcp.tunnel.complaints import Complaints
-from utcp.tunnel.hangup import HangupWatch
+from utcp.tunnel.accept import Acceptor, accept_kernel
+from utcp.tunnel.dial import Dialer
+from utcp.tunnel.limits import Complaints
 from utcp.tunnel.options import Options
-from utcp.tunnel.pump import KernelSide, Side, address_text, join
+from utcp.tunnel.pump import HangupWatch, KernelSide, Side, address_text, join
 
 LOG: Final = logging.getLogger("utcp.tunnel")
 """INFO: actions of the end as a whole. DEBUG: single connections. WARNING and ERROR: problems. Problems of single
@@ -20,10 +23,18 @@ connections are logged by `End.complain()` only, which limits their number."""
 
 
 class End:
-    """The base of the ends. Each is started once and then stopped."""
+    """The base of the ends. Each is started once and then stopped.
+
+    A subclass makes its `carrier`, which accepts or opens utcp connections, and implements `_open()`, `_other_side()`
+    and `description`.
+    """
+
+    carrier: Acceptor | Dialer
 
     def __init__(self, options: Options) -> None:
         self.options: Final = options
+        self.users: asyncio.AbstractServer | None = None
+        """The server of users over kernel TCP, at the users' end of a tunnel."""
         self._watch: HangupWatch | None = None
         self._complaints = Complaints(LOG)
         self._sides: set[Side] = set()
@@ -34,14 +45,36 @@ class End:
         self.stopping = False
         self._out_of_time = False
 
+    async def run(self, grace: float) -> None:
+        """Start, and stop at SIGTERM or SIGINT, when open connections have `grace` seconds to end. A second signal ends
+        this wait. Raises OSError when the end cannot be started."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each user takes one, and 1024 is a usual limit
+        loop = asyncio.get_running_loop()
+        stop, hurry = asyncio.Event(), asyncio.Event()
+
+        def signalled() -> None:
+            if stop.is_set():
+                hurry.set()
+            stop.set()
+
+        await self.start()
+        # Not earlier, because before the start there is nothing to stop, and resolving a name may take long.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, signalled)
+        LOG.info("%s", self.description)
+        await stop.wait()
+        await self.stop(grace, hurry)
+        LOG.info("stopped")
+
     async def start(self) -> None:
         """Start to accept connections. Raises OSError when an address cannot be used or resolved."""
-        self._watch = HangupWatch(asyncio.get_running_loop())
+        self._watch = HangupWatch()
         try:
             await self._open()
         except BaseException:
             self._watch.close()
-            await self._release()
+            await self.carrier.aclose()
             self._complaints.close()
             raise
 
@@ -74,7 +107,7 @@ class End:
         await self._idle.wait()
         if self._watch is not None:
             self._watch.close()
-        await self._release()
+        await self.carrier.aclose()
         self._complaints.close()
 
     @property
@@ -91,13 +124,19 @@ class End:
         """Start to listen."""
         raise NotImplementedError
 
-    def _close(self) -> None:
-        """Stop listening, and close connections that carry no user."""
+    async def _other_side(self, user: Side) -> Side:
+        """Open the connection to which a user's is joined. Raises OSError."""
         raise NotImplementedError
 
-    async def _release(self) -> None:
-        """Close the UDP sockets after all sent data is delivered, within `Config.close_timeout`."""
+    def _other_name(self, user: Side) -> str:
+        """Return the HOST:PORT that a failure of `_other_side()` concerns, for the log."""
         raise NotImplementedError
+
+    def _close(self) -> None:
+        """Stop listening, and close connections that carry no user."""
+        if self.users is not None:
+            self.users.close()
+        self.carrier.close()
 
     # --- for subclasses
 
@@ -106,15 +145,25 @@ class End:
         assert self._watch is not None  # noqa: S101  # created before any connection
         return self._watch
 
-    def spawn(self, side: Side, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` for a connection as a task. If the end must stop, the task is cancelled and `side` reset."""
+    async def accept_users(self, address: tuple[str | None, int]) -> None:
+        """Accept users over kernel TCP. Raises OSError."""
+        self.users = await accept_kernel(lambda: KernelSide(self.watch, self.accepted), address)
+
+    @property
+    def users_address(self) -> str:
+        """Return the addresses of the server of users, as text for the log."""
+        sockets = getattr(self.users, "sockets", ())
+        return " and ".join(address_text(each.getsockname()) for each in sockets)
+
+    def accepted(self, user: Side) -> None:
+        """Connect a user to the other side, in a task. If that fails or the end must stop, the user is reset."""
 
         def done(task: asyncio.Task[None]) -> None:
             if task.cancelled():
-                side.reset()  # the task may not have started
+                user.reset()  # the task may not have started
             self._done(task)
 
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self._connect(user))
         self._tasks.add(task)
         self._idle.clear()
         task.add_done_callback(done)
@@ -127,44 +176,41 @@ class End:
         self._background.add(task)
         task.add_done_callback(self._done)
 
-    def carry(self, one: Side, other: Side) -> None:
-        """Join two connections. Both are reset if an exception occurs."""
-        self._sides |= {one, other}
-        self._idle.clear()
-        LOG.debug("%s and %s: joined", one.name, other.name)
-        try:
-            join(one, other, self._ended)
-        except BaseException:
-            one.reset()
-            other.reset()
-            raise
-
     async def connect_kernel(self, address: tuple[str, int]) -> KernelSide:
         """Connect to `address` over kernel TCP. Raises OSError."""
         async with asyncio.timeout(self.options.connect_timeout):
             _, side = await asyncio.get_running_loop().create_connection(lambda: KernelSide(self.watch), *address)
             return side
 
-    async def forward(self, side: Side, address: tuple[str, int]) -> None:
-        """Connect to `address` over kernel TCP and join `side` to it, or reset `side` on failure."""
-        try:
-            target = await self.connect_kernel(address)
-        except BaseException as error:
-            side.reset()
-            if not isinstance(error, OSError):
-                raise
-            self.complain(logging.WARNING, address_text(address), reason(error))
-            return
-        self.carry(side, target)
-
     def handshake_failed(self, name: str, error: BaseException) -> None:
         """Log why the TLS handshake with a peer failed."""
         hint = f" ({self.options.tls_hint})" if self.options.tls_hint else ""
-        self.complain(logging.ERROR, name, f"TLS handshake failed: {reason(error)}{hint}")
+        self.complain(name, f"TLS handshake failed: {reason(error)}{hint}")
 
-    def complain(self, level: int, name: str, text: str) -> None:
+    def complain(self, name: str, text: str) -> None:
         """Log a problem with a connection to `name`, HOST:PORT (see `Complaints`)."""
-        self._complaints.add(level, name, text)
+        self._complaints.add(name, text)
+
+    async def _connect(self, user: Side) -> None:
+        try:
+            other = await self._other_side(user)
+        except BaseException as error:
+            user.reset()
+            if isinstance(error, ssl.SSLError):
+                self.handshake_failed(self._other_name(user), error)
+            elif isinstance(error, OSError):
+                self.complain(self._other_name(user), reason(error))
+            else:
+                raise
+            return
+        self._sides |= {user, other}
+        LOG.debug("%s and %s: joined", user.name, other.name)
+        try:
+            join(user, other, self._ended)
+        except BaseException:
+            user.reset()
+            other.reset()
+            raise
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

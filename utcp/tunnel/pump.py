@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
-
-from utcp.tunnel.hangup import HangupWatch
+from contextlib import suppress
+from typing import Any, Final
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """struct linger: closing resets the connection (socket(7))."""
@@ -116,23 +116,67 @@ class Side(asyncio.Protocol):
         self.transport.abort()
 
 
+class HangupWatch:
+    """Calls back when a socket has an error, such as the peer's RST, even if the socket is not being read.
+
+    An event loop watches a descriptor only while its transport reads or has data to write, so it would miss the reset
+    of a paused or half-closed connection. epoll reports errors on a descriptor without any requested events, and the
+    loop watches the epoll descriptor. Without epoll, such a reset is found at the next write or read.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+        if self._epoll is not None:
+            self._loop.add_reader(self._epoll.fileno(), self._ready, self._epoll)
+
+    def add(self, descriptor: int, hung_up: Callable[[], None]) -> None:
+        """Watch a socket. `hung_up()` is called at most once."""
+        if self._epoll is not None and not self._epoll.closed:
+            self._epoll.register(descriptor, select.EPOLLET)  # errors and hang-ups are always reported
+            self._callbacks[descriptor] = hung_up
+
+    def remove(self, descriptor: int, hung_up: Callable[[], None]) -> None:
+        """Stop watching a socket that is about to be closed, or closed already, so that another one may have its
+        descriptor."""
+        if self._epoll is not None and not self._epoll.closed and self._callbacks.get(descriptor) == hung_up:
+            del self._callbacks[descriptor]
+            with suppress(OSError):  # closing the descriptor has unregistered it
+                self._epoll.unregister(descriptor)
+
+    def close(self) -> None:
+        """Stop watching all sockets."""
+        if self._epoll is not None and not self._epoll.closed:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+
+    def _ready(self, epoll: select.epoll) -> None:
+        for descriptor, events in epoll.poll(0):
+            # A connection closed by both sides also hangs up, perhaps with unread data, but has no error.
+            if events & select.EPOLLERR and descriptor in self._callbacks:
+                self._callbacks[descriptor]()
+
+
 class KernelSide(Side):
     """A side over kernel TCP. `watch` detects a reset while it does not read."""
 
-    __slots__ = ("_watch",)
+    __slots__ = ("_descriptor", "_watch")
 
     def __init__(self, watch: HangupWatch, made: Callable[[Any], None] | None = None) -> None:
         super().__init__(made)
         self._watch = watch
+        self._descriptor = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._watch.add(sock.fileno(), self.hung_up)
+        self._descriptor = sock.fileno()
+        self._watch.add(self._descriptor, self.hung_up)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._watch.remove(self.hung_up)
+        self._watch.remove(self._descriptor, self.hung_up)
         if exc is not None:  # the error may be local, and the peer must not take the close for an orderly end
             self._reset_at_close()
         super().connection_lost(exc)
@@ -155,10 +199,7 @@ class KernelSide(Side):
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
-Ended: TypeAlias = Callable[[Side, Side], None]
-
-
-def join(one: Side, other: Side, ended: Ended) -> None:
+def join(one: Side, other: Side, ended: Callable[[Side, Side], None]) -> None:
     """Join two connections: the data that each receives goes to the other. `ended(first, last)` is called when both are
     over, in the order in which they ended."""
     one.other, other.other = other, one

@@ -238,6 +238,8 @@ class SendSide:
     def payload(self, offset: int, size: int) -> Buffer:
         """Return `size` queued octets from stream `offset` on as one buffer, copied at most once."""
         starts = self._starts
+        if starts[-1] == offset and len(self._chunks[-1]) == size:
+            return self._chunks[-1]  # the usual case: a piece that leaves alone
         index = bisect_right(starts, offset, self._head) - 1
         chunk = self._chunks[index]
         begin = offset - starts[index]

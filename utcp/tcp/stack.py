@@ -378,11 +378,10 @@ class Stack(Context):
         output = self.output
         if output:
             outbox, answers, timers, memory = self._outbox, self._answers, self._timers, self.memory
-            reached = 0
+            rest = iter(output)
             try:
                 self.output = {}
-                for connection in output:
-                    reached += 1
+                for connection in rest:
                     state = connection.state
                     if state != CLOSED:
                         try:
@@ -395,7 +394,7 @@ class Stack(Context):
                             if not self.contain(connection, cause, now):
                                 raise
             except BaseException:
-                for connection in list(output)[reached:]:
+                for connection in rest:
                     connection.touch()
                 raise
             if memory.allowance.pressure:

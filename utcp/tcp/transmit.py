@@ -34,7 +34,6 @@ class Transmit:
         size: int,
         segment_size: int | None = None,
         ecn: int = 0,
-        *,
         to_stranger: bool = False,
     ) -> None:
         self.remote = remote
@@ -61,57 +60,79 @@ class Outbox:
     This makes thousands of concurrent closes cheap, because their ACKs and FINs have the same size and leave together.
     """
 
-    __slots__ = ("_max_bytes", "_max_segments", "_open", "_to_strangers", "trains")
+    __slots__ = ("_largest", "_max_bytes", "_max_segments", "_open", "_to_strangers", "trains")
 
     def __init__(self, max_segments: int, max_bytes: int, *, to_strangers: bool = False) -> None:
         self._max_segments = max_segments
-        self._to_strangers = to_strangers
         self._max_bytes = max_bytes
+        self._largest = max_bytes // 2 if max_segments > 1 else 0
+        """Length of a segment up to which its train takes another one, octets."""
+        self._to_strangers = to_strangers
         self.trains: list[Transmit] = []
         self._open: dict[tuple[Remote, int], int] = {}
+        """Index of the train that takes the next segment, by the remote, length and ECN bits of the segment. The first
+        train is entered with the second segment, because most flushes send one segment."""
 
     def __len__(self) -> int:
         return len(self.trains)
 
     def add(
-        self, remote: Remote, header: bytes, payload: Buffer | None, size: int, after: int = -1, ecn: int = 0
+        self, remote: Remote, header: bytes, payload: Buffer | None, size: int, after: int = 0, ecn: int = 0
     ) -> int:
         """Add a segment of `size` octets to train `after` or a later one. Return the index of its train.
 
         A connection passes the index of its previous segment's train, so that its segments leave in order.
         """
-        key = (remote, size << 2 | ecn)
-        index = self._open.get(key, -1)
-        if index < 0 or index < after:
-            index = len(self.trains)
-            self.trains.append(Transmit(remote, [header] if payload is None else [header, payload], size, size, ecn))
-            if self._max_segments > 1 and 2 * size <= self._max_bytes:
+        trains = self.trains
+        index = 0
+        if trains:
+            if len(trains) == 1:
+                self._enter_first()
+            key = (remote, size << 2 | ecn)
+            index = self._open.get(key, -1)
+            if index >= after:
+                train = trains[index]
+                train.buffers.append(header)
+                if payload is not None:
+                    train.buffers.append(payload)
+                train.segment_size = size
+                train.size += size
+                if train.size >= self._max_segments * size or train.size + size > self._max_bytes:
+                    del self._open[key]
+                return index
+            index = len(trains)
+            if size <= self._largest:
                 self._open[key] = index
-            return index
-        train = self.trains[index]
-        train.buffers.append(header)
-        if payload is not None:
-            train.buffers.append(payload)
-        train.size += size
-        if train.size >= self._max_segments * size or train.size + size > self._max_bytes:
-            del self._open[key]
+        buffers: list[Buffer] = [header] if payload is None else [header, payload]
+        trains.append(Transmit(remote, buffers, size, None, ecn, self._to_strangers))
         return index
+
+    def _enter_first(self) -> None:
+        """Enter the first train, which is open if it is a single segment that is not too large."""
+        first = self.trains[0]
+        if first.segment_size is None and first.size <= self._largest:
+            self._open[first.remote, first.size << 2 | first.ecn] = 0
 
     def room(self, remote: Remote, size: int, after: int, ecn: int) -> int:
         """Return the number of segments that `add_train` accepts at once, by the room in the train that it selects."""
+        if len(self.trains) == 1:
+            self._enter_first()
         index = self._open.get((remote, size << 2 | ecn), -1)
-        if index < 0 or index < after:
+        if index < after:
             return max(min(self._max_segments, self._max_bytes // size), 1)
         filled = self.trains[index].size
         return min(self._max_segments - filled // size, (self._max_bytes - filled) // size)
 
     def add_train(self, remote: Remote, buffers: list[Buffer], count: int, size: int, after: int, ecn: int) -> int:
         """Add `count` segments of `size` octets each in these buffers, like `add`. There must be `room` for them."""
+        if len(self.trains) == 1:
+            self._enter_first()
         key = (remote, size << 2 | ecn)
         index = self._open.get(key, -1)
-        if index < 0 or index < after:
+        if index < after:
             index = len(self.trains)
-            self.trains.append(Transmit(remote, buffers, count * size, size, ecn))
+            train = Transmit(remote, buffers, count * size, size if count > 1 else None, ecn, self._to_strangers)
+            self.trains.append(train)
             if count >= self._max_segments or (count + 1) * size > self._max_bytes:
                 self._open.pop(key, None)
             else:
@@ -119,6 +140,7 @@ class Outbox:
             return index
         train = self.trains[index]
         train.buffers += buffers
+        train.segment_size = size
         train.size += count * size
         if train.size >= self._max_segments * size or train.size + size > self._max_bytes:
             del self._open[key]
@@ -140,14 +162,18 @@ class Outbox:
             return []
         self._open.clear()  # first, because it refers to trains of this list
         self.trains = []
+        return self._joined(trains) if len(trains) > 1 else trains
+
+    def _joined(self, trains: list[Transmit]) -> list[Transmit]:
+        """Return the trains, after the shorter datagram behind a train has been added to it as its last one."""
         taken = [trains[0]]
         whole = True  # the last train taken does not end with a shorter datagram
         for train in trains[1:]:
             last = taken[-1]
-            step = last.segment_size or 0
+            step = last.segment_size or last.size
             if (
                 whole
-                and train.size == train.segment_size  # one datagram
+                and train.segment_size is None
                 and train.size < step
                 and train.remote == last.remote
                 and train.ecn == last.ecn
@@ -155,13 +181,10 @@ class Outbox:
                 and last.size + train.size <= self._max_bytes
             ):
                 last.buffers += train.buffers
+                last.segment_size = step
                 last.size += train.size
                 whole = False
-                continue
-            taken.append(train)
-            whole = True
-        for train in taken:
-            train.to_stranger = self._to_strangers
-            if train.size == train.segment_size:
-                train.segment_size = None
+            else:
+                taken.append(train)
+                whole = True
         return taken

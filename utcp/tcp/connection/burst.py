@@ -7,7 +7,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from utcp.tcp.connection.emitter import note_train, pack, put
+from utcp.tcp.connection.emitter import emit, note_train, pack
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.recovery.recovery import OPEN
 from utcp.tcp.recovery.scoreboard import Departure
@@ -22,66 +22,55 @@ _VIEW_FROM: Final = 4096
 """Text of a segment from which gathering segments in the kernel is cheaper than a copy into one buffer, octets."""
 
 
-class Burst:
-    """The output of one connection in one flush, with the fields that all its segments share."""
+def begin_flight(tcb: Tcb, now: float) -> None:
+    """Prepare pacing and congestion control for data that leaves while nothing is in flight."""
+    tcb.pacer.refill(tcb.congestion.initial_window, now)
+    idle = now - tcb.last_sent
+    if idle > tcb.rtt.rto:
+        tcb.congestion.on_idle(idle, tcb.rtt.rto)
 
-    __slots__ = (
-        "_ack",
-        "_now",
-        "_outbox",
-        "_tcb",
-        "_train",
-        "_ts_ecr",
-        "_ts_val",
-        "_window",
-        "departure",
-        "held_back",
-        "paced",
-    )
+
+class Burst:
+    """The output of one connection in one flush."""
+
+    __slots__ = ("_now", "_outbox", "_tcb", "_train", "departure", "held_back", "paced")
 
     def __init__(self, tcb: Tcb, now: float, outbox: Outbox) -> None:
         self._tcb = tcb
         self._now = now
         self._outbox = outbox
-        self._train = -1
+        self._train = 0
         self.departure: Departure | None = None
         self.held_back = False
         """True if the congestion window held back a segment."""
         self.paced = False
         """True if the pacing rate held back a segment."""
-        receive = tcb.receive_side
-        self._window = -1  # set with the first segment, because the right edge must not move without a segment
-        self._ack = receive.rcv_nxt
-        self._ts_val = (int(now * 1000) + tcb.ts_offset) & MASK
-        self._ts_ecr = receive.ts_recent
 
     def duplicate_acks(self) -> None:
         """Send the ACKs due for out-of-order segments (RFC 5681 4.2). The first carries the DSACK (RFC 2883)."""
         for number in range(self._tcb.receive_side.duplicate_acks_due):
-            header = self._ack_with_sack(number)
-            self._put(header)
-            self._tcb.send_side.note_empty()
+            self._ack_with_sack(number)
 
-    def _ack_with_sack(self, number: int = 0) -> bytes:
-        """Return ACK `number` of those that leave now, with SACK blocks (RFC 2018 4). Data segments have no room for
+    def _ack_with_sack(self, number: int = 0) -> None:
+        """Send ACK `number` of those that leave now, with SACK blocks (RFC 2018 4). Data segments have no room for
         them."""
         tcb = self._tcb
-        receive = tcb.receive_side
-        self._window = receive.offer_window()
-        ts = tcb.timestamps
-        return encode(
+        send, receive, ts = tcb.send_side, tcb.receive_side, tcb.timestamps
+        header = encode(
             Segment(
                 tcb.local_port,
                 tcb.remote_port,
-                tcb.send_side.acceptable_seq,
-                self._ack,
+                send.acceptable_seq,
+                receive.rcv_nxt,
                 ACK | tcb.ecn.echo,
-                self._window,
-                ts_val=self._ts_val if ts else None,
-                ts_ecr=self._ts_ecr if ts else None,
+                receive.offer_window(),
+                ts_val=tcb.ts_now(self._now) if ts else None,
+                ts_ecr=receive.ts_recent if ts else None,
                 sack_blocks=receive.sack_blocks(number) if tcb.sack else (),
             )
         )
+        send.note_empty()
+        self._train = emit(tcb, header, None, 0, self._now, self._outbox, self._train)
 
     def retransmissions(self) -> None:
         """Retransmit lost data, the earliest first, as far as the congestion window and the pacing rate allow."""
@@ -160,10 +149,7 @@ class Burst:
         tcb = self._tcb
         send, recovery, pacer, mss, now = tcb.send_side, tcb.recovery, tcb.pacer, tcb.mss, self._now
         if send.snd_nxt == send.snd_una:
-            pacer.refill(tcb.congestion.initial_window, now)
-            idle = now - tcb.last_sent
-            if idle > tcb.rtt.rto:
-                tcb.congestion.on_idle(idle, tcb.rtt.rto)
+            begin_flight(tcb, now)
         if tcb.mtu_search is not None:
             probe = tcb.mtu_probe_due(now)
             if probe and self._mtu_probe_fits(probe):
@@ -218,8 +204,6 @@ class Burst:
         octets = count * mss
         seq = send.snd_nxt
         tcb.sent(octets, False, False, count, self.departure or self._depart(), self._now)
-        if self._window < 0:
-            self._window = tcb.receive_side.offer_window()
         note_train(tcb, count)
         if mss < _VIEW_FROM:
             self._copied(seq, offset, count, length)
@@ -233,7 +217,7 @@ class Burst:
         tcb, outbox, now = self._tcb, self._outbox, self._now
         remote, mss, tap = tcb.remote, tcb.mss, tcb.stack.tap
         ecn = ECN_CAPABLE if tcb.ecn.agreed else NOT_ECT
-        header = pack(tcb, seq, self._ack, ACK, self._window, self._ts_val, self._ts_ecr, 0)
+        header = pack(tcb, seq, ACK, now)
         piece, begin = tcb.send_side.piece(offset)
         while count:
             number = min(count, outbox.room(remote, length, self._train, ecn))
@@ -253,7 +237,7 @@ class Burst:
         ecn = ECN_CAPABLE if tcb.ecn.agreed else NOT_ECT
         for _ in range(count):
             buffers: list[Buffer] = [
-                pack(tcb, seq, self._ack, ACK, self._window, self._ts_val, self._ts_ecr, 0),
+                pack(tcb, seq, ACK, self._now),
                 *send.pieces(offset, mss),
             ]
             self._train = outbox.add_train(remote, buffers, 1, length, self._train, ecn)
@@ -296,10 +280,10 @@ class Burst:
         """Send an ACK without data."""
         tcb = self._tcb
         if tcb.receive_side.sack_due:
-            self._put(self._ack_with_sack())
+            self._ack_with_sack()
         else:
             self._segment(tcb.send_side.acceptable_seq, 0, 0, False)
-        tcb.send_side.note_empty()
+            tcb.send_side.note_empty()
 
     def keepalive_probe(self) -> None:
         """Send a keepalive probe (RFC 9293 3.8.4): an ACK with an old SEQ, which the peer must answer. Send none if a
@@ -341,10 +325,5 @@ class Burst:
                 flags |= URG
                 urgent = min(send.snd_up - offset, 65535)
         tcb = self._tcb
-        if self._window < 0:
-            self._window = tcb.receive_side.offer_window()
-        header = pack(tcb, seq, self._ack, flags, self._window, self._ts_val, self._ts_ecr, urgent)
-        self._train = put(tcb, header, payload, len(header) + size, self._now, self._outbox, self._train, ecn)
-
-    def _put(self, header: bytes) -> None:
-        self._train = put(self._tcb, header, None, len(header), self._now, self._outbox, self._train)
+        header = pack(tcb, seq, flags, self._now, urgent)
+        self._train = emit(tcb, header, payload, size, self._now, self._outbox, self._train, ecn)

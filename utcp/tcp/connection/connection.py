@@ -62,7 +62,7 @@ class Connection(Tcb):
                 send.mark_urgent()
             # Many connections may send before the next flush, which charges up to MINIMUM octets of each. More are
             # charged here.
-            if send.queued // MINIMUM > (send.queued - accepted) // MINIMUM:
+            if send.queued % MINIMUM < accepted:
                 self.stack.accounts.note(self)
         except BaseException as cause:  # the octets are queued, but the caller receives an exception
             self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from math import inf
 
-from utcp.tcp.connection.burst import Burst
-from utcp.tcp.connection.emitter import emit
+from utcp.tcp.connection.burst import Burst, begin_flight
+from utcp.tcp.connection.emitter import emit, pack
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import SYN_RCVD, SYN_SENT
-from utcp.tcp.transmit import Outbox
-from utcp.wire import ACK, CWR, ECE, FIN, SYN, Segment
+from utcp.tcp.transmit import Buffer, Outbox
+from utcp.wire import ACK, CWR, ECE, FIN, PSH, SYN, Segment
+from utcp.wire.segment import ECN_CAPABLE, NOT_ECT
 from utcp.wire.seq import MASK
 
 
@@ -26,19 +27,7 @@ def transmit(tcb: Tcb, now: float, outbox: Outbox) -> None:
         if tcb.state == SYN_SENT:
             _set_timers(tcb, now)
             return
-    receive = tcb.receive_side
-    if (
-        send.queued == send.sent
-        and not tcb.recovery.board.lost
-        and not receive.sack_due
-        and not receive.duplicate_acks_due
-        and not tcb.tail_probe_due
-        and not tcb.persist.probe_due
-        and not tcb.keepalive.probe_due
-    ):
-        # Only a FIN or an ACK can be due, which is the usual case.
-        _bare_fin_or_ack(tcb, now, outbox)
-    else:
+    if not _sends_one_segment(tcb, now, outbox):
         _burst(tcb, now, outbox)
     if send.snd_nxt != send.snd_una or send.queued > send.sent or send.fin_queued:
         _set_timers(tcb, now)
@@ -84,22 +73,69 @@ def _fin_may_go(tcb: Tcb) -> bool:
     )
 
 
-def _bare_fin_or_ack(tcb: Tcb, now: float, outbox: Outbox) -> None:
-    """Send a FIN if it may leave, else an ACK if it is due."""
-    send, receive = tcb.send_side, tcb.receive_side
-    if send.fin_queued and _fin_may_go(tcb):
-        seq, flags = send.snd_nxt, ACK | FIN
-        departure = tcb.recovery.depart(now)
-        tcb.sent(0, True, False, 1, departure, now)
-        tcb.recovery.flushed(departure, False, True)
-    elif receive.ack_due == NOW:
-        seq, flags = send.acceptable_seq, ACK
-        send.note_empty()
+def _sends_one_segment(tcb: Tcb, now: float, outbox: Outbox) -> bool:
+    """Send at most one segment: all data that waits, with the FIN behind it, or a FIN, or an ACK. Return False if
+    nothing was done, because there may be more to send, or because a rule of `Burst` may hold the data back."""
+    send, receive, recovery = tcb.send_side, tcb.receive_side, tcb.recovery
+    if (
+        recovery.board.lost
+        or receive.sack_due
+        or receive.duplicate_acks_due
+        or tcb.tail_probe_due
+        or tcb.persist.probe_due
+        or tcb.keepalive.probe_due
+    ):
+        return False
+    size = send.queued - send.sent
+    seq, flags, ecn = send.snd_nxt, ACK, NOT_ECT
+    payload: Buffer | None = None
+    if size:
+        flight_size = (seq - send.snd_una) & MASK
+        if (
+            size > tcb.mss
+            or size >= send.snd_wnd - flight_size
+            or send.snd_up > send.sent
+            or recovery.reduced
+            or tcb.mtu_search is not None
+            or (flight_size and not _follows_at_once(tcb, size, now))
+        ):
+            return False
+        if not flight_size:
+            begin_flight(tcb, now)
+        fin = send.fin_queued
+    elif send.fin_queued and _fin_may_go(tcb):
+        fin = True
     else:
-        return
-    window = receive.offer_window()
-    ts_val = tcb.ts_now(now) if tcb.timestamps else 0
-    emit(tcb, seq, receive.rcv_nxt, flags, window, ts_val, receive.ts_recent, None, 0, now, outbox, -1)
+        if receive.ack_due == NOW:
+            emit(tcb, pack(tcb, send.acceptable_seq, ACK, now), None, 0, now, outbox)
+            send.note_empty()
+        return True
+    departure = recovery.depart(now)
+    offset = send.sent
+    tcb.sent(size, fin, False, 1, departure, now)
+    recovery.flushed(departure, False, True)
+    if fin:
+        flags |= FIN
+    if size:
+        flags |= PSH
+        payload = send.payload(offset, size)
+        if tcb.ecn.agreed:
+            ecn = ECN_CAPABLE
+    emit(tcb, pack(tcb, seq, flags, now), payload, size, now, outbox, 0, ecn)
+    return True
+
+
+def _follows_at_once(tcb: Tcb, size: int, now: float) -> bool:
+    """Return True if a segment with `size` octets may certainly follow those in flight, by Nagle's algorithm, the
+    congestion window and the pacing rate."""
+    recovery = tcb.recovery
+    return (
+        tcb.nodelay
+        and tcb.send_side.syn_acked
+        and recovery.in_flight + size <= recovery.window
+        and recovery.board.run_count < tcb.stack.accounts.allowance.small_segments
+        and tcb.pacer.may_send(tcb.mss, now)
+    )
 
 
 def _send_syn(tcb: Tcb, now: float) -> None:

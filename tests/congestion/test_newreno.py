@@ -6,8 +6,9 @@ import pytest
 
 from tests.congestion.acks import INITIAL_WINDOW, MSS, Acks
 from utcp.tcp.congestion import CONTROLLERS, Cubic, NewReno, controller
-from utcp.tcp.congestion.base import UNLIMITED
+from utcp.tcp.congestion.base import HANDSHAKE, UNLIMITED
 from utcp.tcp.congestion.loss_based import LossBased
+from utcp.tcp.recovery.scoreboard import Departure
 
 BOTH = pytest.mark.parametrize("make", [Cubic, NewReno])
 
@@ -119,14 +120,17 @@ def test_nothing_grows_in_recovery(make: type[LossBased]) -> None:
 @BOTH
 @pytest.mark.rfc("5681", "3.1-1")
 def test_begin_forgets(make: type[LossBased]) -> None:
-    """What a lost SYN brought about says nothing of data."""
-    fresh, used = make(MSS), make(536)
-    used.on_syn_lost()
-    used.on_timeout(536, 1.0)
-    used.begin(MSS)
-    names = [name for base in make.__mro__ for name in getattr(base, "__slots__", ()) if name != "_hystart"]
-    assert [getattr(used, name) for name in names] == [getattr(fresh, name) for name in names]
-    assert used.cwnd == INITIAL_WINDOW
+    """A lost SYN leaves nothing behind: the controller of all handshakes does not change, and another one follows."""
+    names = [name for base in type(HANDSHAKE).__mro__ for name in getattr(base, "__slots__", ())]
+    before = [getattr(HANDSHAKE, name) for name in names]
+    HANDSHAKE.on_sent(0, 0.0)
+    HANDSHAKE.on_timeout(1, 1.0)
+    HANDSHAKE.on_lost(1, Departure(0.0, 0, 0.0, 0.0), 1.0)
+    HANDSHAKE.on_repeated_timeout()
+    assert [getattr(HANDSHAKE, name) for name in names] == before
+    begun = make(MSS)
+    assert begun.cwnd == INITIAL_WINDOW
+    assert begun.ssthresh == UNLIMITED
 
 
 # --- idle, and not used (RFC 5681 4.1, RFC 7661)

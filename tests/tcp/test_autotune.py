@@ -29,8 +29,7 @@ class Peer:
         self.now = START
         self.cwnd = 10 * MSS
         self.sent = 0
-        side.synchronize(0)
-        side.scale_window()
+        side.synchronize(0, scaling=True)
         side.offer_window()
 
     def round_trip(self, *, read: bool = True) -> int:

@@ -197,8 +197,8 @@ def test_an_opening_that_raises_is_the_callers() -> None:
 
 def test_what_a_half_open_connection_raises_is_noted_because_it_has_no_user() -> None:
     class Fails(NewReno):
-        def begin(self, mss: int) -> None:
-            super().begin(mss)
+        def __init__(self, mss: int, seed: int = 0) -> None:
+            super().__init__(mss, seed)
             if Sore.error is not None and mss < 1000:
                 error, Sore.error = Sore.error, None
                 raise error
@@ -468,8 +468,8 @@ def test_a_half_open_connection_that_raises_gives_its_ports_back_to_time_wait() 
     """As when its SYN was an old duplicate after all (RFC 9293 3.6.1, MAY-2)."""
 
     class Fails(NewReno):
-        def begin(self, mss: int) -> None:
-            super().begin(mss)
+        def __init__(self, mss: int, seed: int = 0) -> None:
+            super().__init__(mss, seed)
             if Sore.error is not None and mss < 1000:
                 raise Sore.error
 

@@ -27,9 +27,7 @@ LENGTH: Final = 120
 
 def synchronized(limit: int = 1 << 20) -> ReceiveSide:
     side = ReceiveSide(limit, limit, Counters())
-    side.synchronize(IRS)
-    side.scale_window()
-    side.sack = True
+    side.synchronize(IRS, sack=True, scaling=True)
     side.offer_window()
     return side
 

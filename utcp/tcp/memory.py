@@ -35,7 +35,7 @@ Acknowledged data, and data written to a connection that the application has not
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from typing import Final
 
 from utcp.tcp.allowance import GUARANTEED, MINIMUM, SMALL_SEGMENTS
@@ -80,7 +80,6 @@ class Memory(Accounts):
         "_busy",
         "_counters",
         "_full",
-        "_holders",
         "_moved",
         "_pressed",
         "_pruned",
@@ -127,8 +126,6 @@ class Memory(Accounts):
         """Connections that were closed by their user and have not ended, the oldest first."""
         self.orphaned = 0
         """Total charge of the orphans, octets."""
-        self._holders: dict[Tcb, None] = {}
-        """Connections that held out-of-order text when their charge last changed."""
         self._pruned = False
         """True if out-of-order text was dropped since memory became short."""
 
@@ -154,9 +151,10 @@ class Memory(Accounts):
         """Reduce the charge of `connection`, which has ended, to the text that its user can still read. Drop its
         out-of-order text, because the hole before it will never be filled."""
         if connection.charge:
-            if connection.receive_side.holding:
-                connection.receive_side.drop_held()
-            if connection.receive_side.readable and not connection.closed_by_user:
+            receive = connection.receive_side
+            if receive.holding:
+                receive.drop_held()
+            if receive.readable and not connection.closed_by_user:
                 self._unread[connection] = None
                 self.note(connection)
             else:
@@ -165,47 +163,41 @@ class Memory(Accounts):
     def note(self, connection: Tcb) -> None:
         """Update the charge of `connection` to the memory that it now uses, if it is charged."""
         send, receive, charge = connection.send_side, connection.receive_side, connection.charge
-        if self._unread and connection in self._unread:
+        if (
+            charge == IDLE
+            and receive.readable <= _LITTLE
+            and send.queued - send.acked <= _LITTLE
+            and not receive.holding
+            and (send.queued == send.acked or connection.recovery.board.run_count <= _FEW_RUNS)
+            and not self._unread
+        ):
+            return  # the usual case
+        if connection in self._unread:
             kept = CONNECTION + receive.kept if receive.readable else 0
             self._charge(connection, kept)
             if not kept:
                 del self._unread[connection]
-            return
-        unacknowledged = send.queued - send.acked
-        if (
-            charge == IDLE
-            and unacknowledged <= _LITTLE
-            and receive.readable <= _LITTLE
-            and not receive.holding
-            and (not unacknowledged or connection.recovery.board.run_count <= _FEW_RUNS)
-        ) or charge in (0, HALF_OPEN):
-            return
-        kept = CONNECTION + max(MINIMUM, send.kept + receive.kept + connection.recovery.board.run_count * RUN)
-        if kept != charge:
-            self._charge(connection, kept)
+        elif charge and charge != HALF_OPEN:
+            kept = CONNECTION + max(MINIMUM, send.kept + receive.kept + connection.recovery.board.run_count * RUN)
+            if kept != charge:
+                self._charge(connection, kept)
 
     def _charge(self, connection: Tcb, kept: int) -> None:
         before = connection.charge
         growth = kept - before
-        orphan = connection in self.orphans
-        # What may raise an exception comes first, numbers included: a charge is counted whole or not at all.
-        total = self.sum + growth
-        moved = self._moved + (growth if growth > 0 else -growth)
-        busy = self._busy + (kept > IDLE) - (before > IDLE)
-        half_open = self.half_open + (kept == HALF_OPEN) - (before == HALF_OPEN)
-        orphaned = self.orphaned + growth if orphan else self.orphaned
-        connection.set_charge(kept)
-        self.sum = total
-        self._moved = moved
-        self._busy = busy
-        self.half_open = half_open
-        self.orphaned = orphaned
-        if orphan and not kept:
-            del self.orphans[connection]
-        if kept and connection.receive_side.holding:
-            self._holders[connection] = None
-        elif connection in self._holders:
-            del self._holders[connection]
+        connection.set_charge(kept)  # the only call before `judge`, so that a charge is counted whole or not at all
+        self.sum += growth
+        self._moved += growth if growth > 0 else -growth
+        if (kept > IDLE) != (before > IDLE):
+            self._busy += 1 if kept > IDLE else -1
+        if kept == HALF_OPEN:
+            self.half_open += 1
+        elif before == HALF_OPEN:
+            self.half_open -= 1
+        if connection in self.orphans:
+            self.orphaned += growth
+            if not kept:
+                del self.orphans[connection]
         if self._moved >= self._step:
             self.judge()
 
@@ -257,14 +249,16 @@ class Memory(Accounts):
             self.orphans[connection] = None
             self.orphaned = orphaned
 
-    def relieve(self, now: float) -> None:
-        """If memory is short, drop out-of-order text, and reset the oldest orphans while they hold too much together.
-        An exception ends only the connection that was being processed."""
+    def relieve(self, connections: Iterable[Tcb], now: float) -> None:
+        """If memory is short, drop out-of-order text of `connections`, and reset the oldest orphans while they hold too
+        much together. An exception ends only the connection that was being processed."""
         if not self.allowance.short:
             return
         if not self._pruned:
             self._pruned = True
-            for connection in sorted(self._holders, key=_held_octets, reverse=True):
+            # Dropping text of connections that hold little frees nothing, because they are charged MINIMUM anyway.
+            holders = [each for each in connections if each.charge > IDLE and each.receive_side.holding]
+            for connection in sorted(holders, key=_held_octets, reverse=True):
                 try:
                     connection.receive_side.prune()
                     self.note(connection)

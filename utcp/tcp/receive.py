@@ -183,29 +183,24 @@ class ReceiveSide(ReceiveQueue):
 
     # ------------------------------------------------------------------ opening
 
-    def use_sack(self, sack: bool) -> None:
-        """Set whether SACK was negotiated."""
-        self.sack = sack
-
     def expect_mss(self, largest: int) -> None:
         """Set the largest payload that the handshake allows in a segment of the peer, octets."""
         self._largest = largest
         self.mss = min(self.mss, largest)
 
-    def synchronize(self, irs: int) -> None:
-        """Set IRS, the sequence number of the peer's SYN, and the variables that follow from it."""
+    def synchronize(self, irs: int, sack: bool = False, scaling: bool = False) -> None:
+        """Set IRS, the sequence number of the peer's SYN, and the variables that follow from it. `sack`, `scaling`:
+        SACK and window scaling were negotiated."""
         self.irs = irs
-        self.rcv_nxt = (irs + 1) & MASK
-        self.last_ack_sent = self.rcv_nxt
-        self.rcv_adv = (self.rcv_nxt + min(self.limit, 65535)) & MASK
+        self.rcv_nxt = self.last_ack_sent = rcv_nxt = (irs + 1) & MASK
+        self.rcv_adv = (rcv_nxt + min(self.limit, 65535)) & MASK
+        self.sack = sack
+        if scaling:
+            self.shift = self.scale_for_buffer()
 
     def scale_for_buffer(self) -> int:
         """Return the window scale with which the buffer at its maximum size can be offered (RFC 7323 2.2)."""
         return min(((self._maximum - 1) // 65535).bit_length(), MAX_WINDOW_SCALE)
-
-    def scale_window(self) -> None:
-        """Apply our window scale to the window field, because window scaling was negotiated."""
-        self.shift = self.scale_for_buffer()
 
     # ------------------------------------------------------------------ the window
 

@@ -407,7 +407,7 @@ class Stack(Context):
         if memory.begins_to_press() and self.observer is not None:
             self.observer.memory_pressed(memory.used, memory.limit, now)
         try:
-            memory.relieve(now)
+            memory.relieve(self.connections.values(), now)
         except Exception as error:  # the output of the connections must still leave
             self._note_failure("memory is short, and an attempt to free some failed", error)
 
@@ -657,7 +657,9 @@ class Stack(Context):
             self._handshake_complete(tcb)
         if tcb not in self.output:
             self.memory.note(tcb)
-            self._timers.schedule(tcb, tcb.next_deadline())
+            deadline = tcb.next_deadline()
+            if deadline < tcb.queued:
+                self._timers.schedule(tcb, deadline)
 
     def _delete_tcb(self, tcb: Tcb, now: float) -> None:
         """Delete the TCB. If it is in TIME_WAIT, add a record instead, unless the MSL is 0 or memory is full."""

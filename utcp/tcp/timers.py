@@ -42,7 +42,7 @@ NAMES: Final = (
 
 
 _FEW: Final = 64
-"""Number of dead entries up to which the queue is not swept."""
+"""Number of entries, beyond twice that of the connections, up to which the queue is not swept."""
 
 
 class Timed:
@@ -91,25 +91,25 @@ class TimerQueue:
         """Queue a connection, unless it has an entry that is not later than `deadline`."""
         if deadline < subject.queued:
             self._queue(subject, deadline)
-            if len(self._heap) - len(self._subjects) > _FEW:
-                self._sweep()
 
     def remove(self, subject: Timed) -> None:
         """Remove a connection permanently."""
         self._take_out(subject)
         subject.queued = -inf
-        if len(self._heap) - len(self._subjects) > _FEW:
-            self._sweep()
+        self._sweep()
 
     def _queue(self, subject: Timed, deadline: float) -> None:
-        """Replace the entry of a connection, if it has one."""
+        """Queue a connection, and leave the entry dead that it had."""
         self._order += 1
         heapq.heappush(self._heap, (deadline, self._order))
-        if subject.queued != inf:
+        is_first = subject.queued == inf
+        if not is_first:
             del self._subjects[subject.entry]
         self._subjects[self._order] = subject
         subject.queued = deadline
         subject.entry = self._order
+        if not is_first:
+            self._sweep()
 
     def _take_out(self, subject: Timed) -> None:
         """Leave the entry of a connection dead, if it has one."""
@@ -118,8 +118,8 @@ class TimerQueue:
             subject.queued = inf
 
     def _sweep(self) -> None:
-        """Drop dead entries if they are more than half of all."""
-        if len(self._subjects) * 2 < len(self._heap):
+        """Drop dead entries if they are many, and more than half of all."""
+        if len(self._heap) > 2 * len(self._subjects) + _FEW:
             heap = [item for item in self._heap if item[1] in self._subjects]
             heapq.heapify(heap)
             self._heap = heap
@@ -130,9 +130,8 @@ class TimerQueue:
 
     def next(self) -> float:
         """Return the exact earliest deadline; `inf`: none."""
-        heap = self._heap
-        while heap:
-            deadline, entry = heap[0]
+        while self._heap:
+            deadline, entry = self._heap[0]
             subject = self._subjects.get(entry)
             if subject is not None:
                 earliest = subject.next_deadline()
@@ -142,7 +141,8 @@ class TimerQueue:
                     self._take_out(subject)
                 else:
                     self._queue(subject, earliest)
-            heapq.heappop(heap)
+                continue  # the entry is dead
+            heapq.heappop(self._heap)
         return inf
 
     def first(self) -> Timed | None:

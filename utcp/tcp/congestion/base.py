@@ -11,6 +11,10 @@ UNLIMITED: Final = 1 << 30
 """ssthresh before the first loss, octets: more than any window that TCP can offer."""
 
 
+def _initial_window(mss: int) -> int:
+    return min(10 * mss, max(2 * mss, 14600))
+
+
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class CongestionController:
     """Owns `cwnd` and `ssthresh`, in octets, and `pacing_rate`, in octets per second.
@@ -33,16 +37,14 @@ class CongestionController:
     """False if `on_unlimited_ack` handles the ACKs that arrive while the window does not limit the sender."""
 
     def __init__(self, mss: int, seed: int = 0) -> None:
-        self.pacing_rate = inf
-        """The pacing rate, octets per second; `inf`: only `cwnd` limits sending."""
-        self.begin(mss)
-
-    def begin(self, mss: int) -> None:
         """Start from the initial window with the effective send MSS of the handshake. The ssthresh is unlimited even
         after a lost SYN."""
-        self._use_mss(mss)
+        self.pacing_rate = inf
+        """The pacing rate, octets per second; `inf`: only `cwnd` limits sending."""
+        self.mss = mss
+        self.cwnd = self.initial_window = _initial_window(mss)
+        """Initial window, octets: ten segments within the bounds of RFC 6928 2."""
         self.ssthresh = UNLIMITED
-        self.cwnd = self.initial_window
         self._undo_cwnd = 0
         self._undo_ssthresh = UNLIMITED
 
@@ -50,18 +52,14 @@ class CongestionController:
         """Handle the end of the handshake. `srtt` is in seconds; 0: there was no sample."""
         self._pace(srtt)
 
-    def _use_mss(self, mss: int) -> None:
-        self.mss = mss
-        self.initial_window = min(10 * mss, max(2 * mss, 14600))
-        """Initial window, octets: ten segments within the bounds of RFC 6928 2."""
-
     @property
     def in_slow_start(self) -> bool:
         return self.cwnd < self.ssthresh
 
     def set_mss(self, mss: int) -> None:
         """Change the effective send MSS. `cwnd` keeps its octets, but is at least one segment."""
-        self._use_mss(mss)
+        self.mss = mss
+        self.initial_window = _initial_window(mss)
         self.cwnd = max(self.cwnd, mss)
         self.ssthresh = max(self.ssthresh, 2 * mss)
 
@@ -152,3 +150,20 @@ class CongestionController:
         if srtt > 0:
             gain = 2.0 if self.cwnd < self.ssthresh // 2 else 1.2
             self.pacing_rate = gain * self.cwnd / srtt
+
+
+@mypyc_attr(acyclic=True)
+class Handshake(CongestionController):
+    """The controller before the MSS of the peer is known, when only a SYN is in flight, which no window limits. All
+    connections share one (`HANDSHAKE`), because no event changes it."""
+
+    __slots__ = ()
+
+    def on_timeout(self, in_flight: int, now: float) -> None:
+        pass
+
+    def on_repeated_timeout(self) -> None:
+        pass
+
+
+HANDSHAKE: Final = Handshake(536)

@@ -135,11 +135,8 @@ class BBR(CongestionController):
     in fewer than one round of two hundred at any window, because the number of losses is nearly Poisson-distributed."""
 
     def __init__(self, mss: int, seed: int = 0) -> None:
+        super().__init__(mss)
         self._dice = Dice(seed)
-        super().__init__(mss, seed)
-
-    def begin(self, mss: int) -> None:
-        super().begin(mss)
         # The model of the path.
         self.state: str = STARTUP
         self.max_bw = 0.0

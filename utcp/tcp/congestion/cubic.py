@@ -44,8 +44,8 @@ class Cubic(LossBased):
 
     name: ClassVar[str] = "cubic"
 
-    def begin(self, mss: int) -> None:
-        super().begin(mss)
+    def __init__(self, mss: int, seed: int = 0) -> None:
+        super().__init__(mss)
         self._w_max = 0.0
         """W_max: the window at which the function is flat, octets; 0 before the first loss."""
         self._k = 0.0

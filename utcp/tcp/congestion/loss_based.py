@@ -28,8 +28,8 @@ class LossBased(CongestionController):
 
     every_ack: ClassVar[bool] = False
 
-    def begin(self, mss: int) -> None:
-        super().begin(mss)
+    def __init__(self, mss: int, seed: int = 0) -> None:
+        super().__init__(mss)
         self._hystart: HyStart | None = None
         self._heard_at = 0.0
         """Arrival of the last ACK, seconds."""

@@ -15,8 +15,8 @@ class NewReno(LossBased):
 
     name: ClassVar[str] = "newreno"
 
-    def begin(self, mss: int) -> None:
-        super().begin(mss)
+    def __init__(self, mss: int, seed: int = 0) -> None:
+        super().__init__(mss)
         self._acked = 0
         """Octets delivered since the window last grew in congestion avoidance."""
 

@@ -14,7 +14,7 @@ from utcp.config import Config
 from utcp.errors import ConnectionAborted
 from utcp.tcp import event, state
 from utcp.tcp.allowance import Allowance
-from utcp.tcp.congestion import controller
+from utcp.tcp.congestion import HANDSHAKE, CongestionController, controller
 from utcp.tcp.connection.ecn import WITHOUT_ECN, Ecn
 from utcp.tcp.connection.keepalive import Keepalive
 from utcp.tcp.connection.persist import NEVER_STARTED, Persist
@@ -30,7 +30,7 @@ from utcp.tcp.recovery.recovery import Recovery
 from utcp.tcp.recovery.scoreboard import Departure
 from utcp.tcp.rtt import RttEstimator
 from utcp.tcp.send import SendSide
-from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
+from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, LISTEN, SUCCESSORS, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.tcp.syn_cookies import SynCookies
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
 from utcp.tcp.timers import Timed
@@ -254,7 +254,6 @@ class Tcb(Timed):
         "resend_syn",
         "retransmits",
         "rtt",
-        "sack",
         "segs_in",
         "send_side",
         "soft_error",
@@ -325,7 +324,8 @@ class Tcb(Timed):
         """The MSS that the peer offered, octets."""
         self.mtu_search: PathMtu | None = None
         """Path MTU discovery; None until a segment size is in doubt."""
-        self.congestion = controller(config.congestion_control, receive_mss, iss)
+        self.congestion: CongestionController = HANDSHAKE
+        """The congestion controller. `negotiate` makes it, because it starts with the MSS of the handshake."""
         self.recovery = Recovery(self.congestion, self.rtt, stack.counters, now)
         self.pacer = Pacer(now)
         self.persist = NEVER_STARTED
@@ -334,7 +334,6 @@ class Tcb(Timed):
         self.ts_offset = ts_offset
         self.window_scaling = False
         self.timestamps = False
-        self.sack = False
         self.resend_syn = False
         """True if our SYN or SYN-ACK must be sent again although no loss was detected."""
         self.retransmits = 0
@@ -384,6 +383,11 @@ class Tcb(Timed):
         return state.unpack(self._path) if self.passive else (CLOSED, *state.unpack(self._path))
 
     @property
+    def sack(self) -> bool:
+        """True if SACK was negotiated."""
+        return self.recovery.sack
+
+    @property
     def send_queue(self) -> int:
         """Number of payload octets accepted from the user and not yet acknowledged."""
         return self.send_side.queued - self.send_side.acked
@@ -391,7 +395,7 @@ class Tcb(Timed):
     def on(self, happened: int, now: float) -> None:
         """Change the state by the table in `utcp.tcp.state`. Raises IllegalTransition if the table has no such row."""
         before = self.state
-        after = state.SUCCESSORS[before][happened]
+        after = SUCCESSORS[before][happened]
         if after < 0:
             raise state.illegal(before, happened)
         self.state = after
@@ -434,10 +438,9 @@ class Tcb(Timed):
     def negotiate(self, syn: Segment, now: float) -> None:
         """Take over the ISN, window and options of the peer's SYN or SYN-ACK, but only options that we offer too."""
         send, receive, config = self.send_side, self.receive_side, self.config
-        receive.synchronize(syn.seq)
-        self.sack = config.sack and syn.sack_permitted
-        self.recovery.use_sack(self.sack)
-        receive.use_sack(self.sack)
+        sack = config.sack and syn.sack_permitted
+        scaling = config.window_scaling and syn.window_scale is not None
+        receive.synchronize(syn.seq, sack, scaling)
         # A retransmitted SYN does not request ECN, so ECN must not be used after one (RFC 3168 6.1.1).
         asked = config.ecn == "request" and not self.total_retransmits
         agreed = syn.flags & (ECE | CWR) == (ECE if syn.flags & ACK else ECE | CWR)
@@ -446,12 +449,10 @@ class Tcb(Timed):
         if config.timestamps and syn.ts_val is not None:
             self.timestamps = True
             receive.begin_timestamps(syn.ts_val, now)
-        if config.window_scaling and syn.window_scale is not None:
+        peer_shift = 0
+        if scaling and syn.window_scale is not None:
             self.window_scaling = True
-            receive.scale_window()
             peer_shift = min(syn.window_scale, MAX_WINDOW_SCALE)
-        else:
-            peer_shift = 0
         send.open_window(syn.seq, syn.window, peer_shift)
         offered = self.stack.default_mss if syn.mss is None else max(syn.mss, _MIN_SEND_MSS)
         self.peer_mss = offered
@@ -459,7 +460,8 @@ class Tcb(Timed):
         options = TIMESTAMPS_LENGTH if self.timestamps else 0
         self.mss = min(offered, self.receive_mss) - options
         receive.expect_mss((self.receive_mss if self.offers_mss else self.stack.default_mss) - options)
-        self.congestion.begin(self.mss)
+        self.congestion = controller(config.congestion_control, self.mss, send.iss)
+        self.recovery.begin(self.congestion, sack)
 
     def syn_repeated(self, syn: Segment) -> None:
         """Adapt our SYN-ACK to a retransmitted SYN, so that it has only options that `syn` has."""

@@ -215,8 +215,10 @@ class Recovery:
             self._rack.sent(departure)
         return departure
 
-    def use_sack(self, sack: bool) -> None:
-        """Set whether SACK was negotiated."""
+    def begin(self, congestion: CongestionController, sack: bool) -> None:
+        """Take the controller of the connection, because the SYN of the peer has arrived. `sack`: SACK was
+        negotiated."""
+        self._congestion = congestion
         self.sack = sack
 
     def take_reduced(self) -> bool:

@@ -38,7 +38,7 @@ class Capturing:
 
 def texts_in(path: Path) -> list[bytes]:
     """The texts of the segments in a capture that may still grow."""
-    return [packet.segment.payload for packet in read_capture(path.read_bytes()) if packet.segment.payload]
+    return [bytes(packet.segment.payload) for packet in read_capture(path.read_bytes()) if packet.segment.payload]
 
 
 @pytest.mark.parametrize(("loop", "number"), [("asyncio", signal.SIGINT), ("uvloop", signal.SIGTERM)])
@@ -229,5 +229,5 @@ def test_utcp_pcap_captures_a_program_that_knows_nothing_of_it(tmp_path: Path) -
         program.talk()
         program.end()
     seen = read_capture(path.read_bytes())
-    assert [packet.segment.payload for packet in seen].count(b"word") == 2
+    assert [bytes(packet.segment.payload) for packet in seen].count(b"word") == 2
     assert seen[0].comment["state"] == "SYN_SENT"

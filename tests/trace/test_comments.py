@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp.trace.comments import Comment, flights_of, format_comment, parse_comment
+from utcp.trace.comments import Comment, format_comment, parse_comment, transit_times
 
 FULL: Comment = {
     "role": "client",
@@ -108,4 +108,4 @@ def test_any_text_can_be_read(text: str) -> None:
     ],
 )
 def test_how_long_each_that_arrived_was_under_way(text: str, flights: list[float]) -> None:
-    assert flights_of(parse_comment(text)) == flights
+    assert transit_times(parse_comment(text)) == flights

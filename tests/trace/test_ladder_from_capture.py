@@ -15,8 +15,9 @@ from utcp.tcp import timers
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_1, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.testing import Network, NetworkCapture, nth
 from utcp.trace.capture_file import Captured, read_capture
+from utcp.trace.connections import find_connections
 from utcp.trace.ladder import Arrow, Rung, render_text
-from utcp.trace.ladder.from_capture import find_connections, rungs_from_capture, shortened
+from utcp.trace.ladder.from_capture import rungs_from_capture, shortened
 from utcp.trace.ladder.rungs import End
 from utcp.wire import ACK, FIN, PSH, RST, SYN, Segment
 

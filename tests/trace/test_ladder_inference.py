@@ -16,7 +16,7 @@ from utcp.tcp.state import (
     SYN_SENT,
     TIME_WAIT,
 )
-from utcp.trace.ladder.inference import Machine, Numbers
+from utcp.trace.ladder.inference import Machine
 from utcp.wire import ACK, FIN, RST, SYN, Segment
 
 
@@ -102,16 +102,3 @@ def test_without_its_syn_an_end_has_no_state() -> None:
         path((">", ACK, 1, 1, 10), ("<", ACK, 1, 11, 10), (">", FIN | ACK, 11, 11), ("<", FIN | ACK, 11, 12))
         == [None] * 4
     )
-
-
-def test_numbers_are_relative_and_do_not_wrap() -> None:
-    numbers = Numbers()
-    assert numbers.relative(7) == 7
-    numbers.begin(0xFFFFFFFE)
-    assert [numbers.relative(number % 2**32) for number in (0xFFFFFFFE, 0xFFFFFFFF, 2**32 + 3)] == [0, 1, 5]
-    at = 0xFFFFFFFE
-    for _ in range(5):
-        at += 2**30
-        last = numbers.relative(at % 2**32)
-    assert last == 5 * 2**30
-    assert numbers.relative((at - 100) % 2**32) == last - 100

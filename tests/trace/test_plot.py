@@ -9,9 +9,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.trace.transfers import transfer
-from utcp.trace.connections import End
+from utcp.trace.capture_file import read_capture
+from utcp.trace.connections import End, find_connections
 from utcp.trace.plot import PANELS, save_plot
-from utcp.trace.series import Mark, Point, Series, Span, series_of, survey
+from utcp.trace.series import Mark, Point, Series, Span, series_of
 
 pytest.importorskip("matplotlib", reason="matplotlib, which draws the plots, is not installed")
 
@@ -24,8 +25,9 @@ def lossy(tmp_path_factory: pytest.TempPathFactory) -> Series:
     """A transfer with losses and a timeout, as both ends saw it."""
     path = tmp_path_factory.mktemp("plots") / "lossy.pcapng"
     transfer(path, at="both", loss=0.25, octets=60_000, seed=5)
-    (connection,) = survey(path)
-    return series_of(path, connection, connection.client)
+    captured = read_capture(path)
+    (connection,) = find_connections([captured])
+    return series_of([captured], connection, "client")
 
 
 def texts(path: Path) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.trace.transfers import PORT, Capturing, transfer
-from utcp.trace.capture_file import Captured
-from utcp.trace.connections import Connections, End
-from utcp.trace.series import Block, Mark, Point, Series, build, series_of, survey
+from utcp.trace.capture_file import Captured, read_capture
+from utcp.trace.connections import End, assigned, find_connections
+from utcp.trace.series import Block, Mark, Point, Series, series_of
 from utcp.wire import ACK, FIN, PSH, RST, SYN, Segment
 
 CLIENT = End("192.0.2.1", None, 50000)
@@ -60,11 +60,8 @@ class Wire:
         self.see(20, CLIENT, ACK, 1, 1)
 
     def series(self, sender: End = CLIENT) -> Series:
-        connections = Connections()
-        for captured in self.captured:
-            connections.of(captured)
-        (connection,) = connections.found
-        return build(self.captured, connection, sender)
+        (connection,) = find_connections([self.captured])
+        return series_of([self.captured], connection, "client" if connection.client == sender else "server")
 
 
 @pytest.fixture
@@ -192,9 +189,8 @@ def test_connections_on_the_same_ports_are_told_apart_by_their_syns(wire: Wire) 
     wire.see(20, CLIENT, SYN, 0)  # the same again
     wire.see(30, SERVER, SYN | ACK, 0, 1)
     wire.see(40, CLIENT, SYN, 70_000)
-    connections = Connections()
-    assert [connections.of(captured).number for captured in wire.captured] == [1, 2, 2, 2, 3]
-    first, second, _ = connections.found
+    assert [connection.number for _, _, connection in assigned([wire.captured])] == [1, 2, 2, 2, 3]
+    first, second, _ = find_connections([wire.captured])
     assert (first.client, first.server, first.octets) == (SERVER, CLIENT, {SERVER: 100})
     assert (second.client, second.server, second.segments) == (CLIENT, SERVER, 3)
 
@@ -206,10 +202,8 @@ def test_who_answers_a_syn_is_the_server_and_both_may_open_at_once(wire: Wire) -
     simultaneous.see(0, CLIENT, SYN, 0)
     simultaneous.see(1, SERVER, SYN, 0)
     for one in (wire, simultaneous):
-        connections = Connections()
-        numbers = {connections.of(captured).number for captured in one.captured}
-        assert numbers == {1}
-        assert connections.found[0].client == CLIENT
+        (connection,) = find_connections([one.captured])
+        assert connection.client == CLIENT
 
 
 @pytest.mark.parametrize(
@@ -228,9 +222,10 @@ def test_how_ends_print(end: End, text: str) -> None:
 
 
 def of_client(path: Path) -> Series:
-    (connection,) = survey(path)
+    captured = read_capture(path)
+    (connection,) = find_connections([captured])
     assert connection.server.tcp_port == PORT
-    return series_of(path, connection, connection.client)
+    return series_of([captured], connection, "client")
 
 
 @pytest.mark.parametrize("at", ["client", "both", "network"])

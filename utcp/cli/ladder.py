@@ -75,7 +75,8 @@ def command(
         raise click.UsageError(f"a connection has two ends: give one FILE, or one of each end, not {len(files)}")
     form = form or _form(output)
 
-    from utcp.trace.ladder.from_capture import find_connections, rungs_from_capture, shortened
+    from utcp.trace.connections import find_connections
+    from utcp.trace.ladder.from_capture import rungs_from_capture, shortened
 
     captures = [_read(path) for path in files]
     found = find_connections(captures)

@@ -1,6 +1,7 @@
 """`utcp plot`: draws a captured connection over time."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -45,7 +46,7 @@ def command(
     output: Path | None,
     what: str,
     number: int | None,
-    direction: str | None,
+    direction: Literal["client", "server"] | None,
     udp_ports: tuple[int, ...],
 ) -> None:
     """Draw a connection in FILE over time.
@@ -54,10 +55,11 @@ def command(
     plot shows when each octet was sent, retransmitted, lost and acknowledged. The lower parts show the congestion
     window and the round-trip times. Only a capture by utcp has the congestion window.
     """
-    from utcp.trace.capture_file import CaptureError
+    from utcp.trace.capture_file import CaptureError, iter_capture
+    from utcp.trace.connections import find_connections
     from utcp.trace.figure import FORMATS, missing
     from utcp.trace.plot import PANELS, save_plot
-    from utcp.trace.series import series_of, survey
+    from utcp.trace.series import series_of
 
     target = output if output is not None else file.with_suffix(".svg")
     if target.suffix.removeprefix(".").lower() not in FORMATS:
@@ -69,7 +71,7 @@ def command(
         raise click.ClickException(reason)
     ports = set(udp_ports) or None
     try:
-        found = survey(file, udp_ports=ports)
+        found = find_connections([iter_capture(file, udp_ports=ports)])
         if not found:
             raise click.ClickException(f"{file}: there is no TCP in it{'' if ports is None else ' on these UDP ports'}")
         if number is None:
@@ -82,7 +84,7 @@ def command(
         if direction is None:
             said = {side: connection.octets.get(end, 0) for side, end in sides.items()}
             direction = "server" if said["server"] > said["client"] else "client"
-        series = series_of(file, connection, sides[direction], udp_ports=ports)
+        series = series_of([iter_capture(file, udp_ports=ports)], connection, direction)
     except CaptureError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:

@@ -109,7 +109,7 @@ def parse_comment(text: str) -> Comment:
     return comment
 
 
-def flights_of(comment: Comment) -> list[float]:
+def transit_times(comment: Comment) -> list[float]:
     """Return the transit time of each arrival of the segment, seconds; empty if the comment has none."""
     found = [_parsed_seconds(flight) for flight in comment.get("flight", "").split(",")]
     return [flight for flight in found if flight is not None] if None not in found else []

@@ -3,11 +3,13 @@ sent."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import merge
+from itertools import repeat
 from typing import NamedTuple
 
 from utcp.trace.capture_file import Captured
-from utcp.trace.comments import parse_comment
 from utcp.wire import ACK, SYN
 
 
@@ -38,10 +40,6 @@ class CapturedConnection:
     segments: int = 0
     octets: dict[End, int] = field(default_factory=dict)
     """Payload octets by sender, counted each time that they were captured."""
-    tells_sent: set[End] = field(default_factory=set)
-    """The ends at which utcp captured sent segments, according to its comments. `tells_received` are the ends at which
-    it captured received segments. A sent and a received segment may be the same, captured twice."""
-    tells_received: set[End] = field(default_factory=set)
     syns: dict[End, int] = field(default_factory=dict)
     """Latest initial sequence number of each end whose SYN was captured."""
 
@@ -50,43 +48,37 @@ class CapturedConnection:
         return self.server if end == self.client else self.client
 
 
-class Connections:
-    """Assigns the segments of a capture, given in order, to the connections in `found`."""
+def find_connections(captures: Iterable[Iterable[Captured]]) -> list[CapturedConnection]:
+    """Return the connections in captures, numbered from 1 in order of their first segments."""
+    found: dict[int, CapturedConnection] = {}
+    for _, _, connection in assigned(captures):
+        found.setdefault(connection.number, connection)
+    return list(found.values())
 
-    def __init__(self) -> None:
-        self.found: list[CapturedConnection] = []
-        self._latest: dict[tuple[End, End], CapturedConnection] = {}
 
-    def of(self, captured: Captured) -> CapturedConnection:
-        """Return the connection of a segment, and count the segment. A SYN with a new sequence number starts a new
-        connection."""
+def assigned(captures: Iterable[Iterable[Captured]]) -> Iterator[tuple[int, Captured, CapturedConnection]]:
+    """Yield all segments in order of time, each with the number of its capture and its connection, which counts it. A
+    SYN with a new sequence number starts a new connection."""
+    latest: dict[tuple[End, End], CapturedConnection] = {}
+    count = 0
+    numbered = [zip(repeat(number), capture) for number, capture in enumerate(captures)]
+    for number, captured in merge(*numbered, key=lambda one: one[1].time_ns):
         segment = captured.segment
         sender, receiver = ends_of(captured)
         key = min(sender, receiver), max(sender, receiver)
-        connection = self._latest.get(key)
+        connection = latest.get(key)
         opens = segment.flags & (SYN | ACK) == SYN
         if connection is None or (opens and _is_another(connection, sender, segment.seq)):
             answers = segment.flags & SYN and not opens
             client, server = (receiver, sender) if answers else (sender, receiver)
-            connection = CapturedConnection(len(self.found) + 1, client, server, captured.time_ns)
-            self.found.append(connection)
-            self._latest[key] = connection
+            count += 1
+            connection = latest[key] = CapturedConnection(count, client, server, captured.time_ns)
         if segment.flags & SYN:
             connection.syns[sender] = segment.seq
         connection.segments += 1
         if segment.payload:
             connection.octets[sender] = connection.octets.get(sender, 0) + len(segment.payload)
-        if captured.comment:
-            comment = parse_comment(captured.comment)
-            direction = comment.get("direction")
-            if direction == "out":
-                connection.tells_sent.add(sender)
-            elif direction == "in":
-                connection.tells_received.add(receiver)
-            # `flight`, `lost`, `duplicated`: from a simulated network, which captures the sent segments of both ends.
-            elif comment:
-                connection.tells_sent.update((sender, receiver))
-        return connection
+        yield number, captured, connection
 
 
 def ends_of(captured: Captured) -> tuple[End, End]:

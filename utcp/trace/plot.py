@@ -1,7 +1,8 @@
 """Plots one direction of a connection: sequence numbers, windows and round-trip times over time.
 
-    connections = survey("life.pcapng")
-    save_plot(series_of("life.pcapng", connections[0], connections[0].client), "life.svg")
+    captured = read_capture("life.pcapng")
+    connections = find_connections([captured])
+    save_plot(series_of([captured], connections[0], "client"), "life.svg")
 
 The first panel is like that of tcptrace and Wireshark: bars for data, below them the line of acknowledgments, above
 them the line of the receiver's window edge.

@@ -1,7 +1,8 @@
 """Time series of one direction of a captured connection, as the data of plots.
 
-    connections = survey("life.pcapng")
-    series = series_of("life.pcapng", connections[0], connections[0].client)
+    captured = read_capture("life.pcapng")
+    connections = find_connections([captured])
+    series = series_of([captured], connections[0], "client")
 
 Sequence numbers are relative to the sender's SYN, which is 0 (data begins at 1), and do not wrap. Without a SYN they
 are relative to the first captured number. Times are seconds since the connection's first segment.
@@ -10,20 +11,19 @@ are relative to the first captured number. Times are seconds since the connectio
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
-from math import inf
-from os import PathLike
 from typing import Final, NamedTuple
 
-from utcp.trace.capture_file import Captured, iter_capture
-from utcp.trace.comments import Comment, flights_of, parse_comment
-from utcp.trace.connections import CapturedConnection, Connections, End, ends_of
-from utcp.wire import ACK, FIN, RST, SYN, Segment
+from utcp.trace.capture_file import Captured
+from utcp.trace.comments import Comment
+from utcp.trace.connections import CapturedConnection, End
+from utcp.trace.flights import Flight, flights_of
+from utcp.trace.ladder.rungs import ENDS, PEER
+from utcp.trace.ladder.rungs import End as Side
+from utcp.wire import FIN, RST, SYN, Segment
 from utcp.wire.options import MAX_WINDOW_SCALE
-from utcp.wire.seq import MASK, diff
+from utcp.wire.seq import diff
 
 _MOST_REMEMBERED: Final = 65536
 """Maximum number of unacknowledged segments kept for round-trip times."""
@@ -106,207 +106,114 @@ class Series:
         return max((points[-1].time for points in (self.acks, self.outstanding) if points), default=0.0)
 
 
-def survey(path: str | PathLike[str], *, udp_ports: AbstractSet[int] | None = None) -> list[CapturedConnection]:
-    """Return the connections in the capture. For `udp_ports` and the errors see iter_capture."""
-    connections = Connections()
-    for captured in iter_capture(path, udp_ports=udp_ports):
-        connections.of(captured)
-    return connections.found
-
-
-def series_of(
-    path: str | PathLike[str],
-    connection: CapturedConnection,
-    sender: End,
-    *,
-    udp_ports: AbstractSet[int] | None = None,
-) -> Series:
-    """Return the series of `sender` on `connection`, which comes from `survey()` of this capture. Raises as
-    iter_capture does."""
-    connections = Connections()
-    mine = (
-        captured
-        for captured in iter_capture(path, udp_ports=udp_ports)
-        if connections.of(captured).number == connection.number
-    )
-    return build(mine, connection, sender)
-
-
-def build(segments: Iterable[Captured], connection: CapturedConnection, sender: End) -> Series:
-    """Return the series from the connection's segments, in the order of the capture."""
-    builder = _Builder(connection, sender)
-    for captured in segments:
-        builder.add(captured)
-    return builder.finish()
-
-
-class _Space:
-    """A sequence space without wraparound."""
-
-    def __init__(self) -> None:
-        self._base: int | None = None
-        self.highest = 0
-
-    def begin(self, isn: int) -> None:
-        if isn != self._base:
-            self._base = isn
-            self.highest = 0
-
-    def place(self, number: int) -> int:
-        """Return the position of a 32-bit number, nearest to the highest position so far (`reach()`)."""
-        if self._base is None:
-            self._base = number
-        return self.highest + diff(number, (self._base + self.highest) & MASK)
-
-    def reach(self, place: int) -> None:
-        self.highest = max(self.highest, place)
-
-
-class _Sighting(NamedTuple):
-    """A sent segment, to be matched when its peer receives or acknowledges it."""
-
-    number: int
-    span: Span | None
-    marks: list[Mark]
+def series_of(captures: Iterable[Iterable[Captured]], connection: CapturedConnection, sender: Side) -> Series:
+    """Return the series of `sender` on `connection`, which `find_connections` found in the same captures."""
+    seen = flights_of(captures, connection)
+    ends = {"client": connection.client, "server": connection.server}
+    return _Builder(sender, Series(ends[sender], ends[PEER[sender]])).build(seen)
 
 
 class _Builder:
-    def __init__(self, connection: CapturedConnection, sender: End) -> None:
-        self._connection = connection
-        self._sender = sender
-        self._series = Series(sender, connection.peer(sender))
-        self._space = _Space()
-        self._sent = 0
+    def __init__(self, sender: Side, series: Series) -> None:
+        self._sender: Side = sender
+        self._series = series
         self._acked = 0
-        self._shifts: dict[End, int | None] = {}
+        self._highest = 0
+        self._origin = 0
+        """The first captured number, if the sender's SYN was not captured."""
+        self._shifts: dict[Side, int | None] = {}
         self._unacked: deque[tuple[int, float, int | None, bool]] = deque(maxlen=_MOST_REMEMBERED)
-        receiver = self._series.receiver
-        sees_own, sees_peers = sender in connection.tells_sent, sender in connection.tells_received
-        # For a segment captured at both ends, the sender's own capture is used. If that lacks received segments, the
-        # peer's sent segments replace them, and there are no round-trip times, because the two times are from different
-        # ends.
-        self._twice = sees_own, sees_peers
-        self._round_trips = sees_peers or not (sees_own and receiver in connection.tells_sent)
-        # If the capture has the segments received by the peer: sent segments not yet found among them, by content.
-        self._both = sees_own and receiver in connection.tells_received
-        self._under_way: dict[tuple[int, ...], list[_Sighting]] = {}
-        self._arrived = 0
-        self._coming: list[tuple[float, int, Segment, Comment]] = []
-        """Segments of the peer that a simulated network delivers later: arrival time, number, and the captured
-        segment."""
-        self._added = 0
 
-    def add(self, captured: Captured) -> None:
-        time = (captured.time_ns - self._connection.began_ns) / 1e9
-        source, _ = ends_of(captured)
-        comment = parse_comment(captured.comment)
-        self._deliver(time)
-        self._added += 1
-        self._note(time, source, comment)
-        direction = comment.get("direction")
-        sees_own, sees_peers = self._twice
-        if source == self._sender:
-            if direction == "in" and sees_own:
-                self._seen_at_peer(captured.segment)
+    def build(self, seen: Sequence[Flight]) -> Series:
+        """Process the segments of the sender as they leave, and those of the receiver as they arrive."""
+        own = [flight for flight in seen if flight.sender == self._sender and flight.sent is not None]
+        answers = [flight for flight in seen if flight.sender != self._sender]
+        own_at_sender = any("direction" in flight.at_sender for flight in own)
+        answers_at_sender = any("direction" in flight.at_receiver for flight in answers)
+        numbers = [(flight.segment, flight.seq if flight.sender == self._sender else flight.ack) for flight in seen]
+        known = [
+            (segment.flags & SYN, number)
+            for segment, number in numbers
+            if number is not None and not segment.flags & RST
+        ]
+        if known and not any(syn for syn, _ in known):
+            self._origin = known[0][1]
+        events = [(flight.place, flight) for flight in own]
+        for flight in answers:
+            if flight.received is None:
+                events.append((flight.place, flight))
+            elif not (answers_at_sender and _seen_leaving(flight)):
+                events.append(((flight.received, flight.received_order), flight))
+        events.sort(key=lambda event: event[0])
+        for (time, _), flight in events:
+            if flight.sender == self._sender:
+                self._note(time, flight.at_sender)
+                self._from_sender(time, flight)
             else:
-                self._from_sender(time, captured.segment, comment)
-        elif direction == "out" and sees_peers:
-            pass
-        elif flights := flights_of(comment):
-            heappush(self._coming, (round(time + flights[0], 9), self._added, captured.segment, comment))
-        else:
-            self._from_receiver(time, captured.segment, comment, self._round_trips)
-
-    def finish(self) -> Series:
-        """Mark as lost each missing segment that was sent before one that arrived, and return the series."""
-        self._deliver(inf)
-        if self._both:
-            for sightings in self._under_way.values():
-                for sighting in sightings:
-                    if sighting.number < self._arrived:
-                        if sighting.span is not None:
-                            sighting.span.lost = True
-                        for mark in sighting.marks:
-                            mark.lost = True
+                self._note(time, flight.at_receiver)
+                # The two times of a round trip must come from the same place.
+                self._from_receiver(time, flight, round_trip=not (own_at_sender and _seen_leaving(flight)))
         return self._series
 
-    def _deliver(self, until: float) -> None:
-        while self._coming and self._coming[0][0] <= until:
-            time, _, segment, comment = heappop(self._coming)
-            self._from_receiver(time, segment, comment, round_trip=True)
-
-    def _from_sender(self, time: float, segment: Segment, comment: Comment) -> None:
-        series, lost = self._series, comment.get("lost", False)
+    def _from_sender(self, time: float, flight: Flight) -> None:
+        series, segment, lost = self._series, flight.segment, flight.received is None
         marks = []
         if segment.flags & SYN:
-            self._space.begin(segment.seq)
             self._shifts[self._sender] = segment.window_scale
             marks.append(Mark(time, 0, "SYN", by_sender=True, lost=lost))
-        low = self._space.place(segment.seq)
-        if segment.flags & RST and segment.seq == 0:
-            # Such an RST answers a segment without ACK, and its number is not of this space (RFC 9293 3.10.7.1).
-            low = self._space.highest
+        low = flight.seq - self._origin
         if segment.flags & RST:
+            # An RST with number 0 answers a segment without ACK, and its number is not of this space (RFC 9293
+            # 3.10.7.1).
+            low = low if segment.seq else self._highest
             marks.append(Mark(time, low, "RST", by_sender=True, lost=lost))
-        span = None
         end = low + segment.length
-        again = bool(segment.length) and low < self._space.highest
         if segment.payload:
             begin = low + (segment.flags & SYN != 0)
-            span = Span(time, begin, begin + len(segment.payload), again, lost, comment.get("timer", ""))
-            series.spans.append(span)
+            timer = flight.at_sender.get("timer", "")
+            series.spans.append(Span(time, begin, begin + len(segment.payload), flight.retransmission, lost, timer))
         if segment.flags & FIN:
             marks.append(Mark(time, end - 1, "FIN", by_sender=True, lost=lost))
         series.marks += marks
         if segment.length:
-            self._unacked.append((end, time, segment.ts_val, again))
-        self._space.reach(end)
-        series.outstanding.append(Point(time, max(0, self._space.highest - self._acked)))
-        if self._both:
-            self._under_way.setdefault(_contents(segment), []).append(_Sighting(self._sent, span, marks))
-        self._sent += 1
+            self._unacked.append((end, time, segment.ts_val, flight.retransmission))
+        self._highest = max(self._highest, end)
+        series.outstanding.append(Point(time, max(0, self._highest - self._acked)))
 
-    def _seen_at_peer(self, segment: Segment) -> None:
-        sightings = self._under_way.get(_contents(segment))
-        if sightings:
-            self._arrived = max(self._arrived, sightings.pop(0).number)
-
-    def _from_receiver(self, time: float, segment: Segment, comment: Comment, round_trip: bool) -> None:
-        series, lost = self._series, comment.get("lost", False)
+    def _from_receiver(self, time: float, flight: Flight, round_trip: bool) -> None:
+        series, segment, lost = self._series, flight.segment, flight.received is None
         if segment.flags & SYN:
-            self._shifts[series.receiver] = segment.window_scale
-        if segment.flags & ACK and not segment.flags & RST and not lost:
-            self._acknowledge(time, segment, round_trip)
+            self._shifts[PEER[self._sender]] = segment.window_scale
+        if flight.ack is not None and not segment.flags & RST and not lost:
+            self._acknowledge(time, segment, flight.ack - self._origin, round_trip)
         for bit, name in ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST")):
             if segment.flags & bit:
                 series.marks.append(Mark(time, self._acked, name, by_sender=False, lost=lost))
 
-    def _acknowledge(self, time: float, segment: Segment, round_trip: bool) -> None:
+    def _acknowledge(self, time: float, segment: Segment, ack: int, round_trip: bool) -> None:
         series = self._series
-        place = self._space.place(segment.ack)
-        if place > self._acked:
+        if ack > self._acked:
             if round_trip:
-                self._measure(time, place, segment)
-            self._acked = place
+                self._measure(time, ack, segment)
+            self._acked = ack
         series.acks.append(Point(time, self._acked))
-        series.window.append(Point(time, place + (segment.window << self._shift(segment))))
+        series.window.append(Point(time, ack + (segment.window << self._shift(segment))))
         for left, right in segment.sack_blocks:
-            low, high = self._space.place(left), self._space.place(right)
-            if place < low < high:  # other blocks report duplicates (RFC 2883)
+            low, high = ack + diff(left, segment.ack), ack + diff(right, segment.ack)
+            if ack < low < high:  # other blocks report duplicates (RFC 2883)
                 series.blocks.append(Block(time, low, high))
-        series.outstanding.append(Point(time, max(0, self._space.highest - self._acked)))
+        series.outstanding.append(Point(time, max(0, self._highest - self._acked)))
 
     def _shift(self, segment: Segment) -> int:
         """Return the shift of the receiver's window: 0 in a SYN, and unless both ends offered scaling (RFC 7323
         2.2)."""
-        ends = self._sender, self._series.receiver
         if segment.flags & SYN:
             return 0
-        if not all(end in self._shifts for end in ends):
+        if len(self._shifts) < len(ENDS):
             self._series.window_scaled = False
             return 0
-        shifts = [self._shifts[end] for end in ends]
-        return 0 if None in shifts else min(shifts[1] or 0, MAX_WINDOW_SCALE)
+        shift = self._shifts[PEER[self._sender]]
+        return 0 if shift is None or self._shifts[self._sender] is None else min(shift, MAX_WINDOW_SCALE)
 
     def _measure(self, time: float, place: int, segment: Segment) -> None:
         """Add a round-trip time from an ACK up to `place` that acknowledges new data."""
@@ -329,11 +236,8 @@ class _Builder:
         if sent_at is not None:
             self._series.round_trips.append(Point(time, time - sent_at))
 
-    def _note(self, time: float, source: End, comment: Comment) -> None:
-        """Add the sender's variables from comments on its sent and received segments."""
-        direction = comment.get("direction")
-        if direction is None or (source == self._sender) != (direction == "out"):
-            return
+    def _note(self, time: float, comment: Comment) -> None:
+        """Add the sender's variables from a comment on a segment that it sent or received."""
         series = self._series
         for key, points in (
             ("cwnd", series.cwnd),
@@ -347,6 +251,6 @@ class _Builder:
                 points.append(Point(time, float(value)))
 
 
-def _contents(segment: Segment) -> tuple[int, ...]:
-    """Return the fields by which a segment is recognized."""
-    return segment.seq, segment.ack, segment.flags, segment.length, segment.ts_val or 0, segment.window
+def _seen_leaving(flight: Flight) -> bool:
+    """Return whether only its sender captured a segment, so that the time of its arrival is unknown."""
+    return "direction" in flight.at_sender and not flight.at_receiver and "flight" not in flight.at_sender

@@ -19,104 +19,31 @@ from typing import Final
 from utcp.tcp import timers
 from utcp.tcp.state import CLOSED, NAMES, SYN_SENT
 from utcp.trace.capture_file import Captured
-from utcp.trace.comments import Comment, parse_comment
-from utcp.trace.connections import CapturedConnection, Connections, ends_of
-from utcp.trace.ladder.inference import Machine, Numbers
+from utcp.trace.connections import CapturedConnection
+from utcp.trace.flights import Flight, flights_of
+from utcp.trace.ladder.inference import Machine
 from utcp.trace.ladder.rungs import ENDS, PEER, Arrow, End, Rung
-from utcp.trace.ladder.sightings import Flight, Sighting, Where, clock_offset, flights, place, shift, vantage
-from utcp.wire import ACK, FIN, RST, SYN
+from utcp.wire import ACK, FIN, SYN
 
 _STATES: Final = {name: state for state, name in enumerate(NAMES)}
 _TIMERS: Final = {name: timer for timer, name in enumerate(timers.NAMES) if timer != timers.PACING}
 
-_WHERE: Final[dict[str, Where]] = {"out": "sender", "in": "receiver"}
 
-_REORDERED: Final = 0.003
-"""Seconds by which reordering may delay a segment; a later one counts as retransmitted. (Wireshark's analysis uses the
-same value.)"""
-
-
-def find_connections(captures: Iterable[Sequence[Captured]]) -> list[CapturedConnection]:
-    """Return the connections in captures of one or both ends, numbered from 1 in order of their first segments."""
-    connections = Connections()
-    for _, captured in _in_order(captures):
-        connections.of(captured)
-    return connections.found
-
-
-def rungs_from_capture(captures: Iterable[Sequence[Captured]], connection: CapturedConnection) -> list[Rung]:
-    """Return the ladder of one connection.
-
-    Times are in seconds since its first segment. If the clocks of two captures differ so much that segments would
-    arrive before they were sent, they are aligned so that both directions take equally long.
-
-    Args:
-        captures: the captures in which `find_connections` found it: one, or one of each end.
-        connection: the connection.
-    """
-    views = _views(captures, connection)
-    if not views:
-        return []
-    told = [any(sighting.where != "way" for sighting in view) for view in views]
-    if len(views) == 2 and not any(told):
-        # Without comments, the order of the segments in the two captures shows at which end each was made.
-        end = vantage(views[0], views[1])
-        if end is not None:
-            for view, at in ((views[0], end), (views[1], PEER[end])):
-                place(view, at)
-    if len(views) == 2:
-        shift(views[1], clock_offset(views[0], views[1]))
-    seen = flights(sighting for view in views for sighting in view)
-    return _Assembly(seen).rungs()
-
-
-def _in_order(captures: Iterable[Sequence[Captured]]) -> list[tuple[int, Captured]]:
-    """Return all segments in order of time, each with the number of its capture."""
-    both = [(number, captured) for number, capture in enumerate(captures) for captured in capture]
-    return sorted(both, key=lambda one: one[1].time_ns)
-
-
-def _views(captures: Iterable[Sequence[Captured]], wanted: CapturedConnection) -> list[list[Sighting]]:
-    """Return the sightings of the connection in each capture that contains it."""
-    connections = Connections()
-    views: dict[int, list[Sighting]] = {}
-    for order, (number, captured) in enumerate(_in_order(captures)):
-        if connections.of(captured).number == wanted.number:
-            comment, remarks = _comments(captured.comment)
-            sender: End = "client" if ends_of(captured)[0] == wanted.client else "server"
-            time = (captured.time_ns - wanted.began_ns) / 1e9
-            where = _WHERE.get(comment.get("direction", ""), "way")
-            views.setdefault(number, []).append(
-                Sighting(time, order, sender, captured.segment, where, comment, remarks)
-            )
-    return [view for _, view in sorted(views.items())]
-
-
-def _comments(text: str) -> tuple[Comment, tuple[str, ...]]:
-    """Split a packet's comments into utcp's and those of people."""
-    comment: Comment = {}
-    remarks = []
-    for line in text.splitlines():
-        found = parse_comment(line)
-        comment.update(found)
-        if not found and line.strip():
-            remarks.append("".join(character if character.isprintable() else " " for character in line.strip()))
-    return comment, tuple(remarks)
+def rungs_from_capture(captures: Iterable[Iterable[Captured]], connection: CapturedConnection) -> list[Rung]:
+    """Return the ladder of one connection, from the captures in which `find_connections` found it. Times are in seconds
+    since its first segment."""
+    seen = flights_of(captures, connection)
+    return _Assembly(seen).rungs() if seen else []
 
 
 @dataclass(slots=True)
 class _End:
     """The known state of one end while its segments are processed."""
 
-    numbers: Numbers = field(default_factory=Numbers)
     machine: Machine = field(default_factory=Machine)
     shown: int | None = None
     latest: int = -1
     """Index of the latest segment that it has sent or received."""
-    sent_until: int | None = None
-    """End of the sequence space that it has sent, as captured."""
-    newest: tuple[float, int | None] = (0.0, None)
-    """Time and TSval of the segment with that end."""
 
 
 class _Assembly:
@@ -125,7 +52,7 @@ class _Assembly:
     def __init__(self, seen: Sequence[Flight]) -> None:
         self._seen = seen
         self._ends: dict[End, _End] = {end: _End() for end in ENDS}
-        self._arrows: list[Arrow] = []
+        self._arrows = [_arrow(flight) for flight in seen]
         self._states: list[dict[End, int]] = [{} for _ in seen]
         self._apart: list[tuple[float, int, Rung]] = []
         """Rungs without a segment: time, index of the following segment, rung."""
@@ -136,11 +63,11 @@ class _Assembly:
             for bit in (SYN, FIN):
                 if flight.segment.flags & bit:
                     self._latest[flight.sender][bit] = index
-        self._resent: set[int] = set()
+            for remark in flight.remarks:
+                self._apart.append((flight.place[0], index, Rung(flight.place[0], note=remark)))
+        self._resent = self._repeated_later()
 
     def rungs(self) -> list[Rung]:
-        self._number()
-        self._resent = self._repeated_later()
         self._follow()
         rungs = [
             (flight.place[0], index, 1, Rung(flight.place[0], states.get("client"), states.get("server"), arrow))
@@ -152,61 +79,6 @@ class _Assembly:
         if self._first:
             found.insert(0, Rung(found[0].time, self._first.get("client"), self._first.get("server")))
         return found
-
-    # ------------------------------------------------------------------ numbers
-
-    def _number(self) -> None:
-        """Find relative numbers and retransmissions, and add a row for each remark of people."""
-        for index, flight in enumerate(self._seen):
-            segment, end, peer = flight.segment, self._ends[flight.sender], self._ends[PEER[flight.sender]]
-            if segment.flags & SYN:
-                if not end.numbers.known:
-                    end.numbers.begin(segment.seq)
-                if segment.flags & ACK and not peer.numbers.known:
-                    peer.numbers.begin(segment.ack - 1)
-            # An RST that answers a segment without ACK has number 0, which is not of its sender's space (RFC 9293
-            # 3.10.7.1).
-            unnumbered = segment.flags & RST and segment.seq == 0
-            number = 0 if unnumbered else end.numbers.relative(segment.seq)
-            ack = peer.numbers.relative(segment.ack) if segment.flags & ACK else None
-            timer = _TIMERS.get(flight.at_sender.get("timer", ""))
-            again = self._is_repeated(end, flight, number) if flight.sent is not None else False
-            self._arrows.append(
-                Arrow(
-                    sender=flight.sender,
-                    flags=segment.flags,
-                    seq=number,
-                    ack=ack,
-                    length=len(segment.payload),
-                    sent=flight.sent,
-                    received=flight.received,
-                    retransmission=again or bool(flight.at_sender.get("retransmission")),
-                    timer=timer,
-                    segment=segment,
-                    at_sender=flight.at_sender,
-                    at_receiver=flight.at_receiver,
-                )
-            )
-            for remark in flight.remarks:
-                self._apart.append((flight.place[0], index, Rung(flight.place[0], note=remark)))
-
-    def _is_repeated(self, end: _End, flight: Flight, number: int) -> bool:
-        """Return whether part of the segment's sequence space had been sent before."""
-        segment = flight.segment
-        if not segment.length:
-            return False
-        until, (latest, latest_ts) = end.sent_until, end.newest
-        if until is None or number + segment.length > until:
-            end.sent_until = number + segment.length
-            end.newest = flight.place[0], segment.ts_val
-        if until is None or number >= until:
-            return False
-        if flight.sent == flight.received and "direction" not in flight.at_sender:
-            # Captured on the path or at the receiver, so it may have been reordered.
-            if segment.ts_val is not None and latest_ts is not None and segment.ts_val != latest_ts:
-                return (segment.ts_val - latest_ts) & 0xFFFFFFFF < 1 << 31
-            return flight.place[0] - latest > _REORDERED
-        return True
 
     def _repeated_later(self) -> set[int]:
         """Return the segments of which a part was retransmitted later."""
@@ -300,6 +172,23 @@ class _Assembly:
             if again > index and arrow.ack is not None and arrow.ack > repeated.seq + repeated.length:
                 return True
         return False
+
+
+def _arrow(flight: Flight) -> Arrow:
+    return Arrow(
+        sender=flight.sender,
+        flags=flight.segment.flags,
+        seq=flight.seq,
+        ack=flight.ack,
+        length=len(flight.segment.payload),
+        sent=flight.sent,
+        received=flight.received,
+        retransmission=flight.retransmission,
+        timer=_TIMERS.get(flight.at_sender.get("timer", "")),
+        segment=flight.segment,
+        at_sender=flight.at_sender,
+        at_receiver=flight.at_receiver,
+    )
 
 
 def shortened(rungs: Sequence[Rung], limit: int) -> list[Rung]:

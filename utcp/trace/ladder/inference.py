@@ -19,35 +19,13 @@ from utcp.tcp.state import (
     SYN_SENT,
     TIME_WAIT,
 )
-from utcp.wire import ACK, FIN, RST, SYN, Segment, seq
+from utcp.wire import ACK, FIN, RST, SYN, Segment
 
 _SYNCHRONIZED = (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT, CLOSING, LAST_ACK)
 
 
-class Numbers:
-    """Sequence numbers of one end, relative to its SYN and without wraparound; unchanged if no SYN was captured."""
-
-    __slots__ = ("_latest", "_latest_relative", "known")
-
-    def __init__(self) -> None:
-        self.known = False
-        self._latest = 0
-        self._latest_relative = 0
-
-    def begin(self, isn: int) -> None:
-        self.known = True
-        self._latest, self._latest_relative = isn, 0
-
-    def relative(self, number: int) -> int:
-        if not self.known:
-            return number
-        self._latest_relative += seq.diff(number, self._latest)
-        self._latest = number
-        return self._latest_relative
-
-
 class Machine:
-    """The state of one end as far as its segments show it. Numbers passed to it are relative, from `Numbers`."""
+    """The state of one end as far as its segments show it. Numbers passed to it are relative, as in `Flight`."""
 
     __slots__ = ("_beyond", "_fin_at", "_fin_sent_at", "_rcv_nxt", "state")
 

@@ -1,4 +1,4 @@
-"""Matches the captured segments of one or two captures with each other, and finds lost segments.
+"""The segments of a captured connection, each with its sending and its arrival, for ladders and plots.
 
 A capture has a segment as sent, as received, or at some point of the path. With captures of both ends, a segment that
 was sent and not received is lost. With a capture of one end, the transit time is unknown.
@@ -10,13 +10,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-from utcp.trace.comments import Comment, flights_of
+from utcp.trace.capture_file import Captured
+from utcp.trace.comments import Comment, parse_comment, transit_times
+from utcp.trace.connections import CapturedConnection, assigned, ends_of
 from utcp.trace.ladder.rungs import ENDS, PEER, End
-from utcp.wire import Segment, seq
+from utcp.wire import ACK, RST, SYN, Segment, seq
 
 Where: TypeAlias = Literal["sender", "receiver", "way"]
+
+_WHERE: Final[dict[str, Where]] = {"out": "sender", "in": "receiver"}
+
+_REORDERED: Final = 0.003
+"""Seconds by which reordering may delay a segment; a later one counts as retransmitted. (Wireshark's analysis uses the
+same value.)"""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,8 +44,8 @@ class Sighting:
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A segment with its sightings. `sent` and `received` are as in `Arrow`; the orders distinguish events at the same
-    time."""
+    """A segment with its sightings. `sent`, `received`, `seq`, `ack` and `retransmission` are as in `Arrow`; the orders
+    distinguish events at the same time."""
 
     sender: End
     segment: Segment
@@ -48,6 +56,9 @@ class Flight:
     at_sender: Comment
     at_receiver: Comment
     remarks: tuple[str, ...] = ()
+    seq: int = 0
+    ack: int | None = None
+    retransmission: bool = False
 
     @property
     def place(self) -> tuple[float, int]:
@@ -59,7 +70,131 @@ class Flight:
         raise AssertionError("a segment that was neither sent nor received")
 
 
-def flights(sightings: Iterable[Sighting]) -> list[Flight]:
+class _Numbers:
+    """Sequence numbers of one end, without wraparound, relative to its SYN; unchanged if no SYN was captured."""
+
+    __slots__ = ("_latest", "_latest_relative", "known", "newest", "sent_until")
+
+    def __init__(self) -> None:
+        self.known = False
+        self._latest: int | None = None
+        self._latest_relative = 0
+        self.sent_until: int | None = None
+        """End of the sequence space that the end has sent, as captured."""
+        self.newest: tuple[float, int | None] = (0.0, None)
+        """Time and TSval of the segment with that end."""
+
+    def begin(self, isn: int) -> None:
+        self.known = True
+        self._latest, self._latest_relative = isn, 0
+
+    def relative(self, number: int) -> int:
+        if self._latest is None:
+            self._latest_relative = number
+        else:
+            self._latest_relative += seq.diff(number, self._latest)
+        self._latest = number
+        return self._latest_relative
+
+
+def flights_of(captures: Iterable[Iterable[Captured]], connection: CapturedConnection) -> list[Flight]:
+    """Return the segments of one connection in order of sending.
+
+    Times are in seconds since its first segment. If the clocks of two captures differ so much that segments would
+    arrive before they were sent, they are aligned so that both directions take equally long.
+
+    Args:
+        captures: the captures in which `find_connections` found the connection: one, or one of each end.
+        connection: the connection.
+    """
+    views = _views(captures, connection)
+    if len(views) == 2:
+        if all(sighting.where == "way" for view in views for sighting in view):
+            # Without comments, the order of the segments in the two captures shows at which end each was made.
+            end = _vantage(views[0], views[1])
+            if end is not None:
+                for view, at in ((views[0], end), (views[1], PEER[end])):
+                    for sighting in view:
+                        sighting.where = "sender" if sighting.sender == at else "receiver"
+        offset = _clock_offset(views[0], views[1])
+        for sighting in views[1]:
+            sighting.time += offset
+    found = _flights(sighting for view in views for sighting in view)
+    _number(found)
+    return found
+
+
+def _views(captures: Iterable[Iterable[Captured]], wanted: CapturedConnection) -> list[list[Sighting]]:
+    """Return the sightings of the connection in each capture that contains it."""
+    views: dict[int, list[Sighting]] = {}
+    for order, (number, captured, connection) in enumerate(assigned(captures)):
+        if connection.number == wanted.number:
+            comment, remarks = _comments(captured.comment)
+            sender: End = "client" if ends_of(captured)[0] == wanted.client else "server"
+            time = (captured.time_ns - wanted.began_ns) / 1e9
+            where = _WHERE.get(comment.get("direction", ""), "way")
+            views.setdefault(number, []).append(
+                Sighting(time, order, sender, captured.segment, where, comment, remarks)
+            )
+    return [view for _, view in sorted(views.items())]
+
+
+def _comments(text: str) -> tuple[Comment, tuple[str, ...]]:
+    """Split a packet's comments into utcp's and those of people."""
+    comment: Comment = {}
+    remarks = []
+    for line in text.splitlines():
+        found = parse_comment(line)
+        comment.update(found)
+        if not found and line.strip():
+            remarks.append("".join(character if character.isprintable() else " " for character in line.strip()))
+    return comment, tuple(remarks)
+
+
+# ---------------------------------------------------------------------- numbers
+
+
+def _number(seen: Iterable[Flight]) -> None:
+    """Set the relative numbers, and mark retransmissions."""
+    numbers: dict[End, _Numbers] = {end: _Numbers() for end in ENDS}
+    for flight in seen:
+        segment, own, peer = flight.segment, numbers[flight.sender], numbers[PEER[flight.sender]]
+        if segment.flags & SYN:
+            if not own.known:
+                own.begin(segment.seq)
+            if segment.flags & ACK and not peer.known:
+                peer.begin(segment.ack - 1)
+        # An RST that answers a segment without ACK has number 0, which is not of its sender's space (RFC 9293
+        # 3.10.7.1).
+        flight.seq = 0 if segment.flags & RST and segment.seq == 0 else own.relative(segment.seq)
+        flight.ack = peer.relative(segment.ack) if segment.flags & ACK else None
+        again = flight.sent is not None and _is_repeated(own, flight)
+        flight.retransmission = again or bool(flight.at_sender.get("retransmission"))
+
+
+def _is_repeated(own: _Numbers, flight: Flight) -> bool:
+    """Return whether part of the segment's sequence space had been sent before."""
+    segment = flight.segment
+    if not segment.length:
+        return False
+    until, (latest, latest_ts) = own.sent_until, own.newest
+    if until is None or flight.seq + segment.length > until:
+        own.sent_until = flight.seq + segment.length
+        own.newest = flight.place[0], segment.ts_val
+    if until is None or flight.seq >= until:
+        return False
+    if flight.sent == flight.received and "direction" not in flight.at_sender:
+        # Captured on the path or at the receiver, so it may have been reordered.
+        if segment.ts_val is not None and latest_ts is not None and segment.ts_val != latest_ts:
+            return (segment.ts_val - latest_ts) & 0xFFFFFFFF < 1 << 31
+        return flight.place[0] - latest > _REORDERED
+    return True
+
+
+# ---------------------------------------------------------------------- matching
+
+
+def _flights(sightings: Iterable[Sighting]) -> list[Flight]:
     """Return every segment in order of time."""
     found: list[Flight] = []
     by_sender: dict[End, dict[Where, list[Sighting]]] = {end: defaultdict(list) for end in ENDS}
@@ -87,9 +222,9 @@ def _alone(sighting: Sighting) -> Flight:
     shows that."""
     comment = sighting.comment
     received = None if comment.get("lost") else sighting.time
-    flights = flights_of(comment)
-    if flights and received is not None:
-        received = _later(sighting.time, flights[0])
+    transits = transit_times(comment)
+    if transits and received is not None:
+        received = _later(sighting.time, transits[0])
     at_receiver = comment if sighting.where == "receiver" else Comment()
     at_sender = Comment() if sighting.where == "receiver" else comment
     return Flight(
@@ -109,7 +244,7 @@ def _doubled(sighting: Sighting) -> list[Flight]:
     """Return the second and further arrivals of a segment, according to its comment."""
     if not sighting.comment.get("duplicated"):
         return []
-    arrivals = [_later(sighting.time, flight) for flight in flights_of(sighting.comment)[1:]] or [sighting.time]
+    arrivals = [_later(sighting.time, transit) for transit in transit_times(sighting.comment)[1:]] or [sighting.time]
     first = _alone(sighting)
     return [replace(first, sent=None, received=time, at_sender=Comment(), remarks=()) for time in arrivals]
 
@@ -225,7 +360,7 @@ def _contents(segment: Segment) -> tuple[object, ...]:
     )
 
 
-def vantage(one: Sequence[Sighting], other: Sequence[Sighting]) -> End | None:
+def _vantage(one: Sequence[Sighting], other: Sequence[Sighting]) -> End | None:
     """Return the end at which `one` was captured, given that `other` was captured nearer to the other end, or None
     without common segments. The client's segments appear first at the client."""
     times = {_key(sighting): sighting.time for sighting in other}
@@ -241,19 +376,7 @@ def vantage(one: Sequence[Sighting], other: Sequence[Sighting]) -> End | None:
     return "client" if forth - back >= 0 else "server"
 
 
-def place(view: Iterable[Sighting], end: End) -> None:
-    """Assign all sightings of a view to the end `end`."""
-    for sighting in view:
-        sighting.where = "sender" if sighting.sender == end else "receiver"
-
-
-def shift(view: Iterable[Sighting], offset: float) -> None:
-    """Move the times of a view by `offset` seconds."""
-    for sighting in view:
-        sighting.time += offset
-
-
-def clock_offset(one: Sequence[Sighting], other: Sequence[Sighting]) -> float:
+def _clock_offset(one: Sequence[Sighting], other: Sequence[Sighting]) -> float:
     """Return the offset for the times of `other` so that no segment arrives before it was sent: 0 if that holds
     already, else the one that makes both directions equally long."""
     departures = {_key(sighting): sighting.time for sighting in one}

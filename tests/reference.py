@@ -94,6 +94,21 @@ def docstring_tables(module: Path) -> str:
     return "\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in rows) + "\n"
 
 
+def metrics_table() -> str:
+    """The metrics of `utcp.trace.prometheus`, which is not imported, because prometheus_client may not be installed."""
+    gauges, counters = [], []
+    for node in ast.walk(ast.parse((HOUSE / "trace" / "prometheus.py").read_text())):
+        match node:
+            case ast.AnnAssign(target=ast.Name("_GAUGES"), value=ast.Dict() as table):
+                for name, text in ast.literal_eval(table).items():
+                    gauges.append((name, "gauge", "state" if name == "utcp_connections" else "", text))
+            case ast.Call(func=ast.Name("_Total"), args=[ast.Constant(str(name)), ast.Constant(str(text)), *_]):
+                labels = [ast.literal_eval(word.value) for word in node.keywords if word.arg == "label"]
+                counters.append((f"{name}_total", "counter", *(labels or [""]), text))
+    rows = [("metric", "type", "labels", "what"), ("---",) * 4, *gauges, *counters]
+    return "\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in rows) + "\n"
+
+
 def rendered() -> str:
     """README.md as it is to be."""
     text = README.read_text()
@@ -101,7 +116,7 @@ def rendered() -> str:
         "config": config_table(),
         "errors": errors_table(),
         "events": docstring_tables(HOUSE / "trace" / "log.py"),
-        "metrics": docstring_tables(HOUSE / "trace" / "prometheus.py"),
+        "metrics": metrics_table(),
     }.items():
         before, mark, rest = text.partition(begin(part))
         assert mark, f"{README} has no line {begin(part)!r}"

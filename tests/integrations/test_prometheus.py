@@ -12,6 +12,7 @@ import pytest
 
 import utcp
 from tests.aio.peers import FAST, Peers, opened, until
+from tests.reference import metrics_table
 from utcp import Endpoint
 from utcp.tcp.allowance import MINIMUM
 from utcp.tcp.counters import Counters
@@ -277,7 +278,7 @@ async def test_a_counter_never_goes_back(peers: Peers) -> None:
 
 def test_the_documented_table_is_what_is_served() -> None:
     documented = {}
-    for row in re.findall(r"^\| (utcp_\w+) +\| (\w+) +\| (\w*) +\| \S", prometheus.__doc__ or "", re.MULTILINE):
+    for row in re.findall(r"^\| (utcp_\w+) +\| (\w+) +\| (\w*) +\| \S", metrics_table(), re.MULTILINE):
         name, kind, label = row
         documented[name.removesuffix("_total")] = (kind, label)
     described = {family.name: family for family in UtcpCollector().describe()}
@@ -312,6 +313,6 @@ def test_it_can_be_registered_and_unregistered_with_the_default_registry() -> No
 
 def test_each_counter_of_a_stack_can_be_seen() -> None:
     """Under a name of `nstat`, or as a metric."""
-    measured = {name for total in prometheus._TOTALS for name in (*total.fields, *total.values.values())}
+    measured = {name for total in prometheus._TOTALS for name in (*total.counts, *total.values.values())}
     for field in fields(Counters):
         assert any(Counters(**{field.name: 1}).snmp().values()) or field.name in measured, field.name

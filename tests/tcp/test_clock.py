@@ -8,9 +8,8 @@ import pytest
 from tests.tcp import reach
 from tests.tcp.script import Script
 from utcp.tcp.connection import Connection
-from utcp.tcp.observer import Observer
+from utcp.tcp.observer import Observer, Tee
 from utcp.tcp.transmit import Buffer, Remote
-from utcp.trace.tee import Tee
 from utcp.wire import Segment
 
 

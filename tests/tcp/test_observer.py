@@ -16,13 +16,12 @@ from utcp.scenes.stage import Moments
 from utcp.tcp import timers
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import CONNECTED, ENDED, PEER_CLOSED, READABLE
-from utcp.tcp.observer import Observer
+from utcp.tcp.observer import Observer, Tee
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSED, NAMES, SYN_SENT
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.trace.ladder import LadderRecorder
 from utcp.trace.log import StructlogObserver
-from utcp.trace.tee import Tee
 from utcp.wire import ACK, FIN, SYN, Segment, decode, encode, flag_names
 
 

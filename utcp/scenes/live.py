@@ -7,7 +7,7 @@ from typing import Final
 
 import utcp
 from utcp.tcp.connection import Connection
-from utcp.tcp.observer import Observer
+from utcp.tcp.observer import Observer, Tee
 from utcp.tcp.state import (
     CLOSE_WAIT,
     CLOSED,
@@ -23,7 +23,6 @@ from utcp.tcp.state import (
 )
 from utcp.tcp.transmit import Remote
 from utcp.trace.ladder import Arrow, End, LadderRecorder, Rung
-from utcp.trace.tee import Tee
 from utcp.wire import FIN, RST, SYN
 
 CLIENT_PATH: Final = (CLOSED, SYN_SENT, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, TIME_WAIT, CLOSED)

@@ -11,7 +11,7 @@ from utcp.aio.endpoint import Endpoint
 from utcp.config import Config
 from utcp.scenes.exhibit import Exhibit
 from utcp.scenes.text import Language, Text
-from utcp.tcp.observer import Observer
+from utcp.tcp.observer import Observer, Tee
 from utcp.tcp.state import (
     CLOSE_WAIT,
     CLOSED,
@@ -28,7 +28,6 @@ from utcp.tcp.state import (
 from utcp.tcp.transmit import Remote
 from utcp.testing import Network, NetworkCapture
 from utcp.trace.ladder import Arrow, End, LadderRecorder, Rung
-from utcp.trace.tee import Tee
 from utcp.wire import FIN, flag_names
 
 if TYPE_CHECKING:

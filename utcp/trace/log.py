@@ -80,7 +80,7 @@ failures.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import sys
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,8 +109,32 @@ _EVENT_OF_ERROR: Final = (
 )
 
 
-class _Log:
-    """The application's logger. Its exceptions do not reach the protocol."""
+def default_observer() -> StructlogObserver | None:
+    """Return an observer that logs to the application's configured structlog, or None if none is configured.
+
+    Neither imports nor configures structlog, so that `import utcp` does not depend on it.
+    """
+    structlog = sys.modules.get("structlog")
+    if structlog is None or not structlog.is_configured():
+        return None
+    try:
+        return StructlogObserver()
+    except Exception:  # structlog classes of the application may raise anything
+        logging.getLogger("utcp").exception("structlog cannot make a logger: events of this endpoint are not logged")
+        return None
+
+
+def log_event(event: str, **fields: object) -> None:
+    """Log an event of an endpoint, a control socket or a capture, if the application has configured structlog."""
+    observer = default_observer()
+    if observer is not None:
+        if "address" in fields:
+            fields["address"] = _address(fields["address"])
+        observer.log("info", event, **fields)
+
+
+class StructlogObserver(Observer):
+    """Logs a stack's observer callbacks as the events listed in this module's docstring."""
 
     def __init__(self) -> None:
         # Imported here, because `import utcp` does not require it. An application that has configured structlog has
@@ -119,10 +143,14 @@ class _Log:
 
         self._logger: Any = structlog.get_logger("utcp").bind()
         self._failing = False
+        self._debug = _debug_enabled(self._logger)
+        self._repeats: dict[str, tuple[float, int]] = {}
+        """For each event name, the next time at which it may be logged, and the number suppressed since the last."""
 
-    def _log(self, method: Callable[..., Any], event: str, **fields: object) -> None:
+    def log(self, level: str, event: str, **fields: object) -> None:
+        """Log an event. An exception of the application's logger does not reach the protocol."""
         try:
-            method(event, **fields)
+            getattr(self._logger, level)(event, **fields)
         except Exception:  # structlog processors of the application may raise anything
             if not self._failing:
                 self._failing = True
@@ -130,42 +158,11 @@ class _Log:
         else:
             self._failing = False
 
-    def info(self, event: str, **fields: object) -> None:
-        self._log(self._logger.info, event, **fields)
-
-
-def log_event(event: str, **fields: object) -> None:
-    """Log an event of an endpoint, a control socket or a capture."""
-    if "address" in fields:
-        fields["address"] = _address(fields["address"])
-    _Log().info(event, **fields)
-
-
-class StructlogObserver(_Log, Observer):
-    """Logs a stack's observer callbacks as the events listed in this module's docstring."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._debug = _debug_enabled(self._logger)
-        self._repeats: dict[str, tuple[float, int]] = {}
-        """For each event name, the next time at which it may be logged, and the number suppressed since the last."""
-
     def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
         if after == ESTABLISHED:
-            self._log(
-                self._logger.info,
-                "utcp.connection_opened",
-                **_identity(connection),
-                active=not connection.passive,
-            )
+            self.log("info", "utcp.connection_opened", **_identity(connection), active=not connection.passive)
         if self._debug:
-            self._log(
-                self._logger.debug,
-                "utcp.state_changed",
-                **_identity(connection),
-                before=NAMES[before],
-                after=NAMES[after],
-            )
+            self.log("debug", "utcp.state_changed", **_identity(connection), before=NAMES[before], after=NAMES[after])
 
     def connection_ended(self, connection: Connection, now: float) -> None:
         info = connection.info()
@@ -177,19 +174,19 @@ class StructlogObserver(_Log, Observer):
         fields["duration"] = round(now - connection.opened_at, 6)
         error = connection.error
         if error is None:
-            self._log(self._logger.info, "utcp.connection_closed", **fields)
+            self.log("info", "utcp.connection_closed", **fields)
         else:
             event = next(event for cause, event in _EVENT_OF_ERROR if isinstance(error, cause))
-            self._log(self._logger.warning, event, **fields, error=str(error))
+            self.log("warning", event, **fields, error=str(error))
 
     def retransmitted(self, connection: Connection, seq: int, length: int, now: float) -> None:
         if self._debug:
-            self._log(self._logger.debug, "utcp.retransmitted", **_identity(connection), seq=seq, length=length)
+            self.log("debug", "utcp.retransmitted", **_identity(connection), seq=seq, length=length)
 
     def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
         if self._debug and timer not in _ORDINARY:
-            self._log(
-                self._logger.debug,
+            self.log(
+                "debug",
                 "utcp.timer_expired",
                 **_identity(connection),
                 timer=TIMER_NAMES[timer],
@@ -200,52 +197,48 @@ class StructlogObserver(_Log, Observer):
     def mss_changed(self, connection: Connection, before: int, now: float) -> None:
         if self._debug:
             fields = {**_identity(connection), "before": before, "mss": connection.mss}
-            self._log(self._logger.debug, "utcp.mss_changed", **fields)
+            self.log("debug", "utcp.mss_changed", **fields)
 
     def path_unreachable(self, connection: Connection, error: OSError, now: float) -> None:
-        self._seldom(self._logger.warning, "utcp.path_unreachable", now, **_identity(connection), error=str(error))
+        self._seldom("warning", "utcp.path_unreachable", now, **_identity(connection), error=str(error))
 
     def ports_exhausted(self, remote: Remote, remote_port: int, now: float) -> None:
         fields = {"remote": _address(remote), "remote_port": remote_port}
-        self._seldom(self._logger.warning, "utcp.ports_exhausted", now, **fields)
+        self._seldom("warning", "utcp.ports_exhausted", now, **fields)
 
     def listen_overflowed(self, local_port: int, remote: Remote, now: float) -> None:
         fields = {"remote": _address(remote), "local_port": local_port}
-        self._seldom(self._logger.warning, "utcp.listen_overflowed", now, **fields)
+        self._seldom("warning", "utcp.listen_overflowed", now, **fields)
 
     def syn_flooded(self, local_port: int, remote: Remote, cookie: bool, now: float) -> None:
         fields = {"remote": _address(remote), "local_port": local_port, "cookie": cookie}
-        self._seldom(self._logger.warning, "utcp.syn_flooded", now, **fields)
+        self._seldom("warning", "utcp.syn_flooded", now, **fields)
 
     def memory_pressed(self, used: int, limit: int, now: float) -> None:
-        self._seldom(self._logger.warning, "utcp.memory_pressure", now, used=used, limit=limit)
+        self._seldom("warning", "utcp.memory_pressure", now, used=used, limit=limit)
 
     def limit_reached(self, limit: str, remote: Remote, now: float) -> None:
         fields = {"remote": _address(remote), "limit": limit}
-        self._seldom(self._logger.warning, "utcp.limit_reached", now, **fields)
+        self._seldom("warning", "utcp.limit_reached", now, **fields)
 
     def malformed(self, remote: Remote, reason: str, now: float) -> None:
         if self._debug:
-            self._seldom(self._logger.debug, "utcp.malformed", now, remote=_address(remote), reason=reason)
+            self._seldom("debug", "utcp.malformed", now, remote=_address(remote), reason=reason)
 
     def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
         if self._debug:
-            self._log(
-                self._logger.debug,
-                "utcp.time_wait_ended",
-                remote=_address(remote),
-                remote_port=remote_port,
-                local_port=local_port,
+            self.log(
+                "debug", "utcp.time_wait_ended", remote=_address(remote), remote_port=remote_port, local_port=local_port
             )
 
-    def _seldom(self, method: Callable[..., Any], event: str, now: float, **fields: object) -> None:
+    def _seldom(self, level: str, event: str, now: float, **fields: object) -> None:
         """Log an event unless one of this name was logged less than REPEAT seconds ago."""
         due, suppressed = self._repeats.get(event, (-inf, 0))
         if now < due:
             self._repeats[event] = (due, suppressed + 1)
             return
         self._repeats[event] = (now + REPEAT, 0)
-        self._log(method, event, **fields, suppressed=suppressed)
+        self.log(level, event, **fields, suppressed=suppressed)
 
 
 def _identity(connection: Connection) -> dict[str, Any]:

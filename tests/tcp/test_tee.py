@@ -3,8 +3,7 @@
 import inspect
 from typing import Any
 
-from utcp.tcp.observer import Observer
-from utcp.trace.tee import Tee
+from utcp.tcp.observer import Observer, Tee
 
 CALLBACKS = [name for name, value in vars(Observer).items() if inspect.isfunction(value)]
 

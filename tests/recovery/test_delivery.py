@@ -130,7 +130,7 @@ def test_marking() -> None:
     """All that is in flight, and what leaves until it is delivered, is marked; what leaves later is not."""
     delivery = Delivery(0.0)
     before = leave(delivery, 1000, 0, 0.0)
-    delivery.flushed(None, 1000, True)
+    delivery.limited_by_application(1000)
     bubble = leave(delivery, 1000, 1000, 0.05)
     assert not before.app_limited
     assert bubble.app_limited
@@ -143,13 +143,13 @@ def test_marking() -> None:
 def test_a_limited_sample_raises_the_rate_and_never_lowers_it() -> None:
     delivery = Delivery(0.0)
     ack(delivery, 0.1, (10_000, leave(delivery, 10_000, 0, 0.0)))
-    delivery.flushed(None, 0, True)
+    delivery.limited_by_application(0)
     sample = ack(delivery, 1.1, (1000, leave(delivery, 1000, 0, 1.0)))
     assert sample.app_limited
     assert sample.delivery_rate == pytest.approx(10_000)
     assert delivery.rate == pytest.approx(100_000)
     assert not delivery.rate_app_limited
-    delivery.flushed(None, 0, True)
+    delivery.limited_by_application(0)
     ack(delivery, 2.1, (30_000, leave(delivery, 30_000, 0, 2.0)))
     assert delivery.rate == pytest.approx(300_000)
     assert delivery.rate_app_limited

@@ -112,7 +112,6 @@ class Burst:
         8985 7.3)."""
         tcb = self._tcb
         send, recovery = tcb.send_side, tcb.recovery
-        tcb.send_tail_probe(False)
         board = recovery.board
         if not recovery.probe_is_useful:
             return  # segments of the same batch have made the probe useless
@@ -133,7 +132,6 @@ class Burst:
         avoidance considers too small."""
         tcb = self._tcb
         send = tcb.send_side
-        tcb.persist.probe_leaves()
         if send.probe:  # the last probe is unanswered: send the same octet again
             board = tcb.recovery.board
             board.forget_sacks()  # a SACK of the octet is ignored, because it is outside the window
@@ -290,7 +288,7 @@ class Burst:
         segment of the peer has arrived since the timer expired, or if data is in flight, which the peer will
         acknowledge."""
         tcb = self._tcb
-        if tcb.keepalive.take_probe() and not tcb.send_side.flight_size:
+        if tcb.keepalive.unanswered and not tcb.send_side.flight_size:
             tcb.stack.counters.keepalives += 1
             self._segment((tcb.send_side.snd_nxt - 1) & MASK, 0, 0, False)
             tcb.send_side.note_empty()

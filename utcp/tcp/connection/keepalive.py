@@ -12,7 +12,7 @@ OFF: Final = inf
 class Keepalive:
     """Owns the keepalive timer and the count of unanswered probes. Times are in seconds."""
 
-    __slots__ = ("count", "deadline", "enabled", "idle", "interval", "probe_due", "unanswered")
+    __slots__ = ("count", "deadline", "enabled", "idle", "interval", "unanswered")
 
     def __init__(self, idle: float, interval: float, count: int) -> None:
         self.enabled = False
@@ -25,8 +25,6 @@ class Keepalive:
         """Number of unanswered probes after which the peer is considered dead."""
         self.deadline = OFF
         """Expiry of the timer, seconds; `inf`: off."""
-        self.probe_due = False
-        """True if the next flush sends a probe."""
         self.unanswered = 0
         """Number of probes since the last acceptable segment of the peer."""
 
@@ -55,9 +53,8 @@ class Keepalive:
         self.unanswered = 0
 
     def probe(self, now: float) -> None:
-        """Have the next flush send a probe."""
+        """Count a probe, which the next flush sends, and set the timer."""
         self.unanswered += 1
-        self.probe_due = True
         if self.enabled:
             self.deadline = now + self.interval
 
@@ -74,8 +71,3 @@ class Keepalive:
         because it was for a single probe after an ICMP message."""
         if self.enabled:
             self.deadline = deadline
-
-    def take_probe(self) -> bool:
-        """Return True if a due probe must leave, and clear it. It must not if the peer has sent a segment since."""
-        self.probe_due = False
-        return self.unanswered > 0

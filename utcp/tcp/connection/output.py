@@ -10,7 +10,7 @@ from math import inf
 
 from utcp.tcp.connection.burst import Burst, begin_flight
 from utcp.tcp.connection.emitter import emit, pack
-from utcp.tcp.connection.tcb import Tcb
+from utcp.tcp.connection.tcb import KEEPALIVE_PROBE, TAIL_LOSS_PROBE, WINDOW_PROBE, Tcb
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import SYN_RCVD, SYN_SENT
 from utcp.tcp.transmit import Buffer, Outbox
@@ -35,17 +35,17 @@ def transmit(tcb: Tcb, now: float, outbox: Outbox) -> None:
 
 def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
     send, receive, recovery = tcb.send_side, tcb.receive_side, tcb.recovery
-    burst = Burst(tcb, now, outbox)
+    burst, probes = Burst(tcb, now, outbox), tcb.take_probes()
     if receive.duplicate_acks_due and receive.ack_due == NOW:
         burst.duplicate_acks()
-    if tcb.tail_probe_due:
+    if probes & TAIL_LOSS_PROBE:
         burst.tail_loss_probe()
     new_data_first = False
     if recovery.board.lost:
         new_data_first = recovery.new_data_first and send.unsent > 0 and send.usable_window > 0
         if not new_data_first:
             burst.retransmissions()
-    if tcb.persist.probe_due:
+    if probes & WINDOW_PROBE:
         burst.window_probe()
     if send.queued > send.sent and send.syn_acked and (not recovery.board.lost or new_data_first):
         burst.new_data()
@@ -53,7 +53,7 @@ def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
         burst.fin()
     if receive.ack_due == NOW:
         burst.pure_ack()
-    if tcb.keepalive.probe_due:
+    if probes & KEEPALIVE_PROBE:
         burst.keepalive_probe()
     idle = not (burst.held_back or burst.paced) and send.queued == send.sent
     recovery.flushed(burst.departure, burst.held_back, idle)
@@ -77,24 +77,17 @@ def _sends_one_segment(tcb: Tcb, now: float, outbox: Outbox) -> bool:
     """Send at most one segment: all data that waits, with the FIN behind it, or a FIN, or an ACK. Return False if
     nothing was done, because there may be more to send, or because a rule of `Burst` may hold the data back."""
     send, receive, recovery = tcb.send_side, tcb.receive_side, tcb.recovery
-    if (
-        recovery.board.lost
-        or receive.sack_due
-        or receive.duplicate_acks_due
-        or tcb.tail_probe_due
-        or tcb.persist.probe_due
-        or tcb.keepalive.probe_due
-    ):
+    if recovery.board.lost or receive.sack_due or receive.duplicate_acks_due or tcb.probes_due:
         return False
     size = send.queued - send.sent
-    seq, flags, ecn = send.snd_nxt, ACK, NOT_ECT
+    seq, offset, flags, ecn = send.snd_nxt, send.sent, ACK, NOT_ECT
     payload: Buffer | None = None
     if size:
         flight_size = (seq - send.snd_una) & MASK
         if (
             size > tcb.mss
             or size >= send.snd_wnd - flight_size
-            or send.snd_up > send.sent
+            or send.snd_up > offset
             or recovery.reduced
             or tcb.mtu_search is not None
             or (flight_size and not _follows_at_once(tcb, size, now))
@@ -102,6 +95,10 @@ def _sends_one_segment(tcb: Tcb, now: float, outbox: Outbox) -> bool:
             return False
         if not flight_size:
             begin_flight(tcb, now)
+        payload = send.payload(offset, size)
+        flags |= PSH
+        if tcb.ecn.agreed:
+            ecn = ECN_CAPABLE
         fin = send.fin_queued
     elif send.fin_queued and _fin_may_go(tcb):
         fin = True
@@ -110,17 +107,11 @@ def _sends_one_segment(tcb: Tcb, now: float, outbox: Outbox) -> bool:
             emit(tcb, pack(tcb, send.acceptable_seq, ACK, now), None, 0, now, outbox)
             send.note_empty()
         return True
-    departure = recovery.depart(now)
-    offset = send.sent
-    tcb.sent(size, fin, False, 1, departure, now)
-    recovery.flushed(departure, False, True)
     if fin:
         flags |= FIN
-    if size:
-        flags |= PSH
-        payload = send.payload(offset, size)
-        if tcb.ecn.agreed:
-            ecn = ECN_CAPABLE
+    departure = recovery.depart(now)
+    tcb.sent(size, fin, False, 1, departure, now)
+    recovery.flushed(departure, False, True)
     emit(tcb, pack(tcb, seq, flags, now), payload, size, now, outbox, 0, ecn)
     return True
 

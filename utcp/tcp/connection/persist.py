@@ -12,13 +12,11 @@ class Persist:
 
     `Tcb.start_persist` makes the object when the timer first runs; few windows ever close."""
 
-    __slots__ = ("deadline", "probe_due", "probes")
+    __slots__ = ("deadline", "probes")
 
     def __init__(self) -> None:
         self.deadline = inf
         """Departure time of the next probe, seconds; `inf`: the timer is off."""
-        self.probe_due = False
-        """True if the next flush sends a zero-window probe."""
         self.probes = 0
         """Number of probes since the window closed or the peer last acknowledged something, for the back-off."""
 
@@ -27,13 +25,8 @@ class Persist:
         self.deadline = deadline
 
     def expired(self) -> None:
-        """Have the next flush send a probe, because the timer has expired."""
+        """Count a probe, because the timer has expired."""
         self.probes += 1
-        self.probe_due = True
-
-    def probe_leaves(self) -> None:
-        """Clear `probe_due`, because the flush sends the probe or needs none."""
-        self.probe_due = False
 
     def stop(self) -> None:
         """Turn off the timer, because the window is open or nothing waits."""

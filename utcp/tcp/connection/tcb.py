@@ -44,6 +44,13 @@ _MIN_SEND_MSS: Final = 64
 
 _INITIAL_SEND_BUFFER: Final = 1 << 20
 
+TAIL_LOSS_PROBE: Final = 1
+"""A tail loss probe (RFC 8985 7), as a bit of `Tcb.probes_due`."""
+WINDOW_PROBE: Final = 2
+"""A zero-window probe (RFC 9293 3.8.6.1)."""
+KEEPALIVE_PROBE: Final = 4
+"""A keepalive probe (RFC 9293 3.8.4)."""
+
 _RESET_SECONDS: Final = 10.0
 """Burst of RSTs, in seconds of `Config.reset_rate`."""
 
@@ -246,6 +253,7 @@ class Tcb(Timed):
         "peer_mss",
         "persist",
         "port_evidence",
+        "probes_due",
         "receive_mss",
         "receive_side",
         "recovery",
@@ -259,7 +267,6 @@ class Tcb(Timed):
         "soft_error",
         "stack",
         "state",
-        "tail_probe_due",
         "timestamps",
         "total_retransmits",
         "ts_offset",
@@ -339,8 +346,8 @@ class Tcb(Timed):
         self.retransmits = 0
         """Number of consecutive timeouts without progress, which R2 limits (RFC 9293 3.8.3)."""
         self.total_retransmits = 0
-        self.tail_probe_due = False
-        """True if the next flush sends a tail loss probe."""
+        self.probes_due = 0
+        """The probes that the next flush sends, as bits."""
         self.segs_in = 0
         """Number of received segments of all kinds."""
         self.last_sent = now
@@ -539,6 +546,7 @@ class Tcb(Timed):
     def probe_peer(self, now: float) -> None:
         """Have the next flush send a keepalive probe, unless a segment of the peer arrives first or data leaves."""
         self.keepalive.probe(now)
+        self.owe_probe(KEEPALIVE_PROBE)
         self.touch()
 
     def sent(self, size: int, fin: bool, probe: bool, segments: int, departure: Departure, now: float) -> None:
@@ -620,9 +628,15 @@ class Tcb(Timed):
         """Count a retransmission timeout, or an unanswered zero-window probe, without progress."""
         self.retransmits += 1
 
-    def send_tail_probe(self, due: bool) -> None:
-        """Set whether the next flush sends a tail loss probe; the flush itself clears this."""
-        self.tail_probe_due = due
+    def owe_probe(self, kind: int) -> None:
+        """Have the next flush send a probe of this kind, unless it is no longer useful by then."""
+        self.probes_due |= kind
+
+    def take_probes(self) -> int:
+        """Return `probes_due`, and clear it."""
+        due = self.probes_due
+        self.probes_due = 0
+        return due
 
     def answered(self) -> None:
         """Restart R2, because the peer answers, even if its window stays closed (MUST-37, SHLD-17)."""

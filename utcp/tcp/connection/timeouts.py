@@ -14,7 +14,7 @@ from utcp.errors import (
     UserTimedOut,
 )
 from utcp.tcp import event
-from utcp.tcp.connection.tcb import Tcb
+from utcp.tcp.connection.tcb import TAIL_LOSS_PROBE, WINDOW_PROBE, Tcb
 from utcp.tcp.path_mtu import MINIMUM, SUSPICIOUS
 from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, SYN_RCVD, SYN_SENT
 from utcp.tcp.timers import (
@@ -67,6 +67,7 @@ def handle_timeout(tcb: Tcb, now: float) -> None:
                 return
             tcb.timed_out()
             tcb.persist.expired()
+            tcb.owe_probe(WINDOW_PROBE)
         elif timer == DELAYED_ACK:
             tcb.receive_side.delay_expired()
         elif timer == KEEPALIVE:
@@ -81,7 +82,7 @@ def handle_timeout(tcb: Tcb, now: float) -> None:
         elif timer == LINGER:
             _time_out(tcb, FinTimedOut() if tcb.linger is None else LingerTimedOut(), now)
         elif timer == PROBE:
-            tcb.send_tail_probe(True)
+            tcb.owe_probe(TAIL_LOSS_PROBE)
         elif timer == REORDER:
             tcb.recovery.on_reordering_timeout(now)
     tcb.touch()

@@ -178,13 +178,10 @@ class Delivery:
         """Count `size` octets that are considered lost."""
         self.lost += size
 
-    def flushed(self, departure: Departure | None, in_flight: int, app_limited: bool) -> None:
-        """Handle the end of a flush in which `departure` left, with `in_flight` octets in flight. `app_limited`: the
-        application has no more data, although the congestion window has room (draft-ietf-ccwg-bbr, 4.1.2.4)."""
-        if departure is not None:
-            departure.left(in_flight)
-        if app_limited:
-            self._app_limited_until = self.delivered + in_flight or 1
+    def limited_by_application(self, in_flight: int) -> None:
+        """Record that the application has no more data, although the congestion window has room, while `in_flight`
+        octets are in flight (draft-ietf-ccwg-bbr, 4.1.2.4)."""
+        self._app_limited_until = self.delivered + in_flight or 1
 
     def measure(self, sample: AckSample) -> None:
         """Complete the sample of an ACK after all its deliveries, and prepare for the next ACK."""

@@ -57,6 +57,7 @@ class Recovery:
         "_limited_until",
         "_mtu_probe",
         "_probe",
+        "_probe_samples",
         "_rack",
         "_recover",
         "_reduction",
@@ -117,6 +118,8 @@ class Recovery:
         self._last_rtt = 0.0
         """Round-trip time of that data, seconds."""
         self._probe: TailLossProbe | None = None
+        self._probe_samples = 0
+        """Number of round-trip time samples when the last tail loss probe left."""
         self._mtu_probe: MtuProbe | None = None
         self._duplicates: DuplicateAcks | None = None
         """The duplicate ACKs of a peer without SACK; None before the first."""
@@ -171,12 +174,11 @@ class Recovery:
     @property
     def probe_is_useful(self) -> bool:
         """True if a tail loss probe may be sent: data is in flight, no loss or out-of-order delivery is known, no probe
-        is under way, and there is a new round-trip time sample (RFC 8985 7.2)."""
-        if not self.sack or self.phase > REDUCED or self.board.in_flight <= 0 or self.board.sacked:
+        is under way (RFC 8985 7.2), and there was a round-trip time sample since the last probe (7.3). Otherwise the
+        delay would never adapt to a path that has become slower."""
+        if not self.sack or self._rtt.samples <= self._probe_samples or self.board.in_flight <= 0:
             return False
-        if self._probe is None:
-            return self._rtt.samples > 0
-        return self._probe.may_follow(self._rtt.samples)
+        return self.plain or not (self.phase > REDUCED or self.board.sacked or self.probe_under_way)
 
     @property
     def room(self) -> int:
@@ -255,7 +257,8 @@ class Recovery:
     def probe_sent(self, resent: bool) -> None:
         """Record that a tail loss probe leaves. `resent`: it is a retransmission."""
         self.plain = False
-        self.probe.sent(self.board.nxt, resent, self._rtt.samples)
+        self.probe.sent(self.board.nxt, resent)
+        self._probe_samples = self._rtt.samples
 
     @property
     def mtu_probe_under_way(self) -> bool:
@@ -284,14 +287,14 @@ class Recovery:
             one_segment: a single segment is in flight, whose ACK the peer may delay.
             max_ack_delay: the longest delay of that ACK, seconds.
         """
-        if self.retransmit_at == inf:
-            self.retransmit_at = now + self._rtt.rto
-        if self.probe_at != inf:
-            if not self.probe_is_useful:
-                self.probe_at = inf
-        elif self.sack and self.probe_is_useful:
-            delay = TailLossProbe.delay(self._rtt.srtt, one_segment, max_ack_delay)
-            self.probe_at = min(now + delay, self.retransmit_at)  # the probe precedes a retransmission timeout
+        rtt, retransmit_at = self._rtt, self.retransmit_at
+        if retransmit_at == inf:
+            self.retransmit_at = retransmit_at = now + rtt.rto
+        if not self.probe_is_useful:
+            self.probe_at = inf
+        elif self.probe_at == inf:
+            at = now + TailLossProbe.delay(rtt.srtt, one_segment, max_ack_delay)
+            self.probe_at = min(at, retransmit_at)  # the probe precedes a retransmission timeout
 
     def restart_retransmission(self, now: float) -> None:
         """Restart the retransmission timer, because its data was sent again."""
@@ -308,13 +311,18 @@ class Recovery:
 
     def flushed(self, departure: Departure | None, held_back: bool, idle: bool) -> None:
         """Handle the end of a flush. `held_back`: the congestion window held back data; `idle`: all data was sent."""
-        congestion = self._congestion
-        cwnd, in_flight = congestion.cwnd, self.board.in_flight if self._duplicates is None else self.in_flight
+        congestion, in_flight = self._congestion, self.board.in_flight
+        if self._duplicates is not None:
+            in_flight = self.in_flight
+            if departure is not None:
+                departure.left(in_flight)
+        cwnd = congestion.cwnd
         if held_back or (cwnd < congestion.ssthresh and 2 * in_flight > cwnd):
             # This holds for a window of data, because the decrease of the flight until the next flush does not mean
             # that data is missing (RFC 7661 4.1).
             self._limited_until = self.board.nxt
-        self.delivery.flushed(departure, in_flight, idle and in_flight < cwnd)
+        if idle and in_flight < cwnd:
+            self.delivery.limited_by_application(in_flight)
 
     # ------------------------------------------------------------------ ACKs
 

@@ -77,7 +77,7 @@ class Departure:
         self.runs = None
 
     def left(self, in_flight: int) -> None:
-        """Set the octets in flight at the end of the flush."""
+        """Correct the octets in flight after the departure."""
         self.in_flight = in_flight
 
     def keep(self, run: Run) -> None:
@@ -143,13 +143,12 @@ class Scoreboard:
         """Add `size` octets from `nxt` on, which leave for the first time."""
         start = self.nxt
         self.nxt = end = start + size
-        self.in_flight += size
+        self.in_flight = departure.in_flight = self.in_flight + size
         runs = self._runs
-        if len(runs) > self._head:
+        if runs and runs[-1].departure is departure:
             last = runs[-1]
             if (
-                last.departure is departure
-                and last.sent == 1
+                last.sent == 1
                 and last.state == IN_FLIGHT
                 and not (start - last.start) % departure.mss  # the segments of a run must have the same size
             ):
@@ -195,6 +194,7 @@ class Scoreboard:
         if run.state == LOST:
             self.lost -= size
             self.in_flight += size
+        departure.in_flight = self.in_flight
         again = Run(start, start + size, departure, run.sent + 1, IN_FLIGHT)
         run.state = GONE
         self._runs[index] = again

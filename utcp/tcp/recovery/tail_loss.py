@@ -15,14 +15,13 @@ microseconds."""
 class TailLossProbe:
     """The tail loss probe of a connection. At most one is under way."""
 
-    __slots__ = ("_end", "_resent", "_samples")
+    __slots__ = ("_end", "_resent")
 
     def __init__(self) -> None:
         self._end = _NONE
         """TLP.end_seq: SND.NXT when the probe left."""
         self._resent = False
         """TLP.is_retrans: True if the probe was a retransmission."""
-        self._samples = 0
 
     @property
     def under_way(self) -> bool:
@@ -35,17 +34,10 @@ class TailLossProbe:
             return 1.0
         return 2 * srtt + max_ack_delay if one_segment else max(2 * srtt, _SHORTEST)
 
-    def may_follow(self, samples: int) -> bool:
-        """Return True if no probe is under way, and there was a round-trip time sample since the last probe (RFC 8985
-        7.3). Otherwise the delay would never adapt to a path that has become slower."""
-        return self._end == _NONE and samples > self._samples
-
-    def sent(self, nxt: int, resent: bool, samples: int) -> None:
-        """Record that a probe leaves, after which SND.NXT is `nxt`. `samples` is the number of round-trip time samples
-        so far."""
+    def sent(self, nxt: int, resent: bool) -> None:
+        """Record that a probe leaves, after which SND.NXT is `nxt`."""
         self._end = nxt
         self._resent = resent
-        self._samples = samples
 
     def acknowledged(self, una: int, dsack_end: int, duplicate: bool) -> bool:
         """Process an ACK. Return True if it shows that the probe repaired a loss (RFC 8985 7.4). `dsack_end` is the end

@@ -78,6 +78,7 @@ async def test_an_endpoint_is_closed_although_one_connection_cannot_be(monkeypat
         assert transport is not None
         first = connection_of(transport)
         monkeypatch.setattr(Connection, "abort", failing(Connection.abort, when=lambda each, _: each is first))
+        client.driver.read()
         client.driver.loop.remove_reader(client.link.fileno())  # nothing is acknowledged any more
         async with asyncio.timeout(60):
             await server.aclose()

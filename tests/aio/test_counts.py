@@ -114,6 +114,46 @@ async def test_a_connection_that_its_peer_reset_is_gone_without_the_garbage_coll
     assert connections_in_memory() == before
 
 
+async def test_a_request_and_its_response_take_little_more_than_2_sends_and_2_receives(peers: Peers) -> None:
+    """A wakeup that has brought one datagram makes no second call, which would find nothing. Every ninth wakeup does,
+    in case there are more datagrams by now."""
+    await peers.server.start_server(echo)
+    reader, writer = await peers.client.open_connection(peers.host, peers.port)
+    for _ in range(2):
+        before = calls(peers)
+        for _ in range(TOGETHER):
+            writer.write(b"x" * 64)
+            await reader.readexactly(64)
+        count = calls(peers) - before
+    assert count <= 4.5 * TOGETHER
+    writer.close()
+    await writer.wait_closed()
+
+
+class EchoProtocol(Recorder):
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        assert self.transport is not None
+        self.transport.write(data)
+
+
+async def test_an_answer_that_a_protocol_writes_at_once_leaves_in_the_same_turn(peers: Peers) -> None:
+    transport, _, server = await peers.connect(Recorder, EchoProtocol)
+    await turns(5)
+    driver = peers.server.driver
+    driver.loop.remove_reader(driver.link.fileno())  # the test reads instead
+    transport.write(b"question")
+    await turns(2)
+    sent = driver.stack.counters.out_segs
+    driver.read()
+    assert server.received == b"question"
+    assert driver.stack.counters.out_segs == sent + 1
+    await turns(3)
+    assert driver.stack.counters.out_segs == sent + 1
+    transport.abort()
+    driver.loop.add_reader(driver.link.fileno(), driver._readable)
+
+
 async def test_idle_connections_wake_nobody(peers: Peers) -> None:
     accepted: list[asyncio.StreamWriter] = []
     await peers.server.start_server(lambda _, writer: accepted.append(writer))

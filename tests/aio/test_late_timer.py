@@ -121,7 +121,7 @@ async def test_a_timer_waits_for_what_an_endpoint_of_the_same_loop_answers_in_th
     late = Late(peers, monkeypatch)
     await late.write(transport)
     late.pass_time(0.9)
-    late.far._readable()
+    late.far.read()
     assert late.far.link.drained
     server.transport.write(b"answer")  # an ACK alone might be delayed
     await late.fire()

@@ -72,6 +72,9 @@ class WatchedSocket(socket.socket):
         return faults.wrap(f"socket.{name}", found)
 
 
+_ALWAYS: Final = property(lambda _: True, lambda _, value: None)
+
+
 class Run:
     """One run of the program: two clients write, half-close, and read what the server sends back."""
 
@@ -92,7 +95,7 @@ class Run:
                 # The loop watches the socket itself then, also for room.
                 stack.enter_context(mock.patch.object(sockopt, "report_errors", return_value=False))
             if self.sites == "link":  # a link is asked only if it has some
-                stack.enter_context(mock.patch.object(UdpLink, "has_path_errors", new=True))
+                stack.enter_context(mock.patch.object(UdpLink, "has_path_errors", new=_ALWAYS))
             await self._play()
 
     async def _play(self) -> None:

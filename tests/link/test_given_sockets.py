@@ -187,7 +187,7 @@ def test_an_entry_of_the_error_queue_that_did_not_fit_is_skipped(keep: Keep) -> 
     link = keep(UdpLink(sock))
     cut = (bytes(40), [(IP, sockopt.IP_RECVERR, bytes(5))], sockopt.MSG_CTRUNC, ("192.0.2.1", 9))
     sock.icmp.extend([cut, ScriptedSocket.port_unreachable])
-    link._ask_queue = True
+    link.has_path_errors = True
     assert [error.errno for error in link.path_errors()] == [errno.ECONNREFUSED]
 
 

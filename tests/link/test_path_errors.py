@@ -228,7 +228,7 @@ def test_too_big_changes_nothing_but_what_is_told(keep: Keep, monkeypatch: pytes
     monkeypatch.setattr("utcp.link.path.path_payload", lambda _: 1172)
     told = PathError(remote, errno.EMSGSIZE, 1172, b"")
     monkeypatch.setattr(error_queue, "read", lambda *_: error_queue.Reading([told], 0, True, True))
-    a._ask_queue = True
+    a.has_path_errors = True
     assert a.path_errors() == [told]
     assert a.mtu(remote) == before
 

@@ -21,6 +21,10 @@ BATCH: Final = 512
 """Datagrams that one wakeup reads, or slightly more. The others wait for the next turn, because the loop has other
 users."""
 
+LONE_READS: Final = 8
+"""Wakeups that read one datagram or train only, after one that has found exactly one. Each saves a system call that
+would find nothing. If there is more to read, the loop reports the descriptor again. The next wakeup reads a batch."""
+
 MAX_LATENESS: Final = 1.0
 """Seconds by which the stack's timers may fire late while there is always more to read."""
 
@@ -55,7 +59,7 @@ class Driver:
 
     A user is the `context` of a connection or listener. Its `ready(connection_or_listener)` is called after each batch
     in which there were events. The segments that users cause leave one loop turn later, by a flush that is scheduled
-    after the users' own callbacks. So replies carry the ACKs, and our FIN carries the ACK of the peer's.
+    after the users' own callbacks (`_dispatch`). So replies carry the ACKs, and our FIN carries the ACK of the peer's.
 
     Args:
         has_read: called with a UDP address, returns whether all endpoints of this loop that receive at this address
@@ -68,10 +72,13 @@ class Driver:
         "_after_flush",
         "_flushes",
         "_has_read",
+        "_is_lone",
+        "_lone_reads",
         "_read_again",
         "_ready",
         "_timer",
         "_timer_due",
+        "_user_called",
         "_writing",
         "closed",
         "link",
@@ -104,10 +111,14 @@ class Driver:
         self._timer: asyncio.Handle | None = None
         self._timer_due = 0.0  # on the link's clock
         self._writing = False
+        self._is_lone = False  # the last wakeup has brought one datagram or train only
+        self._lone_reads = 0  # next wakeups that read one datagram or train only
+        self._user_called = False  # schedule_flush() was called since the last wakeup
         loop.add_reader(link.fileno(), self._readable)
 
     def schedule_flush(self) -> None:
-        """Send in the next loop turn the segments that a user's call has caused."""
+        """Send in the next loop turn, or earlier (`_dispatch`), the segments that a user's call has caused."""
+        self._user_called = True
         if not self._flushes and not self.closed:
             try:
                 self.loop.call_soon(self._flush)
@@ -116,7 +127,7 @@ class Driver:
             self._flushes = 1
 
     def flush(self) -> None:
-        """Send now. An Exception is passed to the loop's exception handler.
+        """Send now, and set the timer. An Exception is passed to the loop's exception handler.
 
         While segments wait for room in the socket (0.2 s at most, `Pending`), only answers to strangers are sent,
         because they have a buffer of their own.
@@ -127,21 +138,27 @@ class Driver:
         try:
             if link.pending:
                 transmits = stack.answers_to_send()
-                if not self._writing:  # an earlier attempt has failed
-                    self._await_room()
+                self._await_room()  # again, if an earlier attempt has failed
             else:
                 transmits = stack.datagrams_to_send(link.now())
             if transmits:
-                self._send(transmits)
+                try:
+                    failures = link.send(transmits)
+                except Exception as exc:
+                    failures = self._send_singly(transmits, exc)
+                if failures or link.has_path_errors:
+                    self._report_path(failures, self._path_errors(), link.now())
                 if link.pending:
                     self._await_room()
         except BaseException as exc:
             self.schedule_flush()  # for the connections that this flush has not reached
             if not isinstance(exc, Exception):
+                self._arm()
                 raise
-            self._report("a flush came to no end", exc)
+            self._report("a flush was interrupted by an exception", exc)
         if stack.ready or stack.failures:
             self.schedule_flush()
+        self._arm()
 
     def call_after_flush(self, callback: Callable[[], None] | None) -> None:
         """Call `callback` after each flush from now on, in place of the present one; None: no call."""
@@ -150,6 +167,7 @@ class Driver:
     def read(self) -> None:
         """Read at most one batch of datagrams, and pass the events to the users."""
         if not self.closed:
+            self._lone_reads = 0
             self._readable()
 
     def close(self) -> None:
@@ -174,32 +192,39 @@ class Driver:
         try:
             if self._writing:  # the descriptor may be readable because there is room (`Link.watch_room`)
                 self._writable()
-            self._receive()
+            limit = BATCH
+            if self._lone_reads:
+                self._lone_reads -= 1
+                limit = 1
+            self._receive(limit)
         finally:
             self._dispatch()
 
-    def _receive(self) -> float:
-        """Process one batch of datagrams, and ICMP errors. Return their common time of arrival.
+    def _receive(self, limit: int) -> float:
+        """Process at most `limit` datagrams, and ICMP errors. Return the datagrams' common time of arrival.
 
         The clock is read after the batch. With an earlier time, the round-trip time of datagrams that arrive during the
         reading would be too short, and so would the minimum derived from it. A wakeup reads only one batch, because
         further ones would wait in the socket while the first is processed, which would add to their round-trip times.
         """
+        link, stack = self.link, self.stack
         received: list[Received] = []
         try:
-            received = self.link.receive(BATCH)
+            received = link.receive(limit)
         except Exception as exc:
-            self._report("the link could not receive, which is tried again", exc)
+            self._report("receiving from the link failed and is tried again", exc)
             if self._read_again is None:  # the loop may not report the descriptor as readable again
                 self._read_again = later(self.loop, READ_AGAIN, self._try_again)
-        errors = self._path_errors() if self.link.has_path_errors else None
-        now = self.link.now()
-        stack = self.stack
+        errors = self._path_errors() if link.has_path_errors else None
+        now = link.now()
+        self._is_lone = len(received) == 1
+        if limit > 1 and self._is_lone and link.drained:
+            self._lone_reads = LONE_READS
         for data, remote, segment_size, ecn in received:
             try:
                 stack.receive_datagram(data, remote, now, segment_size, ecn)
             except Exception as exc:  # the other datagrams of the batch must not be lost
-                self._report(f"a datagram from {remote} was not processed to its end", exc)
+                self._report(f"processing a datagram from {remote} failed", exc)
         if errors:
             self._report_path([], errors, now)
         return now
@@ -208,30 +233,20 @@ class Driver:
         self._read_again = None
         self.read()
 
-    def _send(self, transmits: list[Transmit]) -> None:
+    def _send_singly(self, transmits: list[Transmit], error: Exception) -> list[SendError]:
+        """Send each train by itself after `error`, because it is unknown which have left. A duplicate does no harm."""
+        self._report("the link could not send", error)
         failures: list[SendError] = []
-        link = self.link
-        try:
-            failures = link.send(transmits)
-        except Exception as exc:
-            self._report("the link could not send", exc)
-            # It is unknown which have left, so each is sent by itself. A duplicate does no harm.
-            for transmit in transmits:
-                with suppress(Exception):  # a broken link raises it each time, and it is reported above
-                    failures += link.send([transmit])
-        if failures or link.has_path_errors:
-            self._sent(failures)
-
-    def _sent(self, failures: list[SendError]) -> None:
-        """Report the failures of a send, and ICMP errors, to the stack."""
-        if failures or self.link.has_path_errors:
-            self._report_path(failures, self._path_errors(), self.link.now())
+        for transmit in transmits:
+            with suppress(Exception):  # a broken link raises it each time, and it is reported above
+                failures += self.link.send([transmit])
+        return failures
 
     def _path_errors(self) -> list[PathError]:
         try:
             return self.link.path_errors()
         except Exception as exc:
-            self._report("the link's ICMP errors are lost", exc)
+            self._report("reading ICMP errors from the link failed", exc)
             return []
 
     def _report_path(self, failures: list[SendError], errors: list[PathError], now: float) -> None:
@@ -241,12 +256,12 @@ class Driver:
             try:
                 stack.path_failed(failure.remote, failure.flows, failure.errno, now)
             except Exception as exc:
-                self._report(f"a failed send to {failure.remote} was not processed to its end", exc)
+                self._report(f"processing a failed send to {failure.remote} failed", exc)
         for remote, code, mtu, quoted in errors:
             try:
                 stack.path_error(remote, code, mtu, quoted, now)
             except Exception as exc:
-                self._report(f"an ICMP error about {remote} was not processed to its end", exc)
+                self._report(f"processing an ICMP error about {remote} failed", exc)
         self.schedule_flush()
 
     def _report(self, what: str, error: BaseException) -> None:
@@ -258,8 +273,8 @@ class Driver:
         try:
             failures = self.link.flush_pending()
         except Exception as exc:
-            self._report("the link could not send what had waited", exc)
-        self._sent(failures)
+            self._report("sending the pending datagrams failed", exc)
+        self._report_path(failures, self._path_errors(), self.link.now())
         if not self.link.pending:
             self.schedule_flush()
             self._stop_writing()
@@ -280,28 +295,41 @@ class Driver:
         self._writing = False
 
     def _dispatch(self) -> None:
-        # This flush runs after all callbacks that the users below schedule. An earlier flush of this turn would run
-        # before them, so it does nothing.
+        """Pass the events to the users. Then flush.
+
+        The flush waits for the next loop turn, and runs there after all callbacks that the users have scheduled, so
+        that one segment carries what they write, our ACK and our FIN. It does not wait if nothing else is expected: if
+        no user was called, or if the wakeup has brought one datagram only and a user has answered in its callback.
+        """
+        # With this count, calls of the users schedule no flush, and a flush that is scheduled already does nothing,
+        # because it would run before the users' callbacks.
         self._flushes += 1
+        stack, at_once = self.stack, True
         try:
-            if self.stack.ready or self._ready or self.stack.failures:
-                self._tell()
+            if stack.ready or self._ready or stack.failures:
+                at_once = self._user_called = False
+                self._pass_events()
+                at_once = self._is_lone and self._user_called
         finally:
-            try:
-                self.loop.call_soon(self._flush)
-            except Exception as exc:
-                self._flushes -= 1
-                self._insist_on_flush(exc)
-                self._flushes += 1
+            if at_once and self._flushes == 1:
+                self._flush()
+            else:
+                try:
+                    self.loop.call_soon(self._flush)
+                except Exception as exc:
+                    self._flushes -= 1
+                    self._insist_on_flush(exc)
+                    self._flushes += 1
 
     def _insist_on_flush(self, error: Exception) -> None:
         """Schedule a flush again after `error`. Without a flush, no timer would be set any more."""
         soon(self.loop, self._flush)
         self._report("a flush was scheduled at the second attempt only", error)
 
-    def _tell(self) -> None:
-        ready = self._ready
-        ready.extend(self.stack.take_ready())
+    def _pass_events(self) -> None:
+        """Pass the events of connections and listeners to their users, and report contained exceptions."""
+        ready, stack = self._ready, self.stack
+        ready.extend(stack.take_ready())
         while ready:
             item = ready.popleft()
             user: Any = item.context
@@ -311,9 +339,9 @@ class Driver:
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as exc:  # the events of other connections must not be lost
-                    self._report(f"the events of {item!r} were not handled to their end", exc)
-        if self.stack.failures:
-            for failure in self.stack.take_failures():
+                    self._report(f"handling the events of {item!r} failed", exc)
+        if stack.failures:
+            for failure in stack.take_failures():
                 self._report(failure.what, failure.error)
 
     def _flush(self) -> None:
@@ -325,20 +353,17 @@ class Driver:
         try:
             # Events that the users' own calls have caused, or that are left after a KeyboardInterrupt in a callback.
             if self.stack.ready or self._ready or self.stack.failures:
-                self._tell()
+                self._pass_events()
         except BaseException:
             soon(self.loop, self._flush)
             raise
         self._flushes = 0
-        try:
-            self.flush()
-        finally:
-            self._arm()
+        self.flush()
         if self._after_flush is not None:
             try:
                 self._after_flush()
             except Exception as exc:
-                self._report("what was to follow a flush came to no end", exc)
+                self._report("the call after a flush failed", exc)
 
     def _arm(self) -> None:
         """Make sure that the timer fires by the stack's next deadline.
@@ -373,10 +398,19 @@ class Driver:
         self._timer_due = due
 
     def _on_timer(self) -> None:
-        # In the next turn, because other endpoints of this loop answer at the end of this turn, and an answer may be
-        # the ACK that a timer waits for.
         self._timer = None
-        self._timer = soon(self.loop, self._expire)
+        try:
+            deadline = self.stack.next_timeout()
+            is_early = deadline is None or deadline > self.link.now()  # the deadline has moved
+        except Exception as exc:
+            self._report("the next timer is not known", exc)
+            is_early = False
+        if is_early:
+            self._arm()
+        else:
+            # In the next turn, because other endpoints of this loop answer at the end of this turn, and an answer may
+            # be the ACK that a timer waits for.
+            self._timer = soon(self.loop, self._expire)
 
     def _peer_has_read(self) -> bool:
         """Return whether the peer of the connection whose timer is due has read everything, if it is on this loop."""
@@ -384,7 +418,7 @@ class Driver:
             remote = self.stack.next_remote()
             return remote is None or self._has_read(self.link.peername(remote))
         except Exception as exc:
-            self._report("it is not known whether the peer is on this loop", exc)
+            self._report("finding the peer's endpoint failed", exc)
             return True
 
     def _expire(self) -> None:
@@ -392,13 +426,13 @@ class Driver:
         # In a busy loop timers fire late, and unread datagrams, of this endpoint or of a peer on this loop, may contain
         # the awaited ACK. So timers wait until both have read everything, up to MAX_LATENESS.
         try:
-            now = self._receive()
+            now = self._receive(BATCH)
             deadline = self.stack.next_timeout()
             if deadline is not None:
                 nothing_waits = self.link.drained and self._peer_has_read()
                 if nothing_waits or now - deadline > MAX_LATENESS:
                     self.stack.handle_timeout(now)
         except Exception as exc:
-            self._report("timers were not handled to their end", exc)
+            self._report("processing the timers failed", exc)
         finally:
             self._dispatch()

@@ -35,6 +35,8 @@ class LocalPeers:
         """Peers in other processes, by UDP port."""
         self._met: dict[int, set[Peer]] = {}
         """Peers in other processes and on this loop, by UDP port."""
+        self._latest: tuple[Link, Remote] | None = None
+        """Link and remote of the latest peer in `_met`, because consecutive connections often have the same peer."""
         self._closed: set[Peer] = set()
         """Peers whose socket may be closed, until the next scan."""
         self._scan_timer: asyncio.TimerHandle | None = None
@@ -44,6 +46,8 @@ class LocalPeers:
     def watch(self, link: Link, remote: Remote) -> None:
         """Watch a peer if it is another process on this host. If that fails, the reason is reported, and only keepalive
         detects the end of the peer."""
+        if (link, remote) == self._latest:
+            return
         try:
             address = link.peername(remote)
             peer = _peer_of(link, remote)
@@ -54,6 +58,7 @@ class LocalPeers:
                 self._open_closings()
                 self._watched.setdefault(port, set()).add(peer)
             self._met.setdefault(port, set()).add(peer)
+            self._latest = (link, remote)
         except Exception as error:
             report(self._loop, "the end of a peer on this host may be noticed late", error)
 
@@ -74,6 +79,7 @@ class LocalPeers:
     def forget(self, port: int) -> None:
         """Examine peers with this UDP port anew, because an endpoint of this loop with this port is closed."""
         self._met.pop(port, None)
+        self._latest = None
 
     def stop(self) -> None:
         """Stop watching all peers, because no endpoint is left."""
@@ -84,6 +90,7 @@ class LocalPeers:
         self._closed.clear()
         self._watched.clear()
         self._met.clear()
+        self._latest = None
 
     def _sockets_closed(self, closings: Closings) -> None:
         closed = closings.read()
@@ -104,6 +111,7 @@ class LocalPeers:
         self._scan_timer = None
         self._no_scan_before = self._loop.time() + SCAN_INTERVAL
         closed, self._closed = self._closed, set()
+        self._latest = None
         forgotten = closed.copy()
         for endpoint in list(self._endpoints):
             try:

@@ -43,36 +43,32 @@ class Opening:
             raise ConnectionRefused(f"Connect call failed {with_port(address, port)}")
         link = driver.link
         remote = link.remote(address)
-        self = await cls._attempt(driver, remote, port, local_port)
-        if isinstance(self._error, PathUnreachable) and not driver.closed:
-            again = self._route_again(remote, address)
-            if again is not None:
+        for is_last in (False, True):
+            self = cls(driver)
+            self.connection = driver.stack.connect(remote, port, link.now(), local_port=local_port, context=self)
+            try:
+                driver.schedule_flush()
+                await self.waiter
+            except BaseException:
                 self.abandon()
-                self = await cls._attempt(driver, again, port, local_port)
-        if not self.events & CONNECTED:
-            raise self._failure(with_port(address, port))
-        return self
-
-    @classmethod
-    async def _attempt(cls, driver: Driver, remote: Remote, port: int, local_port: int | None) -> Opening:
-        """Return an opening that is connected or has failed."""
-        self = cls(driver)
-        stack, now = driver.stack, driver.link.now()
-        self.connection = stack.connect(remote, port, now, local_port=local_port, context=self)
-        try:
-            driver.schedule_flush()
-            await self.waiter
-        except BaseException:
+                raise
+            if self.events & CONNECTED:
+                return self
+            again = None if is_last else self._route_again(remote, address)
+            if again is None:
+                break
             self.abandon()
-            raise
-        return self
+            remote = again
+        raise self._failure(with_port(address, port))
 
     def _route_again(self, remote: Remote, address: SocketAddress) -> Remote | None:
-        """Return the link's current name for the peer; None if it is still `remote`, or if there is no route.
+        """Return another name of the link for the peer, with which a second attempt may succeed, or None.
 
-        The failed send has made the link drop its cached routes. If this host's address has changed, the new route uses
+        A failed send has made the link drop its cached routes. If this host's address has changed, the new route uses
         the new address.
         """
+        if self.driver.closed or not isinstance(self._error, PathUnreachable):
+            return None
         try:
             again = self.driver.link.remote(address)
         except OSError:
@@ -127,6 +123,7 @@ class Opening:
             raise
         self.connection = None
         context.run(transport.start, self.events)
+        self.driver.schedule_flush()  # reading may have opened the window
         if secure is None or waiter is None:
             return transport, protocol
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from asyncio import format_helpers
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -19,22 +20,33 @@ class StreamReader(asyncio.StreamReader):
     buffer, as in the base class.
     """
 
+    # Values before the first change, of the base class's attributes too. The instance has none of its own until then.
+    _chunk: bytes | None = None
+    _eof = False
+    _exception: Exception | None = None
+    _joined: bytearray | None = None
+    _paused = False
+    _transport: Any = None
+    _waiter: asyncio.Future[None] | None = None
+
     # Attributes of the base class that its type stubs lack.
-    _eof: bool
-    _exception: Exception | None
-    _limit: int
     _maybe_resume_transport: Callable[[], None]
-    _paused: bool
-    _transport: Any
     _wait_for_data: Callable[[str], Awaitable[None]]
     _wakeup_waiter: Callable[[], None]
 
+    # Does not call the base class, which would set all attributes.
     def __init__(self, limit: int = DEFAULT_LIMIT, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self._chunk: bytes | None = None
-        super().__init__(limit, loop)
+        if limit <= 0:
+            raise ValueError("Limit cannot be <= 0")
+        self._limit = limit
+        self._loop = asyncio.get_event_loop() if loop is None else loop
+        if self._loop.get_debug():
+            self._source_traceback = format_helpers.extract_stack(sys._getframe(1))  # noqa: SLF001  # as asyncio does
 
     @property
     def _buffer(self) -> bytearray:
+        if self._joined is None:
+            self._joined = bytearray()
         if self._chunk is not None:
             self._joined += self._chunk
             self._chunk = None
@@ -49,7 +61,8 @@ class StreamReader(asyncio.StreamReader):
             super().feed_data(data)
         elif data:
             self._chunk = data
-            self._wakeup_waiter()
+            if self._waiter is not None:
+                self._wakeup_waiter()
             if len(data) > 2 * self._limit and not self._paused and self._transport is not None:
                 try:
                     self._transport.pause_reading()

@@ -25,8 +25,19 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
     has one as well, and a connection without a writer is closed.
     """
 
+    # Values before the first change. The instance has none of its own until then.
+    _closed: asyncio.Future[None] | None = None
+    """Future of the end, once a caller waits for it."""
+    _connection_lost = False
+    _drain_waiters: Collection[asyncio.Future[None]] = ()
+    _error: BaseException | None = None
+    """The argument of connection_lost()."""
+    _over_ssl = False
     _owner_closes = False
     """Whether the server or the endpoint, and not the handler, has closed the connection."""
+    _paused = False
+    _task: asyncio.Task[None] | None = None
+    _transport: asyncio.BaseTransport | None = None
 
     # Does not call the base class, which would create the objects that this class avoids.
     def __init__(
@@ -35,18 +46,9 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         client_connected_cb: ClientConnected | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self._closed: asyncio.Future[None] | None = None  # first, because __del__() reads it even if the rest fails
         self._loop = asyncio.get_event_loop() if loop is None else loop
         self._reader = stream_reader
         self._client_connected_cb = client_connected_cb
-        self._transport: asyncio.BaseTransport | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._over_ssl = False
-        self._paused = False
-        self._drain_waiters: Collection[asyncio.Future[None]] = ()
-        self._connection_lost = False
-        self._error: BaseException | None = None
-        """The argument of connection_lost()."""
 
     @property
     def _stream_reader(self) -> asyncio.StreamReader | None:

@@ -24,7 +24,7 @@ from utcp.aio.transport_base import LOGGED_DROPS, FlowControl, writable_view
 from utcp.errors import InvalidState
 from utcp.tcp.connection import Connection
 from utcp.tcp.connection.info import ConnectionInfo
-from utcp.tcp.event import ENDED, PEER_CLOSED, READABLE, TROUBLE, WRITABLE
+from utcp.tcp.event import CONNECTED, ENDED, PEER_CLOSED, READABLE, TROUBLE, WRITABLE
 from utcp.tcp.send import SMALL
 
 MAX_READ: Final = 256 * 1024
@@ -36,6 +36,12 @@ total time if that is less."""
 
 _NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
 """Passed to the base class, which would otherwise make a dictionary for each transport."""
+
+
+_INCOMING: Final = READABLE | PEER_CLOSED
+_RARE: Final = WRITABLE | TROUBLE
+
+_EXTRA_INFO: Final = frozenset({"peername", "sockname", "udp_peername", "udp_sockname", "socket", "utcp"})
 
 
 class Owner(Protocol):
@@ -156,10 +162,10 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             self._put_back(events)
             raise
         except BaseException as exc:
-            self._fatal_error(exc, "Fatal error: protocol.connection_made() call failed.")
+            self._callback_failed(exc, "connection_made")
             return
-        self._deliver(events)
-        self._driver.schedule_flush()  # reading may have opened the window
+        if events & ~CONNECTED:
+            self._deliver(events)
 
     def ready(self, connection: Connection) -> None:
         """Handle the connection's new events."""
@@ -196,16 +202,38 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         An exception of a callback is reported and ends at most this connection. SystemExit and KeyboardInterrupt end
         the loop. The remaining events are put back in case the loop runs again.
         """
+        connection = self._connection
+        if connection is None:
+            return
+        receive = connection.receive_side
+        is_reading = True
         try:
-            if events & (READABLE | PEER_CLOSED):
-                self._read()
-            if events & ~(READABLE | PEER_CLOSED):
+            if events & _INCOMING:
+                while not (self._paused or self._closing):
+                    if receive.readable:
+                        if self._fills_buffers:
+                            self._fill_buffer(connection)
+                        else:
+                            self._protocol.data_received(connection.read(MAX_READ))
+                    elif receive.fin_reached and not self._eof_received:
+                        self._receive_eof()
+                    else:
+                        break
+            is_reading = False
+            if events & _RARE:
                 self._handle(events)
+            if events & ENDED and not self._conn_lost:
+                self._closing = True
+                self._conn_lost = 1
+                self._call_connection_lost(connection.error)
         except (SystemExit, KeyboardInterrupt):
             self._put_back(events & ~TROUBLE)
             raise
         except BaseException as exc:
-            self._fatal_error(exc, "Fatal error: what happened to the connection was not handled to its end.")
+            if is_reading:
+                self._callback_failed(exc, "data_received")
+            else:
+                self._fatal_error(exc, "Fatal error: the events of the connection could not be handled.")
 
     def _put_back(self, events: int) -> None:
         connection = self._connection
@@ -218,18 +246,14 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             self._feed()
             self._wake_sendfile()
         if events & TROUBLE and not self._conn_lost:
-            self._tell_trouble()
-        if events & ENDED and not self._conn_lost:
-            self._closing = True
-            self._conn_lost = 1
-            self._call_connection_lost(None if self._connection is None else self._connection.error)
+            self._report_trouble()
 
-    def _tell_trouble(self) -> None:
+    def _report_trouble(self) -> None:
         """Report R1 of RFC 9293 3.8.3 (SHLD-10) and soft errors (SHLD-25) to a protocol with `connection_trouble()`."""
         try:
-            hear = getattr(self._application(), "connection_trouble", None)
-            if hear is not None and self._connection is not None:
-                hear(self._connection.soft_error)
+            callback = getattr(self._application(), "connection_trouble", None)
+            if callback is not None and self._connection is not None:
+                callback(self._connection.soft_error)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
@@ -278,45 +302,20 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         protocol: asyncio.BaseProtocol = self._protocol
         return protocol
 
-    def _read(self) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        receive = connection.receive_side
-        while not self._paused and not self._closing:
-            if receive.readable:
-                if self._fills_buffers:
-                    self._fill_buffer(connection)
-                else:
-                    try:
-                        self._protocol.data_received(connection.read(MAX_READ))
-                    except (SystemExit, KeyboardInterrupt):
-                        raise
-                    except BaseException as exc:
-                        self._fatal_error(exc, "Fatal error: protocol.data_received() call failed.")
-            elif receive.fin_reached and not self._eof_received:
-                self._receive_eof()
-            else:
-                break
-
     def _fill_buffer(self, connection: Connection) -> None:
+        callback = "get_buffer"
         try:
             view = writable_view(self._protocol.get_buffer(-1))
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._fatal_error(exc, "Fatal error: protocol.get_buffer() call failed.")
-            return
-        data = connection.read(len(view))
-        view[: len(data)] = data
-        # A bytearray with a view cannot be resized, and buffer_updated() may resize it.
-        view.release()
-        try:
+            data = connection.read(len(view))
+            view[: len(data)] = data
+            # A bytearray with a view cannot be resized, and buffer_updated() may resize it.
+            view.release()
+            callback = "buffer_updated"
             self._protocol.buffer_updated(len(data))
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
-            self._fatal_error(exc, "Fatal error: protocol.buffer_updated() call failed.")
+            self._callback_failed(exc, callback)
 
     def _receive_eof(self) -> None:
         self._eof_received = True
@@ -325,7 +324,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
-            self._fatal_error(exc, "Fatal error: protocol.eof_received() call failed.")
+            self._callback_failed(exc, "eof_received")
             return
         if not keep_open:
             self.close()
@@ -333,31 +332,16 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
     # --- writing
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-        if self._eof_written:
-            raise RuntimeError("Cannot call write() after write_eof()")
-        if self._room is not None:
-            raise RuntimeError("unable to write; sendfile is in progress")
-        if not data:
-            return
-        if self._closing:
-            self._dropped_writes += 1
-            if self._dropped_writes >= LOGGED_DROPS:
-                logger.warning("socket.send() raised exception.")
-            return
         if type(data) is not bytes:
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
             data = bytes(data)  # the caller may change it afterwards
+        if self._closing or self._eof_written or self._room is not None:
+            self._refuse(data)
+            return
         rest: bytes | memoryview = data
         if not self._buffer:
-            connection = self._connection
-            accepted = 0
-            if connection is not None:
-                self._driver.schedule_flush()
-                try:
-                    accepted = connection.send(data)
-                except InvalidState as exc:  # the connection has ended earlier in this batch
-                    self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
+            accepted = self._send(data) if data else 0
             if accepted == len(data) or self._closing:
                 return
             try:
@@ -373,6 +357,17 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             self._keep(rest)
         self._buffer_size += len(rest)
         self._maybe_pause_protocol()
+
+    def _refuse(self, data: bytes) -> None:
+        """Raise asyncio's error for a write(), or drop its data if the transport is closing."""
+        if self._eof_written:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if self._room is not None:
+            raise RuntimeError("unable to write; sendfile is in progress")
+        if data:
+            self._dropped_writes += 1
+            if self._dropped_writes >= LOGGED_DROPS:
+                logger.warning("socket.send() raised exception.")
 
     def _keep(self, rest: bytes | memoryview) -> None:
         """Append `rest` to the buffer, which exists. Join small adjacent pieces, because each has an overhead."""
@@ -406,17 +401,13 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
 
     def _send(self, data: bytes | memoryview) -> int:
         """Return how many octets the connection has accepted. If it has ended, end the transport and return 0."""
-        connection = self._connection
-        if connection is None:
-            return 0
+        connection = self._tcb
         self._driver.schedule_flush()
         try:
-            accepted = connection.send(data)
-        except InvalidState as exc:
-            # The connection has ended earlier in this batch.
+            return connection.send(data)
+        except InvalidState as exc:  # the connection has ended earlier in this batch
             self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
             return 0
-        return accepted
 
     def _feed(self) -> None:
         """Move data from the buffer to the connection, which has room again."""
@@ -564,6 +555,9 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             self._drop_buffer()
             soon(self._loop, self._call_connection_lost, exc, context=self._context)
 
+    def _callback_failed(self, exc: BaseException, callback: str) -> None:
+        self._fatal_error(exc, f"Fatal error: protocol.{callback}() call failed.")
+
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
         if not isinstance(exc, OSError):
             self._report(exc, message)
@@ -620,6 +614,8 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         link = self._driver.link
+        if name not in _EXTRA_INFO:
+            return default
         connection = self._tcb
         match name:
             case "peername":
@@ -632,9 +628,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
                 return link.sockname(connection.remote)
             case "socket":
                 return self._socket()
-            case "utcp":
-                return self._info()
-        return default
+        return self._info()
 
     def _info(self) -> ConnectionInfo:
         """Return the connection's information of now, or of its end if it has ended."""

@@ -105,6 +105,8 @@ class Link:
     counters: LinkCounters
     drained: bool = True
     """Whether the last `receive()` returned everything that had arrived."""
+    has_path_errors: bool = True
+    """Whether `path_errors()` may return errors."""
 
     @property
     def address(self) -> SocketAddress:
@@ -130,11 +132,6 @@ class Link:
         """Send in order and return at once. Datagrams without room in the socket become `pending`; failed ones are lost
         and returned."""
         raise NotImplementedError
-
-    @property
-    def has_path_errors(self) -> bool:
-        """Whether `path_errors` may return errors."""
-        return True
 
     def path_errors(self) -> list[PathError]:
         """Return the ICMP errors about our datagrams since the last call, at most MAX_PATH_ERRORS. The rest is dropped.

@@ -53,7 +53,7 @@ class Routes:
     def __init__(self, family: int, *, takes_ipv4: bool = False) -> None:
         self._family = family
         self._takes_ipv4 = takes_ipv4
-        self._known: dict[tuple[str, int, str], tuple[Route, float]] = {}
+        self._known: dict[tuple[str, str, int], tuple[Route, float]] = {}
         self._probes: dict[tuple[str, int], socket.socket] = {}
         self._closed = False
 
@@ -63,7 +63,7 @@ class Routes:
         A cached route is used up to the age of `max_age` seconds. The same object is returned while the route does not
         change. Raises OSError if there is no route, or if the host is not a numeric address.
         """
-        key = (peer[0], _scope_id(peer), local)
+        key = (peer[0], local, peer[3] if len(peer) == 4 else 0)
         known = self._known.get(key)
         if known is not None and now - known[1] < max_age:
             return known[0]

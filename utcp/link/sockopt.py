@@ -299,9 +299,11 @@ def packet_family(peer: SocketAddress) -> socket.AddressFamily:
 
 def unmapped(host: str) -> str:
     """Return the IPv4 address of an IPv4-mapped IPv6 address (RFC 4291 2.5.5.2), and any other host unchanged."""
+    if ":" not in host:
+        return host
     try:
         octets = socket.inet_pton(socket.AF_INET6, host)
-    except OSError:  # IPv4, a name, or an address with a scope
+    except OSError:  # an address with a scope
         return host
     return socket.inet_ntop(socket.AF_INET, octets[12:]) if octets.startswith(_MAPPED_PREFIX) else host
 

@@ -6,12 +6,13 @@ import select
 import socket
 import time
 from math import inf
-from typing import Any, Final, Self, cast
+from typing import Any, Final, NamedTuple, Self, cast
 
 from utcp.link import answers, error_queue, sockopt
 from utcp.link.base import BATCH_OCTETS, MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
 from utcp.link.path import OPEN_ROUTE_LIFETIME, Route, Routes, SocketAddress, UdpPath
 from utcp.link.pending import NO_BUFFERS, NO_ROOM, Pending
+from utcp.link.sockopt import CONTROL_SIZE, RECEIVE_SIZE
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.wire.ip import is_unicast
 
@@ -48,6 +49,25 @@ _SEGMENTATION_REFUSED: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EI
 _TRUNCATED: Final = sockopt.MSG_TRUNC | sockopt.MSG_CTRUNC
 
 
+MAX_CONTROL: Final = 1024
+"""Combinations of control messages whose meaning is cached."""
+
+_IP_LEVEL: Final[dict[int, int]] = {socket.AF_INET: socket.IPPROTO_IP, socket.AF_INET6: socket.IPPROTO_IPV6}
+_ECN: Final = frozenset({(socket.IPPROTO_IP, sockopt.IP_TOS), (socket.IPPROTO_IPV6, sockopt.IPV6_TCLASS)})
+_LOCAL_ADDRESS: Final = frozenset(
+    {(socket.IPPROTO_IP, sockopt.IP_PKTINFO), (socket.IPPROTO_IPV6, sockopt.IPV6_PKTINFO)}
+)
+
+
+class _Control(NamedTuple):
+    """The meaning of a datagram's control messages."""
+
+    segment_size: int | None
+    ecn: int
+    local: str | None
+    """The local address, "" if remotes do not name it, None if it is a broadcast or multicast address."""
+
+
 class UdpLink(Link):
     """A link over a bound, unconnected UDP socket, which it owns from now on and makes non-blocking.
 
@@ -80,14 +100,18 @@ class UdpLink(Link):
         self._socket = sock
         self.family: int = sock.family
         self._wildcard = self._address[0] in sockopt.WILDCARDS
+        self._local = "" if self._wildcard else self._address[0]  # the local host; "" if the kernel chooses it
         self._names_local = self._wildcard and sockopt.report_local_address(sock)
         self._takes_ipv4 = sockopt.takes_ipv4(sock)
-        self._receives_trains = sockopt.receive_trains(sock, offload)
+        receives_trains = sockopt.receive_trains(sock, offload)
         self._sends_trains = offload and sockopt.can_segment(sock)
         # Without sendmsg(), as on Windows, all buffers are joined.
-        self._join_below = JOIN_BELOW if hasattr(sock, "sendmsg") else sockopt.RECEIVE_SIZE
+        self._join_below = JOIN_BELOW if hasattr(sock, "sendmsg") else RECEIVE_SIZE
         self._receive_capacity = sockopt.receive_capacity(sock)
-        self._reports_ecn = sockopt.report_ecn(sock)
+        # Each operand enables messages. Without any, as on Windows, recvfrom() receives.
+        reports_ecn = sockopt.report_ecn(sock)
+        self._has_control = receives_trains or self._names_local or reports_ecn
+        self._control: dict[tuple[sockopt.ControlMessage, ...], _Control] = {}
         self._traffic_class = sockopt.traffic_class(sock)
         self._routes = Routes(sock.family, takes_ipv4=self._takes_ipv4)
         self._remotes: dict[SocketAddress, tuple[Route, Remote]] = {}
@@ -96,7 +120,7 @@ class UdpLink(Link):
         self._path_errors: list[PathError] = []  # for the next path_errors()
         self._error_budget = float(MAX_PATH_ERRORS)  # number of errors that may still be read
         self._errors_read_at = 0.0
-        self._ask_queue = False  # the error queue may have entries
+        self.has_path_errors = False
         self._found_nothing = False  # in the last receive()
         self._hears_errors = sockopt.report_errors(sock)
         self._epoll: select.epoll | None = None
@@ -148,22 +172,19 @@ class UdpLink(Link):
 
     def receive(self, limit: int = 512) -> list[Received]:
         counters = self.counters
-        with_messages = self._receives_trains or self._names_local or self._reports_ecn
         received: list[Received] = []
-        datagrams = octets = 0
+        datagrams = dropped = octets = 0
         self.drained = False
         while datagrams < limit and octets < BATCH_OCTETS:
             counters.receive_calls += 1
-            control: list[sockopt.ControlMessage] = []
-            flags = 0
             try:
                 # recvmsg_into() with a permanent buffer is slower. A train of 46 segments takes 29 to 32 microseconds
                 # as new bytes, but 32 to 35 as views of a buffer; one of 64 small segments 11 to 12, but 17 to 20. A
                 # single datagram takes the same time.
-                if with_messages:
-                    data, control, flags, peer = self._socket.recvmsg(sockopt.RECEIVE_SIZE, sockopt.CONTROL_SIZE)
+                if self._has_control:
+                    data, control, flags, peer = self._socket.recvmsg(RECEIVE_SIZE, CONTROL_SIZE)
                 else:
-                    data, peer = self._socket.recvfrom(sockopt.RECEIVE_SIZE)
+                    (data, peer), control, flags = self._socket.recvfrom(RECEIVE_SIZE), [], 0
             except BlockingIOError:
                 self.drained = True
                 break
@@ -173,61 +194,59 @@ class UdpLink(Link):
                 # An ICMP error or lack of memory. It concerns one datagram and is reported only once.
                 counters.receive_errors += 1
                 datagrams += 1
-                self._ask_queue = True
+                dropped += 1
+                self.has_path_errors = True
                 continue
-            if not peer[1]:
-                counters.no_source_port += 1
+            if flags & _TRUNCATED or not peer[1]:
+                if peer[1]:
+                    # A train without its segment size would be processed as one datagram, with headers in its data.
+                    counters.truncated += 1
+                else:
+                    counters.no_source_port += 1
                 datagrams += 1
+                dropped += 1
                 continue
-            if flags & _TRUNCATED:
-                # A train without its segment size would be processed as one datagram, with headers in its data.
-                counters.truncated += 1
-                datagrams += 1
-                continue
-            remote: Remote = peer
-            segment_size = None
-            ecn = 0
-            is_unicast = True
-            for level, kind, value in control:  # may include others that the socket's former owner has enabled
-                if level == sockopt.SOL_UDP:
-                    if kind == sockopt.UDP_GRO:
-                        segment_size = sockopt.read_segment_size(value)
-                elif level == socket.IPPROTO_IP:
-                    if kind == sockopt.IP_TOS:
-                        ecn = sockopt.read_ecn(value)
-                    elif kind == sockopt.IP_PKTINFO and self._names_local:
-                        local = sockopt.read_local_address(level, value)
-                        if local is None:
-                            is_unicast = False
-                        elif self.family == socket.AF_INET:
-                            remote = UdpPath(peer, local)
-                elif level == socket.IPPROTO_IPV6:
-                    if kind == sockopt.IPV6_TCLASS:
-                        ecn = sockopt.read_ecn(value)
-                    elif kind == sockopt.IPV6_PKTINFO and self._names_local:
-                        local = sockopt.read_local_address(level, value)
-                        if local is None:
-                            is_unicast = False
-                        else:
-                            remote = UdpPath(peer, local)
-            if not is_unicast:
+            key = tuple(control)
+            segment_size, ecn, local = self._control.get(key) or self._read_control(key)
+            if local is None:
                 counters.not_unicast += 1
                 datagrams += 1
+                dropped += 1
                 continue
             size = len(data)
-            count = 1 if segment_size is None else -(-size // segment_size)
             octets += size
+            count = 1 if segment_size is None else -(-size // segment_size)
             datagrams += count
-            counters.bytes_received += size
-            counters.datagrams_received += count
-            received.append(Received(data, remote, segment_size, ecn))
-        if datagrams == 0 and limit > 0:
-            # After two wakeups without a datagram, the error queue may have an entry that no call has reported.
-            self._ask_queue |= self._found_nothing
-            self._found_nothing = True
-        else:
+            received.append(Received(data, UdpPath(peer, local) if local else peer, segment_size, ecn))
+        if datagrams:
+            counters.bytes_received += octets
+            counters.datagrams_received += datagrams - dropped
             self._found_nothing = False
+        elif limit > 0:
+            # After two wakeups without a datagram, the error queue may have an entry that no call has reported.
+            self.has_path_errors |= self._found_nothing
+            self._found_nothing = True
         return received
+
+    def _read_control(self, control: tuple[sockopt.ControlMessage, ...]) -> _Control:
+        """Return the meaning of a datagram's control messages, and cache it, because they repeat."""
+        segment_size = None
+        ecn = 0
+        local: str | None = ""
+        for level, kind, value in control:  # may include others that the socket's former owner has enabled
+            if level == sockopt.SOL_UDP:
+                if kind == sockopt.UDP_GRO:
+                    segment_size = sockopt.read_segment_size(value)
+            elif (level, kind) in _ECN:
+                ecn = sockopt.read_ecn(value)
+            elif (level, kind) in _LOCAL_ADDRESS and self._names_local and local is not None:
+                host = sockopt.read_local_address(level, value)
+                # An IPv6 socket gets IPv4's message as well, which shows only whether the address is a unicast one.
+                local = host if host is None or level == _IP_LEVEL[self.family] else local
+        if len(self._control) >= MAX_CONTROL:
+            self._control.clear()
+        self._control[control] = meaning = _Control(segment_size, ecn, local)
+        return meaning
 
     def send(self, transmits: list[Transmit]) -> list[SendError]:
         errors = self.flush_pending() if self._pending.octets else []
@@ -242,17 +261,13 @@ class UdpLink(Link):
         return errors
 
     def path_errors(self) -> list[PathError]:
-        if self._ask_queue and self._hears_errors:
+        if self._hears_errors and self.has_path_errors:
             self._read_error_queue()
-        if not self._path_errors:
-            return []
+        else:
+            self.has_path_errors = False
         found, self._path_errors = self._path_errors, []
         self.counters.path_errors += len(found)
         return found
-
-    @property
-    def has_path_errors(self) -> bool:
-        return self._ask_queue or bool(self._path_errors)
 
     @property
     def pending(self) -> bool:
@@ -278,8 +293,7 @@ class UdpLink(Link):
         return errors
 
     def remote(self, address: SocketAddress) -> Remote:
-        local = "" if self._wildcard else self._address[0]
-        route = self._routes.find(address, local, self.now(), OPEN_ROUTE_LIFETIME)
+        route = self._routes.find(address, self._local, self.now(), OPEN_ROUTE_LIFETIME)
         known = self._remotes.get(address)
         if known is not None and known[0] is route:
             return known[1]
@@ -320,8 +334,9 @@ class UdpLink(Link):
 
         The route is cached for ROUTE_LIFETIME (`Routes.find`).
         """
+        peer, local = remote if isinstance(remote, UdpPath) else (cast("SocketAddress", remote), self._local)
         try:
-            return self._routes.find(self.peername(remote), self._local(remote), self.now()).mtu
+            return self._routes.find(peer, local, self.now()).mtu
         except OSError:
             # Not an error here, because the send will fail with the reason.
             return sockopt.default_payload(self.family)
@@ -329,18 +344,12 @@ class UdpLink(Link):
     def close(self) -> None:
         self._pending.clear()
         self._path_errors.clear()
-        self._ask_queue = False
+        self.has_path_errors = False
         self._routes.close()
         if self._epoll is not None:
             self._epoll.close()
         self._answers.close()
         self._socket.close()
-
-    def _local(self, remote: Remote) -> str:
-        """Return the local host to send from; "" if the kernel chooses it."""
-        if isinstance(remote, UdpPath):
-            return remote.local
-        return "" if self._wildcard else self._address[0]
 
     def _name_remote(self, peer: SocketAddress, local: str | None) -> Remote | None:
         """Return the remote of a datagram to `peer` from our address `local`."""
@@ -356,7 +365,7 @@ class UdpLink(Link):
         self._errors_read_at = now
         reading = error_queue.read(self._socket, self._name_remote, int(self._error_budget))
         self._error_budget -= len(reading.errors)
-        self._ask_queue = not reading.emptied
+        self.has_path_errors = not reading.emptied
         self._path_errors += reading.errors
         self.counters.path_errors_dropped += reading.dropped
         return reading.has_icmp
@@ -371,15 +380,14 @@ class UdpLink(Link):
     def _send(self, transmit: Transmit, errors: list[SendError]) -> Transmit | None:
         """Send a train with as few calls as possible. Return the part without room in the socket, or None; append
         failures to `errors`."""
-        counters = self.counters
-        size = transmit.size
-        segment_size = transmit.segment_size
+        size, segment_size, datagrams = transmit.size, transmit.segment_size, 1
         if segment_size is not None:
-            if size <= segment_size:
+            datagrams = -(-size // segment_size)
+            if datagrams == 1:
                 segment_size = None
             elif not self._sends_trains:
                 return self._send_parts(transmit, segment_size, errors)
-            elif size > sockopt.MAX_TRAIN_BYTES or size > segment_size * sockopt.MAX_TRAIN_SEGMENTS:
+            elif size > sockopt.MAX_TRAIN_BYTES or datagrams > sockopt.MAX_TRAIN_SEGMENTS:
                 segments = min(sockopt.MAX_TRAIN_SEGMENTS, sockopt.MAX_TRAIN_BYTES // segment_size)
                 return self._send_parts(transmit, segment_size * max(1, segments), errors)
         code = self._try(transmit, segment_size)
@@ -387,7 +395,8 @@ class UdpLink(Link):
             code = self._insist(transmit, segment_size, code)
             if code:
                 return self._refused(transmit, segment_size, code, errors)
-        counters.datagrams_sent += 1 if segment_size is None else -(-size // segment_size)
+        counters = self.counters
+        counters.datagrams_sent += datagrams
         counters.bytes_sent += size
         return None
 
@@ -437,7 +446,7 @@ class UdpLink(Link):
             elif now >= self._patient_until:
                 code = _DISTURBED
                 break
-        self._ask_queue = True  # path_errors() returns the errors of this call with the others
+        self.has_path_errors = True  # path_errors() returns the errors of this call with the others
         return code
 
     def _renew_answers(self) -> bool:
@@ -462,25 +471,26 @@ class UdpLink(Link):
     def _try(self, transmit: Transmit, segment_size: int | None) -> int:
         """Send with one system call. Return 0 or the errno."""
         self.counters.send_calls += 1
-        remote = transmit.remote
-        peer: Any = remote.peer if isinstance(remote, UdpPath) else remote
-        control: list[sockopt.ControlMessage] = []
-        if segment_size is not None:
-            control.append(sockopt.segment_size_message(segment_size))
-        if isinstance(remote, UdpPath):
-            control.append(sockopt.source_message(self.family, remote.local))
-        if transmit.ecn and sockopt.IS_LINUX:
-            family = sockopt.packet_family(peer)
-            control.append(sockopt.traffic_class_message(family, self._traffic_class[family] | transmit.ecn))
+        sock = self._answers if transmit.to_stranger else self._socket
         buffers = transmit.buffers
         if len(buffers) > 1 and transmit.size < self._join_below * len(buffers):
             buffers = [b"".join(buffers)]
-        sock = self._answers if transmit.to_stranger else self._socket
+        remote: Any = transmit.remote
+        peer = remote.peer if isinstance(remote, UdpPath) else remote
+        ecn = transmit.ecn if sockopt.IS_LINUX else 0
         try:
-            if control or len(buffers) > 1:
-                sock.sendmsg(buffers, control, 0, peer)
-            else:
+            if segment_size is None and not ecn and peer is remote and len(buffers) == 1:
                 sock.sendto(buffers[0], peer)
+                return 0
+            control: list[sockopt.ControlMessage] = []
+            if segment_size is not None:
+                control.append(sockopt.segment_size_message(segment_size))
+            if peer is not remote:
+                control.append(sockopt.source_message(self.family, remote.local))
+            if ecn:
+                family = sockopt.packet_family(peer)
+                control.append(sockopt.traffic_class_message(family, self._traffic_class[family] | ecn))
+            sock.sendmsg(buffers, control, 0, peer)
         except OSError as error:
             if error.errno in sockopt.MISUSE:
                 raise

@@ -218,7 +218,7 @@ async def sending(peers: Peers, file: Any, *arguments: Any) -> tuple[Any, Any, a
     transport.write(b"head ")
     task = asyncio.ensure_future(loop.sendfile(transport, file, *arguments, fallback=False))
     connection = connection_of(transport)
-    await until(lambda: connection.send_side.queued > 0 and not connection.send_space)
+    await until(lambda: connection.send_side.queued > 0 and not connection.send_side.space)
     return client, server, task
 
 

@@ -35,7 +35,8 @@ def test_memory_is_bounded_and_a_client_connects_at_the_first_try(mode: str, cou
     assert outcome.blocks < 1000 + 16 * half_open
     # To ask for a route costs more than the rest of a SYN: 1,000 times a second, and once for the client that is none.
     assert outcome.routes_asked <= count / 2 / RATE * 1000 + 1002
-    assert not stack.has_output
+    assert not stack.output
+    assert stack.answers_to_send() == []
     assert stack.counters.syncookies_sent >= count - half_open
     client = outcome.client
     assert client is not None

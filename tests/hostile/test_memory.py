@@ -273,13 +273,13 @@ def test_what_the_window_grows_by_rounding_is_bounded(size: int, knobs: dict[str
 def test_idle_connections_take_no_share() -> None:
     """A few that are busy have what many idle ones leave."""
     few, many = crowd(53), crowd(70)
-    spaces = [c.connections[0].send_space for c in (few, many)]
+    spaces = [c.connections[0].send_side.space for c in (few, many)]
     assert spaces[0] == (MIB * 7 // 8 - 53 * IDLE) // 64
     assert spaces[1] == (MIB * 7 // 8 - 70 * IDLE) // 64
     for c in (few, many):
         c.connections[0].send(bytes(MIB))
         c.flush()
-        assert c.connections[1].send_space >= GUARANTEED
+        assert c.connections[1].send_side.space >= GUARANTEED
 
 
 @pytest.mark.defect(96)
@@ -289,11 +289,11 @@ def test_pressure_ends_below_seven_sixteenths() -> None:
     assert (memory.level, c.script.stack.counters.memory_pressures) == ("pressure", 1)
     while memory.used >= MIB * 7 // 16:
         assert memory.level == "pressure"
-        assert c.connections[0].send_space < 10_000
+        assert c.connections[0].send_side.space < 10_000
         c.connections.pop().abort(c.script.now)
         c.flush()
     assert memory.level == ""
-    assert c.connections[0].send_space > 100_000
+    assert c.connections[0].send_side.space > 100_000
 
 
 @pytest.mark.defect(96, 97)
@@ -641,7 +641,7 @@ def test_room_is_there_again_when_time_wait_records_have_gone() -> None:
 def test_storm_of_closes_shortens_time_wait_and_takes_nothing_from_connections() -> None:
     c = crowd(10)
     t, stack = c.script, c.script.stack
-    space = c.connections[0].send_space
+    space = c.connections[0].send_side.space
     for number in range(5000):
         stack.time_wait.add(("gone", number % 60_000, number // 60_000), t.now, 1, 1, 1, 0, 0, False)
         if number % 100 == 0:
@@ -651,7 +651,7 @@ def test_storm_of_closes_shortens_time_wait_and_takes_nothing_from_connections()
     assert stack.counters.time_wait_overflows == 5000 - max_records(MIB)
     assert next(iter(stack.time_wait)) == ("gone", 5000 - max_records(MIB), 0), "the oldest ended"
     assert stack.memory.level == ""
-    assert space - MIB // 8 // 4 <= c.connections[0].send_space <= space
+    assert space - MIB // 8 // 4 <= c.connections[0].send_side.space <= space
 
 
 # --- relief

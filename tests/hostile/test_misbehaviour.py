@@ -213,7 +213,7 @@ def test_sack_blocks_of_single_octets_do_not_cut_the_flight_to_octets() -> None:
     for _ in range(8):  # slow start, until some 70 segments are in flight
         t.drain()
         acked = t.flow.snd_nxt
-        t.write(400_000 if t.connection.send_space > 400_000 else 0)
+        t.write(400_000 if t.connection.send_side.space > 400_000 else 0)
         t.receives(f". 1:1 ack {acked}")
     t.drain()
     board = t.connection.recovery.board

@@ -34,7 +34,7 @@ def test_nothing_is_kept_of_a_syn() -> None:
     assert not t.stack.connections
     assert not t.listener.half_open
     assert t.stack.next_timeout() is None
-    assert not t.stack.has_output
+    assert not t.stack.datagrams_to_send(t.now)
     assert t.stack.counters.syncookies_sent == 1
     assert t.stack.counters.passive_opens == 0
 

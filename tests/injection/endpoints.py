@@ -305,7 +305,8 @@ class Run:
             )
         for stack in self.stacks:
             assert not stack.connections, state
-            assert not stack.has_output, state
+            assert not stack.output, state
+            assert not stack.answers_to_send(), state
             assert not stack.ready, state
             assert not stack.failures, state
             assert stack.next_timeout() is None, state

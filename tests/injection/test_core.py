@@ -15,15 +15,14 @@ ALWAYS = (
     "Stack._delete_tcb: add",
     "Stack.forget: dropped",
     "Stack.forget: remove",
-    "Stack.forget: released",
     "Stack._handshake_complete: completed",
     "Stack.handle_timeout: handle_timeout",
     "Memory._charge: set_charge",
     "Admission.left: get",
-    "TimerQueue.schedule: heappush",
-    "TimerQueue._move_first: heapreplace",
+    "TimerQueue._queue: heappush",
+    "TimerQueue.next: _queue",
     "TimerQueue.take_expired: append",
-    "TimerQueue.take_expired: _pop",
+    "TimerQueue.next: heappop",
     "TimeWaitTable.add: get",
     "TimeWaitTable.add: _sweep",
     "Outbox.add: append",
@@ -40,9 +39,8 @@ ALWAYS = (
 """Calls between the steps of what all connections share, and of what hands octets over."""
 
 BEHIND = (
-    "TimerQueue.schedule: heappush",
-    "TimerQueue._move_first: heapreplace",
-    "TimerQueue._pop: heappop",
+    "TimerQueue._queue: heappush",
+    "TimerQueue.next: heappop",
     "Listener.completed: append",
 )
 """Calls that change what all connections share, before the core has noted that."""

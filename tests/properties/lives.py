@@ -129,7 +129,7 @@ class Life:
     def finish(self) -> None:
         for name, stack in self.stacks.items():
             left = [*stack.connections.values(), *stack.time_wait]
-            if left or stack.next_timeout() is not None or stack.has_output:
+            if left or stack.next_timeout() is not None or stack.datagrams_to_send(self.now):
                 raise Broken(f"{name}: in the end there are {left}, {stack.next_timeout()}")
             app = self.apps.get(name)
             if app is None:
@@ -285,7 +285,7 @@ class Life:
             timer = self._timers[name]
             if timeout is not None and timeout >= self.now and (timer is None or timer > timeout + 2 * RESOLUTION):
                 raise Broken(f"{name}: nobody wakes it at {timeout}: {timer}")
-            if stack.has_output:
+            if stack.output or stack.datagrams_to_send(self.now):
                 raise Broken(f"{name}: something is left to send right after a flush")
 
     def _check(self, name: str, connection: Connection) -> None:

@@ -229,12 +229,14 @@ class World:
             ready = [(name, item) for name, stack in self.stacks.items() for item in stack.take_ready()]
             for name, item in ready:
                 self._tell(name, item)
-            if not any(stack.has_output for stack in self.stacks.values()):
-                break
+            sent = False
             for name, stack in self.stacks.items():
                 for transmit in stack.datagrams_to_send(self.now):
                     for datagram in transmit.datagrams():
                         self._send(name, datagram)
+                        sent = True
+            if not sent and not any(stack.ready or stack.output for stack in self.stacks.values()):
+                break
         self.check()
 
     def _tell(self, name: str, item: Connection | Listener) -> None:
@@ -347,7 +349,7 @@ class World:
         self._run(self.now + END)
         for name, stack in self.stacks.items():
             left = [*stack.connections.values(), *stack.time_wait]
-            if left or stack.next_timeout() is not None or stack.has_output:
+            if left or stack.next_timeout() is not None or stack.datagrams_to_send(self.now):
                 raise Broken(f"{name}: {END} s after the users have closed there are {left}, {stack.next_timeout()}")
         for user in self.users:
             user.check_end()

@@ -88,15 +88,15 @@ def test_nagle_turned_off_on_a_live_connection() -> None:
 
 def test_send_takes_what_the_buffer_holds_and_says_when_there_is_room() -> None:
     t = established(send_buffer=4096)
-    assert t.connection.send_space == 4096
+    assert t.connection.send_side.space == 4096
     assert t.write(10_000) == 4096
-    assert t.connection.send_space == 0
+    assert t.connection.send_side.space == 0
     assert t.connection.send_queue == 4096
     assert not t.events & WRITABLE
     t.drain()
     t.receives(". 1:1 ack 4097")
     assert t.events & WRITABLE
-    assert t.connection.send_space == 4096
+    assert t.connection.send_side.space == 4096
     assert t.connection.send_queue == 0
 
 

@@ -48,7 +48,7 @@ def nothing_is_left(p: Pair, alive: Alive) -> None:
         assert not stack.connections
         assert len(stack.time_wait) == 0
         assert stack.next_timeout() is None
-        assert not stack.has_output
+        assert not stack.datagrams_to_send(p.now)
     assert alive() == 0
 
 
@@ -198,7 +198,7 @@ def test_user_who_keeps_the_connection_keeps_nothing_else(alive: Alive) -> None:
     t.drain()
     connection = t.connection
     assert not [thing for thing in gc.get_referents(connection) if isinstance(thing, bytes) and len(thing) > 1000]
-    assert connection.send_space >= 0
+    assert connection.send_side.space >= 0
     del connection, t.connection
     assert alive() == 0
 

@@ -208,12 +208,3 @@ def test_sent_data_is_not_copied_needlessly() -> None:
 def test_nothing_to_send_is_an_empty_list() -> None:
     t = established()
     assert flushed(t) == []
-    assert not t.stack.has_output
-
-
-def test_has_output_tells_of_waiting_segments() -> None:
-    t = established()
-    t.write(100)
-    assert t.stack.has_output
-    t.drain()
-    assert not t.stack.has_output

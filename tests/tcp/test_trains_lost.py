@@ -53,7 +53,7 @@ def test_every_octet_arrives(loss: float, sack: bool, timestamps: bool, mss: int
         for connection in sent:
             port = connection.local_port if connection in connections else connection.remote_port
             text = texts[port]
-            while sent[connection] < OCTETS and connection.send_space:
+            while sent[connection] < OCTETS and connection.send_side.space:
                 at = sent[connection]
                 sent[connection] += connection.send(text[at : at + random.choice((100, 3000, 100_000))])
             side = "client" if connection in connections else "server"

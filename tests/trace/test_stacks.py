@@ -33,13 +33,12 @@ class Pair:
     def exchange(self) -> None:
         """Let datagrams cross until both are silent; the next `lose` of the client's vanish."""
         ends = ((self.client, self.server, "client"), (self.server, self.client, "server"))
-        while any(stack.has_output for stack, _, _ in ends):
-            under_way = [
-                (peer, datagram, name)
-                for stack, peer, name in ends
-                for transmit in stack.datagrams_to_send(self.now)
-                for datagram in transmit.datagrams()
-            ]
+        while under_way := [
+            (peer, datagram, name)
+            for stack, peer, name in ends
+            for transmit in stack.datagrams_to_send(self.now)
+            for datagram in transmit.datagrams()
+        ]:
             self.now += 0.001
             for peer, datagram, name in under_way:
                 if name == "client" and self.lose:

@@ -166,9 +166,9 @@ class Memory(Accounts):
         if (
             charge == IDLE
             and receive.readable <= _LITTLE
-            and send.queued - send.acked <= _LITTLE
             and not receive.holding
-            and (send.queued == send.acked or connection.recovery.board.run_count <= _FEW_RUNS)
+            and (unacknowledged := send.queued - send.acked) <= _LITTLE
+            and (not unacknowledged or connection.recovery.board.run_count <= _FEW_RUNS)
             and not self._unread
         ):
             return  # the usual case

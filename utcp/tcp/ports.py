@@ -84,10 +84,14 @@ class EphemeralPorts:
                 heapq.heappush(heap, (when, port))
         return None, None
 
+    @property
+    def scarce(self) -> bool:
+        """True if ports are scarce towards some destination, so that `released` has an effect."""
+        return bool(self._scarce)
+
     def released(self, remote: Remote, remote_port: int, port: int, when: float) -> None:
         """Record that no connection to this destination uses `port` any more; it is free from `when` on."""
-        if self._scarce:
-            self._note_free((remote, remote_port), port, when)
+        self._note_free((remote, remote_port), port, when)
 
     def released_by_listener(self, port: int, when: float) -> None:
         """Record that `port` has no listener from `when` on."""

@@ -622,8 +622,8 @@ class ReceiveSide(ReceiveQueue):
 
     def begin_timestamps(self, ts_val: int, now: float) -> None:
         """Record TSval of the peer's SYN."""
-        self._ts_first = ts_val
-        self.take_timestamp(ts_val, now)
+        self._ts_first = self.ts_recent = ts_val
+        self.ts_recent_at = now
 
     def is_reordered(self, ts_val: int) -> bool:
         """Return True if TSval is older than TS.Recent by at most REORDERED ticks, and not older than the peer's SYN.

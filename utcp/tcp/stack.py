@@ -367,11 +367,6 @@ class Stack(Context):
 
     # ------------------------------------------------------------------ datagrams out
 
-    @property
-    def has_output(self) -> bool:
-        """True if `datagrams_to_send` has work to do. That may be only a timer to set."""
-        return bool(self.output) or len(self._outbox) > 0 or len(self._answers) > 0
-
     def datagrams_to_send(self, now: float) -> list[Transmit]:
         """Return all trains that may leave now: segments of connections, then answers to strangers. After an exception,
         the next call continues with the connections that were not processed."""
@@ -694,11 +689,11 @@ class Stack(Context):
 
     def forget(self, tcb: Tcb, free_at: float = 0.0) -> None:
         """Remove the connection from all tables of the stack; its ports are free from `free_at` on. Idempotent."""
-        listener = self._unaccepted.get(tcb)
-        if listener is not None:
-            listener.dropped(tcb)
+        if tcb in self._unaccepted:
+            self._unaccepted[tcb].dropped(tcb)
             del self._unaccepted[tcb]
-        if self.connections.get(tcb.key) is not tcb:
+        key = tcb.key
+        if self.connections.get(key) is not tcb:
             return
         self._timers.remove(tcb)
         self.memory.leave(tcb)
@@ -706,11 +701,12 @@ class Stack(Context):
             self.admission.left(tcb)
         if self._opening:
             self._open_ended(tcb)
-        del self.connections[tcb.key]
-        send = tcb.send_side
-        self.counters.past_bytes_sent += send.sent + send.bytes_retrans
-        self.counters.past_bytes_received += tcb.receive_side.bytes_received
-        self._ports.released(*tcb.key, free_at)
+        del self.connections[key]
+        send, counters = tcb.send_side, self.counters
+        counters.past_bytes_sent += send.sent + send.bytes_retrans
+        counters.past_bytes_received += tcb.receive_side.bytes_received
+        if self._ports.scarce:
+            self._ports.released(*key, free_at)
 
     def half_opened(self, tcb: Tcb, listener: Accepting) -> None:
         self._unaccepted[tcb] = listener

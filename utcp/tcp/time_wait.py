@@ -3,13 +3,18 @@
 Because 2 MSL is the same for all records, they expire in the order of their addition. A restart moves a record to the
 back, and expiry removes records from the front. There is no timer, object or buffer per entry.
 
-A storm of closes leaves many records, so each consists of two small objects. The first is the code of the connection:
-the number of the remote, the remote port and the local port, as 8 octets. It is not an int, because Python hashes an
-int by its value, but octets with a secret of the process (PYTHONHASHSEED). With ints, a peer could choose 40,000 ports
-so that each lookup took 129 times as long. The second object is the packed record. It is an int, because an int of 22
-octets takes 48 bytes, and bytes of 22 octets take 64. Derivable values are not stored: the offset of the timestamps
-follows from the connection (`SequenceNumbers.initial`), and the time of the next answer is stored only for records that
-have answered recently.
+A storm of closes leaves many records, so each is packed into two small objects. Measured on CPython 3.13 with 100,000
+records, a record takes 150 octets with its places in all containers, and the garbage collector visits none of it. A
+dictionary of plain objects with slots takes 324 octets for each, and one object of the garbage collector; with tuples
+it takes 332. `max_memory` counts 200. The packing costs 50 instructions of the interpreter to add a record, and as many
+to expire it: together 1.5 microseconds of the life of a connection.
+
+The first object is the code of the connection: the number of the remote, the remote port and the local port, as 8
+octets. It is not an int, because Python hashes an int by its value, but octets with a secret of the process
+(PYTHONHASHSEED). With ints, a peer could choose 40,000 ports so that each lookup took 129 times as long. The second
+object is the packed record. It is an int, because an int of 22 octets takes 48 bytes, and bytes of 22 octets take 64.
+Derivable values are not stored: the offset of the timestamps follows from the connection (`SequenceNumbers.initial`),
+and the time of the next answer is stored only for records that have answered recently.
 """
 
 from collections import deque

@@ -43,7 +43,7 @@ class Connection(Tcb):
 
         Args:
             data: the octets. They are kept without a copy, so they must not change.
-            force: accept all of `data`, not only `send_space` octets.
+            force: accept all of `data`, even beyond the send buffer.
             urgent: mark the stream as urgent up to the last accepted octet (RFC 9293 3.8.5). New applications should
                 not use it (SHLD-13).
 
@@ -68,11 +68,6 @@ class Connection(Tcb):
             self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))
             raise
         return accepted
-
-    @property
-    def send_space(self) -> int:
-        """Number of octets that `send` accepts now."""
-        return self.send_side.space
 
     def read(self, limit: int = -1) -> bytes:
         """Return up to `limit` octets of the stream (RECEIVE, RFC 9293 3.10.3), and open the window accordingly. A
@@ -150,9 +145,10 @@ class Connection(Tcb):
             raise
 
     def _close(self, now: float) -> None:
-        if self.state == CLOSED or self.state == TIME_WAIT:  # both directions have ended; only this call was missing
+        state = self.state
+        if state in (CLOSED, TIME_WAIT):  # both directions have ended; only this call was missing
             self.end(self.error, now, delivered=self.send_side.fin_acked)
-        elif self.state == SYN_SENT:
+        elif state == SYN_SENT:
             self.fail(None, now)
         elif self.linger == 0:
             self.stack.counters.aborts_on_data += 1
@@ -162,12 +158,13 @@ class Connection(Tcb):
             self.send_reset(self.undelivered("closed with unread received data"), now, with_ack=True)
         else:
             self.shutdown(now)
+            self.stack.accounts.adopt_orphan(self)
             if not self.send_side.fin_acked:
                 self.linger_at = now + delivery_time(self)
                 self.touch()  # the flush schedules the timer
-            if self.state == FIN_WAIT_2:
+                return
+            if state == FIN_WAIT_2:
                 self.wait_for_fin(now)
-            self.stack.accounts.adopt_orphan(self)
             self.end_if_delivered(now)
 
     def abort(self, now: float) -> None:

@@ -30,7 +30,7 @@ from utcp.tcp.recovery.recovery import Recovery
 from utcp.tcp.recovery.scoreboard import Departure
 from utcp.tcp.rtt import RttEstimator
 from utcp.tcp.send import SendSide
-from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, LISTEN, SUCCESSORS, SYN_RCVD, SYN_SENT, TIME_WAIT
+from utcp.tcp.state import CLOSED, CLOSING, ESTABLISHED, LAST_ACK, LISTEN, SUCCESSORS, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.tcp.syn_cookies import SynCookies
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
 from utcp.tcp.timers import Timed
@@ -448,27 +448,33 @@ class Tcb(Timed):
         sack = config.sack and syn.sack_permitted
         scaling = config.window_scaling and syn.window_scale is not None
         receive.synchronize(syn.seq, sack, scaling)
-        # A retransmitted SYN does not request ECN, so ECN must not be used after one (RFC 3168 6.1.1).
-        asked = config.ecn == "request" and not self.total_retransmits
-        agreed = syn.flags & (ECE | CWR) == (ECE if syn.flags & ACK else ECE | CWR)
-        if agreed and (config.ecn != "off" if self.passive else asked):
+        if syn.flags & ECE and self._agrees_on_ecn(syn.flags):
             self.ecn = Ecn()
+        options = 0
         if config.timestamps and syn.ts_val is not None:
             self.timestamps = True
             receive.begin_timestamps(syn.ts_val, now)
+            options = TIMESTAMPS_LENGTH
         peer_shift = 0
         if scaling and syn.window_scale is not None:
             self.window_scaling = True
             peer_shift = min(syn.window_scale, MAX_WINDOW_SCALE)
         send.open_window(syn.seq, syn.window, peer_shift)
-        offered = self.stack.default_mss if syn.mss is None else max(syn.mss, _MIN_SEND_MSS)
-        self.peer_mss = offered
+        largest = self.receive_mss
+        self.peer_mss = offered = self.stack.default_mss if syn.mss is None else max(syn.mss, _MIN_SEND_MSS)
         self.mtu_search = None
-        options = TIMESTAMPS_LENGTH if self.timestamps else 0
-        self.mss = min(offered, self.receive_mss) - options
-        receive.expect_mss((self.receive_mss if self.offers_mss else self.stack.default_mss) - options)
-        self.congestion = controller(config.congestion_control, self.mss, send.iss)
+        self.mss = mss = min(offered, largest) - options
+        receive.expect_mss((largest if self.offers_mss else self.stack.default_mss) - options)
+        self.congestion = controller(config.congestion_control, mss, send.iss)
         self.recovery.begin(self.congestion, sack)
+
+    def _agrees_on_ecn(self, flags: int) -> bool:
+        """Return True if the flags of the peer's SYN or SYN-ACK request or accept ECN, and ours do as well. A
+        retransmitted SYN of ours does not request ECN, so ECN must not be used after one (RFC 3168 6.1.1)."""
+        if (flags & CWR == 0) == (flags & ACK == 0):  # a SYN has both flags, a SYN-ACK only ECE
+            return False
+        ecn = self.config.ecn
+        return ecn != "off" if self.passive else ecn == "request" and not self.total_retransmits
 
     def syn_repeated(self, syn: Segment) -> None:
         """Adapt our SYN-ACK to a retransmitted SYN, so that it has only options that `syn` has."""
@@ -489,14 +495,15 @@ class Tcb(Timed):
 
     def establish(self, now: float) -> None:
         """Complete the handshake, because the peer has acknowledged our SYN."""
+        congestion, rtt = self.congestion, self.rtt
         if self.total_retransmits:
-            self.congestion.on_syn_lost()
-            if self.rtt.srtt is None:
-                self.rtt.syn_was_lost()
-        self.congestion.on_established(self.rtt.srtt or 0.0, now)
+            congestion.on_syn_lost()
+            if rtt.srtt is None:
+                rtt.syn_was_lost()
+        congestion.on_established(rtt.srtt or 0.0, now)
         if self.config.keepalive:
             self.keepalive.start(now)
-        if self.state == SYN_SENT or self.state == SYN_RCVD:
+        if self.state < ESTABLISHED:  # otherwise our user has closed in SYN_RCVD
             self.on(state.SYN_ACKED, now)
             if self.send_side.fin_queued:  # the user half-closed before the handshake ended
                 self.on(state.CLOSE, now)

@@ -59,18 +59,18 @@ def test_every_4_gib_snd_una_comes_by_the_iss() -> None:
     """There it once looked as if the SYN was not acknowledged, and all that followed was off by one."""
     send = SendSide(iss=1000, limit=1 << 30, maximum=1 << 30)
     send.advance_over_syn()
-    send.acknowledge(1001)
+    send.acknowledge(1001, 0, 0)
     chunk = memoryview(bytes(1 << 24))
     for _ in range(255):
         send.append(chunk, force=True)
         send.advance(len(chunk), fin=False, probe=False, segments=1)
-        send.acknowledge(send.snd_nxt)
+        send.acknowledge(send.snd_nxt, 0, 0)
     send.append(chunk[1:], force=True)
     send.advance(len(chunk) - 1, fin=False, probe=False, segments=1)
-    send.acknowledge(send.snd_nxt)
+    send.acknowledge(send.snd_nxt, 0, 0)
     assert send.snd_una == send.iss
     assert send.syn_acked
     assert send.acked == (1 << 32) - 1
     send.append(chunk, force=True)
     send.advance(len(chunk), fin=False, probe=False, segments=1)
-    assert send.acknowledge(send.snd_nxt) == len(chunk)
+    assert send.acknowledge(send.snd_nxt, 0, 0) == len(chunk)

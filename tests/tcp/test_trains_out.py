@@ -15,9 +15,7 @@ from tests.tcp.notation import stream
 from tests.tcp.reach import established
 from tests.tcp.script import START
 from tests.tcp.test_stretches import MASK, PORTS, Side, snapshot
-from tests.variant import examples
 from utcp.tcp.connection import burst
-from utcp.tcp.send import SendSide
 from utcp.wire import ACK, ECE, FIN, PSH, URG, Segment, decode, encode
 from utcp.wire.segment import ECN_CAPABLE
 
@@ -289,41 +287,6 @@ def test_the_acknowledgement_rides_along() -> None:
     assert {segment.ack for segment in segments} == {(rcv_nxt + 1000) & MASK}
     assert connection.receive_side.delayed_ack_at == inf
     assert not connection.receive_side.ack_due
-
-
-SMALL: Final = st.integers(0, 3)
-
-
-@settings(max_examples=examples(2000), deadline=None, derandomize=True)
-@given(
-    una=SMALL, flight=SMALL, waiting=st.booleans(), wl1=SMALL, wl2=SMALL, wnd=SMALL, seq=SMALL, ack=SMALL, field=SMALL
-)
-def test_what_says_nothing_new_changes_nothing(
-    una: int, flight: int, waiting: bool, wl1: int, wl2: int, wnd: int, seq: int, ack: int, field: int
-) -> None:
-    """The short way past the ACK of a segment is taken only where `update_window` says that nothing changes."""
-
-    def side() -> SendSide:
-        send = SendSide(0, 100, 100)
-        send.open_window(wl1, wnd, 0)
-        send.syn_acked = True
-        send.snd_una, send.snd_nxt, send.snd_wl2 = una, una + flight, wl2
-        if waiting:
-            send.append(b"x", False)
-        return send
-
-    short, long = side(), side()
-    before = snapshot(short)
-    if short.hears_nothing_new(seq, ack, field):
-        assert ack == una
-        assert not flight
-        assert not waiting
-        assert field
-        assert not long.update_window(seq, ack, field)
-        assert snapshot(short) == snapshot(long)
-        assert (long.snd_wl1, long.snd_wl2, long.snd_wnd) == (seq, ack, field)
-    else:
-        assert snapshot(short) == before
 
 
 def test_pieces_of_the_queue_share_trains_within_their_limits() -> None:

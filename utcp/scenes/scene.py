@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from utcp.scenes.exhibit import Exhibit
 from utcp.scenes.text import Language, Text, read_texts, texts_of
 from utcp.trace.ladder import Rung
 
 if TYPE_CHECKING:
-    from utcp.scenes.stage import Exhibit, Stage
+    from utcp.scenes.stage import Stage
 
 Script: TypeAlias = "Callable[[Stage], Awaitable[None]]"
 

@@ -54,7 +54,6 @@ class ReceiveSide(ReceiveQueue):
     """
 
     __slots__ = (
-        "_allowance",
         "_answer",
         "_answered_at",
         "_asked",
@@ -67,11 +66,11 @@ class ReceiveSide(ReceiveQueue):
         "_prompt_duplicates",
         "_quick_acks",
         "_quick_answers",
-        "_since_ack",
         "_slack",
         "_ts_first",
         "_tuning",
         "ack_due",
+        "allowance",
         "bytes_received",
         "data_segs_in",
         "delayed_ack_at",
@@ -99,7 +98,8 @@ class ReceiveSide(ReceiveQueue):
 
     def __init__(self, limit: int, maximum: int, counters: Counters, allowance: Allowance | None = None) -> None:
         super().__init__()
-        self._allowance = Allowance() if allowance is None else allowance
+        self.allowance = Allowance() if allowance is None else allowance
+        """The memory limits."""
         self.limit = limit
         """Size of the buffer, and the largest window offered, octets."""
         self._slack = limit
@@ -162,7 +162,6 @@ class ReceiveSide(ReceiveQueue):
         """Stream offsets of the duplicate text to report; None: nothing to report."""
         self.fin_seq: int | None = None
         """Sequence number of the peer's FIN after its arrival, in order or out of order; None before."""
-        self._since_ack = 0
         self._quick_acks = _QUICK_ACKS
         self._quick_answers = False
         """True while the first text after data of ours is acknowledged at once."""
@@ -233,13 +232,21 @@ class ReceiveSide(ReceiveQueue):
         7323 2.4). After the peer's FIN the edge stays, because no data follows; a TIME_WAIT record continues to offer
         it.
         """
-        limit = min(self._allowance.most, self.limit)
-        edge = min(limit - self.readable, 65535 << self.shift)
+        limit = self.limit
+        if self.allowance.most < limit:
+            limit = self.allowance.most
+        shift = self.shift
+        edge = limit - self.readable
+        if edge > 65535 << shift:
+            edge = 65535 << shift
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
-        if edge - offered >= min(limit // 2, self.mss) and not self.fin_reached:
+        growth = edge - offered
+        if (growth >= self.mss or growth >= limit // 2) and not self.fin_reached:
             offered = edge
-        field = min(65535, offered + (1 << self.shift) - 1 >> self.shift)
-        self.rcv_adv = (self.rcv_nxt + (field << self.shift)) & MASK
+        field = offered + (1 << shift) - 1 >> shift
+        if field > 65535:
+            field = 65535
+        self.rcv_adv = (self.rcv_nxt + (field << shift)) & MASK
         return field
 
     def offer_unscaled_window(self) -> int:
@@ -315,7 +322,7 @@ class ReceiveSide(ReceiveQueue):
                 self._quick_acks -= 1
                 self.ack_due = NOW
         room = ((self.rcv_adv - self.rcv_nxt) & MASK) - offset
-        if size and not offset and (self._allowance.full or self.readable > self.limit):
+        if size and not offset and (self.allowance.full or self.readable > self.limit):
             room = min(room, self._last_room(size))
         if size > room:
             payload = bytes(payload[: max(room, 0)])
@@ -342,11 +349,10 @@ class ReceiveSide(ReceiveQueue):
             self.readable += size
             self.bytes_received += size
             self.rcv_nxt = (self.rcv_nxt + size) & MASK
-            self._since_ack += size
             if self.duplicate_acks_due:  # RCV.NXT has moved, so that these ACKs would not be duplicates
                 self.duplicate_acks_due = 1 if self.sack and self.sack_due else 0
-            if self._since_ack >= 2 * self.mss:  # SHLD-19: an ACK for at least every second full-sized segment
-                self.ack_due = NOW
+            if (self.rcv_nxt - self.last_ack_sent) & MASK >= 2 * self.mss:
+                self.ack_due = NOW  # SHLD-19: an ACK for at least every second full-sized segment
             elif self.ack_due == NONE:
                 self.ack_due = DELAYED
         if self.fin_seq == self.rcv_nxt:
@@ -367,53 +373,49 @@ class ReceiveSide(ReceiveQueue):
         """Number of octets from the next unread one to the end of the urgent data; 0: none is ahead (MUST-33)."""
         return max(0, self.rcv_up - (self.bytes_received - self.readable))
 
-    def accept_stretch(
-        self, text: Buffer, count: int, size: int, now: float, rtt: float, seq: int, ts_val: int | None
-    ) -> None:
-        """Process `count` consecutive segments from RCV.NXT on, with the effect of `note_text`, `accept`, `tune` and
+    def accept_in_order(self, text: Buffer, count: int, size: int, ts_val: int | None, now: float) -> None:
+        """Process `count` consecutive segments from RCV.NXT on, with the effect of `note_text`, `accept` and
         `take_timestamp` for each of them. They fit into the window and need no decision.
 
         Args:
             text: the text of all segments.
             count: the number of segments.
             size: the text of each segment, octets; the last one may have less.
-            now: the stack's time, seconds.
-            rtt: the smoothed round-trip time, seconds; 0: there is none.
-            seq: SEQ of the first segment, equal to RCV.NXT.
             ts_val: TSval of all segments; None: the connection has no timestamps.
+            now: the stack's time, seconds.
         """
-        if ts_val is not None and (self.last_ack_sent - seq) & MASK < HALF:
+        rcv_nxt, last_ack_sent = self.rcv_nxt, self.last_ack_sent
+        if ts_val is not None and rcv_nxt == last_ack_sent:
             self.ts_recent = ts_val
             self.ts_recent_at = now
         self.data_segs_in += count
         self.last_data_at = now
-        octets = len(text)
         if self._pieces:
             self.add(text)
         else:
             self._pieces = [text]
-        part = size if now >= self.round_ends else octets  # the first segment of a round ends the round before it
-        while octets:
-            full = part // size
-            if size >= self.mss:
-                if size > self.mss and self.mss < self._largest:
-                    self.mss = min(size, self._largest)
-                    full -= 1
-                if size >= self.mss and full > 0 and self._quick_acks:
-                    self._quick_acks -= min(self._quick_acks, full)
-                    self.ack_due = NOW
-            self.readable += part
-            self.bytes_received += part
-            self.rcv_nxt = (self.rcv_nxt + part) & MASK
-            self._since_ack += part
-            if self._since_ack >= 2 * self.mss:
+        octets = len(text)
+        mss = self.mss
+        if size >= mss:
+            full = octets // size
+            if size > mss and mss < self._largest:
+                self.mss = mss = min(size, self._largest)
+                full -= 1
+            if size >= mss and full > 0 and self._quick_acks:
+                self._quick_acks -= min(self._quick_acks, full)
                 self.ack_due = NOW
-            elif self.ack_due == NONE:
-                self.ack_due = DELAYED
-            if now >= self.round_ends:
-                self.tune(now, rtt)
-            octets -= part
-            part = octets
+        self.readable += octets
+        self.bytes_received += octets
+        self.rcv_nxt = rcv_nxt = (rcv_nxt + octets) & MASK
+        if (rcv_nxt - last_ack_sent) & MASK >= 2 * mss:  # SHLD-19
+            self.ack_due = NOW
+        elif self.ack_due == NONE:
+            self.ack_due = DELAYED
+
+    def take_fin(self) -> None:
+        """Process the peer's FIN at RCV.NXT."""
+        self.fin_seq = self.rcv_nxt
+        self._take_fin()
 
     def _take_fin(self) -> None:
         self.rcv_nxt = (self.rcv_nxt + 1) & MASK
@@ -445,7 +447,7 @@ class ReceiveSide(ReceiveQueue):
             self.ack_due = NOW
         if not payload:
             return
-        if self._allowance.short and self.kept + len(payload) > GUARANTEED:
+        if self.allowance.short and self.kept + len(payload) > GUARANTEED:
             self._counters.ofo_drops += 1
             return
         self._note_overlap(start, start + len(payload))
@@ -480,7 +482,7 @@ class ReceiveSide(ReceiveQueue):
         """Return the number of octets of in-order text that may be accepted although memory or the buffer is full.
         `size` octets have arrived, all within the offered window."""
         room = max(0, self.limit + self._slack - self.readable)
-        if self._allowance.full:
+        if self.allowance.full:
             if self.kept + size > GUARANTEED and self.holding:
                 self.prune()  # otherwise a hole could stall the connection forever
             room = min(room, max(0, GUARANTEED - self.kept))
@@ -575,17 +577,18 @@ class ReceiveSide(ReceiveQueue):
             sent: the number of octets that we have sent.
             last_sent: when we last sent new data, seconds.
         """
-        first = sent > self._asked
-        if not first and self._answer == NONE:
-            self.delayed_ack_at = now + delay
-            return False
-        if first and self._answer == NOW and last_sent - self._answered_at < delay:
-            self._quick_answers = False
-        self._asked = sent
-        self._answered_at = now
-        self._answer = NONE if not first else NOW if self._quick_answers else DELAYED
-        if self._answer == NOW:
-            return True
+        if sent > self._asked:
+            if self._answer == NOW and last_sent - self._answered_at < delay:
+                self._quick_answers = False
+            self._asked = sent
+            self._answered_at = now
+            if self._quick_answers:
+                self._answer = NOW
+                return True
+            self._answer = DELAYED
+        elif self._answer != NONE:
+            self._answered_at = now
+            self._answer = NONE
         self.delayed_ack_at = now + delay
         return False
 
@@ -643,7 +646,6 @@ class ReceiveSide(ReceiveQueue):
         self.ack_due = NONE
         self.delayed_ack_at = inf
         self.duplicate_acks_due = 0
-        self._since_ack = 0
         self.last_ack_sent = self.rcv_nxt
         if self._dsack is not None:  # a duplicate is reported once (RFC 2883 4)
             self._dsack = None
@@ -654,20 +656,24 @@ class ReceiveSide(ReceiveQueue):
     def read(self, limit: int) -> bytes:
         """Return up to `limit` octets of the stream, all readable ones if negative, and open the window accordingly. If
         this raises, no octet is lost."""
-        rest = 0 if limit < 0 or limit >= self.readable else self.readable - limit
-        most = min(self._allowance.most, self.limit)
+        rest = 0
+        if 0 <= limit < self.readable:
+            rest = self.readable - limit
+        most = self.limit
+        if self.allowance.most < most:
+            most = self.allowance.most
         grown = most - rest - ((self.rcv_adv - self.rcv_nxt) & MASK)
         due = (grown >= self.mss or 2 * grown >= most) and self._update_is_due(rest)
         # The queue changes last, so that an exception before loses no octets.
         pieces = self._pieces
-        piece = pieces[0] if len(pieces) == 1 and not rest else None
-        if isinstance(piece, bytes):  # the usual case
-            data = piece
-            self._pieces = (
-                NO_PIECES  # no call: after one, a signal handler could raise an exception, and lose the octets
-            )
+        if rest:
+            data = self.take(limit)
+        elif len(pieces) == 1 and isinstance(pieces[0], bytes):  # the usual case
+            data = pieces[0]
+            # No call: after one, a signal handler could raise an exception, and lose the octets.
+            self._pieces = NO_PIECES
         else:
-            data = self.take(limit) if rest else self.take_all()
+            data = self.take_all()
         self.readable = rest
         if due:
             self.ack_due = NOW
@@ -678,7 +684,7 @@ class ReceiveSide(ReceiveQueue):
         wait for the application."""
         if self.fin_reached:
             return False
-        limit = min(self._allowance.most, self.limit)
+        limit = min(self.allowance.most, self.limit)
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
         grown = min(limit - readable, 65535 << self.shift) - offered
         segments = 2 if offered >= self.mss else 1  # with less than a segment offered, the sender waits for the update

@@ -283,9 +283,15 @@ class SendSide:
 
     # ------------------------------------------------------------------ acknowledgement
 
-    def acknowledge(self, ack: int) -> int:
-        """Move SND.UNA to `ack`, which lies in (SND.UNA, SND.NXT]. Return the number of payload octets acknowledged."""
+    def acknowledge(self, ack: int, seq: int, window: int) -> int:
+        """Move SND.UNA to `ack`, which lies in (SND.UNA, SND.NXT], and take the peer's window from this segment, with
+        SEQ `seq`. Return the number of payload octets acknowledged."""
         octets = (ack - self.snd_una) & MASK
+        self.snd_wl1 = seq
+        self.snd_wl2 = ack
+        self.snd_wnd = window
+        if window > self.max_snd_wnd:
+            self.max_snd_wnd = window
         if not self.syn_acked:
             self.syn_acked = True
             octets -= 1
@@ -329,7 +335,8 @@ class SendSide:
         self.shift = shift
 
     def update_window(self, seq: int, ack: int, window: int) -> bool:
-        """Take the peer's window unless the segment is older than the one that set it. Return whether it changed.
+        """Take the window of a segment that acknowledges nothing new, unless it is older than the one that set the
+        window. Return whether the window changed.
 
         RFC 9293 3.10.7.4, fifth check, compares SEG.SEQ first, and therefore misses the window of a retransmission with
         a higher ACK, so that data would be sent beyond the true window. A segment with a higher ACK is always newer.
@@ -344,23 +351,6 @@ class SendSide:
         if window > self.max_snd_wnd:
             self.max_snd_wnd = window
         return changed
-
-    def hears_nothing_new(self, seq: int, ack: int, field: int) -> bool:
-        """Return True if a segment has no new ACK and no new window while nothing is in flight or waits to be sent. In
-        this case set SND.WL1, as `update_window` would. `field` is the raw window."""
-        if (
-            ack != self.snd_nxt
-            or self.snd_una != ack
-            or self.queued != self.sent
-            or self.fin_queued != self.fin_sent
-            or self.snd_wl2 != ack
-            or field << self.shift != self.snd_wnd
-            or not field
-            or (seq - self.snd_wl1) & MASK >= HALF
-        ):
-            return False
-        self.snd_wl1 = seq
-        return True
 
     def room_again(self) -> bool:
         """Return True if a third of the buffer is free, as in Linux, and clear `wanted`."""

@@ -31,8 +31,10 @@ from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
 from utcp.tcp.time_wait_arrival import REOPENS, STAYS, arrives_in_time_wait
 from utcp.tcp.timers import TimerQueue
 from utcp.tcp.transmit import Remote, Transmit
-from utcp.wire import HEADER_LENGTH, RST, MalformedSegment, Segment, decode
-from utcp.wire.segment import CONGESTION_EXPERIENCED
+from utcp.wire import ACK, FIN, HEADER_LENGTH, PSH, RST, MalformedSegment, Segment, decode
+from utcp.wire.header import HEADER_WITH_TIMESTAMPS
+from utcp.wire.options import ALIGNED_TIMESTAMPS
+from utcp.wire.segment import CONGESTION_EXPERIENCED, LENGTH_WITH_TIMESTAMPS, VIEW_ABOVE
 from utcp.wire.train import Train, read_train
 
 _ETHERNET_UDP_PAYLOAD: Final = 1472
@@ -41,6 +43,9 @@ _UNASKED_UDP_PAYLOAD: Final = 1452
 _MAX_MSS: Final = 65495
 _UNVERIFIED_ROUTES_PER_SECOND: Final = 1000.0
 _PORTS_AND_SEQ: Final = Struct("!HHI")
+_PLAIN: Final = (LENGTH_WITH_TIMESTAMPS << 10) | ACK
+"""Data offset and flags of most segments, as one field of the header, without PSH and FIN."""
+_NOT_PSH_OR_FIN: Final = 0xFFFF ^ (PSH | FIN)
 
 
 class Stack(Context):
@@ -264,19 +269,18 @@ class Stack(Context):
             segment_size: the size of each datagram of a train, octets; the last one may be shorter. None: one datagram.
             ecn: the ECN codepoint of the IP header.
         """
+        if not isinstance(data, bytes):
+            data = bytes(data)
         size = len(data)
-        if (
-            segment_size is not None
-            and size > segment_size
-            and self.tap is None
-            and isinstance(data, bytes)
-            and ecn != CONGESTION_EXPERIENCED
-        ):
+        if segment_size is None or size <= segment_size:
+            self._segment_arrives(data, 0, size, remote, now, ecn)
+            return
+        if self.tap is None and ecn != CONGESTION_EXPERIENCED:
             train = read_train(data, segment_size)
             if train is not None:
                 self._train_arrives(train, data, remote, now, segment_size, ecn)
                 return
-        self._segments_arrive(data, 0, size, remote, now, segment_size or size or 1, ecn)
+        self._segments_arrive(data, 0, size, remote, now, segment_size, ecn)
 
     def _train_arrives(self, train: Train, data: bytes, remote: Remote, now: float, step: int, ecn: int) -> None:
         """Process a train: each stretch as one segment if the fast path takes it, else segment by segment."""
@@ -285,60 +289,103 @@ class Stack(Context):
             end = train.stretch(first)
             if end - first > 1 and train.is_plain(first):
                 segment = train.segment(first, end)
-                connection = self.connections.get((remote, segment.src_port, segment.dst_port))
-                if connection is not None:
-                    try:
-                        taken = takes_fast_path(connection, segment, now, end - first, train.size)
-                        if taken and connection not in self.output:
-                            self.settle(connection, now)
-                    except BaseException as cause:
-                        if not self.contain(connection, cause, now):
-                            raise
-                        taken = True
-                    if taken:
-                        self.counters.in_segs += end - first
-                        first = end
-                        continue
+                if self._takes_fast_path(segment, remote, now, end - first, train.size):
+                    self.counters.in_segs += end - first
+                    first = end
+                    continue
             self._segments_arrive(data, first * step, min(end * step, len(data)), remote, now, step, ecn)
             first = end
         if first * step < len(data):
             self._segments_arrive(data, first * step, len(data), remote, now, step, ecn)
 
     def _segments_arrive(
-        self, data: bytes | memoryview, start: int, stop: int, remote: Remote, now: float, step: int, ecn: int
+        self, data: bytes, start: int, stop: int, remote: Remote, now: float, step: int, ecn: int
     ) -> None:
         """Process the segments in `data[start:stop]`. Each has `step` octets; the last may have fewer."""
-        keep = isinstance(data, bytes) and self.tap is None
-        while True:
+        while start < stop:
             end = min(start + step, stop)
-            self.counters.in_segs += 1
-            try:
-                # A view keeps the whole train in memory, uncounted by any window, so a small part of it is copied.
-                segment = decode(data, start, end, keep and 2 * (end - start) >= len(data), ecn)
-            except MalformedSegment as error:
-                self.counters.in_errs += 1
-                if self.observer is not None:
-                    self.observer.malformed(remote, str(error), now)
-            else:
-                if self.tap is not None:
-                    self.tap.segment_received(remote, segment, now)
-                key = (remote, segment.src_port, segment.dst_port)
-                connection = self.connections.get(key)
-                if connection is None:
-                    self._arrives_without_tcb(segment, key, remote, now)
-                else:
+            self._segment_arrives(data, start, end, remote, now, ecn)
+            start = end
+
+    def _segment_arrives(self, data: bytes, start: int, end: int, remote: Remote, now: float, ecn: int) -> None:
+        """Process the segment in `data[start:end]`."""
+        self.counters.in_segs += 1
+        # A view keeps the whole train in memory, uncounted by any window, so a small part of it is copied.
+        view = end - start > VIEW_ABOVE and 2 * (end - start) >= len(data) and self.tap is None
+        begin = start + LENGTH_WITH_TIMESTAMPS
+        if begin <= end and self.tap is None and ecn != CONGESTION_EXPERIENCED:
+            src_port, dst_port, seq, ack, flags, window, _, _, kinds, ts_val, ts_ecr = (
+                HEADER_WITH_TIMESTAMPS.unpack_from(data, start)
+            )
+            if flags & _NOT_PSH_OR_FIN == _PLAIN and kinds == ALIGNED_TIMESTAMPS:  # as in nearly every segment
+                connection = self.connections.get((remote, src_port, dst_port))
+                if connection is not None:
+                    text = memoryview(data)[begin:end] if view else data[begin:end]
                     try:
-                        if not takes_fast_path(connection, segment, now):
-                            segment_arrives(connection, segment, now)
-                            self.settle(connection, now)
-                        elif connection not in self.output:
-                            self.settle(connection, now)
+                        if takes_fast_path(connection, seq, ack, flags & FIN, window, ts_val, ts_ecr, text, now):
+                            if connection not in self.output or connection.state != ESTABLISHED:
+                                self.settle(connection, now)
+                            return
                     except BaseException as cause:
                         if not self.contain(connection, cause, now):
                             raise
-            start = end
-            if start >= stop:
-                return
+                        return
+        try:
+            segment = decode(data, start, end, view, ecn)
+        except MalformedSegment as error:
+            self.counters.in_errs += 1
+            if self.observer is not None:
+                self.observer.malformed(remote, str(error), now)
+            return
+        tap = self.tap
+        if tap is not None:
+            tap.segment_received(remote, segment, now)
+        if (segment.ts_val is None or tap is not None) and self._takes_fast_path(segment, remote, now):
+            return
+        key = (remote, segment.src_port, segment.dst_port)
+        connection = self.connections.get(key)
+        if connection is None:
+            self._arrives_without_tcb(segment, key, remote, now)
+            return
+        try:
+            segment_arrives(connection, segment, now)
+            self.settle(connection, now)
+        except BaseException as cause:
+            if not self.contain(connection, cause, now):
+                raise
+
+    def _takes_fast_path(self, segment: Segment, remote: Remote, now: float, count: int = 1, size: int = 0) -> bool:
+        """Process a decoded segment, or a stretch of `count` segments of `size` octets, if its connection takes it on
+        the fast path. Return False if nothing was done."""
+        connection = self.connections.get((remote, segment.src_port, segment.dst_port))
+        if (
+            connection is None
+            or segment.flags & ~(PSH | FIN) != ACK
+            or segment.sack_blocks
+            or segment.ecn == CONGESTION_EXPERIENCED
+        ):
+            return False
+        try:
+            taken = takes_fast_path(
+                connection,
+                segment.seq,
+                segment.ack,
+                segment.flags & FIN,
+                segment.window,
+                segment.ts_val,
+                segment.ts_ecr,
+                segment.payload,
+                now,
+                count,
+                size,
+            )
+            if taken and (connection not in self.output or connection.state != ESTABLISHED):
+                self.settle(connection, now)
+        except BaseException as cause:
+            if not self.contain(connection, cause, now):
+                raise
+            return True
+        return taken
 
     def _arrives_without_tcb(self, segment: Segment, key: ConnectionKey, remote: Remote, now: float) -> None:
         """Process a segment that belongs to no TCB: TIME_WAIT, LISTEN or CLOSED."""

@@ -18,7 +18,8 @@ ECN_CAPABLE: Final = 2
 """ECT(0)."""
 CONGESTION_EXPERIENCED: Final = 3
 
-_ONLY_TIMESTAMPS: Final = HEADER_LENGTH + TIMESTAMPS_LENGTH
+LENGTH_WITH_TIMESTAMPS: Final = HEADER_LENGTH + TIMESTAMPS_LENGTH
+"""Length of a header with timestamps as its only option, octets."""
 
 # The options of nearly every SYN, in Linux's layout.
 _SYN_OPTIONS_LENGTH: Final = 20
@@ -28,7 +29,7 @@ _WINDOW_SCALE: Final = 0x0103
 _LAST_WORDS: Final = Struct("!IHBB")
 """TSecr, NOP and kind of the window scale, its length, and the shift count."""
 
-_VIEW_ABOVE: Final = 4096
+VIEW_ABOVE: Final = 4096
 """Size of a segment above which a view of its payload is cheaper than a copy, octets."""
 
 
@@ -159,7 +160,7 @@ def decode(
         data: a buffer that contains the segment.
         start: the offset of the segment, octets.
         end: the offset of its end; None: the end of `data`.
-        view: whether a large payload may be a view of `data`, which then must not change. Otherwise it is copied.
+        view: whether the payload may be a view of `data`, which then must not change. Otherwise it is copied.
         ecn: the two ECN bits of the IP header.
 
     Raises MalformedSegment if the header is incomplete or its options are malformed.
@@ -168,19 +169,12 @@ def decode(
     size = stop - start
     offset_and_flags: int  # for mypyc, because struct has no types
     kinds: int
-    if size >= _ONLY_TIMESTAMPS:
+    if size >= LENGTH_WITH_TIMESTAMPS:
         src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent, kinds, ts_val, ts_ecr = (
             HEADER_WITH_TIMESTAMPS.unpack_from(data, start)
         )
         if kinds == ALIGNED_TIMESTAMPS and offset_and_flags >> 12 == 8:  # as in nearly every segment
-            payload: bytes | memoryview = b""
-            if size > _ONLY_TIMESTAMPS:
-                if view and size > _VIEW_ABOVE:
-                    payload = memoryview(data)[start + _ONLY_TIMESTAMPS : stop]
-                elif isinstance(data, bytes):
-                    payload = data[start + _ONLY_TIMESTAMPS : stop]
-                else:
-                    payload = bytes(data[start + _ONLY_TIMESTAMPS : stop])
+            payload = take_text(data, start + LENGTH_WITH_TIMESTAMPS, stop, view)
             return Segment(
                 src_port,
                 dst_port,
@@ -201,7 +195,7 @@ def decode(
             and size == HEADER_LENGTH + _SYN_OPTIONS_LENGTH
             and offset_and_flags >> 12 == 10
         ):
-            echoed, last, length, scale = _LAST_WORDS.unpack_from(data, start + _ONLY_TIMESTAMPS)
+            echoed, last, length, scale = _LAST_WORDS.unpack_from(data, start + LENGTH_WITH_TIMESTAMPS)
             if last == _WINDOW_SCALE and length == 3:
                 return Segment(
                     src_port,
@@ -231,7 +225,7 @@ def decode(
         raise MalformedSegment("data offset past the end of the segment")
     segment = Segment(src_port, dst_port, seq, ack, flags, window, urgent=urgent, checksum=checksum, ecn=ecn)
     if header_length < size:
-        segment.payload = _copy(data, start + header_length, stop)
+        segment.payload = take_text(data, start + header_length, stop, False)
     if header_length > HEADER_LENGTH:
         try:
             options = decode_options(bytes(data[start + HEADER_LENGTH : start + header_length]))
@@ -246,7 +240,10 @@ def decode(
     return segment
 
 
-def _copy(data: bytes | memoryview, start: int, stop: int) -> bytes:
+def take_text(data: bytes | memoryview, start: int, stop: int, view: bool) -> bytes | memoryview:
+    """Return `data[start:stop]`: a view of it if `view`, else a copy."""
+    if view:
+        return memoryview(data)[start:stop]
     # A slice of bytes is already bytes, and bytes() would take longer than the slice.
     return data[start:stop] if isinstance(data, bytes) else bytes(data[start:stop])
 

@@ -36,9 +36,10 @@ def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
     changed = False
     if advance:
         syn_acked = send.syn_acked
-        acked = send.acknowledge(ack)
+        before = send.snd_wnd
+        acked = send.acknowledge(ack, seq, window)
         tcb.progress(now)
-        changed = send.update_window(seq, ack, window)
+        changed = window != before
         pass_on(tcb, segment, advance, acked, False, now)
         if not syn_acked:
             tcb.establish(now)
@@ -52,6 +53,16 @@ def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
             plain = not changed and not segment.payload and not segment.flags & FIN
             if plain or segment.sack_blocks or segment.flags & ECE:
                 pass_on(tcb, segment, 0, 0, plain, now)
+    if changed or not send.snd_wnd:
+        follow_window(tcb, changed, now)
+    if send.snd_una != send.snd_nxt or tcb.recovery.board.lost or send.pending:
+        tcb.touch()
+    return True
+
+
+def follow_window(tcb: Tcb, changed: bool, now: float) -> None:
+    """Handle the peer's window after an ACK: it has `changed`, or it is still closed."""
+    send = tcb.send_side
     if changed and send.snd_wnd:
         tcb.persist.begin_anew()
         tcb.persist.stop()
@@ -60,9 +71,6 @@ def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
             tcb.recovery.lose_first(now)
     elif not send.snd_wnd and not tcb.closed_by_user:
         tcb.answered()
-    if send.snd_una != send.snd_nxt or tcb.recovery.board.lost or send.pending:
-        tcb.touch()
-    return True
 
 
 def pass_on(tcb: Tcb, segment: Segment, advance: int, acked: int, duplicate: bool, now: float) -> None:

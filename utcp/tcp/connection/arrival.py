@@ -11,14 +11,11 @@ from utcp.tcp import event
 from utcp.tcp.connection.ack import pass_on, process_ack
 from utcp.tcp.connection.challenge import challenge
 from utcp.tcp.connection.delayed_ack import schedule_ack
-from utcp.tcp.connection.fast_path import timestamp_is_plain
+from utcp.tcp.connection.fast_path import fin_acknowledged, take_fin, timestamp_is_plain
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.rate_limit import TO_ACK, TO_KEEPALIVE, TO_RST, TO_SYN
 from utcp.tcp.state import (
     ESTABLISHED,
-    FIN_ACKED,
-    FIN_RECEIVED,
-    FIN_RECEIVED_AND_ACKED,
     FIN_WAIT_1,
     FIN_WAIT_2,
     LAST_ACK,
@@ -79,7 +76,7 @@ def _arrives_in_syn_sent(tcb: Tcb, segment: Segment, now: float) -> None:
         return
     tcb.negotiate(segment, now)
     if flags & ACK:  # fourth
-        send.acknowledge(segment.ack)
+        send.acknowledge(segment.ack, segment.seq, segment.window)
         pass_on(tcb, segment, 1, 0, False, now)
         tcb.progress(now)
         tcb.receive_side.owe_ack()
@@ -177,16 +174,7 @@ def _accept(tcb: Tcb, segment: Segment, text_fits: bool, now: float) -> None:
     elif segment.payload or flags & FIN:
         _process_text(tcb, (segment.seq + (flags >> 1 & 1)) & MASK, segment.payload, bool(flags & FIN), now)
     if tcb.send_side.fin_acked:
-        _fin_acknowledged(tcb, now)
-
-
-def _fin_acknowledged(tcb: Tcb, now: float) -> None:
-    """Handle the ACK of our FIN: FIN_WAIT_1 becomes FIN_WAIT_2, and a connection closed by its user ends."""
-    if tcb.state == FIN_WAIT_1:
-        tcb.on(FIN_ACKED, now)
-        if tcb.closed_by_user:
-            tcb.wait_for_fin(now)
-    tcb.end_if_delivered(now)
+        fin_acknowledged(tcb, now)
 
 
 def _take_ack_of_old_segment(tcb: Tcb, segment: Segment, now: float) -> None:
@@ -203,7 +191,7 @@ def _take_ack_of_old_segment(tcb: Tcb, segment: Segment, now: float) -> None:
     tcb.heard(now)
     process_ack(tcb, segment, segment.seq, now)
     if send.fin_acked:
-        _fin_acknowledged(tcb, now)
+        fin_acknowledged(tcb, now)
 
 
 def _process_marks(tcb: Tcb, segment: Segment) -> None:
@@ -360,15 +348,9 @@ def _process_text(tcb: Tcb, seq: int, payload: Buffer, fin: bool, now: float) ->
         receive.note_text(now)
     advanced = receive.accept(seq, payload, fin)
     if advanced and receive.readable:
-        if now >= receive.round_ends:
+        if now >= receive.round_ends and not receive.fin_reached:
             receive.tune(now, tcb.rtt.srtt or 0.0)
         tcb.tell(event.READABLE)
     if receive.fin_reached:
-        tcb.tell(event.PEER_CLOSED)
-        if tcb.state == FIN_WAIT_2:
-            tcb.enter_time_wait(FIN_RECEIVED, now)
-        elif tcb.state == FIN_WAIT_1 and tcb.send_side.fin_acked:
-            tcb.enter_time_wait(FIN_RECEIVED_AND_ACKED, now)
-        else:
-            tcb.on(FIN_RECEIVED, now)
+        take_fin(tcb, now)
     schedule_ack(tcb, len(payload), now)

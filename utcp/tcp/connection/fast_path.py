@@ -1,4 +1,4 @@
-"""The fast path of received segments: in-order text, and cumulative ACKs while no loss is suspected.
+"""The fast path of received segments: in-order text and FIN, and cumulative ACKs while no loss is suspected.
 
 These are most segments of most connections. For them `takes_fast_path` has exactly the effect of `arrival.py`, with
 fewer calls. All other segments are left to `arrival.py`. `tests/tcp/test_stretches.py` compares the two.
@@ -9,89 +9,161 @@ from __future__ import annotations
 from math import inf
 
 from utcp.tcp import event
-from utcp.tcp.connection.ack import follow_congestion, process_ack
+from utcp.tcp.connection.ack import follow_congestion, follow_window, process_ack
 from utcp.tcp.connection.delayed_ack import may_be_half_an_answer, schedule_ack
 from utcp.tcp.connection.tcb import Tcb
-from utcp.tcp.state import CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2
-from utcp.wire import ACK, PSH, Segment
-from utcp.wire.segment import CONGESTION_EXPERIENCED
+from utcp.tcp.receive import NOW
+from utcp.tcp.state import (
+    CLOSE_WAIT,
+    CLOSING,
+    ESTABLISHED,
+    FIN_ACKED,
+    FIN_RECEIVED,
+    FIN_RECEIVED_AND_ACKED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+)
+from utcp.tcp.transmit import Buffer
+from utcp.wire import ACK, Segment
 from utcp.wire.seq import HALF, MASK
 
 
-def takes_fast_path(tcb: Tcb, segment: Segment, now: float, count: int = 1, size: int = 0) -> bool:
+def takes_fast_path(
+    tcb: Tcb,
+    seq: int,
+    ack: int,
+    fin: int,
+    window: int,
+    ts_val: int | None,
+    ts_ecr: int | None,
+    text: Buffer,
+    now: float,
+    count: int = 1,
+    size: int = 0,
+) -> bool:
     """Process a segment, or a train of `count` consecutive segments, if it needs no decision. Return False if nothing
-    was done.
+    was done. The caller has made sure that the flags are ACK, perhaps with PSH and FIN, that there are no options but
+    timestamps, and that there is no congestion mark.
 
     Args:
         tcb: the connection, in any state.
-        segment: the segment; for a train, the first header with the text of all segments.
+        seq: SEQ of the first segment.
+        ack: the acknowledgement number.
+        fin: not 0: the segment has FIN. Only if `count` is 1.
+        window: the raw window field.
+        ts_val: TSval; None: the segment has no timestamps.
+        ts_ecr: TSecr, if `ts_val` is not None.
+        text: the text of all segments.
         now: the stack's time, seconds.
         count: the number of segments.
         size: the text of each segment of a train, octets; the last one may have less.
     """
     send, receive, state = tcb.send_side, tcb.receive_side, tcb.state
-    text = segment.payload
     octets = len(text)
-    seq, ack = segment.seq, segment.ack
     advance = (ack - send.snd_una) & MASK
+    if not tcb.timestamps:
+        ts_val = None
+    elif ts_val is None or (ts_val - receive.ts_recent) & MASK >= HALF:  # not `timestamp_is_plain`
+        return False
     if (
-        (state != ESTABLISHED and state != (FIN_WAIT_2 if octets else CLOSE_WAIT))
-        or segment.flags | PSH != ACK | PSH
-        or seq != receive.rcv_nxt
-        or advance > (send.snd_nxt - send.snd_una) & MASK
-        or octets >= (receive.rcv_adv - receive.rcv_nxt) & MASK
-        or segment.sack_blocks
-        or segment.ecn == CONGESTION_EXPERIENCED
-        # `timestamp_is_plain`, here without the call, which each segment would pay for
-        or (tcb.timestamps and (segment.ts_val is None or (segment.ts_val - receive.ts_recent) & MASK >= HALF))
+        seq != receive.rcv_nxt
+        or (ack != send.snd_nxt and advance > (send.snd_nxt - send.snd_una) & MASK)
+        or octets >= (receive.rcv_adv - seq) & MASK
+        or (state != ESTABLISHED and not _is_expected(tcb, octets, fin))
     ):
         return False
     recovery, rtt = tcb.recovery, tcb.rtt
     plain = advance and recovery.plain and not send.probe
-    if octets:
-        if count == 1:
-            size = octets
-        elif may_be_half_an_answer(tcb, size):  # the first segment of the train decides when the ACK leaves
-            return False
-        # `arrival.py` takes the text while text or a FIN is held, and while the buffer or the memory is full. It also
-        # takes each segment that may end a round before there is a sample of the RTT: `tune` measures with them.
+    if octets or fin:
+        # `arrival.py` takes the text while text or a FIN is held, and while the buffer or the memory is full.
         if (
-            tcb.closed_by_user
-            or receive.readable > receive.limit
+            receive.readable > receive.limit
             or receive.holding
             or receive.fin_seq is not None
-            or (not rtt.srtt and now >= receive.round_ends)
-            or tcb.stack.accounts.allowance.full
+            or receive.allowance.full
+            # The first segment of a train decides when the ACK leaves. Before there is a sample of the RTT, each
+            # segment may end a round: `tune` measures with them.
+            or (count > 1 and (may_be_half_an_answer(tcb, size) or (not rtt.srtt and now >= receive.round_ends)))
         ):
             return False
     elif not plain:
         return False
-    tcb.heard_in_order(count, now)
-    last = (seq + (count - 1) * size) & MASK  # SND.WL1, because the window is from the last segment
-    if plain:  # the effect of `process_ack`, without SYN or FIN in flight, and with the persist timer off
-        window = segment.window << send.shift
-        acked = send.acknowledge(ack)
-        if tcb.retransmits or tcb.soft_error is not None or tcb.user_timeout is not None or tcb.persist.probes:
+    tcb.arrived_in_order(count, event.READABLE if octets else 0, now)
+    last = seq  # SND.WL1: the window is from the last segment
+    if count > 1:
+        last = (seq + (count - 1) * size) & MASK
+    if plain:  # the effect of `process_ack`, without a SYN in flight, and with the persist timer off
+        acked = send.acknowledge(ack, last, window << send.shift)
+        if tcb.retransmits or tcb.soft_error is not None or tcb.user_timeout is not None:
             tcb.progress(now)
-        send.update_window(last, ack, window)
         if recovery.on_plain_ack(advance, acked, now) or tcb.pacer.rate != inf:
             follow_congestion(tcb)
         if send.wanted and send.room_again():
             tcb.tell(event.WRITABLE)
+        if send.fin_acked:
+            tcb.fin_acknowledged(now)
         if not window and not tcb.closed_by_user:
             tcb.answered()
-        if send.snd_una != send.snd_nxt or send.queued > send.sent:
+    elif advance:
+        process_ack(tcb, Segment(0, 0, seq, ack, ACK, window, text, ts_val, ts_ecr), last, now)
+    else:
+        changed = send.update_window(last, ack, window << send.shift)
+        if changed or not window:
+            follow_window(tcb, changed, now)
+    if ack != send.snd_nxt or send.queued > send.sent or (state != ESTABLISHED and send.pending):
+        tcb.touch()
+    if not octets:
+        if ts_val is not None and seq == receive.last_ack_sent:
+            receive.take_timestamp(ts_val, now)
+    elif count > 1 and now >= receive.round_ends:  # the first segment of the train ends the round
+        receive.accept_in_order(text[:size], 1, size, ts_val, now)
+        receive.tune(now, rtt.srtt or 0.0)
+        receive.accept_in_order(text[size:], count - 1, size, ts_val, now)
+    else:
+        receive.accept_in_order(text, count, size or octets, ts_val, now)
+        if now >= receive.round_ends and not fin:
+            receive.tune(now, rtt.srtt or 0.0)
+    if fin:
+        receive.take_fin()
+        take_fin(tcb, now)
+    if octets or fin:
+        if receive.ack_due == NOW:
             tcb.touch()
-    elif not send.hears_nothing_new(last, ack, segment.window):
-        process_ack(tcb, segment, last, now)
-    ts_val = segment.ts_val if tcb.timestamps else None
-    if octets:
-        receive.accept_stretch(text, count, size, now, rtt.srtt or 0.0, seq, ts_val)
-        tcb.tell(event.READABLE)
-        schedule_ack(tcb, size, now)
-    elif ts_val is not None and (receive.last_ack_sent - seq) & MASK < HALF:
-        receive.take_timestamp(ts_val, now)
+        else:
+            schedule_ack(tcb, size or octets, now)
+    if advance and send.fin_acked:
+        fin_acknowledged(tcb, now)
     return True
+
+
+def _is_expected(tcb: Tcb, octets: int, fin: int) -> bool:
+    """Return True if a segment with `octets` of text and FIN if `fin` needs no decision in a state other than
+    ESTABLISHED: the peer's stream has not ended, and our user reads it."""
+    state = tcb.state
+    if state in (FIN_WAIT_1, FIN_WAIT_2):
+        return tcb.send_side.syn_acked and not (octets and tcb.closed_by_user)
+    return not octets and not fin and state in (CLOSE_WAIT, CLOSING, LAST_ACK)
+
+
+def take_fin(tcb: Tcb, now: float) -> None:
+    """Handle the arrival of the peer's FIN and of everything before it."""
+    tcb.tell(event.PEER_CLOSED)
+    if tcb.state == FIN_WAIT_2:
+        tcb.enter_time_wait(FIN_RECEIVED, now)
+    elif tcb.state == FIN_WAIT_1 and tcb.send_side.fin_acked:
+        tcb.enter_time_wait(FIN_RECEIVED_AND_ACKED, now)
+    else:
+        tcb.on(FIN_RECEIVED, now)
+
+
+def fin_acknowledged(tcb: Tcb, now: float) -> None:
+    """Handle the ACK of our FIN: FIN_WAIT_1 becomes FIN_WAIT_2, and a connection closed by its user ends."""
+    if tcb.state == FIN_WAIT_1:
+        tcb.on(FIN_ACKED, now)
+        if tcb.closed_by_user:
+            tcb.wait_for_fin(now)
+    tcb.end_if_delivered(now)
 
 
 def timestamp_is_plain(tcb: Tcb, segment: Segment) -> bool:

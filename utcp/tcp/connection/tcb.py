@@ -543,12 +543,16 @@ class Tcb(Timed):
         if self.keepalive.unanswered:
             self.keepalive.heard()
 
-    def heard_in_order(self, count: int, now: float) -> None:
-        """Record `count` acceptable segments: `count_segments` and `heard` in one call."""
+    def arrived_in_order(self, count: int, events: int, now: float) -> None:
+        """Record `count` acceptable segments and report `events`: `count_segments`, `heard` and `tell` in one call."""
         self.segs_in += count
         self.last_heard = now
         if self.keepalive.unanswered:
             self.keepalive.heard()
+        if events:
+            self._events |= events
+            if not self.awaits_user:
+                self.stack.ready[self] = None
 
     def probe_peer(self, now: float) -> None:
         """Have the next flush send a keepalive probe, unless a segment of the peer arrives first or data leaves."""
@@ -819,7 +823,8 @@ class Tcb(Timed):
     def peer_has_gone(self, now: float) -> None:
         """End a connection in CLOSING or LAST_ACK as if our FIN were acknowledged. Only the FIN is unacknowledged, and
         no process is left at the peer to acknowledge it."""
-        self.send_side.acknowledge(self.send_side.snd_nxt)
+        send = self.send_side
+        send.acknowledge(send.snd_nxt, send.snd_wl1, send.snd_wnd)
         self.delete_tcb(now)
         self.end_if_delivered(now)
 

@@ -115,7 +115,7 @@ def test_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["five-way"], "there is no scene 'five-way'; there are: four-way, three-way"),
+        (["five-way"], "no scene is called 'five-way'. The scenes are four-way, three-way"),
         (["four-way", "--lang", "fr"], "'fr' is not one of 'en', 'zh'"),
         (["four-way", "--width", "3"], "--width"),
         (["four-way", "--port", "9000"], "--port is for the demo without a SCENE"),
@@ -144,13 +144,13 @@ def test_a_file_that_cannot_be_written_is_one_line_and_status_1(
     assert main(["demo", "three-way", option, str(path)]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"utcp demo: cannot write {path}: No such file or directory\n"
+    assert err == f"utcp demo: {path}: No such file or directory\n"
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert main(["demo", "all", "--svg-dir", str(tmp_path / "file" / "below")]) == 1
-    assert "cannot make the directory" in capsys.readouterr().err
+    assert "below: Not a directory" in capsys.readouterr().err
 
 
 def test_a_scene_that_went_otherwise_gives_status_1(

@@ -208,7 +208,7 @@ def test_nobody_answers() -> None:
 
 
 def test_nobody_connects() -> None:
-    said = "utcp nc: no connection arrived for 0.2 s\n"
+    said = "utcp nc: no connection arrived within 0.2 s\n"
     assert run("-w", "0.2", "-l", "127.0.0.1", "0") == (1, b"", said)
 
 
@@ -242,14 +242,14 @@ def test_hosts_that_are_none(arguments: list[str], complaint: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "say HOST PORT, not 0 words"),
-        (["9000"], "say HOST PORT, not 1 words"),
-        (["one", "two", "3"], "say HOST PORT, not 3 words"),
+        ([], "the arguments must be HOST PORT, not 0 words"),
+        (["9000"], "the arguments must be HOST PORT, not 1 words"),
+        (["one", "two", "3"], "the arguments must be HOST PORT, not 3 words"),
         (["host", "65536"], "'65536' is not a port, 0 to 65535"),
-        (["host", "0"], "there is no port 0 to connect to"),
-        (["-l"], "say [HOST] PORT, not 0 words"),
+        (["host", "0"], "a connection needs a port from 1 to 65535"),
+        (["-l"], "the arguments must be [HOST] PORT, not 0 words"),
         (["-l", "host", "http"], "'http' is not a port"),
-        (["-l", "host", "9000", "-p", "9000"], "say the port once"),
+        (["-l", "host", "9000", "-p", "9000"], "the port is given twice"),
         (["-k", "host", "9000"], "-k needs -l"),
         (["-4", "-6", "host", "9000"], "-4 and -6 do not go together"),
         (["-w", "0", "host", "9000"], "'0' is not a number of seconds above 0"),

@@ -72,7 +72,7 @@ def test_whoever_is_not_to_be_trusted_gets_nothing(arguments: list[str], complai
     with listener("--tls", "--cert", files.chain, stdin=subprocess.DEVNULL) as (server, port):
         status, out, err = run("--tls", *paths, "127.0.0.1", port, given=b"secret")
         assert (status, out) == (1, b"")
-        assert err.startswith(f"utcp nc: 127.0.0.1 port {port}: its certificate is not to be trusted: ")
+        assert err.startswith(f"utcp nc: 127.0.0.1 port {port}: the certificate is not trusted: ")
         assert complaint in err
         assert err.count("\n") == 1
         assert "TLS failed: " in line(server)

@@ -91,6 +91,6 @@ def test_the_loop_that_was_asked_for() -> None:
 def test_uvloop_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
     with pytest.raises(
-        click.ClickException, match="uvloop is not installed here: pip install uvloop, or --loop asynci"
+        click.ClickException, match="uvloop is not installed: pip install uvloop, or use --loop asyncio"
     ):
         run(kind_of_loop(), "uvloop")

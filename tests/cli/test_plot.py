@@ -69,7 +69,7 @@ def test_of_several_connections_the_one_with_most_data(tmp_path: Path, capsys: p
     assert main(["plot", str(path), "--connection", "3"]) == 0
     assert "connection 3 of 3: from the client 192.0.2.1:50003 " in capsys.readouterr().err
     assert main(["plot", str(path), "--connection", "4"]) == 1
-    assert capsys.readouterr().err == f"utcp plot: {path}: there is no connection 4: it has 3\n"
+    assert capsys.readouterr().err == f"utcp plot: {path}: the file has 3 connections, and no connection 4\n"
 
 
 @draws
@@ -79,7 +79,7 @@ def test_udp_ports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(path), "--udp-port", "9000"]) == 0
     capsys.readouterr()
     assert main(["plot", str(path), "--udp-port", "53"]) == 1
-    assert capsys.readouterr().err == f"utcp plot: {path}: there is no TCP in it on these UDP ports\n"
+    assert capsys.readouterr().err == f"utcp plot: {path}: the file has no TCP on these UDP ports\n"
 
 
 @draws
@@ -89,7 +89,7 @@ def test_udp_ports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (None, "No such file or directory"),
         (b"", "not a capture: it is empty"),
         (b"# text\n", "not a capture: it begins neither as pcapng nor as pcap"),
-        (bytes.fromhex("d4c3b2a1 0200 0400") + bytes(12) + b"\x65\0\0\0", "there is no TCP in it"),
+        (bytes.fromhex("d4c3b2a1 0200 0400") + bytes(12) + b"\x65\0\0\0", "the file has no TCP"),
         (bytes.fromhex("d4c3b2a1 0200"), "truncated: it ends at octet 6, in the middle of its header"),
     ],
 )

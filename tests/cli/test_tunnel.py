@@ -54,9 +54,15 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         ([*LISTEN, "--tls", "--server-name", ".example.org"], "'.example.org' is not a host's name"),
         ([*LISTEN, "--tls", "--key-file", __file__], "--key-file and --tls do not go together"),
         ([*REVERSE, "--tls-cert", __file__], "--reverse with --tls-cert needs --tls-ca"),
-        (["tunnel", "serve", "9000", "--forward", "127.0.0.1:80"], "everyone could use it"),
-        (["tunnel", "serve", "9000", "--reverse", "8080"], "everyone could use it"),
-        (["tunnel", "serve", "127.example.org:9000", "--forward", "127.0.0.1:80"], "everyone could use it"),
+        (
+            ["tunnel", "serve", "9000", "--forward", "127.0.0.1:80"],
+            "everyone who reaches the UDP port could use the tunnel",
+        ),
+        (["tunnel", "serve", "9000", "--reverse", "8080"], "everyone who reaches the UDP port could use the tunnel"),
+        (
+            ["tunnel", "serve", "127.example.org:9000", "--forward", "127.0.0.1:80"],
+            "everyone who reaches the UDP port could use the tunnel",
+        ),
         (["tunnel", "listen", "0", "--to", "127.0.0.1:9000", "--insecure"], "No such option"),
     ],
 )
@@ -238,7 +244,7 @@ def test_it_warns_of_a_key_that_others_can_read(tmp_path: Path) -> None:
     key.chmod(0o644)
     with started("serve", "127.0.0.1:0", "--forward", "127.0.0.1:80", "--key-file", str(key), fresh=True) as process:
         process.wait_for("listening on")
-        assert process.lines[0] == f"others can read {key}: chmod 600 it"
+        assert process.lines[0] == f"other users can read {key}: make it private with chmod 600"
         assert process.end() == 0
 
 

@@ -47,12 +47,12 @@ async def is_refused(carried: Tunnel) -> None:
 
 async def test_a_wrong_key(caplog: pytest.LogCaptureFixture) -> None:
     near, far = key_options(OTHER_KEY, server_side=False), key_options(KEY, server_side=True)
-    async with tunnel(near=replace(near, tls_hint="have both ends the same key?"), far=far) as carried:
+    async with tunnel(near=replace(near, tls_hint="the two ends may have different keys"), far=far) as carried:
         await is_refused(carried)
         await is_refused(carried)
     said = [record.getMessage() for record in caplog.records if "TLS" in record.getMessage()]
     assert all("\n" not in line for line in said)
-    assert sum("have both ends the same key?" in line for line in said) == 2
+    assert sum("the two ends may have different keys" in line for line in said) == 2
     assert sum("(1 more times)" in line for line in said) == 2
     assert len(said) == 4  # each end: the first, and at its end how many more
 
@@ -104,7 +104,7 @@ async def test_somebody_who_is_no_exposer_gets_no_users(caplog: pytest.LogCaptur
         with pytest.raises(ConnectionResetError):
             await reader.read()
         assert await works(carried)
-    assert any("it is no `utcp tunnel expose`" in record.getMessage() for record in caplog.records)
+    assert any("the other end is not `utcp tunnel expose`" in record.getMessage() for record in caplog.records)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(FORWARD_PORT, EXPOSE_PORT), (EXPOSE_PORT, FORWARD_PORT)])

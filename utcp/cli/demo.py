@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from click.core import ParameterSource
 
-from utcp.cli.options import PORT, SECONDS, loop_option, run
+from utcp.cli.options import PORT, SECONDS, file_errors, loop_option, run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,7 +101,7 @@ def command(
         return _play_all(console, [load(name) for name in NAMES], language, svg_dir, width)
     _refuse(ctx, ("svg_dir",), f"is for all scenes: utcp demo {ALL}")
     if scene not in NAMES:
-        raise click.UsageError(f"there is no scene {scene!r}; there are: {', '.join(NAMES)}")
+        raise click.UsageError(f"no scene is called {scene!r}. The scenes are {', '.join(NAMES)}")
     result = load(scene).play(language)
     if svg is not None:
         _write(svg, _picture(result).encode())
@@ -155,10 +155,8 @@ def _play_all(
     console: Console, scenes: Sequence[Scene], language: Language, svg_dir: Path | None, width: int | None
 ) -> int:
     if svg_dir is not None:
-        try:
+        with file_errors(svg_dir):
             svg_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise click.ClickException(f"cannot make the directory {svg_dir}: {error.strerror}") from None
     status = 0
     for number, scene in enumerate(scenes):
         result = scene.play(language)
@@ -196,10 +194,8 @@ def _page(rungs: Sequence[Rung], title: str) -> str:
 def _write(path: Path, octets: bytes) -> None:
     from utcp.trace.output import write_output
 
-    try:
+    with file_errors(path):
         write_output(path, octets)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
 
 
 # ---------------------------------------------------------------------- over real UDP

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from utcp.cli.options import file_errors
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from utcp.trace.capture_file import Captured
     from utcp.trace.connections import CapturedConnection
     from utcp.trace.ladder import Rung
 
@@ -75,10 +76,14 @@ def command(
         raise click.UsageError(f"a connection has two ends: give one FILE, or one of each end, not {len(files)}")
     form = form or _form(output)
 
+    from utcp.trace.capture_file import read_capture
     from utcp.trace.connections import find_connections
     from utcp.trace.ladder.from_capture import rungs_from_capture, shortened
 
-    captures = [_read(path) for path in files]
+    captures = []
+    for path in files:
+        with file_errors(path):
+            captures.append(read_capture(path))
     found = find_connections(captures)
     if not found:
         raise click.ClickException(f"no TCP in {' and '.join(map(str, files))}")
@@ -103,27 +108,14 @@ def _form(output: Path | None) -> str:
     return form
 
 
-def _read(path: Path) -> Sequence[Captured]:
-    from utcp.trace.capture_file import CaptureError, read_capture
-
-    try:
-        return read_capture(path)
-    except CaptureError as error:
-        raise click.ClickException(str(error)) from None
-    except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror or error}") from None
-
-
 def _write(output: Path | None, text: str, *, has_signature: bool = False) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
     from utcp.trace.output import SIGNATURE, write_output
 
-    try:
+    with file_errors(output):
         write_output(output, text.encode(), SIGNATURE if has_signature else 0)
-    except OSError as error:
-        raise click.ClickException(f"{output}: {error.strerror or error}") from None
 
 
 def _draw(form: str, rungs: Sequence[Rung], title: str, connection: CapturedConnection) -> str:

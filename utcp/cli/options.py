@@ -3,7 +3,9 @@
 import asyncio
 import math
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -80,6 +82,7 @@ class _ServerName(click.ParamType[str]):
         return text
 
 
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 PORT: Final = _Port()
 ADDRESS: Final = _Address()
 SERVER_NAME: Final = _ServerName()
@@ -94,6 +97,19 @@ loop_option: Final = click.option(
 )
 
 
+@contextmanager
+def file_errors(path: object) -> Iterator[None]:
+    """Report errors of a file as click.ClickException, in one line that names the file."""
+    from utcp.trace.capture_format import CaptureError
+
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror or error}") from None
+    except CaptureError as error:  # its text names the file
+        raise click.ClickException(str(error)) from None
+
+
 def run(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
     """Run `main` with utcp.run() on the event loop named `loop`.
 
@@ -104,7 +120,7 @@ def run(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
         factory = _loop_factory(loop)
     except ImportError:
         main.close()
-        raise click.ClickException("uvloop is not installed here: pip install uvloop, or --loop asyncio") from None
+        raise click.ClickException("uvloop is not installed: pip install uvloop, or use --loop asyncio") from None
     try:
         return utcp.run(main, loop_factory=factory)
     except SystemExit as end:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import click
 
-from utcp.cli.options import PORT
+from utcp.cli.options import PORT, file_errors
 
 
 @click.command
@@ -55,7 +55,7 @@ def command(
     plot shows when each octet was sent, retransmitted, lost and acknowledged. The lower parts show the congestion
     window and the round-trip times. Only a capture by utcp has the congestion window.
     """
-    from utcp.trace.capture_file import CaptureError, iter_capture
+    from utcp.trace.capture_file import iter_capture
     from utcp.trace.connections import find_connections
     from utcp.trace.figure import FORMATS, missing
     from utcp.trace.plot import PANELS, save_plot
@@ -70,14 +70,14 @@ def command(
     if reason is not None:
         raise click.ClickException(reason)
     ports = set(udp_ports) or None
-    try:
+    with file_errors(file):
         found = find_connections([iter_capture(file, udp_ports=ports)])
         if not found:
-            raise click.ClickException(f"{file}: there is no TCP in it{'' if ports is None else ' on these UDP ports'}")
+            raise click.ClickException(f"{file}: the file has no TCP{'' if ports is None else ' on these UDP ports'}")
         if number is None:
             connection = max(found, key=lambda each: (sum(each.octets.values()), -each.number))
         elif number > len(found):
-            raise click.ClickException(f"{file}: there is no connection {number}: it has {len(found)}")
+            raise click.ClickException(f"{file}: the file has {len(found)} connections, and no connection {number}")
         else:
             connection = found[number - 1]
         sides = {"client": connection.client, "server": connection.server}
@@ -85,16 +85,10 @@ def command(
             said = {side: connection.octets.get(end, 0) for side, end in sides.items()}
             direction = "server" if said["server"] > said["client"] else "client"
         series = series_of([iter_capture(file, udp_ports=ports)], connection, direction)
-    except CaptureError as error:
-        raise click.ClickException(str(error)) from None
-    except OSError as error:
-        raise click.ClickException(f"{file}: {error.strerror or error}") from None
     peer = "server" if direction == "client" else "client"
     title = f"From the {direction} {series.sender} to the {peer} {series.receiver}"
-    try:
+    with file_errors(target):
         save_plot(series, target, PANELS if what == "all" else (what,), title)
-    except OSError as error:
-        raise click.ClickException(f"{target}: {error.strerror or error}") from None
     if len(found) > 1:
         click.echo(f"connection {connection.number} of {len(found)}: {title[0].lower()}{title[1:]}", err=True)
     click.echo(target)

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from utcp.cli.options import ADDRESS, ANY_ADDRESS, LOCAL_ADDRESS, SECONDS, SECONDS_OR_NONE_AT_ALL, SERVER_NAME, run
+from utcp.cli.options import (
+    ADDRESS,
+    ANY_ADDRESS,
+    FILE,
+    LOCAL_ADDRESS,
+    SECONDS,
+    SECONDS_OR_NONE_AT_ALL,
+    SERVER_NAME,
+    run,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -21,8 +30,6 @@ if TYPE_CHECKING:
     from utcp.tunnel.options import Options
 
 Command = Callable[..., None]
-
-FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 COMMON: Final = (
     click.option("--key-file", type=FILE, help="File with the key that both ends share; `utcp tunnel key` makes one."),
@@ -124,7 +131,7 @@ def listen(address: tuple[str, int], to: tuple[str, int], **options: Any) -> Non
     """
     from utcp.tunnel.forward import Listen
 
-    _run(partial(Listen, _interface(address), to), _client_tls, options, to[0])
+    _run(partial(Listen, _interface(address), to), options, to[0], server=False)
 
 
 @command.command()
@@ -152,11 +159,11 @@ def serve(
         make = partial(Reverse, _interface(address), _interface(reverse))
         if options["tls_cert"] is not None and options["tls_ca"] is None:
             raise click.UsageError(
-                "--reverse with --tls-cert needs --tls-ca, because without it anyone could take over the users"
+                "--reverse with --tls-cert needs --tls-ca, because otherwise anyone could expose a service to the users"
             )
     else:
-        raise click.UsageError("say either --forward HOST:PORT or --reverse PORT")
-    _run(make, _server_tls, options, address[0])
+        raise click.UsageError("serve needs either --forward HOST:PORT or --reverse PORT")
+    _run(make, options, address[0], server=True)
 
 
 @command.command()
@@ -172,7 +179,7 @@ def expose(target: tuple[str, int], to: tuple[str, int], **options: Any) -> None
     """
     from utcp.tunnel.reverse import Expose
 
-    _run(partial(Expose, target, to), _client_tls, options, to[0])
+    _run(partial(Expose, target, to), options, to[0], server=False)
 
 
 @command.command()
@@ -182,44 +189,33 @@ def key(file: Path | None) -> None:
 
     FILE is readable by its owner only. Without FILE, the key is printed.
     """
-    from utcp.tunnel.credentials import CredentialError
     from utcp.tunnel.key import new_key, write_key
 
     if file is None:
         click.echo(new_key(), nl=False)
-        return
-    try:
+    else:
         write_key(file)
-    except CredentialError as error:
-        raise click.ClickException(str(error)) from error
 
 
-def _run(
-    make: Callable[[Options], End],
-    tls: Callable[[dict[str, Any]], ssl.SSLContext | None],
-    options: dict[str, Any],
-    host: str,
-) -> None:
-    from utcp.tunnel.credentials import CredentialError
+def _run(make: Callable[[Options], End], options: dict[str, Any], host: str, *, server: bool) -> None:
     from utcp.tunnel.dial import is_loopback
     from utcp.tunnel.end import LOG, reason
     from utcp.tunnel.options import Options, tunnel_config
 
     _log_to_stderr(verbose=options["verbose"])
-    try:
-        context = tls(options)
-    except CredentialError as error:
-        raise click.ClickException(str(error)) from error
+    context = _tls(options, server=server)
     if context is None and not is_loopback(host):
-        if not options.get("insecure", True):
-            raise click.UsageError("everyone could use it: add --key-file or --tls-cert, or --insecure to allow that")
-        LOG.warning("nothing is encrypted, and everyone who reaches the UDP port can use it: add --key-file or TLS")
+        if server and not options["insecure"]:
+            raise click.UsageError(
+                "everyone who reaches the UDP port could use the tunnel: add --key-file or --tls-cert, or --insecure"
+            )
+        LOG.warning("nothing is encrypted, and everyone who reaches the UDP port can use the tunnel")
     end = make(
         Options(
             config=tunnel_config(options["congestion_control"], options["mtu"]),
             tls=context,
             server_name=options.get("server_name"),
-            tls_hint="have both ends the same key?" if options["key_file"] is not None else "",
+            tls_hint="the two ends may have different keys" if options["key_file"] is not None else "",
             connect_timeout=options["connect_timeout"],
         )
     )
@@ -230,51 +226,30 @@ def _run(
         raise click.ClickException(reason(error)) from error
 
 
-def _client_tls(options: dict[str, Any]) -> ssl.SSLContext | None:
-    wanted = options["tls"] or options["tls_ca"] is not None
-    _check_tls_options(options, wanted=wanted, needs="--tls or --tls-ca")
-    if options["key_file"] is not None:
-        return _key_context(options["key_file"], server_side=False)
-    if not wanted:
-        return None
-    from utcp.tunnel.credentials import client_context
-
-    return client_context(options["tls_ca"], options["tls_cert"], options["tls_key"])
-
-
-def _server_tls(options: dict[str, Any]) -> ssl.SSLContext | None:
-    wanted = options["tls_cert"] is not None
-    _check_tls_options(options, wanted=wanted, needs="--tls-cert")
-    if options["key_file"] is not None:
-        return _key_context(options["key_file"], server_side=True)
-    if not wanted:
-        return None
-    from utcp.tunnel.credentials import server_context
-
-    return server_context(options["tls_cert"], options["tls_key"], options["tls_ca"])
-
-
-def _check_tls_options(options: dict[str, Any], *, wanted: bool, needs: str) -> None:
-    given = [name for name in ("tls", "tls_ca", "tls_cert", "tls_key", "server_name") if options.get(name)]
-    if not given:
-        return
-    names = ", ".join("--" + name.replace("_", "-") for name in given)
-    if options["key_file"] is not None:
-        raise click.UsageError(f"--key-file and {names} do not go together")
-    if not wanted:
-        raise click.UsageError(f"{names} needs {needs}")
-    if options["tls_key"] is not None and options["tls_cert"] is None:
-        raise click.UsageError("--tls-key needs --tls-cert")
-
-
-def _key_context(path: Path, *, server_side: bool) -> ssl.SSLContext:
+def _tls(options: dict[str, Any], *, server: bool) -> ssl.SSLContext | None:
+    """Return the TLS context, or None without a key and TLS. Raises click.UsageError, or CredentialError for unusable
+    files."""
+    from utcp.tunnel.credentials import client_context, server_context
     from utcp.tunnel.end import LOG
     from utcp.tunnel.key import key_context, read_key, readable_by_others
 
-    secret = read_key(path)
-    if readable_by_others(path):
-        LOG.warning("others can read %s: chmod 600 it", path)
-    return key_context(secret, server_side=server_side)
+    names = ("tls", "tls_ca", "tls_cert", "tls_key", "server_name")
+    given = ", ".join("--" + name.replace("_", "-") for name in names if options.get(name))
+    key_file, ca, certificate, private_key = (options[name] for name in ("key_file", "tls_ca", "tls_cert", "tls_key"))
+    if key_file is not None:
+        if given:
+            raise click.UsageError(f"--key-file and {given} do not go together")
+        secret = read_key(key_file)
+        if readable_by_others(key_file):
+            LOG.warning("other users can read %s: make it private with chmod 600", key_file)
+        return key_context(secret, server_side=server)
+    if not (certificate if server else options["tls"] or ca):
+        if given:
+            raise click.UsageError(f"{given} needs {'--tls-cert' if server else '--tls or --tls-ca'}")
+        return None
+    if private_key is not None and certificate is None:
+        raise click.UsageError("--tls-key needs --tls-cert")
+    return server_context(certificate, private_key, ca) if server else client_context(ca, certificate, private_key)
 
 
 def _interface(address: tuple[str, int]) -> tuple[str | None, int]:

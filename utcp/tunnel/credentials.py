@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 
 
-class CredentialError(ValueError):
+class CredentialError(OSError):
     """A key, certificate or authority that cannot be used. The text names the file and the reason."""
 
 
@@ -62,6 +62,8 @@ def _load_authority(context: ssl.SSLContext, path: Path) -> None:
 def _load_certificate(context: ssl.SSLContext, path: Path, private_key: Path | None) -> None:
     try:
         context.load_cert_chain(path, private_key, password=_refuse_password)
+    except CredentialError:
+        raise
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise CredentialError(f"the private key {private_key or path} is not that of {path}") from error
@@ -75,4 +77,4 @@ def _files(certificate: Path, private_key: Path | None) -> str:
 
 
 def _refuse_password() -> str:
-    raise CredentialError("the private key is encrypted: a tunnel has nobody to ask for the password")
+    raise CredentialError("the private key is encrypted: remove its password")

@@ -143,7 +143,7 @@ class Control(asyncio.Protocol):
     def _end(self, exc: BaseException | None) -> None:
         if self._error is not None:
             return
-        self._error = exc or ConnectionReset("The other end of the tunnel has closed the connection")
+        self._error = exc or ConnectionReset("the other end of the tunnel has closed the connection")
         self._wake()
         if self._lost is not None:
             self._lost(self)
@@ -199,7 +199,7 @@ class Reverse(End):
         try:
             async with asyncio.timeout(PATIENCE):
                 if await control.read(len(HELLO)) != HELLO:
-                    raise ConnectionReset("it is no `utcp tunnel expose`")
+                    raise ConnectionReset("the other end is not `utcp tunnel expose`")
                 if len(self._idle_controls) >= MOST_IDLE:
                     raise ConnectionReset(f"{MOST_IDLE} connections wait for users already")
         except OSError as error:
@@ -367,7 +367,7 @@ class Expose(End):
                 raise
         if heard != WELCOME:
             control.abort()
-            raise ConnectionReset("it is no `utcp tunnel serve --reverse`")
+            raise ConnectionReset("the other end is not `utcp tunnel serve --reverse`")
         return control
 
     def _succeeded(self) -> None:

@@ -58,6 +58,9 @@ ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
         "context.check_hostname": LIBRARY,
         "context.verify_mode": LIBRARY,
     },
+    "integrations/httpx.py": {
+        "self._pool._network_backend": LIBRARY,
+    },
     "link/platform.py": {
         "delattr(self._home)": HOME,
         "setattr(self._home)": HOME,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from utcp.cli import main
-from utcp.scenes.live import CLIENT_PATH, FAREWELLS, QUESTION, SERVER_PATH, Outcome, differences, names, summary
-from utcp.tcp.state import CLOSED, CLOSING, TIME_WAIT
+from utcp.scenes.live import FAREWELLS, QUESTION, Outcome, differences, summary
+from utcp.scenes.stage import ACTIVE, OPEN, PASSIVE
 from utcp.trace.ladder import Arrow, End, Rung
 from utcp.wire import ACK, FIN, PSH, RST, SYN
 
@@ -31,8 +31,8 @@ def test_the_demo_draws_a_whole_life(loop: str) -> None:
     rows = [re.split(r"\|", line) for line in finished.stdout.splitlines() if line.count("|") == 2]
     client = " > ".join(" ".join(row[0].split()[1:]) for row in rows[1:] if len(row[0].split()) > 1)
     server = " > ".join(row[2].strip() for row in rows[1:] if row[2].strip())
-    assert client == names(CLIENT_PATH)
-    assert server == names(SERVER_PATH)
+    assert client == ACTIVE
+    assert server == PASSIVE
     arrows = [row[1] for row in rows]
     for segment in ("SYN seq=0", "SYN,ACK seq=0 ack=1", "FIN,ACK"):
         assert any(segment in arrow for arrow in arrows), f"{segment} is not drawn"
@@ -55,8 +55,8 @@ def test_the_ladder_can_be_saved(tmp_path: Path) -> None:
     finished = demo("--msl", "0.1", "--svg", str(picture))
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert picture.read_text(encoding="utf-8").startswith("<svg")
-    for state in CLIENT_PATH[1:]:
-        assert names((state,)) in picture.read_text(encoding="utf-8")
+    for state in ACTIVE.split(" > ")[1:]:
+        assert state in picture.read_text(encoding="utf-8")
 
 
 def arrow(
@@ -67,8 +67,8 @@ def arrow(
 
 RIGHT = Outcome(
     msl=0.5,
-    client_path=CLIENT_PATH,
-    server_path=SERVER_PATH,
+    client_path=ACTIVE,
+    server_path=PASSIVE,
     client_heard=QUESTION + b"".join(FAREWELLS),
     server_heard=QUESTION,
     time_wait=1.0,
@@ -99,11 +99,11 @@ def without(*rungs: Rung) -> list[Rung]:
     ("wrong", "complaint"),
     [
         (
-            {"client_path": (*CLIENT_PATH[:4], CLOSING, TIME_WAIT, CLOSED)},
+            {"client_path": f"{OPEN} > FIN_WAIT_1 > CLOSING > TIME_WAIT > CLOSED"},
             "states of the client: CLOSED > SYN_SENT > ESTABLISHED > FIN_WAIT_1 > CLOSING > TIME_WAIT > CLOSED, not",
         ),
         (
-            {"server_path": SERVER_PATH[:-1]},
+            {"server_path": PASSIVE.removesuffix(" > CLOSED")},
             "states of the server: LISTEN > SYN_RCVD > ESTABLISHED > CLOSE_WAIT",
         ),
         ({"server_heard": QUESTION[:-1]}, "the server heard: b'Is this a real TCP?', not"),
@@ -130,7 +130,7 @@ def test_what_is_wrong_is_named(wrong: dict[str, object], complaint: str) -> Non
 def test_a_difference_gives_exit_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str], None]) -> None:
         outcome.rungs = RIGHT.rungs
-        outcome.client_path = CLIENT_PATH[:3]
+        outcome.client_path = OPEN
 
     monkeypatch.setattr("utcp.scenes.live.converse", converse)
     assert main(["demo"]) == 1

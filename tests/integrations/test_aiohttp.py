@@ -455,7 +455,7 @@ async def test_a_server_without_tls_is_asked_for_it() -> None:
 
 async def test_a_proxy_is_refused() -> None:
     async with session(9) as client:
-        with pytest.raises(aiohttp.ClientConnectionError, match="utcp knows no proxies"):
+        with pytest.raises(aiohttp.ClientConnectionError, match="utcp does not support HTTP proxies"):
             await client.get("/hello", proxy="http://127.0.0.1:3128")
 
 

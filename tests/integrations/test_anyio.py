@@ -280,7 +280,7 @@ async def test_nobody_listens() -> None:
 
 def test_only_on_asyncio() -> None:
     for coroutine in (connect_utcp(HOST, 1), create_utcp_listener()):
-        with pytest.raises(RuntimeError, match="utcp runs on asyncio's event loops"):
+        with pytest.raises(RuntimeError, match="utcp needs an event loop of asyncio"):
             coroutine.send(None)
 
 

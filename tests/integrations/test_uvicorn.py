@@ -301,14 +301,14 @@ async def test_a_port_that_is_taken(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("options", [{"uds": "socket"}, {"fd": 3}, {"workers": 2}])
 def test_what_is_not_for_utcp(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="not for utcp"):
+    with pytest.raises(ValueError, match="utcp does not support"):
         UtcpServer(uvicorn.Config("app:app", **options))
 
 
 async def test_sockets_are_not_for_utcp() -> None:
     app = Application()
     server = UtcpServer(uvicorn.Config(app.asgi, log_config=None, ws=WEBSOCKETS))
-    with socket.socket() as tcp, pytest.raises(ValueError, match="not for utcp"):
+    with socket.socket() as tcp, pytest.raises(ValueError, match="utcp does not support"):
         await server.serve([tcp])
     assert app.life == []
 

@@ -142,7 +142,9 @@ class UtcpConnector(aiohttp.BaseConnector):
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
         if req.proxy is not None:
-            raise aiohttp.ClientConnectionError(f"{req.url} is to go by {req.proxy}, and utcp knows no proxies")
+            raise aiohttp.ClientConnectionError(
+                f"utcp does not support HTTP proxies, and {req.url} would use {req.proxy}"
+            )
         key = req.connection_key
         host, port = req.host, req.port
         assert port is not None  # noqa: S101  # http, https, ws and wss have default ports

@@ -10,38 +10,24 @@ proxies.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ssl as ssl_module
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+import anyio
 import httpcore
 import httpx
 
 from utcp import Config, Endpoint, start_tls
+from utcp.integrations.anyio import StreamProtocol, UtcpStream
 from utcp.integrations.via import Via
 
-READ_LIMIT: Final = 256 * 1024
-"""Received octets waiting for the application above which reading from the connection pauses."""
 
-_ERRORS: Final[dict[type[Exception], type[httpx.TransportError]]] = {
-    httpcore.ConnectTimeout: httpx.ConnectTimeout,
-    httpcore.ReadTimeout: httpx.ReadTimeout,
-    httpcore.WriteTimeout: httpx.WriteTimeout,
-    httpcore.PoolTimeout: httpx.PoolTimeout,
-    httpcore.ConnectError: httpx.ConnectError,
-    httpcore.ReadError: httpx.ReadError,
-    httpcore.WriteError: httpx.WriteError,
-    httpcore.UnsupportedProtocol: httpx.UnsupportedProtocol,
-    httpcore.LocalProtocolError: httpx.LocalProtocolError,
-    httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
-}
-"""httpx's exception for each of httpcore's."""
-
-
-class UtcpTransport(httpx.AsyncBaseTransport):
+class UtcpTransport(httpx.AsyncHTTPTransport):
     """Sends the requests of an `httpx.AsyncClient` over utcp. Raises httpx's errors and timeouts.
+
+    Closing it closes the connections. Data in flight is delivered in the background.
 
     Args:
         verify: as in `httpx.create_ssl_context`.
@@ -64,59 +50,18 @@ class UtcpTransport(httpx.AsyncBaseTransport):
     ) -> None:
         if limits is None:
             limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)  # httpx's defaults
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(verify=verify, trust_env=trust_env),
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            retries=retries,
-            network_backend=UtcpBackend(config=config, endpoint=endpoint),
-        )
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        with _as_httpx():
-            response = await self._pool.handle_async_request(
-                httpcore.Request(
-                    request.method,
-                    httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                    headers=request.headers.raw,
-                    content=request.stream,
-                    extensions=request.extensions,
-                )
-            )
-        return httpx.Response(
-            response.status, headers=response.headers, stream=_Body(response.stream), extensions=response.extensions
-        )
-
-    async def aclose(self) -> None:
-        """Close the connections. Data in flight is delivered in the background."""
-        await self._pool.aclose()
+        super().__init__(verify=verify, trust_env=trust_env, limits=limits, retries=retries)
+        # Private names, because httpx has no option for the network backend.
+        self._pool._network_backend = UtcpBackend(config=config, endpoint=endpoint)  # noqa: SLF001
 
 
-class _Body(httpx.AsyncByteStream):
-    """The body of a response, as a stream."""
+class _Protocol(StreamProtocol):
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return False  # the transport closes, because HTTP does not use half-closed connections
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream  # an AsyncIterable with aclose(), although httpcore's type is less specific
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        chunks: AsyncIterable[bytes] = self._stream
-        with _as_httpx():
-            async for chunk in chunks:
-                yield chunk
-
-    async def aclose(self) -> None:
-        with _as_httpx():
-            await self._stream.aclose()
-
-
-@contextlib.contextmanager
-def _as_httpx() -> Iterator[None]:
-    try:
-        yield
-    except tuple(_ERRORS) as error:
-        raise next(to for kind, to in _ERRORS.items() if isinstance(error, kind))(str(error)) from error
+    async def start_tls(self, context: ssl_module.SSLContext, server_hostname: str | None) -> None:
+        self.transport = await start_tls(self.transport, self, context, server_hostname=server_hostname)
 
 
 class UtcpBackend(httpcore.AsyncNetworkBackend):
@@ -134,135 +79,75 @@ class UtcpBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         with _failures(httpcore.ConnectTimeout, httpcore.ConnectError):
-            async with asyncio.timeout(timeout):
-                transport, stream = await self._via.create_connection(_Stream, host, port, local_host=local_address)
+            with anyio.fail_after(timeout):
+                transport, protocol = await self._via.create_connection(_Protocol, host, port, local_host=local_address)
             try:
                 for option in socket_options or ():
                     transport.get_extra_info("socket").setsockopt(*option)
             except BaseException:
                 transport.abort()
                 raise
-        return stream
+        return _Stream(protocol)
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await anyio.sleep(seconds)
 
 
-class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
-    """One connection: an asyncio protocol and an httpcore stream in one object."""
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection of httpcore's: a stream of anyio, perhaps over TLS."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._transport: Any = None
-        self._received = bytearray()
-        self._reading_paused = False
-        self._at_eof = False
-        self._lost = False
-        self._error: Exception | None = None
-        """The error with which the connection was lost."""
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._writing_paused = False
-
-    # --- called by httpcore
+    def __init__(self, protocol: _Protocol) -> None:
+        self._protocol = protocol
+        self._stream = UtcpStream(protocol)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with _failures(httpcore.ReadTimeout, httpcore.ReadError):
-            async with asyncio.timeout(timeout):
-                while not (self._received or self._at_eof):
-                    await self._change()
-            if not self._received and self._error is not None:
-                raise httpcore.ReadError(str(self._error)) from self._error
-        data = bytes(self._received[:max_bytes])
-        del self._received[:max_bytes]
-        if self._reading_paused and len(self._received) <= READ_LIMIT // 2:
-            self._reading_paused = False
-            self._transport.resume_reading()
-        return data
+        with _failures(httpcore.ReadTimeout, httpcore.ReadError), anyio.fail_after(timeout):
+            try:
+                return await self._stream.receive(max_bytes)
+            except anyio.EndOfStream:
+                return b""
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        with _failures(httpcore.WriteTimeout, httpcore.WriteError):
-            self._check_writable()
-            self._transport.write(buffer)
-            async with asyncio.timeout(timeout):
-                while self._writing_paused and not self._lost:
-                    await self._change()
-            self._check_writable()
+        with _failures(httpcore.WriteTimeout, httpcore.WriteError), anyio.fail_after(timeout):
+            await self._stream.send(buffer)
 
     async def aclose(self) -> None:
-        if self._writing_paused:
-            self._transport.abort()  # do not wait for a server that has stopped reading
-        else:
-            self._transport.close()
+        if self._protocol.writable.is_set():
+            self._protocol.transport.close()
+            await anyio.aclose_forcefully(self._stream)
+        else:  # do not wait for a server that has stopped reading
+            await self._abort()
 
     async def start_tls(
         self, ssl_context: ssl_module.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
-        if self._received:
+        if self._protocol.take(1):
             # An attacker may have injected this data before TLS, so it must not count as the server's answer.
-            self._received.clear()
-            self._transport.abort()
-            raise httpcore.ConnectError("the server spoke before the TLS handshake")
-        with _failures(httpcore.ConnectTimeout, httpcore.ConnectError):
-            async with asyncio.timeout(timeout):
-                self._transport = await start_tls(self._transport, self, ssl_context, server_hostname=server_hostname)
+            await self._abort()
+            raise httpcore.ConnectError("the server sent data before the TLS handshake")
+        try:
+            with _failures(httpcore.ConnectTimeout, httpcore.ConnectError), anyio.fail_after(timeout):
+                await self._protocol.start_tls(ssl_context, server_hostname)
+        except BaseException:
+            await self._abort()
+            raise
+        self._stream = UtcpStream(self._protocol)
         return self
+
+    async def _abort(self) -> None:
+        self._protocol.transport.abort()
+        await anyio.aclose_forcefully(self._stream)
 
     def get_extra_info(self, info: str) -> Any:
         match info:
             case "is_readable":
                 # httpcore checks this on an idle connection: readable data means its end, and it is not reused.
-                return bool(self._received) or self._at_eof
+                return self._protocol.readable.is_set()
             case "client_addr":
-                return self._transport.get_extra_info("sockname")
+                info = "sockname"
             case "server_addr":
-                return self._transport.get_extra_info("peername")
-        return self._transport.get_extra_info(info)
-
-    def _check_writable(self) -> None:
-        if self._lost:
-            raise httpcore.WriteError(str(self._error or "the connection is closed"))
-
-    async def _change(self) -> None:
-        """Wait for a callback of the transport."""
-        waiter = self._loop.create_future()
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
-
-    # --- called by the transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        if len(self._received) > READ_LIMIT and not self._reading_paused:
-            self._reading_paused = True
-            self._transport.pause_reading()
-        self._wake()
-
-    def eof_received(self) -> None:
-        self._at_eof = True  # the transport closes, because HTTP does not use half-closed connections
-        self._wake()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._at_eof = self._lost = True
-        self._error = exc
-        self._wake()
-
-    def pause_writing(self) -> None:
-        self._writing_paused = True
-
-    def resume_writing(self) -> None:
-        self._writing_paused = False
-        self._wake()
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+                info = "peername"
+        return self._protocol.transport.get_extra_info(info)
 
 
 @contextlib.contextmanager
@@ -272,5 +157,5 @@ def _failures(timed_out: type[Exception], failed: type[Exception]) -> Iterator[N
         yield
     except TimeoutError as error:
         raise timed_out(str(error)) from error
-    except OSError as error:
-        raise failed(str(error)) from error
+    except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+        raise failed(str(error.__cause__ or error)) from error

@@ -58,9 +58,9 @@ class UtcpServer(uvicorn.Server):
         endpoint: Endpoint | None = None,
     ) -> None:
         if config.uds is not None or config.fd is not None:
-            raise ValueError("uds and fd are not for utcp, which listens on UDP: specify host and port, or an endpoint")
+            raise ValueError("utcp does not support uds and fd: specify host and port, or an endpoint")
         if config.should_reload or config.workers > 1:
-            raise ValueError("reload and workers are not for utcp: one process serves")
+            raise ValueError("utcp does not support reload and workers: it serves in one process")
         super().__init__(config)
         self.servers = []
         self._ssl = ssl
@@ -90,7 +90,7 @@ class UtcpServer(uvicorn.Server):
         """Start as uvicorn does. Exits with STARTUP_FAILURE when the application does not start or the port is
         taken."""
         if sockets:
-            raise ValueError("sockets are not for utcp: specify host and port, or an endpoint")
+            raise ValueError("utcp does not support sockets: specify host and port, or an endpoint")
         config = self.config
         self._loop = asyncio.get_running_loop()
         await self.lifespan.startup()

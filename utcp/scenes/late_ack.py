@@ -4,14 +4,12 @@ needlessly."""
 import asyncio
 from typing import Final
 
+from utcp.scenes.four_way import ANSWERS, REQUEST
 from utcp.scenes.scene import Scene
 from utcp.scenes.scripted import ScriptedServer
-from utcp.scenes.stage import PAUSE, Stage
-from utcp.tcp.state import CLOSED, ESTABLISHED, FIN_WAIT_1, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
+from utcp.scenes.stage import ACCEPT, OPEN, PAUSE, Stage
+from utcp.tcp.state import CLOSED, ESTABLISHED, LAST_ACK, SYN_RCVD
 from utcp.wire import ACK, FIN, PSH, SYN
-
-REQUEST: Final = b"That is all I wanted to say.\n"
-ANSWERS: Final = (b"I have two things to add.\n", b"This was the second.\n")
 
 
 async def play(stage: Stage) -> None:
@@ -37,8 +35,8 @@ async def play(stage: Stage) -> None:
     stage.expect("the server read", heard, REQUEST)
     stage.expect("the client read", answers, b"".join(ANSWERS))
     stage.expect_paths(
-        (CLOSED, SYN_SENT, ESTABLISHED, FIN_WAIT_1, TIME_WAIT, CLOSED),
-        (LISTEN, SYN_RCVD, ESTABLISHED, LAST_ACK, CLOSED),
+        f"{OPEN} > FIN_WAIT_1 > TIME_WAIT > CLOSED",
+        f"{ACCEPT} > LAST_ACK > CLOSED",
     )
     stage.expect_time_wait("client", 2 * endpoint.config.msl)
     fin = len(REQUEST) + 1

@@ -6,27 +6,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import utcp
-from utcp.tcp.connection import Connection
-from utcp.tcp.observer import Observer, Tee
-from utcp.tcp.state import (
-    CLOSE_WAIT,
-    CLOSED,
-    ESTABLISHED,
-    FIN_WAIT_1,
-    FIN_WAIT_2,
-    LAST_ACK,
-    LISTEN,
-    NAMES,
-    SYN_RCVD,
-    SYN_SENT,
-    TIME_WAIT,
-)
-from utcp.tcp.transmit import Remote
-from utcp.trace.ladder import Arrow, End, LadderRecorder, Rung
+from utcp.scenes.stage import ACTIVE, PASSIVE, Moments, state_names
+from utcp.tcp.observer import Tee
+from utcp.tcp.state import CLOSED
+from utcp.trace.ladder import Arrow, LadderRecorder, Rung
+from utcp.trace.ladder.rungs import ENDS
 from utcp.wire import FIN, RST, SYN
-
-CLIENT_PATH: Final = (CLOSED, SYN_SENT, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, TIME_WAIT, CLOSED)
-SERVER_PATH: Final = (LISTEN, SYN_RCVD, ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSED)
 
 QUESTION: Final = b"Is this a real TCP?\n"
 FAREWELLS: Final = (b"You have finished, I have not. ", b"Now I have.\n")
@@ -40,11 +25,11 @@ PATIENCE: Final = 10.0
 
 @dataclass(slots=True)
 class Outcome:
-    """The result, complete or not. `msl` and times are in seconds."""
+    """The result, complete or not. `msl` and times are in seconds, and paths in the format of `state_names`."""
 
     msl: float
-    client_path: tuple[int, ...] = ()
-    server_path: tuple[int, ...] = ()
+    client_path: str = ""
+    server_path: str = ""
     client_heard: bytes = b""
     server_heard: bytes = b""
     time_wait: float | None = None
@@ -56,36 +41,19 @@ class Outcome:
         return [rung.arrow for rung in self.rungs if rung.arrow is not None]
 
 
-class TimeWaitWatch(Observer):
-    """Measures the TIME_WAIT of a stack's only connection."""
-
-    def __init__(self) -> None:
-        self.ended = asyncio.Event()
-        self.lasted: float | None = None
-        self._began = 0.0
-
-    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
-        if after == TIME_WAIT:
-            self._began = now
-
-    def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
-        self.lasted = now - self._began
-        self.ended.set()
-
-
 async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str], None]) -> None:
     """Run both ends, and store the result in `outcome`, even if an error occurs.
 
     `tell` is called with a line of text once the endpoints are open. Raises OSError if an operation fails.
     """
     recorder = LadderRecorder()
-    watch = TimeWaitWatch()
+    moments = Moments()
     config = utcp.Config(msl=outcome.msl)
     try:
         async with (
             asyncio.timeout(PATIENCE + 2 * outcome.msl),
             utcp.Endpoint((host, port), config=config, observer=recorder.server) as server_end,
-            utcp.Endpoint((host, 0), config=config, observer=Tee(recorder.client, watch)) as client_end,
+            utcp.Endpoint((host, 0), config=config, observer=Tee(recorder.client, moments)) as client_end,
         ):
             server_port = server_end.address[1]
             tell(f"TCP over UDP: {host}, port {server_port}, 2 MSL = {2 * outcome.msl:g} s\n")
@@ -120,15 +88,16 @@ async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str],
                 await writer.wait_closed()
                 await asyncio.sleep(PAUSE)
                 note("TIME_WAIT: for 2 MSL the client keeps the ports, to answer should its last ACK be lost.")
-                await watch.ended.wait()
+                if moments.at(CLOSED) is None:
+                    await moments.next(CLOSED)
     except TimeoutError as error:
         if str(error):  # from the connection; its text names the phase
             raise
         raise TimeoutError(f"not finished after {PATIENCE + 2 * outcome.msl:g} s") from None
     finally:
-        outcome.client_path = recorder.path("client")
-        outcome.server_path = recorder.path("server")
-        outcome.time_wait = watch.lasted
+        outcome.client_path = state_names(recorder.path("client"))
+        outcome.server_path = state_names(recorder.path("server"))
+        outcome.time_wait = moments.time_wait
         outcome.rungs = recorder.rungs()
 
 
@@ -143,8 +112,8 @@ def differences(outcome: Outcome) -> list[str]:
         if actual != expected:
             found.append(f"{what}: {actual}, not {expected}")
 
-    expect("states of the client", names(outcome.client_path), names(CLIENT_PATH))
-    expect("states of the server", names(outcome.server_path), names(SERVER_PATH))
+    expect("states of the client", outcome.client_path, ACTIVE)
+    expect("states of the server", outcome.server_path, PASSIVE)
     expect("the server heard", outcome.server_heard, QUESTION)
     expect("the client heard", outcome.client_heard, QUESTION + b"".join(FAREWELLS))
 
@@ -166,17 +135,11 @@ def differences(outcome: Outcome) -> list[str]:
 def summary(outcome: Outcome) -> str:
     """Return one summary for each end, and the duration of TIME_WAIT."""
     lines = []
-    ends: tuple[tuple[End, tuple[int, ...]], ...] = (("client", outcome.client_path), ("server", outcome.server_path))
-    for end, path in ends:
+    for end, path in zip(ENDS, (outcome.client_path, outcome.server_path), strict=True):
         sent = [arrow for arrow in outcome.arrows() if arrow.sender == end]
         again = sum(1 for arrow in sent if arrow.retransmission)
         octets = sum(arrow.length for arrow in sent if not arrow.retransmission)
-        lines += [f"{end}: {names(path)}", f"        {len(sent)} segments ({again} retransmitted), {octets} bytes"]
+        lines += [f"{end}: {path}", f"        {len(sent)} segments ({again} retransmitted), {octets} bytes"]
     if outcome.time_wait is not None:
         lines.append(f"TIME_WAIT lasted {outcome.time_wait:.3f} s; 2 MSL are {2 * outcome.msl:.3f} s")
     return "\n".join(lines)
-
-
-def names(path: tuple[int, ...]) -> str:
-    """Return the states' names of RFC 9293, in order."""
-    return " > ".join(NAMES[state] for state in path)

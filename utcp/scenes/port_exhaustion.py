@@ -8,8 +8,8 @@ from utcp.aio.endpoint import Endpoint
 from utcp.config import Config
 from utcp.errors import AddressNotAvailable
 from utcp.scenes.scene import Scene
-from utcp.scenes.stage import SERVER_PORT, Reader, Stage, Writer, state_names
-from utcp.tcp.state import CLOSED, ESTABLISHED, FIN_WAIT_1, SYN_SENT, TIME_WAIT
+from utcp.scenes.stage import OPEN, SERVER_PORT, Reader, Stage, Writer, state_names
+from utcp.tcp.state import CLOSED, TIME_WAIT
 from utcp.trace.ladder.width import pad
 
 PORTS: Final = (50000, 50003)
@@ -75,8 +75,8 @@ async def play(stage: Stage) -> None:
         other in used[:4],
         True,
     )
-    life = (CLOSED, SYN_SENT, ESTABLISHED, FIN_WAIT_1, TIME_WAIT)
-    stage.expect("states of the first port", state_names(stage.recorder.path("client")), state_names((*life, *life)))
+    life = f"{OPEN} > FIN_WAIT_1 > TIME_WAIT"
+    stage.expect("states of the first port", state_names(stage.recorder.path("client")), f"{life} > {life}")
     stage.exhibit("table", table(stage, rows))
 
 

@@ -6,12 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from utcp.scenes.exhibit import Exhibit
 from utcp.scenes.text import Language, Text, read_texts, texts_of
 from utcp.trace.ladder import Rung
 
 if TYPE_CHECKING:
-    from utcp.scenes.stage import Stage
+    from utcp.scenes.stage import Exhibit, Stage
 
 Script: TypeAlias = "Callable[[Stage], Awaitable[None]]"
 

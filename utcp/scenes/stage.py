@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from utcp.aio.endpoint import Endpoint
 from utcp.config import Config
-from utcp.scenes.exhibit import Exhibit
 from utcp.scenes.text import Language, Text
 from utcp.tcp.observer import Observer, Tee
-from utcp.tcp.state import (
-    CLOSE_WAIT,
-    CLOSED,
-    ESTABLISHED,
-    FIN_WAIT_1,
-    FIN_WAIT_2,
-    LAST_ACK,
-    LISTEN,
-    NAMES,
-    SYN_RCVD,
-    SYN_SENT,
-    TIME_WAIT,
-)
+from utcp.tcp.state import CLOSED, NAMES, TIME_WAIT
 from utcp.tcp.transmit import Remote
 from utcp.testing import Network, NetworkCapture
 from utcp.trace.ladder import Arrow, End, LadderRecorder, Rung
+from utcp.trace.ladder.rungs import ENDS
 from utcp.wire import FIN, flag_names
 
 if TYPE_CHECKING:
@@ -49,11 +38,26 @@ LATENCY: Final = 0.05
 PAUSE: Final = 0.5
 """Seconds between two phases, longer than a delayed ACK and a round trip, so that the phases' segments do not mix."""
 
-ACTIVE: Final = (CLOSED, SYN_SENT, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, TIME_WAIT, CLOSED)
+OPEN: Final = "CLOSED > SYN_SENT > ESTABLISHED"
+"""States of the end that opens the connection."""
+
+ACCEPT: Final = "LISTEN > SYN_RCVD > ESTABLISHED"
+"""States of the end that listens."""
+
+ACTIVE: Final = f"{OPEN} > FIN_WAIT_1 > FIN_WAIT_2 > TIME_WAIT > CLOSED"
 """States of the end that opens and closes first."""
 
-PASSIVE: Final = (LISTEN, SYN_RCVD, ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSED)
+PASSIVE: Final = f"{ACCEPT} > CLOSE_WAIT > LAST_ACK > CLOSED"
 """States of the end that listens and closes last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """A result below the ladder, such as the data that an application read or the state of each port. `lines` are not
+    to be wrapped."""
+
+    title: str
+    lines: tuple[str, ...]
 
 
 class Stage:
@@ -155,13 +159,13 @@ class Stage:
 
     def expect_time_wait(self, end: End, seconds: float) -> None:
         """Check the duration of the last TIME_WAIT of `end`, including restarts, to a hundredth of a second."""
-        self.expect(f"TIME_WAIT of the {end}, in seconds", round(self.moments[end].time_wait, 2), round(seconds, 2))
+        lasted = self.moments[end].time_wait
+        self.expect(f"TIME_WAIT of the {end}, in seconds", lasted and round(lasted, 2), round(seconds, 2))
 
-    def expect_paths(self, client: Sequence[int], server: Sequence[int]) -> None:
-        """Check the states of both ends."""
-        ends: tuple[tuple[End, Sequence[int]], ...] = (("client", client), ("server", server))
-        for end, path in ends:
-            self.expect(f"states of the {end}", state_names(self.recorder.path(end)), state_names(path))
+    def expect_paths(self, client: str, server: str) -> None:
+        """Check the states of both ends, in the format of `state_names`."""
+        for end, path in zip(ENDS, (client, server), strict=True):
+            self.expect(f"states of the {end}", state_names(self.recorder.path(end)), path)
 
     def expect_segments(self, arrows: Sequence[Arrow], *expected: str) -> None:
         """Check the segments, in the format of `told`."""
@@ -183,8 +187,8 @@ class Moments(Observer):
 
     def __init__(self) -> None:
         self._entered: dict[int, float] = {}
-        self.time_wait = 0.0
-        """Duration of the last ended TIME_WAIT, seconds."""
+        self.time_wait: float | None = None
+        """Duration of the last ended TIME_WAIT, seconds; None if none has ended."""
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
     async def next(self, state: int) -> None:
@@ -221,5 +225,5 @@ def told(arrow: Arrow) -> str:
 
 
 def state_names(path: Sequence[int]) -> str:
-    """Return the states' names of RFC 9293, in order."""
+    """Return the states' names of RFC 9293 in order, as in "LISTEN > SYN_RCVD"."""
     return " > ".join(NAMES[state] for state in path)

@@ -27,8 +27,7 @@ from utcp._lazy import lazy
 
 if TYPE_CHECKING:
     from utcp.testing.capture import NetworkCapture
-    from utcp.testing.host import Host
-    from utcp.testing.link import SimulatedLink
+    from utcp.testing.host import Host, SimulatedLink
     from utcp.testing.loop import OutOfBounds, Stalled, VirtualLoop
     from utcp.testing.network import Network, Sent
     from utcp.testing.path import Conditions, Path
@@ -39,8 +38,7 @@ else:
         __name__,
         {
             "utcp.testing.capture": ["NetworkCapture"],
-            "utcp.testing.host": ["Host"],
-            "utcp.testing.link": ["SimulatedLink"],
+            "utcp.testing.host": ["Host", "SimulatedLink"],
             "utcp.testing.loop": ["OutOfBounds", "Stalled", "VirtualLoop"],
             "utcp.testing.network": ["Network", "Sent"],
             "utcp.testing.path": ["Conditions", "Path"],

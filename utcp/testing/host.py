@@ -1,4 +1,4 @@
-"""A simulated host: an address, UDP ports, the programs that run on it, and its crashes."""
+"""A simulated host: an address, UDP sockets, the programs that run on it, and its crashes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import asyncio
 import contextvars
 import errno
 import functools
+import os
 import random
 import socket
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
-from utcp.link.base import QUOTED, PathError
+from utcp.link.base import MAX_PATH_ERRORS, QUOTED, Link, LinkCounters, PathError, Received, SendError
 from utcp.link.path import SocketAddress, UdpPath
 from utcp.link.platform import Platform
 from utcp.tcp.memory import DEFAULT
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
-from utcp.testing.link import SimulatedLink
+from utcp.tcp.transmit import Remote, Transmit
 from utcp.testing.loop import VirtualLoop
 from utcp.testing.owner import Owner, running_owner
 from utcp.testing.path import ETHERNET_MTU, UDP_IP_HEADERS, Conditions
@@ -183,18 +184,6 @@ class Host:
         del self._links[link.ip, link.port]
         self._ports[link.port] -= 1
 
-    def reaches(self, address: str) -> bool:
-        """Return whether a host of the network has the address."""
-        return self.network.host_at(self, address) is not None
-
-    def has_address(self, address: str) -> bool:
-        """Return whether this host has the address."""
-        return self.network.host_at(self, address) is self
-
-    def carry(self, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int) -> None:
-        """Send a datagram from `sender`, an address of this host, to `address`."""
-        self.network.carry(self, sender, address, data, ecn)
-
     def receive(self, source: tuple[str, int], address: tuple[str, int], data: bytes, ecn: int = 0) -> None:
         """Deliver a datagram to the link at `address`. If no link is bound there, report that by ICMP if
         `port_unreachable`, unless the host is down."""
@@ -219,6 +208,155 @@ class Host:
 
     def _link_at(self, address: tuple[str, int]) -> SimulatedLink | None:
         return self._links.get(address) or self._links.get(("0.0.0.0", address[1]))
+
+
+class SimulatedLink(Link):
+    """A UDP socket of a simulated host, bound to one of its addresses or to the wildcard.
+
+    A remote is the pair (peer address, local address), so that a wildcard link answers from the address that the peer
+    used.
+    """
+
+    def __init__(self, host: Host, loop: VirtualLoop, address: SocketAddress, receive_buffer: int) -> None:
+        self.host = host
+        self.counters = LinkCounters()
+        self._address = address
+        self._loop = loop
+        self._descriptor = self._loop.new_descriptor()
+        self._arrived: deque[Received] = deque()
+        self._waiting = 0  # octets in _arrived
+        self._path_errors: list[PathError] = []
+        self._receive_buffer = receive_buffer
+        self.closed = False
+
+    @property
+    def address(self) -> SocketAddress:
+        return self._address
+
+    @property
+    def ip(self) -> str:
+        """Return the bound IP address; "0.0.0.0" is the wildcard."""
+        return self._address[0]
+
+    @property
+    def port(self) -> int:
+        return self._address[1]
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def receive(self, limit: int = 512) -> list[Received]:
+        self._check_open()
+        self.counters.receive_calls += 1
+        taken: list[Received] = []
+        while self._arrived and len(taken) < limit:
+            received = self._arrived.popleft()
+            self._waiting -= len(received.data)
+            taken.append(received)
+        self.drained = not self._arrived
+        if self._arrived:
+            self._loop.readable(self._descriptor)
+        return taken
+
+    def send(self, transmits: list[Transmit]) -> list[SendError]:
+        self._check_open()
+        failed = []
+        for transmit in transmits:
+            self.counters.send_calls += 1
+            peer, local = self._path(transmit.remote)
+            if not self._reaches(peer[0]):
+                self.counters.send_errors += 1
+                failed.append(SendError(transmit.remote, errno.EHOSTUNREACH, transmit.flows()))
+                continue
+            for datagram in transmit.datagrams():
+                self.counters.datagrams_sent += 1
+                self.counters.bytes_sent += len(datagram)
+                self.host.network.carry(self.host, (local, self.port), peer, datagram, transmit.ecn)
+        return failed
+
+    def path_errors(self) -> list[PathError]:
+        errors, self._path_errors = self._path_errors, []
+        self.counters.path_errors += len(errors)
+        return errors
+
+    @property
+    def pending(self) -> bool:
+        return False
+
+    def flush_pending(self) -> list[SendError]:
+        return []
+
+    def remote(self, address: SocketAddress) -> Remote:
+        if not self._reaches(address[0]):
+            raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+        local = self.ip
+        if local == "0.0.0.0":
+            local = address[0] if address[0].startswith("127.") else self.host.address
+        return UdpPath((address[0], address[1]), local)
+
+    def peername(self, remote: Remote) -> SocketAddress:
+        return self._path(remote).peer
+
+    def sockname(self, remote: Remote) -> SocketAddress:
+        return self._path(remote).local, self.port
+
+    def receives_at(self, address: SocketAddress) -> bool:
+        host, port = address[:2]
+        return (
+            port == self.port
+            and self.ip in ("0.0.0.0", host)
+            and self.host.network.host_at(self.host, host) is self.host
+        )
+
+    def mtu(self, remote: Remote) -> int:
+        peer = self._path(remote).peer
+        return self.host.path_mtu(peer[0]) - UDP_IP_HEADERS
+
+    @property
+    def receive_capacity(self) -> int:
+        return self._receive_buffer
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._arrived.clear()
+            self._path_errors.clear()
+            self.host.unbind(self)
+
+    def arrive(self, source: tuple[str, int], local: str, data: bytes, ecn: int) -> None:
+        """Queue a datagram from `source` to the local address `local`. A full receive buffer drops it."""
+        if self.closed:
+            return
+        if self._waiting + len(data) > self._receive_buffer:
+            return
+        self.counters.datagrams_received += 1
+        self.counters.bytes_received += len(data)
+        self._waiting += len(data)
+        if not self._arrived:
+            self._loop.readable(self._descriptor)
+        self._arrived.append(Received(data, UdpPath(source, local), None, ecn))
+
+    def hear(self, error: PathError) -> None:
+        """Queue an ICMP error. It is dropped when too many are queued."""
+        if not self.closed and len(self._path_errors) < MAX_PATH_ERRORS:
+            self._path_errors.append(error)
+            self._loop.readable(self._descriptor)
+
+    def _reaches(self, address: str) -> bool:
+        return self.host.network.host_at(self.host, address) is not None
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise OSError(errno.EBADF, "the simulated link is closed")
+
+    @staticmethod
+    def _path(remote: Remote) -> UdpPath:
+        if not isinstance(remote, UdpPath):
+            raise TypeError(f"{remote!r} is no remote of a simulated link")
+        return remote
 
 
 class Boot(Owner, Platform):

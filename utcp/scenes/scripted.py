@@ -37,7 +37,8 @@ class ScriptedServer:
     def enter(self, state: int) -> None:
         """Set the state, which only the ladder uses."""
         before, self._state = self._state, state
-        self._stage.recorder.state_changed("server", (SERVER_PORT, CLIENT_PORT), before, state, self._stage.now)
+        server = self._stage.recorder.server
+        server.enter(self._remote, (SERVER_PORT, CLIENT_PORT), before, state, self._stage.now)
 
     async def receive(self, wanted: Callable[[Segment], object]) -> Segment:
         """Return the next segment that is `wanted`; segments before it are discarded."""

@@ -4,37 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from utcp.tcp.state import (
-    CLOSE_WAIT,
-    CLOSED,
-    CLOSING,
-    ESTABLISHED,
-    FIN_WAIT_1,
-    FIN_WAIT_2,
-    LAST_ACK,
-    LISTEN,
-    NAMES,
-    SYN_RCVD,
-    SYN_SENT,
-    TIME_WAIT,
-    TRANSITIONS,
-)
+from utcp.tcp.state import CLOSED, LAST_ACK, NAMES, TIME_WAIT, TRANSITIONS
 
 _WIDTH: Final = 88
 _HEIGHT: Final = 22
 
 _PLACES: Final = {
-    CLOSED: (165, 16),
-    LISTEN: (75, 62),
-    SYN_SENT: (255, 62),
-    SYN_RCVD: (75, 108),
-    ESTABLISHED: (200, 154),
-    FIN_WAIT_1: (104, 200),
-    CLOSE_WAIT: (276, 200),
-    FIN_WAIT_2: (48, 246),
-    CLOSING: (160, 246),
-    LAST_ACK: (276, 246),
-    TIME_WAIT: (104, 292),
+    "CLOSED": (165, 16),
+    "LISTEN": (75, 62),
+    "SYN_SENT": (255, 62),
+    "SYN_RCVD": (75, 108),
+    "ESTABLISHED": (200, 154),
+    "FIN_WAIT_1": (104, 200),
+    "CLOSE_WAIT": (276, 200),
+    "FIN_WAIT_2": (48, 246),
+    "CLOSING": (160, 246),
+    "LAST_ACK": (276, 246),
+    "TIME_WAIT": (104, 292),
 }
 _END: Final = (276, 292)
 """Second position of CLOSED, which appears twice as in the RFC: at the start and at the end of a connection."""
@@ -51,9 +37,10 @@ def state_diagram() -> str:
     for transition in TRANSITIONS:
         before, after = transition.before, transition.after
         if after != CLOSED or before in _ENDING:
-            target = _END if after == CLOSED else _PLACES[after]
-            parts.append(f'<path class="edge edge-{before}-{after}" d="{_edge(_PLACES[before], target)}"/>')
-    for state, place in [*_PLACES.items(), (CLOSED, _END)]:
+            target = _END if after == CLOSED else _PLACES[NAMES[after]]
+            parts.append(f'<path class="edge edge-{before}-{after}" d="{_edge(_PLACES[NAMES[before]], target)}"/>')
+    places = [(NAMES.index(name), place) for name, place in _PLACES.items()]
+    for state, place in [*places, (CLOSED, _END)]:
         x, y = place[0] - _WIDTH // 2, place[1] - _HEIGHT // 2
         parts.append(
             f'<g class="node node-{state}"><rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="4"/>'

@@ -81,7 +81,7 @@ def render_html(
     here = files("utcp.trace.ladder")
     occupied = "".join(
         f".node-{state}.occupied rect{{stroke:{colour}}}.state-{state}::before{{background:{colour}}}"
-        for state, colour in STATE_COLOURS.items()
+        for state, colour in enumerate(STATE_COLOURS)
     )
     return _PAGE.format(
         title=escape(title or "A TCP connection"),

@@ -7,21 +7,19 @@ the wire. An end whose SYN was not captured has no state until a later segment o
 from __future__ import annotations
 
 from utcp.tcp.state import (
-    CLOSE_WAIT,
+    CLOSE,
     CLOSED,
-    CLOSING,
-    ESTABLISHED,
-    FIN_WAIT_1,
-    FIN_WAIT_2,
-    LAST_ACK,
+    FIN_ACKED,
+    FIN_RECEIVED,
     LISTEN,
+    SUCCESSORS,
+    SYN_ACKED,
     SYN_RCVD,
+    SYN_RECEIVED,
     SYN_SENT,
     TIME_WAIT,
 )
 from utcp.wire import ACK, FIN, RST, SYN, Segment
-
-_SYNCHRONIZED = (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT, CLOSING, LAST_ACK)
 
 
 class Machine:
@@ -41,21 +39,23 @@ class Machine:
         """Set the state from a comment of the capture."""
         self.state = state
 
+    def _on(self, event: int) -> None:
+        """Make the transition of RFC 9293 for `event`, if the state has one."""
+        if self.state is not None and SUCCESSORS[self.state][event] >= 0:
+            self.state = SUCCESSORS[self.state][event]
+
     def sent(self, segment: Segment, number: int) -> None:
         """Process a segment with the sequence number `number` that this end sent."""
         flags, state = segment.flags, self.state
         if flags & RST:
-            if state in _SYNCHRONIZED:
+            if state not in (None, CLOSED, LISTEN, SYN_SENT, SYN_RCVD, TIME_WAIT):
                 self.state = CLOSED
         elif flags & SYN:
             if state in (None, CLOSED, LISTEN) or (state == SYN_SENT and flags & ACK):
                 self.state = SYN_RCVD if flags & ACK else SYN_SENT
         elif flags & FIN:
             self._fin_sent_at = number + len(segment.payload)
-            if state in (ESTABLISHED, SYN_RCVD):
-                self.state = FIN_WAIT_1
-            elif state == CLOSE_WAIT:
-                self.state = LAST_ACK
+            self._on(CLOSE)
 
     def received(self, segment: Segment, number: int, ack: int) -> None:
         """Process a received segment; `number` is its SEQ, and `ack` its ACK if it has one."""
@@ -72,10 +72,10 @@ class Machine:
         if flags & SYN:
             if self._rcv_nxt is None:
                 self._rcv_nxt = 1
-            if self.state in (SYN_SENT, SYN_RCVD) and acked and ack == 1:
-                self.state = ESTABLISHED
+            if acked and ack == 1:
+                self._on(SYN_ACKED)
             elif self.state == SYN_SENT and not acked:
-                self.state = SYN_RCVD
+                self._on(SYN_RECEIVED)
             return
         if acked:
             self._acknowledged(ack)
@@ -84,10 +84,9 @@ class Machine:
 
     def _acknowledged(self, ack: int) -> None:
         if self.state == SYN_RCVD and ack >= 1:
-            self.state = ESTABLISHED
+            self._on(SYN_ACKED)
         if self._fin_sent_at is not None and ack > self._fin_sent_at:
-            after = {FIN_WAIT_1: FIN_WAIT_2, CLOSING: TIME_WAIT, LAST_ACK: CLOSED}
-            self.state = None if self.state is None else after.get(self.state, self.state)
+            self._on(FIN_ACKED)
 
     def _take(self, segment: Segment, number: int) -> None:
         """Add the segment's data; the FIN counts once all data before it has arrived."""
@@ -102,6 +101,5 @@ class Machine:
             nearest = max(nearest, self._beyond.pop(start))
         if self._fin_at is not None and nearest == self._fin_at:
             nearest += 1
-            after = {ESTABLISHED: CLOSE_WAIT, FIN_WAIT_1: CLOSING, FIN_WAIT_2: TIME_WAIT}
-            self.state = None if self.state is None else after.get(self.state, self.state)
+            self._on(FIN_RECEIVED)
         self._rcv_nxt = nearest

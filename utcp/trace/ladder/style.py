@@ -4,38 +4,28 @@ from __future__ import annotations
 
 from typing import Final
 
-from utcp.tcp.state import (
-    CLOSE_WAIT,
-    CLOSED,
-    CLOSING,
-    ESTABLISHED,
-    FIN_WAIT_1,
-    FIN_WAIT_2,
-    LAST_ACK,
-    LISTEN,
-    SYN_RCVD,
-    SYN_SENT,
-    TIME_WAIT,
-)
+from utcp.tcp.state import NAMES
 
 SANS: Final = (
     "system-ui,-apple-system,'Segoe UI','Noto Sans','PingFang SC','Microsoft YaHei','Noto Sans CJK SC',sans-serif"
 )
 MONO: Final = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono','Noto Sans Mono CJK SC',monospace"
 
-STATE_COLOURS: Final = {
-    CLOSED: "#b9bec6",
-    LISTEN: "#8d96a3",
-    SYN_SENT: "#e3b341",
-    SYN_RCVD: "#d18f1e",
-    ESTABLISHED: "#3fa45b",
-    FIN_WAIT_1: "#6cb2f0",
-    FIN_WAIT_2: "#2f7fd6",
-    CLOSE_WAIT: "#c58ae0",
-    CLOSING: "#2aa5a0",
-    LAST_ACK: "#9145b6",
-    TIME_WAIT: "#e0634a",
+_STATE_COLOURS: Final = {
+    "CLOSED": "#b9bec6",
+    "LISTEN": "#8d96a3",
+    "SYN_SENT": "#e3b341",
+    "SYN_RCVD": "#d18f1e",
+    "ESTABLISHED": "#3fa45b",
+    "FIN_WAIT_1": "#6cb2f0",
+    "FIN_WAIT_2": "#2f7fd6",
+    "CLOSE_WAIT": "#c58ae0",
+    "CLOSING": "#2aa5a0",
+    "LAST_ACK": "#9145b6",
+    "TIME_WAIT": "#e0634a",
 }
+STATE_COLOURS: Final = [_STATE_COLOURS[name] for name in NAMES]
+"""The colours of the states, by their numbers."""
 
 # Plain colours instead of CSS variables, because some SVG viewers do not support those.
 _LIGHT: Final = {
@@ -93,7 +83,7 @@ STYLE: Final = (
     ".stay-text{font-size:11px;text-anchor:middle}.note-text{font-size:13px}"
     ".arrow,.break,.clock,.cross,.line,.stay{fill:none;stroke-width:1.4}.line{stroke-width:1}"
     ".cross{stroke-width:2.2}.arrow.copy{stroke-dasharray:5 3}.before{stroke-dasharray:2 3}"
-    + "".join(f".s{state}{{fill:{colour}}}" for state, colour in STATE_COLOURS.items())
+    + "".join(f".s{state}{{fill:{colour}}}" for state, colour in enumerate(STATE_COLOURS))
     + _colours(_LIGHT)
     + f"@media(prefers-color-scheme:dark){{{_colours(_DARK)}}}"
 )

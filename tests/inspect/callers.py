@@ -14,7 +14,7 @@ from utcp.aio.registry import LoopEndpoints
 from utcp.inspect.control import Control
 from utcp.inspect.loop import LoopInspection
 from utcp.link.platform import Platform
-from utcp.trace.capture_format import packets
+from utcp.trace.capture_file import packets
 from utcp.trace.comments import Comment, parse_comment
 from utcp.wire import Segment, decode
 

@@ -9,7 +9,7 @@ import utcp
 from tests.testing.apps import PORT, ask
 from tests.testing.hosts import pair
 from utcp.testing import Host, Network, NetworkCapture, nth
-from utcp.trace.capture_format import packets
+from utcp.trace.capture_file import packets
 from utcp.trace.comments import Comment, parse_comment
 from utcp.wire import FIN, SYN, Segment, decode
 

@@ -100,7 +100,7 @@ loop_option: Final = click.option(
 @contextmanager
 def file_errors(path: object) -> Iterator[None]:
     """Report errors of a file as click.ClickException, in one line that names the file."""
-    from utcp.trace.capture_format import CaptureError
+    from utcp.trace.capture_file import CaptureError
 
     try:
         yield

@@ -4,24 +4,58 @@
         print(captured.time_ns, captured.source, captured.destination, captured.segment, captured.comment)
 
 Supports files by `utcp.trace.pcapng`, tcpdump, dumpcap, Wireshark and others: pcapng with any number of sections and
-interfaces; pcap with micro- or nanoseconds; either byte order; raw IP, Ethernet (with VLANs), Linux cooked (v1 and v2),
-BSD loopback; IPv4 and IPv6; TCP, and utcp's TCP in UDP.
+interfaces (draft-ietf-opsawg-pcapng); pcap with micro- or nanoseconds (draft-ietf-opsawg-pcap); either byte order; raw
+IP, Ethernet (with VLANs), Linux cooked (v1 and v2), BSD loopback; IPv4 and IPv6; TCP, and utcp's TCP in UDP.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final, Literal, NamedTuple, TypeAlias
 
-from utcp.trace.capture_format import CaptureError, packets
 from utcp.trace.dissect import LINK_TYPES, Address, dissect
 from utcp.wire import Segment
 
-__all__ = ["CaptureError", "Captured", "iter_capture", "read_capture"]
+ByteOrder: TypeAlias = Literal["<", ">"]
+
+LARGEST: Final = 16 * 1024 * 1024
+"""Maximum size of a packet or block, octets. A larger size counts as damage (Wireshark's limit for blocks is the
+same)."""
+
+_CHUNK: Final = 65536
+
+_SECTION_HEADER: Final = 0x0A0D0D0A
+_INTERFACE: Final = 1
+_OBSOLETE_PACKET: Final = 2
+_SIMPLE_PACKET: Final = 3
+_ENHANCED_PACKET: Final = 6
+
+# The fixed fields of packet blocks: interface, time (upper and lower half), captured octets, original octets. The
+# simple block has only the last, and the obsolete block also counts drops.
+_PACKET_FIELDS: Final = {_OBSOLETE_PACKET: "HHIIII", _SIMPLE_PACKET: "I", _ENHANCED_PACKET: "IIIII"}
+
+_END_OF_OPTIONS: Final = 0
+_COMMENT: Final = 1
+_TIME_RESOLUTION: Final = 9
+_TIME_OFFSET: Final = 14
+
+_BLOCK_OVERHEAD: Final = 12
+"""Octets of a block around its body: type and length before it, the length again after it."""
+
+_BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
+_NANOSECOND: Final = 1_000_000_000
+
+# Classic pcap: nanoseconds per unit of a record's second time field, by the file's magic number.
+_PCAP_MAGIC: Final = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1}
+
+
+class CaptureError(ValueError):
+    """The file cannot be read as a capture. The text gives the reason in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +75,16 @@ class Captured:
     udp: bool
 
 
+class RawPacket(NamedTuple):
+    """A captured packet. `octets` may be cut off before its `length`. `time_ns` counts from the epoch."""
+
+    time_ns: int
+    link_type: int
+    octets: bytes
+    length: int
+    comment: str
+
+
 def iter_capture(path: str | PathLike[str], *, udp_ports: AbstractSet[int] | None = None) -> Iterator[Captured]:
     """Yield the TCP segments of the file one by one, so that files of any size work.
 
@@ -57,7 +101,13 @@ def iter_capture(path: str | PathLike[str], *, udp_ports: AbstractSet[int] | Non
     """
     with Path(path).open("rb") as file:
         try:
-            yield from _segments(file, udp_ports)
+            for packet in packets(file):
+                if packet.link_type not in LINK_TYPES:
+                    known = "raw IP, Ethernet, Linux cooked and BSD loopback are known"
+                    raise CaptureError(f"link type {packet.link_type} is not supported: {known}")  # noqa: TRY301
+                found = dissect(packet.link_type, packet.octets, packet.length, udp_ports)
+                for source, destination, segment, udp in found:
+                    yield Captured(packet.time_ns, source, destination, segment, packet.comment, udp)
         except CaptureError as error:
             raise CaptureError(f"{path}: {error}") from None
 
@@ -67,10 +117,194 @@ def read_capture(path: str | PathLike[str], *, udp_ports: AbstractSet[int] | Non
     return list(iter_capture(path, udp_ports=udp_ports))
 
 
-def _segments(file: BinaryIO, udp_ports: AbstractSet[int] | None) -> Iterator[Captured]:
-    for packet in packets(file):
-        if packet.link_type not in LINK_TYPES:
-            known = "raw IP, Ethernet, Linux cooked and BSD loopback are known"
-            raise CaptureError(f"link type {packet.link_type} is not supported: {known}")
-        for source, destination, segment, udp in dissect(packet.link_type, packet.octets, packet.length, udp_ports):
-            yield Captured(packet.time_ns, source, destination, segment, packet.comment, udp)
+def packets(file: BinaryIO) -> Iterator[RawPacket]:
+    """Yield the packets of the capture in `file`. Raises CaptureError."""
+    source = _Source(file)
+    start = source.read(4)
+    if int.from_bytes(start, "big") == _SECTION_HEADER:
+        yield from _Pcapng(source).packets()
+        return
+    orders: tuple[ByteOrder, ByteOrder] = ("<", ">")
+    for order in orders:
+        magic = int.from_bytes(start, "little" if order == "<" else "big")
+        if magic in _PCAP_MAGIC:
+            yield from _pcap(source, order, _PCAP_MAGIC[magic])
+            return
+    if not start:
+        raise CaptureError("not a capture: it is empty")
+    if start.startswith(b"\x1f\x8b"):
+        raise CaptureError("not a capture, but compressed by gzip: gunzip it first")
+    raise CaptureError("not a capture: it begins neither as pcapng nor as pcap")
+
+
+class _Source:
+    """A file that is read from beginning to end, with its current position."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.position = 0
+
+    def read(self, count: int) -> bytes:
+        """Return the next `count` octets, or fewer at the end of the file."""
+        octets = self._file.read(count)
+        self.position += len(octets)
+        return octets
+
+    def exactly(self, count: int, what: str) -> bytes:
+        """Return the next `count` octets of `what`. Raises CaptureError when there are fewer."""
+        octets = self.read(count)
+        if len(octets) < count:
+            raise CaptureError(f"truncated: it ends at octet {self.position}, in the middle of {what}")
+        return octets
+
+    def skip(self, count: int, what: str) -> None:
+        while count:
+            count -= len(self.exactly(min(count, _CHUNK), what))
+
+
+def _pcap(source: _Source, order: ByteOrder, unit: int) -> Iterator[RawPacket]:
+    # Version (major, minor), two reserved fields, snapshot length, link type; then seconds, fraction, captured octets,
+    # original octets.
+    header, record = struct.Struct(f"{order}HHIIII"), struct.Struct(f"{order}IIII")
+    *_, link_type = header.unpack(source.exactly(header.size, "its header"))
+    while start := source.read(1):
+        what = f"the packet that begins at octet {source.position - 1}"
+        seconds, fraction, captured, length = record.unpack(start + source.exactly(record.size - 1, what))
+        if captured > LARGEST:
+            raise CaptureError(f"damaged: {what} claims to have {captured} octets")
+        time_ns = seconds * _NANOSECOND + fraction * unit
+        # The upper half of the link type describes a checksum after each frame, not the frame's header.
+        yield RawPacket(time_ns, link_type & 0xFFFF, source.exactly(captured, what), length, "")
+
+
+class _Interface(NamedTuple):
+    """An interface description block, for the packets that refer to it."""
+
+    link_type: int
+    snapshot_length: int
+    """Maximum octets captured of each packet; 0: no limit."""
+    ticks: int
+    """Time units per second."""
+    offset: int
+    """Seconds added to every time."""
+
+
+class _Pcapng:
+    """The blocks of a pcapng file. Each section has its own byte order and interfaces."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self._order: ByteOrder = "<"
+        self._interfaces: list[_Interface] = []
+
+    def packets(self) -> Iterator[RawPacket]:
+        """Yield the packets of the file, whose first four octets have been read already."""
+        self._section()
+        while start := self._source.read(4):
+            at = self._source.position - len(start)
+            if len(start) < 4:
+                raise CaptureError(f"truncated: it ends at octet {self._source.position}, in the middle of a block")
+            kind = self._word(start)
+            if kind == _SECTION_HEADER:
+                self._section()
+                continue
+            what = f"the block that begins at octet {at}"
+            length = self._word(self._source.exactly(4, what))
+            size = self._body_size(length, what)
+            if kind != _INTERFACE and kind not in _PACKET_FIELDS:
+                self._source.skip(size, what)
+                self._end(length, what)
+                continue
+            if size > LARGEST:
+                raise CaptureError(f"damaged: {what} claims to have {length} octets")
+            body = self._source.exactly(size, what)
+            self._end(length, what)
+            if kind == _INTERFACE:
+                self._interfaces.append(self._describe(body, what))
+            else:
+                yield self._packet(kind, body, what)
+
+    def _word(self, octets: bytes) -> int:
+        return int.from_bytes(octets, "little" if self._order == "<" else "big")
+
+    def _fields(self, form: str, body: bytes, what: str) -> tuple[int, ...]:
+        """Return the fields at the beginning of a block's body."""
+        try:
+            return struct.unpack_from(f"{self._order}{form}", body)
+        except struct.error:
+            raise CaptureError(f"damaged: {what} is too short") from None
+
+    def _section(self) -> None:
+        """Read a section header, whose type has been read already. It sets the byte order of the section."""
+        what = f"the section header at octet {self._source.position - 4}"
+        start = self._source.exactly(8, what)
+        orders: tuple[ByteOrder, ByteOrder] = ("<", ">")
+        for order in orders:
+            self._order = order
+            if self._word(start[4:]) == _BYTE_ORDER_MAGIC:
+                break
+        else:
+            raise CaptureError(f"not a capture: {what} has no byte-order magic")
+        length = self._word(start[:4])
+        size = self._body_size(length, what) - 4  # the magic has been read
+        if size < 12:
+            raise CaptureError(f"damaged: {what} is too short")
+        (major,) = struct.unpack(f"{self._order}H", self._source.exactly(2, what))
+        if major != 1:
+            raise CaptureError(f"{what} is of version {major} of pcapng: only version 1 is known")
+        self._source.skip(size - 2, what)
+        self._end(length, what)
+        self._interfaces = []
+
+    def _body_size(self, length: int, what: str) -> int:
+        if length % 4 or length < _BLOCK_OVERHEAD:
+            raise CaptureError(f"damaged: {what} cannot have {length} octets")
+        return length - _BLOCK_OVERHEAD
+
+    def _end(self, length: int, what: str) -> None:
+        again = self._word(self._source.exactly(4, what))
+        if again != length:
+            raise CaptureError(f"damaged: {what} has {length} octets by its beginning and {again} by its end")
+
+    def _describe(self, body: bytes, what: str) -> _Interface:
+        link_type, _, snapshot_length = self._fields("HHI", body, what)
+        ticks, offset = 1_000_000, 0
+        for code, value in self._options(body, 8, what):
+            if code == _TIME_RESOLUTION and len(value) == 1:
+                exponent = value[0] & 0x7F
+                ticks = 2**exponent if value[0] & 0x80 else 10**exponent
+            elif code == _TIME_OFFSET and len(value) == 8:
+                (offset,) = struct.unpack(f"{self._order}q", value)
+        return _Interface(link_type, snapshot_length, ticks, offset)
+
+    def _packet(self, kind: int, body: bytes, what: str) -> RawPacket:
+        *fields, length = self._fields(_PACKET_FIELDS[kind], body, what)
+        start = 4 if kind == _SIMPLE_PACKET else 20
+        number, *_, high, low, captured = fields or (0, 0, 0, min(length, len(body) - start))
+        if number >= len(self._interfaces):
+            raise CaptureError(f"damaged: {what} is of interface {number}, which nothing describes")
+        if start + captured > len(body):
+            raise CaptureError(f"damaged: {what} claims to hold {captured} octets of a packet")
+        interface = self._interfaces[number]
+        octets = body[start : start + captured]
+        if kind == _SIMPLE_PACKET:  # has neither time nor options
+            limit = interface.snapshot_length or captured
+            return RawPacket(0, interface.link_type, octets[:limit], length, "")
+        comments = [
+            value.decode(errors="replace")
+            for code, value in self._options(body, start + captured + -captured % 4, what)
+            if code == _COMMENT
+        ]
+        time_ns = (high << 32 | low) * _NANOSECOND // interface.ticks + interface.offset * _NANOSECOND
+        return RawPacket(time_ns, interface.link_type, octets, length, "\n".join(comments))
+
+    def _options(self, body: bytes, start: int, what: str) -> Iterator[tuple[int, bytes]]:
+        while start + 4 <= len(body):
+            code, length = struct.unpack_from(f"{self._order}HH", body, start)
+            if code == _END_OF_OPTIONS:
+                return
+            start += 4
+            if start + length > len(body):
+                raise CaptureError(f"damaged: an option of {what} claims to have {length} octets")
+            yield code, body[start : start + length]
+            start += length + -length % 4

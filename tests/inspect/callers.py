@@ -82,4 +82,4 @@ async def capturing(
 def controls() -> list[Control]:
     """Those of the running loop that are open, or not done with."""
     inspection = LoopInspection.of(LoopEndpoints.of(Platform.of(asyncio.get_running_loop())))
-    return [*inspection.controls.values(), *inspection.leaving]
+    return list(inspection.controls)

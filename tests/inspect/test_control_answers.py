@@ -84,7 +84,7 @@ async def test_a_long_table_is_made_in_turns(tmp_path: Path, monkeypatch: pytest
 async def test_what_goes_while_the_table_is_read_is_left_out(peers: Peers) -> None:
     _, protocol, _ = await peers.connect(Recorder, Polite)
     transport, other, _ = await peers.connect(Recorder, Polite)
-    found = rows(peers.client)
+    found = rows(opened(peers.client))
     assert next(found)["state"] == "ESTABLISHED"
     transport.abort()
     await until(lambda: other.lost)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import utcp
-from tests.aio.peers import Peers, Polite, Recorder, until
+from tests.aio.peers import Peers, Polite, Recorder, opened, until
 from tests.inspect.callers import Seen, read_capture
 from utcp.inspect.recording import Recording, check_name
 from utcp.tcp.observer import Observer
@@ -278,7 +278,7 @@ async def test_a_capture_that_fails_costs_the_endpoint_nothing() -> None:
 
     recording = Recording(write, failed=failures.append)
     async with Peers() as peers:
-        recording.begin(peers.client)
+        recording.begin(opened(peers.client))
         transport, protocol, accepted = await peers.connect(Recorder, Polite)
         transport.write(b"text")
         transport.close()
@@ -292,7 +292,7 @@ async def test_a_capture_that_fails_costs_the_endpoint_nothing() -> None:
 async def test_peers_are_told_from_strangers_by_address_and_port() -> None:
     recording = Recording(lambda _: True, failed=lambda error: pytest.fail(str(error)))
     async with utcp.Endpoint(("0.0.0.0", 0)) as everywhere, utcp.Endpoint(("127.0.0.1", 0)) as here:
-        recording.begin(everywhere)
+        recording.begin(opened(everywhere))
         port = everywhere.address[1]
         assert recording.is_ours(("127.0.0.1", port))
         assert recording.is_ours(("127.0.0.2", port))  # not the address that we talk to it from
@@ -300,10 +300,10 @@ async def test_peers_are_told_from_strangers_by_address_and_port() -> None:
         assert not recording.is_ours(("::1", port, 0, 0))  # another program's, with the same port of the other family
         other = ("127.0.0.1", here.address[1])
         assert not recording.is_ours(other)
-        recording.begin(here)
+        recording.begin(opened(here))
         assert recording.is_ours(other)
         assert not recording.is_ours(("127.0.0.2", here.address[1]))
-        recording.end(here)
+        recording.end(opened(here))
         assert not recording.is_ours(other)
         recording.finish()
 
@@ -320,7 +320,7 @@ async def test_whatever_of_a_capture_fails_ends_it_and_is_told_once(
     failures: list[Exception] = []
     recording = Recording(lambda _: True, failed=failures.append)
     async with Peers() as peers:
-        recording.begin(peers.client)
+        recording.begin(opened(peers.client))
         transport, protocol, accepted = await peers.connect(Recorder, Polite)
         transport.write(b"text")
         transport.close()

@@ -18,6 +18,7 @@ import structlog
 from structlog.testing import LogCapture
 
 import utcp
+from tests.aio.peers import opened
 from utcp import errors
 from utcp.config import Config
 from utcp.inspect.recording import Recording
@@ -347,7 +348,7 @@ async def test_endpoints_control_sockets_and_captures_are_logged(tmp_path: Path)
     async with utcp.Endpoint(("127.0.0.1", 0), control=tmp_path / "control") as endpoint:
         address = f"127.0.0.1:{endpoint.address[1]}"
         recording = Recording(lambda octets: True, failed=lambda error: pytest.fail(str(error)))
-        recording.begin(endpoint)
+        recording.begin(opened(endpoint))
         recording.finish()
         recording.finish()
     told = {"log_level": "info"}

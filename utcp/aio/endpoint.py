@@ -50,7 +50,7 @@ class Endpoint:
         control: the path of a Unix socket to open for `utcp ss` and `utcp capture`; True: one in the default directory;
             None: the environment variable UTCP_CONTROL (`utcp.inspect.control`).
 
-    The environment variable UTCP_PCAP captures what the endpoint sends and receives (`utcp.inspect.environment`).
+    The environment variable UTCP_PCAP captures what the endpoint sends and receives (`utcp.inspect.loop`).
     """
 
     def __init__(

@@ -69,7 +69,8 @@ def command(file: str, control: str | None, count: int | None, seconds: float | 
         output = _Output(file)
         try:
             request(sock, {"request": "capture", "form": form} | ({"count": count} if count else {}))
-            process = greeting(path, lambda limit: _line(sock, limit))
+            with sock.makefile("rb", buffering=0) as answer:  # the data after its first line is the capture
+                process = greeting(path, answer.readline)
             name = process.program or "process"
             ending = _Ending(sock, seconds)
             with _interrupting(ending):
@@ -84,17 +85,6 @@ def _only(paths: list[str]) -> str:
     if len(paths) > 1:
         raise ControlFailed(f"{len(paths)} processes have control sockets: name one of {', '.join(paths)}")
     return paths[0]
-
-
-def _line(sock: socket.socket, limit: int) -> bytes:
-    """Read a line octet by octet, because the data after it belongs to the capture."""
-    line = bytearray()
-    while not line.endswith(b"\n") and len(line) < limit:
-        octet = sock.recv(1)
-        if not octet:
-            break
-        line += octet
-    return bytes(line)
 
 
 class _Ending:

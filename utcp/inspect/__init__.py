@@ -1,2 +1,2 @@
 """Inspection of endpoints: the control socket (`control`), its sessions, tables and recordings, and the environment
-variables (`environment`). The inspected packages do not import it."""
+variables (`loop`). The inspected packages do not import it."""

@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Final
 
 from utcp.aio.containment import attempt, later
-from utcp.inspect.endpoint import InspectedEndpoint
+from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.inspect.session import Session
 from utcp.trace import log_event
 
@@ -58,7 +58,7 @@ _NOT_LEFT: Final = "a session of a control socket did not come to its end"
 class Control:
     """One control socket and its sessions. `open_control()` opens it.
 
-    `closed(control)` is called when it is closed, `left(control)` when its last session has ended as well.
+    `left(control)` is called when it is closed and its last session has ended.
     """
 
     def __init__(
@@ -66,19 +66,16 @@ class Control:
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         file: Path,
-        *,
-        closed: Callable[[Control], None],
         left: Callable[[Control], None],
     ) -> None:
         self.path: Final = str(file)
         """Path of the socket."""
         self.for_all = False
         """Whether it shows all endpoints of the loop. Otherwise it is closed with the last of its endpoints."""
-        self.endpoints: dict[InspectedEndpoint, None] = {}
+        self.endpoints: dict[OpenEndpoint, None] = {}
         self.sessions: dict[Session, None] = {}
         self._loop = loop
         self._sock = sock
-        self._closed = closed
         self._left = left
         self._identity = _identity(self.path)
         self._paused: asyncio.TimerHandle | None = None
@@ -93,20 +90,20 @@ class Control:
     def closed(self) -> bool:
         return self._sock.fileno() < 0
 
-    def open_for_all(self, endpoints: Iterable[InspectedEndpoint]) -> None:
+    def open_for_all(self, endpoints: Iterable[OpenEndpoint]) -> None:
         """Show all endpoints of the loop, until `close()`. `endpoints` are the open ones."""
         self.for_all = True
         for endpoint in endpoints:
             self.begin(endpoint)
 
-    def begin(self, endpoint: InspectedEndpoint) -> None:
+    def begin(self, endpoint: OpenEndpoint) -> None:
         """Show an endpoint from now on."""
-        if endpoint not in self.endpoints:
+        if endpoint not in self.endpoints and not self.closed:
             self.endpoints[endpoint] = None
             for session in list(self.sessions):
                 attempt(self._loop, "an endpoint is missing in a capture", session.observe, endpoint)
 
-    def end(self, endpoint: InspectedEndpoint) -> None:
+    def end(self, endpoint: OpenEndpoint) -> None:
         """Stop showing an endpoint, which is closed."""
         if endpoint in self.endpoints:
             del self.endpoints[endpoint]
@@ -131,7 +128,6 @@ class Control:
                 self._loop.call_exception_handler(
                     {"message": "utcp: a control socket's file stays", "exception": error}
                 )
-        self._closed(self)
         self.endpoints.clear()
         log_event("utcp.control_closed", path=self.path)
         for session in list(self.sessions):

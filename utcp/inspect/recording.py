@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from utcp.aio.containment import soon
-from utcp.inspect.endpoint import InspectedEndpoint
+from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.link.path import SocketAddress
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.trace import log_event
@@ -61,7 +61,7 @@ class Recording:
         self._left = count
         self._ended = ended
         self._failed = failed
-        self.endpoints: dict[InspectedEndpoint, Callable[[], None]] = {}
+        self.endpoints: dict[OpenEndpoint, Callable[[], None]] = {}
         self._finished = False
         self._parts: list[bytes] | None = None  # receives the last block
         self.packets = 0
@@ -72,13 +72,13 @@ class Recording:
         self._capture = Capture(self, form=form, epoch_ns=time.time_ns() - time.monotonic_ns())
         log_event("utcp.capture_started")
 
-    def begin(self, endpoint: InspectedEndpoint) -> None:
+    def begin(self, endpoint: OpenEndpoint) -> None:
         """Start capturing an endpoint."""
         if not self._finished and endpoint not in self.endpoints:
             self.endpoints[endpoint] = endpoint.observe(_Recorder(self, self._capture, endpoint))
             self._ours.clear()
 
-    def end(self, endpoint: InspectedEndpoint) -> None:
+    def end(self, endpoint: OpenEndpoint) -> None:
         """Stop capturing an endpoint, which is closed."""
         stop = self.endpoints.pop(endpoint, None)
         if stop is not None:
@@ -147,7 +147,7 @@ class Recording:
 class _Recorder(CaptureObserver):
     """The observer of one endpoint. It never raises an exception."""
 
-    def __init__(self, recording: Recording, capture: Capture, endpoint: InspectedEndpoint) -> None:
+    def __init__(self, recording: Recording, capture: Capture, endpoint: OpenEndpoint) -> None:
         super().__init__(capture, endpoint.address[:2], stack=endpoint.stack, received=self._is_shown)
         self._recording = recording
         self._link = endpoint.link
@@ -194,7 +194,7 @@ class FileRecording:
         self._recording: Recording | None = None
         self._broken = False
 
-    def begin(self, endpoint: InspectedEndpoint) -> None:
+    def begin(self, endpoint: OpenEndpoint) -> None:
         """Start capturing an endpoint. Raises OSError if the file cannot be opened."""
         if self._broken:
             return
@@ -207,7 +207,7 @@ class FileRecording:
                 return
         self._recording.begin(endpoint)
 
-    def end(self, endpoint: InspectedEndpoint) -> None:
+    def end(self, endpoint: OpenEndpoint) -> None:
         """Stop capturing an endpoint, which is closed."""
         recording = self._recording
         if recording is None:
@@ -222,21 +222,19 @@ class FileRecording:
                 self._fail(error)
 
     def _open(self) -> int:
-        with self._opening:
-            return self._open_alone()
-
-    def _open_alone(self) -> int:
         # Non-blocking, because a pipe without a reader would block the program.
-        descriptor = open_output(self._path, MAGIC, os.O_APPEND | getattr(os, "O_NONBLOCK", 0))
-        try:
-            if fcntl is not None and stat.S_ISREG(os.fstat(descriptor).st_mode):
-                _lock(descriptor)
-            if (os.getpid(), self._path) not in self._begun:
-                empty(descriptor)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._begun.add((os.getpid(), self._path))
+        flags = os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+        with self._opening:
+            descriptor = open_output(self._path, MAGIC, flags)
+            try:
+                if fcntl is not None and stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    _lock(descriptor)
+                if (os.getpid(), self._path) not in self._begun:
+                    empty(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            self._begun.add((os.getpid(), self._path))
         return descriptor
 
     def _write(self, octets: bytes) -> bool:

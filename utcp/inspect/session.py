@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from utcp.aio.containment import soon
-from utcp.inspect.endpoint import InspectedEndpoint
+from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.inspect.recording import Recording
 from utcp.inspect.table import rows
 
@@ -44,7 +44,7 @@ class Session:
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
-        endpoints: Collection[InspectedEndpoint],
+        endpoints: Collection[OpenEndpoint],
         ended: Callable[[Session], None],
     ) -> None:
         self._loop = loop
@@ -65,11 +65,11 @@ class Session:
 
     # ------------------------------------------------------------------ what the control calls
 
-    def observe(self, endpoint: InspectedEndpoint) -> None:
+    def observe(self, endpoint: OpenEndpoint) -> None:
         if self._recording is not None:
             self._recording.begin(endpoint)
 
-    def leave(self, endpoint: InspectedEndpoint) -> None:
+    def leave(self, endpoint: OpenEndpoint) -> None:
         if self._recording is not None:
             self._recording.end(endpoint)
 

@@ -20,7 +20,7 @@ from dataclasses import fields
 from math import inf
 from typing import Any, Final
 
-from utcp.inspect.endpoint import InspectedEndpoint
+from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.link.path import SocketAddress
 from utcp.tcp.congestion.base import UNLIMITED
 from utcp.tcp.connection.info import ConnectionInfo
@@ -29,7 +29,7 @@ from utcp.tcp.state import CLOSED
 _FIELDS: Final = tuple(field.name for field in fields(ConnectionInfo))
 
 
-def rows(endpoint: InspectedEndpoint) -> Iterator[dict[str, Any]]:
+def rows(endpoint: OpenEndpoint) -> Iterator[dict[str, Any]]:
     """Yield the rows of `endpoint`, each with its present values. Connections that begin or end meanwhile may be
     missing."""
     stack, link = endpoint.stack, endpoint.link

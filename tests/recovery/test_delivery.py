@@ -8,7 +8,7 @@ from utcp.tcp.recovery.scoreboard import Departure
 
 
 def leave(delivery: Delivery, size: int, in_flight: int, now: float) -> Departure:
-    departure = delivery.depart(in_flight, 1, now)
+    departure = delivery.new_departure(in_flight, 1, now)
     departure.in_flight = in_flight + size
     return departure
 
@@ -32,7 +32,7 @@ def test_a_window_per_round_trip() -> None:
     assert sample.interval == pytest.approx(0.1)
     assert (sample.prior_delivered, sample.total_delivered) == (0, 10_000)
     assert sample.sent_in_flight == 10_000
-    assert delivery.rate == pytest.approx(100_000)
+    assert delivery.delivery_rate == pytest.approx(100_000)
 
 
 def test_steady_state() -> None:
@@ -76,7 +76,7 @@ def test_the_latest_sample_is_the_rate_also_when_it_is_lower() -> None:
     delivery = Delivery(0.0)
     ack(delivery, 0.1, (10_000, leave(delivery, 10_000, 0, 0.0)))
     ack(delivery, 0.2, (5000, leave(delivery, 5000, 0, 0.1)))
-    assert delivery.rate == pytest.approx(50_000)
+    assert delivery.delivery_rate == pytest.approx(50_000)
 
 
 def test_a_burst_of_acks_within_less_than_a_round_trip_is_no_sample() -> None:
@@ -86,7 +86,7 @@ def test_a_burst_of_acks_within_less_than_a_round_trip_is_no_sample() -> None:
     second = leave(delivery, 1000, 0, 0.1)
     sample = ack(delivery, 0.15, (1000, second))
     assert sample.delivery_rate == 0.0
-    assert delivery.rate == pytest.approx(10_000)
+    assert delivery.delivery_rate == pytest.approx(10_000)
 
 
 def test_the_newest_departure_counts_also_when_an_older_one_is_told_of_last() -> None:
@@ -117,9 +117,9 @@ def test_an_ack_that_delivers_nothing_gives_no_sample() -> None:
 
 def test_lost_since_the_newest_left() -> None:
     delivery = Delivery(0.0)
-    delivery.lost = 3000
+    delivery.lost_in_total = 3000
     departure = leave(delivery, 1000, 0, 0.0)
-    delivery.lost += 2000
+    delivery.lost_in_total += 2000
     assert ack(delivery, 0.1, (1000, departure)).lost == 2000
 
 
@@ -147,11 +147,11 @@ def test_a_limited_sample_raises_the_rate_and_never_lowers_it() -> None:
     sample = ack(delivery, 1.1, (1000, leave(delivery, 1000, 0, 1.0)))
     assert sample.app_limited
     assert sample.delivery_rate == pytest.approx(10_000)
-    assert delivery.rate == pytest.approx(100_000)
+    assert delivery.delivery_rate == pytest.approx(100_000)
     assert not delivery.rate_app_limited
     delivery.limited_by_application(0)
     ack(delivery, 2.1, (30_000, leave(delivery, 30_000, 0, 2.0)))
-    assert delivery.rate == pytest.approx(300_000)
+    assert delivery.delivery_rate == pytest.approx(300_000)
     assert delivery.rate_app_limited
 
 
@@ -164,9 +164,9 @@ def test_a_connection_measures_its_path() -> None:
     t.write(30 * MSS)
     t.advance(RTT)
     t.receives(". 1:1 ack 5001", ". 1:1 ack 5001 <sack 6001:10001>")
-    delivery = recovery(t).delivery
+    delivery = recovery(t)
     assert delivery.delivered == 1 + 9 * MSS  # the SYN is one
-    assert delivery.rate == pytest.approx(9 * MSS / RTT, rel=0.01)
+    assert delivery.delivery_rate == pytest.approx(9 * MSS / RTT, rel=0.01)
     assert not delivery.rate_app_limited
 
 
@@ -178,7 +178,7 @@ def test_a_writer_that_pauses_limits() -> None:
     t.drain()
     t.advance(RTT)
     t.receives(". 1:1 ack 4001")
-    assert recovery(t).delivery.rate_app_limited
+    assert recovery(t).rate_app_limited
 
 
 def test_each_octet_is_delivered_once() -> None:
@@ -188,4 +188,4 @@ def test_each_octet_is_delivered_once() -> None:
     t.receives(". 1:1 ack 1 <sack 2001:5001>", ". 1:1 ack 1 <sack 2001:5001>", ". 1:1 ack 3001 <sack 4001:5001>")
     t.drain()
     t.receives(". 1:1 ack 10001")
-    assert recovery(t).delivery.delivered == 1 + 10 * MSS
+    assert recovery(t).delivered == 1 + 10 * MSS

@@ -16,6 +16,7 @@ from tests.tcp.reach import established
 from tests.tcp.script import START
 from tests.tcp.test_stretches import MASK, PORTS, Side, snapshot
 from utcp.tcp.connection import burst
+from utcp.tcp.pacing import Pacer
 from utcp.wire import ACK, ECE, FIN, PSH, URG, Segment, decode, encode
 from utcp.wire.segment import ECN_CAPABLE
 
@@ -253,6 +254,7 @@ def paced() -> list[list[int]]:
     connection = side.connections[0]
     connection.congestion.cwnd = 1 << 20
     connection.send_side.snd_wnd = 1 << 20
+    connection.pacer = Pacer(side.now)
     connection.pacer.set_rate(1e7, 0.05)
     connection.send(bytes(300_500))
     left: list[list[int]] = []

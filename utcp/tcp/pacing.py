@@ -21,12 +21,12 @@ class Pacer:
 
     __slots__ = ("_credit", "_updated_at", "deadline", "rate")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, credit: int = 0) -> None:
         self.rate = inf
         """The pacing rate, octets per second; `inf`: no pacing."""
         self.deadline = inf
         """Departure of the next train, seconds; `inf`: the timer is off."""
-        self._credit = 0.0
+        self._credit = float(credit)
         self._updated_at = now
 
     def set_rate(self, rate: float, min_rtt: float) -> None:
@@ -35,8 +35,9 @@ class Pacer:
 
     def refill(self, burst: int, now: float) -> None:
         """Let an initial window of `burst` octets leave at once, because nothing is in flight."""
-        self._credit = max(self._credit, float(burst))
-        self._updated_at = now
+        if self.rate != inf:
+            self._credit = max(self._credit, float(burst))
+            self._updated_at = now
 
     def may_send(self, mss: int, now: float) -> bool:
         """Return True if a segment may leave now, after updating the credit."""
@@ -69,3 +70,7 @@ class Pacer:
     def stop(self) -> None:
         """Turn off the timer, because it has expired or nothing will be sent any more."""
         self.deadline = inf
+
+
+UNPACED: Final = Pacer(0.0)
+"""The pacer of all connections that have not been paced yet. It never changes: `Tcb.pace` makes another one."""

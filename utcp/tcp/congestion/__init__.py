@@ -1,7 +1,7 @@
 """Congestion control: controllers with a common interface, selected by name (`Config.congestion_control`)."""
 
 from utcp.config import CONTROLLERS
-from utcp.tcp.congestion.base import HANDSHAKE, CongestionController
+from utcp.tcp.congestion.base import HANDSHAKE, CongestionController, initial_window
 from utcp.tcp.congestion.bbr import BBR
 from utcp.tcp.congestion.cubic import Cubic
 from utcp.tcp.congestion.newreno import NewReno
@@ -31,4 +31,13 @@ def controller(name: str, mss: int, seed: int = 0) -> CongestionController:
     return made
 
 
-__all__ = ["BBR", "CONTROLLERS", "HANDSHAKE", "CongestionController", "Cubic", "NewReno", "controller"]
+__all__ = [
+    "BBR",
+    "CONTROLLERS",
+    "HANDSHAKE",
+    "CongestionController",
+    "Cubic",
+    "NewReno",
+    "controller",
+    "initial_window",
+]

@@ -11,7 +11,8 @@ UNLIMITED: Final = 1 << 30
 """ssthresh before the first loss, octets: more than any window that TCP can offer."""
 
 
-def _initial_window(mss: int) -> int:
+def initial_window(mss: int) -> int:
+    """Return the initial window of segments of `mss` octets, octets (RFC 6928 2)."""
     return min(10 * mss, max(2 * mss, 14600))
 
 
@@ -42,8 +43,8 @@ class CongestionController:
         self.pacing_rate = inf
         """The pacing rate, octets per second; `inf`: only `cwnd` limits sending."""
         self.mss = mss
-        self.cwnd = self.initial_window = _initial_window(mss)
-        """Initial window, octets: ten segments within the bounds of RFC 6928 2."""
+        self.cwnd = self.initial_window = initial_window(mss)
+        """Initial window, octets."""
         self.ssthresh = UNLIMITED
         self._undo_cwnd = 0
         self._undo_ssthresh = UNLIMITED
@@ -59,7 +60,7 @@ class CongestionController:
     def set_mss(self, mss: int) -> None:
         """Change the effective send MSS. `cwnd` keeps its octets, but is at least one segment."""
         self.mss = mss
-        self.initial_window = _initial_window(mss)
+        self.initial_window = initial_window(mss)
         self.cwnd = max(self.cwnd, mss)
         self.ssthresh = max(self.ssthresh, 2 * mss)
 

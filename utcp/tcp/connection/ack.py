@@ -126,5 +126,5 @@ def _blocks(tcb: Tcb, segment: Segment, una: int) -> tuple[list[tuple[int, int]]
 def follow_congestion(tcb: Tcb) -> None:
     """Set the pacing rate and grow the send buffer by the decisions of the congestion controller."""
     congestion = tcb.congestion
-    tcb.pacer.set_rate(congestion.pacing_rate, tcb.rtt.min_rtt)
+    tcb.pace(congestion.pacing_rate)
     tcb.send_side.grow(2 * congestion.cwnd)

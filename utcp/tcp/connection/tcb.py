@@ -14,7 +14,7 @@ from utcp.config import Config
 from utcp.errors import ConnectionAborted
 from utcp.tcp import event, state
 from utcp.tcp.allowance import Allowance
-from utcp.tcp.congestion import HANDSHAKE, CongestionController, controller
+from utcp.tcp.congestion import HANDSHAKE, CongestionController, controller, initial_window
 from utcp.tcp.connection.ecn import WITHOUT_ECN, Ecn
 from utcp.tcp.connection.keepalive import Keepalive
 from utcp.tcp.connection.persist import NEVER_STARTED, Persist
@@ -22,7 +22,7 @@ from utcp.tcp.connection.port_evidence import PortEvidence
 from utcp.tcp.counters import Counters
 from utcp.tcp.endings import Endings
 from utcp.tcp.isn import SequenceNumbers
-from utcp.tcp.pacing import Pacer
+from utcp.tcp.pacing import UNPACED, UNPACED_BELOW, Pacer
 from utcp.tcp.path_mtu import PathMtu
 from utcp.tcp.rate_limit import AnswerLimits, TokenBucket
 from utcp.tcp.receive import ReceiveSide
@@ -334,7 +334,7 @@ class Tcb(Timed):
         self.congestion: CongestionController = HANDSHAKE
         """The congestion controller. `negotiate` makes it, because it starts with the MSS of the handshake."""
         self.recovery = Recovery(self.congestion, self.rtt, stack.counters, now)
-        self.pacer = Pacer(now)
+        self.pacer = UNPACED
         self.persist = NEVER_STARTED
         self.keepalive = Keepalive(config.keepalive_idle, config.keepalive_interval, config.keepalive_count)
         self.ecn = WITHOUT_ECN
@@ -663,6 +663,16 @@ class Tcb(Timed):
         self.user_timeout_at = inf
         if self.persist.probes:
             self.persist.begin_anew()
+
+    def pace(self, rate: float) -> None:
+        """Set the pacing rate that the congestion controller has chosen, octets per second. A connection that is paced
+        for the first time has the credit of the initial window with which it began."""
+        min_rtt = self.rtt.min_rtt
+        if self.pacer is UNPACED and rate != inf and min_rtt >= UNPACED_BELOW:
+            options = TIMESTAMPS_LENGTH if self.timestamps else 0
+            credit = initial_window(min(self.peer_mss, self.receive_mss) - options)
+            self.pacer = Pacer(self.last_heard, credit)
+        self.pacer.set_rate(rate, min_rtt)
 
     def start_persist(self, deadline: float) -> None:
         """Start the persist timer: send a zero-window probe at `deadline` if the window is still closed."""

@@ -105,7 +105,7 @@ class AckSample:
 
 @mypyc_attr(acyclic=True)
 class Delivery:
-    """Counts delivered and lost octets, and measures the delivery rate."""
+    """Counts delivered and lost octets, and measures the delivery rate. `Recovery` is the only subclass."""
 
     __slots__ = (
         "_app_limited_until",
@@ -113,8 +113,8 @@ class Delivery:
         "_newest",
         "delivered",
         "delivered_at",
-        "lost",
-        "rate",
+        "delivery_rate",
+        "lost_in_total",
         "rate_app_limited",
     )
 
@@ -123,9 +123,9 @@ class Delivery:
         """C.delivered: octets delivered in total."""
         self.delivered_at = now
         """Time at which C.delivered last grew, seconds."""
-        self.lost = 0
+        self.lost_in_total = 0
         """C.lost: octets ever considered lost."""
-        self.rate = 0.0
+        self.delivery_rate = 0.0
         """The latest valid rate sample, octets per second."""
         self.rate_app_limited = False
         """True if the application limited that sample."""
@@ -134,22 +134,28 @@ class Delivery:
         self._newest: Departure | None = None
         """The latest departure with data that the present ACK delivered."""
 
-    def depart(self, in_flight: int, mss: int, now: float) -> Departure:
+    def new_departure(self, in_flight: int, mss: int, now: float) -> Departure:
         """Return a departure of segments of `mss` octets, while `in_flight` octets are in flight."""
         if not in_flight:
             self._first_sent_at = self.delivered_at = now
         return Departure(
-            now, self.delivered, self.delivered_at, self._first_sent_at, self.lost, self._app_limited_until > 0, mss
+            now,
+            self.delivered,
+            self.delivered_at,
+            self._first_sent_at,
+            self.lost_in_total,
+            self._app_limited_until > 0,
+            mss,
         )
 
-    def count(self, size: int, now: float) -> None:
+    def count_delivered(self, size: int, now: float) -> None:
         """Count `size` delivered octets."""
         self.delivered += size
         self.delivered_at = now
 
     def deliver(self, size: int, departure: Departure, now: float) -> None:
         """Count `size` delivered octets of a departure, and include them in the rate sample."""
-        self.count(size, now)
+        self.count_delivered(size, now)
         if self._newest is None or departure.at >= self._newest.at:
             self._newest = departure
 
@@ -169,14 +175,14 @@ class Delivery:
         if interval <= 0.0 or interval <= min_rtt - ROUNDING:
             return 0.0
         rate = (delivered - departure.delivered) / interval
-        if not departure.app_limited or rate >= self.rate:
-            self.rate = rate
+        if not departure.app_limited or rate >= self.delivery_rate:
+            self.delivery_rate = rate
             self.rate_app_limited = departure.app_limited
         return interval
 
-    def lose(self, size: int) -> None:
+    def count_lost(self, size: int) -> None:
         """Count `size` octets that are considered lost."""
-        self.lost += size
+        self.lost_in_total += size
 
     def limited_by_application(self, in_flight: int) -> None:
         """Record that the application has no more data, although the congestion window has room, while `in_flight`
@@ -198,7 +204,7 @@ class Delivery:
         sample.total_delivered = delivered
         sample.prior_delivered = newest.delivered
         sample.sent_in_flight = newest.in_flight
-        sample.lost = self.lost - newest.lost
+        sample.lost = self.lost_in_total - newest.lost
         sample.app_limited = newest.app_limited
         sample.rate_delivered = delivered - newest.delivered
         sample.interval = interval

@@ -41,7 +41,7 @@ def _start(run: Run) -> int:
 
 
 @mypyc_attr(acyclic=True)
-class Recovery:
+class Recovery(Delivery):
     """Owns the scoreboard and the phase of recovery, and decides which data is lost.
 
     Most connections lose nothing, so the objects for recovery are created when they are first needed.
@@ -67,7 +67,6 @@ class Recovery:
         "_spurious",
         "board",
         "delivered_ce",
-        "delivery",
         "dsack_dups",
         "forced",
         "phase",
@@ -81,11 +80,11 @@ class Recovery:
     )
 
     def __init__(self, congestion: CongestionController, rtt: RttEstimator, counters: Counters, now: float) -> None:
+        super().__init__(now)
         self._congestion = congestion
         self._counters = counters
         self._rtt = rtt
         self.board = Scoreboard()
-        self.delivery = Delivery(now)
         self._sample: AckSample | None = None
         """The sample of plain ACKs, reused because they are too frequent for a new object each."""
         self.plain = True
@@ -210,7 +209,7 @@ class Recovery:
     def depart(self, now: float) -> Departure:
         """Return a new departure, which `sent` and `resent` use for all data of this flush."""
         in_flight = self.board.in_flight if self._duplicates is None else self.in_flight
-        departure = self.delivery.depart(in_flight, self._congestion.mss, now)
+        departure = self.new_departure(in_flight, self._congestion.mss, now)
         self._congestion.on_sent(in_flight, now)
         if self._rack is not None and self._rack.tracking:
             departure.track()
@@ -322,7 +321,7 @@ class Recovery:
             # that data is missing (RFC 7661 4.1).
             self._limited_until = self.board.nxt
         if idle and in_flight < cwnd:
-            self.delivery.limited_by_application(in_flight)
+            self.limited_by_application(in_flight)
 
     # ------------------------------------------------------------------ ACKs
 
@@ -350,11 +349,11 @@ class Recovery:
             self._last_rtt = elapsed
         else:
             self._rack.delivered_in_order(last, board.una == board.nxt, now)
-        delivery, congestion = self.delivery, self._congestion
+        congestion = self._congestion
         if not acked:  # a SYN or FIN does not measure the rate of the path
-            delivery.count(advance, now)
+            self.count_delivered(advance, now)
             return False
-        interval = delivery.deliver_all(advance, departure, rtt.min_rtt, now)
+        interval = self.deliver_all(advance, departure, rtt.min_rtt, now)
         limited = una < self._limited_until
         if not limited and not congestion.every_ack:
             paced = rtt.min_rtt >= UNPACED_BELOW
@@ -366,7 +365,7 @@ class Recovery:
         sample.begin(now, acked, prior_in_flight, limited)
         sample.delivers(advance, elapsed if measured else None)
         sample.judged(board.in_flight, False, rtt.srtt or 0.0, rtt.min_rtt)
-        delivery.complete(sample, departure, interval)
+        self.complete(sample, departure, interval)
         congestion.on_ack(sample)
         return True
 
@@ -433,7 +432,7 @@ class Recovery:
             self.delivered_ce += delivered
         rtt = self._rtt
         sample.judged(self.in_flight, self.recovering or recovering, rtt.srtt or 0.0, rtt.min_rtt)
-        self.delivery.measure(sample)
+        self.measure(sample)
         self._congestion.on_ack(sample)
         if self._reduction is not None:
             self._reduction.acknowledged(delivered, self.in_flight, advance > 0 and not lost)
@@ -493,7 +492,7 @@ class Recovery:
         for run in runs:
             size = run.end - run.start
             total += size
-            self.delivery.deliver(size, run.departure, now)
+            self.deliver(size, run.departure, now)
             if run.sent == 1:
                 original = original or run.end <= self._recover
                 if newest is None or run.departure.at > newest.at:
@@ -571,7 +570,7 @@ class Recovery:
         return total
 
     def _note_lost(self, run: Run, size: int, now: float) -> None:
-        self.delivery.lose(size)
+        self.count_lost(size)
         if run.sent > 1:
             self._counters.lost_retransmits += -(-size // self._congestion.mss)
         self._congestion.on_lost(size, run.departure, now)

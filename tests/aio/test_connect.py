@@ -240,7 +240,7 @@ async def test_an_open_whose_first_send_fails_asks_for_the_route_again(
     await peers.server.create_server(peers.remember(Polite))
     locals_ = {"127.0.0.7": "127.0.0.8"}
     asked: list[str] = []
-    ask = Routes._ask
+    ask = Routes._look_up
 
     def first_the_former_address(self: Routes, peer: SocketAddress, local: str) -> Route:
         route = ask(self, peer, local)
@@ -249,7 +249,7 @@ async def test_an_open_whose_first_send_fails_asks_for_the_route_again(
         asked.append(peer[0])
         return route._replace(local="127.0.0.7" if len(asked) == 1 else "127.0.0.8")
 
-    monkeypatch.setattr(Routes, "_ask", first_the_former_address)
+    monkeypatch.setattr(Routes, "_look_up", first_the_former_address)
     async with Endpoint(config=FAST) as client, asyncio.timeout(60):
         link = client.link
         assert isinstance(link, UdpLink)

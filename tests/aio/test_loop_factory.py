@@ -239,7 +239,7 @@ def test_a_server_on_several_hosts(base: Any) -> None:
             assert is_ours(server)
             for each in server.sockets:
                 assert over_utcp(await echoed(each.getsockname()[1], each.getsockname()[0]))
-        with pytest.raises(ValueError, match="some of these hosts are routed over utcp and some are not"):
+        with pytest.raises(ValueError, match="some of the hosts use utcp and others do not"):
             await asyncio.start_server(echo, [HOST, "::"], 0)
 
     run(base, scenario, route=[(HOST, None), ("::1", None)])

@@ -224,7 +224,7 @@ def test_an_address_that_cannot_be_reached(keep: Keep) -> None:
 def test_no_way_to_a_group(family: int, group: str, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where the kernel has a route, as for UDP it may."""
     a = keep(UdpLink.bind(family, LOOPBACK[family]))
-    monkeypatch.setattr(Routes, "_ask", lambda *_: Route(group, 0, LOOPBACK[family][0], 1472))
+    monkeypatch.setattr(Routes, "_look_up", lambda *_: Route(group, 0, LOOPBACK[family][0], 1472))
     with pytest.raises(OSError, match="unreachable"):
         a.remote((group, 9))
 
@@ -301,7 +301,7 @@ def test_a_question_that_cannot_be_asked_leaves_what_is_known(
     def fail(*_: object) -> None:
         raise OSError(code, "no socket")
 
-    monkeypatch.setattr(Routes, "_ask", fail)
+    monkeypatch.setattr(Routes, "_look_up", fail)
     assert routes.find(("127.0.0.1", 9), "", 102.0, 1.0) is route
     with pytest.raises(OSError, match="no socket"):
         routes.find(("127.0.0.2", 9), "", 102.0, 1.0)
@@ -317,7 +317,7 @@ def test_a_route_that_is_gone_is_not_believed(
     def fail(*_: object) -> None:
         raise OSError(errno.ENETUNREACH, "no route")
 
-    monkeypatch.setattr(Routes, "_ask", fail)
+    monkeypatch.setattr(Routes, "_look_up", fail)
     for max_age in (1.0, path.ROUTE_LIFETIME):
         with pytest.raises(OSError, match="no route"):
             routes.find(("127.0.0.1", 9), "", 102.0, max_age)

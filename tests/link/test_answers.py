@@ -213,7 +213,7 @@ def test_strangers_that_nobody_is_cannot_hold_up_a_connection(
 ) -> None:
     """Forged SYNs from addresses of the local network where nobody is: the answers wait for ARP, for three seconds."""
     monkeypatch.setattr(answers, "SEND_BUFFER", 4096)  # room for some six answers
-    monkeypatch.setattr(udp_module, "_RENEWAL", 1000.0)
+    monkeypatch.setattr(udp_module, "_REPLACEMENT", 1000.0)
     namespace.ip(
         "link add near0 type veth peer name near1",
         "address add 10.8.0.1/16 dev near0",
@@ -224,7 +224,7 @@ def test_strangers_that_nobody_is_cannot_hold_up_a_connection(
     peer = keep(UdpLink.bind(socket.AF_INET, IPV4))
     nobody = [UdpPath((f"10.8.{number >> 8}.{number & 255}", 9), "10.8.0.1") for number in range(256, 956)]
     assert link.send([answer(remote) for remote in nobody]) == []
-    first, link._renew_at = link._answers, 0.0
+    first, link._replace_at = link._answers, 0.0
     dropped = link.counters.answers_dropped
     assert 0 < dropped < 700
     assert not link.pending
@@ -239,7 +239,7 @@ def test_what_the_kernel_holds_for_addresses_that_no_host_has_is_bounded(keep: K
     link = keep(UdpLink.bind(socket.AF_INET, IPV4))
     size = link._answers.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
     assert size <= 2 * answers.SEND_BUFFER, "whatever the system's default is"
-    assert 3.0 / udp_module._RENEWAL * size <= 16 * 2**20
+    assert 3.0 / udp_module._REPLACEMENT * size <= 16 * 2**20
 
 
 class Full:
@@ -248,7 +248,7 @@ class Full:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *times: int) -> None:
         self.opened: list[ScriptedSocket] = []
         self._times = iter(times)
-        monkeypatch.setattr(answers, "open_beside", self._open)
+        monkeypatch.setattr(answers, "open_second", self._open)
 
     def _open(self, _: socket.socket) -> socket.socket:
         sock = ScriptedSocket()
@@ -269,7 +269,7 @@ def test_an_answer_that_finds_no_room_gets_a_new_buffer_or_is_dropped(
     assert [sock.fileno() > 0 for sock in full.opened] == [False, True]
     assert link.counters.answers_dropped == 2
     assert all_arrive(peer, 1) == [b"2"]
-    now += udp_module._RENEWAL
+    now += udp_module._REPLACEMENT
     assert link.send([answer(peer.address, b"4")]) == []
     assert len(full.opened) == 3
     assert all_arrive(peer, 1) == [b"4"]
@@ -281,7 +281,7 @@ def test_answers_never_wait_and_never_go_before_what_waits(
     separate: bool, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not separate:  # as elsewhere than on Linux
-        monkeypatch.setattr(answers, "open_beside", lambda _: None)
+        monkeypatch.setattr(answers, "open_second", lambda _: None)
     sock = ScriptedSocket()
     link = keep(UdpLink(sock))
     peer = keep(UdpLink.bind(socket.AF_INET, IPV4))

@@ -217,7 +217,7 @@ def test_a_flood_of_icmp_ends_nothing_that_goes_elsewhere(
     sock = ScriptedSocket()
     a = keep(UdpLink(sock))
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))
-    monkeypatch.setattr(a, "now", count(100.0, udp_module._PATIENCE / 50).__next__)
+    monkeypatch.setattr(a, "now", count(100.0, udp_module._RETRY_TIME / 50).__next__)
     sock.icmp_per_failure = 1
     sock.send_script.extend([code] * 15)
     assert a.send([single(b, 0), single(b, 1)]) == []

@@ -57,4 +57,4 @@ def later(
         return handle
 
 
-_AT_SECOND = "a callback was scheduled at the second attempt only"
+_AT_SECOND = "scheduling a callback failed; the second attempt has succeeded"

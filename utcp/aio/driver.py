@@ -41,13 +41,13 @@ class OpenTransport(Protocol):
 
     def is_closing(self) -> bool: ...
 
-    def close_politely(self) -> None:
+    def close_by_owner(self) -> None:
         """Begin to close the connection on behalf of the application."""
 
-    def close_unanswered(self) -> None:
-        """Stop waiting for the peer's answer to `close_politely()`."""
+    def close_without_notify(self) -> None:
+        """Stop waiting for the peer's answer to `close_by_owner()`."""
 
-    def lose(self, error: OSError) -> None:
+    def fail(self, error: OSError) -> None:
         """End the connection with `error`."""
 
     def vanish(self) -> None:
@@ -65,7 +65,7 @@ class Driver:
         has_read: called with a UDP address, returns whether all endpoints of this loop that receive at this address
             have read everything. Two endpoints of one loop may be each other's peers. Before a timer fires, both read
             their sockets, because a late loop may have left the awaited ACK unread.
-        met_peer: called with the remote of each connection that gets a transport; None: no call.
+        watch_peer: called with the remote of each connection that gets a transport; None: no call.
     """
 
     __slots__ = (
@@ -83,9 +83,9 @@ class Driver:
         "closed",
         "link",
         "loop",
-        "met_peer",
         "stack",
         "transports",
+        "watch_peer",
     )
 
     def __init__(
@@ -94,14 +94,14 @@ class Driver:
         link: Link,
         stack: Stack,
         has_read: Callable[[SocketAddress], bool],
-        met_peer: Callable[[Remote], None] | None = None,
+        watch_peer: Callable[[Remote], None] | None = None,
     ) -> None:
         self.loop = loop
         self.link = link
         self.stack = stack
         self.transports: dict[OpenTransport, None] = {}
         """The transports before their connection_lost()."""
-        self.met_peer: Final = met_peer
+        self.watch_peer: Final = watch_peer
         self._after_flush: Callable[[], None] | None = None
         self.closed = False
         self._has_read = has_read
@@ -123,14 +123,14 @@ class Driver:
             try:
                 self.loop.call_soon(self._flush)
             except Exception as exc:
-                self._insist_on_flush(exc)
+                self._retry_flush(exc)
             self._flushes = 1
 
     def flush(self) -> None:
         """Send now, and set the timer. An Exception is passed to the loop's exception handler.
 
-        While segments wait for room in the socket (0.2 s at most, `Pending`), only answers to strangers are sent,
-        because they have a buffer of their own.
+        While segments wait for room in the socket (0.2 s at most, `Pending`), only answers to unverified senders are
+        sent, because they have a buffer of their own.
         """
         if self.closed:
             return
@@ -212,7 +212,7 @@ class Driver:
         try:
             received = link.receive(limit)
         except Exception as exc:
-            self._report("receiving from the link failed and is tried again", exc)
+            self._report("receiving failed, and is tried again after 10 ms", exc)
             if self._read_again is None:  # the loop may not report the descriptor as readable again
                 self._read_again = later(self.loop, READ_AGAIN, self._try_again)
         errors = self._path_errors() if link.has_path_errors else None
@@ -235,7 +235,7 @@ class Driver:
 
     def _send_singly(self, transmits: list[Transmit], error: Exception) -> list[SendError]:
         """Send each train by itself after `error`, because it is unknown which have left. A duplicate does no harm."""
-        self._report("the link could not send", error)
+        self._report("sending failed, and each train is sent again by itself", error)
         failures: list[SendError] = []
         for transmit in transmits:
             with suppress(Exception):  # a broken link raises it each time, and it is reported above
@@ -246,7 +246,7 @@ class Driver:
         try:
             return self.link.path_errors()
         except Exception as exc:
-            self._report("reading ICMP errors from the link failed", exc)
+            self._report("reading ICMP errors failed", exc)
             return []
 
     def _report_path(self, failures: list[SendError], errors: list[PathError], now: float) -> None:
@@ -285,7 +285,7 @@ class Driver:
                 if not self.link.watch_room(True):
                     self.loop.add_writer(self.link.fileno(), self._writable)
             except Exception as exc:
-                self._report("the link cannot be watched for room, which is tried again with the next flush", exc)
+                self._report("watching for room to send failed, and is tried again with the next flush", exc)
             else:
                 self._writing = True
 
@@ -318,13 +318,13 @@ class Driver:
                     self.loop.call_soon(self._flush)
                 except Exception as exc:
                     self._flushes -= 1
-                    self._insist_on_flush(exc)
+                    self._retry_flush(exc)
                     self._flushes += 1
 
-    def _insist_on_flush(self, error: Exception) -> None:
+    def _retry_flush(self, error: Exception) -> None:
         """Schedule a flush again after `error`. Without a flush, no timer would be set any more."""
         soon(self.loop, self._flush)
-        self._report("a flush was scheduled at the second attempt only", error)
+        self._report("scheduling a flush failed; the second attempt has succeeded", error)
 
     def _pass_events(self) -> None:
         """Pass the events of connections and listeners to their users, and report contained exceptions."""
@@ -378,7 +378,7 @@ class Driver:
                 return
             deadline = self.stack.next_timeout()
         except Exception as exc:
-            self._report("the next timer is not known", exc)
+            self._report("finding the next timer failed", exc)
             deadline = self.link.now() + MAX_LATENESS
         if deadline is None or (self._timer is not None and self._timer_due <= deadline + TIMER_RESOLUTION):
             return
@@ -390,11 +390,7 @@ class Driver:
                 return
             self._timer.cancel()
             self._timer = None  # the next call may raise
-        try:
-            self._timer = self.loop.call_later(delay, self._on_timer)
-        except Exception as exc:
-            self._timer = self.loop.call_later(delay, self._on_timer)
-            self._report("a timer was set at the second attempt only", exc)
+        self._timer = later(self.loop, delay, self._on_timer)
         self._timer_due = due
 
     def _on_timer(self) -> None:
@@ -403,7 +399,7 @@ class Driver:
             deadline = self.stack.next_timeout()
             is_early = deadline is None or deadline > self.link.now()  # the deadline has moved
         except Exception as exc:
-            self._report("the next timer is not known", exc)
+            self._report("finding the next timer failed", exc)
             is_early = False
         if is_early:
             self._arm()

@@ -178,7 +178,7 @@ class Endpoint:
 
     def _started(self) -> OpenEndpoint:
         if self._open is None:
-            raise RuntimeError("the endpoint has not been started")
+            raise RuntimeError("the endpoint has not been started: call start() first")
         return self._open
 
     # --- clients

@@ -130,7 +130,11 @@ def _bind_all(addresses: Iterable[Resolved], config: Config, reuse_port: bool) -
             endpoints.append(endpoint)
     except BaseException:
         for endpoint in endpoints:
-            attempt(asyncio.get_running_loop(), "an endpoint stays, which was not needed", endpoint.close_when_idle)
+            attempt(
+                asyncio.get_running_loop(),
+                "closing an unused endpoint failed, and it stays open",
+                endpoint.close_when_idle,
+            )
         raise
     if not endpoints:
         raise OSError(f"could not bind on any address out of {[address for _, address in addresses]!r}")

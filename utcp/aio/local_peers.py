@@ -33,10 +33,10 @@ class LocalPeers:
         """Source of the reports, while there is a connection to another process on this host."""
         self._watched: dict[int, set[Peer]] = {}
         """Peers in other processes, by UDP port."""
-        self._met: dict[int, set[Peer]] = {}
+        self._known: dict[int, set[Peer]] = {}
         """Peers in other processes and on this loop, by UDP port."""
         self._latest: tuple[Link, Remote] | None = None
-        """Link and remote of the latest peer in `_met`, because consecutive connections often have the same peer."""
+        """Link and remote of the latest peer in `_known`, because consecutive connections often have the same peer."""
         self._closed: set[Peer] = set()
         """Peers whose socket may be closed, until the next scan."""
         self._scan_timer: asyncio.TimerHandle | None = None
@@ -52,15 +52,15 @@ class LocalPeers:
             address = link.peername(remote)
             peer = _peer_of(link, remote)
             port = peer[1]
-            if peer in self._met.get(port, ()) or not _is_on_this_host(link, remote):
+            if peer in self._known.get(port, ()) or not _is_on_this_host(link, remote):
                 return
             if not any(endpoint.link.receives_at(address) for endpoint in self._endpoints):
                 self._open_closings()
                 self._watched.setdefault(port, set()).add(peer)
-            self._met.setdefault(port, set()).add(peer)
+            self._known.setdefault(port, set()).add(peer)
             self._latest = (link, remote)
         except Exception as error:
-            report(self._loop, "the end of a peer on this host may be noticed late", error)
+            report(self._loop, "watching a peer on this host failed; its end may be detected late", error)
 
     def _open_closings(self) -> None:
         if self._closings is not None:
@@ -78,7 +78,7 @@ class LocalPeers:
 
     def forget(self, port: int) -> None:
         """Examine peers with this UDP port anew, because an endpoint of this loop with this port is closed."""
-        self._met.pop(port, None)
+        self._known.pop(port, None)
         self._latest = None
 
     def stop(self) -> None:
@@ -89,7 +89,7 @@ class LocalPeers:
             self._scan_timer = None
         self._closed.clear()
         self._watched.clear()
-        self._met.clear()
+        self._known.clear()
         self._latest = None
 
     def _sockets_closed(self, closings: Closings) -> None:
@@ -118,10 +118,10 @@ class LocalPeers:
                 forgotten -= _probe(endpoint, closed)
             except Exception as error:  # the other endpoints must still be scanned
                 forgotten.clear()
-                report(self._loop, "a report of closed UDP sockets was not handled", error)
+                report(self._loop, "processing a report of closed UDP sockets failed", error)
         for peer in forgotten:
             _remove(self._watched, peer)
-            _remove(self._met, peer)
+            _remove(self._known, peer)
         if not self._watched:
             self._close_closings()  # else each DNS query of this host wakes the loop
 

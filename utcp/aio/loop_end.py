@@ -33,7 +33,7 @@ class LoopEnd:
     def __init__(self, contents: Contents, *, simulated: bool) -> None:
         self._contents = contents
         self._simulated = simulated
-        self._hurried = False
+        self._ends_at_once = False
         """Whether the end of the loop waits for nothing."""
         self._loop: Any = asyncio.get_running_loop()
         self._process = os.getpid()
@@ -49,21 +49,21 @@ class LoopEnd:
             self._loop.close = self._close  # type: ignore[method-assign]  # no loop has a hook for it
             _unclosed.add(self)
 
-    def hurry(self) -> None:
+    def end_at_once(self) -> None:
         """Let the end of the loop wait for nothing, because the user has requested the end of the program twice."""
-        self._hurried = True
+        self._ends_at_once = True
 
     def end(self) -> None:
         """Close the contents as a runner does, for a program without one. Do nothing if a runner has closed them.
 
         The loop runs for this, up to `Config.close_timeout`. If another loop runs in this thread, connections with
         undelivered data are reset, with a ResourceWarning. An interrupt also resets them, and so does an earlier
-        `hurry()`.
+        `end_at_once()`.
         """
         loop = self._loop
         if self not in _unclosed or not self._may_end():
             return
-        if self._hurried:
+        if self._ends_at_once:
             self._contents.close_now()
             return
         try:

@@ -22,7 +22,7 @@ Address: TypeAlias = tuple[str | None, int | None]
 Predicate: TypeAlias = Callable[[str | None, int | str | None], bool]
 Route: TypeAlias = Predicate | Collection[Address]
 
-_MIXED: Final = "some of these hosts are routed over utcp and some are not; start a server for each kind"
+_MIXED: Final = "some of the hosts use utcp and others do not: create one server for each kind"
 
 
 def loop_factory(

@@ -32,7 +32,7 @@ acknowledges no FIN."""
 HALF_OPEN_GRACE: Final = 1.0
 """Seconds that a closed server continues open handshakes, because their peers may already be connected."""
 
-_NOT_CLOSED: Final = "a part of an endpoint could not be closed in good order"
+_NOT_CLOSED: Final = "closing a part of an endpoint failed"
 
 
 class Siblings(Protocol):
@@ -155,11 +155,13 @@ class OpenEndpoint:
             if not all(transport.is_closing() for transport in driver.transports):  # TLS above some of them
                 await _until(driver, _shut_down, min(CLOSE_NOTIFY_GRACE, (deadline - loop.time()) / 2))
                 for transport in list(driver.transports):
-                    attempt(loop, _NOT_CLOSED, transport.close_unanswered)
+                    attempt(loop, _NOT_CLOSED, transport.close_without_notify)
             await _until(driver, _delivered, deadline - loop.time())
             # No FIN is in flight from a peer that has been silent for PEER_FIN_GRACE.
-            heard = max((connection.last_heard for connection in driver.stack.connections.values()), default=-inf)
-            grace = heard + PEER_FIN_GRACE - driver.link.now()
+            last_received = max(
+                (connection.last_heard for connection in driver.stack.connections.values()), default=-inf
+            )
+            grace = last_received + PEER_FIN_GRACE - driver.link.now()
             await _until(driver, _finished, min(grace, deadline - loop.time()))
             self._drained = True
         except BaseException:
@@ -239,7 +241,7 @@ class OpenEndpoint:
             if isinstance(connection.context, Opening):
                 attempt(loop, _NOT_CLOSED, connection.abort, now)
         for transport in list(driver.transports):
-            transport.close_politely()  # raises no Exception
+            transport.close_by_owner()  # raises no Exception
 
     def _shut(self) -> None:
         """Close at once. Report each failure, and close the rest."""
@@ -250,7 +252,7 @@ class OpenEndpoint:
         try:
             for transport in list(driver.transports):
                 error = FinTimedOut("The endpoint was closed before the peer had acknowledged everything")
-                attempt(loop, _NOT_CLOSED, transport.lose, error)
+                attempt(loop, _NOT_CLOSED, transport.fail, error)
             for listener in list(self._stopping):
                 attempt(loop, _NOT_CLOSED, self.end_listening, listener)
             for connection in list(driver.stack.connections.values()):

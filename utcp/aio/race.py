@@ -90,7 +90,7 @@ async def _race(attempts: Sequence[Attempt], delay: float, errors: list[OSError]
 def _abandon(openings: Iterable[Opening]) -> None:
     for opening in openings:
         containment.attempt(
-            asyncio.get_running_loop(), "a connection that was not needed is left open", opening.abandon
+            asyncio.get_running_loop(), "closing an unused connection failed, and it stays open", opening.abandon
         )
 
 

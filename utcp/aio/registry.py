@@ -31,7 +31,7 @@ ControlPath: TypeAlias = str | PathLike[str] | bool | None
 DEFAULT_CONFIG: Final = Config()
 """Configuration of endpoints for which none is given."""
 
-_NOT_CLOSED: Final = "a part of a loop's endpoints could not be closed in good order"
+_NOT_CLOSED: Final = "closing a part of the endpoints of a loop failed"
 
 
 class Watcher(Protocol):
@@ -124,8 +124,8 @@ class LoopEndpoints:
             for each in (own, *platform.observers(stack, link.address)):
                 if each is not None:
                     stack.observe_also(each)
-            met_peer = None if platform.simulated else partial(self._local_peers.watch, link)
-            driver = Driver(self._loop, link, stack, self.has_read, met_peer)
+            watch_peer = None if platform.simulated else partial(self._local_peers.watch, link)
+            driver = Driver(self._loop, link, stack, self.has_read, watch_peer)
         except BaseException:  # some loops cannot watch descriptors
             link.close()
             raise
@@ -207,9 +207,9 @@ class LoopEndpoints:
 
     # --- the end of the loop
 
-    def hurry(self) -> None:
+    def end_at_once(self) -> None:
         """Let the end of the loop wait for nothing."""
-        self._end.hurry()
+        self._end.end_at_once()
 
     async def aclose(self) -> None:
         """Deliver queued data and close all endpoints, because the loop ends."""

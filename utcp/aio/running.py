@@ -60,7 +60,7 @@ def run(
                     signals.end_program()
                 raise
             finally:
-                if signals.hurried and (endpoints := _endpoints(loop)) is not None:
+                if signals.ends_at_once and (endpoints := _endpoints(loop)) is not None:
                     endpoints.close_now()  # so that closing the loop does not wait
         if signals.came_late:
             signals.end_program()
@@ -93,7 +93,7 @@ class _Signals:
         self._handler = self._handle  # one object, so that __exit__() can compare it
         self.came_late = False
         """Whether the first signal came after `main` had ended."""
-        self.hurried = False
+        self.ends_at_once = False
         """Whether a second signal has come."""
 
     def __enter__(self) -> Self:
@@ -127,10 +127,10 @@ class _Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._number:
-            self.hurried = True
+            self.ends_at_once = True
             # The runner may be cancelling the other tasks, and closes the loop after this exception.
             if self.loop is not None and (endpoints := _endpoints(self.loop)) is not None:
-                endpoints.hurry()
+                endpoints.end_at_once()
             raise _exception(number)
         self._number = number
         task = self._task

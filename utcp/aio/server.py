@@ -17,7 +17,7 @@ from utcp.errors import FinTimedOut
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 
-_NOT_CLOSED: Final = "a part of a server could not be closed in good order"
+_NOT_CLOSED: Final = "closing a part of a server failed"
 
 
 class Server(asyncio.AbstractServer):
@@ -120,13 +120,13 @@ class Server(asyncio.AbstractServer):
         try:
             await asyncio.wait([self._gone], timeout=min(CLOSE_NOTIFY_GRACE, timeout / 2))
             for transport in self._clients.copy():
-                attempt(loop, _NOT_CLOSED, transport.close_unanswered)
+                attempt(loop, _NOT_CLOSED, transport.close_without_notify)
             await asyncio.wait([self._gone], timeout=max(0, deadline - loop.time()))
         finally:
             self._end_listening()
             for transport in self._clients.copy():
                 error = FinTimedOut("The server was closed before the peer had acknowledged everything")
-                attempt(loop, _NOT_CLOSED, transport.lose, error)
+                attempt(loop, _NOT_CLOSED, transport.fail, error)
         await self.wait_closed()
 
     def _end_listening(self) -> None:
@@ -155,7 +155,7 @@ class Server(asyncio.AbstractServer):
     def close_clients(self) -> None:
         """Close the accepted connections."""
         for transport in self._clients.copy():
-            transport.close_politely()
+            transport.close_by_owner()
 
     def abort_clients(self) -> None:
         """Reset the accepted connections."""
@@ -209,7 +209,7 @@ class Server(asyncio.AbstractServer):
             return
         transport.start(connection.take_events())
         if self._ending:
-            transport.close_politely()
+            transport.close_by_owner()
 
     def detach(self, transport: Transport) -> None:
         self._clients.pop(transport, None)

@@ -20,7 +20,7 @@ from utcp.aio.sendfile import send_file, sendfile_mode
 from utcp.aio.socket_facade import ConnectionSocket
 from utcp.aio.tls.asyncio_private import AsyncioTls, take_read_ahead
 from utcp.aio.tls.transport import TlsTransport
-from utcp.aio.transport_base import LOGGED_DROPS, FlowControl, writable_view
+from utcp.aio.transport_base import LOGGED_DROPS, BaseTransport, writable_view
 from utcp.errors import InvalidState
 from utcp.tcp.connection import Connection
 from utcp.tcp.connection.info import ConnectionInfo
@@ -51,7 +51,7 @@ class Owner(Protocol):
         """Remove the transport, which has had its connection_lost()."""
 
 
-class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the base is Any
+class Transport(BaseTransport):
     """The asyncio transport of one connection.
 
     `connection_lost(None)` after `close()` means that the peer has acknowledged all data, and also our FIN unless RST
@@ -84,20 +84,15 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         "_connection",
         "_context",
         "_driver",
-        "_dropped_writes",
         "_ended_at",
         "_eof_received",
         "_eof_written",
         "_facade",
-        "_fills_buffers",
         "_paused",
-        "_protocol",
         "_room",
         "_server",
         "_tcb",
     )
-
-    _start_tls_compatible = True
 
     def __init__(
         self,
@@ -131,10 +126,10 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         self._conn_lost = 0  # 1: connection_lost() was called, or is about to be
         self._dropped_writes = 0
         self._facade: ConnectionSocket | None = None
-        self._protocol: Any = protocol
+        self._protocol = protocol
         self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
-        if driver.met_peer is not None:
-            driver.met_peer(connection.remote)
+        if driver.watch_peer is not None:
+            driver.watch_peer(connection.remote)
         driver.transports[self] = None
 
     def __repr__(self) -> str:
@@ -178,7 +173,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         if isinstance(self._protocol, SSLProtocol):
             AsyncioTls(self._protocol).silence()
 
-    def lose(self, error: OSError) -> None:
+    def fail(self, error: OSError) -> None:
         """Reset the connection, unless the peer has acknowledged everything.
 
         connection_lost(error) follows in the next turn. If the connection has already ended, it gets the error of that
@@ -295,12 +290,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             # For loop.start_tls() of asyncio; utcp's own start_tls() has already done it.
             take_read_ahead(tls, self)
             self._eof_received = False  # TLS gets eof_received() too
-        self._protocol = protocol
-        self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        protocol: asyncio.BaseProtocol = self._protocol
-        return protocol
+        super().set_protocol(protocol)
 
     def _fill_buffer(self, connection: Connection) -> None:
         callback = "get_buffer"
@@ -378,10 +368,9 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
             buffer.append(rest)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Write all parts. Raises TypeError and writes nothing if one of them is not bytes-like."""
         if self._eof_written:
             raise RuntimeError("Cannot call writelines() after write_eof()")
-        self.write(b"".join(list_of_data))
+        super().writelines(list_of_data)
 
     def can_write_eof(self) -> bool:
         return True
@@ -511,7 +500,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         self._driver.schedule_flush()
         connection.close(self._driver.link.now())
 
-    def close_politely(self) -> None:
+    def close_by_owner(self) -> None:
         """Close the connection on behalf of a server or an endpoint.
 
         TLS above sends close_notify before the FIN. The FIN then waits for the peer's close_notify, up to
@@ -526,8 +515,8 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         except Exception as exc:  # the caller must close its other connections
             self._fatal_error(exc, "Fatal error: the connection could not be closed.")
 
-    def close_unanswered(self) -> None:
-        """Send FIN after `close_politely()` without the peer's close_notify, unless TLS still has data to send."""
+    def close_without_notify(self) -> None:
+        """Send FIN after `close_by_owner()` without the peer's close_notify, unless TLS still has data to send."""
         tls = _tls(self._protocol)
         if tls is None or not tls.get_write_buffer_size():
             self.close()
@@ -538,7 +527,7 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         After close(), only the transport ends: the connection still delivers its data in the background.
         connection_lost(None) follows in the next turn.
         """
-        self._force_close(None)
+        super().abort()
 
     def _force_close(self, exc: BaseException | None) -> None:
         connection = self._connection
@@ -554,22 +543,6 @@ class Transport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the ba
         finally:
             self._drop_buffer()
             soon(self._loop, self._call_connection_lost, exc, context=self._context)
-
-    def _callback_failed(self, exc: BaseException, callback: str) -> None:
-        self._fatal_error(exc, f"Fatal error: protocol.{callback}() call failed.")
-
-    def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
-        if not isinstance(exc, OSError):
-            self._report(exc, message)
-        elif self._loop.get_debug():
-            logger.debug("%r: %s", self, message, exc_info=True)
-        self._force_close(exc)
-
-    def _report(self, exc: BaseException, message: str) -> None:
-        """Report an exception of a callback to the loop's exception handler."""
-        self._loop.call_exception_handler(
-            {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
-        )
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         try:

@@ -1,9 +1,9 @@
-"""A second socket on a link's port, for answers to strangers (Linux).
+"""A second socket on a link's port, for answers to unverified senders (Linux).
 
 The kernel charges a datagram to the send buffer of its socket until the datagram has left the host. A datagram to an
-unused address of the local network waits up to three seconds for ARP. If answers to strangers used the socket of the
-connections, forged SYNs from such addresses could fill its buffer, and no connection could send. So answers have their
-own buffer.
+unused address of the local network waits up to three seconds for ARP. If answers to unverified senders used the socket
+of the connections, forged SYNs from such addresses could fill its buffer, and no connection could send. So answers have
+their own buffer.
 """
 
 import errno
@@ -36,7 +36,7 @@ _IP: Final = (_IP_TTL, sockopt.IP_TOS, _IP_FREEBIND, _IP_TRANSPARENT)
 _IPV6: Final = (_IPV6_UNICAST_HOPS, sockopt.IPV6_TCLASS, _IPV6_TRANSPARENT, _IPV6_FREEBIND)
 
 
-def open_beside(sock: socket.socket) -> socket.socket | None:
+def open_second(sock: socket.socket) -> socket.socket | None:
     """Return a socket with the address and the options of `sock` that receives nothing; None if the system refuses it.
 
     It receives nothing because it is connected to an unused port of this host, and the kernel passes it only datagrams

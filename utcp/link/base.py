@@ -96,7 +96,7 @@ class LinkCounters:
         self.segmentation_refused = 0  # trains that were sent as single datagrams instead
         self.datagrams_dropped = 0  # no room in `pending`, waited too long there, or met ICMP errors
         self.no_buffers = 0  # datagrams lost because a queue of the system was full or memory was short
-        self.answers_dropped = 0  # answers to strangers that could not be sent at once
+        self.answers_dropped = 0  # answers to unverified senders that could not be sent at once
 
 
 class Link:

@@ -60,9 +60,9 @@ def read(sock: socket.socket, name_remote: NameRemote, limit: int = MAX_PATH_ERR
             code, origin, info = sockopt.read_extended_error(control)
             if origin in (_ORIGIN_ICMP, _ORIGIN_ICMPV6):
                 has_icmp = True
-                told = _understand(sock.family, code, info, quoted, control, destination, name_remote)
-                if told is not None:
-                    found.append(told)
+                found_error = _path_error(sock.family, code, info, quoted, control, destination, name_remote)
+                if found_error is not None:
+                    found.append(found_error)
         for _ in range(_MAX_DROPPED):
             sock.recv(1, socket.MSG_ERRQUEUE)
             dropped += 1
@@ -77,7 +77,7 @@ def read(sock: socket.socket, name_remote: NameRemote, limit: int = MAX_PATH_ERR
     return Reading(found, dropped, has_icmp, False)
 
 
-def _understand(
+def _path_error(
     socket_family: int,
     code: int,
     info: int,

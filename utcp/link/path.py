@@ -14,7 +14,7 @@ ROUTE_LIFETIME: Final = 30.0
 OPEN_ROUTE_LIFETIME: Final = 1.0
 """Seconds for which new connections use a cached route. It is short, because their source address must be current."""
 
-_CANNOT_ASK: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_LOOKUP_FAILED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of a look-up that do not concern the route."""
 
 MAX_ROUTES: Final = 1024
@@ -68,9 +68,9 @@ class Routes:
         if known is not None and now - known[1] < max_age:
             return known[0]
         try:
-            route = self._ask(peer, local)
+            route = self._look_up(peer, local)
         except OSError as error:
-            if known is not None and error.errno in _CANNOT_ASK and now - known[1] < ROUTE_LIFETIME:
+            if known is not None and error.errno in _LOOKUP_FAILED and now - known[1] < ROUTE_LIFETIME:
                 return known[0]
             self._known.pop(key, None)
             raise
@@ -95,7 +95,7 @@ class Routes:
         self._closed = True
         self._close_probes()
 
-    def _ask(self, peer: SocketAddress, local: str) -> Route:
+    def _look_up(self, peer: SocketAddress, local: str) -> Route:
         address = self._numeric(peer)
         if not local or self._closed:
             with self._probe() as probe:

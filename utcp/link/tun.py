@@ -92,9 +92,9 @@ class TunLink(Link):
         try:
             self._octets = socket.inet_pton(self.family, address)
         except OSError:
-            raise ValueError(f"a numeric address is needed, not {address!r}") from None
+            raise ValueError(f"address must be numeric, not {address!r}") from None
         if not ip.is_unicast(self._octets):
-            raise ValueError(f"no host can have the address {address}")
+            raise ValueError(f"address must be a unicast address, not {address}")
         self._version = 6 if self.family == socket.AF_INET6 else 4
         self._smallest_mtu = ip.IPV6_SMALLEST_MTU if self._version == 6 else ip.IPV4_SMALLEST_MTU
         if mtu < self._smallest_mtu:
@@ -210,7 +210,7 @@ class TunLink(Link):
 
     def peername(self, remote: Remote) -> SocketAddress:
         if not isinstance(remote, tuple):
-            raise TypeError(f"{remote!r} is no remote of a TUN link")
+            raise TypeError(f"remote must be a tuple of host and 0, not {remote!r}")
         return remote
 
     def sockname(self, remote: Remote) -> SocketAddress:
@@ -251,14 +251,14 @@ class TunLink(Link):
             elif not ip.is_unicast(packet.source):
                 counters.not_unicast += 1
             elif packet.protocol != PROTOCOL:
-                self._hear(packet)
+                self._store_icmp_error(packet)
             elif not verify(packet.segment, pseudo_header(packet.source, packet.destination)):
                 counters.bad_checksums += 1
             else:
                 return Received(packet.segment, self._socket_address(packet.source), None, packet.ecn)
         return None
 
-    def _hear(self, packet: ip.Packet) -> None:
+    def _store_icmp_error(self, packet: ip.Packet) -> None:
         """Store an ICMP error about a segment of ours for `path_errors()`."""
         counters = self.counters
         try:
@@ -302,7 +302,7 @@ class TunLink(Link):
         return 0
 
     def _keep(self, transmit: Transmit, packet: bytes) -> None:
-        """Add the packet to the pending ones. An answer to a stranger is dropped instead."""
+        """Add the packet to the pending ones. An answer to an unverified sender is dropped instead."""
         if transmit.to_stranger:
             self.counters.answers_dropped += 1
         else:
@@ -345,5 +345,5 @@ def _interface_request(interface: str, value: bytes) -> bytes:
     """Return a `struct ifreq` with the name, of up to 15 octets, and the value."""
     name = interface.encode()
     if not 0 < len(name) <= _MAX_NAME:
-        raise ValueError(f"an interface has a name of 1 to {_MAX_NAME} octets, not {interface!r}")
+        raise ValueError(f"the name of an interface must have 1 to {_MAX_NAME} octets: {interface!r}")
     return pack("=16s24s", name, value)

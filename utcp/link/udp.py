@@ -34,13 +34,13 @@ PATH_ERROR_RATE: Final = 2000.0
 """ICMP errors read per second, with bursts of MAX_PATH_ERRORS. The others are discarded, which takes a quarter of the
 time."""
 
-_RENEWAL: Final = 0.1
-"""Seconds between two new send buffers for answers to strangers."""
+_REPLACEMENT: Final = 0.1
+"""Seconds between two new send buffers for answers to unverified senders."""
 
-_PATIENCE: Final = 0.005
+_RETRY_TIME: Final = 0.005
 """Seconds in one `send()` during which calls that fail because of ICMP errors are repeated more than once."""
 
-_DISTURBED: Final = -1
+_UNKNOWN_CAUSE: Final = -1
 """Pseudo errno: every attempt failed because of ICMP errors."""
 
 # EINVAL, EMSGSIZE: a segment larger than the path's MTU. EIO, EOPNOTSUPP: a device or tunnel that cannot checksum.
@@ -78,16 +78,16 @@ class UdpLink(Link):
     On Linux the link reads ICMP errors (`path_errors`). A socket with such an error reports EPOLLERR, after which
     uvloop no longer watches its descriptor. So event loops watch an epoll descriptor that watches the socket.
 
-    On Linux the link has a second socket with the same address, which sends answers to strangers (`utcp.link.answers`).
-    On other systems, or if the system refuses it, the first socket sends them if there is room at once. With
-    SO_REUSEPORT, only a link on the wildcard address has a second socket.
+    On Linux the link has a second socket with the same address, which sends answers to unverified senders
+    (`utcp.link.answers`). On other systems, or if the system refuses it, the first socket sends them if there is room
+    at once. With SO_REUSEPORT, only a link on the wildcard address has a second socket.
 
     Raises ValueError for a socket that is not UDP over IP, is connected, or is not bound.
     """
 
     def __init__(self, sock: socket.socket, *, offload: bool = True) -> None:
         if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_DGRAM:
-            raise ValueError(f"a UDP socket is needed, not {sock!r}")
+            raise ValueError(f"sock must be a UDP socket, not {sock!r}")
         if sockopt.is_connected(sock):
             raise ValueError("the UDP socket must not be connected")
         self._address = cast("SocketAddress", sock.getsockname())
@@ -122,15 +122,15 @@ class UdpLink(Link):
         self._errors_read_at = 0.0
         self.has_path_errors = False
         self._found_nothing = False  # in the last receive()
-        self._hears_errors = sockopt.report_errors(sock)
+        self._reports_errors = sockopt.report_errors(sock)
         self._epoll: select.epoll | None = None
-        if self._hears_errors:
+        if self._reports_errors:
             self._epoll = select.epoll()
             self._epoll.register(sock.fileno(), select.EPOLLIN)
-        beside = answers.open_beside(sock)
-        self._answers = sock if beside is None else beside  # sends answers to strangers
-        self._renew_at = inf if beside is None else 0.0
-        self._patient_until = 0.0  # for this send(); 0 until a call fails
+        second = answers.open_second(sock)
+        self._answers = sock if second is None else second  # sends answers to unverified senders
+        self._replace_at = inf if second is None else 0.0
+        self._retry_until = 0.0  # for this send(); 0 until a call fails
 
     @classmethod
     def bind(cls, family: int, address: SocketAddress, *, reuse_port: bool = False, offload: bool = True) -> Self:
@@ -250,7 +250,7 @@ class UdpLink(Link):
 
     def send(self, transmits: list[Transmit]) -> list[SendError]:
         errors = self.flush_pending() if self._pending.octets else []
-        self._patient_until = 0.0
+        self._retry_until = 0.0
         for transmit in transmits:
             if self._pending.octets and (not transmit.to_stranger or self._answers is self._socket):
                 self._keep(transmit)
@@ -261,7 +261,7 @@ class UdpLink(Link):
         return errors
 
     def path_errors(self) -> list[PathError]:
-        if self._hears_errors and self.has_path_errors:
+        if self._reports_errors and self.has_path_errors:
             self._read_error_queue()
         else:
             self.has_path_errors = False
@@ -281,7 +281,7 @@ class UdpLink(Link):
         return True
 
     def flush_pending(self) -> list[SendError]:
-        self._patient_until = 0.0
+        self._retry_until = 0.0
         errors: list[SendError] = []
         while (transmit := self._pending.first()) is not None:
             rest = self._send(transmit, errors)  # still in the queue, because a signal handler may raise
@@ -371,7 +371,7 @@ class UdpLink(Link):
         return reading.has_icmp
 
     def _keep(self, transmit: Transmit) -> None:
-        """Add the train to the pending ones. An answer to a stranger is dropped instead."""
+        """Add the train to the pending ones. An answer to an unverified sender is dropped instead."""
         if transmit.to_stranger:
             self.counters.answers_dropped += _datagram_count(transmit)
         else:
@@ -392,7 +392,7 @@ class UdpLink(Link):
                 return self._send_parts(transmit, segment_size * max(1, segments), errors)
         code = self._try(transmit, segment_size)
         if code:
-            code = self._insist(transmit, segment_size, code)
+            code = self._retry(transmit, segment_size, code)
             if code:
                 return self._refused(transmit, segment_size, code, errors)
         counters = self.counters
@@ -410,10 +410,10 @@ class UdpLink(Link):
         if code in NO_BUFFERS:
             counters.no_buffers += _datagram_count(transmit)
             return None
-        if code == _DISTURBED:
+        if code == _UNKNOWN_CAUSE:
             counters.datagrams_dropped += _datagram_count(transmit)
             return None
-        if not transmit.to_stranger:  # there may never have been a route to a stranger
+        if not transmit.to_stranger:  # an unverified sender may have no route
             self._routes.forget()  # the routes may have changed
         if segment_size is not None and code in _SEGMENTATION_REFUSED:
             # Not cached, because a refused call costs less than one datagram of the train.
@@ -423,49 +423,49 @@ class UdpLink(Link):
         errors.append(SendError(transmit.remote, code, transmit.flows()))
         return None
 
-    def _insist(self, transmit: Transmit, segment_size: int | None, code: int) -> int:
+    def _retry(self, transmit: Transmit, segment_size: int | None, code: int) -> int:
         """Send a train again that a call has refused with `code`, unless a further attempt cannot succeed.
 
-        Returns 0, an errno, or _DISTURBED. An ICMP error about any datagram joins the error queue and makes the next
-        call fail once. So a failure is the send's own only if two calls in a row fail and the queue has no ICMP error.
-        While ICMP errors keep arriving, the cause is unknown, and a flood of them must not end connections to other
-        hosts.
+        Returns 0, an errno, or _UNKNOWN_CAUSE. An ICMP error about any datagram joins the error queue and makes the
+        next call fail once. So a failure is the send's own only if two calls in a row fail and the queue has no ICMP
+        error. While ICMP errors keep arriving, the cause is unknown, and a flood of them must not end connections to
+        other hosts.
         """
         if code in NO_ROOM:
-            return self._try(transmit, segment_size) if transmit.to_stranger and self._renew_answers() else code
-        beside = transmit.to_stranger and self._answers is not self._socket  # has no ICMP errors
-        if code in NO_BUFFERS or beside or not self._hears_errors:
+            return self._try(transmit, segment_size) if transmit.to_stranger and self._replace_answers() else code
+        has_own_socket = transmit.to_stranger and self._answers is not self._socket  # has no ICMP errors
+        if code in NO_BUFFERS or has_own_socket or not self._reports_errors:
             return code
         while True:
             code = self._try(transmit, segment_size)
             if not code or code in NO_ROOM or code in NO_BUFFERS or not self._read_error_queue():
                 break
             now = self.now()
-            if not self._patient_until:
-                self._patient_until = now + _PATIENCE
-            elif now >= self._patient_until:
-                code = _DISTURBED
+            if not self._retry_until:
+                self._retry_until = now + _RETRY_TIME
+            elif now >= self._retry_until:
+                code = _UNKNOWN_CAUSE
                 break
         self.has_path_errors = True  # path_errors() returns the errors of this call with the others
         return code
 
-    def _renew_answers(self) -> bool:
-        """Replace the socket for answers to strangers by one with an empty send buffer, at most once per _RENEWAL.
+    def _replace_answers(self) -> bool:
+        """Replace the socket for answers by one with an empty send buffer, at most once per _REPLACEMENT.
 
         Returns whether it was replaced. The full buffer holds datagrams to neighbours that do not exist, and genuine
         clients must be answered meanwhile. The kernel keeps these datagrams after the socket is closed.
         """
         now = self.now()
-        if now < self._renew_at:
+        if now < self._replace_at:
             return False
-        self._renew_at = now + _RENEWAL
+        self._replace_at = now + _REPLACEMENT
         if self._answers is not self._socket:
             self._answers.close()
             self._answers = self._socket
-        beside = answers.open_beside(self._socket)
-        if beside is None:
+        second = answers.open_second(self._socket)
+        if second is None:
             return False
-        self._answers = beside
+        self._answers = second
         return True
 
     def _try(self, transmit: Transmit, segment_size: int | None) -> int:

@@ -90,7 +90,7 @@ class GuardedTls(TlsTransport):
         if not self._open and self._error is None:
             self._handshake_octets += len(data)
             if self._handshake_octets > HANDSHAKE_OCTETS:
-                self._fail(ssl.SSLError(ssl.SSL_ERROR_SSL, "the TLS handshake is too long"))
+                self._force_close(ssl.SSLError(ssl.SSL_ERROR_SSL, "the TLS handshake is too long"))
 
     def _first_record(self, data: bytes) -> bytes:
         """Return the received data once the peer's first record looks like TLS; b"" until then.
@@ -102,7 +102,7 @@ class GuardedTls(TlsTransport):
         ranges = _CLIENT_HELLO if self._is_server else _SERVER_HELLO
         if not all(low <= octet <= high for octet, (low, high) in zip(data, ranges, strict=False)):
             # No alert, because a peer that does not speak TLS would take it for data.
-            self._fail(ssl.SSLError(ssl.SSL_ERROR_SSL, "the other end does not speak TLS"))
+            self._force_close(ssl.SSLError(ssl.SSL_ERROR_SSL, "the other end does not speak TLS"))
             return b""
         if self._is_server:
             if len(data) < _HEADER or len(data) < _HEADER + int.from_bytes(data[3:_HEADER], "big"):
@@ -127,4 +127,4 @@ class GuardedTls(TlsTransport):
         self._below.close()
 
     def _handshake_timed_out(self) -> None:
-        self._fail(TimeoutError("the TLS handshake takes too long"))
+        self._force_close(TimeoutError("the TLS handshake takes too long"))

@@ -6,13 +6,13 @@ import asyncio
 import ssl
 from asyncio.log import logger
 from asyncio.sslproto import SSLProtocol
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from utcp.aio.containment import later, soon
 from utcp.aio.tls.asyncio_private import AsyncioTls, take_read_ahead
 from utcp.aio.tls.machine import TlsMachine
-from utcp.aio.transport_base import LOGGED_DROPS, SENDFILE_FALLBACK, FlowControl, writable_view
+from utcp.aio.transport_base import LOGGED_DROPS, SENDFILE_FALLBACK, BaseTransport, writable_view
 from utcp.errors import ConnectionReset
 
 HANDSHAKE_TIMEOUT: Final = 60.0
@@ -28,7 +28,7 @@ HandshakeEnded: TypeAlias = Callable[[BaseException | None], None]
 """Called once, with None when the handshake is complete, or with the error of a failed one."""
 
 
-class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: ignore[misc]  # the base is Any
+class TlsTransport(BaseTransport, asyncio.Protocol):
     """TLS as the protocol of the transport below, and as the transport of the application's protocol above.
 
     It has no write buffer of its own. Encrypted data is written to the transport below, whose limits it sets. When the
@@ -59,10 +59,8 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         "_below",
         "_below_paused",
         "_closing",
-        "_dropped_writes",
         "_eof_written",
         "_error",
-        "_fills_buffers",
         "_fin_received",
         "_half_close",
         "_handshake_ended",
@@ -72,13 +70,11 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         "_made",
         "_open",
         "_paused",
-        "_protocol",
         "_protocol_paused",  # the base has it, but to mypy that is Any
         "_shutdown_timeout",
         "_timer",
     )
 
-    _start_tls_compatible = True
     _sendfile_compatible = SENDFILE_FALLBACK
 
     def __init__(
@@ -132,7 +128,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         self._error: BaseException | None = None
         """The reason for resetting the connection."""
         self._dropped_writes = 0
-        self._protocol: Any = protocol
+        self._protocol = protocol
         self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
 
     def __repr__(self) -> str:
@@ -147,7 +143,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
             self._below_paused = self._protocol_paused = getattr(transport, "_protocol_paused", False)
         self.set_write_buffer_limits()
         self._limit(self._handshake_timeout, self._handshake_timed_out)
-        self._shake_hands()
+        self._continue_handshake()
 
     def data_received(self, data: bytes) -> None:
         machine = self._machine
@@ -155,7 +151,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
             return  # data after close_notify is ignored (RFC 8446 6.1)
         machine.feed(data)
         if not self._open:
-            self._shake_hands()
+            self._continue_handshake()
             if not self._open:
                 return
         if self._closing:
@@ -164,7 +160,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         try:
             plaintext = machine.read()
         except ssl.SSLError as exc:
-            self._fatal_error(exc, "Fatal error: what arrived could not be decrypted.")
+            self._fatal_error(exc, "Fatal error: decrypting received data failed.")
             return
         self._flush(machine)
         if self._protocol_paused:
@@ -179,14 +175,14 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         if self._error is not None:
             pass
         elif not self._open or machine is None:
-            self._fail(ConnectionResetError("The connection ended in the TLS handshake"))
+            self._force_close(ConnectionResetError("The connection ended in the TLS handshake"))
         elif not self._half_close:
             if self._closing:
                 self._close_below()
             else:
                 self._deliver()
         elif not machine.peer_closed and not self._closing:
-            self._fail(ConnectionReset("The connection ended without TLS's close_notify"))
+            self._force_close(ConnectionReset("The connection ended without the close_notify of TLS"))
         return True  # this class closes the transport below when both directions of TLS have ended
 
     def pause_writing(self) -> None:
@@ -234,12 +230,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         if isinstance(protocol, SSLProtocol):  # asyncio's loop.start_tls(), for TLS within TLS
             take_read_ahead(AsyncioTls(protocol), self)
-        self._protocol = protocol
-        self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        protocol: asyncio.BaseProtocol = self._protocol
-        return protocol
+        super().set_protocol(protocol)
 
     def is_closing(self) -> bool:
         closing: bool = self._closing or (self._below is not None and self._below.is_closing())
@@ -277,15 +268,11 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         try:
             machine.write(data)
         except ssl.SSLError as exc:
-            self._fatal_error(exc, "Fatal error: what was written could not be encrypted.")
+            self._fatal_error(exc, "Fatal error: encrypting written data failed.")
             return
         self._flush(machine)
         if machine.backlog_size:
             self._control_writing()
-
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Write all parts."""
-        self.write(b"".join(list_of_data))
 
     def can_write_eof(self) -> bool:
         """Return True with `half_close` and TLS 1.3, once the handshake is complete."""
@@ -336,12 +323,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
                 self._below.resume_reading()  # to read the peer's close_notify
         self._shut_down(machine)
 
-    def abort(self) -> None:
-        """Reset the connection. connection_lost(None) follows in the next turn."""
-        self._force_close(None)
-
     def _force_close(self, exc: BaseException | None) -> None:
-        # asyncio's TLS above this one calls this method by its name.
         self._closing = True
         if exc is not None and self._error is None:
             self._error = exc
@@ -362,7 +344,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
 
     # --- the handshake
 
-    def _shake_hands(self) -> None:
+    def _continue_handshake(self) -> None:
         machine = self._machine
         if machine is None:
             return
@@ -385,7 +367,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
 
     def _handshake_timed_out(self) -> None:
         seconds = self._handshake_timeout
-        self._fail(
+        self._force_close(
             ConnectionAbortedError(f"SSL handshake is taking longer than {seconds} seconds: aborting the connection")
         )
 
@@ -407,7 +389,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
             while self._held and not self._paused and not self.is_closing():
                 self._hand_over(self._held)
             if self._ended and not (self._at_end or self._held or self._paused or self.is_closing()):
-                keep_open = self._tell_end()
+                keep_open = self._pass_eof()
                 if not (keep_open and self.can_write_eof()):
                     self.close()
         except (SystemExit, KeyboardInterrupt):
@@ -428,7 +410,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         self._held = memoryview(data)[octets:]
         self._protocol.buffer_updated(octets)
 
-    def _tell_end(self) -> bool:
+    def _pass_eof(self) -> bool:
         """Call the protocol's eof_received(), and return whether it wants to keep the connection open."""
         self._at_end = True
         keep_open = bool(self._protocol.eof_received())
@@ -473,7 +455,7 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         try:
             complete = machine.close()
         except ssl.SSLError as exc:  # data that the protocol can no longer get
-            self._fail(exc)
+            self._force_close(exc)
             return
         self._flush(machine)
         if self._half_close:
@@ -487,33 +469,16 @@ class TlsTransport(FlowControl, asyncio.Transport, asyncio.Protocol):  # type: i
         self._stop_timer()
         try:
             if not self._at_end:
-                self._tell_end()
+                self._pass_eof()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
-            self._fatal_error(exc, "Fatal error: protocol.eof_received() call failed.")
+            self._callback_failed(exc, "eof_received")
             return
         self._below.close()
 
     def _shutdown_timed_out(self) -> None:
-        self._fail(TimeoutError("SSL shutdown timed out"))
-
-    def _fail(self, error: BaseException) -> None:
-        """Reset the connection; connection_lost(error) follows."""
-        self._force_close(error)
-
-    def _fatal_error(self, exc: BaseException, message: str) -> None:
-        if not isinstance(exc, OSError):
-            self._report(exc, message)
-        elif self._loop.get_debug():
-            logger.debug("%r: %s", self, message, exc_info=True)
-        self._fail(exc)
-
-    def _report(self, exc: BaseException, message: str) -> None:
-        """Report an exception of a callback to the loop's exception handler."""
-        self._loop.call_exception_handler(
-            {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
-        )
+        self._force_close(TimeoutError("SSL shutdown timed out"))
 
     def _limit(self, seconds: float, expired: Callable[[], object]) -> None:
         """Start the timer, which calls `expired` after `seconds`. It replaces a running one."""

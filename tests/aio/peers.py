@@ -11,7 +11,6 @@ from typing import Any, Self, TypeVar
 from utcp import Config, Endpoint, Server, Transport
 from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.aio.registry import LoopEndpoints
-from utcp.link.platform import Platform
 from utcp.tcp.connection import Connection
 
 ProtocolT = TypeVar("ProtocolT", bound="Recorder")
@@ -25,7 +24,7 @@ LOCALHOST = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 def started() -> set[OpenEndpoint]:
     """Return the endpoints of the running loop that are open."""
-    return set(LoopEndpoints.of(Platform.of(asyncio.get_running_loop())))
+    return set(LoopEndpoints.of_running_loop())
 
 
 def opened(endpoint: Endpoint) -> OpenEndpoint:

@@ -21,7 +21,6 @@ from utcp.aio.server import Server
 from utcp.aio.transport import Transport
 from utcp.errors import FinTimedOut
 from utcp.link.closings import Closings
-from utcp.link.platform import Platform
 from utcp.tcp.connection import Connection
 from utcp.trace import registry
 
@@ -54,7 +53,7 @@ def failing(real: Callable[..., Any], *, when: Callable[..., bool] = lambda *_: 
 
 
 def siblings() -> LoopEndpoints:
-    return LoopEndpoints.of(Platform.of(asyncio.get_running_loop()))
+    return LoopEndpoints.of_running_loop()
 
 
 # --- closing

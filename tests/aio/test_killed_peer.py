@@ -19,7 +19,6 @@ from utcp.aio.endpoint import Endpoint
 from utcp.aio.local_peers import LocalPeers
 from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.aio.registry import LoopEndpoints
-from utcp.link.platform import Platform
 
 pytestmark = [needs_linux, pytest.mark.defect(100)]
 
@@ -137,7 +136,7 @@ class Watched:
             assert process.stdout is not None
             self.port = int(process.stdout.readline())
             _, writer = await utcp.open_connection("127.0.0.1", self.port)
-            self.endpoints = LoopEndpoints.of(Platform.of(asyncio.get_running_loop()))
+            self.endpoints = LoopEndpoints.of_running_loop()
             self.peers = self.endpoints._local_peers
             try:
                 if self.peers._closings is None:

@@ -17,7 +17,6 @@ import utcp
 from tests.aio.peers import FAST, Polite, Recorder, started, until
 from utcp import Config, Endpoint
 from utcp.aio import loop_end
-from utcp.aio.registry import LoopEndpoints
 from utcp.link.path import SocketAddress
 from utcp.link.platform import Platform
 from utcp.tcp.connection import Connection
@@ -153,7 +152,7 @@ def test_closing_a_loop_tells_its_protocols_and_leaves_nothing(make: Callable[[]
     loop = make()
     before = descriptors()
     client, accepted = loop.run_until_complete(open_pair())
-    endpoints = LoopEndpoints.of(Platform.of(loop))
+    endpoints = Platform.of(loop).get_endpoints()
     began = time.monotonic()
     loop.close()
     assert time.monotonic() - began < 5
@@ -170,7 +169,7 @@ def test_closing_a_loop_tells_its_protocols_and_leaves_nothing(make: Callable[[]
 def test_a_loop_that_cannot_deliver_says_what_to_await(make: Callable[[], asyncio.AbstractEventLoop]) -> None:
     loop = make()
     loop.run_until_complete(open_pair())
-    endpoints = list(LoopEndpoints.of(Platform.of(loop)))
+    endpoints = list(Platform.of(loop).get_endpoints())
 
     async def close_it() -> None:
         loop.close()
@@ -186,7 +185,7 @@ def test_a_forked_process_leaves_its_parents_connections_alone(
     runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner.run(open_pair())
-    endpoints = LoopEndpoints.of(Platform.of(runner.get_loop()))
+    endpoints = Platform.of(runner.get_loop()).get_endpoints()
     with monkeypatch.context() as forked:
         forked.setattr("os.getpid", lambda: -1)
         endpoints._end.end()

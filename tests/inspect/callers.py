@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeAlias
 from utcp.aio.registry import LoopEndpoints
 from utcp.inspect.control import Control
 from utcp.inspect.loop import LoopInspection
-from utcp.link.platform import Platform
 from utcp.trace.capture_file import packets
 from utcp.trace.comments import Comment, parse_comment
 from utcp.wire import Segment, decode
@@ -81,5 +80,5 @@ async def capturing(
 
 def controls() -> list[Control]:
     """Those of the running loop that are open, or not done with."""
-    inspection = LoopInspection.of(LoopEndpoints.of(Platform.of(asyncio.get_running_loop())))
+    inspection = LoopInspection.of(LoopEndpoints.of_running_loop())
     return list(inspection.controls)

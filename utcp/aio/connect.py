@@ -20,7 +20,6 @@ from utcp.aio.streams import ClientStreams, StreamWriter
 from utcp.aio.tls.options import TlsOptions
 from utcp.config import Config
 from utcp.link.path import SocketAddress
-from utcp.link.platform import Platform
 
 HAPPY_EYEBALLS_DELAY: Final = 0.25
 """Seconds between the attempts to connect to the addresses of a host (RFC 8305 8). asyncio's default waits until an
@@ -126,11 +125,10 @@ def _attempt(remote: Resolved, locals_: Sequence[Resolved] | None, config: Confi
 
 def _client_endpoint(family: int, local: SocketAddress, config: Config) -> OpenEndpoint:
     """Return the loop's endpoint for clients on `local`, whose port is 0. Raises OSError if it cannot be bound."""
-    platform = Platform.of(asyncio.get_running_loop())
-    endpoints = LoopEndpoints.of(platform)
+    endpoints = LoopEndpoints.of_running_loop()
     endpoint = endpoints.client(local, config)
     if endpoint is None:
-        endpoint = endpoints.open(platform.bind(family, local), config)
+        endpoint = endpoints.bind(family, local, config)
         endpoints.share(local, endpoint)
     return endpoint
 
@@ -163,8 +161,7 @@ async def _connect_socket(
     family, remote = unmapped(Resolved(sock.family, sock.getpeername()))
     local = unmapped(Resolved(sock.family, sock.getsockname())).address
     sock.close()
-    platform = Platform.of(asyncio.get_running_loop())
-    endpoint = LoopEndpoints.of(platform).open(platform.bind(family, local), config)
+    endpoint = LoopEndpoints.of_running_loop().bind(family, local, config)
     try:
         opening = await Opening.establish(endpoint.driver, remote, remote[1], None)
         return await opening.hand_over(protocol_factory, tls)

@@ -68,26 +68,6 @@ class Driver:
         watch_peer: called with the remote of each connection that gets a transport; None: no call.
     """
 
-    __slots__ = (
-        "_after_flush",
-        "_flushes",
-        "_has_read",
-        "_is_lone",
-        "_lone_reads",
-        "_read_again",
-        "_ready",
-        "_timer",
-        "_timer_due",
-        "_user_called",
-        "_writing",
-        "closed",
-        "link",
-        "loop",
-        "stack",
-        "transports",
-        "watch_peer",
-    )
-
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,

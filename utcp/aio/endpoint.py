@@ -105,7 +105,7 @@ class Endpoint:
         if self._open is not None:
             link.close()
             raise RuntimeError("the endpoint has been started already")
-        endpoints = LoopEndpoints.of(Platform.of(asyncio.get_running_loop()))
+        endpoints = LoopEndpoints.of_running_loop()
         self._open = endpoints.open(link, self.config, observer=self._observer, control=self._control)
 
     async def aclose(self) -> None:

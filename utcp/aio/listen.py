@@ -20,7 +20,6 @@ from utcp.aio.stream_reader import DEFAULT_LIMIT
 from utcp.aio.streams import ClientConnected, stream_factory
 from utcp.aio.tls.options import TlsOptions
 from utcp.config import Config
-from utcp.link.platform import Platform
 from utcp.link.udp import UdpLink
 
 
@@ -67,8 +66,7 @@ async def create_server(
             raise ValueError("host/port and sock can not be specified at the same time")
         if sock.type != socket.SOCK_DGRAM:
             raise ValueError(f"A Datagram Socket was expected, got {sock!r}")
-        siblings = LoopEndpoints.of(Platform.of(asyncio.get_running_loop()))
-        endpoints = [siblings.open(UdpLink(sock), config)]
+        endpoints = [LoopEndpoints.of_running_loop().open(UdpLink(sock), config)]
     elif host is None and port is None:
         raise ValueError("Neither host/port nor sock were specified")
     else:
@@ -114,25 +112,23 @@ def _bind_all(addresses: Iterable[Resolved], config: Config, reuse_port: bool) -
     """Return an endpoint on each address, except those that this host does not have. On an error, close all of them."""
     addresses = list(addresses)
     endpoints: list[OpenEndpoint] = []
-    platform = Platform.of(asyncio.get_running_loop())
-    siblings = LoopEndpoints.of(platform)
+    siblings = LoopEndpoints.of_running_loop()
     try:
         for family, address in addresses:
             endpoint = siblings.adopt(address, config)
             if endpoint is None:
                 try:
-                    link = platform.bind(family, address, reuse_port=reuse_port)
+                    endpoint = siblings.bind(family, address, config, reuse_port=reuse_port)
                 except OSError as error:
                     if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                         continue  # the host does not have this address or family
                     raise
-                endpoint = siblings.open(link, config)
             endpoints.append(endpoint)
     except BaseException:
         for endpoint in endpoints:
             attempt(
                 asyncio.get_running_loop(),
-                "closing an unused endpoint failed, and it stays open",
+                "closing an unused endpoint failed",
                 endpoint.close_when_idle,
             )
         raise

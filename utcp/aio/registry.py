@@ -68,8 +68,9 @@ class LoopEndpoints:
         self.watchers: Final = tuple(make(self) for make in _watchers)
 
     @classmethod
-    def of(cls, platform: Platform) -> LoopEndpoints:
-        """Return the registry of the running loop, whose platform is `platform`."""
+    def of_running_loop(cls) -> LoopEndpoints:
+        """Return the registry of the running loop."""
+        platform = Platform.of(asyncio.get_running_loop())
         endpoints: LoopEndpoints | None = platform.get_endpoints()
         if endpoints is None:
             endpoints = cls(platform)
@@ -78,6 +79,10 @@ class LoopEndpoints:
 
     def __iter__(self) -> Iterator[OpenEndpoint]:
         return iter(list(self._open))
+
+    def bind(self, family: int, address: SocketAddress, config: Config, *, reuse_port: bool = False) -> OpenEndpoint:
+        """Open an endpoint on a new socket bound to `address`. Raises OSError with asyncio's text."""
+        return self.open(self._platform.bind(family, address, reuse_port=reuse_port), config)
 
     @property
     def simulated(self) -> bool:

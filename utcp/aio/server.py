@@ -44,7 +44,8 @@ class Server(asyncio.AbstractServer):
         self._backlog = backlog
         self._tls = tls
         self._owns_endpoints = owns_endpoints
-        self._listeners: list[Listener] = []
+        self._listeners: dict[Listener, OpenEndpoint] = {}
+        """The listener of each endpoint, once the server has begun to serve."""
         self._clients: dict[Transport, None] = {}  # ordered, so that simulated runs are reproducible
         self._sockets: tuple[ListeningSocket, ...] = tuple(
             ListeningSocket(with_port(endpoint.address, port)) for endpoint, port in zip(endpoints, ports, strict=True)
@@ -130,7 +131,7 @@ class Server(asyncio.AbstractServer):
         await self.wait_closed()
 
     def _end_listening(self) -> None:
-        for endpoint, listener in zip(self._endpoints, self._listeners, strict=False):
+        for listener, endpoint in self._listeners.items():
             attempt(self._loop, _NOT_CLOSED, endpoint.end_listening, listener)
 
     def close(self) -> None:
@@ -143,7 +144,7 @@ class Server(asyncio.AbstractServer):
             return
         self._closed = True
         self._sockets = ()
-        for endpoint, listener in zip(self._endpoints, self._listeners, strict=False):
+        for listener, endpoint in self._listeners.items():
             attempt(self._loop, _NOT_CLOSED, endpoint.stop_listening, listener)
         if self._serving_forever is not None and not self._serving_forever.done():
             self._serving_forever.cancel()
@@ -173,14 +174,15 @@ class Server(asyncio.AbstractServer):
             return
         try:
             for endpoint, port in zip(self._endpoints, self._ports, strict=True):
-                self._listeners.append(endpoint.listen(port, self._backlog, Acceptor(self, endpoint)))
+                self._listeners[endpoint.listen(port, self._backlog, self)] = endpoint
         except BaseException:
             self._end_listening()
-            self._listeners = []
+            self._listeners.clear()
             raise
 
-    def accept(self, endpoint: OpenEndpoint, listener: Listener) -> None:
-        """Give every waiting connection a transport and a protocol."""
+    def ready(self, listener: Listener) -> None:
+        """Give every waiting connection of the listener a transport and a protocol."""
+        endpoint = self._listeners[listener]
         try:
             while (connection := listener.accept()) is not None:
                 context = self._context.copy()
@@ -220,19 +222,3 @@ class Server(asyncio.AbstractServer):
             return
         if not any(listener.half_open or listener.queue for listener in self._listeners):
             self._gone.set_result(None)
-
-
-class Acceptor:
-    """The user of a listener, for one endpoint of a server."""
-
-    __slots__ = ("endpoint", "server")
-
-    def __init__(self, server: Server, endpoint: OpenEndpoint) -> None:
-        self.server = server
-        self.endpoint = endpoint
-
-    def ready(self, listener: Listener) -> None:
-        self.server.accept(self.endpoint, listener)
-
-    def close(self) -> None:
-        self.server.close()

@@ -16,7 +16,6 @@ from utcp.aio.registry import LoopEndpoints
 from utcp.aio.streams import stream_factory
 from utcp.cli.conversation import CHUNK, Conversation, Input, Output, StdioFailed, Streams
 from utcp.cli.options import FILE, PORT, SECONDS, SERVER_NAME, loop_option, run
-from utcp.link.platform import Platform
 from utcp.tcp.connection import Connection
 from utcp.tcp.observer import Observer
 from utcp.tcp.state import NAMES
@@ -288,7 +287,7 @@ class Netcat:
 
     def _observe(self) -> None:
         if self.paths is not None:
-            for endpoint in LoopEndpoints.of(Platform.of(asyncio.get_running_loop())):
+            for endpoint in LoopEndpoints.of_running_loop():
                 endpoint.observe(self.paths)
 
     def _say(self, text: str) -> None:

@@ -23,7 +23,6 @@ from utcp.aio.registry import ControlPath, LoopEndpoints
 from utcp.inspect.control import Control
 from utcp.inspect.control_path import asked_path, listen
 from utcp.inspect.recording import FileRecording
-from utcp.link.platform import Platform
 
 _LOG: Final = logging.getLogger("utcp")
 
@@ -46,7 +45,7 @@ def open_control(path: str | PathLike[str] | bool = True, *, for_all: bool = Tru
     Raises AddressInUse if another process listens at `path`, other OSErrors if the socket cannot be opened, and
     RuntimeError in a simulated network, which has no files.
     """
-    endpoints = LoopEndpoints.of(Platform.of(asyncio.get_running_loop()))
+    endpoints = LoopEndpoints.of_running_loop()
     return LoopInspection.of(endpoints).open_control(path, for_all=for_all)
 
 

@@ -59,26 +59,6 @@ class PathError(NamedTuple):
 class LinkCounters:
     """Counters of a link since its creation. A train is one call and many datagrams; bytes are UDP payload."""
 
-    __slots__ = (
-        "answers_dropped",
-        "bytes_received",
-        "bytes_sent",
-        "datagrams_dropped",
-        "datagrams_received",
-        "datagrams_sent",
-        "no_buffers",
-        "no_source_port",
-        "not_unicast",
-        "path_errors",
-        "path_errors_dropped",
-        "receive_calls",
-        "receive_errors",
-        "segmentation_refused",
-        "send_calls",
-        "send_errors",
-        "truncated",
-    )
-
     def __init__(self) -> None:
         self.receive_calls = 0  # including those that found nothing
         self.datagrams_received = 0

@@ -48,16 +48,6 @@ class TunCounters(LinkCounters):
     (MUST-63).
     """
 
-    __slots__ = (
-        "bad_checksums",
-        "foreign",
-        "fragments",
-        "icmp_foreign",
-        "icmp_malformed",
-        "malformed",
-        "not_ours",
-    )
-
     def __init__(self) -> None:
         super().__init__()
         self.bad_checksums = 0  # wrong TCP checksums (MUST-3)

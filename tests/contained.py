@@ -9,7 +9,8 @@ from unittest import mock
 
 from utcp.tcp import COMPILED, failures
 from utcp.tcp import stack as stack_module
-from utcp.tcp.connection.tcb import Context, Tcb
+from utcp.tcp.connection.context import Context
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 
@@ -23,7 +24,7 @@ def install() -> None:
         return
     observer_failed = Stack._observer_failed
 
-    def fail(stack: Context, connection: Tcb, cause: BaseException, now: float) -> bool:
+    def fail(stack: Context[Tcb], connection: Tcb, cause: BaseException, now: float) -> bool:
         if not _allowed:
             raise cause
         return failures.fail(stack, connection, cause, now)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from utcp.errors import ConnectionAborted
-from utcp.tcp.connection.tcb import Context, Tcb
+from utcp.tcp.connection.context import Context
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.state import CLOSED, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.wire import RST, Segment
 
@@ -28,7 +29,7 @@ class Failure:
         self.error = error
 
 
-def fail(stack: Context, tcb: Tcb, cause: BaseException, now: float) -> bool:
+def fail(stack: Context[Tcb], tcb: Tcb, cause: BaseException, now: float) -> bool:
     """End a connection, because its processing raised `cause`. Return whether a user receives the error: the event
     ENDED with a ConnectionAborted whose `__cause__` is `cause`.
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from utcp.tcp.connection import Connection
 from utcp.tcp.connection.arrival import segment_arrives
-from utcp.tcp.connection.tcb import Accepting, Context, Tcb
+from utcp.tcp.connection.context import Accepting, Context
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.syn_cookies import LIFETIME, read_stamp, stamp
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
@@ -24,7 +25,7 @@ _FULL_SYN_ACK: Final = Struct("!HHIIHHHHHHHHIII")
 _FULL_SYN_ACK_OFFSET: Final = (HEADER_LENGTH + 20) << 10
 
 
-class Listener(Accepting):
+class Listener(Accepting[Tcb]):
     """The LISTEN state of one local port: half-open connections, and established connections that wait for `accept`.
 
     While `backlog` connections wait to be accepted, a SYN gets no answer, and its sender repeats it. While
@@ -46,8 +47,8 @@ class Listener(Accepting):
         "syn_backlog",
     )
 
-    def __init__(self, stack: Context, local_port: int, backlog: int, syn_backlog: int, context: object) -> None:
-        self._stack: Context | None = stack
+    def __init__(self, stack: Context[Tcb], local_port: int, backlog: int, syn_backlog: int, context: object) -> None:
+        self._stack: Context[Tcb] | None = stack
         self.local_port = local_port
         self.backlog = backlog
         self.syn_backlog = syn_backlog
@@ -128,14 +129,14 @@ class Listener(Accepting):
     def dropped(self, tcb: Tcb) -> None:
         self.half_open.pop(tcb, None)
 
-    def _half_opened(self, stack: Context, connection: Connection) -> None:
+    def _half_opened(self, stack: Context[Tcb], connection: Connection) -> None:
         """Add a half-open connection, which belongs to this listener until it is accepted."""
         stack.half_opened(connection, self)
         self.half_open[connection] = None
 
     # ------------------------------------------------------------------ what arrives
 
-    def segment_arrives(self, stack: Context, segment: Segment, key: ConnectionKey, now: float) -> None:
+    def segment_arrives(self, stack: Context[Tcb], segment: Segment, key: ConnectionKey, now: float) -> None:
         """Process a segment in LISTEN (SEGMENT ARRIVES, RFC 9293 3.10.7.2)."""
         flags = segment.flags
         if flags & RST:
@@ -167,7 +168,7 @@ class Listener(Accepting):
                 self.open(stack, segment, key, now)
 
     def open(
-        self, stack: Context, syn: Segment, key: ConnectionKey, now: float, displaced: TimeWait | None = None
+        self, stack: Context[Tcb], syn: Segment, key: ConnectionKey, now: float, displaced: TimeWait | None = None
     ) -> None:
         """Open a connection for `syn`. `displaced` is the TIME_WAIT record of the previous incarnation, if there is
         one; the new ISN is above its sequence numbers."""
@@ -185,14 +186,14 @@ class Listener(Accepting):
             if not stack.contain(connection, cause, now):
                 raise
 
-    def _overflow(self, stack: Context, remote: Remote, now: float) -> None:
+    def _overflow(self, stack: Context[Tcb], remote: Remote, now: float) -> None:
         """Count and report a dropped handshake, because `backlog` connections wait to be accepted."""
         stack.counters.listen_overflows += 1
         stack.counters.listen_drops += 1
         if stack.observer is not None:
             stack.observer.listen_overflowed(self.local_port, remote, now)
 
-    def _answer_with_cookie(self, stack: Context, syn: Segment, key: ConnectionKey, now: float) -> None:
+    def _answer_with_cookie(self, stack: Context[Tcb], syn: Segment, key: ConnectionKey, now: float) -> None:
         """Send a SYN-ACK whose ISN and timestamp encode the parameters of `syn`. It has only options that `syn` has."""
         config = stack.config
         mss = stack.default_mss if syn.mss is None else syn.mss
@@ -250,7 +251,7 @@ class Listener(Accepting):
             to_stranger=True,
         )
 
-    def _completes(self, stack: Context, segment: Segment, key: ConnectionKey, now: float) -> bool:
+    def _completes(self, stack: Context[Tcb], segment: Segment, key: ConnectionKey, now: float) -> bool:
         """Process an ACK that may complete the handshake of a cookie. Return False if it must be answered with RST.
 
         Because the client already considers the connection established, its ACK is accepted beyond `backlog`, up to
@@ -291,7 +292,7 @@ class Listener(Accepting):
         return True
 
     def _remembered_syn(
-        self, stack: Context, segment: Segment, key: ConnectionKey, mss: int, now: float
+        self, stack: Context[Tcb], segment: Segment, key: ConnectionKey, mss: int, now: float
     ) -> Segment | None:
         """Return the SYN of a cookie, reconstructed from the cookie and the echoed timestamp; None if the echoed
         timestamp is older than the cookie's lifetime. It has no window, which the ACK carries."""

@@ -39,7 +39,8 @@ from collections.abc import Iterable, Sized
 from typing import Final
 
 from utcp.tcp.allowance import GUARANTEED, MINIMUM, SMALL_SEGMENTS
-from utcp.tcp.connection.tcb import Accounts, Tcb
+from utcp.tcp.connection.context import Accounts
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.counters import Counters
 
 DEFAULT: Final = 2 << 30
@@ -73,7 +74,7 @@ _SPARE: Final = 64
 """Spare shares when the free memory is divided, because more connections may soon exceed MINIMUM."""
 
 
-class Memory(Accounts):
+class Memory(Accounts[Tcb]):
     """Owns the total memory of connections and TIME_WAIT `records`, octets."""
 
     __slots__ = (

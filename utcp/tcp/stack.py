@@ -15,9 +15,10 @@ from utcp.errors import AddressInUse, AddressNotAvailable, ConnectionRefused, Li
 from utcp.tcp.admission import Admission
 from utcp.tcp.connection import Connection, path_errors
 from utcp.tcp.connection.arrival import segment_arrives
+from utcp.tcp.connection.context import Accepting, Context
 from utcp.tcp.connection.fast_path import takes_fast_path
 from utcp.tcp.connection.output import transmit
-from utcp.tcp.connection.tcb import Accepting, Context, Tcb
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.connection.timeouts import handle_timeout
 from utcp.tcp.counters import Counters
 from utcp.tcp.failures import MAX_FAILURES, Failure, fail
@@ -48,7 +49,7 @@ _PLAIN: Final = (LENGTH_WITH_TIMESTAMPS << 10) | ACK
 _NOT_PSH_OR_FIN: Final = 0xFFFF ^ (PSH | FIN)
 
 
-class Stack(Context):
+class Stack(Context[Tcb]):
     """A TCP without a socket or a clock: datagrams and the time go in, datagrams and the next deadline come out.
 
     `now` is in seconds and must not decrease. The same secret and the same calls produce the same bytes.
@@ -93,7 +94,7 @@ class Stack(Context):
         self._opening: dict[tuple[Remote, int], dict[Tcb, None]] = {}
         """The connections in SYN_SENT, by (remote, remote port)."""
         self.listeners: dict[int, Listener] = {}
-        self._unaccepted: dict[Tcb, Accepting] = {}
+        self._unaccepted: dict[Tcb, Accepting[Tcb]] = {}
         """The listener of each connection whose handshake is under way."""
         self.admission = Admission(config, memory, counters, self.connections, host)
         self._timers = TimerQueue()
@@ -553,7 +554,7 @@ class Stack(Context):
         self.ready = {}  # last, so that an interrupt does not lose events
         return ready
 
-    def listener_ready(self, listener: Accepting) -> None:
+    def listener_ready(self, listener: Accepting[Tcb]) -> None:
         """Record that a connection of `listener` waits for `Listener.accept`."""
         self.ready[listener] = None
 
@@ -755,7 +756,7 @@ class Stack(Context):
         if self._ports.scarce:
             self._ports.released(*key, free_at)
 
-    def half_opened(self, tcb: Tcb, listener: Accepting) -> None:
+    def half_opened(self, tcb: Tcb, listener: Accepting[Tcb]) -> None:
         self._unaccepted[tcb] = listener
         if isinstance(tcb, Connection):
             self.connections[tcb.key] = tcb

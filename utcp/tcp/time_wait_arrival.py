@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from utcp.tcp.connection.tcb import Context
+from utcp.tcp.connection.context import Context
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.rate_limit import TO_ACK, TO_RST, TO_SYN
 from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable, is_newer
 from utcp.wire import ACK, FIN, RST, SYN, Segment
@@ -19,7 +20,7 @@ REOPENS: Final = 2
 
 
 def arrives_in_time_wait(
-    stack: Context,
+    stack: Context[Tcb],
     table: TimeWaitTable,
     segment: Segment,
     key: ConnectionKey,

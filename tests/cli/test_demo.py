@@ -106,8 +106,8 @@ def without(*rungs: Rung) -> list[Rung]:
             {"server_path": PASSIVE.removesuffix(" > CLOSED")},
             "states of the server: LISTEN > SYN_RCVD > ESTABLISHED > CLOSE_WAIT",
         ),
-        ({"server_heard": QUESTION[:-1]}, "the server heard: b'Is this a real TCP?', not"),
-        ({"client_heard": QUESTION}, "the client heard"),
+        ({"server_heard": QUESTION[:-1]}, "the server read: b'Is this a real TCP?', not"),
+        ({"client_heard": QUESTION}, "the client read"),
         ({"rungs": without(arrow("server", SYN | ACK))}, "senders of a SYN: ['client'], not ['client', 'server']"),
         ({"rungs": without(arrow("client", ACK | FIN))}, "senders of a FIN: ['server'], not"),
         (

@@ -88,7 +88,7 @@ def test_udp_ports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (None, "No such file or directory"),
         (b"", "not a capture: it is empty"),
-        (b"# text\n", "not a capture: it begins neither as pcapng nor as pcap"),
+        (b"# text\n", "not a capture: it is neither pcapng nor pcap"),
         (bytes.fromhex("d4c3b2a1 0200 0400") + bytes(12) + b"\x65\0\0\0", "the file has no TCP"),
         (bytes.fromhex("d4c3b2a1 0200"), "truncated: it ends at octet 6, in the middle of its header"),
     ],

@@ -303,5 +303,5 @@ def test_real_sockets_are_refused() -> None:
         with socket.socket() as real:
             loop.add_reader(real.fileno(), print)
 
-    with pytest.raises(RuntimeError, match="no simulated descriptor"):
+    with pytest.raises(RuntimeError, match="not a simulated descriptor"):
         loop.run(main())

@@ -177,7 +177,7 @@ class TestFailures:
             await asyncio.sleep(1)
             return "fine"
 
-        with pytest.raises(ExceptionGroup, match="nobody awaited") as caught:
+        with pytest.raises(ExceptionGroup, match="no other task awaited") as caught:
             simnet.run(scenario())
         assert [str(error) for error in caught.value.exceptions] == ["nobody awaits me"]
 

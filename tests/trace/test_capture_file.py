@@ -355,8 +355,8 @@ def test_a_missing_file_is_open_s_error(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"", "not a capture: it is empty"),
-        (b"GET", "not a capture: it begins neither as pcapng nor as pcap"),
-        (b"# A text\n", "not a capture: it begins neither as pcapng nor as pcap"),
+        (b"GET", "not a capture: it is neither pcapng nor pcap"),
+        (b"# A text\n", "not a capture: it is neither pcapng nor pcap"),
         (b"\x1f\x8b\x08\x00rest", "not a capture, but compressed by gzip: gunzip it first"),
         (
             bytes.fromhex("0a0d0d0a 0000001c 11223344"),
@@ -371,17 +371,17 @@ def test_a_missing_file_is_open_s_error(tmp_path: Path) -> None:
         (section("<") + b"\6\0", "truncated: it ends at octet 30, in the middle of a block"),
         (
             section("<") + enhanced("<", 0, ipv4(TEXT)),
-            "damaged: the block that begins at octet 28 is of interface 0, which nothing describes",
+            "damaged: the block that begins at octet 28 is of interface 0, which the file does not describe",
         ),
         (
             section("<") + interface("<") + section("<") + simple("<", ipv4(TEXT)),
-            "damaged: the block that begins at octet 76 is of interface 0, which nothing describes",
+            "damaged: the block that begins at octet 76 is of interface 0, which the file does not describe",
         ),
         (section("<") + struct.pack("<II", 5, 13), "damaged: the block that begins at octet 28 cannot have 13 octets"),
         (section("<") + struct.pack("<II", 5, 8), "damaged: the block that begins at octet 28 cannot have 8 octets"),
         (
             section("<") + interface("<")[:-4] + b"\x18\0\0\0",
-            "damaged: the block that begins at octet 28 has 20 octets by its beginning and 24 by its end",
+            "damaged: the block that begins at octet 28 has 20 octets at its beginning and 24 at its end",
         ),
         (
             section("<") + struct.pack("<II", 6, 2**32 - 4),

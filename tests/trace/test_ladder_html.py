@@ -54,12 +54,12 @@ def test_each_rung_is_explained() -> None:
     ]
     assert steps[4]["said"] == ["The client closes, and its FIN is lost."]
     assert lost["said"] == [
-        "It is lost on the way.",
+        "It is lost.",
         "The client goes from ESTABLISHED to FIN_WAIT_1: CLOSE, send FIN (RFC 9293 3.10.4).",
     ]
     timer, repeated, arrived, *_ = again["said"]
-    assert timer.startswith("A timer of the client has expired, retransmit: the oldest octet in flight was not")
-    assert (repeated, arrived) == ("It repeats what was sent before: a retransmission.", "It arrives 1 ms later.")
+    assert timer.startswith("The timer retransmit of the client has expired: the oldest octet in flight was not")
+    assert (repeated, arrived) == ("It is a retransmission.", "It arrives 1 ms later.")
     assert ended["said"] == [
         "The client goes from TIME_WAIT to CLOSED: 2 MSL passed (RFC 9293 3.10.8).",
         "It was in TIME_WAIT for 1 s.",

@@ -52,7 +52,7 @@ def test_what_happened_is_named(tmp_path: Path, lossy: Series) -> None:
     save_plot(lossy, file, title="A title")
     words = texts(file)
     assert "A title" in words
-    for word in ("text sent", "sent again", "lost", "acknowledged", "selectively acknowledged", "SYN", "FIN", "RTO"):
+    for word in ("data sent", "retransmitted", "lost", "acknowledged", "selectively acknowledged", "SYN", "FIN", "RTO"):
         assert word in words, word
     for word in ("congestion window (cwnd)", "slow start threshold (ssthresh)", "in flight", "smoothed (srtt)"):
         assert word in words, word
@@ -73,8 +73,8 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     file = tmp_path / "little.svg"
     save_plot(series, file)
     words = texts(file)
-    assert any(word.startswith("cwnd and ssthresh are not in this capture") for word in words)
-    assert "nothing in this capture tells a round-trip time" in words
+    assert any(word.startswith("this capture has no cwnd and ssthresh") for word in words)
+    assert "this capture shows no round-trip time" in words
     assert f"{CLIENT} to {SERVER}" in words
 
 

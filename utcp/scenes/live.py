@@ -69,31 +69,31 @@ async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str],
                     await asyncio.sleep(PAUSE)
                     writer.write(farewell)
                 await asyncio.sleep(PAUSE)
-                note("The server closes too: once its FIN is acknowledged, it has nothing left to remember.")
+                note("The server closes too. When its FIN is acknowledged, it deletes the connection.")
                 writer.close()
                 await writer.wait_closed()
 
             async with await server_end.start_server(serve, server_port):
-                note("Handshake: each end tells where its sequence numbers begin.")
+                note("Handshake: each end sends its initial sequence number.")
                 reader, writer = await client_end.open_connection(host, server_port)
                 await asyncio.sleep(PAUSE)
-                note("Echo: the answer acknowledges the question; the ACK of the answer waits a little for company.")
+                note("Echo: the answer acknowledges the question. The ACK of the answer is delayed.")
                 writer.write(QUESTION)
                 outcome.client_heard = await reader.readline()
                 await asyncio.sleep(PAUSE)
-                note('Half-close: the client\'s FIN says "no more from me"; it goes on reading what the server says.')
+                note("Half-close: the client's FIN ends its data. The client continues to read.")
                 writer.write_eof()
                 outcome.client_heard += await reader.read()
                 writer.close()
                 await writer.wait_closed()
                 await asyncio.sleep(PAUSE)
-                note("TIME_WAIT: for 2 MSL the client keeps the ports, to answer should its last ACK be lost.")
+                note("TIME_WAIT: the client keeps the ports for 2 MSL, because its last ACK may be lost.")
                 if moments.at(CLOSED) is None:
                     await moments.next(CLOSED)
     except TimeoutError as error:
         if str(error):  # from the connection; its text names the phase
             raise
-        raise TimeoutError(f"not finished after {PATIENCE + 2 * outcome.msl:g} s") from None
+        raise TimeoutError(f"the demo did not end within {PATIENCE + 2 * outcome.msl:g} s") from None
     finally:
         outcome.client_path = state_names(recorder.path("client"))
         outcome.server_path = state_names(recorder.path("server"))
@@ -114,8 +114,8 @@ def differences(outcome: Outcome) -> list[str]:
 
     expect("states of the client", outcome.client_path, ACTIVE)
     expect("states of the server", outcome.server_path, PASSIVE)
-    expect("the server heard", outcome.server_heard, QUESTION)
-    expect("the client heard", outcome.client_heard, QUESTION + b"".join(FAREWELLS))
+    expect("the server read", outcome.server_heard, QUESTION)
+    expect("the client read", outcome.client_heard, QUESTION + b"".join(FAREWELLS))
 
     fresh = [arrow for arrow in outcome.arrows() if not arrow.retransmission]
     expect("senders of a SYN", [arrow.sender for arrow in fresh if arrow.flags & SYN], ["client", "server"])

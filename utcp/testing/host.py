@@ -108,7 +108,7 @@ class Host:
         """
         if self.crashed:
             coroutine.close()
-            raise RuntimeError(f"{self!r} runs nothing until it is restarted")
+            raise RuntimeError(f"{self!r} is down: restart it first")
         task = self.network.loop.create_task(coroutine, context=self.context())
         task.add_done_callback(functools.partial(self._ended, self.boot))
         return task
@@ -142,7 +142,7 @@ class Host:
         if self.crashed:
             return
         if self is self.network.main:
-            raise ValueError("the scenario itself runs on the host 'main', which cannot crash")
+            raise ValueError("the host 'main' runs the scenario and cannot crash")
         boot = self.boot
         boot.vanish()
         for link in list(self._links.values()):
@@ -355,7 +355,7 @@ class SimulatedLink(Link):
     @staticmethod
     def _path(remote: Remote) -> UdpPath:
         if not isinstance(remote, UdpPath):
-            raise TypeError(f"{remote!r} is no remote of a simulated link")
+            raise TypeError(f"{remote!r} is not a remote of a simulated link")
         return remote
 
 

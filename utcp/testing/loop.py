@@ -118,7 +118,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             except (Stalled, OutOfBounds) as error:
                 if ended_by is None:
                     raise
-                ended_by.add_note(f"The cleaning up failed, too: {error}")
+                ended_by.add_note(f"The cleanup failed too: {error}")
         if self._failure is not None:
             raise self._failure
         return result
@@ -144,7 +144,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             )
         if timeout is None:
             raise Stalled(
-                f"nothing is left to happen at {self._now:.6f} s of virtual time, and something waits{self._waiting()}"
+                f"no event is left at {self._now:.6f} s of virtual time, and tasks still wait{self._waiting()}"
             )
         if timeout > 0:
             # Use the deadline itself instead of now + timeout, because rounding could make a timer early.
@@ -223,7 +223,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if times:
             self.call_soon(self._cancel, owner, times - 1)
         else:
-            self.fail(RuntimeError(f"{tasks[0]!r} goes on, though it was cancelled {_CANCELLATIONS} times"))
+            self.fail(RuntimeError(f"{tasks[0]!r} does not end, although it was cancelled {_CANCELLATIONS} times"))
 
     def _forget(self, task: Any) -> None:
         self._tasks.pop(task, None)
@@ -246,7 +246,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return True
 
     def add_writer(self, fd: Any, callback: Callable[..., object], *args: Any) -> NoReturn:  # type: ignore[override]
-        raise RuntimeError("simulated descriptors are always writable: nothing waits for that")
+        raise RuntimeError("simulated descriptors are always writable: do not wait for that")
 
     def readable(self, fd: int) -> None:
         """Schedule the reader of `fd` for the next turn."""
@@ -257,7 +257,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     @staticmethod
     def _simulated(fd: object) -> int:
         if not isinstance(fd, int) or fd < _FIRST_DESCRIPTOR:
-            raise RuntimeError(f"{fd!r} is no simulated descriptor: real sockets do not work in virtual time")
+            raise RuntimeError(f"{fd!r} is not a simulated descriptor: real sockets do not work in virtual time")
         return fd
 
     # ------------------------------------------------------------------ network and platform
@@ -276,7 +276,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def utcp_platform(self) -> Platform:
         """Return the platform for utcp's endpoints. Raises RuntimeError without a network."""
         if self._platform is None:
-            raise RuntimeError("this loop has no network: run the code by utcp.testing.Network")
+            raise RuntimeError("this loop has no network: run the code with utcp.testing.Network")
         return self._platform()
 
     async def getaddrinfo(

@@ -95,18 +95,18 @@ class Network:
         """
         if self._ran:
             main.close()
-            raise RuntimeError("a Network runs once: its loop is closed then")
+            raise RuntimeError("a Network runs only once: create another one")
         self._ran = True
         try:
             result = self.loop.run(main, self.main.context())
         except BaseException as error:
             for task, unnoticed in self._unnoticed():
                 lines = "".join(traceback.format_exception(unnoticed))
-                error.add_note(f"Besides, {task.get_name()} failed, and nobody awaited it:\n{lines}")
+                error.add_note(f"Besides, {task.get_name()} failed, and no task awaited it:\n{lines}")
             raise
         errors = [error for _, error in self._unnoticed()]
         if errors:
-            raise ExceptionGroup("tasks of simulated hosts failed, and nobody awaited them", errors)
+            raise ExceptionGroup("tasks of simulated hosts failed, and no other task awaited them", errors)
         return result
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class Network:
             number = len(self.hosts) + 1
             address = f"10.0.{number >> 8}.{number & 255}"
         if name in self.hosts or address in self._by_address:
-            raise ValueError(f"there is a host {name!r}, or one at {address}, already")
+            raise ValueError(f"the network already has a host {name!r} or a host at {address}")
         host = Host(self, name, address, receive_buffer, port_unreachable=port_unreachable)
         self.hosts[name] = host
         self._by_address[address] = host
@@ -165,7 +165,7 @@ class Network:
     ) -> None:
         """Set the conditions in one direction. For an asymmetric path, call `link()` first and then this."""
         if source is destination:
-            raise ValueError(f"{source!r} talks to itself over a perfect path of its own")
+            raise ValueError(f"{source!r} always reaches itself over a perfect path")
         pair = (source.name, destination.name)
         base = conditions if conditions is not None else self._conditions.get(pair, self._default)
         self._conditions[pair] = changed = replace(base, **changes)
@@ -329,7 +329,7 @@ class Network:
                     continue
                 if verdict is DROP or (isinstance(verdict, (int, float)) and verdict >= 0):
                     return verdict
-                raise TypeError(f"{decide!r} must say PASS, DROP, or 0 or more seconds, not {verdict!r}")  # noqa: TRY301
+                raise TypeError(f"{decide!r} must return PASS, DROP, or 0 or more seconds, not {verdict!r}")  # noqa: TRY301
         except Exception as error:
             # Raised here, the error would look like the sender's own, and the sender would continue.
             self.loop.fail(error)

@@ -64,7 +64,7 @@ class Conditions:
     def __post_init__(self) -> None:
         for name in ("loss", "burst_loss", "burst_start", "burst_end", "duplicate", "reorder", "corrupt"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share, in 0..1, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be a share in 0..1, not {getattr(self, name)}")
         for name in ("latency", "jitter", "reorder_delay", "queue"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
@@ -73,7 +73,7 @@ class Conditions:
         if self.bandwidth is not None and self.bandwidth <= 0:
             raise ValueError(f"bandwidth must be above 0 bits per second, or None, not {self.bandwidth}")
         if self.policer_burst is not None and self.bandwidth is None:
-            raise ValueError("policer_burst needs a bandwidth, at which its bucket fills")
+            raise ValueError("policer_burst needs a bandwidth, which fills its bucket")
         if self.policer_burst is not None and self.policer_burst < self.mtu:
             raise ValueError(
                 f"policer_burst must be None or the mtu ({self.mtu} octets) or more, not {self.policer_burst}"

@@ -134,7 +134,7 @@ def packets(file: BinaryIO) -> Iterator[RawPacket]:
         raise CaptureError("not a capture: it is empty")
     if start.startswith(b"\x1f\x8b"):
         raise CaptureError("not a capture, but compressed by gzip: gunzip it first")
-    raise CaptureError("not a capture: it begins neither as pcapng nor as pcap")
+    raise CaptureError("not a capture: it is neither pcapng nor pcap")
 
 
 class _Source:
@@ -264,7 +264,7 @@ class _Pcapng:
     def _end(self, length: int, what: str) -> None:
         again = self._word(self._source.exactly(4, what))
         if again != length:
-            raise CaptureError(f"damaged: {what} has {length} octets by its beginning and {again} by its end")
+            raise CaptureError(f"damaged: {what} has {length} octets at its beginning and {again} at its end")
 
     def _describe(self, body: bytes, what: str) -> _Interface:
         link_type, _, snapshot_length = self._fields("HHI", body, what)
@@ -282,7 +282,7 @@ class _Pcapng:
         start = 4 if kind == _SIMPLE_PACKET else 20
         number, *_, high, low, captured = fields or (0, 0, 0, min(length, len(body) - start))
         if number >= len(self._interfaces):
-            raise CaptureError(f"damaged: {what} is of interface {number}, which nothing describes")
+            raise CaptureError(f"damaged: {what} is of interface {number}, which the file does not describe")
         if start + captured > len(body):
             raise CaptureError(f"damaged: {what} claims to hold {captured} octets of a packet")
         interface = self._interfaces[number]

@@ -188,7 +188,7 @@ def _block(kind: int, body: bytes) -> bytes:
 
 def _option(code: int, value: bytes) -> bytes:
     if len(value) > _MAX_OPTION:
-        raise ValueError(f"a comment has {len(value)} octets, and room for {_MAX_OPTION}")
+        raise ValueError(f"a comment has {len(value)} octets: {_MAX_OPTION} fit")
     return _OPTION.pack(code, len(value)) + _padded(value)
 
 

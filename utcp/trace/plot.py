@@ -81,9 +81,9 @@ def _sequence(axes: Axes, series: Series) -> None:
             label="selectively acknowledged",
             rasterized=len(blocks) > _MANY,
         )
-    _bars(axes, [span for span in series.spans if not span.again], BLUE, "text sent")
+    _bars(axes, [span for span in series.spans if not span.again], BLUE, "data sent")
     again = [span for span in series.spans if span.again]
-    _bars(axes, again, RED, "sent again")
+    _bars(axes, again, RED, "retransmitted")
     axes.plot(  # A single segment is hardly visible in a large picture, so retransmissions are circled.
         [span.time for span in again],
         [(span.low + span.high) / 2 for span in again],
@@ -193,7 +193,7 @@ def _cwnd(axes: Axes, series: Series) -> None:
     else:
         _steps(axes, series.outstanding, GREEN, "sent and not acknowledged")
         axes.set_ylim(bottom=0)
-        _remark(axes, "cwnd and ssthresh are not in this capture: utcp writes them as comments at the sender")
+        _remark(axes, "this capture has no cwnd and ssthresh, which utcp writes as comments at the sender")
     axes.set_ylabel("octets")
     _octets(axes)
 
@@ -212,7 +212,7 @@ def _rtt(axes: Axes, series: Series) -> None:
         )
     _steps(axes, _milliseconds(series.srtt), GREEN, "smoothed (srtt)")
     if not samples and not series.srtt:
-        _remark(axes, "nothing in this capture tells a round-trip time")
+        _remark(axes, "this capture shows no round-trip time")
     axes.set_ylim(bottom=0)
     if series.rto:  # much larger than the round-trip time, so it has a scale of its own
         right = axes.twinx()

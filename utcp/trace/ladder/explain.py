@@ -17,15 +17,15 @@ Facts: TypeAlias = tuple[tuple[str, str], ...]
 
 MEANING: Final = {
     timers.RETRANSMIT: "the oldest octet in flight was not acknowledged in time (RFC 6298)",
-    timers.PERSIST: "the peer's window is closed, and a probe asks whether it has opened (RFC 9293 3.8.6.1)",
+    timers.PERSIST: "the peer's window is closed, and a probe is due (RFC 9293 3.8.6.1)",
     timers.DELAYED_ACK: "the delayed ACK (RFC 9293 3.8.6.3), or the SACK of several out-of-order segments, is due",
-    timers.KEEPALIVE: "nothing was heard of the peer for long (RFC 9293 3.8.4)",
-    timers.FIN_WAIT_2: "the peer did not close its side in time",
-    timers.USER_TIMEOUT: "what was sent was not acknowledged for as long as the user allows (RFC 9293 3.8.3)",
-    timers.LINGER: "the connection lingered for as long as its user allows, and is not done",
-    timers.PROBE: "no ACK came for the end of a flight; its probe goes before the retransmission timeout (RFC 8985 7)",
-    timers.REORDER: "what was overtaken did not come, and is taken for lost (RFC 8985 6)",
-    timers.PACING: "the next segments may leave",
+    timers.KEEPALIVE: "the peer has sent nothing for the keepalive time (RFC 9293 3.8.4)",
+    timers.FIN_WAIT_2: "the peer did not send its FIN in time",
+    timers.USER_TIMEOUT: "data was not acknowledged within the user timeout (RFC 9293 3.8.3)",
+    timers.LINGER: "the connection did not deliver its data within the linger time",
+    timers.PROBE: "the last segments were not acknowledged, and a tail loss probe is due (RFC 8985 7)",
+    timers.REORDER: "a segment did not arrive within the reordering window, and counts as lost (RFC 8985 6)",
+    timers.PACING: "the next segments are due",
 }
 
 
@@ -107,20 +107,22 @@ def _fate(arrow: Arrow, called: dict[End, str], late: bool) -> list[str]:
     if arrow.timer is not None:
         said.append(_expiry(called[arrow.sender], arrow.timer))
     if arrow.retransmission:
-        said.append("It repeats what was sent before: a retransmission.")
+        said.append("It is a retransmission.")
     if arrow.received is None:
-        said.append("It is lost on the way.")
+        said.append("It is lost.")
     elif arrow.sent is None:
-        said.append("It arrives without having been sent: a duplicate that the network made, or something older.")
+        said.append(
+            "It arrives without having been sent: the network has duplicated it, or it is older than the ladder."
+        )
     elif arrow.received > arrow.sent:
         said.append(f"It arrives {duration(arrow.received - arrow.sent)} later.")
     if late:
-        said.append("Something that was sent later has arrived before it.")
+        said.append("A segment that was sent later has arrived before it.")
     return said
 
 
 def _expiry(name: str, timer: int) -> str:
-    return f"A timer of the {name} has expired, {timers.NAMES[timer]}: {MEANING[timer]}."
+    return f"The timer {timers.NAMES[timer]} of the {name} has expired: {MEANING[timer]}."
 
 
 def _transition(name: str, before: int | None, after: int) -> str:

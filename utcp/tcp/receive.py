@@ -663,7 +663,9 @@ class ReceiveSide(ReceiveQueue):
         if self.allowance.most < most:
             most = self.allowance.most
         grown = most - rest - ((self.rcv_adv - self.rcv_nxt) & MASK)
-        due = (grown >= self.mss or 2 * grown >= most) and self._update_is_due(rest)
+        due = False
+        if grown >= self.mss or 2 * grown >= most:
+            due = self._update_is_due(rest)
         # The queue changes last, so that an exception before loses no octets.
         pieces = self._pieces
         if rest:

@@ -324,7 +324,7 @@ class Stack(Context[Tcb]):
                     text = memoryview(data)[begin:end] if view else data[begin:end]
                     try:
                         if takes_fast_path(connection, seq, ack, flags & FIN, window, ts_val, ts_ecr, text, now):
-                            if connection not in self.output or connection.state != ESTABLISHED:
+                            if connection not in self.output:
                                 self.settle(connection, now)
                             return
                     except BaseException as cause:
@@ -380,7 +380,7 @@ class Stack(Context[Tcb]):
                 count,
                 size,
             )
-            if taken and (connection not in self.output or connection.state != ESTABLISHED):
+            if taken and connection not in self.output:
                 self.settle(connection, now)
         except BaseException as cause:
             if not self.contain(connection, cause, now):

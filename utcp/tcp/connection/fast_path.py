@@ -1,4 +1,5 @@
-"""The fast path of received segments: in-order text and FIN, and cumulative ACKs while no loss is suspected.
+"""The fast path of received segments: in-order text and FIN, and cumulative ACKs, also of our SYN-ACK and FIN, while no
+loss is suspected.
 
 These are most segments of most connections. For them `takes_fast_path` has exactly the effect of `arrival.py`, with
 fewer calls. All other segments are left to `arrival.py`. `tests/tcp/test_stretches.py` compares the two.
@@ -8,10 +9,10 @@ from __future__ import annotations
 
 from math import inf
 
-from utcp.tcp import event
 from utcp.tcp.connection.ack import follow_congestion, follow_window, process_ack
 from utcp.tcp.connection.delayed_ack import may_be_half_an_answer, schedule_ack
 from utcp.tcp.connection.tcb import Tcb
+from utcp.tcp.event import PEER_CLOSED, READABLE, WRITABLE
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import (
     CLOSE_WAIT,
@@ -23,6 +24,7 @@ from utcp.tcp.state import (
     FIN_WAIT_1,
     FIN_WAIT_2,
     LAST_ACK,
+    SYN_RCVD,
 )
 from utcp.tcp.transmit import Buffer
 from utcp.wire import ACK, Segment
@@ -70,11 +72,18 @@ def takes_fast_path(
         seq != receive.rcv_nxt
         or (ack != send.snd_nxt and advance > (send.snd_nxt - send.snd_una) & MASK)
         or octets >= (receive.rcv_adv - seq) & MASK
-        or (state != ESTABLISHED and not _is_expected(tcb, octets, fin))
     ):
         return False
+    if state != ESTABLISHED:
+        if not _is_expected(tcb, advance, octets, fin):
+            return False
+        if tcb.awaits_user and tcb.stack.refuses(tcb.remote, now):
+            tcb.refuse(now)
+            tcb.stack.settle(tcb, now)
+            return True
     recovery, rtt = tcb.recovery, tcb.rtt
     plain = advance and recovery.plain and not send.probe
+    events = 0
     if octets or fin:
         # `arrival.py` takes the text while text or a FIN is held, and while the buffer or the memory is full.
         if (
@@ -87,22 +96,24 @@ def takes_fast_path(
             or (count > 1 and (may_be_half_an_answer(tcb, size) or (not rtt.srtt and now >= receive.round_ends)))
         ):
             return False
+        if octets:
+            events = READABLE
     elif not plain:
         return False
-    tcb.arrived_in_order(count, event.READABLE if octets else 0, now)
+    tcb.arrived_in_order(count, events, now)
     last = seq  # SND.WL1: the window is from the last segment
     if count > 1:
         last = (seq + (count - 1) * size) & MASK
-    if plain:  # the effect of `process_ack`, without a SYN in flight, and with the persist timer off
+    if plain:  # the effect of `process_ack`, with the persist timer off
         acked = send.acknowledge(ack, last, window << send.shift)
         if tcb.retransmits or tcb.soft_error is not None or tcb.user_timeout is not None:
             tcb.progress(now)
         if recovery.on_plain_ack(advance, acked, now) or tcb.pacer.rate != inf:
             follow_congestion(tcb)
+        if state == SYN_RCVD:
+            tcb.establish(now)
         if send.wanted and send.room_again():
-            tcb.tell(event.WRITABLE)
-        if send.fin_acked:
-            tcb.fin_acknowledged(now)
+            tcb.tell(WRITABLE)
         if not window and not tcb.closed_by_user:
             tcb.answered()
     elif advance:
@@ -111,44 +122,65 @@ def takes_fast_path(
         changed = send.update_window(last, ack, window << send.shift)
         if changed or not window:
             follow_window(tcb, changed, now)
-    if ack != send.snd_nxt or send.queued > send.sent or (state != ESTABLISHED and send.pending):
+    if ack != send.snd_nxt or send.queued > send.sent:
         tcb.touch()
-    if not octets:
-        if ts_val is not None and seq == receive.last_ack_sent:
-            receive.take_timestamp(ts_val, now)
-    elif count > 1 and now >= receive.round_ends:  # the first segment of the train ends the round
-        receive.accept_in_order(text[:size], 1, size, ts_val, now)
-        receive.tune(now, rtt.srtt or 0.0)
-        receive.accept_in_order(text[size:], count - 1, size, ts_val, now)
-    else:
-        receive.accept_in_order(text, count, size or octets, ts_val, now)
-        if now >= receive.round_ends and not fin:
+    if octets:
+        if count > 1 and now >= receive.round_ends:  # the first segment of the train ends the round
+            receive.accept_in_order(text[:size], 1, size, ts_val, now)
             receive.tune(now, rtt.srtt or 0.0)
+            receive.accept_in_order(text[size:], count - 1, size, ts_val, now)
+        else:
+            receive.accept_in_order(text, count, size or octets, ts_val, now)
+            if now >= receive.round_ends and not fin:
+                receive.tune(now, rtt.srtt or 0.0)
+        if receive.ack_due == NOW:
+            tcb.touch()
+        elif not fin:
+            schedule_ack(tcb, size or octets, now)
+    elif ts_val is not None and seq == receive.last_ack_sent:
+        receive.take_timestamp(ts_val, now)
     if fin:
         receive.take_fin()
         take_fin(tcb, now)
-    if octets or fin:
-        if receive.ack_due == NOW:
-            tcb.touch()
-        else:
-            schedule_ack(tcb, size or octets, now)
-    if advance and send.fin_acked:
-        fin_acknowledged(tcb, now)
+        tcb.touch()
+    if state != ESTABLISHED:
+        _settle(tcb, advance, now)
     return True
 
 
-def _is_expected(tcb: Tcb, octets: int, fin: int) -> bool:
-    """Return True if a segment with `octets` of text and FIN if `fin` needs no decision in a state other than
-    ESTABLISHED: the peer's stream has not ended, and our user reads it."""
-    state = tcb.state
+def _is_expected(tcb: Tcb, advance: int, octets: int, fin: int) -> bool:
+    """Return True if a segment needs no decision in a state other than ESTABLISHED: it acknowledges our SYN-ACK, or the
+    peer's stream has not ended before its text and FIN, and our user reads it.
+
+    Args:
+        tcb: the connection.
+        advance: the number of octets that the segment acknowledges.
+        octets: its text, octets.
+        fin: not 0: it has FIN.
+    """
+    state, send = tcb.state, tcb.send_side
     if state in (FIN_WAIT_1, FIN_WAIT_2):
-        return tcb.send_side.syn_acked and not (octets and tcb.closed_by_user)
+        return send.syn_acked and not (octets and tcb.closed_by_user)
+    if state == SYN_RCVD:
+        return tcb.passive and advance > 0 and tcb.recovery.plain
     return not octets and not fin and state in (CLOSE_WAIT, CLOSING, LAST_ACK)
+
+
+def _settle(tcb: Tcb, advance: int, now: float) -> None:
+    """Complete the processing of a segment in a state other than ESTABLISHED, which has acknowledged `advance` octets:
+    our FIN may be acknowledged, or may leave now, and the handshake or the connection may be over."""
+    send = tcb.send_side
+    if advance and send.fin_acked:
+        tcb.fin_acknowledged(now)
+        fin_acknowledged(tcb, now)
+    elif send.pending:
+        tcb.touch()
+    tcb.stack.settle(tcb, now)
 
 
 def take_fin(tcb: Tcb, now: float) -> None:
     """Handle the arrival of the peer's FIN and of everything before it."""
-    tcb.tell(event.PEER_CLOSED)
+    tcb.tell(PEER_CLOSED)
     if tcb.state == FIN_WAIT_2:
         tcb.enter_time_wait(FIN_RECEIVED, now)
     elif tcb.state == FIN_WAIT_1 and tcb.send_side.fin_acked:

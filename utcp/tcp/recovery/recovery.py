@@ -334,7 +334,9 @@ class Recovery(Delivery):
         last = runs[-1]
         departure = last.departure
         elapsed = now - departure.at
-        measured = last.sent == 1 and (len(runs) == 1 or all(run.sent == 1 for run in runs))
+        measured = last.sent == 1
+        if len(runs) > 1:
+            measured = all(run.sent == 1 for run in runs)
         if measured:
             rtt.sample(elapsed, now)
         self.probe_at = inf

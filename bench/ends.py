@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from time import process_time
 from typing import Any, Self
 
-from . import descriptors, loops, resident
+from . import loops, resources
 from .peers import find
 from .stacks import UNKNOWN, App, Client, Counts, Server, Setting, Streams
 from .trouble import CallbackFailed, reason
@@ -71,10 +71,10 @@ class _Meter:
     """The usage of this process."""
 
     def __init__(self) -> None:
-        self._resident = resident.resident()
+        self._resident = resources.resident()
 
     def read(self, counts: Counts) -> Usage:
-        return Usage(counts, process_time(), self._above(resident.resident()), self._above(resident.peak()))
+        return Usage(counts, process_time(), self._above(resources.resident()), self._above(resources.peak()))
 
     def _above(self, octets: int | None) -> int | None:
         return None if octets is None or self._resident is None else octets - self._resident
@@ -97,7 +97,7 @@ async def open_ends(
         connections: maximum number of concurrent connections, for the limit of descriptors (not needed for utcp).
     """
     if stack != "utcp":
-        descriptors.require(connections * (2 if processes == 1 else 1))
+        resources.require_descriptors(connections * (2 if processes == 1 else 1))
     meter = _Meter()
     find_stack = find(stack)
     if processes == 1:
@@ -213,7 +213,7 @@ def _serve(
     """Run the server's process."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this process too, silently
     if stack != "utcp":
-        descriptors.require(connections)
+        resources.require_descriptors(connections)
     loops.run(_serve_and_answer(sock, stack, app, setting), loop)
 
 

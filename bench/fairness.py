@@ -9,9 +9,9 @@ from utcp.tcp.congestion import CONTROLLERS
 from utcp.testing.path import Conditions
 
 from . import kernel_path, simulated_path
-from .jobs import Job, run_all
 from .kernel_path import LINUX, PACED_LINUX, UTCP
 from .path_cells import Cell, Run
+from .processes import Job, run_all
 
 SECONDS: Final = 45.0
 STAGGER: Final = 2.0

@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from . import command, descriptors, resident
+from . import command, resources
 from .frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, figure, ratio
 from .many_ports import Ends, open_ends
 from .scale import MESSAGE, Server, each, open_descriptors
@@ -52,7 +52,7 @@ async def _established(trial: Trial, *, traced: bool) -> Figures:
         gc.collect()
         if traced:
             tracemalloc.start()
-        meters = (resident.resident, _traced, _objects, open_descriptors, lambda: slab(_SOCKETS))
+        meters = (resources.resident, _traced, _objects, open_descriptors, lambda: slab(_SOCKETS))
         before = [meter() for meter in meters]
         await _open(ends, app, streams, connections)
         gc.collect()
@@ -144,7 +144,7 @@ def _objects() -> int:
 async def _run(trial: Trial) -> Figures:
     if not trial.parameters["records"]:
         if trial.stack != "utcp":
-            descriptors.require(2 * (FIRST + trial.integer("connections")))
+            resources.require_descriptors(2 * (FIRST + trial.integer("connections")))
         return await _established(trial, traced=False) | await _established(trial, traced=True)
     return await _time_wait(trial)
 

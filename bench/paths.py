@@ -38,8 +38,8 @@ from utcp.tcp.congestion import CONTROLLERS
 from utcp.trace.output import write_output
 
 from . import fairness, kernel_path, machine, path_report, simulated_path
-from .jobs import Job, run_all
 from .path_cells import CELLS, MTU, Cell, Run, matching
+from .processes import Job, run_all
 
 KERNELS: Final = ("cubic", "bbr")
 """Linux's congestion controllers to compare with."""

@@ -38,7 +38,7 @@ from pathlib import Path
 from time import process_time
 from typing import Final
 
-from . import command, descriptors, loops, resident
+from . import command, loops, resources
 from .frame import Bench, Case, Figure, Figures, Goal, Option, Outcomes, Trial, Values
 from .many_ports import Ends, open_ends
 from .stacks import StreamApp, Streams
@@ -94,7 +94,7 @@ class _Sums:
 async def _run(trial: Trial) -> Figures:
     connections = trial.integer("connections")
     if trial.stack != "utcp":
-        descriptors.require(2 * connections)
+        resources.require_descriptors(2 * connections)
     cycles = max(1, trial.integer("sample") // connections)
     await _cycle(trial, 10, _Sums(), idle=0.0)  # so that one-time costs are not counted
     sums = _Sums()
@@ -115,7 +115,7 @@ async def _cycle(trial: Trial, connections: int, sums: _Sums, *, idle: float) ->
     """Open, echo, idle, close. Figures that are not sums come from the first cycle."""
     gc.collect()
     memory, sockets, objects, tasks = (
-        resident.resident(),
+        resources.resident(),
         open_descriptors(),
         len(gc.get_objects()),
         len(asyncio.all_tasks()),
@@ -143,7 +143,7 @@ async def _cycle(trial: Trial, connections: int, sums: _Sums, *, idle: float) ->
         figures: Figures = {}
         if not sums.figures:
             gc.collect()
-            figures |= _per_connection(memory, resident.resident(), connections)
+            figures |= _per_connection(memory, resources.resident(), connections)
             figures["descriptors"] = _difference(open_descriptors(), sockets)
             figures |= await _idle(idle)
         sums.close += await _cpu(lambda: each(close, connections), lambda: app.until_open(0))
@@ -236,7 +236,7 @@ def _cases(values: Values) -> Sequence[Case]:
 
 def _case(connections: int, values: Values) -> Case:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    possible = connections if hard == resource.RLIM_INFINITY else (hard - descriptors.SPARE) // 2 // 100 * 100
+    possible = connections if hard == resource.RLIM_INFINITY else (hard - resources.SPARE) // 2 // 100 * 100
     name = f"{connections:,} connections"
     idle = values["idle"] if connections != _FEW else 0.0
     parameters = {"connections": connections, "idle": idle, "sample": values["sample"]}

@@ -17,7 +17,7 @@ from time import process_time
 from typing import Any, Final
 
 import utcp
-from bench.resident import resident
+from bench.resources import resident
 
 UDP_PORT: Final = 9000
 ECHO: Final = 9000

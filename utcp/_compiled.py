@@ -1,7 +1,7 @@
-"""What classes have to say of themselves to mypyc, when it compiles them (utcp/README.md, "Compiled").
+"""Marks of classes for mypyc, which compiles them (utcp/README.md, "Compiled").
 
-`allow_interpreted_subclasses`: users may subclass it. `acyclic`: what its attributes hold never leads back to it, and
-so the garbage collector need not know of it. `free_list_len`: how many that are let go are kept for the next ones.
+`allow_interpreted_subclasses`: users may subclass the class. `acyclic`: the attributes of an object never lead back to
+it, so that the garbage collector does not track it. `free_list_len`: number of freed objects that are kept for reuse.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from mypy_extensions import mypyc_attr
 else:
-    # mypyc reads these marks when it compiles; nobody does when the code runs, so nothing has to be installed.
+    # Only mypyc reads the marks, so that the interpreted code does not need mypy_extensions.
     T = TypeVar("T")
 
     def mypyc_attr(**_: object) -> Callable[[T], T]:

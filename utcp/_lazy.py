@@ -1,6 +1,6 @@
-"""Packages whose public names are imported when they are first used, so that importing the package costs nothing.
+"""Packages that import their public names on first use, so that an import of the package costs nothing.
 
-`utcp` itself is no such package: its names are used in running event loops, which an import would block.
+`utcp` itself is not one of them. Its names are used in running event loops, which an import would block.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def lazy(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` (PEP 562) of `package`, whose names are those of the modules `homes`."""
+    """Return `__getattr__` and `__dir__` (PEP 562) of `package`. `homes` has the names of each module."""
     home_of = {name: home for home, names in homes.items() for name in names}
 
     def module_getattr(name: str) -> Any:
@@ -18,7 +18,7 @@ def lazy(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable[[st
         if home is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(home), name)
-        setattr(sys.modules[package], name, value)  # the next time it is there
+        setattr(sys.modules[package], name, value)  # found without this function from now on
         return value
 
     def module_dir() -> list[str]:

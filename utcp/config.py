@@ -256,20 +256,21 @@ _BELOW_HALF: Final = 0.49999999999999994
 _COUNT: Final = _Bounds(0, _MAX_COUNT, "a whole number, 0 or more")
 _LIMIT: Final = _Bounds(1, _MAX_COUNT, "a whole number, 1 or more", none="for no limit")
 _BUFFER: Final = _Bounds(2048, 1 << 30, "a whole number of octets, 2 KiB to 1 GiB")
-_GROWING_BUFFER: Final = _BUFFER._replace(none="to grow by itself")
+_GROWING_BUFFER: Final = _BUFFER._replace(none="to grow automatically")
 _SECONDS: Final = _Bounds(_ABOVE_ZERO, _MAX_SECONDS, "a number of seconds, above 0 and at most 1e9", whole=False)
+_SECONDS_OR_NONE: Final = _SECONDS._replace(none="for no limit")
 
 _BOUNDS: Final[dict[str, _Bounds]] = {
     "syn_retries": _COUNT,
     "syn_ack_retries": _COUNT,
-    "syn_backlog": _Bounds(1, _MAX_COUNT, "a whole number, 1 or more"),
+    "syn_backlog": _LIMIT._replace(none=""),
     "max_memory": _Bounds(
-        1 << 20, 1 << 50, "a whole number of octets, 1 MiB to 1 PiB", none="for a share of the memory that there is"
+        1 << 20, 1 << 50, "a whole number of octets, 1 MiB to 1 PiB", none="for a share of the available memory"
     ),
     "max_connections": _LIMIT,
     "max_connections_per_remote": _LIMIT,
     "reset_rate": _Bounds(0.1, 1e9, "a number of RSTs per second, 0.1 to 1e9", whole=False),
-    "mss": _Bounds(64, 65495, "a whole number of octets, 64 to 65495", none="for what the path carries"),
+    "mss": _Bounds(64, 65495, "a whole number of octets, 64 to 65495", none="for the path MTU"),
     "send_buffer": _GROWING_BUFFER,
     "max_send_buffer": _BUFFER,
     "recv_buffer": _GROWING_BUFFER,
@@ -283,8 +284,8 @@ _BOUNDS: Final[dict[str, _Bounds]] = {
     "rto_max": _SECONDS,
     "retries": _COUNT,
     "fin_retries": _COUNT,
-    "user_timeout": _SECONDS._replace(none="for no such limit"),
-    "orphan_timeout": _SECONDS._replace(none="for no such limit"),
+    "user_timeout": _SECONDS_OR_NONE,
+    "orphan_timeout": _SECONDS_OR_NONE,
     "keepalive_idle": _SECONDS,
     "keepalive_interval": _SECONDS,
     "keepalive_count": _Bounds(

@@ -107,7 +107,8 @@ def test_a_program_that_is_killed_costs_the_end_only(tmp_path: Path) -> None:
         status, _, said = capturing.ended()
     assert status == 1
     assert (
-        said.splitlines()[1] == f"utcp capture: {program.control}: the process is gone, its last packets may be missing"
+        said.splitlines()[1]
+        == f"utcp capture: {program.control}: the process has ended, and its last packets may be missing"
     )
     assert len(said.splitlines()) == 2
     assert texts_in(path) == [b"word"] * 2

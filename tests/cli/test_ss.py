@@ -105,7 +105,7 @@ def test_watch_shows_it_again_and_again(program: Running, options: list[str]) ->
 def test_watch_takes_no_socket_for_a_time(tmp_path: Path) -> None:
     found = utcp_command("ss", "--watch", str(tmp_path / "gone.sock"))
     assert found.returncode == 1
-    complaint = "no such socket: is the program running, with its control socket open?"
+    complaint = "no such socket: start the program with a control socket"
     assert found.stderr == f"utcp ss: {tmp_path}/gone.sock: {complaint}\n"
 
 
@@ -149,7 +149,7 @@ def test_without_a_socket_it_finds_all_of_the_default_directory(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("UTCP_CONTROL", "")
     assert main(["ss"]) == 1
-    advice = "start the program with UTCP_CONTROL=1, or name one"
+    advice = "start the program with UTCP_CONTROL=1, or name a socket"
     assert capsys.readouterr() == ("", f"utcp ss: no control socket in {tmp_path}/utcp: {advice}\n")
     with running(Path("1")) as first, running(Path("1")) as second:
         with socket.socket(socket.AF_UNIX) as killed:
@@ -205,15 +205,15 @@ HELLO = b'{"utcp": 1, "pid": 7, "program": "x"}\n'
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [
-        (b"", "the listener there is not utcp"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the listener there is not utcp"),
-        (b"\xff\n", "the listener there is not utcp"),
-        (b"[]\n", "the listener there is not utcp"),
-        (b"{}\n", "the listener there is not utcp"),
+        (b"", "the listener is not utcp"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the listener is not utcp"),
+        (b"\xff\n", "the listener is not utcp"),
+        (b"[]\n", "the listener is not utcp"),
+        (b"{}\n", "the listener is not utcp"),
         (b'{"error": "go away"}\n', "go away"),
         (b'{"utcp": 2}\n', "has another version of the protocol (2, not 1)"),
         (HELLO, "ended before its answer was complete"),
-        (HELLO + b"nonsense\n", "the listener there is not utcp"),
+        (HELLO + b"nonsense\n", "the listener is not utcp"),
         (HELLO + b'{"type": "connection"}\n{"type": "end"}\n', "cannot be read"),
         (HELLO + b'{"type": "listener", "state": 1}\n{"type": "end"}\n', "cannot be read"),
     ],
@@ -260,7 +260,7 @@ def test_a_program_that_hangs_is_one_line(
     with listening(tmp_path / "x.sock", hang):
         assert main(["ss", str(tmp_path / "x.sock")]) == 1
         given_up.set()
-    assert "does the program's event loop hang?" in capsys.readouterr().err
+    assert "the event loop of the program may be blocked" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may connect to everything")

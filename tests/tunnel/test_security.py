@@ -60,7 +60,7 @@ async def test_a_wrong_key(caplog: pytest.LogCaptureFixture) -> None:
 async def test_no_key_where_one_is_needed(caplog: pytest.LogCaptureFixture) -> None:
     async with tunnel(far=key_options(KEY, server_side=True)) as carried:
         await is_refused(carried)
-    assert any("the other end does not speak TLS" in record.getMessage() for record in caplog.records)
+    assert any("the other end does not use TLS" in record.getMessage() for record in caplog.records)
 
 
 async def test_who_has_no_key_and_does_not_care_for_the_servers(caplog: pytest.LogCaptureFixture) -> None:

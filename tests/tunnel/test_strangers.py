@@ -161,7 +161,7 @@ async def test_what_cannot_become_a_client_hello_is_refused_at_once(start: bytes
     if not server.below.closed:
         server.end.data_received(start[-1:])
     assert not server.has_state
-    assert "does not speak TLS" in server.abandon()
+    assert "does not use TLS" in server.abandon()
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -136,11 +136,12 @@ def _copy(sock: socket.socket, output: _Output, ending: _Ending) -> bool:
 def _report(process: Process, output: _Output, ended: bool) -> None:
     packets = f"{output.packets} packet{'' if output.packets == 1 else 's'}"
     if output.dropped:
-        click.echo(f"{packets} captured; {output.dropped} more came faster than they could be written", err=True)
+        why = "because they arrived faster than they could be written"
+        click.echo(f"{packets} captured; {output.dropped} more were dropped, {why}", err=True)
     else:
         click.echo(f"{packets} captured", err=True)
     if not ended:
-        raise ControlFailed(f"{process.socket}: the process is gone, its last packets may be missing")
+        raise ControlFailed(f"{process.socket}: the process has ended, and its last packets may be missing")
 
 
 @contextmanager
@@ -188,7 +189,7 @@ class _Output:
         while len(pending) - end >= _BLOCK.size:
             kind, length = _BLOCK.unpack_from(pending, end)
             if length < 12 or length % 4:
-                raise ControlFailed("the control socket does not send a capture")
+                raise ControlFailed("the answer of the control socket is not a capture")
             if len(pending) - end < length:
                 break
             self.complete = kind == _STATISTICS

@@ -75,7 +75,7 @@ def find(named: Sequence[str]) -> list[str]:
         except OSError as error:
             raise ControlFailed(error.strerror or str(error)) from None
         if not inside:
-            raise ControlFailed(f"no control socket in {path}: start the program with UTCP_CONTROL=1, or name one")
+            raise ControlFailed(f"no control socket in {path}: start the program with UTCP_CONTROL=1, or name a socket")
         found += inside
     return found
 
@@ -123,7 +123,7 @@ def connect(path: str) -> socket.socket:
         sock.connect(path)
     except FileNotFoundError:
         sock.close()
-        raise NobodyThere(f"{path}: no such socket: is the program running, with its control socket open?") from None
+        raise NobodyThere(f"{path}: no such socket: start the program with a control socket") from None
     except ConnectionRefusedError:
         sock.close()
         raise NobodyThere(f"{path}: no listener: the program has ended, or this is not a socket") from None
@@ -149,7 +149,7 @@ def greeting(path: str, readline: Readline) -> Process:
     if "error" in hello:
         raise ControlFailed(f"{path}: {hello['error']}")
     if not isinstance(hello.get("utcp"), int):
-        raise ControlFailed(f"{path}: the listener there is not utcp")
+        raise ControlFailed(f"{path}: the listener is not utcp")
     if hello["utcp"] != VERSION:
         raise ControlFailed(f"{path}: the program has another version of the protocol ({hello['utcp']}, not {VERSION})")
     return Process(path, hello.get("pid", 0), str(hello.get("program", "")))
@@ -160,7 +160,9 @@ def _messages(path: str, readline: Readline) -> Iterator[dict[str, Any]]:
         try:
             line = readline(_MAX_LINE)
         except TimeoutError:
-            raise ControlFailed(f"{path}: no answer for {TIMEOUT:g} s: does the program's event loop hang?") from None
+            raise ControlFailed(
+                f"{path}: no answer within {TIMEOUT:g} s: the event loop of the program may be blocked"
+            ) from None
         except OSError as error:
             raise ControlFailed(f"{path}: {error.strerror or error}") from None
         if not line:
@@ -170,5 +172,5 @@ def _messages(path: str, readline: Readline) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
-            raise ControlFailed(f"{path}: the listener there is not utcp")
+            raise ControlFailed(f"{path}: the listener is not utcp")
         yield message

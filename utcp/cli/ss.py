@@ -23,7 +23,7 @@ _STATES: Final = tuple(name for name in NAMES if name != "CLOSED")
 
 @click.command
 @click.argument("sockets", metavar="[SOCKET]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print all there is as JSON, in seconds and octets.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, in seconds and octets.")
 @click.option(
     "-w",
     "--watch",
@@ -103,7 +103,7 @@ def _safely(render: Callable[[Process], str], process: Process) -> str:
     try:
         return render(process)
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise ControlFailed(f"{process.socket}: its answer cannot be read: is it another version of utcp?") from None
+        raise ControlFailed(f"{process.socket}: the answer cannot be read: the program may run another utcp") from None
 
 
 # ------------------------------------------------------------------ as text

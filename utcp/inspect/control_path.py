@@ -30,7 +30,7 @@ def asked_path(asked: str | PathLike[str] | bool) -> str:
         return str(default_directory())
     name = "" if asked is False else os.fspath(asked)
     if not name:
-        raise ValueError("a control socket needs a path: it cannot be empty")
+        raise ValueError("the path of a control socket must not be empty")
     return name
 
 
@@ -49,10 +49,10 @@ def secure(directory: Path) -> None:
     """
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, f"{directory} is no directory")
+        raise NotADirectoryError(errno.ENOTDIR, f"{directory} is not a directory")
     if found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise PermissionError(
-            errno.EPERM, f"{directory} must belong to you, and to nobody else who may write to it: name another one"
+            errno.EPERM, f"{directory} must belong to you, and no other user may write to it: name another directory"
         )
 
 
@@ -121,7 +121,7 @@ def _remove_stale(file: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise FileExistsError(errno.EEXIST, "the file exists and is no socket")
+        raise FileExistsError(errno.EEXIST, "the file exists and is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
         caller.setblocking(False)
         try:
@@ -135,7 +135,7 @@ def _remove_stale(file: Path) -> None:
             return
         except BlockingIOError:  # its queue is full, so a process has it
             pass
-    raise AddressInUse(f"the control socket {file} is in use by a running process: name another one, or a directory")
+    raise AddressInUse(f"the control socket {file} is in use by a running process: name another socket, or a directory")
 
 
 def _explained(error: OSError, file: Path) -> OSError:

@@ -54,7 +54,7 @@ def write_key(path: Path) -> None:
         with open(path, "x", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(new_key())
     except FileExistsError as error:
-        raise CredentialError(f"{path} exists already: keys are not overwritten") from error
+        raise CredentialError(f"{path} already exists: name another file") from error
     except OSError as error:
         raise CredentialError(f"cannot write the key file {path}: {error.strerror}") from error
 

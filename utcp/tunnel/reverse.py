@@ -201,7 +201,7 @@ class Reverse(End):
                 if await control.read(len(HELLO)) != HELLO:
                     raise ConnectionReset("the other end is not `utcp tunnel expose`")
                 if len(self._idle_controls) >= MOST_IDLE:
-                    raise ConnectionReset(f"{MOST_IDLE} connections wait for users already")
+                    raise ConnectionReset(f"{MOST_IDLE} connections already wait for users")
         except OSError as error:
             self.complain(control.name, reason(error))
             control.abort()
@@ -339,7 +339,7 @@ class Expose(End):
         try:
             mark, more = GO.unpack(await control.read(GO.size))
             if mark != GO_MARK:
-                raise ConnectionReset("the public end speaks another protocol")
+                raise ConnectionReset("the public end uses another protocol")
         except OSError as error:
             control.abort()
             # A pause, because a public end that drops every connection would otherwise be flooded.

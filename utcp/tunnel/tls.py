@@ -102,7 +102,7 @@ class GuardedTls(TlsTransport):
         ranges = _CLIENT_HELLO if self._is_server else _SERVER_HELLO
         if not all(low <= octet <= high for octet, (low, high) in zip(data, ranges, strict=False)):
             # No alert, because a peer that does not speak TLS would take it for data.
-            self._force_close(ssl.SSLError(ssl.SSL_ERROR_SSL, "the other end does not speak TLS"))
+            self._force_close(ssl.SSLError(ssl.SSL_ERROR_SSL, "the other end does not use TLS"))
             return b""
         if self._is_server:
             if len(data) < _HEADER or len(data) < _HEADER + int.from_bytes(data[3:_HEADER], "big"):

@@ -472,25 +472,24 @@ class UdpLink(Link):
         """Send with one system call. Return 0 or the errno."""
         self.counters.send_calls += 1
         sock = self._answers if transmit.to_stranger else self._socket
-        buffers = transmit.buffers
-        if len(buffers) > 1 and transmit.size < self._join_below * len(buffers):
-            buffers = [b"".join(buffers)]
-        remote: Any = transmit.remote
-        peer = remote.peer if isinstance(remote, UdpPath) else remote
-        ecn = transmit.ecn if sockopt.IS_LINUX else 0
+        buffers, count = transmit.buffers, len(transmit.buffers)
+        if count > 1 and transmit.size < self._join_below * count:
+            buffers, count = [b"".join(buffers)], 1
+        peer: Any = transmit.remote
+        control: list[sockopt.ControlMessage] = []
+        if isinstance(peer, UdpPath):
+            control.append(sockopt.source_message(self.family, peer.local))
+            peer = peer.peer
+        if segment_size is not None:
+            control.append(sockopt.segment_size_message(segment_size))
+        if transmit.ecn and sockopt.IS_LINUX:
+            family = sockopt.packet_family(peer)
+            control.append(sockopt.traffic_class_message(family, self._traffic_class[family] | transmit.ecn))
         try:
-            if segment_size is None and not ecn and peer is remote and len(buffers) == 1:
+            if control or count > 1:
+                sock.sendmsg(buffers, control, 0, peer)
+            else:
                 sock.sendto(buffers[0], peer)
-                return 0
-            control: list[sockopt.ControlMessage] = []
-            if segment_size is not None:
-                control.append(sockopt.segment_size_message(segment_size))
-            if peer is not remote:
-                control.append(sockopt.source_message(self.family, remote.local))
-            if ecn:
-                family = sockopt.packet_family(peer)
-                control.append(sockopt.traffic_class_message(family, self._traffic_class[family] | ecn))
-            sock.sendmsg(buffers, control, 0, peer)
         except OSError as error:
             if error.errno in sockopt.MISUSE:
                 raise

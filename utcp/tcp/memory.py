@@ -47,15 +47,15 @@ DEFAULT: Final = 2 << 30
 """Memory limit if neither `Config.max_memory` nor a limit of the system is known, octets."""
 
 CONNECTION: Final = 6144
-"""Memory of a connection without its queues, octets. Measured on CPython 3.13 after a request and its answer: 3,900 for
-the TCB (tracemalloc); 5,000 with the transport, asyncio's streams and a task (resident memory, one end of 3,000
-connections). The rest is for parts that losses and attacks add: RACK, probes, path MTU discovery."""
+"""Memory of a connection without its queues, octets. Measured on CPython 3.13 after a request and its answer: 3,100 for
+the TCB (tracemalloc); less than 5,000 with the transport, asyncio's streams and a task (resident memory, one end of
+3,000 connections). The rest is for parts that losses and attacks add: RACK, probes, path MTU discovery."""
 
 IDLE: Final = CONNECTION + MINIMUM
 """Charge of a connection whose queues hold little, octets."""
 
 HALF_OPEN: Final = 4096
-"""Charge of a connection from the SYN until the handshake completes, octets. Measured on CPython 3.13: 3,300 for the
+"""Charge of a connection from the SYN until the handshake completes, octets. Measured on CPython 3.13: 2,900 for the
 TCB (tracemalloc). Its queues are empty."""
 
 _LITTLE: Final = 512

@@ -718,7 +718,7 @@ class Stack(Context[Tcb]):
             else:
                 transmit(tcb, now, self._outbox)
                 tcb.skip_time_wait(now)
-        displaced = tcb.take_displaced()
+        displaced = None if tcb.displaced is None else tcb.take_displaced()
         self.forget(tcb, free_at)
         if free_at:
             receive = tcb.receive_side

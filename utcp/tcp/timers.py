@@ -94,7 +94,8 @@ class TimerQueue:
 
     def remove(self, subject: Timed) -> None:
         """Remove a connection permanently."""
-        self._take_out(subject)
+        if subject.entry in self._subjects:
+            del self._subjects[subject.entry]
         subject.queued = -inf
         self._sweep()
 

@@ -690,8 +690,10 @@ class Tcb(Timed):
 
     def discard_unread(self) -> None:
         """Drop received data that the user will not read."""
-        self.receive_side.discard()
-        self.stack.accounts.note(self)
+        receive = self.receive_side
+        if receive.readable or receive.holding:
+            receive.discard()
+            self.stack.accounts.note(self)
 
     def take_displaced(self) -> TimeWait | None:
         """Return the TIME_WAIT record to restore if the SYN of this half-open connection was an old duplicate (RFC 9293

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, cast
 
 from anyio import (
@@ -22,11 +22,14 @@ from anyio import (
     EndOfStream,
     ResourceGuard,
     TypedAttributeSet,
+    WouldBlock,
+    create_memory_object_stream,
     create_task_group,
     typed_attribute,
 )
 from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from utcp import Config, ConnectionInfo, Endpoint, Server
 from utcp.integrations.via import Via
@@ -91,11 +94,16 @@ async def create_utcp_listener(
         endpoint: the endpoint to listen on.
     """
     _require_asyncio()
-    waiting = Waiting(backlog)
-    server = await Via(config, endpoint).create_server(
-        lambda: StreamProtocol(waiting), local_host, local_port, backlog=backlog
-    )
-    return UtcpListener(server, waiting)
+    arrived, waiting = create_memory_object_stream[StreamProtocol](backlog)
+    try:
+        server = await Via(config, endpoint).create_server(
+            lambda: StreamProtocol(arrived), local_host, local_port, backlog=backlog
+        )
+    except BaseException:
+        arrived.close()
+        waiting.close()
+        raise
+    return UtcpListener(server, arrived, waiting)
 
 
 class UtcpStream(ByteStream):
@@ -215,24 +223,26 @@ class UtcpStream(ByteStream):
 class UtcpListener(Listener[UtcpStream]):
     """Accepts connections. Created by `create_utcp_listener()`."""
 
-    def __init__(self, server: Server, waiting: Waiting) -> None:
+    def __init__(
+        self,
+        server: Server,
+        arrived: MemoryObjectSendStream[StreamProtocol],
+        waiting: MemoryObjectReceiveStream[StreamProtocol],
+    ) -> None:
         self._server = server
         self._sockets = server.sockets
+        self._arrived = arrived
         self._waiting = waiting
         self._accepting = ResourceGuard("accepting connections from")
 
     async def accept(self) -> UtcpStream:
         """Return the next connection. Raises ClosedResourceError once closed, BusyResourceError when another task
         accepts."""
-        waiting = self._waiting
         with self._accepting:
-            if waiting.arrived.is_set():
-                await checkpoint()
-            else:
-                await waiting.arrived.wait()
-            if waiting.closed:
-                raise ClosedResourceError
-            return UtcpStream(waiting.take())
+            try:
+                return UtcpStream(await self._waiting.receive())
+            except EndOfStream:
+                raise ClosedResourceError from None
 
     async def serve(self, handler: Callable[[UtcpStream], Any], task_group: TaskGroup | None = None) -> None:
         """Run `handler(stream)` in the task group for each connection, until cancelled."""
@@ -245,6 +255,10 @@ class UtcpListener(Listener[UtcpStream]):
     async def aclose(self) -> None:
         """Stop listening. Accepted connections stay open; waiting ones are reset."""
         self._server.close()
+        self._arrived.close()
+        with suppress(EndOfStream, ClosedResourceError):
+            while True:
+                self._waiting.receive_nowait().transport.abort()
         self._waiting.close()
         await checkpoint()
 
@@ -265,7 +279,7 @@ class StreamProtocol(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, waiting: Waiting | None = None) -> None:
+    def __init__(self, arrived: MemoryObjectSendStream[StreamProtocol] | None = None) -> None:
         self.readable = asyncio.Event()
         self.writable = asyncio.Event()
         self.writable.set()
@@ -273,15 +287,19 @@ class StreamProtocol(asyncio.Protocol):
         """Set by connection_lost()."""
         self.eof = False
         self.error: Exception | None = None
-        self._waiting = waiting
+        self._arrived = arrived
+        """The queue of a listener's connections."""
         self._chunks: deque[bytes] = deque()
         self._size = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(0)  # writing pauses as soon as the connection's send buffer is full
-        if self._waiting is not None:
-            self._waiting.put(self)
+        if self._arrived is not None:
+            try:
+                self._arrived.send_nowait(self)
+            except (WouldBlock, ClosedResourceError):
+                self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._chunks.append(data)
@@ -325,35 +343,6 @@ class StreamProtocol(asyncio.Protocol):
         if not (self._chunks or self.eof or self.over.is_set()):
             self.readable.clear()
         return data
-
-
-class Waiting:
-    """Established connections that wait for a listener's accept()."""
-
-    def __init__(self, backlog: int) -> None:
-        self.arrived = asyncio.Event()
-        self.closed = False
-        self._backlog = backlog
-        self._protocols: deque[StreamProtocol] = deque()
-
-    def put(self, protocol: StreamProtocol) -> None:
-        if self.closed or len(self._protocols) >= self._backlog:
-            protocol.transport.abort()
-            return
-        self._protocols.append(protocol)
-        self.arrived.set()
-
-    def take(self) -> StreamProtocol:
-        protocol = self._protocols.popleft()
-        if not self._protocols:
-            self.arrived.clear()
-        return protocol
-
-    def close(self) -> None:
-        self.closed = True
-        self.arrived.set()  # wakes a task that waits in accept()
-        while self._protocols:
-            self._protocols.popleft().transport.abort()
 
 
 def _address(sockname: tuple[Any, ...]) -> tuple[str, int]:

@@ -162,7 +162,7 @@ def _ask(request: dict[str, Any] | int, descriptors: list[int]) -> int:
 def _serve(requests: socket.socket) -> None:
     """Answer until nobody asks any more. A process that was forked leaves from here with its exit status."""
     from utcp.cli import capture, main, nc, ss  # noqa: F401  # all that the commands import
-    from utcp.tunnel import forward, key, reverse  # noqa: F401  # and tunnels
+    from utcp.tunnel import credentials, forward, reverse  # noqa: F401  # and tunnels
 
     while True:
         message, descriptors, _, _ = socket.recv_fds(requests, 1 << 17, 3)

@@ -72,11 +72,6 @@ ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
         "segment.ecn": ECN,
     },
     "tunnel/credentials.py": {
-        "context.minimum_version": LIBRARY,
-        "context.num_tickets": LIBRARY,
-        "context.verify_mode": LIBRARY,
-    },
-    "tunnel/key.py": {
         "context.check_hostname": LIBRARY,
         "context.minimum_version": LIBRARY,
         "context.num_tickets": LIBRARY,

@@ -216,7 +216,7 @@ def test_a_new_key_in_a_file_is_for_its_owner_alone(tmp_path: Path, capsys: pyte
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "")
     assert main(["tunnel", "key", str(path)]) == 1
-    assert "exists already" in one_line(capsys)
+    assert "already exists" in one_line(capsys)
     assert path.read_text() == made
     assert main(["tunnel", "key", str(tmp_path / "nowhere" / "key")]) == 1
     assert "No such file or directory" in one_line(capsys)

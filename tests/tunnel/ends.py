@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from utcp import Config
+from utcp.tunnel.credentials import key_context
 from utcp.tunnel.end import End
 from utcp.tunnel.forward import Listen, Serve
-from utcp.tunnel.key import key_context
 from utcp.tunnel.options import Options
 from utcp.tunnel.reverse import Expose, Reverse
 

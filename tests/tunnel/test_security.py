@@ -13,9 +13,8 @@ import utcp
 from tests.certificates import authority, certificate
 from tests.tunnel.ends import KEY, LOCAL, PLAIN, Tunnel, is_reset, receive, rest, reverse_tunnel, send, tunnel, with_key
 from utcp.tunnel import tls
-from utcp.tunnel.credentials import client_context, server_context
+from utcp.tunnel.credentials import _identity, client_context, server_context
 from utcp.tunnel.forward import Listen
-from utcp.tunnel.key import _identity
 from utcp.tunnel.options import EXPOSE_PORT, FORWARD_PORT, Options
 from utcp.tunnel.reverse import Expose
 

@@ -20,11 +20,9 @@ import pytest
 import utcp
 from tests.tunnel.ends import KEY, LOCAL, PLAIN, Tunnel, receive, send, tunnel, until, with_key
 from tests.tunnel.test_tls import Above, Below
-from utcp.tunnel import accept, limits, tls
-from utcp.tunnel import key as key_module
-from utcp.tunnel.credentials import CredentialError
+from utcp.tunnel import accept, credentials, limits, tls
+from utcp.tunnel.credentials import CredentialError, key_context
 from utcp.tunnel.forward import Serve
-from utcp.tunnel.key import key_context
 from utcp.tunnel.limits import ALL, EACH, MOST_HANDSHAKES, MOST_HOSTS, MOST_LINES, Admission, Complaints
 from utcp.tunnel.options import FORWARD_PORT
 from utcp.tunnel.tls import GuardedTls
@@ -421,14 +419,14 @@ def test_the_private_key_is_in_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_where_there_is_no_way_around_a_file_a_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = key_module._readable
+    original = credentials._readable
 
     @contextmanager
     def elsewhere(octets: bytes) -> Iterator[str | PathLike[str]]:
         with original(octets) as name:
             yield name.replace("/dev/", "/nowhere/")
 
-    monkeypatch.setattr(key_module, "_readable", elsewhere)
+    monkeypatch.setattr(credentials, "_readable", elsewhere)
     with pytest.raises(CredentialError, match="use certificates"):
         key_context(KEY, server_side=True)
 

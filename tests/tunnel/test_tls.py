@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.tunnel.ends import KEY
-from utcp.tunnel.key import key_context
+from utcp.tunnel.credentials import key_context
 from utcp.tunnel.tls import GuardedTls
 
 

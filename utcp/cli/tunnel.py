@@ -189,7 +189,7 @@ def key(file: Path | None) -> None:
 
     FILE is readable by its owner only. Without FILE, the key is printed.
     """
-    from utcp.tunnel.key import new_key, write_key
+    from utcp.tunnel.credentials import new_key, write_key
 
     if file is None:
         click.echo(new_key(), nl=False)
@@ -229,9 +229,8 @@ def _run(make: Callable[[Options], End], options: dict[str, Any], host: str, *, 
 def _tls(options: dict[str, Any], *, server: bool) -> ssl.SSLContext | None:
     """Return the TLS context, or None without a key and TLS. Raises click.UsageError, or CredentialError for unusable
     files."""
-    from utcp.tunnel.credentials import client_context, server_context
+    from utcp.tunnel.credentials import client_context, key_context, read_key, readable_by_others, server_context
     from utcp.tunnel.end import LOG
-    from utcp.tunnel.key import key_context, read_key, readable_by_others
 
     names = ("tls", "tls_ca", "tls_cert", "tls_key", "server_name")
     given = ", ".join("--" + name.replace("_", "-") for name in names if options.get(name))

@@ -232,22 +232,24 @@ class ReceiveSide(ReceiveQueue):
         7323 2.4). After the peer's FIN the edge stays, because no data follows; a TIME_WAIT record continues to offer
         it.
         """
-        limit = self.limit
-        if self.allowance.most < limit:
-            limit = self.allowance.most
-        shift = self.shift
-        edge = limit - self.readable
-        if edge > 65535 << shift:
-            edge = 65535 << shift
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
-        growth = edge - offered
-        if (growth >= self.mss or growth >= limit // 2) and not self.fin_reached:
-            offered = edge
+        growth = self.limit - self.readable - offered  # at most
+        if growth >= self.mss or growth >= self.limit >> 1:
+            offered = self._moved_edge(offered)
+        shift = self.shift
         field = offered + (1 << shift) - 1 >> shift
         if field > 65535:
             field = 65535
         self.rcv_adv = (self.rcv_nxt + (field << shift)) & MASK
         return field
+
+    def _moved_edge(self, offered: int) -> int:
+        """Return the window to offer, octets: `offered`, or as much as the buffer takes if that is enough more."""
+        limit = min(self.allowance.most, self.limit)
+        edge = min(limit - self.readable, 65535 << self.shift)
+        if edge - offered >= min(limit // 2, self.mss) and not self.fin_reached:
+            return edge
+        return offered
 
     def offer_unscaled_window(self) -> int:
         """Return the window field of a SYN, which is never scaled (RFC 7323 2.2)."""
@@ -659,12 +661,9 @@ class ReceiveSide(ReceiveQueue):
         rest = 0
         if 0 <= limit < self.readable:
             rest = self.readable - limit
-        most = self.limit
-        if self.allowance.most < most:
-            most = self.allowance.most
-        grown = most - rest - ((self.rcv_adv - self.rcv_nxt) & MASK)
+        grown = self.limit - rest - ((self.rcv_adv - self.rcv_nxt) & MASK)  # at most
         due = False
-        if grown >= self.mss or 2 * grown >= most:
+        if grown >= self.mss or 2 * grown >= self.limit:
             due = self._update_is_due(rest)
         # The queue changes last, so that an exception before loses no octets.
         pieces = self._pieces

@@ -45,8 +45,10 @@ def takes_fast_path(
     size: int = 0,
 ) -> bool:
     """Process a segment, or a train of `count` consecutive segments, if it needs no decision. Return False if nothing
-    was done. The caller has made sure that the flags are ACK, perhaps with PSH and FIN, that there are no options but
-    timestamps, and that there is no congestion mark.
+    was done.
+
+    The caller has made sure that the flags are ACK, perhaps with PSH and FIN, that there are no options but timestamps,
+    and that there is no congestion mark. Afterwards it settles the connection, unless the next flush processes it.
 
     Args:
         tcb: the connection, in any state.
@@ -79,7 +81,7 @@ def takes_fast_path(
             return False
         if tcb.awaits_user and tcb.stack.refuses(tcb.remote, now):
             tcb.refuse(now)
-            tcb.stack.settle(tcb, now)
+            _settle(tcb, 0, now)
             return True
     recovery, rtt = tcb.recovery, tcb.rtt
     plain = advance and recovery.plain and not send.probe
@@ -175,7 +177,8 @@ def _settle(tcb: Tcb, advance: int, now: float) -> None:
         fin_acknowledged(tcb, now)
     elif send.pending:
         tcb.touch()
-    tcb.stack.settle(tcb, now)
+    if tcb in tcb.stack.output:  # otherwise the caller settles it
+        tcb.stack.settle(tcb, now)
 
 
 def take_fin(tcb: Tcb, now: float) -> None:

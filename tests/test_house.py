@@ -18,7 +18,6 @@ ROOT = Path(utcp.__file__).parent
 # A room imports itself and rooms of a lower rank. What stands directly in utcp/ has a rank too.
 RANKS = {
     "_compiled": -1,
-    "_lazy": 0,
     "config": 0,
     "errors": 0,
     "extras": 0,

@@ -16,13 +16,9 @@ LIBRARY: Final = "an object of the standard library that is configured by its at
 ASYNCIO: Final = "asyncio offers no public way"
 CONTEXT: Final = "where a connection keeps its user, for the user to set"
 HOME: Final = "the loop keeps the endpoints for as long as it lives"
-LAZY: Final = "a package gets the name that was asked for"
 ECN: Final = "the decoder of a segment does not see the IP header, which has these bits"
 
 ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
-    "_lazy.py": {
-        "setattr(sys.modules[package])": LAZY,
-    },
     "aio/loop_end.py": {
         "self._loop.close": ASYNCIO,
     },

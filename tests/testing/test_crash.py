@@ -58,7 +58,7 @@ def test_nothing_is_sent_and_nobody_is_told(simnet: Network) -> None:
     async def scenario() -> float:
         reader, writer = await client.run(converse())
         crashed = simnet.loop.time()
-        simnet.crash(server)
+        server.crash()
         await asyncio.sleep(3600)
         assert not reader.at_eof()
         writer.close()
@@ -77,7 +77,7 @@ def test_a_peer_that_sends_times_out(simnet: Network) -> None:
 
     async def scenario() -> None:
         streams = await client.run(converse())
-        simnet.crash(server)
+        server.crash()
         await client.run(go_on(*streams))
 
     simnet.run(scenario())
@@ -94,9 +94,9 @@ def test_after_a_restart_old_connections_get_rst_and_new_ones_work(simnet: Netwo
 
     async def scenario() -> None:
         streams = await client.run(converse())
-        simnet.crash(server)
+        server.crash()
         await asyncio.sleep(1)
-        simnet.restart(server)
+        server.restart()
         await asyncio.sleep(0)
         await client.run(go_on(*streams))
 
@@ -110,7 +110,7 @@ def test_a_restart_makes_other_initial_sequence_numbers(simnet: Network) -> None
     async def scenario() -> None:
         for _ in range(2):
             await client.run(ask("server", b"?"))
-            simnet.restart(server)
+            server.restart()
             await asyncio.sleep(0.1)
 
     simnet.run(scenario())
@@ -144,8 +144,8 @@ def test_no_timer_and_no_task_of_it_is_left(simnet: Network) -> None:
     async def scenario() -> tuple[int, int]:
         task = client.run(busy())
         await asyncio.sleep(2.5)
-        simnet.crash(client)
-        simnet.crash(server)
+        client.crash()
+        server.crash()
         await asyncio.sleep(0.1)
         assert task.cancelled()
         assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -184,7 +184,7 @@ def test_tasks_are_cancelled_until_they_end(simnet: Network) -> None:
     async def scenario() -> None:
         task = client.run(resist())
         await asyncio.sleep(1)
-        simnet.crash(client)
+        client.crash()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert simnet.loop.time() == 1
@@ -212,7 +212,7 @@ def test_a_task_that_never_ends_fails_the_run(simnet: Network) -> None:
     async def scenario() -> None:
         host.run(ignore())
         await asyncio.sleep(3)
-        simnet.crash(host)
+        host.crash()
         await asyncio.sleep(10)
 
     with pytest.raises(RuntimeError, match=r"(?s)ignore.*does not end"):
@@ -231,7 +231,7 @@ def test_what_fails_in_the_crash_is_nobodys_business(simnet: Network) -> None:
     async def scenario() -> None:
         host.run(fail())
         await asyncio.sleep(1)
-        simnet.crash(host)
+        host.crash()
         await asyncio.sleep(1)
 
     simnet.run(scenario())
@@ -244,7 +244,7 @@ def test_packets_under_way_arrive(simnet: Network) -> None:
     async def scenario() -> None:
         client.run(ask("server", b"?"))
         await asyncio.sleep(0.5)
-        simnet.crash(client)
+        client.crash()
         await asyncio.sleep(0.6)
         assert sent_by(simnet, "server", 0) == [0x12]  # the SYN-ACK
 
@@ -258,7 +258,7 @@ def test_a_client_that_is_cut_off_in_its_handshake(simnet: Network) -> None:
         task = client.run(ask("server", b"?"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        simnet.crash(client)
+        client.crash()
         await asyncio.sleep(100)
         assert task.cancelled()
         assert sent_by(simnet, "client", 0) == [SYN]
@@ -268,18 +268,18 @@ def test_a_client_that_is_cut_off_in_its_handshake(simnet: Network) -> None:
 
 def test_nothing_runs_on_a_host_that_is_down(simnet: Network) -> None:
     host = simnet.host("host")
-    simnet.crash(host)
-    simnet.crash(host)  # a second time changes nothing
+    host.crash()
+    host.crash()  # a second time changes nothing
     assert "crashed" in repr(host)
     with pytest.raises(RuntimeError, match="restart it first"):
         host.run(ask("server", b"?"))
-    assert simnet.restart(host) is None
+    assert host.restart() is None
     assert not host.crashed
 
 
 def test_the_scenario_cannot_pull_its_own_plug(simnet: Network) -> None:
     with pytest.raises(ValueError, match="main"):
-        simnet.crash(simnet.main)
+        simnet.main.crash()
 
 
 def test_tls_in_a_simulation_and_in_a_crash(simnet: Network) -> None:
@@ -306,12 +306,12 @@ def test_tls_in_a_simulation_and_in_a_crash(simnet: Network) -> None:
         await client.run(talk(0))
         client.run(talk(1000))
         await asyncio.sleep(5)
-        simnet.crash(client)
-        simnet.crash(server)
+        client.crash()
+        server.crash()
         await asyncio.sleep(0.1)
         gc.collect()
-        simnet.restart(server)
-        simnet.restart(client)
+        server.restart()
+        client.restart()
         await asyncio.sleep(0.1)
         await client.run(talk(0))
 
@@ -322,7 +322,7 @@ def test_a_program_that_crashes_its_own_host(simnet: Network) -> None:
     host = simnet.host("host")
 
     async def suicide() -> None:
-        simnet.crash(host)
+        host.crash()
         await asyncio.sleep(0)
         pytest.fail("it goes on")
 
@@ -351,7 +351,7 @@ def test_crashes_again_and_again(simnet: Network) -> None:
         for _ in range(20):
             outcomes += [client.run(attempt()) for _ in range(5)]
             await asyncio.sleep(0.1 + simnet.random.random() / 4)
-            simnet.restart(server)
+            server.restart()
         outcomes.append(client.run(attempt()))
         return [await outcome for outcome in outcomes]
 
@@ -369,7 +369,7 @@ def test_what_is_left_of_a_crashed_host_does_no_harm(simnet: Network, collect: C
     async def scenario() -> None:
         await client.run(ask("server", b"?"))
         for _ in range(3):
-            simnet.restart(server)
+            server.restart()
             await asyncio.sleep(0.1)
             collect()
             assert await client.run(ask("server", b"?")) == b"?"

@@ -44,7 +44,7 @@ async def troubles(net: Network) -> None:
         await client.run(forget())
         crashed = [client.run(ask("server", bytes(50_000), WATCHFUL)) for _ in range(3)]
         await asyncio.sleep(0.3)
-        net.restart(server)
+        server.restart()
         await asyncio.gather(*crashed, return_exceptions=True)
         net.partition(server, client)
         try:
@@ -52,7 +52,7 @@ async def troubles(net: Network) -> None:
                 await client.run(ask("server", b"?"))
         except TimeoutError:
             net.repair(server, client)
-        net.restart(client)
+        client.restart()
     net.host("late").run(serve())
 
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from utcp.scenes.scene import Scene
-from utcp.scenes.stage import ACTIVE, PASSIVE, PAUSE, Reader, Stage, Writer
+from utcp.scenes.stage import ACTIVE, PASSIVE, PAUSE, Reader, Stage, Writer, close
 from utcp.tcp.state import CLOSED
 
 REQUEST: Final = b"That is all I wanted to say.\n"
@@ -22,8 +22,7 @@ async def play(stage: Stage) -> None:
             writer.write(answer)
             await asyncio.sleep(PAUSE)
         stage.note("second_fin")
-        writer.close()
-        await writer.wait_closed()
+        await close(writer)
 
     await stage.server_endpoint(serve)
     endpoint = await stage.client_endpoint()
@@ -36,8 +35,7 @@ async def play(stage: Stage) -> None:
     stage.note("first_fin")
     writer.write_eof()
     answers = await reader.read()
-    writer.close()
-    await writer.wait_closed()
+    await close(writer)
     await stage.served()
     stage.note("waiting", seconds=2 * endpoint.config.msl)
     await stage.until("client", CLOSED)

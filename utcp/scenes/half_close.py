@@ -5,7 +5,7 @@ from typing import Final
 
 from utcp.config import Config
 from utcp.scenes.scene import Scene
-from utcp.scenes.stage import ACCEPT, OPEN, PASSIVE, PAUSE, Reader, Stage, Writer
+from utcp.scenes.stage import ACCEPT, OPEN, PASSIVE, PAUSE, Reader, Stage, Writer, close
 from utcp.tcp.state import CLOSED
 
 LINES: Final = b"pear\napple\nfig\n"
@@ -31,11 +31,7 @@ async def play(stage: Stage) -> None:
             stage.note("too_late")
         writer.write(b"".join(sorted(lines)))
         await asyncio.sleep(PAUSE)
-        writer.close()
-        try:
-            await writer.wait_closed()
-        except ConnectionResetError as error:
-            errors.append(error)
+        await close(writer, errors)
 
     await stage.server_endpoint(serve, UNPROBED)
     endpoint = await stage.client_endpoint(UNPROBED)
@@ -46,8 +42,7 @@ async def play(stage: Stage) -> None:
     writer.write(LINES)
     writer.write_eof()
     answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
+    await close(writer)
     await stage.served()
     first = stage.closing()
     await stage.until("client", CLOSED)
@@ -58,8 +53,7 @@ async def play(stage: Stage) -> None:
     _, writer = await stage.open(endpoint)
     await asyncio.sleep(PAUSE)
     writer.write(LINES)
-    writer.close()
-    await writer.wait_closed()
+    await close(writer)
     await stage.served()
 
     stage.expect("the client read", answer, SORTED)

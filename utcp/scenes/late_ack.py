@@ -7,7 +7,7 @@ from typing import Final
 from utcp.scenes.four_way import ANSWERS, REQUEST
 from utcp.scenes.scene import Scene
 from utcp.scenes.scripted import ScriptedServer
-from utcp.scenes.stage import ACCEPT, OPEN, PAUSE, Stage
+from utcp.scenes.stage import ACCEPT, OPEN, PAUSE, Stage, close
 from utcp.tcp.state import CLOSED, ESTABLISHED, LAST_ACK, SYN_RCVD
 from utcp.wire import ACK, FIN, PSH, SYN
 
@@ -24,8 +24,7 @@ async def play(stage: Stage) -> None:
     stage.note("first_fin", ack=len(REQUEST) + 2)
     writer.write_eof()
     answers = await reader.read()
-    writer.close()
-    await writer.wait_closed()
+    await close(writer)
     heard = await answering
     resent = [arrow for arrow in stage.closing() if arrow.retransmission]
     stage.note("needless", count=len(resent))

@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from utcp.scenes.scene import Scene
-from utcp.scenes.stage import ACTIVE, PASSIVE, PAUSE, Reader, Stage, Writer
+from utcp.scenes.stage import ACTIVE, PASSIVE, PAUSE, Reader, Stage, Writer, close
 from utcp.tcp.state import CLOSED, LAST_ACK, TIME_WAIT
 from utcp.testing import DROP, PASS, Packet, Verdict
 from utcp.wire import FIN
@@ -31,8 +31,7 @@ async def play(stage: Stage) -> None:
         await reader.read()
         await asyncio.sleep(PAUSE)
         stage.note("second_fin")
-        writer.close()
-        await writer.wait_closed()
+        await close(writer)
 
     await stage.server_endpoint(serve)
     endpoint = await stage.client_endpoint()
@@ -40,8 +39,7 @@ async def play(stage: Stage) -> None:
     await asyncio.sleep(PAUSE)
     stage.note("closes")
     with stage.network.rule(LosesLastAck()):
-        writer.close()
-        await writer.wait_closed()
+        await close(writer)
         stage.expect("wait_closed() returned before the server closed", stage.moments["server"].at(LAST_ACK), None)
         await stage.until("client", TIME_WAIT)
         await asyncio.sleep(PAUSE / 5)

@@ -7,7 +7,7 @@ from typing import Final
 from utcp.config import Config
 from utcp.scenes.lost_last_ack import LosesLastAck
 from utcp.scenes.scene import Scene
-from utcp.scenes.stage import ACTIVE, PASSIVE, PAUSE, Reader, Stage, Writer
+from utcp.scenes.stage import ACTIVE, PASSIVE, PAUSE, Reader, Stage, Writer, close
 from utcp.wire import FIN
 
 ANSWER: Final = b"Goodbye.\n"
@@ -20,11 +20,7 @@ async def play(stage: Stage) -> None:
         await reader.read()
         writer.write(ANSWER)
         await asyncio.sleep(PAUSE)
-        writer.close()
-        try:
-            await writer.wait_closed()
-        except TimeoutError as error:
-            errors.append(error)
+        await close(writer, errors)
 
     server = await stage.server_endpoint(serve)
     endpoint = await stage.client_endpoint(Config(msl=0))

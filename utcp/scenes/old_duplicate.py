@@ -7,7 +7,7 @@ from utcp.aio.endpoint import Endpoint
 from utcp.config import Config
 from utcp.errors import AddressInUse
 from utcp.scenes.scene import Scene
-from utcp.scenes.stage import CLIENT_UDP_PORT, SERVER_PORT, Reader, Stage, Writer, told
+from utcp.scenes.stage import CLIENT_UDP_PORT, SERVER_PORT, Reader, Stage, Writer, close, told
 from utcp.tcp.state import CLOSED
 from utcp.testing import PASS, Packet, Verdict
 from utcp.wire import RST
@@ -58,8 +58,7 @@ async def play(stage: Stage) -> None:
 
     async def serve(reader: Reader, writer: Writer) -> None:
         read.append(await reader.read())
-        writer.close()
-        await writer.wait_closed()
+        await close(writer)
 
     server = await stage.server_endpoint(serve, WITHOUT)
     client = await stage.client_endpoint(WITHOUT)

@@ -8,7 +8,7 @@ from utcp.aio.endpoint import Endpoint
 from utcp.config import Config
 from utcp.errors import AddressNotAvailable
 from utcp.scenes.scene import Scene
-from utcp.scenes.stage import OPEN, SERVER_PORT, Reader, Stage, Writer, state_names
+from utcp.scenes.stage import OPEN, SERVER_PORT, Reader, Stage, Writer, close, state_names
 from utcp.tcp.state import CLOSED, TIME_WAIT
 from utcp.trace.ladder.width import pad
 
@@ -35,8 +35,7 @@ class Row:
 async def play(stage: Stage) -> None:
     async def serve(reader: Reader, writer: Writer) -> None:
         await reader.read()
-        writer.close()
-        await writer.wait_closed()
+        await close(writer)
 
     await stage.server_endpoint(serve, ports=(SERVER_PORT, OTHER_PORT))
     client = await stage.client_endpoint(CONFIG)

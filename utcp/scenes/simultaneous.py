@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from utcp.scenes.scene import Scene
-from utcp.scenes.stage import ACCEPT, LATENCY, OPEN, PAUSE, Reader, Stage, Writer
+from utcp.scenes.stage import ACCEPT, LATENCY, OPEN, PAUSE, Reader, Stage, Writer, close
 from utcp.tcp.state import CLOSED
 
 
@@ -13,8 +13,7 @@ async def play(stage: Stage) -> None:
 
     async def serve(_: Reader, writer: Writer) -> None:
         await now.wait()
-        writer.close()
-        await writer.wait_closed()
+        await close(writer)
 
     await stage.server_endpoint(serve)
     endpoint = await stage.client_endpoint()

@@ -216,6 +216,17 @@ class Moments(Observer):
                 waiting[1].set_result(None)
 
 
+async def close(writer: Writer, errors: list[OSError] | None = None) -> None:
+    """Close a connection and wait for its end. With `errors`, the error of its end is added to them, and not raised."""
+    writer.close()
+    try:
+        await writer.wait_closed()
+    except OSError as error:
+        if errors is None:
+            raise
+        errors.append(error)
+
+
 def told(arrow: Arrow) -> str:
     """Return a segment as text: "client FIN,ACK 21 ack 1", "server PSH,ACK 1:16 ack 21 lost"."""
     numbers = f"{arrow.seq}:{arrow.seq + arrow.length}" if arrow.length else f"{arrow.seq}"

@@ -6,7 +6,7 @@ from typing import Final
 from utcp.config import Config
 from utcp.scenes.lost_last_ack import LosesLastAck
 from utcp.scenes.scene import Scene
-from utcp.scenes.stage import ACCEPT, ACTIVE, OPEN, PASSIVE, PAUSE, Reader, Stage, Writer, state_names
+from utcp.scenes.stage import ACCEPT, ACTIVE, OPEN, PASSIVE, PAUSE, Reader, Stage, Writer, close, state_names
 from utcp.tcp.state import CLOSED
 
 
@@ -16,11 +16,7 @@ async def play(stage: Stage) -> None:
     async def serve(reader: Reader, writer: Writer) -> None:
         await reader.read()
         await asyncio.sleep(PAUSE)
-        writer.close()
-        try:
-            await writer.wait_closed()
-        except ConnectionResetError as error:
-            errors.append(error)
+        await close(writer, errors)
 
     await stage.server_endpoint(serve)
     endpoint = await stage.client_endpoint(Config(msl=0))

@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from utcp.scenes.scene import Scene
-from utcp.scenes.stage import OPEN, PASSIVE, PAUSE, Reader, Stage, Writer
+from utcp.scenes.stage import OPEN, PASSIVE, PAUSE, Reader, Stage, Writer, close
 from utcp.tcp.state import CLOSED
 
 REQUEST: Final = b"That is all. You too?\n"
@@ -15,8 +15,7 @@ async def play(stage: Stage) -> None:
 
     async def serve(reader: Reader, writer: Writer) -> None:
         heard.append(await reader.read())
-        writer.close()
-        await writer.wait_closed()
+        await close(writer)
 
     await stage.server_endpoint(serve)
     endpoint = await stage.client_endpoint()
@@ -26,8 +25,7 @@ async def play(stage: Stage) -> None:
     writer.write(REQUEST)
     await asyncio.sleep(PAUSE)
     stage.note("closing")
-    writer.close()
-    await writer.wait_closed()
+    await close(writer)
     await stage.served()
     stage.note("waiting", seconds=2 * endpoint.config.msl)
     await stage.until("client", CLOSED)

@@ -11,8 +11,9 @@
     net.run(scenario())
 
 A scenario can also inject faults: `net.link(..., loss=0.3)` at any time, `partition` and `repair`, `hold` and
-`release`, `crash` and `restart` of a host, and `with net.rule(nth(3, lambda segment: segment.flags & FIN)):` for single
-packets. The same seed gives the same bytes at the same times (`net.digest()`). A program that hangs fails the run.
+`release`, `crash` and `restart` of a host (`server.crash()`), and for single packets
+`with net.rule(nth(3, lambda segment: segment.flags & FIN)):`. The same seed gives the same bytes at the same times
+(`net.digest()`). A program that hangs fails the run.
 
 The application needs no change if it uses only asyncio and utcp. The loop's time is virtual; `time.time()` and `random`
 are not. No time passes while a callback is ready to run. A program that polls is the exception: after 1000 consecutive
@@ -21,30 +22,12 @@ turns of the loop, each further turn takes 10 microseconds (`utcp.testing.Virtua
 pytest finds the fixture `simnet` by itself (see `pytest_aioutcp`).
 """
 
-from typing import TYPE_CHECKING
-
-from utcp._lazy import lazy
-
-if TYPE_CHECKING:
-    from utcp.testing.capture import NetworkCapture
-    from utcp.testing.host import Host, SimulatedLink
-    from utcp.testing.loop import OutOfBounds, Stalled, VirtualLoop
-    from utcp.testing.network import Network, Sent
-    from utcp.testing.path import Conditions, Path
-    from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict, nth
-else:
-    # pytest imports this package for the plugin wherever utcp is installed.
-    __getattr__, __dir__ = lazy(
-        __name__,
-        {
-            "utcp.testing.capture": ["NetworkCapture"],
-            "utcp.testing.host": ["Host", "SimulatedLink"],
-            "utcp.testing.loop": ["OutOfBounds", "Stalled", "VirtualLoop"],
-            "utcp.testing.network": ["Network", "Sent"],
-            "utcp.testing.path": ["Conditions", "Path"],
-            "utcp.testing.rules": ["DROP", "PASS", "Packet", "Rule", "Verdict", "nth"],
-        },
-    )
+from utcp.testing.capture import NetworkCapture
+from utcp.testing.host import Host, SimulatedLink
+from utcp.testing.loop import OutOfBounds, Stalled, VirtualLoop
+from utcp.testing.network import Network, Sent
+from utcp.testing.path import Conditions, Path
+from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict, nth
 
 __all__ = [
     "DROP",

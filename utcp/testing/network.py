@@ -230,14 +230,6 @@ class Network:
             for held in self._held.pop(pair, []):
                 self.loop.call_soon(self.hosts[pair[1]].receive, *held)
 
-    def crash(self, host: Host) -> None:
-        """Power off a host (see Host.crash)."""
-        host.crash()
-
-    def restart(self, host: Host) -> asyncio.Task[Any] | None:
-        """Power on a host again (see Host.restart)."""
-        return host.restart()
-
     @contextlib.contextmanager
     def rule(self, decide: Rule) -> Iterator[None]:
         """Apply `decide` to every packet before its path does, within the context. The latest rule is applied first,

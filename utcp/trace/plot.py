@@ -15,7 +15,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from utcp.trace.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, save, style
-from utcp.trace.series import Point, Series, Span
+from utcp.trace.series import Block, Point, Series, Span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,18 +69,7 @@ def save_plot(series: Series, file: str | PathLike[str], panels: Sequence[str] =
 def _sequence(axes: Axes, series: Series) -> None:
     _steps(axes, series.window, GREY, _window_label(series), linestyle="--")
     _steps(axes, series.acks, GREEN, "acknowledged")
-    blocks = series.blocks
-    if blocks:
-        axes.vlines(
-            [block.time for block in blocks],
-            [block.low for block in blocks],
-            [block.high for block in blocks],
-            colors=PURPLE,
-            linewidth=0.6,
-            alpha=0.5,
-            label="selectively acknowledged",
-            rasterized=len(blocks) > _MANY,
-        )
+    _bars(axes, series.blocks, PURPLE, "selectively acknowledged", linewidth=0.6, alpha=0.5)
     _bars(axes, [span for span in series.spans if not span.again], BLUE, "data sent")
     again = [span for span in series.spans if span.again]
     _bars(axes, again, RED, "retransmitted")
@@ -121,14 +110,22 @@ def _range(series: Series) -> tuple[float, float]:
     return (min(values), max(values)) if values else (0.0, 1.0)
 
 
-def _bars(axes: Axes, spans: Sequence[Span], colour: str, label: str) -> None:
+def _bars(
+    axes: Axes,
+    spans: Sequence[Span | Block],
+    colour: str,
+    label: str,
+    linewidth: float = 1.6,
+    alpha: float | None = None,
+) -> None:
     if spans:
         axes.vlines(
             [span.time for span in spans],
             [span.low for span in spans],
             [span.high for span in spans],
             colors=colour,
-            linewidth=1.6,
+            linewidth=linewidth,
+            alpha=alpha,
             label=label,
             rasterized=len(spans) > _MANY,
         )

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.wire.strategies import segments
 from utcp.wire import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, MalformedSegment, Segment, decode, encode, flag_names
+from utcp.wire.segment import encode_syn
 
 # Ports 4096 and 9000, SEQ 0x01020304, ACK 0x05060708; a data offset of 5, 8 or 10 words; window 0x2000.
 PORTS_AND_NUMBERS = bytes.fromhex("1000 2328 01020304 05060708")
@@ -46,6 +47,18 @@ def test_syn_with_every_option_of_a_handshake() -> None:
     )
     assert decode(SYN_WITH_ALL) == expected
     assert encode(expected) == SYN_WITH_ALL
+
+
+@pytest.mark.parametrize("mss", [None, 1460])
+@pytest.mark.parametrize("scale", [None, 0, 14])
+@pytest.mark.parametrize("sack", [False, True])
+@pytest.mark.parametrize("ts_val", [None, 0, 0xFFFFFFFF])
+def test_a_syn_is_encoded_like_its_segment(mss: int | None, scale: int | None, sack: bool, ts_val: int | None) -> None:
+    for flags, ts_ecr in ((SYN, None), (SYN | ACK | ECE, 5)):
+        segment = Segment(
+            80, 9, 7, 8, flags, 65535, mss=mss, window_scale=scale, sack_permitted=sack, ts_val=ts_val, ts_ecr=ts_ecr
+        )
+        assert encode_syn(80, 9, 7, 8, flags, 65535, mss, scale, sack, ts_val, ts_ecr) == encode(segment)
 
 
 def test_data_with_timestamps() -> None:

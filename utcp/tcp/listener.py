@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from struct import Struct
 from typing import Final
 
 from utcp.tcp.connection import Connection
@@ -14,15 +13,12 @@ from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.syn_cookies import LIFETIME, read_stamp, stamp
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
 from utcp.tcp.transmit import Remote
-from utcp.wire import ACK, CWR, ECE, HEADER_LENGTH, RST, SYN, Segment
+from utcp.wire import ACK, CWR, ECE, RST, SYN, Segment
+from utcp.wire.segment import encode_syn
 from utcp.wire.seq import MASK, gt
 
 _ISN_STEP_OVER_OLD: Final = 65535 + 2
 """Distance of the new ISN from the old SND.NXT, if the generated ISN is not above the old SND.NXT."""
-
-_FULL_SYN_ACK: Final = Struct("!HHIIHHHHHHHHIII")
-"""A SYN-ACK with MSS, SACK permitted, timestamps and window scale, as `encode` lays them out."""
-_FULL_SYN_ACK_OFFSET: Final = (HEADER_LENGTH + 20) << 10
 
 
 class Listener(Accepting[Tcb]):
@@ -199,57 +195,31 @@ class Listener(Accepting[Tcb]):
         mss = stack.default_mss if syn.mss is None else syn.mss
         iss = stack.cookies.make(key, syn.seq, mss, now)
         stack.counters.syncookies_sent += 1
-        ack = (syn.seq + 1) & MASK
         remote, remote_port, local_port = key
-        if syn.ts_val is None or not config.timestamps:
-            offered = None if syn.mss is None else stack.unverified_receive_mss(remote, now)
-            answer = Segment(local_port, remote_port, iss, ack, SYN | ACK, self._window, mss=offered)
-            stack.put(remote, answer, now, to_stranger=True)
-            return
-        sack = config.sack and syn.sack_permitted
-        scale = syn.window_scale if config.window_scaling else None
-        ts_now = (int(now * 1000) + stack.sequence_numbers.initial(remote, remote_port, local_port, now)[1]) & MASK
-        ecn = config.ecn != "off" and syn.flags & (ECE | CWR) == ECE | CWR
-        flags = SYN | ACK | ECE if ecn else SYN | ACK
-        ts_val = stamp(ts_now, scale, sack, ecn)
-        if sack and scale is not None and syn.mss is not None:  # nearly every SYN has all these options
-            data = _FULL_SYN_ACK.pack(
-                local_port,
-                remote_port,
-                iss,
-                ack,
-                _FULL_SYN_ACK_OFFSET | flags,
-                self._window,
-                0,
-                0,
-                0x0204,
-                stack.unverified_receive_mss(remote, now),
-                0x0402,
-                0x080A,
-                ts_val,
-                syn.ts_val,
-                0x01030300 | self._window_scale,
-            )
-            stack.put_octets(remote, data, now, to_stranger=True)
-            return
-        stack.put(
-            remote,
-            Segment(
-                local_port,
-                remote_port,
-                iss,
-                ack,
-                flags,
-                self._window,
-                mss=None if syn.mss is None else stack.unverified_receive_mss(remote, now),
-                window_scale=None if scale is None else self._window_scale,
-                sack_permitted=sack,
-                ts_val=ts_val,
-                ts_ecr=syn.ts_val,
-            ),
-            now,
-            to_stranger=True,
+        flags, sack, ts_val = SYN | ACK, False, None
+        scale: int | None = None
+        if syn.ts_val is not None and config.timestamps:  # the timestamp encodes the other options
+            sack = config.sack and syn.sack_permitted
+            scale = syn.window_scale if config.window_scaling else None
+            ecn = config.ecn != "off" and syn.flags & (ECE | CWR) == ECE | CWR
+            if ecn:
+                flags |= ECE
+            ts_now = (int(now * 1000) + stack.sequence_numbers.initial(remote, remote_port, local_port, now)[1]) & MASK
+            ts_val = stamp(ts_now, scale, sack, ecn)
+        data = encode_syn(
+            local_port,
+            remote_port,
+            iss,
+            (syn.seq + 1) & MASK,
+            flags,
+            self._window,
+            None if syn.mss is None else stack.unverified_receive_mss(remote, now),
+            None if scale is None else self._window_scale,
+            sack,
+            ts_val,
+            syn.ts_val,
         )
+        stack.put_octets(remote, data, now, to_stranger=True)
 
     def _completes(self, stack: Context[Tcb], segment: Segment, key: ConnectionKey, now: float) -> bool:
         """Process an ACK that may complete the handshake of a cookie. Return False if it must be answered with RST.

@@ -86,7 +86,7 @@ class Outbox:
         trains = self.trains
         index = 0
         if trains:
-            if len(trains) == 1:
+            if not self._open:
                 self._enter_first()
             key = (remote, size << 2 | ecn)
             index = self._open.get(key, -1)
@@ -96,8 +96,8 @@ class Outbox:
                 if payload is not None:
                     train.buffers.append(payload)
                 train.segment_size = size
-                train.size += size
-                if train.size >= self._max_segments * size or train.size + size > self._max_bytes:
+                train.size = filled = train.size + size
+                if filled >= self._max_segments * size or filled + size > self._max_bytes:
                     del self._open[key]
                 return index
             index = len(trains)
@@ -108,14 +108,15 @@ class Outbox:
         return index
 
     def _enter_first(self) -> None:
-        """Enter the first train, which is open if it is a single segment that is not too large."""
-        first = self.trains[0]
-        if first.segment_size is None and first.size <= self._largest:
-            self._open[first.remote, first.size << 2 | first.ecn] = 0
+        """Enter the first train, if it is the only one and open: it is a single segment that is not too large."""
+        if len(self.trains) == 1:
+            first = self.trains[0]
+            if first.segment_size is None and first.size <= self._largest:
+                self._open[first.remote, first.size << 2 | first.ecn] = 0
 
     def room(self, remote: Remote, size: int, after: int, ecn: int) -> int:
         """Return the number of segments that `add_train` accepts at once, by the room in the train that it selects."""
-        if len(self.trains) == 1:
+        if not self._open:
             self._enter_first()
         index = self._open.get((remote, size << 2 | ecn), -1)
         if index < after:
@@ -125,7 +126,7 @@ class Outbox:
 
     def add_train(self, remote: Remote, buffers: list[Buffer], count: int, size: int, after: int, ecn: int) -> int:
         """Add `count` segments of `size` octets each in these buffers, like `add`. There must be `room` for them."""
-        if len(self.trains) == 1:
+        if not self._open:
             self._enter_first()
         key = (remote, size << 2 | ecn)
         index = self._open.get(key, -1)

@@ -35,7 +35,7 @@ HEADER: Final = Struct("!HHIIHHHH")
 HEADER_WITH_TIMESTAMPS: Final = Struct("!HHIIHHHHIII")
 
 # The header with the options of nearly every SYN: MSS, SACK permitted, timestamps, NOP and window scale.
-HEADER_OF_SYN: Final = Struct("!HHIIHHHHHHIIIHBB")
+HEADER_OF_SYN: Final = Struct("!HHIIHHHHHHIIII")
 
 
 def flag_names(flags: int) -> str:

@@ -26,6 +26,9 @@ _SYN_OPTIONS_LENGTH: Final = 20
 _MSS: Final = 0x0204
 _SACK_AND_TIMESTAMPS: Final = 0x0402080A
 _WINDOW_SCALE: Final = 0x0103
+_SCALE_WORD: Final = 0x01030300
+"""NOP, kind and length of the window scale, before the shift count."""
+_SYN_OFFSET: Final = (HEADER_LENGTH + _SYN_OPTIONS_LENGTH) << 10
 _LAST_WORDS: Final = Struct("!IHBB")
 """TSecr, NOP and kind of the window scale, its length, and the shift count."""
 
@@ -250,20 +253,11 @@ def take_text(data: bytes | memoryview, start: int, stop: int, view: bool) -> by
 
 def encode(segment: Segment) -> bytes:
     """Return the octets of a segment, with its checksum field unchanged (0 over UDP)."""
-    mss, scale, ts_val = segment.mss, segment.window_scale, segment.ts_val
-    if (
-        mss is not None
-        and scale is not None
-        and ts_val is not None
-        and segment.sack_permitted
-        and not segment.sack_blocks
-    ):
-        return _encode_syn(segment, mss, scale, ts_val)
     options = encode_options(
-        mss,
-        scale,
+        segment.mss,
+        segment.window_scale,
         segment.sack_permitted,
-        ts_val,
+        segment.ts_val,
         segment.ts_ecr,
         segment.sack_blocks,
     )
@@ -280,24 +274,49 @@ def encode(segment: Segment) -> bytes:
     return header + options + segment.payload
 
 
-def _encode_syn(segment: Segment, mss: int, scale: int, ts_val: int) -> bytes:
-    """Return the octets of a SYN with all usual options."""
-    header = HEADER_OF_SYN.pack(
-        segment.src_port,
-        segment.dst_port,
-        segment.seq,
-        segment.ack,
-        (HEADER_LENGTH + _SYN_OPTIONS_LENGTH) << 10 | segment.flags,
-        segment.window,
-        segment.checksum,
-        segment.urgent,
+def encode_syn(
+    src_port: int,
+    dst_port: int,
+    seq: int,
+    ack: int,
+    flags: int,
+    window: int,
+    mss: int | None,
+    window_scale: int | None,
+    sack_permitted: bool,
+    ts_val: int | None,
+    ts_ecr: int | None,
+) -> bytes:
+    """Return the octets of a SYN or SYN-ACK. An option is absent if its value is None or False."""
+    if mss is None or window_scale is None or ts_val is None or not sack_permitted:
+        return encode(
+            Segment(
+                src_port,
+                dst_port,
+                seq,
+                ack,
+                flags,
+                window,
+                mss=mss,
+                window_scale=window_scale,
+                sack_permitted=sack_permitted,
+                ts_val=ts_val,
+                ts_ecr=ts_ecr,
+            )
+        )
+    return HEADER_OF_SYN.pack(  # nearly every SYN has all these options
+        src_port,
+        dst_port,
+        seq,
+        ack,
+        _SYN_OFFSET | flags,
+        window,
+        0,
+        0,
         _MSS,
         mss,
         _SACK_AND_TIMESTAMPS,
         ts_val,
-        segment.ts_ecr or 0,
-        _WINDOW_SCALE,
-        3,
-        scale,
+        ts_ecr or 0,
+        _SCALE_WORD | window_scale,
     )
-    return header + segment.payload

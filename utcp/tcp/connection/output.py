@@ -14,8 +14,8 @@ from utcp.tcp.connection.tcb import KEEPALIVE_PROBE, TAIL_LOSS_PROBE, WINDOW_PRO
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import SYN_RCVD, SYN_SENT
 from utcp.tcp.transmit import Buffer, Outbox
-from utcp.wire import ACK, CWR, ECE, FIN, PSH, SYN, Segment
-from utcp.wire.segment import ECN_CAPABLE, NOT_ECT
+from utcp.wire import ACK, CWR, ECE, FIN, PSH, SYN
+from utcp.wire.segment import ECN_CAPABLE, NOT_ECT, encode_syn
 from utcp.wire.seq import MASK
 
 
@@ -23,8 +23,8 @@ def transmit(tcb: Tcb, now: float, outbox: Outbox) -> None:
     """Put all segments that the connection may send at `now` into `outbox`, and set its timers."""
     send = tcb.send_side
     if not send.syn_acked:
-        _send_syn(tcb, now)
-        if tcb.state == SYN_SENT:
+        sent, state = _sends_syn(tcb, now), tcb.state
+        if state == SYN_SENT or (sent and state == SYN_RCVD):  # nothing else may leave yet
             _set_timers(tcb, now)
             return
     if not _sends_one_segment(tcb, now, outbox):
@@ -129,13 +129,14 @@ def _follows_at_once(tcb: Tcb, size: int, now: float) -> bool:
     )
 
 
-def _send_syn(tcb: Tcb, now: float) -> None:
-    """Send a SYN or SYN-ACK for the first time, after a timeout, after the peer repeated its SYN, or behind an RST."""
+def _sends_syn(tcb: Tcb, now: float) -> bool:
+    """Send a SYN or SYN-ACK for the first time, after a timeout, after the peer repeated its SYN, or behind an RST.
+    Return False if none is due."""
     send, receive, recovery = tcb.send_side, tcb.receive_side, tcb.recovery
     again = send.snd_nxt != send.iss
     lost = recovery.board.lost > 0
     if again and not lost and not tcb.resend_syn:
-        return
+        return False
     departure = recovery.depart(now)
     if again:
         recovery.resent(0, 1, departure)
@@ -145,31 +146,30 @@ def _send_syn(tcb: Tcb, now: float) -> None:
         send.advance_over_syn()
         recovery.sent(1, departure)
     tcb.syn_leaves(now, not again)
-    opening = tcb.state == SYN_SENT
-    scaling = tcb.config.window_scaling if opening else tcb.window_scaling
-    timestamps = tcb.config.timestamps if opening else tcb.timestamps
+    config, opening = tcb.config, tcb.state == SYN_SENT
     if not opening:
         flags = SYN | ACK | (ECE if tcb.ecn.agreed else 0)
-    elif tcb.config.ecn == "request" and not tcb.total_retransmits:  # not again: a path may drop it (RFC 3168 6.1.1.1)
+    elif config.ecn == "request" and not tcb.total_retransmits:  # not again: a path may drop it (RFC 3168 6.1.1.1)
         flags = SYN | ECE | CWR
     else:
         flags = SYN
-    segment = Segment(
+    data = encode_syn(
         tcb.local_port,
         tcb.remote_port,
         send.iss,
         0 if opening else receive.rcv_nxt,
         flags,
         receive.offer_unscaled_window(),
-        mss=tcb.receive_mss if tcb.offers_mss else None,
-        window_scale=receive.scale_for_buffer() if scaling else None,
-        sack_permitted=tcb.config.sack if opening else tcb.sack,
-        ts_val=tcb.ts_now(now) if timestamps else None,
-        ts_ecr=receive.ts_recent if timestamps else None,
+        tcb.receive_mss if tcb.offers_mss else None,
+        receive.scale_for_buffer() if (config.window_scaling if opening else tcb.window_scaling) else None,
+        config.sack if opening else tcb.sack,
+        tcb.ts_now(now) if (config.timestamps if opening else tcb.timestamps) else None,
+        receive.ts_recent,
     )
     receive.acknowledged()
     send.note_empty()
-    tcb.stack.put(tcb.remote, segment, now, to_stranger=tcb.unproven)
+    tcb.stack.put_octets(tcb.remote, data, now, to_stranger=tcb.unproven)
+    return True
 
 
 def _set_timers(tcb: Tcb, now: float) -> None:

@@ -34,6 +34,7 @@ class SendSide:
     __slots__ = (
         "_allowance",
         "_chunks",
+        "_empty_segs_out",
         "_head",
         "_maximum",
         "_starts",
@@ -48,7 +49,6 @@ class SendSide:
         "max_snd_wnd",
         "probe",
         "queued",
-        "segs_out",
         "sent",
         "shift",
         "snd_nxt",
@@ -87,10 +87,10 @@ class SendSide:
         """Number of payload octets accepted from the application."""
         self.bytes_retrans = 0
         """Number of payload octets retransmitted."""
-        self.segs_out = 0
-        """Number of segments sent, of all kinds."""
         self.data_segs_out = 0
         """Number of segments sent with text."""
+        self._empty_segs_out = 0
+        """Number of segments sent without text."""
         self.fin_queued = False
         self.fin_sent = False
         self.fin_acked = False
@@ -160,14 +160,19 @@ class SendSide:
 
     # ------------------------------------------------------------------ what is counted
 
+    @property
+    def segs_out(self) -> int:
+        """Number of segments sent, of all kinds."""
+        return self.data_segs_out + self._empty_segs_out
+
     def note_empty(self) -> None:
         """Count a segment that leaves without text, and without a FIN that `advance` or `note_resent` has counted."""
-        self.segs_out += 1
+        self._empty_segs_out += 1
 
     def note_resent(self, size: int) -> None:
         """Count a segment that leaves again, with `size` payload octets."""
-        self.segs_out += 1
         self.data_segs_out += size > 0
+        self._empty_segs_out += size == 0
         self.bytes_retrans += size
 
     # ------------------------------------------------------------------ the queue
@@ -218,9 +223,10 @@ class SendSide:
     def advance(self, size: int, fin: bool, probe: bool, segments: int) -> None:
         """Advance SND.NXT over `size` payload octets, and the FIN behind them if `fin`, which leave for the first time
         in so many `segments`. `probe`: they are a zero-window probe."""
-        self.segs_out += segments
         if size:
             self.data_segs_out += segments
+        else:
+            self._empty_segs_out += segments
         self.probe = probe
         self.sent += size
         self.snd_nxt = (self.snd_nxt + size + fin) & MASK

@@ -606,7 +606,7 @@ class Stack(Context[Tcb]):
         """Return when `handle_timeout` is due; None if no timer runs. Call it after `datagrams_to_send`, which sets
         timers too."""
         deadline = self._timers.next()
-        expiry = self.time_wait.next_expiry()
+        expiry = self.time_wait.next_expiry() if self.time_wait else None
         if expiry is not None and expiry < deadline:
             return expiry
         return None if deadline == inf else deadline

@@ -25,12 +25,13 @@ def transmit(tcb: Tcb, now: float, outbox: Outbox) -> None:
     if not send.syn_acked:
         sent, state = _sends_syn(tcb, now), tcb.state
         if state == SYN_SENT or (sent and state == SYN_RCVD):  # nothing else may leave yet
-            _set_timers(tcb, now)
+            _set_timers(tcb, 1, now)
             return
     if not _sends_one_segment(tcb, now, outbox):
         _burst(tcb, now, outbox)
-    if send.snd_nxt != send.snd_una or send.queued > send.sent or send.fin_queued:
-        _set_timers(tcb, now)
+    flight_size = (send.snd_nxt - send.snd_una) & MASK
+    if flight_size or send.queued != send.sent or send.fin_queued != send.fin_sent:
+        _set_timers(tcb, flight_size, now)
 
 
 def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
@@ -49,7 +50,7 @@ def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
         burst.window_probe()
     if send.queued > send.sent and send.syn_acked and (not recovery.board.lost or new_data_first):
         burst.new_data()
-    if send.fin_queued and _fin_may_go(tcb):
+    if send.fin_queued != send.fin_sent and send.queued == send.sent and _fin_may_go(tcb):
         burst.fin()
     if receive.ack_due == NOW:
         burst.pure_ack()
@@ -60,17 +61,10 @@ def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
 
 
 def _fin_may_go(tcb: Tcb) -> bool:
-    """Return True if a FIN may leave. It waits for the data before it and for the peer's window, but not for the
+    """Return True if the FIN behind the data that was sent may leave. It waits for the peer's window, but not for the
     congestion window. In SYN_RCVD it waits for the handshake, unless the user's close has changed the state already
     (RFC 9293 3.10.4)."""
-    send = tcb.send_side
-    return (
-        send.fin_queued
-        and not send.fin_sent
-        and send.queued == send.sent
-        and send.usable_window > 0
-        and tcb.state != SYN_RCVD
-    )
+    return tcb.send_side.usable_window > 0 and tcb.state != SYN_RCVD
 
 
 def _sends_one_segment(tcb: Tcb, now: float, outbox: Outbox) -> bool:
@@ -100,7 +94,7 @@ def _sends_one_segment(tcb: Tcb, now: float, outbox: Outbox) -> bool:
         if tcb.ecn.agreed:
             ecn = ECN_CAPABLE
         fin = send.fin_queued
-    elif send.fin_queued and _fin_may_go(tcb):
+    elif send.fin_queued != send.fin_sent and _fin_may_go(tcb):
         fin = True
     else:
         if receive.ack_due == NOW:
@@ -172,15 +166,15 @@ def _sends_syn(tcb: Tcb, now: float) -> bool:
     return True
 
 
-def _set_timers(tcb: Tcb, now: float) -> None:
-    """Set the timers of unacknowledged and unsent data: retransmission, tail loss probe, persist, user timeout."""
-    send, persist = tcb.send_side, tcb.persist
-    flight_size = (send.snd_nxt - send.snd_una) & MASK
-    if flight_size and not send.probe:
+def _set_timers(tcb: Tcb, flight_size: int, now: float) -> None:
+    """Set the timers of unacknowledged and unsent data: retransmission, tail loss probe, persist, user timeout. There
+    is unsent data or a FIN if `flight_size` is 0."""
+    persist = tcb.persist
+    if flight_size and not tcb.send_side.probe:
         tcb.recovery.set_timers(now, flight_size < 2 * tcb.mss, tcb.config.max_ack_delay)
         if persist.deadline != inf:
             persist.stop()
-    elif (send.pending or send.probe) and persist.deadline == inf:
+    elif persist.deadline == inf:
         tcb.start_persist(now + tcb.rtt.after(persist.probes))
-    if tcb.user_timeout is not None and (flight_size or send.pending):
+    if tcb.user_timeout is not None:
         tcb.start_user_timeout(now)

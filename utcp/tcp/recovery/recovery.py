@@ -289,7 +289,8 @@ class Recovery(Delivery):
         rtt, retransmit_at = self._rtt, self.retransmit_at
         if retransmit_at == inf:
             self.retransmit_at = retransmit_at = now + rtt.rto
-        if not self.probe_is_useful:
+        # `probe_is_useful`, here without the call for the usual case
+        if not (rtt.samples > self._probe_samples if self.plain and self.sack else self.probe_is_useful):
             self.probe_at = inf
         elif self.probe_at == inf:
             at = now + TailLossProbe.delay(rtt.srtt, one_segment, max_ack_delay)

@@ -165,6 +165,34 @@ def test_a_train_costs_little_more_than_a_segment() -> None:
     assert cost[20] == cost[40]
 
 
+@interpreted
+def test_trains_are_made_after_a_loss_too() -> None:
+    """Only a connection with ECN has to tell its peer of a reduction, with CWR on one segment."""
+    cost: dict[int, int] = {}
+    for segments in (20, 40, 20, 40):  # the first time, layouts are made
+        side = Side(True)
+        out = side.connections[0]
+        out.send(bytes(1000))
+        side.flush()
+        while not out.recovery.reduced:
+            side.now = side.stack.next_timeout() or inf
+            side.stack.handle_timeout(side.now)
+            side.flush()
+        side.now += 0.05
+        ack = Segment(PORTS[0], 80, out.receive_side.rcv_nxt, out.send_side.snd_nxt, ACK, 1000)
+        ack.ts_val, ack.ts_ecr = 3, out.ts_now(side.now)
+        side.stack.receive_datagram(encode(ack), "peer", side.now)
+        side.flush()
+        assert not out.send_side.flight_size
+        out.congestion.cwnd = out.congestion.initial_window = 1 << 20
+        out.send(bytes(segments * 1000 + 1))
+        trains: list[Any] = []
+        cost[segments] = calls(lambda: trains.extend(side.stack.datagrams_to_send(side.now)))  # noqa: B023
+        (train,) = trains
+        assert len(train.datagrams()) == segments + 1
+    assert cost[20] == cost[40]
+
+
 def test_large_segments_are_not_copied_on_their_way_out() -> None:
     """Neither where they lie within what the user gave, nor where they reach over its end."""
     t = established(mtu=9000, mss=8000, options="mss 8000")

@@ -186,7 +186,7 @@ class Burst:
         tcb = self._tcb
         send, recovery, mss = tcb.send_side, tcb.recovery, tcb.mss
         offset = send.sent
-        if recovery.reduced or offset < send.snd_up:
+        if offset < send.snd_up or (recovery.reduced and tcb.ecn.agreed):
             return False
         length = mss + (HEADER_LENGTH + TIMESTAMPS_LENGTH if tcb.timestamps else HEADER_LENGTH)
         octets = min(send.unsent - 1, send.snd_wnd - send.flight_size)

@@ -82,7 +82,7 @@ def _sends_one_segment(tcb: Tcb, now: float, outbox: Outbox) -> bool:
             size > tcb.mss
             or size >= send.snd_wnd - flight_size
             or send.snd_up > offset
-            or recovery.reduced
+            or (recovery.reduced and tcb.ecn.agreed)  # the segment must carry CWR
             or tcb.mtu_search is not None
             or (flight_size and not _follows_at_once(tcb, size, now))
         ):

@@ -35,9 +35,8 @@ class Pacer:
 
     def refill(self, burst: int, now: float) -> None:
         """Let an initial window of `burst` octets leave at once, because nothing is in flight."""
-        if self.rate != inf:
-            self._credit = max(self._credit, float(burst))
-            self._updated_at = now
+        self._credit = max(self._credit, float(burst))
+        self._updated_at = now
 
     def may_send(self, mss: int, now: float) -> bool:
         """Return True if a segment may leave now, after updating the credit."""

@@ -24,7 +24,8 @@ _VIEW_FROM: Final = 4096
 
 def begin_flight(tcb: Tcb, now: float) -> None:
     """Prepare pacing and congestion control for data that leaves while nothing is in flight."""
-    tcb.pacer.refill(tcb.congestion.initial_window, now)
+    if tcb.pacer.rate != inf:
+        tcb.pacer.refill(tcb.congestion.initial_window, now)
     idle = now - tcb.last_sent
     if idle > tcb.rtt.rto:
         tcb.congestion.on_idle(idle, tcb.rtt.rto)

@@ -9,6 +9,7 @@ import pytest
 from tests.tcp.pair import Pair, lose
 from tests.tcp.reach import established, last_ack, syn_rcvd, syn_sent
 from tests.tcp.script import Script
+from tests.variant import interpreted_only
 from utcp.tcp.connection import Connection
 from utcp.wire import SYN
 
@@ -215,3 +216,23 @@ def test_timer_queue_holds_nothing_dead(alive: Alive) -> None:
     p.run_for(2)
     assert p.client.next_timeout() is None
     nothing_is_left(p, alive)
+
+
+@interpreted_only
+def test_an_idle_connection_is_eight_objects_of_the_garbage_collector() -> None:
+    """The TCB, its two sides, recovery with its scoreboard, the round-trip time, the controller, and keepalive. What a
+    connection has not needed yet, and what is empty, has no object of its own."""
+    number = 50
+    p = Pair()
+    p.established()
+    p.run_for(1.0)
+    before = objects_of_utcp()
+    for _ in range(number):
+        p.established()
+    p.run_for(1.0)
+    assert objects_of_utcp() - before == 2 * number * 8
+
+
+def objects_of_utcp() -> int:
+    gc.collect()
+    return sum(type(thing).__module__.startswith("utcp.") for thing in gc.get_objects())

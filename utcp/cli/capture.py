@@ -63,7 +63,11 @@ def command(file: str, control: str | None, count: int | None, seconds: float | 
             check_name(file)
         except ValueError as error:
             raise click.BadParameter(f"{file}: {error}", param_hint="FILE") from None
-    path = _only(find((control,) if control else ()))
+    path, *others = find((control,) if control else ())
+    if others:
+        raise ControlFailed(
+            f"{1 + len(others)} processes have control sockets: name one of {', '.join((path, *others))}"
+        )
     sock = connect(path)
     with sock:
         output = _Output(file)
@@ -79,12 +83,6 @@ def command(file: str, control: str | None, count: int | None, seconds: float | 
         finally:
             output.close()
     _report(process, output, ended)
-
-
-def _only(paths: list[str]) -> str:
-    if len(paths) > 1:
-        raise ControlFailed(f"{len(paths)} processes have control sockets: name one of {', '.join(paths)}")
-    return paths[0]
 
 
 class _Ending:

@@ -43,15 +43,6 @@ class Process:
         """Keep only the sockets in one of these states."""
         self.sockets = [row for row in self.sockets if row.get("state") in states]
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "socket": self.socket,
-            "pid": self.pid,
-            "program": self.program,
-            "endpoints": self.endpoints,
-            "sockets": self.sockets,
-        }
-
 
 def find(named: Sequence[str]) -> list[str]:
     """Return the control sockets that the command line names, with those in a directory for a directory.

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,11 +60,10 @@ def command(sockets: tuple[str, ...], as_json: bool, watch: str | None, summary:
 
     def look() -> str:
         found = tables(sockets)
-        for process in found:
-            if wanted:
-                process.keep(wanted)
+        for process in found if wanted else ():
+            process.keep(wanted)
         if as_json:
-            return json.dumps({"processes": [process.as_json() for process in found]}, indent=None if watch else 2)
+            return json.dumps({"processes": [asdict(process) for process in found]}, indent=None if watch else 2)
         return "\n\n".join(_safely(_summary if summary else _listing, process) for process in found)
 
     if interval is None:

@@ -63,11 +63,10 @@ def command(file: str, control: str | None, count: int | None, seconds: float | 
             check_name(file)
         except ValueError as error:
             raise click.BadParameter(f"{file}: {error}", param_hint="FILE") from None
-    path, *others = find((control,) if control else ())
-    if others:
-        raise ControlFailed(
-            f"{1 + len(others)} processes have control sockets: name one of {', '.join((path, *others))}"
-        )
+    paths = find((control,) if control else ())
+    if len(paths) > 1:
+        raise ControlFailed(f"{len(paths)} processes have control sockets: name one of {', '.join(paths)}")
+    path = paths[0]
     sock = connect(path)
     with sock:
         output = _Output(file)

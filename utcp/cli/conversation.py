@@ -60,9 +60,10 @@ class Conversation:
         """
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._writer.wait_closed())
+                closed = group.create_task(self._writer.wait_closed())
                 sending = group.create_task(self._send())
                 group.create_task(self._receive(sending))
+                await closed  # here, because Python 3.11 does not undo a cancellation at the end of the group
         except BaseExceptionGroup as several:
             self._writer.transport.abort()
             error = several.exceptions[0]

@@ -7,7 +7,7 @@ from utcp.aio.endpoint import Endpoint
 from utcp.config import Config
 from utcp.errors import AddressInUse
 from utcp.scenes.scene import Scene
-from utcp.scenes.stage import CLIENT_UDP_PORT, SERVER_PORT, Reader, Stage, Writer, close, told
+from utcp.scenes.stage import CLIENT_UDP_PORT, SERVER_PORT, Reader, Stage, Writer, close, segment_text
 from utcp.tcp.state import CLOSED
 from utcp.testing import PASS, Packet, Verdict
 from utcp.wire import RST
@@ -73,7 +73,7 @@ async def play(stage: Stage) -> None:
     _deliver(stage, stray)
     await asyncio.sleep(SHORT)
     arrow = stage.arrows()[-2]
-    stage.expect("the copy", told(arrow), f"client ACK {1921 - ahead}:{2881 - ahead} ack {1 - ahead}")
+    stage.expect("the copy", segment_text(arrow), f"client ACK {1921 - ahead}:{2881 - ahead} ack {1 - ahead}")
     stage.note("corrupted", first=2 * SEGMENT + 1, last=3 * SEGMENT - ahead)
     await _send_new(stage, writer)
     for endpoint, host in ((client, stage.client), (server, stage.server)):

@@ -168,8 +168,8 @@ class Stage:
             self.expect(f"states of the {end}", state_names(self.recorder.path(end)), path)
 
     def expect_segments(self, arrows: Sequence[Arrow], *expected: str) -> None:
-        """Check the segments, in the format of `told`."""
-        self.expect("segments", [told(arrow) for arrow in arrows], list(expected))
+        """Check the segments, in the format of `segment_text`."""
+        self.expect("segments", [segment_text(arrow) for arrow in arrows], list(expected))
 
     def arrows(self) -> list[Arrow]:
         """Return the segments so far, in the order of sending."""
@@ -227,7 +227,7 @@ async def close(writer: Writer, errors: list[OSError] | None = None) -> None:
         errors.append(error)
 
 
-def told(arrow: Arrow) -> str:
+def segment_text(arrow: Arrow) -> str:
     """Return a segment as text: "client FIN,ACK 21 ack 1", "server PSH,ACK 1:16 ack 21 lost"."""
     numbers = f"{arrow.seq}:{arrow.seq + arrow.length}" if arrow.length else f"{arrow.seq}"
     ack = "" if arrow.ack is None else f" ack {arrow.ack}"

@@ -52,7 +52,7 @@ class HostNetwork(Protocol):
 
     def carry(self, source: Host, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int) -> None: ...
 
-    def complain(
+    def send_icmp(
         self,
         source: Host,
         sender: tuple[str, int],
@@ -191,15 +191,17 @@ class Host:
         if link is not None:
             link.arrive(source, address[0], data, ecn)
         elif self.port_unreachable and not self.crashed:
-            self.network.complain(self, source, address, errno.ECONNREFUSED, None, data)
+            self.network.send_icmp(self, source, address, errno.ECONNREFUSED, None, data)
 
-    def hear(self, local: tuple[str, int], peer: tuple[str, int], code: int, mtu: int | None, datagram: bytes) -> None:
+    def receive_icmp(
+        self, local: tuple[str, int], peer: tuple[str, int], code: int, mtu: int | None, datagram: bytes
+    ) -> None:
         """Deliver an ICMP error about a datagram from `local` (an address of this host) to `peer`. `mtu` is the path's
         largest IP packet, octets."""
         link = self._link_at(local)
         if link is not None:
             payload = None if mtu is None else mtu - UDP_IP_HEADERS
-            link.hear(PathError(UdpPath(peer, local[0]), code, payload, datagram[:QUOTED]))
+            link.receive_icmp(PathError(UdpPath(peer, local[0]), code, payload, datagram[:QUOTED]))
 
     def path_mtu(self, address: str) -> int:
         """Return the largest IP packet, octets, that the simulated kernel accepts for `address`."""
@@ -339,7 +341,7 @@ class SimulatedLink(Link):
             self._loop.readable(self._descriptor)
         self._arrived.append(Received(data, UdpPath(source, local), None, ecn))
 
-    def hear(self, error: PathError) -> None:
+    def receive_icmp(self, error: PathError) -> None:
         """Queue an ICMP error. It is dropped when too many are queued."""
         if not self.closed and len(self._path_errors) < MAX_PATH_ERRORS:
             self._path_errors.append(error)

@@ -266,7 +266,7 @@ class Network:
             if conditions.icmp_too_big:
                 self.loop.call_at(
                     now + conditions.latency,
-                    source.hear,
+                    source.receive_icmp,
                     sender,
                     target,
                     errno.EMSGSIZE,
@@ -280,7 +280,7 @@ class Network:
         if self.keep_trace:
             self.trace.append(Sent(packet, arrivals, carried.ecn))
 
-    def complain(
+    def send_icmp(
         self,
         source: Host,
         sender: tuple[str, int],
@@ -300,7 +300,9 @@ class Network:
         if pair in self._cut or pair in self._held:
             return
         arrival = self.loop.time() + self.conditions(source, sender[0]).latency
-        self.loop.call_at(arrival, destination.hear, sender, address, code, mtu, datagram, context=self._context)
+        self.loop.call_at(
+            arrival, destination.receive_icmp, sender, address, code, mtu, datagram, context=self._context
+        )
 
     def _carried(self, packet: Packet, source: Host, destination: Host) -> Carried:
         if (source.name, destination.name) in self._cut:

@@ -71,11 +71,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     if report.failed and network is not None:
         loop = network.loop
         replay = shlex.join(["pytest", item.nodeid, "--utcp-seed", str(network.seed)])
-        told = (
+        text = (
             f"seed {network.seed}; {loop.time():.6f} s of virtual time, {loop.steps} steps, {network.sent} packets,"
             f" digest {network.digest()}\nreplay: {replay}"
         )
-        report.sections.append(("simulated network", told))
+        report.sections.append(("simulated network", text))
 
 
 def _seed(name: str) -> int:

@@ -1,6 +1,7 @@
 """The MTU of a route as configured, from the kernel's answers."""
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,17 @@ def network() -> Iterator[None]:
             "address add fd08:1::1/64 dev a0 nodad",
             *(f"link set {name} up" for name in ("a0", "a1", "b0", "b1")),
         )
+        # The kernel adds its own IPv6 routes some time after the commands.
+        while not all(route in Path("/proc/thread-self/net/ipv6_route").read_text() for route in ROUTES):
+            time.sleep(0.01)
         yield
+
+
+ROUTES = [
+    "00000000000000000000000000000001 80",  # ::1
+    "fd080001000000000000000000000001 80",
+    "fe800000000000000000000000000000 40",
+]
 
 
 def mtu(host: str, local: str, scope_id: int = 0) -> int | None:
@@ -64,8 +75,6 @@ def test_what_a_router_has_advertised_for_ipv6(network: None) -> None:
 
 
 def test_a_link_local_address_needs_its_interface(network: None) -> None:
-    # The kernel's own route to fe80::/64 follows the interface's carrier, some time after the commands above.
-    namespace.ip("route replace fe80::/64 dev a0 metric 1")
     index = socket.if_nametoindex("a0")
     assert mtu("fe80::9", "fd08:1::1", index) == 1500
 

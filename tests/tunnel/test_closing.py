@@ -139,7 +139,7 @@ async def fill(sock: socket.socket) -> int:
             sent += sock.send(bytes(1 << 20))
         except BlockingIOError:
             before = sent
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.5)
             try:
                 sent += sock.send(bytes(1 << 20))
             except BlockingIOError:

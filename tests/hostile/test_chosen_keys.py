@@ -18,6 +18,7 @@ MAY_HAVE_INTEGERS: Final = {
     "Reassembly": "places in one connection's window, 4,096 at most",
     "UdpLink": "the ECN bits",
     "LocalPeers": "UDP ports of processes on this host",
+    "TimerQueue": "numbers that it gives in order",
 }
 """Owners of tables whose integer keys do no harm, and why."""
 
@@ -68,6 +69,8 @@ async def test_every_table_is_keyed_with_a_secret(host: str | None) -> None:
         stack.time_wait.add((remote, 1026, 80), now, 1, 1, 0, 0, 0, False)
         stack.time_wait.restart(key, now, 0)
         stack.receive_datagram(encode(Segment(1025, 80, 9, 9, ACK | PSH, 1000, b"stray")), remote, now)
+        for port in (1027, 1028):
+            stack.receive_datagram(encode(Segment(port, 80, 9, 9, ACK, 1000)), remote, now)
         tables = [
             (owner, list(table)) for owner, table in tables_of(endpoint) if table and table is not stack.listeners
         ]

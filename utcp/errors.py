@@ -72,11 +72,11 @@ class RetransmissionTimedOut(ConnectionTimedOut):
 
 
 class FinTimedOut(ConnectionTimedOut):
-    """After the close, our FIN or the data before it was not acknowledged after all retransmissions, or not within
+    """After the close, our FIN or the data before it was still unacknowledged at the end of all retransmissions, or of
     `Config.orphan_timeout`. RST was sent.
 
-    The close also fails with this error if the peer acknowledged all data, closed the connection and ended its process
-    before our close, unless an ICMP message reports that. With ICMP, such a close ends without an error."""
+    This error also follows if the peer acknowledged all data, closed the connection and ended its process before our
+    close. But if an ICMP message reports the end of the process, the close succeeds."""
 
 
 class UserTimedOut(ConnectionTimedOut):
@@ -88,7 +88,7 @@ class KeepaliveTimedOut(ConnectionTimedOut):
 
 
 class LingerTimedOut(ConnectionTimedOut):
-    """The FIN was not acknowledged within the linger time; RST was sent."""
+    """After the close, our FIN was not acknowledged within the linger time. RST was sent."""
 
 
 class PathUnreachable(_Error):
@@ -100,7 +100,7 @@ class PathUnreachable(_Error):
 
 
 class AddressInUse(_PortTaken):
-    """The local port is taken by a listener, a connection to the same remote, or a TIME_WAIT record for it.
+    """The local port is taken by a listener, by a connection to the same remote, or by its TIME_WAIT record.
 
     `seconds` is the rest of the TIME_WAIT; None if the port is taken by something else.
     """

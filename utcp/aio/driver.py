@@ -58,8 +58,8 @@ class Driver:
     """Carries datagrams between a link and a stack, and passes events to the stack's users.
 
     A user is the `context` of a connection or listener. Its `ready(connection_or_listener)` is called after each batch
-    in which there were events. The segments that users cause leave one loop turn later, by a flush that is scheduled
-    after the users' own callbacks (`_dispatch`). So replies carry the ACKs, and our FIN carries the ACK of the peer's.
+    in which there were events. The segments that users cause leave by a flush after the users' own callbacks, at once
+    or one loop turn later (`_dispatch`). So replies carry the ACKs, and our FIN carries the ACK of the peer's.
 
     Args:
         has_read: called with a UDP address, returns whether all endpoints of this loop that receive at this address

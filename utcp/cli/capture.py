@@ -53,8 +53,8 @@ def command(file: str, control: str | None, count: int | None, seconds: float | 
     SOCKET is the control socket of the process. The default is the value of UTCP_CONTROL, or else the only control
     socket in the default directory (see `utcp ss`).
 
-    The capture ends at Ctrl-C, with the last endpoint of the process, or as --count and --seconds say. Each packet has
-    a comment with the state, the timer and the windows of its connection.
+    The capture ends at Ctrl-C, after --count packets or --seconds, or with the last endpoint of the process. Each
+    packet has a comment with the state, the timer and the windows of its connection.
     """
     from utcp.inspect.recording import check_name
 

@@ -68,7 +68,7 @@ def command(
 
     FILE is a pcapng or pcap file, written by utcp, tcpdump or Wireshark. The diagram shows the states of both ends, the
     timers that expired, and which segments were lost (crossed out), retransmitted, duplicated or late. A capture by
-    utcp has the most of this. Give two FILEs, captured at the two ends, to see losses and transit times as well.
+    utcp has more of this than one by tcpdump. Two FILEs, captured at the two ends, show losses and transit times too.
 
     The HTML page steps through the diagram. It needs no server.
     """

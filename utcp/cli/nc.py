@@ -59,7 +59,7 @@ def command(address: tuple[str, ...], loop: str, wait: float | None, **options: 
     utcp nc -l [HOST] PORT   listen for one connection, or with -k for one after the other
 
     At the end of stdin, a FIN is sent (half-close), and data is printed until the FIN of the peer. If the FIN of the
-    peer arrives first, the rest of stdin is still sent. A listener whose stdin is a terminal closes at once instead.
+    peer arrives first, the rest of stdin is still sent, except by a listener whose stdin is a terminal: it closes.
 
     The exit status is 0 if everything was delivered in both directions, including both FINs. Ctrl-C, SIGTERM and SIGHUP
     reset the connection. TIME_WAIT ends with the process.

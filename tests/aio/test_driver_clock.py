@@ -129,7 +129,7 @@ async def link() -> AsyncIterator[SlowLink]:
 
 
 def driver_of(link: SlowLink, stack: object) -> Driver:
-    return Driver(asyncio.get_running_loop(), link, cast("Stack", stack), lambda _: True)
+    return Driver(asyncio.get_running_loop(), link, cast("Stack", stack), lambda *_: True)
 
 
 @pytest.mark.defect(69)

@@ -149,6 +149,24 @@ async def test_a_batch_that_ended_where_nothing_more_was_holds_up_timers_for_one
     late.serve()
 
 
+async def test_a_timer_does_not_wait_for_a_peer_that_has_read_everything_since_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers
+) -> None:
+    """A busy peer usually reads single datagrams, after which it is unknown whether there is another one."""
+    transport, _, _ = await peers.connect(Recorder, Recorder)
+    await turns(5)
+    late = Late(peers, monkeypatch)
+    await late.write(transport)
+    while late.far.link.receive():  # what was written is lost
+        pass
+    late.pass_time(0.9)
+    late.far.read()
+    late.far.link.drained = False
+    await late.fire()
+    assert late.resent > 0
+    late.serve()
+
+
 async def test_timers_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, peers: Peers) -> None:
     opened = [await peers.connect(Recorder, Recorder) for _ in range(3)]
     await turns(5)

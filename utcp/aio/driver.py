@@ -62,9 +62,10 @@ class Driver:
     or one loop turn later (`_dispatch`). So replies carry the ACKs, and our FIN carries the ACK of the peer's.
 
     Args:
-        has_read: called with a UDP address, returns whether all endpoints of this loop that receive at this address
-            have read everything. Two endpoints of one loop may be each other's peers. Before a timer fires, both read
-            their sockets, because a late loop may have left the awaited ACK unread.
+        has_read: called with a UDP address and a deadline, returns whether all endpoints of this loop that receive at
+            this address have read everything that had arrived by the deadline. Two endpoints of one loop may be each
+            other's peers. Before a timer fires, both read their sockets, because a late loop may have left the awaited
+            ACK unread.
         watch_peer: called with the remote of each connection that gets a transport; None: no call.
     """
 
@@ -73,7 +74,7 @@ class Driver:
         loop: asyncio.AbstractEventLoop,
         link: Link,
         stack: Stack,
-        has_read: Callable[[SocketAddress], bool],
+        has_read: Callable[[SocketAddress, float], bool],
         watch_peer: Callable[[Remote], None] | None = None,
     ) -> None:
         self.loop = loop
@@ -83,6 +84,8 @@ class Driver:
         """The transports before their connection_lost()."""
         self.watch_peer: Final = watch_peer
         self._after_flush: Callable[[], None] | None = None
+        self.drained_at = -math.inf
+        """Time of the last reading that left nothing unread, on the link's clock."""
         self.closed = False
         self._has_read = has_read
         self._flushes = 0  # scheduled flushes, of which the last one does the work
@@ -198,8 +201,10 @@ class Driver:
         errors = self._path_errors() if link.has_path_errors else None
         now = link.now()
         self._is_lone = len(received) == 1
-        if limit > 1 and self._is_lone and link.drained:
-            self._lone_reads = LONE_READS
+        if link.drained:
+            self.drained_at = now
+            if self._is_lone and limit > 1:
+                self._lone_reads = LONE_READS
         for data, remote, segment_size, ecn in received:
             try:
                 stack.receive_datagram(data, remote, now, segment_size, ecn)
@@ -388,11 +393,12 @@ class Driver:
             # be the ACK that a timer waits for.
             self._timer = soon(self.loop, self._expire)
 
-    def _peer_has_read(self) -> bool:
-        """Return whether the peer of the connection whose timer is due has read everything, if it is on this loop."""
+    def _peer_has_read(self, deadline: float) -> bool:
+        """Return whether the peer of the connection whose timer is due has read everything that had arrived by
+        `deadline`, if it is on this loop."""
         try:
             remote = self.stack.next_remote()
-            return remote is None or self._has_read(self.link.peername(remote))
+            return remote is None or self._has_read(self.link.peername(remote), deadline)
         except Exception as exc:
             self._report("finding the peer's endpoint failed", exc)
             return True
@@ -405,7 +411,7 @@ class Driver:
             now = self._receive(BATCH)
             deadline = self.stack.next_timeout()
             if deadline is not None:
-                nothing_waits = self.link.drained and self._peer_has_read()
+                nothing_waits = self.link.drained and self._peer_has_read(deadline)
                 if nothing_waits or now - deadline > MAX_LATENESS:
                     self.stack.handle_timeout(now)
         except Exception as exc:

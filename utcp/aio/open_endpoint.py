@@ -124,6 +124,14 @@ class OpenEndpoint:
         """Send in the next turn of the loop the segments that a call on the stack has queued."""
         self._driver.schedule_flush()
 
+    def has_read(self, deadline: float) -> bool:
+        """Return whether all datagrams that had arrived by `deadline`, a time of the link's clock, are read.
+
+        After the last reading, which may have been of a single datagram, it may be unknown whether there is another
+        one. A busy endpoint would then delay the timers of its peers on this loop, if only that reading counted.
+        """
+        return self.link.drained or self._driver.drained_at >= deadline
+
     def read_soon(self) -> None:
         """Read the link in the next turn of the loop, even if the loop does not report it as readable."""
         soon(self._driver.loop, self._driver.read)

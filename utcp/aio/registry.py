@@ -167,13 +167,16 @@ class LoopEndpoints:
 
     # --- reading
 
-    def has_read(self, address: SocketAddress) -> bool:
-        """Return whether the endpoints that receive at `address` on this host have read everything.
+    def has_read(self, address: SocketAddress, deadline: float) -> bool:
+        """Return whether the endpoints that receive at `address` on this host have read everything that had arrived by
+        `deadline`, a time of their links' clock.
 
         The others read again in the next turn, because their last batch may have ended exactly at the last datagram.
         """
         undrained = [
-            endpoint for endpoint in self._open if not endpoint.link.drained and endpoint.link.receives_at(address)
+            endpoint
+            for endpoint in self._open
+            if not endpoint.has_read(deadline) and endpoint.link.receives_at(address)
         ]
         for endpoint in undrained:
             endpoint.read_soon()

@@ -179,6 +179,24 @@ async def test_wait_closed_waits_for_the_server_and_its_connections_in_either_or
     await waiting
 
 
+async def test_a_factory_that_closes_the_server_is_given_a_connection_that_counts(peers: Peers) -> None:
+    """For a server of one connection: wait_closed() waits for it."""
+
+    def last() -> Polite:
+        server.close()
+        return Polite()
+
+    server = await peers.server.create_server(last, 5)
+    transport, client = await peers.client.create_connection(Recorder, peers.host, 5, udp_port=peers.port)
+    await until(lambda: not server.is_serving())
+    closing = asyncio.create_task(server.wait_closed())
+    await turns(5)
+    assert not closing.done()
+    transport.close()
+    await closing
+    await until(lambda: client.lost)
+
+
 async def test_close_clients_and_abort_clients(peers: Peers) -> None:
     server = await peers.server.create_server(peers.remember(Recorder))
     clients = []

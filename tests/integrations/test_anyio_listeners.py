@@ -86,6 +86,14 @@ async def test_connections_that_nobody_accepts() -> None:
                 tasks.start_soon(stream.aclose)
 
 
+async def test_a_backlog_of_0_is_one_of_1() -> None:
+    async with await create_utcp_listener(local_host=HOST, backlog=0, config=FAST) as listener:
+        port = about(listener, SocketAttribute.local_port)
+        async with await connect_utcp(HOST, port) as ours, await listener.accept() as theirs:
+            await theirs.send(b"hello")
+            assert await ours.receive() == b"hello"
+
+
 # --- attributes
 
 

@@ -227,6 +227,17 @@ async def test_config_and_endpoint_do_not_go_together() -> None:
         UtcpTransport(config=FAST, endpoint=utcp.Endpoint())
 
 
+def test_another_httpcore_does_not_use_kernel_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pool(httpcore.AsyncConnectionPool):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self._backend_of_another_name = self.__dict__.pop("_network_backend")
+
+    monkeypatch.setattr(httpcore, "AsyncConnectionPool", Pool)
+    with pytest.raises(RuntimeError, match="does not support this httpcore"):
+        UtcpTransport()
+
+
 async def test_httpcore_by_itself() -> None:
     """The backend's own arguments: a local address, socket options."""
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]

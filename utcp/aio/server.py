@@ -52,6 +52,8 @@ class Server(asyncio.AbstractServer):
         )
         self._context = contextvars.copy_context()
         self._closed = False
+        self._accepting = 0
+        """Number of ready() calls in progress, because a protocol factory may close the server."""
         self._ending = False  # newly accepted connections are closed at once
         self._serving_forever: asyncio.Future[None] | None = None
         self._gone: asyncio.Future[None] = loop.create_future()  # closed, and no connection left
@@ -183,6 +185,7 @@ class Server(asyncio.AbstractServer):
     def ready(self, listener: Listener) -> None:
         """Give every waiting connection of the listener a transport and a protocol."""
         endpoint = self._listeners[listener]
+        self._accepting += 1
         try:
             while (connection := listener.accept()) is not None:
                 context = self._context.copy()
@@ -191,6 +194,8 @@ class Server(asyncio.AbstractServer):
             # SystemExit or KeyboardInterrupt: connections that still wait are accepted if the loop runs again.
             endpoint.stack.listener_ready(listener)
             raise
+        finally:
+            self._accepting -= 1
         self._wake()
 
     def _serve(self, endpoint: OpenEndpoint, connection: Connection, context: contextvars.Context) -> None:
@@ -218,7 +223,7 @@ class Server(asyncio.AbstractServer):
         self._wake()
 
     def _wake(self) -> None:
-        if not self._closed or self._clients or self._gone.done():
+        if not self._closed or self._accepting or self._clients or self._gone.done():
             return
         if not any(listener.half_open or listener.queue for listener in self._listeners):
             self._gone.set_result(None)

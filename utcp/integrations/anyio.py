@@ -89,12 +89,12 @@ async def create_utcp_listener(
         local_host: address to bind; None: all interfaces.
         local_port: UDP port and utcp port; 0: the system picks one, and a different one for IPv6. With an `endpoint`,
             the utcp port (0: the number of its UDP port).
-        backlog: maximum number of connections waiting to be accepted; further ones are reset.
+        backlog: maximum number of connections waiting to be accepted, at least one; further ones are reset.
         config: utcp's configuration.
         endpoint: the endpoint to listen on.
     """
     _require_asyncio()
-    arrived, waiting = create_memory_object_stream[StreamProtocol](backlog)
+    arrived, waiting = create_memory_object_stream[StreamProtocol](max(backlog, 1))
     try:
         server = await Via(config, endpoint).create_server(
             lambda: StreamProtocol(arrived), local_host, local_port, backlog=backlog

@@ -36,6 +36,8 @@ class UtcpTransport(httpx.AsyncHTTPTransport):
         retries: number of further attempts after a failed connection attempt.
         config: utcp's configuration.
         endpoint: the endpoint to connect from.
+
+    Raises RuntimeError if the installed httpcore does not let its network backend be replaced.
     """
 
     def __init__(
@@ -51,7 +53,10 @@ class UtcpTransport(httpx.AsyncHTTPTransport):
         if limits is None:
             limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)  # httpx's defaults
         super().__init__(verify=verify, trust_env=trust_env, limits=limits, retries=retries)
-        # Private names, because httpx has no option for the network backend.
+        # Private names, because httpx has no option for the network backend. With other names in another
+        # version, the requests must not use kernel TCP instead.
+        if not hasattr(self._pool, "_network_backend"):
+            raise RuntimeError(f"UtcpTransport does not support this httpcore ({httpcore.__version__})")
         self._pool._network_backend = UtcpBackend(config=config, endpoint=endpoint)  # noqa: SLF001
 
 

@@ -7,11 +7,19 @@ from collections.abc import Iterator
 import pytest
 
 from tests import contained as containment
+from tests import shared
 
 pytest_plugins = ["pytest_aioutcp", "pytester", "tests.conformance.ledger"]
 
 
 containment.install()
+
+
+@pytest.fixture(autouse=True)
+def _shared_objects_stay_the_same() -> Iterator[None]:
+    before = shared.present()
+    yield
+    assert shared.present() == before
 
 
 @pytest.fixture

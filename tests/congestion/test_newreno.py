@@ -127,6 +127,7 @@ def test_begin_forgets(make: type[LossBased]) -> None:
     HANDSHAKE.on_timeout(1, 1.0)
     HANDSHAKE.on_lost(1, Departure(0.0, 0, 0.0, 0.0), 1.0)
     HANDSHAKE.on_repeated_timeout()
+    HANDSHAKE.set_mss(9000)
     assert [getattr(HANDSHAKE, name) for name in names] == before
     begun = make(MSS)
     assert begun.cwnd == INITIAL_WINDOW

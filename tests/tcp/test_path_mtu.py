@@ -9,11 +9,12 @@ import pytest
 
 from tests.tcp.pair import Pair, Rule
 from tests.tcp.reach import established, syn_rcvd, syn_sent
-from tests.tcp.script import Script
+from tests.tcp.script import SECRET, START, Script
 from utcp.errors import ConnectionRefused, PathUnreachable, RetransmissionTimedOut
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import TROUBLE
 from utcp.tcp.path_mtu import BASE, MAX_PROBES, RAISE_AFTER, PathMtu
+from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSED, ESTABLISHED, SYN_SENT
 
 
@@ -387,6 +388,17 @@ def test_icmp_with_an_mtu_that_is_no_smaller_changes_nothing() -> None:
     t.stack.path_failed("peer", [(t.flow.local_port, t.flow.remote_port)], EMSGSIZE, t.now)
     t.silent()
     assert (t.info.lost, t.info.total_retrans) == (0, 0)
+
+
+def test_icmp_about_the_syn_of_one_connection_changes_no_other() -> None:
+    """Connections in SYN_SENT share their controller."""
+    stack = Stack(secret=SECRET, mtu=lambda _: 65_000)
+    one, other = stack.connect("peer", 80, START), stack.connect("peer", 81, START)
+    stack.datagrams_to_send(START)
+    window = other.info().snd_cwnd
+    stack.path_error("peer", EMSGSIZE, 9000, pack("!HHI", one.local_port, 80, one.send_side.iss), START)
+    assert one.mss < 9000 < other.mss
+    assert other.info().snd_cwnd == window
 
 
 def test_black_hole_without_sack() -> None:

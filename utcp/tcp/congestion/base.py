@@ -160,6 +160,9 @@ class Handshake(CongestionController):
 
     __slots__ = ()
 
+    def set_mss(self, mss: int) -> None:
+        pass
+
     def on_timeout(self, in_flight: int, now: float) -> None:
         pass
 

@@ -22,10 +22,12 @@ from tests.variant import examples
 from utcp.config import Config
 from utcp.tcp import COMPILED
 from utcp.tcp import stack as stack_module
-from utcp.tcp.connection import Connection
+from utcp.tcp.connection import Connection, output
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.receive_queue import ReceiveQueue
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import NAMES
+from utcp.tcp.transmit import Outbox
 from utcp.wire import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, Segment, decode, encode
 from utcp.wire.segment import CONGESTION_EXPERIENCED, ECN_CAPABLE
 
@@ -143,6 +145,7 @@ class Step:
     ecn: int = 0
     pause: float = 0.0
     send: int = 0
+    urgent: bool = False
     read: int = 0
     act: str = ""
     flush: bool = True
@@ -200,7 +203,8 @@ def play(steps: list[Step], as_trains: bool, **knobs: Any) -> list[Any]:
             side.stack.handle_timeout(side.now)
         for connection in side.connections:
             if step.send and not connection.send_side.fin_queued and not connection.ended:
-                connection.send(stream(connection.send_side.queued, connection.send_side.queued + step.send))
+                text = stream(connection.send_side.queued, connection.send_side.queued + step.send)
+                connection.send(text, urgent=step.urgent)
             if step.read:
                 told.append(connection.read(step.read))
         first = side.connections[0]
@@ -244,7 +248,7 @@ def _datagrams(item: list[Any]) -> list[Any]:
 
 
 def same(steps: list[Step], **knobs: Any) -> list[Any]:
-    """Assert that a train has the same effect as its segments one by one, with and without the fast path. Return the
+    """Assert that a train has the same effect as its segments one by one, with and without the short paths. Return the
     effect."""
     together, alone = play(steps, True, **knobs), play(steps, False, **knobs)
     for one, other in zip(together, alone, strict=True):
@@ -254,7 +258,19 @@ def same(steps: list[Step], **knobs: Any) -> list[Any]:
             slow = play(steps, False, **knobs)
         for one, other in zip(alone, slow, strict=True):
             assert one == other
+        with patch.object(output, "_sends_one_segment", _sends_only_an_ack):
+            slow = play(steps, False, **knobs)
+        for one, other in zip(alone, slow, strict=True):
+            assert one == other
     return together
+
+
+_SHORT: Final = output._sends_one_segment
+
+
+def _sends_only_an_ack(tcb: Tcb, now: float, outbox: Outbox) -> bool:
+    """Leave data and FINs to `Burst`."""
+    return not tcb.send_side.pending and _SHORT(tcb, now, outbox)
 
 
 ACKS: Final = st.sampled_from([0, 0, 1, 2500, 100_000])
@@ -325,7 +341,8 @@ STEP: Final = st.builds(
     tail=st.none() | TAIL,
     ecn=st.sampled_from([0, 0, ECN_CAPABLE, CONGESTION_EXPERIENCED]),
     pause=st.sampled_from([0.0, 0.0, 0.0005, 0.01, 0.05, 1.0]),
-    send=st.sampled_from([0, 0, 10, 4500]),
+    send=st.sampled_from([0, 0, 10, 990, 4500]),
+    urgent=st.sampled_from([False, False, False, True]),
     read=st.sampled_from([0, 0, 10, 3000, 100_000]),
     act=st.sampled_from(["", "", "", "", "", "shutdown", "close"]),
     flush=st.booleans(),
@@ -343,6 +360,8 @@ KNOBS: Final = st.fixed_dictionaries(
         "delayed_ack": st.just(0.0),
         "keepalive": st.just(True),
         "keepalive_idle": st.just(0.5),
+        "nodelay": st.just(True),
+        "user_timeout": st.just(3.0),
     },
 )
 
@@ -405,6 +424,27 @@ def test_in_every_state(path: str, last: int, acks: int) -> None:
     assert any(path.split()[0] in states[:1] for states in told if isinstance(states, list) and states)
 
 
+def test_the_peer_closes_its_window_behind_a_probe_with_text() -> None:
+    """A small window that opens for a probe with text, and closes before the ACK of this text: the ACK begins the
+    back-off of probes anew."""
+    small = Step((), Item(size=0, acks=100_000, window=1))
+    closed = Step((), Item(size=10, window=0)), Step((), Item(size=0, acks=100_000, window=0))
+    same([Step(send=4500), small, Step(send=4500), Step(pause=1.5), *closed, Step(pause=2.0)], timestamps=True)
+
+
+@pytest.mark.parametrize("sack", [True, False])
+def test_text_in_order_behind_text_that_was_dropped_because_memory_is_short(sack: bool) -> None:
+    """One ACK answers all of it. Five with the same number would start a fast retransmission at the peer."""
+    side, peer = Side(timestamps=True, sack=sack), Peer(PORTS[0])
+    for _ in range(70):
+        side.stack.receive_datagram(side.segment(Item(), peer), "peer", side.now)
+        side.flush()
+    side.stack.accounts.allowance.press(100_000, 8, True, False)
+    for item in (*(Item(shift=shift * MSS) for shift in range(1, 6)), Item()):
+        side.stack.receive_datagram(side.segment(item, peer), "peer", side.now)
+    assert len(side.flush()) == 1
+
+
 def test_an_ack_lets_a_fin_leave_that_the_window_held_back() -> None:
     window = Step((Item(window=8),))  # scaled: 1024 octets
     told = same([window, Step(send=1024, act="shutdown"), Step((), Item(size=0, acks=100_000))], timestamps=True)
@@ -443,3 +483,62 @@ def test_quick_acks_are_counted_by_segment() -> None:
     trains = [Step((Item(count=1),), pause=0.001)] + [Step((Item(count=1),)) for _ in range(3)]
     told = same([Step((Item(count=14),)), *trains, *trains], timestamps=True)
     assert sum(len(item) for item in told if isinstance(item, list) and item and isinstance(item[0], tuple)) > 0
+
+
+class Opening:
+    """A stack whose listener has answered a SYN, and the peer that has sent it."""
+
+    def __init__(self, **knobs: Any) -> None:
+        self.now = START
+        self.stack = Stack(Config(**knobs), secret=SECRET, mtu=lambda _: 1500)
+        self.listener = self.stack.listen(80, self.now)
+        syn = Segment(PORTS[0], 80, ISS, 0, SYN | ECE | CWR, 65535, mss=MSS, window_scale=7, sack_permitted=True)
+        syn.ts_val, syn.ts_ecr = 1, 0
+        self.stack.receive_datagram(encode(syn), "peer", self.now)
+        self.syn_ack = decode(self.flush()[0])
+        (self.connection,) = self.stack.connections.values()
+
+    def flush(self) -> list[bytes]:
+        return [datagram for transmit in self.stack.datagrams_to_send(self.now) for datagram in transmit.datagrams()]
+
+    def receive(self, pause: float, flags: int, place: int, size: int, acks: int, window: int, ts: int | None) -> Any:
+        """What leaves and what is known after a segment at stream offset `place`."""
+        self.now += pause
+        if 0 < (self.stack.next_timeout() or 0) <= self.now:
+            self.stack.handle_timeout(self.now)
+            self.flush()
+        seq, ack = (ISS + 1 + place) & MASK, (self.syn_ack.seq + acks) & MASK
+        segment = Segment(PORTS[0], 80, seq, ack, flags, window)
+        if ts is not None:
+            segment.ts_val, segment.ts_ecr = ts, self.syn_ack.ts_val
+        segment.payload = stream(place, place + size)
+        self.stack.receive_datagram(encode(segment), "peer", self.now)
+        told = [self.flush(), snapshot(self.connection), NAMES[self.connection.state], self.stack.next_timeout()]
+        told += [self.stack.counters.snmp(), self.listener in self.stack.take_ready(), self.stack.memory.sum]
+        accepted = self.listener.accept()
+        return [*told, accepted is not None, self.connection.take_events(), self.connection.read(3)]
+
+
+@pytest.mark.parametrize("pause", [0.05, 1.5])  # the SYN-ACK is repeated after a second
+@pytest.mark.parametrize("knobs", [{}, {"user_timeout": 5.0}, {"keepalive": True}, {"ecn": "request"}], ids=str)
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("size", [0, 1, MSS - 12])
+@pytest.mark.parametrize("flags", [ACK, ACK | PSH, ACK | FIN])
+def test_the_ack_of_a_syn_ack(flags: int, size: int, place: int, knobs: dict[str, Any], pause: float) -> None:
+    """With text and FIN, in and out of order; with an old timestamp, too; with the wrong number; at a closed window."""
+    if COMPILED:
+        pytest.skip("compiled modules call their own functions directly")
+    for acks in (0, 1, 2):
+        for window in (0, 1000):
+            for ts in (None, 0, 1, 2):
+                segments = [
+                    (pause, flags, place, size, acks, window, ts),
+                    (0.05, ACK, place + size + (flags & FIN), 10, 1, 1000, 3),
+                    (0.05, ACK | FIN, 0, 0, 1, 1000, 3),
+                ]
+                fast = Opening(**knobs)
+                one = [fast.receive(*segment) for segment in segments]
+                with patch.object(stack_module, "takes_fast_path", lambda *_: False):
+                    slow = Opening(**knobs)
+                    other = [slow.receive(*segment) for segment in segments]
+                assert one == other

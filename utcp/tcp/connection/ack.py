@@ -15,7 +15,7 @@ from utcp.wire.seq import HALF, MASK, diff
 
 def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
     """Process the ACK field and the window of `segment`, with `seq` as its SEQ. Return False if the rest of the segment
-    must be ignored."""
+    must be ignored. If it acknowledges our FIN, the caller calls `Tcb.fin_acknowledged` after the rest."""
     send = tcb.send_side
     ack = segment.ack
     advance = (ack - send.snd_una) & MASK
@@ -45,8 +45,6 @@ def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
             tcb.establish(now)
         if send.wanted and send.room_again():
             tcb.tell(event.WRITABLE)
-        if send.fin_acked:
-            tcb.fin_acknowledged(now)
     else:
         changed = send.update_window(seq, ack, window)
         if (flight_size or tcb.recovery.probe_under_way or segment.sack_blocks) and not send.probe:

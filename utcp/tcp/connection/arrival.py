@@ -11,7 +11,6 @@ from utcp.tcp import event
 from utcp.tcp.connection.ack import pass_on, process_ack
 from utcp.tcp.connection.challenge import challenge
 from utcp.tcp.connection.delayed_ack import schedule_ack
-from utcp.tcp.connection.fast_path import fin_acknowledged, take_fin, timestamp_is_plain
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.rate_limit import TO_ACK, TO_KEEPALIVE, TO_RST, TO_SYN
 from utcp.tcp.state import (
@@ -46,7 +45,7 @@ def segment_arrives(tcb: Tcb, segment: Segment, now: float) -> None:
         or segment.flags & (SYN | RST | ACK) != ACK
         or segment.seq != receive.rcv_nxt
         or len(segment.payload) >= (receive.rcv_adv - receive.rcv_nxt) & MASK
-        or not timestamp_is_plain(tcb, segment)
+        or not _timestamp_is_plain(tcb, segment)
     ):
         _arrives(tcb, segment, now)
     else:
@@ -174,7 +173,7 @@ def _accept(tcb: Tcb, segment: Segment, text_fits: bool, now: float) -> None:
     elif segment.payload or flags & FIN:
         _process_text(tcb, (segment.seq + (flags >> 1 & 1)) & MASK, segment.payload, bool(flags & FIN), now)
     if tcb.send_side.fin_acked:
-        fin_acknowledged(tcb, now)
+        tcb.fin_acknowledged(now)
 
 
 def _take_ack_of_old_segment(tcb: Tcb, segment: Segment, now: float) -> None:
@@ -191,7 +190,7 @@ def _take_ack_of_old_segment(tcb: Tcb, segment: Segment, now: float) -> None:
     tcb.heard(now)
     process_ack(tcb, segment, segment.seq, now)
     if send.fin_acked:
-        fin_acknowledged(tcb, now)
+        tcb.fin_acknowledged(now)
 
 
 def _process_marks(tcb: Tcb, segment: Segment) -> None:
@@ -242,6 +241,13 @@ def _asks_as_before(tcb: Tcb, syn: Segment) -> bool:
         (syn.window_scale is not None or not tcb.window_scaling)
         and (syn.ts_val is not None or not tcb.timestamps)
         and (syn.sack_permitted or not tcb.sack)
+    )
+
+
+def _timestamp_is_plain(tcb: Tcb, segment: Segment) -> bool:
+    """Return True if PAWS accepts the segment's timestamp without further checks (RFC 7323 5.3 R1)."""
+    return not tcb.timestamps or (
+        segment.ts_val is not None and (segment.ts_val - tcb.receive_side.ts_recent) & MASK < HALF
     )
 
 
@@ -352,5 +358,5 @@ def _process_text(tcb: Tcb, seq: int, payload: Buffer, fin: bool, now: float) ->
             receive.tune(now, tcb.rtt.srtt or 0.0)
         tcb.tell(event.READABLE)
     if receive.fin_reached:
-        take_fin(tcb, now)
+        tcb.fin_arrived(now)
     schedule_ack(tcb, len(payload), now)

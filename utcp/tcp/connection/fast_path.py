@@ -12,15 +12,12 @@ from math import inf
 from utcp.tcp.connection.ack import follow_congestion, follow_window, process_ack
 from utcp.tcp.connection.delayed_ack import may_be_half_an_answer, schedule_ack
 from utcp.tcp.connection.tcb import Tcb
-from utcp.tcp.event import PEER_CLOSED, READABLE, WRITABLE
+from utcp.tcp.event import READABLE, WRITABLE
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import (
     CLOSE_WAIT,
     CLOSING,
     ESTABLISHED,
-    FIN_ACKED,
-    FIN_RECEIVED,
-    FIN_RECEIVED_AND_ACKED,
     FIN_WAIT_1,
     FIN_WAIT_2,
     LAST_ACK,
@@ -68,7 +65,7 @@ def takes_fast_path(
     advance = (ack - send.snd_una) & MASK
     if not tcb.timestamps:
         ts_val = None
-    elif ts_val is None or (ts_val - receive.ts_recent) & MASK >= HALF:  # not `timestamp_is_plain`
+    elif ts_val is None or (ts_val - receive.ts_recent) & MASK >= HALF:  # PAWS decides
         return False
     if (
         seq != receive.rcv_nxt
@@ -91,6 +88,7 @@ def takes_fast_path(
         if (
             receive.readable > receive.limit
             or receive.holding
+            or receive.duplicate_acks_due  # the text makes them superfluous
             or receive.fin_seq is not None
             or receive.allowance.full
             # The first segment of a train decides when the ACK leaves. Before there is a sample of the RTT, each
@@ -108,7 +106,7 @@ def takes_fast_path(
         last = (seq + (count - 1) * size) & MASK
     if plain:  # the effect of `process_ack`, with the persist timer off
         acked = send.acknowledge(ack, last, window << send.shift)
-        if tcb.retransmits or tcb.soft_error is not None or tcb.user_timeout is not None:
+        if tcb.retransmits or tcb.soft_error is not None or tcb.user_timeout is not None or tcb.persist.probes:
             tcb.progress(now)
         if recovery.on_plain_ack(advance, acked, now) or tcb.pacer.rate != inf:
             follow_congestion(tcb)
@@ -143,7 +141,7 @@ def takes_fast_path(
         receive.take_timestamp(ts_val, now)
     if fin:
         receive.take_fin()
-        take_fin(tcb, now)
+        tcb.fin_arrived(now)
         tcb.touch()
     if state != ESTABLISHED:
         _settle(tcb, advance, now)
@@ -174,35 +172,7 @@ def _settle(tcb: Tcb, advance: int, now: float) -> None:
     send = tcb.send_side
     if advance and send.fin_acked:
         tcb.fin_acknowledged(now)
-        fin_acknowledged(tcb, now)
     elif send.pending:
         tcb.touch()
     if tcb in tcb.stack.output:  # otherwise the caller settles it
         tcb.stack.settle(tcb, now)
-
-
-def take_fin(tcb: Tcb, now: float) -> None:
-    """Handle the arrival of the peer's FIN and of everything before it."""
-    tcb.tell(PEER_CLOSED)
-    if tcb.state == FIN_WAIT_2:
-        tcb.enter_time_wait(FIN_RECEIVED, now)
-    elif tcb.state == FIN_WAIT_1 and tcb.send_side.fin_acked:
-        tcb.enter_time_wait(FIN_RECEIVED_AND_ACKED, now)
-    else:
-        tcb.on(FIN_RECEIVED, now)
-
-
-def fin_acknowledged(tcb: Tcb, now: float) -> None:
-    """Handle the ACK of our FIN: FIN_WAIT_1 becomes FIN_WAIT_2, and a connection closed by its user ends."""
-    if tcb.state == FIN_WAIT_1:
-        tcb.on(FIN_ACKED, now)
-        if tcb.closed_by_user:
-            tcb.wait_for_fin(now)
-    tcb.end_if_delivered(now)
-
-
-def timestamp_is_plain(tcb: Tcb, segment: Segment) -> bool:
-    """Return True if PAWS accepts the segment's timestamp without further checks (RFC 7323 5.3 R1)."""
-    return not tcb.timestamps or (
-        segment.ts_val is not None and (segment.ts_val - tcb.receive_side.ts_recent) & MASK < HALF
-    )

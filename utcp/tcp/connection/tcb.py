@@ -27,7 +27,19 @@ from utcp.tcp.recovery.recovery import Recovery
 from utcp.tcp.recovery.scoreboard import Departure
 from utcp.tcp.rtt import RttEstimator
 from utcp.tcp.send import SendSide
-from utcp.tcp.state import CLOSED, CLOSING, ESTABLISHED, LAST_ACK, LISTEN, SUCCESSORS, SYN_RCVD, SYN_SENT, TIME_WAIT
+from utcp.tcp.state import (
+    CLOSED,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    LISTEN,
+    SUCCESSORS,
+    SYN_RCVD,
+    SYN_SENT,
+    TIME_WAIT,
+)
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
 from utcp.tcp.timers import Timed
 from utcp.wire import ACK, CWR, ECE, RST, Segment
@@ -519,16 +531,6 @@ class Tcb(Timed):
         in time."""
         self.fin_wait_2_at = now + self.config.fin_wait_2_timeout
 
-    def fin_acknowledged(self, now: float) -> None:
-        """Handle the ACK of our FIN. In FIN_WAIT_1 the state changes only after the rest of the segment was processed,
-        because the segment may carry the peer's FIN."""
-        self.linger_at = inf
-        if self.state == CLOSING:
-            self.enter_time_wait(state.FIN_ACKED, now)
-        elif self.state == LAST_ACK:
-            self.on(state.FIN_ACKED, now)
-            self._let_go()
-
     def stop_user_timers(self, now: float) -> None:
         """Turn off those of the timers FIN_WAIT_2, USER_TIMEOUT and LINGER that have expired."""
         if self.fin_wait_2_at <= now:
@@ -574,6 +576,31 @@ class Tcb(Timed):
                 observer.mss_changed(self, before, now)
 
     # ------------------------------------------------------------------ ends
+
+    def fin_arrived(self, now: float) -> None:
+        """Handle the arrival of the peer's FIN and of everything before it."""
+        self.tell(event.PEER_CLOSED)
+        if self.state == FIN_WAIT_2:
+            self.enter_time_wait(state.FIN_RECEIVED, now)
+        elif self.state == FIN_WAIT_1 and self.send_side.fin_acked:
+            self.enter_time_wait(state.FIN_RECEIVED_AND_ACKED, now)
+        else:
+            self.on(state.FIN_RECEIVED, now)
+
+    def fin_acknowledged(self, now: float) -> None:
+        """Handle the ACK of our FIN, after the rest of its segment was processed, which may carry the peer's FIN. A
+        second call has no effect, except that it ends a connection whose user has closed since."""
+        self.linger_at = inf
+        if self.state == FIN_WAIT_1:
+            self.on(state.FIN_ACKED, now)
+            if self.closed_by_user:
+                self.wait_for_fin(now)
+        elif self.state == CLOSING:
+            self.enter_time_wait(state.FIN_ACKED, now)
+        elif self.state == LAST_ACK:
+            self.on(state.FIN_ACKED, now)
+            self._let_go()
+        self.end_if_delivered(now)
 
     def drop_half_open(self, now: float) -> None:
         """Delete a connection that was never handed to a user."""

@@ -154,6 +154,40 @@ async def test_an_answer_that_a_protocol_writes_at_once_leaves_in_the_same_turn(
     driver.loop.add_reader(driver.link.fileno(), driver._readable)
 
 
+async def test_an_answer_to_one_of_several_datagrams_waits_for_the_other_users(peers: Peers) -> None:
+    transport, _, server = await peers.connect(Recorder, EchoProtocol)
+    other, _, _ = await peers.connect(Recorder, Recorder)
+    await turns(5)
+    driver = peers.server.driver
+    driver.loop.remove_reader(driver.link.fileno())  # the test reads instead
+    for each in (transport, other):
+        each.write(b"question")
+        peers.client.driver.flush()
+    sent = driver.stack.counters.out_segs
+    driver.read()
+    assert server.received == b"question"
+    assert driver.stack.counters.out_segs == sent
+    await turns(3)
+    assert driver.stack.counters.out_segs > sent
+    transport.abort()
+    other.abort()
+    driver.loop.add_reader(driver.link.fileno(), driver._readable)
+
+
+async def test_wakeups_that_read_one_datagram_leave_none_unread(peers: Peers) -> None:
+    transport, client, server = await peers.connect(Recorder, EchoProtocol)
+    transport.write(b"alone")
+    await until(lambda: client.received == b"alone")
+    assert peers.server.driver._lone_reads > 1
+    for _ in range(5):
+        transport.write(b"more ")
+        peers.client.driver.flush()  # a datagram of its own
+    await turns(10)
+    assert server.received == b"alone" + 5 * b"more "
+    assert peers.client.stack.counters.retrans_segs == 0
+    transport.abort()
+
+
 async def test_idle_connections_wake_nobody(peers: Peers) -> None:
     accepted: list[asyncio.StreamWriter] = []
     await peers.server.start_server(lambda _, writer: accepted.append(writer))

@@ -296,8 +296,8 @@ class Driver:
                 self._pass_events()
                 at_once = self._is_lone and self._user_called
         finally:
-            if at_once and self._flushes == 1:
-                self._flush()
+            if at_once:
+                self._flush()  # or the one that is scheduled already
             else:
                 try:
                     self.loop.call_soon(self._flush)

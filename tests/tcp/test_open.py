@@ -933,3 +933,34 @@ def test_half_close_in_syn_sent_waits_for_the_handshake_of_a_simultaneous_open()
     t.receives("S. 0:0 ack 1")
     t.sends("F. 1:1 ack 1")
     assert t.state == FIN_WAIT_1
+
+
+def test_data_and_fin_wait_in_a_simultaneous_open_for_the_ack_of_our_syn() -> None:
+    t = simultaneous_open(nodelay=True)
+    t.write(100)
+    t.silent()
+    t.shutdown()
+    t.silent()
+    t.receives(". 1:1 ack 1")
+    t.sends("FP. 1:101 ack 1")
+    assert t.events & CONNECTED
+
+
+def test_half_closed_before_a_simultaneous_open() -> None:
+    t = syn_sent()
+    t.shutdown()
+    t.receives("S 0:0")
+    t.sends("S. 0:0 ack 1")
+    t.connection.touch()
+    t.silent()
+    t.receives(". 1:1 ack 1")
+    t.sends("F. 1:1 ack 1")
+
+
+def test_keepalive_begins_if_the_user_closes_in_a_simultaneous_open() -> None:
+    t = simultaneous_open(keepalive=True)
+    t.shutdown()
+    t.drain()
+    t.receives(". 1:1 ack 1")
+    assert t.events & CONNECTED
+    assert t.connection.keepalive.enabled

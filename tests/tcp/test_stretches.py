@@ -7,6 +7,7 @@ The traces are cases that the property must not miss.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from errno import EHOSTUNREACH
 from functools import cache
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
@@ -432,6 +433,46 @@ def test_the_peer_closes_its_window_behind_a_probe_with_text() -> None:
     same([Step(send=4500), small, Step(send=4500), Step(pause=1.5), *closed, Step(pause=2.0)], timestamps=True)
 
 
+def test_an_ack_while_our_ack_is_delayed_leaves_the_timestamp_that_we_echo() -> None:
+    """RFC 7323 4.3: SEG.SEQ must not be after Last.ACK.sent."""
+    acks = Step((), Item(size=0, acks=100_000, ts=5), pause=0.01)
+    same([Step(send=10), Step((), Item(size=100)), acks, Step(pause=0.1)], timestamps=True)
+
+
+def test_the_ack_of_a_window_probe() -> None:
+    closed, opened = Step((), Item(size=0, acks=100_000, window=0)), Step((), Item(size=0, acks=1))
+    same([Step(send=4500), closed, Step(send=4500), Step(pause=1.5), opened, Step(pause=1.5)], timestamps=True)
+
+
+def test_an_ack_ends_a_soft_error() -> None:
+    side, peer = Side(timestamps=True), Peer(PORTS[0])
+    connection = side.connections[0]
+    connection.send(b"text")
+    side.flush()
+    side.stack.path_failed("peer", [(80, PORTS[0])], EHOSTUNREACH, side.now)
+    assert connection.soft_error is not None
+    side.stack.receive_datagram(side.segment(Item(size=0, acks=4), peer), "peer", side.now)
+    assert connection.soft_error is None
+
+
+ALL: Final = Step((), Item(size=0, acks=100_000), pause=0.05)
+GROWN: Final = [*[Step(send=4500)] * 6, *[ALL] * 4, *[Step(send=4500)] * 6, *[ALL] * 4]
+"""The window limits the flights, and so it has grown."""
+LONE: Final = {
+    "after a mark": [Step(send=4500), Step((), Item(size=0, acks=1000, flags=ACK | ECE)), ALL, Step(send=10)],
+    "beyond the window": [Step(send=4500), Step(send=4500), *[Step(send=600)] * 3],
+    "faster than the pacing rate": [*GROWN, *[Step(send=900)] * 16],
+    "after a pause": [*GROWN, Step(send=10, pause=2.0)],
+    "more than may be in flight": [Step(send=1)] * 258,
+}
+
+
+@pytest.mark.parametrize("case", LONE)
+def test_a_lone_segment_that_a_rule_holds_back_or_changes(case: str) -> None:
+    """The short path leaves it to `Burst`, or does the same."""
+    same(LONE[case], timestamps=True, ecn=True, nodelay=True)
+
+
 @pytest.mark.parametrize("sack", [True, False])
 def test_text_in_order_behind_text_that_was_dropped_because_memory_is_short(sack: bool) -> None:
     """One ACK answers all of it. Five with the same number would start a fast retransmission at the peer."""
@@ -445,9 +486,11 @@ def test_text_in_order_behind_text_that_was_dropped_because_memory_is_short(sack
     assert len(side.flush()) == 1
 
 
-def test_an_ack_lets_a_fin_leave_that_the_window_held_back() -> None:
-    window = Step((Item(window=8),))  # scaled: 1024 octets
-    told = same([window, Step(send=1024, act="shutdown"), Step((), Item(size=0, acks=100_000))], timestamps=True)
+@pytest.mark.parametrize("window", [4, 8])
+def test_an_ack_lets_a_fin_leave_that_the_window_held_back(window: int) -> None:
+    size = window << 7
+    steps = [Step((Item(window=window),)), Step(send=size, act="shutdown"), Step((), Item(size=0, acks=100_000))]
+    told = same(steps, timestamps=True)
     leaves = [decode(datagram) for item in told if isinstance(item, list) for datagram, _ in _datagrams(item)]
     assert leaves[-1].flags & FIN
 

@@ -114,8 +114,6 @@ def takes_fast_path(
             tcb.establish(now)
         if send.wanted and send.room_again():
             tcb.tell(WRITABLE)
-        if not window and not tcb.closed_by_user:
-            tcb.answered()
     elif advance:
         process_ack(tcb, Segment(0, 0, seq, ack, ACK, window, text, ts_val, ts_ecr), last, now)
     else:

@@ -37,8 +37,9 @@ class Capturing:
 
 
 def texts_in(path: Path) -> list[bytes]:
-    """The texts of the segments in a capture that may still grow."""
-    return [bytes(packet.segment.payload) for packet in read_capture(path.read_bytes()) if packet.segment.payload]
+    """The texts of the segments in a capture that may still grow, or that has not begun."""
+    data = path.read_bytes()
+    return [bytes(packet.segment.payload) for packet in read_capture(data) if packet.segment.payload] if data else []
 
 
 @pytest.mark.parametrize(("loop", "number"), [("asyncio", signal.SIGINT), ("uvloop", signal.SIGTERM)])

@@ -23,6 +23,8 @@ RATE = 500.0
 """Connections begun per virtual second."""
 LARGEST = 4000
 """Octets that each side sends, at most."""
+DELIVERY = 300.0
+"""Seconds that the last segments and their ACKs take, at most, if one is lost again and again."""
 HEADER = Struct("!BIId")
 """The order of closing, the connection's number, octets that follow, when both are to close."""
 
@@ -64,13 +66,16 @@ class Storm:
         net.link(self.server, self.client, CONDITIONS)
 
     async def run(self) -> Outcome:
-        """All of them, and then 2 MSL."""
+        """All of them, and then the end of TIME_WAIT, which each FIN that arrives again restarts."""
         listening = await self.server.run(self._listen())
         async with asyncio.TaskGroup() as group:
             for number in range(self.connections):
                 group.create_task(self._converse(number))
-        await asyncio.sleep(2 * self.config.msl + 5)
         self.outcome.stacks = [*_stacks(self.server), *_stacks(self.client)]
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + DELIVERY + 2 * self.config.msl
+        while any(stack.connections or stack.time_wait for stack in self.outcome.stacks) and loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(1)
         listening.close()
         return self.outcome
 
@@ -146,7 +151,7 @@ def main(connections: int = 10_000, seed: int = 0) -> int:
     left = sum(len(stack.connections) + len(stack.time_wait) for stack in outcome.stacks)
     report = (
         f"{outcome.answered} of {connections} connections answered, {dict(outcome.orders)};"
-        f" {len(outcome.wrong)} wrong, {len(outcome.errors)} errors, {left} left after 2 MSL\n"
+        f" {len(outcome.wrong)} wrong, {len(outcome.errors)} errors, {left} left\n"
         f"{net.loop.time():.1f} s of virtual time, {net.loop.steps} steps, {net.sent} packets,"
         f" {sum(stack.counters.retrans_segs for stack in outcome.stacks)} retransmissions;"
         f" {seconds:.1f} s of real time, digest {net.digest()}"

@@ -116,7 +116,7 @@ async def _connect(job: _Job, address: tuple[str, int], seconds: float) -> None:
 
     async def come_and_go(client: Client) -> None:
         nonlocal completed
-        while not stopping:
+        while not (stopping and completed):
             reader, writer = await client.connect()
             writer.write(MESSAGE)
             await reader.readexactly(len(MESSAGE))

@@ -230,7 +230,7 @@ async def test_without_room_strangers_are_answered_all_the_same(peers: Peers, mo
         syn = Segment(50001, 81, 1, 0, SYN)
         stranger.sendto(encode(syn), link.address)
         await until(lambda: crowded.asked == 2)
-    assert [transmit.to_stranger for transmit in crowded.waiting] == [False, True]
+    assert [transmit.unverified for transmit in crowded.waiting] == [False, True]
     assert connection_of(transport).info().notsent_bytes == len(" second")
     crowded.room = True
     transport.close()

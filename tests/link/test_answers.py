@@ -34,7 +34,7 @@ IPV4 = LOOPBACK[socket.AF_INET]
 
 
 def answer(remote: Remote, data: bytes = b"answer") -> Transmit:
-    return Transmit(remote, [data], len(data), to_stranger=True)
+    return Transmit(remote, [data], len(data), unverified=True)
 
 
 def segment(remote: Remote, data: bytes = b"segment") -> Transmit:
@@ -77,7 +77,7 @@ def test_answers_come_from_the_address_of_the_link(family: int, wildcard: bool, 
     peer = keep(UdpLink.bind(family, LOOPBACK[family]))
     assert has_second(link)
     remote = link.remote(peer.address)
-    train = Transmit(remote, [b"x" * 2500], 2500, 1000, 2, to_stranger=True)
+    train = Transmit(remote, [b"x" * 2500], 2500, 1000, 2, unverified=True)
     assert link.send([answer(remote), train, segment(remote)]) == []
     found = arrives(peer)
     while len(datagrams(found)) < 5:

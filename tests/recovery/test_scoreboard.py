@@ -112,13 +112,13 @@ class OctetByOctet(RuleBasedStateMachine):
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from([run for run in self.board.runs() if run.state == IN_FLIGHT]))
-        self.board.lose(run)
+        self.board.mark_lost(run)
         for position in range(run.start, run.end):
             self.states[position - self.una] = LOST
 
     @rule(size=st.integers(1, 12))
     def lose_first(self, size: int) -> None:
-        run = self.board.lose_first(size)
+        run = self.board.mark_first_lost(size)
         if run is None:
             assert not self.states or self.states[0] != IN_FLIGHT
             return
@@ -276,7 +276,7 @@ def test_all_acks_of_a_large_window_together_cost_its_size() -> None:
     assert runs.touched < (20 + 6 * SEARCH) * segments
     for run in board.runs():
         if run.state == IN_FLIGHT:
-            board.lose(run)
+            board.mark_lost(run)
     runs.touched = 0
     again = departure(20.0)
     while (lost := board.next_lost()) is not None:
@@ -316,6 +316,6 @@ def test_detection_costs_the_same_in_trains_of_any_length(train: int, reo_wnd: f
         work += abs(touched(rack, runs) - before)
         for run in found:
             lost += run.end - run.start
-            board.lose(run)
+            board.mark_lost(run)
     assert lost >= 990_000 or reo_wnd
     assert work < 30 * segments

@@ -10,7 +10,7 @@ from utcp.tcp.stack import Stack
 
 def charge(connection: Connection) -> int:
     """What `connection` is to be charged, octets."""
-    if connection.unproven:
+    if connection.unverified:
         return HALF_OPEN
     queue = [piece for piece in connection.send_side._chunks if piece]
     kept = sum(len(piece) for piece in queue) + len(queue) * send.PIECE
@@ -48,7 +48,7 @@ def check(stack: Stack) -> None:
         assert over.charge == right, f"{over!r} is charged {over.charge}, not {right}"
         total += right
     assert memory.sum == total, f"all connections are charged {memory.sum}, not {total}"
-    half_open = sum(connection.unproven for connection in stack.connections.values())
+    half_open = sum(connection.unverified for connection in stack.connections.values())
     assert memory.half_open == half_open, f"{half_open} are half-open, not {memory.half_open}"
     charged = [*stack.connections.values(), *memory._unread]
     assert memory._busy == sum(connection.charge > IDLE for connection in charged)

@@ -25,7 +25,7 @@ def listening(**knobs: Any) -> Script:
 def leaves(t: Script) -> list[tuple[int, bool]]:
     """The flags of each segment that leaves now, and whether it goes to a stranger; in order."""
     return [
-        (decode(datagram).flags, transmit.to_stranger)
+        (decode(datagram).flags, transmit.unverified)
         for transmit in t.stack.datagrams_to_send(t.now)
         for datagram in transmit.datagrams()
     ]
@@ -108,6 +108,6 @@ def test_answers_to_strangers_can_be_taken_alone() -> None:
     t.connection.send(b"text")
     t.stack.receive_datagram(STRAY, "stranger", t.now)
     (answer,) = t.stack.answers_to_send()
-    assert (answer.remote, answer.to_stranger) == ("stranger", True)
+    assert (answer.remote, answer.unverified) == ("stranger", True)
     assert t.stack.answers_to_send() == []
     assert [mark for _, mark in leaves(t)] == [False]

@@ -167,7 +167,7 @@ class OpenEndpoint:
             await _until(driver, _delivered, deadline - loop.time())
             # No FIN is in flight from a peer that has been silent for PEER_FIN_GRACE.
             last_received = max(
-                (connection.last_heard for connection in driver.stack.connections.values()), default=-inf
+                (connection.last_received for connection in driver.stack.connections.values()), default=-inf
             )
             grace = last_received + PEER_FIN_GRACE - driver.link.now()
             await _until(driver, _finished, min(grace, deadline - loop.time()))

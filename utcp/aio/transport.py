@@ -233,7 +233,7 @@ class Transport(BaseTransport):
     def _put_back(self, events: int) -> None:
         connection = self._connection
         if connection is not None:
-            connection.tell(events)
+            connection.report(events)
             self._driver.schedule_flush()
 
     def _handle(self, events: int) -> None:

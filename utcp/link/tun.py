@@ -293,7 +293,7 @@ class TunLink(Link):
 
     def _keep(self, transmit: Transmit, packet: bytes) -> None:
         """Add the packet to the pending ones. An answer to an unverified sender is dropped instead."""
-        if transmit.to_stranger:
+        if transmit.unverified:
             self.counters.answers_dropped += 1
         else:
             self._pending.add((transmit, packet), len(packet), 1, self.now())

@@ -252,7 +252,7 @@ class UdpLink(Link):
         errors = self.flush_pending() if self._pending.octets else []
         self._retry_until = 0.0
         for transmit in transmits:
-            if self._pending.octets and (not transmit.to_stranger or self._answers is self._socket):
+            if self._pending.octets and (not transmit.unverified or self._answers is self._socket):
                 self._keep(transmit)
                 continue
             rest = self._send(transmit, errors)
@@ -372,7 +372,7 @@ class UdpLink(Link):
 
     def _keep(self, transmit: Transmit) -> None:
         """Add the train to the pending ones. An answer to an unverified sender is dropped instead."""
-        if transmit.to_stranger:
+        if transmit.unverified:
             self.counters.answers_dropped += _datagram_count(transmit)
         else:
             self._pending.add(transmit, transmit.size, _datagram_count(transmit), self.now())
@@ -413,7 +413,7 @@ class UdpLink(Link):
         if code == _UNKNOWN_CAUSE:
             counters.datagrams_dropped += _datagram_count(transmit)
             return None
-        if not transmit.to_stranger:  # an unverified sender may have no route
+        if not transmit.unverified:  # an unverified sender may have no route
             self._routes.forget()  # the routes may have changed
         if segment_size is not None and code in _SEGMENTATION_REFUSED:
             # Not cached, because a refused call costs less than one datagram of the train.
@@ -432,8 +432,8 @@ class UdpLink(Link):
         other hosts.
         """
         if code in NO_ROOM:
-            return self._try(transmit, segment_size) if transmit.to_stranger and self._replace_answers() else code
-        has_own_socket = transmit.to_stranger and self._answers is not self._socket  # has no ICMP errors
+            return self._try(transmit, segment_size) if transmit.unverified and self._replace_answers() else code
+        has_own_socket = transmit.unverified and self._answers is not self._socket  # has no ICMP errors
         if code in NO_BUFFERS or has_own_socket or not self._reports_errors:
             return code
         while True:
@@ -471,7 +471,7 @@ class UdpLink(Link):
     def _try(self, transmit: Transmit, segment_size: int | None) -> int:
         """Send with one system call. Return 0 or the errno."""
         self.counters.send_calls += 1
-        sock = self._answers if transmit.to_stranger else self._socket
+        sock = self._answers if transmit.unverified else self._socket
         buffers, count = transmit.buffers, len(transmit.buffers)
         if count > 1 and transmit.size < self._join_below * count:
             buffers, count = [b"".join(buffers)], 1
@@ -513,7 +513,7 @@ class UdpLink(Link):
 
 def _part(transmit: Transmit, data: bytes) -> Transmit:
     return Transmit(
-        transmit.remote, [data], len(data), transmit.segment_size, transmit.ecn, to_stranger=transmit.to_stranger
+        transmit.remote, [data], len(data), transmit.segment_size, transmit.ecn, unverified=transmit.unverified
     )
 
 

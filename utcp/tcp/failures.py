@@ -38,7 +38,7 @@ def fail(stack: Context[Tcb], tcb: Tcb, cause: BaseException, now: float) -> boo
     not accept it gets an exact RST in answer to its next segment, because the connection no longer exists (RFC 9293
     3.10.7.1).
     """
-    state, unproven = tcb.state, tcb.unproven
+    state, unverified = tcb.state, tcb.unverified
     try:
         half_open = state == LISTEN or stack.is_half_open(tcb)
         stack.forget(tcb)  # first, so that the stack does not process the connection again if the rest fails
@@ -57,5 +57,5 @@ def fail(stack: Context[Tcb], tcb: Tcb, cause: BaseException, now: float) -> boo
             stack.counters.estab_resets += 1
         seq = tcb.send_side.acceptable_seq
         reset = Segment(tcb.local_port, tcb.remote_port, seq, 0, RST)
-        stack.put(tcb.remote, reset, now, to_stranger=unproven)
+        stack.put(tcb.remote, reset, now, unverified=unverified)
     return told

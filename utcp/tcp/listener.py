@@ -219,7 +219,7 @@ class Listener(Accepting[Tcb]):
             ts_val,
             syn.ts_val,
         )
-        stack.put_octets(remote, data, now, to_stranger=True)
+        stack.put_octets(remote, data, now, unverified=True)
 
     def _completes(self, stack: Context[Tcb], segment: Segment, key: ConnectionKey, now: float) -> bool:
         """Process an ACK that may complete the handshake of a cookie. Return False if it must be answered with RST.

@@ -110,7 +110,7 @@ class Memory(Accounts[Tcb]):
         self.allowance.relax(self._full // 4)
         self._step = self.limit >> 10
         self._moved = 0
-        """Sum of all changes of charges since the last `judge`, octets. From `_step` on, `judge` is called again."""
+        """Sum of all changes of charges since the last `update_allowance`, octets. `_step` of them call it again."""
         self._busy = 0
         """Number of connections charged more than IDLE."""
         self._records = records
@@ -186,7 +186,9 @@ class Memory(Accounts[Tcb]):
     def _charge(self, connection: Tcb, kept: int) -> None:
         before = connection.charge
         growth = kept - before
-        connection.set_charge(kept)  # the only call before `judge`, so that a charge is counted whole or not at all
+        connection.set_charge(
+            kept
+        )  # the only call before `update_allowance`, so that a charge is counted whole or not at all
         self.sum += growth
         self._moved += growth if growth > 0 else -growth
         if (kept > IDLE) != (before > IDLE):
@@ -200,9 +202,9 @@ class Memory(Accounts[Tcb]):
             if not kept:
                 del self.orphans[connection]
         if self._moved >= self._step:
-            self.judge()
+            self.update_allowance()
 
-    def judge(self) -> None:
+    def update_allowance(self) -> None:
         """Set the allowance by the memory in use. Also called when TIME_WAIT records were removed."""
         self._moved = 0
         used = self.sum + len(self._records) * TIME_WAIT_RECORD

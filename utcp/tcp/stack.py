@@ -416,8 +416,8 @@ class Stack(Context[Tcb]):
     # ------------------------------------------------------------------ datagrams out
 
     def datagrams_to_send(self, now: float) -> list[Transmit]:
-        """Return all trains that may leave now: segments of connections, then answers to strangers. After an exception,
-        the next call continues with the connections that were not processed."""
+        """Return all trains that may leave now: segments of connections, then answers to unverified senders. After an
+        exception, the next call continues with the connections that were not processed."""
         output = self.output
         if output:
             outbox, answers, timers, memory = self._outbox, self._answers, self._timers, self.memory
@@ -455,7 +455,7 @@ class Stack(Context[Tcb]):
             self._note_failure("memory is short, and an attempt to free some failed", error)
 
     def answers_to_send(self) -> list[Transmit]:
-        """Return only the answers to strangers, for a link that has no room for more segments of connections."""
+        """Return only the answers to unverified senders, for a link that has no room for segments of connections."""
         return self._answers.take()
 
     def path_failed(self, remote: Remote, flows: Iterable[tuple[int, int]], code: int, now: float) -> None:
@@ -536,7 +536,7 @@ class Stack(Context[Tcb]):
         self.settle(tcb, now)  # before the search, so that the search does not find it
         if self._searches.take(now):
             for each in [each for each in self.connections.values() if each.remote == remote]:
-                if each.last_heard <= since:
+                if each.last_received <= since:
                     try:
                         path_errors.end_for_closed_port(each, now)
                         self.settle(each, now)
@@ -800,7 +800,7 @@ class Stack(Context[Tcb]):
     def _expire_time_wait(self, now: float) -> None:
         expired = self.time_wait.take_expired(now)
         if expired:
-            self.memory.judge()
+            self.memory.update_allowance()
         for remote, remote_port, local_port in expired:
             if self.observer is not None:  # checked each time, because the call may remove the observer
                 self.observer.time_wait_ended(remote, remote_port, local_port, now)
@@ -808,7 +808,7 @@ class Stack(Context[Tcb]):
     def end_time_wait(self, key: ConnectionKey, now: float) -> None:
         """Remove the TIME_WAIT record, because a newer connection reuses its ports."""
         self.time_wait.remove(key)
-        self.memory.judge()
+        self.memory.update_allowance()
         self._ports.released(*key, now)
         if self.observer is not None:
             self.observer.time_wait_ended(*key, now)

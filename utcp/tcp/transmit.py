@@ -21,11 +21,11 @@ class Transmit:
         size: the total length, octets.
         segment_size: the length of each datagram, octets; the last one may be shorter. None: there is one datagram.
         ecn: the two ECN bits of the IP header (RFC 3168); 0: none.
-        to_stranger: the train answers senders whose address is unverified. If it cannot leave at once, it is dropped,
+        unverified: the train answers senders whose address is unverified. If it cannot leave at once, it is dropped,
             so that it does not delay the segments of connections.
     """
 
-    __slots__ = ("buffers", "ecn", "remote", "segment_size", "size", "to_stranger")
+    __slots__ = ("buffers", "ecn", "remote", "segment_size", "size", "unverified")
 
     def __init__(
         self,
@@ -34,14 +34,14 @@ class Transmit:
         size: int,
         segment_size: int | None = None,
         ecn: int = 0,
-        to_stranger: bool = False,
+        unverified: bool = False,
     ) -> None:
         self.remote = remote
         self.buffers = buffers
         self.size = size
         self.segment_size = segment_size
         self.ecn = ecn
-        self.to_stranger = to_stranger
+        self.unverified = unverified
 
     def datagrams(self) -> list[bytes]:
         """Return the datagrams one by one, for links without segmentation offload, and for tests."""
@@ -60,14 +60,14 @@ class Outbox:
     This makes thousands of concurrent closes cheap, because their ACKs and FINs have the same size and leave together.
     """
 
-    __slots__ = ("_largest", "_max_bytes", "_max_segments", "_open", "_to_strangers", "trains")
+    __slots__ = ("_largest", "_max_bytes", "_max_segments", "_open", "_unverified", "trains")
 
-    def __init__(self, max_segments: int, max_bytes: int, *, to_strangers: bool = False) -> None:
+    def __init__(self, max_segments: int, max_bytes: int, *, unverified: bool = False) -> None:
         self._max_segments = max_segments
         self._max_bytes = max_bytes
         self._largest = max_bytes // 2 if max_segments > 1 else 0
         """Length of a segment up to which its train takes another one, octets."""
-        self._to_strangers = to_strangers
+        self._unverified = unverified
         self.trains: list[Transmit] = []
         self._open: dict[tuple[Remote, int], int] = {}
         """Index of the train that takes the next segment, by the remote, length and ECN bits of the segment. The first
@@ -104,7 +104,7 @@ class Outbox:
             if size <= self._largest:
                 self._open[key] = index
         buffers: list[Buffer] = [header] if payload is None else [header, payload]
-        trains.append(Transmit(remote, buffers, size, None, ecn, self._to_strangers))
+        trains.append(Transmit(remote, buffers, size, None, ecn, self._unverified))
         return index
 
     def _enter_first(self) -> None:
@@ -132,7 +132,7 @@ class Outbox:
         index = self._open.get(key, -1)
         if index < after:
             index = len(self.trains)
-            train = Transmit(remote, buffers, count * size, size if count > 1 else None, ecn, self._to_strangers)
+            train = Transmit(remote, buffers, count * size, size if count > 1 else None, ecn, self._unverified)
             self.trains.append(train)
             if count >= self._max_segments or (count + 1) * size > self._max_bytes:
                 self._open.pop(key, None)

@@ -44,7 +44,7 @@ def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
         if not syn_acked:
             tcb.establish(now)
         if send.wanted and send.room_again():
-            tcb.tell(event.WRITABLE)
+            tcb.report(event.WRITABLE)
     else:
         changed = send.update_window(seq, ack, window)
         if (flight_size or tcb.recovery.probe_under_way or segment.sack_blocks) and not send.probe:
@@ -66,9 +66,9 @@ def follow_window(tcb: Tcb, changed: bool, now: float) -> None:
         tcb.persist.stop()
         if send.probe:  # the peer dropped the octet of the probe, because its window was closed
             send.end_probe()
-            tcb.recovery.lose_first(now)
+            tcb.recovery.mark_first_lost(now)
     elif not send.snd_wnd and not tcb.closed_by_user:
-        tcb.answered()
+        tcb.restart_r2()
 
 
 def pass_on(tcb: Tcb, segment: Segment, advance: int, acked: int, duplicate: bool, now: float) -> None:

@@ -63,8 +63,8 @@ def _arrives_in_syn_sent(tcb: Tcb, segment: Segment, now: float) -> None:
     ):  # first: an ACK of anything but our SYN
         if flags & RST:
             return
-        # Not sent as an answer to a stranger, because such answers leave last, and the SYN must follow the RST.
-        if tcb.stack.reset_in_reply(tcb.remote, segment, now, to_stranger=False):
+        # Not sent as to an unverified sender, because such answers leave last, and the SYN must follow the RST.
+        if tcb.stack.reset_in_reply(tcb.remote, segment, now, unverified=False):
             _repeat_syn(tcb, now)
         return
     if flags & RST:  # second
@@ -151,7 +151,7 @@ def _arrives(tcb: Tcb, segment: Segment, now: float) -> None:
 
 def _accept(tcb: Tcb, segment: Segment, text_fits: bool, now: float) -> None:
     """Perform the fifth to eighth check for an acceptable segment that has an ACK, no RST, and no SYN to process."""
-    tcb.heard(now)
+    tcb.note_received(now)
     if not process_ack(tcb, segment, segment.seq, now):
         return
     receive = tcb.receive_side
@@ -167,7 +167,7 @@ def _accept(tcb: Tcb, segment: Segment, text_fits: bool, now: float) -> None:
         receive.take_timestamp(segment.ts_val, now)
     expects_text = tcb.state in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2)
     if flags & URG and expects_text and receive.note_urgent(segment.seq, segment.urgent):  # sixth
-        tcb.tell(event.URGENT)
+        tcb.report(event.URGENT)
     if not text_fits:
         tcb.ack_now()
     elif segment.payload or flags & FIN:
@@ -187,7 +187,7 @@ def _take_ack_of_old_segment(tcb: Tcb, segment: Segment, now: float) -> None:
     send = tcb.send_side
     if not send.syn_acked or not 0 < (segment.ack - send.snd_una) & MASK <= send.flight_size:
         return
-    tcb.heard(now)
+    tcb.note_received(now)
     process_ack(tcb, segment, segment.seq, now)
     if send.fin_acked:
         tcb.fin_acknowledged(now)
@@ -300,7 +300,7 @@ def _answer_unacceptable(tcb: Tcb, segment: Segment, length: int, now: float) ->
     elif _is_keepalive(tcb, segment):
         # Its sequence numbers are exact, so it proves that the peer is alive, as an acceptable ACK does. If both ends
         # use keepalive, only one of them then sends probes.
-        tcb.heard(now)
+        tcb.note_received(now)
         _answer_keepalive(tcb, now)
     else:
         challenge(tcb, TO_ACK, now)
@@ -356,7 +356,7 @@ def _process_text(tcb: Tcb, seq: int, payload: Buffer, fin: bool, now: float) ->
     if advanced and receive.readable:
         if now >= receive.round_ends and not receive.fin_reached:
             receive.tune(now, tcb.rtt.srtt or 0.0)
-        tcb.tell(event.READABLE)
+        tcb.report(event.READABLE)
     if receive.fin_reached:
         tcb.fin_arrived(now)
     schedule_ack(tcb, len(payload), now)

@@ -65,7 +65,7 @@ class Connection(Tcb):
             if send.queued % MINIMUM < accepted:
                 self.stack.accounts.note(self)
         except BaseException as cause:  # the octets are queued, but the caller receives an exception
-            self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))
+            self.stack.break_off(self, cause, max(self.last_sent, self.last_received))
             raise
         return accepted
 
@@ -82,7 +82,7 @@ class Connection(Tcb):
             elif self not in self.stack.output:
                 self.stack.accounts.note(self)
         except BaseException as cause:  # the octets are lost, because they are no longer in the queue
-            self.stack.break_off(self, cause, max(self.last_sent, self.last_heard))
+            self.stack.break_off(self, cause, max(self.last_sent, self.last_received))
             raise
         return data
 
@@ -229,4 +229,4 @@ class Connection(Tcb):
         """Return the connection's variables (STATUS, RFC 9293 3.10.6), or their last values after the end.
 
         Durations end at `now`; None: when the connection last sent new data or last received an acceptable segment."""
-        return info_of(self, max(self.last_sent, self.last_heard) if now is None else now)
+        return info_of(self, max(self.last_sent, self.last_received) if now is None else now)

@@ -106,7 +106,7 @@ class Context(Generic[T]):
         self.ready: dict[object, None] = {}
         """The connections and listeners with events that their users have not taken, in order."""
         self._outbox = Outbox(max_segments, max_bytes)
-        self._answers = Outbox(max_segments, max_bytes, to_strangers=True)
+        self._answers = Outbox(max_segments, max_bytes, unverified=True)
         """Segments to peers whose address is unverified."""
         self._resets = TokenBucket(config.reset_rate, config.reset_rate * _RESET_SECONDS)
 
@@ -158,21 +158,21 @@ class Context(Generic[T]):
         """End the connection, because the UDP port of its remote has been closed since `since`."""
         raise NotImplementedError
 
-    def put(self, remote: Remote, segment: Segment, now: float, *, to_stranger: bool = False) -> None:
-        """Queue `segment` for the next flush. `to_stranger`: the address `remote` is unverified (`Transmit`)."""
+    def put(self, remote: Remote, segment: Segment, now: float, *, unverified: bool = False) -> None:
+        """Queue `segment` for the next flush. `unverified`: the address `remote` is unverified (`Transmit`)."""
         if segment.flags & RST:
             self.counters.out_rsts += 1
-        self.put_octets(remote, encode(segment), now, to_stranger=to_stranger)
+        self.put_octets(remote, encode(segment), now, unverified=unverified)
 
-    def put_octets(self, remote: Remote, data: bytes, now: float, *, to_stranger: bool = False) -> None:
+    def put_octets(self, remote: Remote, data: bytes, now: float, *, unverified: bool = False) -> None:
         """Queue an encoded segment for the next flush, like `put`."""
         self.counters.out_segs += 1
-        outbox = self._answers if to_stranger else self._outbox
+        outbox = self._answers if unverified else self._outbox
         outbox.add(remote, data, None, len(data))
         if self.tap is not None:
             self.tap.segment_sent(remote, [data], now)
 
-    def reset_in_reply(self, remote: Remote, segment: Segment, now: float, *, to_stranger: bool = True) -> bool:
+    def reset_in_reply(self, remote: Remote, segment: Segment, now: float, *, unverified: bool = True) -> bool:
         """Send RST in answer to a segment (RFC 9293 3.10.7.1), and return whether it was sent. The caller makes sure
         that the segment is not an RST.
 
@@ -186,5 +186,5 @@ class Context(Generic[T]):
         else:
             ack = (segment.seq + segment.length) & MASK
             reset = Segment(segment.dst_port, segment.src_port, 0, ack, RST | ACK)
-        self.put(remote, reset, now, to_stranger=to_stranger)
+        self.put(remote, reset, now, unverified=unverified)
         return True

@@ -113,7 +113,7 @@ def takes_fast_path(
         if state == SYN_RCVD:
             tcb.establish(now)
         if send.wanted and send.room_again():
-            tcb.tell(WRITABLE)
+            tcb.report(WRITABLE)
     elif advance:
         process_ack(tcb, Segment(0, 0, seq, ack, ACK, window, text, ts_val, ts_ecr), last, now)
     else:

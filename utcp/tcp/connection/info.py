@@ -204,7 +204,7 @@ def info_of(tcb: Tcb, now: float) -> ConnectionInfo:
         min_rtt=rtt.min_rtt,
         ato=tcb.config.delayed_ack,
         last_data_sent=now - tcb.last_sent,
-        last_ack_recv=now - tcb.last_heard,
+        last_ack_recv=now - tcb.last_received,
         last_data_recv=None if last_data is None else now - last_data,
         snd_mss=tcb.mss,
         rcv_mss=receive.mss,

@@ -48,7 +48,7 @@ class Keepalive:
         self.enabled = False
         self.deadline = OFF
 
-    def heard(self) -> None:
+    def peer_answered(self) -> None:
         """Clear the unanswered probes, because an acceptable segment arrived."""
         self.unanswered = 0
 

@@ -162,7 +162,7 @@ def _sends_syn(tcb: Tcb, now: float) -> bool:
     )
     receive.acknowledged()
     send.note_empty()
-    tcb.stack.put_octets(tcb.remote, data, now, to_stranger=tcb.unproven)
+    tcb.stack.put_octets(tcb.remote, data, now, unverified=tcb.unverified)
     return True
 
 

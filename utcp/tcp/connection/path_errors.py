@@ -57,7 +57,7 @@ def unreachable(tcb: Tcb, error: OSError, now: float) -> None:
         tcb.drop_half_open(now)
     else:
         tcb.set_soft_error(error)
-        tcb.tell(event.TROUBLE)
+        tcb.report(event.TROUBLE)
         observer = tcb.stack.observer
         if observer is not None:
             observer.path_unreachable(tcb, error, now)
@@ -94,7 +94,7 @@ def _port_unreachable(tcb: Tcb, seq: int, now: float) -> None:
     else:
         fresh = tcb.keepalive.unanswered > 0 and seq == _before(send.snd_nxt)
     if fresh and tcb.state in (CLOSING, LAST_ACK) and send.fin_sent and send.flight_size == 1:
-        tcb.peer_has_gone(now)
+        tcb.end_without_ack(now)
         return
     if tcb.state == CLOSE_WAIT and not send.flight_size:
         return  # nothing is expected from the peer; data or a FIN will show whether it is alive
@@ -118,7 +118,7 @@ def end_for_closed_port(tcb: Tcb, now: float) -> None:
     elif state == SYN_RCVD and tcb.passive:
         tcb.drop_half_open(now)
     elif state in (CLOSING, LAST_ACK) and send.fin_sent and send.flight_size == 1:
-        tcb.peer_has_gone(now)
+        tcb.end_without_ack(now)
     elif state != CLOSE_WAIT or send.flight_size:
         error = ConnectionReset(PORT_CLOSED)
         error.__cause__ = tcb.soft_error
@@ -131,7 +131,7 @@ def _evidence(tcb: Tcb, now: float, fresh: bool) -> PortEvidence | None:
     If there is none yet, create it and probe the peer, unless the message is `fresh`, that is, about a probe or a
     retransmission, which others will follow. Return None if the peer has answered a probe within PROBE_SPACING."""
     evidence = tcb.port_evidence
-    if evidence is not None and tcb.last_heard <= evidence.since:
+    if evidence is not None and tcb.last_received <= evidence.since:
         return evidence
     if evidence is not None and now < evidence.since + PROBE_SPACING:
         return None
@@ -161,5 +161,5 @@ def too_big(tcb: Tcb, mtu: int | None, now: float) -> None:
         path_mtu.too_big(max(mtu - HEADER_LENGTH, stack.default_mss) - options, now)
     if path_mtu.size < before:
         tcb.use_mss(path_mtu.size, now)
-        tcb.recovery.lose_larger(path_mtu.size)
+        tcb.recovery.mark_larger_lost(path_mtu.size)
         tcb.touch()

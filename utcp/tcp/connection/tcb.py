@@ -79,7 +79,7 @@ class Tcb(Timed):
         "fin_wait_2_at",
         "keepalive",
         "key",
-        "last_heard",
+        "last_received",
         "last_sent",
         "linger",
         "linger_at",
@@ -193,7 +193,7 @@ class Tcb(Timed):
         """Number of received segments of all kinds."""
         self.last_sent = now
         """Time at which data, a SYN or a FIN last left for the first time, seconds."""
-        self.last_heard = now
+        self.last_received = now
         """Time at which the last acceptable segment arrived, seconds."""
         self.answer_limits: AnswerLimits | None = None
         """Rate limits of answers to unverified segments; None until the first arrives, because few connections receive
@@ -220,7 +220,7 @@ class Tcb(Timed):
     # ------------------------------------------------------------------ state
 
     @property
-    def unproven(self) -> bool:
+    def unverified(self) -> bool:
         """True if a SYN opened the connection and the peer has not acknowledged our SYN-ACK, so that the peer's address
         is unverified."""
         return self.state == SYN_RCVD and self.passive
@@ -349,7 +349,7 @@ class Tcb(Timed):
             if self.send_side.fin_queued:  # the user half-closed before the handshake ended
                 self.on(state.CLOSE, now)
         self.displaced = None
-        self.tell(event.CONNECTED)
+        self.report(event.CONNECTED)
 
     def accept(self) -> None:
         """Hand the connection over from its listener to its user."""
@@ -359,7 +359,7 @@ class Tcb(Timed):
 
     # ------------------------------------------------------------------ what is noted
 
-    def tell(self, events: int) -> None:
+    def report(self, events: int) -> None:
         """Report `events` (bits of `utcp.tcp.event`) to the user."""
         self._events |= events
         if not self.awaits_user:
@@ -378,18 +378,18 @@ class Tcb(Timed):
         """Count `count` received segments of any kind."""
         self.segs_in += count
 
-    def heard(self, now: float) -> None:
+    def note_received(self, now: float) -> None:
         """Record that an acceptable segment arrived."""
-        self.last_heard = now
+        self.last_received = now
         if self.keepalive.unanswered:
-            self.keepalive.heard()
+            self.keepalive.peer_answered()
 
     def arrived_in_order(self, count: int, events: int, now: float) -> None:
-        """Record `count` acceptable segments and report `events`: `count_segments`, `heard` and `tell` in one call."""
+        """Record `count` acceptable segments and report `events`, as `count_segments`, `note_received` and `report`."""
         self.segs_in += count
-        self.last_heard = now
+        self.last_received = now
         if self.keepalive.unanswered:
-            self.keepalive.heard()
+            self.keepalive.peer_answered()
         if events:
             self._events |= events
             if not self.awaits_user:
@@ -490,7 +490,7 @@ class Tcb(Timed):
         self.probes_due = 0
         return due
 
-    def answered(self) -> None:
+    def restart_r2(self) -> None:
         """Restart R2, because the peer answers, even if its window stays closed (MUST-37, SHLD-17)."""
         self.retransmits = 0
 
@@ -512,7 +512,7 @@ class Tcb(Timed):
         if self.pacer is UNPACED and rate != inf and min_rtt >= UNPACED_BELOW:
             options = TIMESTAMPS_LENGTH if self.timestamps else 0
             credit = initial_window(min(self.peer_mss, self.receive_mss) - options)
-            self.pacer = Pacer(self.last_heard, credit)
+            self.pacer = Pacer(self.last_received, credit)
         self.pacer.set_rate(rate, min_rtt)
 
     def start_persist(self, deadline: float) -> None:
@@ -579,7 +579,7 @@ class Tcb(Timed):
 
     def fin_arrived(self, now: float) -> None:
         """Handle the arrival of the peer's FIN and of everything before it."""
-        self.tell(event.PEER_CLOSED)
+        self.report(event.PEER_CLOSED)
         if self.state == FIN_WAIT_2:
             self.enter_time_wait(state.FIN_RECEIVED, now)
         elif self.state == FIN_WAIT_1 and self.send_side.fin_acked:
@@ -599,7 +599,7 @@ class Tcb(Timed):
             self.enter_time_wait(state.FIN_ACKED, now)
         elif self.state == LAST_ACK:
             self.on(state.FIN_ACKED, now)
-            self._let_go()
+            self._release()
         self.end_if_delivered(now)
 
     def drop_half_open(self, now: float) -> None:
@@ -611,7 +611,7 @@ class Tcb(Timed):
     def refuse(self, now: float) -> None:
         """Send RST for a half-open passive connection, and drop it (RFC 9293 3.10.5, SYN-RECEIVED)."""
         reset = Segment(self.local_port, self.remote_port, self.send_side.snd_nxt, 0, RST)
-        self.stack.put(self.remote, reset, now, to_stranger=True)
+        self.stack.put(self.remote, reset, now, unverified=True)
         self.drop_half_open(now)
 
     def send_reset(self, error: OSError | None, now: float, *, with_ack: bool = False, in_reply: bool = False) -> None:
@@ -643,7 +643,7 @@ class Tcb(Timed):
                 ts_ecr=self.receive_side.ts_recent if self.timestamps else None,
             )
             send.note_empty()
-            self.stack.put(self.remote, segment, now, to_stranger=self.unproven)
+            self.stack.put(self.remote, segment, now, unverified=self.unverified)
         self.fail(error, now)
 
     def undelivered(self, reason: str) -> OSError | None:
@@ -665,18 +665,18 @@ class Tcb(Timed):
             self.skip_time_wait(now)
         elif self.state != CLOSED:
             self.on(state.DELETE, now)
-        self._let_go()
+        self._release()
 
     def enter_time_wait(self, happened: int, now: float) -> None:
         """Enter TIME_WAIT. From now on a record in the stack's table handles segments. Received data stays readable."""
         self.on(happened, now)
-        self._let_go()
+        self._release()
 
     def skip_time_wait(self, now: float) -> None:
         """Leave TIME_WAIT at once, because the MSL is 0, memory is full, or the record could not be created."""
         self.on(state.EXPIRE, now)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         """Release send and recovery state. The deadlines stay set, but the stack ignores them."""
         self.send_side.discard()
         self.recovery.discard()
@@ -686,7 +686,7 @@ class Tcb(Timed):
         """Make the stack ignore the connection, even if an exception interrupted its end."""
         self.state = CLOSED
 
-    def peer_has_gone(self, now: float) -> None:
+    def end_without_ack(self, now: float) -> None:
         """End a connection in CLOSING or LAST_ACK as if our FIN were acknowledged. Only the FIN is unacknowledged, and
         no process is left at the peer to acknowledge it."""
         send = self.send_side
@@ -705,7 +705,7 @@ class Tcb(Timed):
             if self.closed_by_user:
                 self.discard_unread()
             return
-        self.tell(event.ENDED)  # before `ended` is set, so that the call can be repeated if this raises
+        self.report(event.ENDED)  # before `ended` is set, so that the call can be repeated if this raises
         self.ended = True
         self.error = error
         self.stack.endings.note(error, delivered)

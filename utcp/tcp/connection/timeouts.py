@@ -75,7 +75,7 @@ def handle_timeout(tcb: Tcb, now: float) -> None:
         elif timer == FIN_WAIT_2:
             tcb.fail(None, now)
         elif timer == USER_TIMEOUT:
-            if tcb.unproven:  # a half-open connection has no user yet
+            if tcb.unverified:  # a half-open connection has no user yet
                 tcb.drop_half_open(now)
             else:
                 _time_out(tcb, UserTimedOut(), now)
@@ -108,7 +108,7 @@ def _retransmission_timeout(tcb: Tcb, now: float) -> None:
         return
     tcb.timed_out()
     if tcb.retransmits == _R1:
-        tcb.tell(event.TROUBLE)
+        tcb.report(event.TROUBLE)
     tcb.stack.counters.timeouts += 1
     tcb.rtt.back_off()
     recovery = tcb.recovery
@@ -141,7 +141,7 @@ def _orphaned(tcb: Tcb) -> bool:
 
 
 def _give_up(tcb: Tcb, now: float) -> None:
-    if tcb.unproven:
+    if tcb.unverified:
         tcb.drop_half_open(now)
     elif tcb.state in (SYN_SENT, SYN_RCVD):
         _time_out(tcb, SynTimedOut(), now)
@@ -163,7 +163,7 @@ def _keepalive_timeout(tcb: Tcb, now: float) -> None:
     if send.flight_size or send.pending:
         keepalive.rearm(now + keepalive.idle)
         return
-    due = tcb.last_heard + keepalive.idle
+    due = tcb.last_received + keepalive.idle
     if not keepalive.unanswered and now < due:
         keepalive.rearm(due)
     elif keepalive.enabled and keepalive.unanswered >= keepalive.count:

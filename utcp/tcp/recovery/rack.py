@@ -184,7 +184,7 @@ class Rack:
             self._forget_first()
         return lost
 
-    def found_again(self, runs: list[Run]) -> None:
+    def restore(self, runs: list[Run]) -> None:
         """Track runs again that were considered lost but are in flight. The ACK of an original transmission was
         attributed to its retransmission, so that the next ACK must determine the most recent delivery again."""
         self._sent_at = -inf

@@ -545,7 +545,7 @@ class Recovery(Delivery):
         if not self.sack:
             return 0
         runs, self.reorder_at = self._tracking_rack().detect(self._reordering_window(), now)
-        return self._lose(runs, now)
+        return self._mark_lost(runs, now)
 
     def _tracking_rack(self) -> Rack:
         """Return RACK, after it has begun to collect departures."""
@@ -558,14 +558,14 @@ class Recovery(Delivery):
         impatient = self.phase in (FAST, TIMED_OUT) or self._sacked_segments >= DUP_THRESH
         return self.rack.window(impatient, self._rtt.min_rtt, self._rtt.srtt or 0.0)
 
-    def _lose(self, runs: list[Run], now: float) -> int:
+    def _mark_lost(self, runs: list[Run], now: float) -> int:
         total = 0
         for run in runs:
             if run.state != IN_FLIGHT:
                 continue  # it is delivered, or was considered lost before
             size = run.end - run.start
             self.plain = False
-            self.board.lose(run)
+            self.board.mark_lost(run)
             if self._mtu_probe is not None and self._mtu_probe.under_way and self._mtu_probe.is_lost_with(run):
                 continue  # the loss of a path MTU probe is not a sign of congestion (RFC 8899 4.2)
             total += size
@@ -588,7 +588,7 @@ class Recovery(Delivery):
         begins = self.phase in (OPEN, REDUCED) and count == DUP_THRESH and board.una > self._recover
         if not begins and not (self.phase == FAST and advance):
             return False
-        self._lose_first(now)
+        self._mark_first_lost(now)
         self.forced = not begins  # RFC 6582 3.2 step 3: retransmit at once
         return begins
 
@@ -601,7 +601,7 @@ class Recovery(Delivery):
             self._counters.sack_recoveries += 1
         else:
             self._counters.reno_recoveries += 1
-        self._question().overtaken()
+        self._detection().overtaken()
         self.phase = FAST
         self._recover = self.board.nxt
         self._cancel_probe()
@@ -614,13 +614,13 @@ class Recovery(Delivery):
 
     def _begin_reduction(self, ece: bool, delivered: int, now: float) -> None:
         board, congestion = self.board, self._congestion
-        spurious = self._question()
+        spurious = self._detection()
         spurious.begin()
         self.reduced = True
         outstanding = self.in_flight + board.lost
         if ece:
             congestion.on_mark(outstanding, now)
-            spurious.cannot_be()
+            spurious.rule_out()
         else:
             congestion.on_loss(outstanding, now)
         if congestion.loss_based:
@@ -644,7 +644,7 @@ class Recovery(Delivery):
             self._spurious.over()
         self.forced = False
 
-    def _question(self) -> SpuriousDetection:
+    def _detection(self) -> SpuriousDetection:
         """Return the detection of a wrong reduction, created at the first use."""
         if self._spurious is None:
             self._spurious = SpuriousDetection()
@@ -659,7 +659,7 @@ class Recovery(Delivery):
         lower ssthresh again (RFC 5681 3.1)."""
         board, congestion = self.board, self._congestion
         outstanding = self.in_flight + board.lost
-        self._question().timed_out(first, self.phase in (OPEN, REDUCED))
+        self._detection().timed_out(first, self.phase in (OPEN, REDUCED))
         if first:
             congestion.on_timeout(outstanding, now)
         else:
@@ -676,33 +676,33 @@ class Recovery(Delivery):
         if runs and runs[0].state == SACKED:
             board.forget_sacks()  # the peer has dropped SACKed data (RFC 2018 8)
             self._sacked_segments = 0
-            self._lose(board.runs(), now)
+            self._mark_lost(board.runs(), now)
         elif self.sack:
-            self._lose(self._tracking_rack().overdue(self._reordering_window(), now), now)
+            self._mark_lost(self._tracking_rack().overdue(self._reordering_window(), now), now)
         else:
-            self._lose(runs, now)
-        self.lose_first(now)
+            self._mark_lost(runs, now)
+        self.mark_first_lost(now)
 
-    def lose_first(self, now: float) -> None:
+    def mark_first_lost(self, now: float) -> None:
         """Mark the first octets in flight as lost, and retransmit them regardless of the congestion window."""
-        self._lose_first(now)
+        self._mark_first_lost(now)
         self.forced = True
 
-    def _lose_first(self, now: float) -> None:
-        run = self.board.lose_first(self._congestion.mss)
+    def _mark_first_lost(self, now: float) -> None:
+        run = self.board.mark_first_lost(self._congestion.mss)
         if run is not None:
             self.plain = False
             if self._mtu_probe is not None and self._mtu_probe.under_way:
                 self._mtu_probe.is_lost_with(run)
             self._note_lost(run, run.end - run.start, now)
 
-    def lose_larger(self, size: int) -> None:
+    def mark_larger_lost(self, size: int) -> None:
         """Mark all runs above `size` octets as lost, because their segments may be too large for the path. This is not
         reported to the congestion controller (RFC 1191 6.4)."""
         for run in self.board.runs():
             if run.state == IN_FLIGHT and run.end - run.start > size:
                 self.plain = False
-                self.board.lose(run)
+                self.board.mark_lost(run)
 
     def on_reordering_timeout(self, now: float) -> None:
         """Run loss detection, because RACK's reordering timer has expired."""
@@ -725,7 +725,7 @@ class Recovery(Delivery):
         now: float,
     ) -> bool:
         """Return True if this ACK shows that the last reduction was wrong."""
-        if needless and spurious.all_was_needless:
+        if needless and spurious.all_were_needless:
             return True
         if self.phase in (OPEN, REDUCED):
             return False
@@ -736,12 +736,12 @@ class Recovery(Delivery):
     def _undo(self, now: float) -> None:
         if self.phase == TIMED_OUT:
             self._counters.spurious_rtos += 1
-        self._question().cannot_be()
+        self._detection().rule_out()
         self._congestion.on_spurious(now)
         # The back-off of the RTO stays until the next sample, because the RTO was too short for the path (RFC 4015 4).
         if self.phase != OPEN:
             rack = self._tracking_rack() if self.sack else None
             found = self.board.find_lost_again()
             if rack is not None:
-                rack.found_again(found)
+                rack.restore(found)
             self._leave()

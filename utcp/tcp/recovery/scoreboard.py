@@ -327,7 +327,7 @@ class Scoreboard:
 
     # ------------------------------------------------------------------ loss
 
-    def lose(self, run: Run) -> None:
+    def mark_lost(self, run: Run) -> None:
         """Mark a run in flight as lost."""
         size = run.end - run.start
         run.state = LOST
@@ -340,7 +340,7 @@ class Scoreboard:
             self._lost_starts = []
         heappush(self._lost_starts, start)
 
-    def lose_first(self, size: int) -> Run | None:
+    def mark_first_lost(self, size: int) -> Run | None:
         """Mark up to `size` octets from `una` on, and a FIN that left with them, as lost if they are in flight. Return
         their run; None: nothing was marked."""
         if self.una == self.nxt or self._runs[self._head].state != IN_FLIGHT:
@@ -348,7 +348,7 @@ class Scoreboard:
         run = self._runs[self._head]
         if run.end - run.start > size + 1:
             self._split(run.start + size)
-        self.lose(run)
+        self.mark_lost(run)
         return run
 
     def forget_sacks(self) -> None:

@@ -36,7 +36,7 @@ class SpuriousDetection:
         self._frto = _OFF
 
     @property
-    def all_was_needless(self) -> bool:
+    def all_were_needless(self) -> bool:
         """True if DSACKs have shown that every retransmission was needless (RFC 2883 5)."""
         return not self._needed
 
@@ -55,7 +55,7 @@ class SpuriousDetection:
         """Record that fast recovery begins."""
         self.by_order = True
 
-    def cannot_be(self) -> None:
+    def rule_out(self) -> None:
         """End the detection, because the reduction has a certain reason (a congestion mark), or was undone."""
         self.in_question = False
 

@@ -244,7 +244,7 @@ async def test_calls_of_an_open_echo_close(peers: Peers) -> None:
     for _ in range(2):
         with Calls() as calls:
             await asyncio.gather(*(open_echo_close(peers, lambda *_: None) for _ in range(TOGETHER)))
-    assert calls.count / TOGETHER < 670
+    assert calls.count / TOGETHER < 640
 
 
 @interpreted_only
@@ -257,7 +257,7 @@ async def test_calls_of_a_request_and_its_response(peers: Peers) -> None:
             for _ in range(TOGETHER):
                 writer.write(b"x" * 64)
                 await reader.readexactly(64)
-    assert calls.count / TOGETHER < 170
+    assert calls.count / TOGETHER < 165
     writer.close()
     await writer.wait_closed()
 

@@ -186,22 +186,22 @@ class Memory(Accounts[Tcb]):
     def _charge(self, connection: Tcb, kept: int) -> None:
         before = connection.charge
         growth = kept - before
-        connection.set_charge(
-            kept
-        )  # the only call before `update_allowance`, so that a charge is counted whole or not at all
-        self.sum += growth
-        self._moved += growth if growth > 0 else -growth
-        if (kept > IDLE) != (before > IDLE):
-            self._busy += 1 if kept > IDLE else -1
-        if kept == HALF_OPEN:
-            self.half_open += 1
-        elif before == HALF_OPEN:
-            self.half_open -= 1
-        if connection in self.orphans:
-            self.orphaned += growth
-            if not kept:
-                del self.orphans[connection]
-        if self._moved >= self._step:
+        orphan = connection in self.orphans
+        # What may raise an exception comes first, numbers included: a charge is counted whole or not at all.
+        total = self.sum + growth
+        moved = self._moved + (growth if growth > 0 else -growth)
+        busy = self._busy + (kept > IDLE) - (before > IDLE)
+        half_open = self.half_open + (kept == HALF_OPEN) - (before == HALF_OPEN)
+        orphaned = self.orphaned + growth if orphan else self.orphaned
+        connection.set_charge(kept)
+        self.sum = total
+        self._moved = moved
+        self._busy = busy
+        self.half_open = half_open
+        self.orphaned = orphaned
+        if orphan and not kept:
+            del self.orphans[connection]
+        if moved >= self._step:
             self.update_allowance()
 
     def update_allowance(self) -> None:

@@ -48,6 +48,12 @@ def test_whatever_an_endpoint_calls_may_raise() -> None:
         assert run(fault).faults.error is not None, fault
 
 
+def test_an_exception_in_a_tls_handshake_is_reported() -> None:
+    """The protocol above TLS does not exist for the handshake's end, and nobody waits for a server's handshake."""
+    for ordinal in range(15):
+        run(Fault("controller.on_unlimited_ack", ordinal, lambda: ValueError("injected")))
+
+
 def test_an_endpoint_that_gets_no_secret_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(1)
     host = network.host("host")

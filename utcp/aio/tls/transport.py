@@ -199,6 +199,10 @@ class TlsTransport(BaseTransport, asyncio.Protocol):
         self._stop_timer()
         if self._handshake_ended is not None:
             self._end_handshake(error or ConnectionAbortedError("Connection closed during the TLS handshake"))
+        elif not self._made and error is not None and error.__cause__ is not None:
+            # A server's protocol gets no connection_lost() before the end of the handshake, so an exception within utcp
+            # would not be reported at all.
+            self._report(error, "Fatal error: an exception ended the TLS handshake.")
         self._held = b""
         protocol, self._protocol = self._protocol, None
         if self._made:

@@ -222,7 +222,7 @@ class SendSide:
 
     def advance(self, size: int, fin: bool, probe: bool, segments: int) -> None:
         """Advance SND.NXT over `size` payload octets, and the FIN behind them if `fin`, which leave for the first time
-        in so many `segments`. `probe`: they are a zero-window probe."""
+        as `segments` segments. `probe`: they are a zero-window probe."""
         if size:
             self.data_segs_out += segments
         else:

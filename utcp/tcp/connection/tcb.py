@@ -402,7 +402,7 @@ class Tcb(Timed):
         self.touch()
 
     def sent(self, size: int, fin: bool, probe: bool, segments: int, departure: Departure, now: float) -> None:
-        """Record that `size` octets of data, and our FIN if `fin`, leave for the first time, in so many `segments`.
+        """Record that `size` octets of data, and our FIN if `fin`, leave for the first time, as `segments` segments.
         `probe`: they are a zero-window probe."""
         self.send_side.advance(size, fin, probe, segments)
         self.recovery.sent(size + fin, departure)

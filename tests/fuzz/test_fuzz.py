@@ -67,7 +67,7 @@ def _offer_nothing(receive: ReceiveSide) -> int:
 
 BREAKAGES = {
     "one segment gets three": (Stack, "reset_in_reply", _reset_thrice),
-    "the window takes back what it offered": (ReceiveSide, "offer_window", _offer_nothing),
+    "the window takes back what it offered": (ReceiveSide, "acknowledge", _offer_nothing),
     "FIN_WAIT_2 goes on for ever": (Connection, "wait_for_fin", lambda connection, now: None),
     "TIME_WAIT never ends": (TimeWaitTable, "take_expired", lambda table, now: []),
 }

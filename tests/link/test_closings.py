@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.link.sockets import LOOPBACK, both_families, needs_linux
-from utcp.link.closings import MAX_REPORTS, Closings, Peer
+from utcp.link.closings import MAX_REPORTS, Closings
 
 pytestmark = [needs_linux, pytest.mark.defect(100)]
 

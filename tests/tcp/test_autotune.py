@@ -30,7 +30,7 @@ class Peer:
         self.cwnd = 10 * MSS
         self.sent = 0
         side.synchronize(0, scaling=True)
-        side.offer_window()
+        side.acknowledge()
 
     def round_trip(self, *, read: bool = True) -> int:
         """What the windows allow arrives, at the rate of the path; how many octets that was."""
@@ -43,8 +43,7 @@ class Peer:
             self.sent += MSS
             if read:
                 self.side.read(-1)
-        self.side.offer_window()
-        self.side.acknowledged()
+        self.side.acknowledge()
         self.now += self.rtt
         self.cwnd *= 2
         return count * MSS
@@ -92,7 +91,7 @@ def test_a_backlog_read_at_once_is_no_rate() -> None:
             peer.round_trip(read=False)
         peer.now += 10
         peer.side.read(-1)
-        peer.side.offer_window()
+        peer.side.acknowledge()
     assert peer.side.limit == MIB
 
 
@@ -102,7 +101,7 @@ def test_a_backlog_read_at_once_while_a_little_arrives_is_no_rate() -> None:
         for _ in range(45):
             peer.round_trip(read=False)
         peer.side.read(-1)
-        peer.side.offer_window()
+        peer.side.acknowledge()
     assert peer.side.limit == MIB
 
 

@@ -15,6 +15,7 @@ from utcp.config import CONTROLLERS, Config
 from utcp.errors import ConnectionAborted
 from utcp.tcp.congestion import NewReno
 from utcp.tcp.connection import Connection
+from utcp.tcp.counters import Counters
 from utcp.tcp.event import ENDED
 from utcp.tcp.memory import Memory
 from utcp.tcp.observer import Observer, Tee
@@ -252,7 +253,7 @@ def test_an_observer_that_raises_is_not_called_again_and_the_others_are(nested: 
             stack.observe_also(observer)
     connection = stack.connect("peer", 80, START)
     assert stack.observers == (first, last)
-    assert stack.tap is None  # no other sees segments
+    assert stack._tap is None  # no other sees segments
     connection.close(START)
     assert first.states == last.states == [2, CLOSED]
     assert once.calls == 1
@@ -296,12 +297,12 @@ def test_close_and_time_wait_after_others_have_failed() -> None:
 
 
 def test_a_segment_that_is_half_in_the_outbox_costs_its_train_and_no_other() -> None:
-    outbox = Outbox(64, 65507)
-    outbox.add("peer", b"h" * 20, b"text", 24)
-    outbox.add("peer", b"a" * 20, None, 20)
+    outbox = Outbox(64, 65507, Counters())
+    outbox.add("peer", b"h" * 20, b"text", 24, START)
+    outbox.add("peer", b"a" * 20, None, 20, START)
     outbox.trains[0].buffers.append(b"h" * 20)  # and then came the exception, before the text
     outbox.drop_incomplete()
-    outbox.add("peer", b"i" * 20, b"more", 24)
+    outbox.add("peer", b"i" * 20, b"more", 24, START)
     assert [transmit.datagrams() for transmit in outbox.take()] == [[b"a" * 20], [b"i" * 20 + b"more"]]
 
 

@@ -311,8 +311,8 @@ def test_the_tap_comes_and_goes_with_the_observer() -> None:
     stack = Stack(secret=SECRET, observer=Notes())
 
     def state() -> tuple[tuple[Observer, ...], bool]:
-        assert stack.tap in (None, stack.observer)
-        return stack.observers, stack.tap is not None
+        assert stack._tap in (None, stack.observer)
+        return stack.observers, stack._tap is not None
 
     assert state()[1]
     ends = Ends()

@@ -28,7 +28,7 @@ LENGTH: Final = 120
 def synchronized(limit: int = 1 << 20) -> ReceiveSide:
     side = ReceiveSide(limit, limit, Counters())
     side.synchronize(IRS, sack=True, scaling=True)
-    side.offer_window()
+    side.acknowledge()
     return side
 
 
@@ -105,7 +105,7 @@ def test_any_order_gives_the_stream(pieces: list[tuple[int, int]], reads: set[in
         if number in reads:
             got += side.read(-1)
         if number in acks:
-            side.acknowledged()
+            side.acknowledge()
             told.clear()
     got += side.read(-1)
     assert got == stream(0, side.bytes_received)
@@ -193,8 +193,7 @@ def test_work_is_linear(order: Callable[[int], Iterable[int]], size: int) -> Non
         for place in order(count):
             side.accept(add(IRS, 1 + place * size), text, False)
             _ = side.sack_blocks
-            side.acknowledged()
-            side.offer_window()
+            side.acknowledge()
 
     few, many = lines_run(lambda: arrive(1000)), lines_run(lambda: arrive(5000))
     assert many < 6 * few

@@ -55,7 +55,7 @@ class Listener(Accepting[Tcb]):
         """True after `stop()`. The listener accepts no further SYN."""
         limit, maximum = stack.config.recv_buffer_sizes
         typical = ReceiveSide(limit, maximum, stack.counters)
-        self._window = typical.offer_unscaled_window()
+        self._window = typical.acknowledge_syn()
         self._window_scale = typical.scale_for_buffer()
 
     @property

@@ -104,7 +104,7 @@ class ReceiveSide(ReceiveQueue):
         """Size of the buffer, and the largest window offered, octets."""
         self._slack = limit
         """Number of readable octets allowed beyond `limit`. A peer can keep the window open, because each ACK rounds it
-        up to the unit of the window scale (`offer_window`). This limit bounds the effect."""
+        up to the unit of the window scale (`acknowledge`). This limit bounds the effect."""
         self._maximum = maximum
         self._counters = counters
         self.irs = 0
@@ -224,14 +224,24 @@ class ReceiveSide(ReceiveQueue):
         """Memory that out-of-order text takes, octets."""
         return 0 if self._held is None else self._held.kept
 
-    def offer_window(self) -> int:
-        """Move the right edge as far as the buffer and silly-window avoidance allow. Return the raw window field.
+    def acknowledge(self) -> int:
+        """Record that a segment leaves with our ACK and window. Return the raw window field, after moving the right
+        edge as far as the buffer and silly-window avoidance allow.
 
         The edge moves by at least a segment or half the buffer, or not at all (RFC 9293 3.8.6.2.2, MUST-39). It is
         rounded up to the unit of the window scale, because rounding down would move it left as RCV.NXT advances (RFC
         7323 2.4). After the peer's FIN the edge stays, because no data follows; a TIME_WAIT record continues to offer
         it.
         """
+        # A delayed SACK stays due, because the segment has no SACK blocks and no new ACK number.
+        if self.ack_due and not (self.duplicate_acks_due and self.ack_due == DELAYED):
+            self.ack_due = NONE
+            self.delayed_ack_at = inf
+            self.duplicate_acks_due = 0
+            self.last_ack_sent = self.rcv_nxt
+            if self._dsack is not None:  # a duplicate is reported once (RFC 2883 4)
+                self._dsack = None
+                self.sack_due = self.holding
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
         growth = self.limit - self.readable - offered  # at most
         if growth >= self.mss or growth >= self.limit >> 1:
@@ -251,8 +261,12 @@ class ReceiveSide(ReceiveQueue):
             return edge
         return offered
 
-    def offer_unscaled_window(self) -> int:
-        """Return the window field of a SYN, which is never scaled (RFC 7323 2.2)."""
+    def acknowledge_syn(self) -> int:
+        """Record that our SYN leaves, which acknowledges the peer's if that has arrived. Return its window field, which
+        is never scaled (RFC 7323 2.2)."""
+        self.ack_due = NONE
+        self.delayed_ack_at = inf
+        self.duplicate_acks_due = 0
         return min(self.limit, 65535)
 
     def resize(self, size: int) -> None:
@@ -640,18 +654,6 @@ class ReceiveSide(ReceiveQueue):
         """Set TS.Recent (RFC 7323 4.3). The caller has checked the conditions."""
         self.ts_recent = ts_val
         self.ts_recent_at = now
-
-    def acknowledged(self) -> None:
-        """Record that a segment with our current ACK and window left."""
-        if self.duplicate_acks_due and self.sack_delayed:  # the segment has no SACK blocks and no new ACK number
-            return
-        self.ack_due = NONE
-        self.delayed_ack_at = inf
-        self.duplicate_acks_due = 0
-        self.last_ack_sent = self.rcv_nxt
-        if self._dsack is not None:  # a duplicate is reported once (RFC 2883 4)
-            self._dsack = None
-            self.sack_due = self.holding
 
     # ------------------------------------------------------------------ reading
 

@@ -88,6 +88,8 @@ class Stack(Context[Tcb]):
         """The memory charges, the same object as `accounts`."""
         self.failures: list[Failure] = []
         """The failures that the next call of `take_failures` returns."""
+        self._tap: Tee | None = None
+        """The observer if it sees segments, else None."""
         self.observe(observer)
         self.connections: dict[ConnectionKey, Connection] = {}
         """The connections by (remote, remote port, local port), except those in TIME_WAIT."""
@@ -128,7 +130,9 @@ class Stack(Context[Tcb]):
     def _watch(self, observers: tuple[Observer, ...]) -> None:
         tee = Tee(*observers, failed=self._observer_failed) if observers else None
         self.observer = tee
-        self.tap = tee if tee is not None and tee.sees_segments else None
+        self._tap = tee if tee is not None and tee.sees_segments else None
+        self._outbox.show(self._tap)
+        self._answers.show(self._tap)
 
     def _observer_failed(self, observer: Observer, error: Exception) -> None:
         self.observe_no_more(observer)
@@ -276,7 +280,7 @@ class Stack(Context[Tcb]):
         if segment_size is None or size <= segment_size:
             self._segment_arrives(data, 0, size, remote, now, ecn)
             return
-        if self.tap is None and ecn != CONGESTION_EXPERIENCED:
+        if self._tap is None and ecn != CONGESTION_EXPERIENCED:
             train = read_train(data, segment_size)
             if train is not None:
                 self._train_arrives(train, data, remote, now, segment_size, ecn)
@@ -312,9 +316,9 @@ class Stack(Context[Tcb]):
         """Process the segment in `data[start:end]`."""
         self.counters.in_segs += 1
         # A view keeps the whole train in memory, uncounted by any window, so a small part of it is copied.
-        view = end - start > VIEW_ABOVE and 2 * (end - start) >= len(data) and self.tap is None
+        view = end - start > VIEW_ABOVE and 2 * (end - start) >= len(data) and self._tap is None
         begin = start + LENGTH_WITH_TIMESTAMPS
-        if begin <= end and self.tap is None and ecn != CONGESTION_EXPERIENCED:
+        if begin <= end and self._tap is None and ecn != CONGESTION_EXPERIENCED:
             src_port, dst_port, seq, ack, flags, window, _, _, kinds, ts_val, ts_ecr = (
                 HEADER_WITH_TIMESTAMPS.unpack_from(data, start)
             )
@@ -338,7 +342,7 @@ class Stack(Context[Tcb]):
             if self.observer is not None:
                 self.observer.malformed(remote, str(error), now)
             return
-        tap = self.tap
+        tap = self._tap
         if tap is not None:
             tap.segment_received(remote, segment, now)
         if (segment.ts_val is None or tap is not None) and self._takes_fast_path(segment, remote, now):

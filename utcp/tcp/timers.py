@@ -87,10 +87,20 @@ class TimerQueue:
     def __len__(self) -> int:
         return len(self._subjects)
 
-    def schedule(self, subject: Timed, deadline: float) -> None:
-        """Queue a connection, unless it has an entry that is not later than `deadline`."""
-        if deadline < subject.queued:
-            self._queue(subject, deadline)
+    def schedule(self, subject: Timed, deadline: float, *, later: bool = False) -> None:
+        """Queue a connection with `deadline`. `later`: even if the connection has an earlier entry."""
+        before = subject.queued
+        if deadline >= before and not later:
+            return
+        self._order += 1
+        heapq.heappush(self._heap, (deadline, self._order))
+        if before != inf:  # its earlier entry is dead from now on
+            del self._subjects[subject.entry]
+        self._subjects[self._order] = subject
+        subject.queued = deadline
+        subject.entry = self._order
+        if before != inf:
+            self._sweep()
 
     def remove(self, subject: Timed) -> None:
         """Remove a connection permanently."""
@@ -98,19 +108,6 @@ class TimerQueue:
             del self._subjects[subject.entry]
         subject.queued = -inf
         self._sweep()
-
-    def _queue(self, subject: Timed, deadline: float) -> None:
-        """Queue a connection, and leave the entry dead that it had."""
-        self._order += 1
-        heapq.heappush(self._heap, (deadline, self._order))
-        is_first = subject.queued == inf
-        if not is_first:
-            del self._subjects[subject.entry]
-        self._subjects[self._order] = subject
-        subject.queued = deadline
-        subject.entry = self._order
-        if not is_first:
-            self._sweep()
 
     def _take_out(self, subject: Timed) -> None:
         """Leave the entry of a connection dead, if it has one."""
@@ -141,7 +138,7 @@ class TimerQueue:
                 if earliest == inf:
                     self._take_out(subject)
                 else:
-                    self._queue(subject, earliest)
+                    self.schedule(subject, earliest, later=True)
                 continue  # the entry is dead
             heapq.heappop(self._heap)
         return inf

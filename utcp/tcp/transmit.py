@@ -2,7 +2,9 @@
 
 from collections.abc import Hashable
 from struct import Struct
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
+
+from utcp.tcp.counters import Counters
 
 Remote: TypeAlias = Hashable
 """The address of a UDP datagram, as the link represents it. The stack only compares, hashes and prints it."""
@@ -58,11 +60,14 @@ class Outbox:
     """Segments to send, grouped into trains of equal-sized segments for one remote, across connections.
 
     This makes thousands of concurrent closes cheap, because their ACKs and FINs have the same size and leave together.
+    Every segment of a stack leaves through an outbox, which counts it and shows it to the segment tap.
     """
 
-    __slots__ = ("_largest", "_max_bytes", "_max_segments", "_open", "_unverified", "trains")
+    __slots__ = ("_counters", "_largest", "_max_bytes", "_max_segments", "_open", "_tap", "_unverified", "trains")
 
-    def __init__(self, max_segments: int, max_bytes: int, *, unverified: bool = False) -> None:
+    def __init__(self, max_segments: int, max_bytes: int, counters: Counters, *, unverified: bool = False) -> None:
+        self._counters = counters
+        self._tap: Any = None
         self._max_segments = max_segments
         self._max_bytes = max_bytes
         self._largest = max_bytes // 2 if max_segments > 1 else 0
@@ -76,13 +81,28 @@ class Outbox:
     def __len__(self) -> int:
         return len(self.trains)
 
+    def show(self, tap: Any) -> None:
+        """Call `tap.segment_sent` for each segment from now on; None: call nobody. The type is Any for the same reason
+        as that of `Context.observer`."""
+        self._tap = tap
+
     def add(
-        self, remote: Remote, header: bytes, payload: Buffer | None, size: int, after: int = 0, ecn: int = 0
+        self,
+        remote: Remote,
+        header: bytes,
+        payload: Buffer | None,
+        size: int,
+        now: float,
+        after: int = 0,
+        ecn: int = 0,
     ) -> int:
         """Add a segment of `size` octets to train `after` or a later one. Return the index of its train.
 
         A connection passes the index of its previous segment's train, so that its segments leave in order.
         """
+        self._counters.out_segs += 1
+        if self._tap is not None:
+            self._tap.segment_sent(remote, [header] if payload is None else [header, payload], now)
         trains = self.trains
         index = 0
         if trains:
@@ -124,8 +144,19 @@ class Outbox:
         filled = self.trains[index].size
         return min(self._max_segments - filled // size, (self._max_bytes - filled) // size)
 
-    def add_train(self, remote: Remote, buffers: list[Buffer], count: int, size: int, after: int, ecn: int) -> int:
-        """Add `count` segments of `size` octets each in these buffers, like `add`. There must be `room` for them."""
+    def add_train(
+        self, remote: Remote, buffers: list[Buffer], count: int, size: int, now: float, after: int, ecn: int
+    ) -> int:
+        """Add `count` segments of `size` octets each, like `add`: one in any number of buffers, or all in one buffer.
+        There must be `room` for them."""
+        self._counters.out_segs += count
+        if self._tap is not None:
+            if count == 1:
+                self._tap.segment_sent(remote, list(buffers), now)
+            else:
+                data = buffers[0]
+                for start in range(0, len(data), size):
+                    self._tap.segment_sent(remote, [data[start : start + size]], now)
         if not self._open:
             self._enter_first()
         key = (remote, size << 2 | ecn)

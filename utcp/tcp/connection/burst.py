@@ -7,7 +7,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from utcp.tcp.connection.emitter import emit, note_train, pack
+from utcp.tcp.connection.header import pack
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.recovery.recovery import OPEN
 from utcp.tcp.recovery.scoreboard import Departure
@@ -57,6 +57,7 @@ class Burst:
         them."""
         tcb = self._tcb
         send, receive, ts = tcb.send_side, tcb.receive_side, tcb.timestamps
+        blocks = receive.sack_blocks(number) if tcb.sack else ()
         header = encode(
             Segment(
                 tcb.local_port,
@@ -64,14 +65,14 @@ class Burst:
                 send.acceptable_seq,
                 receive.rcv_nxt,
                 ACK | tcb.ecn.echo,
-                receive.offer_window(),
+                receive.acknowledge(),
                 ts_val=tcb.ts_now(self._now) if ts else None,
                 ts_ecr=receive.ts_recent if ts else None,
-                sack_blocks=receive.sack_blocks(number) if tcb.sack else (),
+                sack_blocks=blocks,
             )
         )
         send.note_empty()
-        self._train = emit(tcb, header, None, 0, self._now, self._outbox, self._train)
+        self._train = self._outbox.add(tcb.remote, header, None, len(header), self._now, self._train)
 
     def retransmissions(self) -> None:
         """Retransmit lost data, the earliest first, as far as the congestion window and the pacing rate allow."""
@@ -203,7 +204,6 @@ class Burst:
         octets = count * mss
         seq = send.snd_nxt
         tcb.sent(octets, False, False, count, self.departure or self._depart(), self._now)
-        note_train(tcb, count)
         if mss < _VIEW_FROM:
             self._copied(seq, offset, count, length)
         else:
@@ -214,17 +214,14 @@ class Burst:
         """Send `count` full-sized segments from `seq` and stream `offset` on as copies, each `length` octets with its
         header."""
         tcb, outbox, now = self._tcb, self._outbox, self._now
-        remote, mss, tap = tcb.remote, tcb.mss, tcb.stack.tap
+        remote, mss = tcb.remote, tcb.mss
         ecn = ECN_CAPABLE if tcb.ecn.agreed else NOT_ECT
         header = pack(tcb, seq, ACK, now)
         piece, begin = tcb.send_side.piece(offset)
         while count:
             number = min(count, outbox.room(remote, length, self._train, ecn))
             train = write_train(header, seq, piece, begin, mss, number)
-            self._train = outbox.add_train(remote, [train], number, length, self._train, ecn)
-            if tap is not None:
-                for start in range(0, len(train), length):
-                    tap.segment_sent(remote, [train[start : start + length]], now)
+            self._train = outbox.add_train(remote, [train], number, length, now, self._train, ecn)
             count -= number
             seq += number * mss
             begin += number * mss
@@ -232,16 +229,11 @@ class Burst:
     def _viewed(self, seq: int, offset: int, count: int, length: int) -> None:
         """Send `count` large full-sized segments from `seq` and stream `offset` on as views, without a copy."""
         tcb, outbox = self._tcb, self._outbox
-        remote, mss, tap, send = tcb.remote, tcb.mss, tcb.stack.tap, tcb.send_side
+        remote, mss, send, now = tcb.remote, tcb.mss, tcb.send_side, self._now
         ecn = ECN_CAPABLE if tcb.ecn.agreed else NOT_ECT
         for _ in range(count):
-            buffers: list[Buffer] = [
-                pack(tcb, seq, ACK, self._now),
-                *send.pieces(offset, mss),
-            ]
-            self._train = outbox.add_train(remote, buffers, 1, length, self._train, ecn)
-            if tap is not None:
-                tap.segment_sent(remote, buffers, self._now)
+            buffers: list[Buffer] = [pack(tcb, seq, ACK, now), *send.pieces(offset, mss)]
+            self._train = outbox.add_train(remote, buffers, 1, length, now, self._train, ecn)
             seq = (seq + mss) & MASK
             offset += mss
 
@@ -324,5 +316,5 @@ class Burst:
                 flags |= URG
                 urgent = min(send.snd_up - offset, 65535)
         tcb = self._tcb
-        header = pack(tcb, seq, flags, self._now, urgent)
-        self._train = emit(tcb, header, payload, size, self._now, self._outbox, self._train, ecn)
+        header, now = pack(tcb, seq, flags, self._now, urgent), self._now
+        self._train = self._outbox.add(tcb.remote, header, payload, len(header) + size, now, self._train, ecn)

@@ -99,14 +99,12 @@ class Context(Generic[T]):
         self.observer: Any = None
         """The `Tee` that calls the observers; None if there are none. The type is Any because `Observer` refers to
         `Connection`, which depends on this module."""
-        self.tap: Any = None
-        """The same `Tee` if one of the observers sees segments, else None."""
         self.output: dict[T, None] = {}
         """The connections that the next flush processes, in order."""
         self.ready: dict[object, None] = {}
         """The connections and listeners with events that their users have not taken, in order."""
-        self._outbox = Outbox(max_segments, max_bytes)
-        self._answers = Outbox(max_segments, max_bytes, unverified=True)
+        self._outbox = Outbox(max_segments, max_bytes, counters)
+        self._answers = Outbox(max_segments, max_bytes, counters, unverified=True)
         """Segments to peers whose address is unverified."""
         self._resets = TokenBucket(config.reset_rate, config.reset_rate * _RESET_SECONDS)
 
@@ -166,11 +164,8 @@ class Context(Generic[T]):
 
     def put_octets(self, remote: Remote, data: bytes, now: float, *, unverified: bool = False) -> None:
         """Queue an encoded segment for the next flush, like `put`."""
-        self.counters.out_segs += 1
         outbox = self._answers if unverified else self._outbox
-        outbox.add(remote, data, None, len(data))
-        if self.tap is not None:
-            self.tap.segment_sent(remote, [data], now)
+        outbox.add(remote, data, None, len(data), now)
 
     def reset_in_reply(self, remote: Remote, segment: Segment, now: float, *, unverified: bool = True) -> bool:
         """Send RST in answer to a segment (RFC 9293 3.10.7.1), and return whether it was sent. The caller makes sure

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import inf
 
 from utcp.tcp.connection.burst import Burst, begin_flight
-from utcp.tcp.connection.emitter import emit, pack
+from utcp.tcp.connection.header import pack
 from utcp.tcp.connection.tcb import KEEPALIVE_PROBE, TAIL_LOSS_PROBE, WINDOW_PROBE, Tcb
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import SYN_RCVD, SYN_SENT
@@ -22,16 +22,20 @@ from utcp.wire.seq import MASK
 def transmit(tcb: Tcb, now: float, outbox: Outbox) -> None:
     """Put all segments that the connection may send at `now` into `outbox`, and set its timers."""
     send = tcb.send_side
-    if not send.syn_acked:
-        sent, state = _sends_syn(tcb, now), tcb.state
-        if state == SYN_SENT or (sent and state == SYN_RCVD):  # nothing else may leave yet
-            _set_timers(tcb, 1, now)
-            return
-    if not _sends_one_segment(tcb, now, outbox):
+    if (send.syn_acked or not _sends_only_syn(tcb, now)) and not _sends_one_segment(tcb, now, outbox):
         _burst(tcb, now, outbox)
     flight_size = (send.snd_nxt - send.snd_una) & MASK
-    if flight_size or send.queued != send.sent or send.fin_queued != send.fin_sent:
-        _set_timers(tcb, flight_size, now)
+    persist = tcb.persist
+    if flight_size and not send.probe:
+        tcb.recovery.set_timers(now, flight_size < 2 * tcb.mss, tcb.config.max_ack_delay)
+        if persist.deadline != inf:
+            persist.stop()
+    elif not flight_size and send.queued == send.sent and send.fin_queued == send.fin_sent:
+        return  # nothing waits for an ACK or for the window
+    elif persist.deadline == inf:
+        tcb.start_persist(now + tcb.rtt.after(persist.probes))
+    if tcb.user_timeout is not None:
+        tcb.start_user_timeout(now)
 
 
 def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
@@ -50,7 +54,7 @@ def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
         burst.window_probe()
     if send.queued > send.sent and send.syn_acked and (not recovery.board.lost or new_data_first):
         burst.new_data()
-    if send.fin_queued != send.fin_sent and send.queued == send.sent and _fin_may_go(tcb):
+    if send.fin_queued != send.fin_sent and send.queued == send.sent and _fin_may_go(tcb, send.flight_size):
         burst.fin()
     if receive.ack_due == NOW:
         burst.pure_ack()
@@ -60,11 +64,11 @@ def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
     recovery.flushed(burst.departure, burst.held_back, idle)
 
 
-def _fin_may_go(tcb: Tcb) -> bool:
+def _fin_may_go(tcb: Tcb, flight_size: int) -> bool:
     """Return True if the FIN behind the data that was sent may leave. It waits for the peer's window, but not for the
     congestion window. In SYN_RCVD it waits for the handshake, unless the user's close has changed the state already
     (RFC 9293 3.10.4)."""
-    return tcb.send_side.usable_window > 0 and tcb.state != SYN_RCVD
+    return flight_size < tcb.send_side.snd_wnd and tcb.state != SYN_RCVD
 
 
 def _sends_one_segment(tcb: Tcb, now: float, outbox: Outbox) -> bool:
@@ -76,8 +80,8 @@ def _sends_one_segment(tcb: Tcb, now: float, outbox: Outbox) -> bool:
     size = send.queued - send.sent
     seq, offset, flags, ecn = send.snd_nxt, send.sent, ACK, NOT_ECT
     payload: Buffer | None = None
+    flight_size = (seq - send.snd_una) & MASK
     if size:
-        flight_size = (seq - send.snd_una) & MASK
         if (
             size > tcb.mss
             or size >= send.snd_wnd - flight_size
@@ -94,11 +98,12 @@ def _sends_one_segment(tcb: Tcb, now: float, outbox: Outbox) -> bool:
         if tcb.ecn.agreed:
             ecn = ECN_CAPABLE
         fin = send.fin_queued
-    elif send.fin_queued != send.fin_sent and _fin_may_go(tcb):
+    elif send.fin_queued != send.fin_sent and _fin_may_go(tcb, flight_size):
         fin = True
     else:
         if receive.ack_due == NOW:
-            emit(tcb, pack(tcb, send.acceptable_seq, ACK, now), None, 0, now, outbox)
+            header = pack(tcb, send.acceptable_seq, ACK, now)
+            outbox.add(tcb.remote, header, None, len(header), now)
             send.note_empty()
         return True
     if fin:
@@ -106,7 +111,8 @@ def _sends_one_segment(tcb: Tcb, now: float, outbox: Outbox) -> bool:
     departure = recovery.depart(now)
     tcb.sent(size, fin, False, 1, departure, now)
     recovery.flushed(departure, False, True)
-    emit(tcb, pack(tcb, seq, flags, now), payload, size, now, outbox, 0, ecn)
+    header = pack(tcb, seq, flags, now)
+    outbox.add(tcb.remote, header, payload, len(header) + size, now, 0, ecn)
     return True
 
 
@@ -123,14 +129,14 @@ def _follows_at_once(tcb: Tcb, size: int, now: float) -> bool:
     )
 
 
-def _sends_syn(tcb: Tcb, now: float) -> bool:
-    """Send a SYN or SYN-ACK for the first time, after a timeout, after the peer repeated its SYN, or behind an RST.
-    Return False if none is due."""
+def _sends_only_syn(tcb: Tcb, now: float) -> bool:
+    """Send a SYN or SYN-ACK, if one is due: for the first time, after a timeout, after the peer repeated its SYN, or
+    behind an RST. Return True if nothing else may leave in this flush."""
     send, receive, recovery = tcb.send_side, tcb.receive_side, tcb.recovery
     again = send.snd_nxt != send.iss
     lost = recovery.board.lost > 0
     if again and not lost and not tcb.resend_syn:
-        return False
+        return tcb.state == SYN_SENT
     departure = recovery.depart(now)
     if again:
         recovery.resent(0, 1, departure)
@@ -153,28 +159,13 @@ def _sends_syn(tcb: Tcb, now: float) -> bool:
         send.iss,
         0 if opening else receive.rcv_nxt,
         flags,
-        receive.offer_unscaled_window(),
+        receive.acknowledge_syn(),
         tcb.receive_mss if tcb.offers_mss else None,
         receive.scale_for_buffer() if (config.window_scaling if opening else tcb.window_scaling) else None,
         config.sack if opening else tcb.sack,
         tcb.ts_now(now) if (config.timestamps if opening else tcb.timestamps) else None,
         receive.ts_recent,
     )
-    receive.acknowledged()
     send.note_empty()
     tcb.stack.put_octets(tcb.remote, data, now, unverified=tcb.unverified)
-    return True
-
-
-def _set_timers(tcb: Tcb, flight_size: int, now: float) -> None:
-    """Set the timers of unacknowledged and unsent data: retransmission, tail loss probe, persist, user timeout. There
-    is unsent data or a FIN if `flight_size` is 0."""
-    persist = tcb.persist
-    if flight_size and not tcb.send_side.probe:
-        tcb.recovery.set_timers(now, flight_size < 2 * tcb.mss, tcb.config.max_ack_delay)
-        if persist.deadline != inf:
-            persist.stop()
-    elif persist.deadline == inf:
-        tcb.start_persist(now + tcb.rtt.after(persist.probes))
-    if tcb.user_timeout is not None:
-        tcb.start_user_timeout(now)
+    return opening or tcb.state == SYN_RCVD

@@ -9,7 +9,7 @@ import pytest
 from tests import contained as containment
 from tests import shared
 
-pytest_plugins = ["pytest_aioutcp", "pytester", "tests.conformance.ledger"]
+pytest_plugins = ["pytest_aioutcp", "pytester", "tests.conformance.ledger", "tests.long_tests"]
 
 
 containment.install()

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import pytest
 
@@ -274,23 +274,25 @@ class Ledger:
         self.defects = read_defects()
         self.rows: dict[Key, Row] = {**self.requirements, **self.defects}
         self.claims: defaultdict[Key, list[str]] = defaultdict(list)
-        self.passed: defaultdict[Key, list[str]] = defaultdict(list)
         self.whole = _everything_is_asked_for(config)
-        """Every test of the suite is in this run."""
+        """Every test of the suite is in this run, except for long ones."""
         self.problems: list[str] = []
         self._config = config
-        self._of_test: defaultdict[str, list[Key]] = defaultdict(list)
+        self._of_test: dict[str, list[Key]] = {}
+        self._passed: list[str] = []
+        self._left_out: list[pytest.Item] = []
+        """The long tests that are not in this run."""
 
-    def pytest_deselected(self) -> None:
-        self.whole = False
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        long = [item for item in items if item.get_closest_marker("long")]
+        self.whole &= len(long) == len(items)
+        self._left_out += long
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        for item in session.items:
-            for key in _keys(item):
-                self.claims[key].append(item.nodeid)
-                self._of_test[item.nodeid].append(key)
-        if strangers := unknown(self.rows, self.claims):
+        for item in [*session.items, *self._left_out]:
+            self._add_claims(item.nodeid, list(_keys(item)))
+        if (strangers := unknown(self.rows, self.claims)) and self._worker_output is None:
             raise pytest.UsageError("\n".join(strangers))
         if self._config.getoption("ledger_write"):
             if not self.whole:
@@ -299,6 +301,12 @@ class Ledger:
             write(overview(self.requirements), OVERVIEW)
             pytest.exit(f"written: {README}, {OVERVIEW}", returncode=0)
 
+    def _add_claims(self, name: str, keys: list[Key]) -> None:
+        if keys and name not in self._of_test:
+            self._of_test[name] = keys
+            for key in keys:
+                self.claims[key].append(name)
+
     def tables(self) -> str:
         """What README.md has to show."""
         of_rfcs = {key: names for key, names in self.claims.items() if key in self.requirements}
@@ -306,15 +314,34 @@ class Ledger:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and report.passed:
-            for key in self._of_test[report.nodeid]:
-                self.passed[key].append(report.nodeid)
+            self._passed.append(report.nodeid)
+
+    @property
+    def _worker_output(self) -> dict[str, Any] | None:
+        """What a process that pytest-xdist started hands over at its end. None in all other processes."""
+        return getattr(self._config, "workeroutput", None)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over the claims of a process that pytest-xdist started. One that crashed has none."""
+        whole, of_test = getattr(node, "workeroutput", {}).get("ledger", (True, {}))
+        self.whole &= whole
+        for name, keys in of_test.items():
+            self._add_claims(name, keys)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self._config.getoption("collectonly") or self._config.getoption("ledger_write"):
             return
-        self.problems = outdated(self.rows, self.passed)
+        if self._worker_output is not None:
+            self._worker_output["ledger"] = (self.whole, self._of_test)
+            return
+        passed: defaultdict[Key, list[str]] = defaultdict(list)
+        for name in self._passed:
+            for key in self._of_test.get(name, ()):
+                passed[key].append(name)
+        self.problems = unknown(self.rows, self.claims) or outdated(self.rows, passed)
         if self._is_complete(session):
-            self.problems += unproven(self.rows, self.passed)
+            self.problems += unproven(self.rows, passed)
         if self.problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -141,7 +141,7 @@ def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(pytester: pytest.Pytester, *lines: str, options: tuple[str, ...] = ()) -> pytest.RunResult:
-    pytester.makepyprojecttoml('[tool.pytest.ini_options]\nmarkers = ["defect", "rfc9293", "rfc"]\n')
+    pytester.makepyprojecttoml('[tool.pytest.ini_options]\nmarkers = ["defect", "long", "rfc9293", "rfc"]\n')
     pytester.makepyfile("\n".join(["import pytest", *lines]))
     return pytester.runpytest_inprocess("-p", "tests.conformance.ledger", *options)
 
@@ -190,3 +190,54 @@ def test_tables_are_written_of_the_whole_suite_only(pytester: pytest.Pytester) -
     result = run(pytester, "def test_it(): pass", options=("--ledger-write",))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*needs the whole suite"])
+
+
+def test_processes_that_share_the_tests_keep_one_ledger(pytester: pytest.Pytester) -> None:
+    tests = (
+        "@pytest.mark.rfc9293('MUST-13')",
+        "def test_a(): pass",
+        "@pytest.mark.rfc9293('MUST-14')",
+        "@pytest.mark.parametrize('x', range(4))",
+        "def test_b(x): pass",
+        "@pytest.mark.rfc9293('MUST-2')",
+        "def test_c(): pass",
+    )
+    result = run(pytester, *tests, options=("-p", "xdist", "-n", "2", "--ledger"))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*::test_c passed and is marked with RFC 9293 MUST-2, which is called 'deviates'"])
+    result.stdout.fnmatch_lines(["*RFC 9293 MUST-1 is called done, but no test that passed proves it: *"])
+    result.stdout.no_fnmatch_line("*RFC 9293 MUST-13 is called done*")
+    result.stdout.no_fnmatch_line("*RFC 9293 MUST-14 is called done*")
+    result.stdout.fnmatch_lines(["ledger: * requirements: * done, *; 3 tests"])
+
+
+def test_processes_that_share_the_tests_find_an_unknown_requirement(pytester: pytest.Pytester) -> None:
+    tests = "@pytest.mark.rfc9293('MUST-999')", "def test_it(): pass"
+    result = run(pytester, *tests, options=("-p", "xdist", "-n", "1"))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*::test_it is marked with RFC 9293 MUST-999, which is in no table"])
+
+
+@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "1")])
+def test_long_tests_are_left_out_and_counted(options: tuple[str, ...], pytester: pytest.Pytester) -> None:
+    tests = (
+        "@pytest.mark.long",
+        "@pytest.mark.rfc9293('MUST-13')",
+        "@pytest.mark.parametrize('x', range(3))",
+        "def test_a(x): pass",
+        "@pytest.mark.rfc9293('MUST-14')",
+        "def test_b(): pass",
+    )
+    result = run(pytester, *tests, options=("-p", "tests.long_tests", *options, "--ledger"))
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["3 long tests were left out: --long runs them, too"])
+    result.stdout.fnmatch_lines(["*RFC 9293 MUST-13 is called done*"])
+    result.stdout.fnmatch_lines(["ledger: * requirements: * done, *; 2 tests"])
+
+
+def test_long_tests_run_when_asked_for(pytester: pytest.Pytester) -> None:
+    tests = "@pytest.mark.long", "@pytest.mark.rfc9293('MUST-13')", "def test_it(): pass"
+    result = run(pytester, *tests, options=("-p", "tests.long_tests", "--long", "--ledger"))
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*left out: --long*")
+    result.stdout.no_fnmatch_line("*RFC 9293 MUST-13 is called done*")

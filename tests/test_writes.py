@@ -58,8 +58,7 @@ ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
         "self._pool._network_backend": LIBRARY,
     },
     "link/platform.py": {
-        "delattr(self._home)": HOME,
-        "setattr(self._home)": HOME,
+        "setattr(loop)": HOME,
     },
     "testing/loop.py": {
         "timer._scheduled": ASYNCIO,

@@ -244,7 +244,7 @@ async def test_calls_of_an_open_echo_close(peers: Peers) -> None:
     for _ in range(2):
         with Calls() as calls:
             await asyncio.gather(*(open_echo_close(peers, lambda *_: None) for _ in range(TOGETHER)))
-    assert calls.count / TOGETHER < 640
+    assert calls.count / TOGETHER < 600
 
 
 @interpreted_only

@@ -166,6 +166,8 @@ async def test_a_user_that_raises_does_not_take_the_others_along(peers: Peers, r
     other, _, _ = await peers.connect(Recorder)
 
     class Broken:
+        callback_context = None
+
         def ready(self, _: object) -> None:
             raise LookupError("broken")
 

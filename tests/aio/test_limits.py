@@ -164,4 +164,4 @@ def test_the_limit_of_a_control_group_counts(
     monkeypatch.setattr("os.sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 1 << 24)
     (tmp_path / "memory.max").write_text(says)
     monkeypatch.setattr(platform, "_GROUP_LIMITS", (str(tmp_path / "none"), str(tmp_path / "memory.max")))
-    assert Platform(None).share_of_memory(0) == share
+    assert Platform().share_of_memory(0) == share

@@ -152,7 +152,7 @@ def test_closing_a_loop_tells_its_protocols_and_leaves_nothing(make: Callable[[]
     loop = make()
     before = descriptors()
     client, accepted = loop.run_until_complete(open_pair())
-    endpoints = Platform.of(loop).get_endpoints()
+    endpoints = Platform.of(loop).endpoints
     began = time.monotonic()
     loop.close()
     assert time.monotonic() - began < 5
@@ -169,7 +169,7 @@ def test_closing_a_loop_tells_its_protocols_and_leaves_nothing(make: Callable[[]
 def test_a_loop_that_cannot_deliver_says_what_to_await(make: Callable[[], asyncio.AbstractEventLoop]) -> None:
     loop = make()
     loop.run_until_complete(open_pair())
-    endpoints = list(Platform.of(loop).get_endpoints())
+    endpoints = list(Platform.of(loop).endpoints)
 
     async def close_it() -> None:
         loop.close()
@@ -185,7 +185,7 @@ def test_a_forked_process_leaves_its_parents_connections_alone(
     runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner.run(open_pair())
-    endpoints = Platform.of(runner.get_loop()).get_endpoints()
+    endpoints = Platform.of(runner.get_loop()).endpoints
     with monkeypatch.context() as forked:
         forked.setattr("os.getpid", lambda: -1)
         endpoints._end.end()
@@ -302,7 +302,7 @@ def test_nothing_is_left_of_a_loop(runner: asyncio.Runner) -> None:
     runner.run(main())
     runner.run(loop.shutdown_asyncgens())
     assert (descriptors(), connections_in_memory()) == before
-    assert not hasattr(loop, "_utcp_endpoints")
+    assert Platform.of(loop).endpoints is None
     assert not asyncio.all_tasks(loop)
 
 

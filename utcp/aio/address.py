@@ -30,6 +30,7 @@ def with_port(address: SocketAddress, port: int) -> SocketAddress:
     return (address[0], port)
 
 
+@lru_cache(maxsize=1024)
 def wildcard(family: int, port: int) -> SocketAddress:
     """Return the wildcard address of a family."""
     return ("::", port, 0, 0) if family == socket.AF_INET6 else ("0.0.0.0", port)
@@ -50,6 +51,7 @@ def host_and_port(address: object, name: str) -> tuple[Host, Port]:
     return (f"{host}%{scope[1]}" if scope and scope[1] else host), port
 
 
+@lru_cache(maxsize=1024)
 def unmapped(resolved: Resolved) -> Resolved:
     """Return the IPv4 address of an IPv4-mapped IPv6 address (::ffff:192.0.2.1); other addresses unchanged."""
     host = sockopt.unmapped(resolved.address[0])

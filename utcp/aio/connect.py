@@ -15,11 +15,10 @@ from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
 from utcp.aio.registry import DEFAULT_CONFIG, LoopEndpoints
-from utcp.aio.stream_reader import DEFAULT_LIMIT
-from utcp.aio.streams import ClientStreams, StreamWriter
+from utcp.aio.stream_reader import DEFAULT_LIMIT, StreamReader
+from utcp.aio.streams import StreamProtocol, StreamWriter
 from utcp.aio.tls.options import TlsOptions
 from utcp.config import Config
-from utcp.link.path import SocketAddress
 
 HAPPY_EYEBALLS_DELAY: Final = 0.25
 """Seconds between the attempts to connect to the addresses of a host (RFC 8305 8). asyncio's default waits until an
@@ -108,38 +107,30 @@ async def open_connection(
         limit: octets that the reader buffers (`StreamReader`).
         options: those of `create_connection`.
     """
-    streams = ClientStreams(limit)
-    transport, _ = await create_connection(streams, host, port, **options)
-    return streams.on(transport)
+    loop = asyncio.get_running_loop()
+    reader = StreamReader(limit, loop)
+    transport, protocol = await create_connection(partial(StreamProtocol, reader, None, loop), host, port, **options)
+    return reader, StreamWriter(transport, protocol, reader, loop)
 
 
 def _attempt(remote: Resolved, locals_: Sequence[Resolved] | None, config: Config) -> Coroutine[Any, Any, Opening]:
     family, address = remote
     if locals_ is None:
-        endpoint = _client_endpoint(family, wildcard(family, 0), config)
+        endpoint = LoopEndpoints.of_running_loop().client(family, wildcard(family, 0), config)
         local_port = None
     else:
         endpoint, local_port = _local_endpoint(family, locals_, config)
     return Opening.establish(endpoint.driver, address, address[1], local_port)
 
 
-def _client_endpoint(family: int, local: SocketAddress, config: Config) -> OpenEndpoint:
-    """Return the loop's endpoint for clients on `local`, whose port is 0. Raises OSError if it cannot be bound."""
-    endpoints = LoopEndpoints.of_running_loop()
-    endpoint = endpoints.client(local, config)
-    if endpoint is None:
-        endpoint = endpoints.bind(family, local, config)
-        endpoints.share(local, endpoint)
-    return endpoint
-
-
 def _local_endpoint(family: int, locals_: Sequence[Resolved], config: Config) -> tuple[OpenEndpoint, int | None]:
     """Return the endpoint of the first local address of `family` that can be bound, and the utcp port given with it."""
+    endpoints = LoopEndpoints.of_running_loop()
     failure: OSError | None = None
     for local_family, address in locals_:
         if local_family == family:
             try:
-                return _client_endpoint(family, with_port(address, 0), config), address[1] or None
+                return endpoints.client(family, with_port(address, 0), config), address[1] or None
             except OSError as error:
                 failure = error
     raise failure or OSError(f"no matching local address with {family=} found")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
+import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -36,6 +38,27 @@ TIMER_RESOLUTION: Final = 0.001
 deadline."""
 
 
+class User(Protocol):
+    """The user of a connection or listener."""
+
+    callback_context: contextvars.Context | None
+    """The context in which the driver calls `ready()`; None: any."""
+
+    def ready(self, item: Any) -> None:
+        """Handle the new events of the connection or listener."""
+
+
+class PeerWatch(Protocol):
+    """Watches the peers on this host."""
+
+    @property
+    def examined(self) -> Collection[tuple[Link, Remote]]:
+        """Remotes of links for which `watch()` need not be called again."""
+
+    def watch(self, link: Link, remote: Remote) -> None:
+        """Watch the peer of a connection that gets a transport."""
+
+
 class OpenTransport(Protocol):
     """A transport before its connection_lost(), with the methods that a closing endpoint needs."""
 
@@ -57,16 +80,16 @@ class OpenTransport(Protocol):
 class Driver:
     """Carries datagrams between a link and a stack, and passes events to the stack's users.
 
-    A user is the `context` of a connection or listener. Its `ready(connection_or_listener)` is called after each batch
-    in which there were events. The segments that users cause leave by a flush after the users' own callbacks, at once
-    or one loop turn later (`_dispatch`). So replies carry the ACKs, and our FIN carries the ACK of the peer's.
+    A `User` is the `context` of a connection or listener. It is called after each batch in which there were events. The
+    segments that users cause leave by a flush after the users' own callbacks, at once or one loop turn later
+    (`_dispatch`). So replies carry the ACKs, and our FIN carries the ACK of the peer's.
 
     Args:
         has_read: called with a UDP address and a deadline, returns whether all endpoints of this loop that receive at
             this address have read everything that had arrived by the deadline. Two endpoints of one loop may be each
             other's peers. Before a timer fires, both read their sockets, because a late loop may have left the awaited
             ACK unread.
-        watch_peer: called with the remote of each connection that gets a transport; None: no call.
+        peers: watches the peers of connections with a transport; None: none does.
     """
 
     def __init__(
@@ -75,14 +98,16 @@ class Driver:
         link: Link,
         stack: Stack,
         has_read: Callable[[SocketAddress, float], bool],
-        watch_peer: Callable[[Remote], None] | None = None,
+        peers: PeerWatch | None = None,
     ) -> None:
         self.loop = loop
         self.link = link
         self.stack = stack
         self.transports: dict[OpenTransport, None] = {}
         """The transports before their connection_lost()."""
-        self.watch_peer: Final = watch_peer
+        self.peers: Final = peers
+        self.flush_requested = False
+        """Whether schedule_flush() was called since the last wakeup or flush, so that a further call does nothing."""
         self._after_flush: Callable[[], None] | None = None
         self.drained_at = -math.inf
         """Time of the last reading that left nothing unread, on the link's clock."""
@@ -96,18 +121,22 @@ class Driver:
         self._writing = False
         self._is_lone = False  # the last wakeup has brought one datagram or train only
         self._lone_reads = 0  # next wakeups that read one datagram or train only
-        self._user_called = False  # schedule_flush() was called since the last wakeup
         loop.add_reader(link.fileno(), self._readable)
+
+    def __del__(self) -> None:
+        for transport in self.transports:
+            if not transport.is_closing():
+                warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, stacklevel=1, source=transport)
 
     def schedule_flush(self) -> None:
         """Send in the next loop turn, or earlier (`_dispatch`), the segments that a user's call has caused."""
-        self._user_called = True
         if not self._flushes and not self.closed:
             try:
                 self.loop.call_soon(self._flush)
             except Exception as exc:
                 self._retry_flush(exc)
             self._flushes = 1
+        self.flush_requested = True
 
     def flush(self) -> None:
         """Send now, and set the timer. An Exception is passed to the loop's exception handler.
@@ -292,9 +321,9 @@ class Driver:
         stack, at_once = self.stack, True
         try:
             if stack.ready or self._ready or stack.failures:
-                at_once = self._user_called = False
+                at_once = self.flush_requested = False
                 self._pass_events()
-                at_once = self._is_lone and self._user_called
+                at_once = self._is_lone and self.flush_requested
         finally:
             if at_once:
                 self._flush()  # or the one that is scheduled already
@@ -303,6 +332,7 @@ class Driver:
                     self.loop.call_soon(self._flush)
                 except Exception as exc:
                     self._flushes -= 1
+                    self.flush_requested = False
                     self._retry_flush(exc)
                     self._flushes += 1
 
@@ -320,7 +350,10 @@ class Driver:
             user: Any = item.context
             if user is not None:
                 try:
-                    user.ready(item)
+                    if user.callback_context is None:
+                        user.ready(item)
+                    else:
+                        user.callback_context.run(user.ready, item)
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as exc:  # the events of other connections must not be lost
@@ -343,6 +376,7 @@ class Driver:
             soon(self.loop, self._flush)
             raise
         self._flushes = 0
+        self.flush_requested = False
         self.flush()
         if self._after_flush is not None:
             try:

@@ -17,8 +17,8 @@ from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
 from utcp.aio.registry import DEFAULT_CONFIG, ControlPath, LoopEndpoints
 from utcp.aio.server import Server
-from utcp.aio.stream_reader import DEFAULT_LIMIT
-from utcp.aio.streams import ClientConnected, ClientStreams, StreamWriter, stream_factory
+from utcp.aio.stream_reader import DEFAULT_LIMIT, StreamReader
+from utcp.aio.streams import ClientConnected, StreamProtocol, StreamWriter, stream_factory
 from utcp.aio.tls.options import TlsOptions
 from utcp.config import Config
 from utcp.link import sockopt
@@ -228,9 +228,11 @@ class Endpoint:
     ) -> tuple[asyncio.StreamReader, StreamWriter]:
         """Connect as `create_connection` does, and return asyncio's streams. `options` are those of
         `create_connection`."""
-        streams = ClientStreams(limit)
-        transport, _ = await self.create_connection(streams, host, port, **options)
-        return streams.on(transport)
+        loop = asyncio.get_running_loop()
+        reader = StreamReader(limit, loop)
+        factory = partial(StreamProtocol, reader, None, loop)
+        transport, protocol = await self.create_connection(factory, host, port, **options)
+        return reader, StreamWriter(transport, protocol, reader, loop)
 
     # --- servers
 

@@ -22,6 +22,8 @@ from utcp.tcp.transmit import Remote
 SCAN_INTERVAL: Final = 0.1
 """Seconds between two scans of all connections, because any process on this host can close UDP sockets in a loop."""
 
+MAX_EXAMINED: Final = 1024
+
 
 class LocalPeers:
     """The peers on this host of `endpoints`, the open endpoints of a loop."""
@@ -35,8 +37,8 @@ class LocalPeers:
         """Peers in other processes, by UDP port."""
         self._known: dict[int, set[Peer]] = {}
         """Peers in other processes and on this loop, by UDP port."""
-        self._latest: tuple[Link, Remote] | None = None
-        """Link and remote of the latest peer in `_known`, because consecutive connections often have the same peer."""
+        self.examined: set[tuple[Link, Remote]] = set()
+        """Links and remotes whose peer is in `_known` or on another host. Many connections have the same peer."""
         self._closed: set[Peer] = set()
         """Peers whose socket may be closed, until the next scan."""
         self._scan_timer: asyncio.TimerHandle | None = None
@@ -46,19 +48,18 @@ class LocalPeers:
     def watch(self, link: Link, remote: Remote) -> None:
         """Watch a peer if it is another process on this host. If that fails, the reason is reported, and only keepalive
         detects the end of the peer."""
-        if (link, remote) == self._latest:
-            return
         try:
             address = link.peername(remote)
             peer = _peer_of(link, remote)
             port = peer[1]
-            if peer in self._known.get(port, ()) or not _is_on_this_host(link, remote):
-                return
-            if not any(endpoint.link.receives_at(address) for endpoint in self._endpoints):
-                self._open_closings()
-                self._watched.setdefault(port, set()).add(peer)
-            self._known.setdefault(port, set()).add(peer)
-            self._latest = (link, remote)
+            if peer not in self._known.get(port, ()) and _is_on_this_host(link, remote):
+                if not any(endpoint.link.receives_at(address) for endpoint in self._endpoints):
+                    self._open_closings()
+                    self._watched.setdefault(port, set()).add(peer)
+                self._known.setdefault(port, set()).add(peer)
+            if len(self.examined) >= MAX_EXAMINED:
+                self.examined.clear()
+            self.examined.add((link, remote))
         except Exception as error:
             report(self._loop, "watching a peer on this host failed; its end may be detected late", error)
 
@@ -79,7 +80,7 @@ class LocalPeers:
     def forget(self, port: int) -> None:
         """Examine peers with this UDP port anew, because an endpoint of this loop with this port is closed."""
         self._known.pop(port, None)
-        self._latest = None
+        self.examined.clear()
 
     def stop(self) -> None:
         """Stop watching all peers, because no endpoint is left."""
@@ -90,7 +91,7 @@ class LocalPeers:
         self._closed.clear()
         self._watched.clear()
         self._known.clear()
-        self._latest = None
+        self.examined.clear()
 
     def _sockets_closed(self, closings: Closings) -> None:
         closed = closings.read()
@@ -111,7 +112,7 @@ class LocalPeers:
         self._scan_timer = None
         self._no_scan_before = self._loop.time() + SCAN_INTERVAL
         closed, self._closed = self._closed, set()
-        self._latest = None
+        self.examined.clear()
         forgotten = closed.copy()
         for endpoint in list(self._endpoints):
             try:

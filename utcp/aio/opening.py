@@ -23,6 +23,7 @@ ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 class Opening:
     """The user of a connection until it has a transport. It stores the events until then."""
 
+    callback_context = None
     __slots__ = ("connection", "driver", "events", "waiter")
 
     def __init__(self, driver: Driver) -> None:
@@ -47,7 +48,8 @@ class Opening:
             self = cls(driver)
             self.connection = driver.stack.connect(remote, port, link.now(), local_port=local_port, context=self)
             try:
-                driver.schedule_flush()
+                if not driver.flush_requested:
+                    driver.schedule_flush()
                 await self.waiter
             except BaseException:
                 self.abandon()
@@ -123,7 +125,8 @@ class Opening:
             raise
         self.connection = None
         context.run(transport.start, self.events)
-        self.driver.schedule_flush()  # reading may have opened the window
+        if self.events & ~CONNECTED:
+            self.driver.schedule_flush()  # reading may have opened the window
         if secure is None or waiter is None:
             return transport, protocol
         try:

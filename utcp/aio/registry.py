@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from os import PathLike
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -71,7 +70,7 @@ class LoopEndpoints:
     def of_running_loop(cls) -> LoopEndpoints:
         """Return the registry of the running loop."""
         platform = Platform.of(asyncio.get_running_loop())
-        endpoints: LoopEndpoints | None = platform.get_endpoints()
+        endpoints: LoopEndpoints | None = platform.endpoints
         if endpoints is None:
             endpoints = cls(platform)
             platform.set_endpoints(endpoints)
@@ -129,8 +128,8 @@ class LoopEndpoints:
             for each in (own, *platform.observers(stack, link.address)):
                 if each is not None:
                     stack.observe_also(each)
-            watch_peer = None if platform.simulated else partial(self._local_peers.watch, link)
-            driver = Driver(self._loop, link, stack, self.has_read, watch_peer)
+            peers = None if platform.simulated else self._local_peers
+            driver = Driver(self._loop, link, stack, self.has_read, peers)
         except BaseException:  # some loops cannot watch descriptors
             link.close()
             raise
@@ -184,18 +183,18 @@ class LoopEndpoints:
 
     # --- endpoints without an owner
 
-    def client(self, address: SocketAddress, config: Config) -> OpenEndpoint | None:
-        """Return the endpoint of clients with the local UDP address `address`, whose port may be 0 for any; None if
-        there is none yet."""
+    def client(self, family: int, address: SocketAddress, config: Config) -> OpenEndpoint:
+        """Return the endpoint that all clients with the local UDP address `address` share. Port 0 stands for any.
+
+        The first call opens it. Raises OSError if the address cannot be bound.
+        """
         for endpoint in self._clients.get(address, ()):
             # Identity first, because == compares all thirty fields.
             if endpoint.config is config or endpoint.config == config:
                 return endpoint
-        return None
-
-    def share(self, address: SocketAddress, endpoint: OpenEndpoint) -> None:
-        """Let `client()` return the endpoint from now on."""
+        endpoint = self.bind(family, address, config)
         self._clients.setdefault(address, []).append(endpoint)
+        return endpoint
 
     def linger(self, endpoint: OpenEndpoint) -> None:
         """Keep the endpoint of a closed server until its connections, TIME_WAIT included, are gone."""

@@ -77,7 +77,7 @@ def _is_in_loop() -> bool:
 
 def _endpoints(loop: asyncio.AbstractEventLoop) -> Any:
     """Return the LoopEndpoints of the loop, or None."""
-    return Platform.of(loop).get_endpoints()
+    return Platform.of(loop).endpoints
 
 
 class _Signals:

@@ -15,6 +15,7 @@ from utcp.aio.tls.options import TlsOptions
 from utcp.aio.transport import CLOSE_NOTIFY_GRACE, Transport
 from utcp.errors import FinTimedOut
 from utcp.tcp.connection import Connection
+from utcp.tcp.event import READABLE
 from utcp.tcp.listener import Listener
 
 _NOT_CLOSED: Final = "closing a part of a server failed"
@@ -50,7 +51,7 @@ class Server(asyncio.AbstractServer):
         self._sockets: tuple[ListeningSocket, ...] = tuple(
             ListeningSocket(with_port(endpoint.address, port)) for endpoint, port in zip(endpoints, ports, strict=True)
         )
-        self._context = contextvars.copy_context()
+        self.callback_context = contextvars.copy_context()
         self._closed = False
         self._accepting = 0
         """Number of ready() calls in progress, because a protocol factory may close the server."""
@@ -188,7 +189,7 @@ class Server(asyncio.AbstractServer):
         self._accepting += 1
         try:
             while (connection := listener.accept()) is not None:
-                context = self._context.copy()
+                context = self.callback_context.copy()
                 context.run(self._serve, endpoint, connection, context)
         except BaseException:
             # SystemExit or KeyboardInterrupt: connections that still wait are accepted if the loop runs again.
@@ -196,7 +197,8 @@ class Server(asyncio.AbstractServer):
             raise
         finally:
             self._accepting -= 1
-        self._wake()
+        if self._closed:
+            self._wake()
 
     def _serve(self, endpoint: OpenEndpoint, connection: Connection, context: contextvars.Context) -> None:
         try:
@@ -214,16 +216,18 @@ class Server(asyncio.AbstractServer):
                 {"message": "Error on transport creation for incoming connection", "exception": exc}
             )
             return
-        transport.start(connection.take_events())
+        transport.start(READABLE)  # or nothing yet
         if self._ending:
             transport.close_by_owner()
 
     def detach(self, transport: Transport) -> None:
         self._clients.pop(transport, None)
-        self._wake()
+        if self._closed:
+            self._wake()
 
     def _wake(self) -> None:
-        if not self._closed or self._accepting or self._clients or self._gone.done():
+        """End the waiting for a closed server if its last connection has ended."""
+        if self._accepting or self._clients or self._gone.done():
             return
         if not any(listener.half_open or listener.queue for listener in self._listeners):
             self._gone.set_result(None)

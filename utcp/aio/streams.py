@@ -32,7 +32,6 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
     _drain_waiters: Collection[asyncio.Future[None]] = ()
     _error: BaseException | None = None
     """The argument of connection_lost()."""
-    _over_ssl = False
     _owner_closes = False
     """Whether the server or the endpoint, and not the handler, has closed the connection."""
     _paused = False
@@ -55,7 +54,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         return self._reader
 
     def connection_made(self, transport: Any) -> None:
-        self._replace_transport(transport)
+        self._transport = transport
         reader = self._reader
         if reader is not None:
             reader.set_transport(transport)
@@ -74,7 +73,9 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
     def eof_received(self) -> bool:
         if self._reader is not None:
             self._reader.feed_eof()
-        return not self._over_ssl
+        # True keeps the transport open. asyncio's TLS, which cannot be half-closed, closes in any case, with a warning.
+        transport: Any = self._transport
+        return transport is None or transport.can_write_eof() or transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: BaseException | None) -> None:
         reader = self._reader
@@ -121,7 +122,6 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
 
     def _replace_transport(self, transport: Any) -> None:
         self._transport = transport
-        self._over_ssl = transport.get_extra_info("sslcontext") is not None and not transport.can_write_eof()
 
     def __del__(self) -> None:
         # Mark the exception as retrieved, so that asyncio does not log it if the caller no longer waits.
@@ -208,25 +208,6 @@ class StreamWriter(asyncio.StreamWriter):
             reader._transport = self._transport  # noqa: SLF001
             if reader._paused:  # noqa: SLF001  # by data right after the handshake
                 self._transport.pause_reading()
-
-
-class ClientStreams:
-    """The protocol factory of a client, which also provides its reader and its writer."""
-
-    __slots__ = ("_protocol", "_reader")
-
-    def __init__(self, limit: int) -> None:
-        loop = asyncio.get_running_loop()
-        self._reader = StreamReader(limit, loop)
-        self._protocol = StreamProtocol(self._reader, None, loop)
-
-    def __call__(self) -> StreamProtocol:
-        return self._protocol
-
-    def on(self, transport: asyncio.Transport) -> tuple[StreamReader, StreamWriter]:
-        """Return the reader and the writer, on the connection's transport."""
-        protocol = self._protocol
-        return self._reader, StreamWriter(transport, protocol, self._reader, protocol._loop)  # noqa: SLF001
 
 
 def stream_factory(client_connected_cb: ClientConnected, limit: int) -> StreamFactory:

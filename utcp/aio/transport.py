@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import warnings
 from asyncio.log import logger
 from asyncio.sslproto import SSLProtocol
 from collections import deque
@@ -82,7 +81,6 @@ class Transport(BaseTransport):
         "_closing",
         "_conn_lost",
         "_connection",
-        "_context",
         "_driver",
         "_ended_at",
         "_eof_received",
@@ -92,6 +90,7 @@ class Transport(BaseTransport):
         "_room",
         "_server",
         "_tcb",
+        "callback_context",
     )
 
     def __init__(
@@ -99,7 +98,7 @@ class Transport(BaseTransport):
         driver: Driver,
         connection: Connection,
         protocol: asyncio.BaseProtocol,
-        context: contextvars.Context,
+        callback_context: contextvars.Context,
         *,
         server: Owner | None = None,
     ) -> None:
@@ -111,9 +110,9 @@ class Transport(BaseTransport):
         """The connection, also after its end, for its last information and its error."""
         self._ended_at = 0.0
         self._server = server
-        # All callbacks of a connection run in the context in which it was opened. Otherwise they would run in that of
-        # the endpoint's first user.
-        self._context = context
+        self.callback_context = callback_context
+        """All callbacks of a connection run in the context in which it was opened. Otherwise they would run in that of
+        the endpoint's first user."""
         self._buffer: deque[bytes | memoryview] | None = None
         """Data that the connection has not accepted yet. None until needed, because an empty deque takes 700 octets."""
         self._buffer_size = 0
@@ -128,8 +127,9 @@ class Transport(BaseTransport):
         self._facade: ConnectionSocket | None = None
         self._protocol = protocol
         self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
-        if driver.watch_peer is not None:
-            driver.watch_peer(connection.remote)
+        remote = connection.remote
+        if driver.peers is not None and (driver.link, remote) not in driver.peers.examined:
+            driver.peers.watch(driver.link, remote)
         driver.transports[self] = None
 
     def __repr__(self) -> str:
@@ -139,14 +139,10 @@ class Transport(BaseTransport):
             f"peername={self.get_extra_info('peername')} bufsize={self._buffer_size}>"
         )
 
-    def __del__(self, _warn: Any = warnings.warn) -> None:
-        if not self._closing:
-            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-
     # --- what the endpoint calls
 
     def start(self, events: int) -> None:
-        """Become the connection's user: call connection_made(), then handle `events`. Call it in `context`."""
+        """Become the connection's user: call connection_made(), then handle `events`. Call it in `callback_context`."""
         connection = self._connection
         if connection is None:
             return
@@ -160,46 +156,15 @@ class Transport(BaseTransport):
             self._callback_failed(exc, "connection_made")
             return
         if events & ~CONNECTED:
-            self._deliver(events)
+            self.ready(connection, events)
 
-    def ready(self, connection: Connection) -> None:
-        """Handle the connection's new events."""
-        self._context.run(self._deliver, connection.take_events())
-
-    def vanish(self) -> None:
-        """End without any callback and without the warning about unclosed transports. For simulated power loss."""
-        self._closing = True
-        self._conn_lost = 1
-        if isinstance(self._protocol, SSLProtocol):
-            AsyncioTls(self._protocol).silence()
-
-    def fail(self, error: OSError) -> None:
-        """Reset the connection, unless the peer has acknowledged everything.
-
-        connection_lost(error) follows in the next turn. If the connection has already ended, it gets the error of that
-        end instead.
-        """
-        connection = self._connection
-        if self._conn_lost or connection is None:
-            return
-        if connection.ended:
-            self._force_close(connection.error)
-            return
-        self._driver.schedule_flush()
-        try:
-            connection.abort(self._driver.link.now())
-        finally:
-            self._force_close(error)
-
-    def _deliver(self, events: int) -> None:
-        """Handle the events.
+    def ready(self, connection: Connection, events: int = 0) -> None:
+        """Handle the connection's new events, and `events`. Call it in `callback_context`.
 
         An exception of a callback is reported and ends at most this connection. SystemExit and KeyboardInterrupt end
         the loop. The remaining events are put back in case the loop runs again.
         """
-        connection = self._connection
-        if connection is None:
-            return
+        events |= connection.take_events()
         receive = connection.receive_side
         is_reading = True
         try:
@@ -229,6 +194,31 @@ class Transport(BaseTransport):
                 self._callback_failed(exc, "data_received")
             else:
                 self._fatal_error(exc, "Fatal error: the events of the connection could not be handled.")
+
+    def vanish(self) -> None:
+        """End without any callback and without the warning about unclosed transports. For simulated power loss."""
+        self._closing = True
+        self._conn_lost = 1
+        if isinstance(self._protocol, SSLProtocol):
+            AsyncioTls(self._protocol).silence()
+
+    def fail(self, error: OSError) -> None:
+        """Reset the connection, unless the peer has acknowledged everything.
+
+        connection_lost(error) follows in the next turn. If the connection has already ended, it gets the error of that
+        end instead.
+        """
+        connection = self._connection
+        if self._conn_lost or connection is None:
+            return
+        if connection.ended:
+            self._force_close(connection.error)
+            return
+        self._driver.schedule_flush()
+        try:
+            connection.abort(self._driver.link.now())
+        finally:
+            self._force_close(error)
 
     def _put_back(self, events: int) -> None:
         connection = self._connection
@@ -277,11 +267,12 @@ class Transport(BaseTransport):
         self._paused = False
         connection = self._connection
         if connection is not None and (connection.readable or connection.at_eof):
-            soon(self._loop, self._deliver_again, context=self._context)
+            soon(self._loop, self._deliver_again, context=self.callback_context)
 
     def _deliver_again(self) -> None:
         """Deliver the data that has arrived while reading was paused."""
-        self._deliver(READABLE)
+        if self._connection is not None:
+            self.ready(self._connection, READABLE)
         self._driver.schedule_flush()  # reading may have opened the window
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -331,8 +322,16 @@ class Transport(BaseTransport):
             return
         rest: bytes | memoryview = data
         if not self._buffer:
-            accepted = self._send(data) if data else 0
-            if accepted == len(data) or self._closing:
+            if not data:
+                return
+            if not self._driver.flush_requested:
+                self._driver.schedule_flush()
+            try:
+                accepted = self._tcb.send(data)
+            except InvalidState as exc:
+                self._ended_earlier(exc)
+                return
+            if accepted == len(data):
                 return
             try:
                 if accepted:
@@ -390,13 +389,16 @@ class Transport(BaseTransport):
 
     def _send(self, data: bytes | memoryview) -> int:
         """Return how many octets the connection has accepted. If it has ended, end the transport and return 0."""
-        connection = self._tcb
         self._driver.schedule_flush()
         try:
-            return connection.send(data)
-        except InvalidState as exc:  # the connection has ended earlier in this batch
-            self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
+            return self._tcb.send(data)
+        except InvalidState as exc:
+            self._ended_earlier(exc)
             return 0
+
+    def _ended_earlier(self, exc: InvalidState) -> None:
+        """End the transport, because its connection has ended earlier in this batch and refuses data."""
+        self._fatal_error(self._tcb.error or exc, "Fatal write error on socket transport")
 
     def _feed(self) -> None:
         """Move data from the buffer to the connection, which has room again."""
@@ -425,11 +427,11 @@ class Transport(BaseTransport):
                 self._buffer_size -= connection.send(self._buffer[0], force=True)
                 self._buffer.popleft()
         except InvalidState as exc:
-            self._fatal_error(connection.error or exc, "Fatal write error on socket transport")
+            self._ended_earlier(exc)
             return False
         if self._protocol_paused:
             # In the next turn, because this runs within a call of the application.
-            soon(self._loop, self._resume_protocol, context=self._context)
+            soon(self._loop, self._resume_protocol, context=self.callback_context)
         return True
 
     def _resume_protocol(self) -> None:
@@ -497,8 +499,10 @@ class Transport(BaseTransport):
         if self._closing or connection is None or (self._buffer and not self._feed_all(connection)):
             return
         self._closing = True
-        self._driver.schedule_flush()
-        connection.close(self._driver.link.now())
+        driver = self._driver
+        if not driver.flush_requested:
+            driver.schedule_flush()
+        connection.close(driver.link.now())
 
     def close_by_owner(self) -> None:
         """Close the connection on behalf of a server or an endpoint.
@@ -542,9 +546,10 @@ class Transport(BaseTransport):
                 connection.abort(self._driver.link.now())
         finally:
             self._drop_buffer()
-            soon(self._loop, self._call_connection_lost, exc, context=self._context)
+            soon(self._loop, self._call_connection_lost, exc, context=self.callback_context)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
+        """Call connection_lost(). Then drop all references to other objects, and theirs to this transport."""
         try:
             self._protocol.connection_lost(exc)
         except (SystemExit, KeyboardInterrupt):
@@ -552,32 +557,28 @@ class Transport(BaseTransport):
         except BaseException as error:
             self._report(error, "Fatal error: protocol.connection_lost() call failed.")
         finally:
-            self._release()
-
-    def _release(self) -> None:
-        """Drop all references to other objects and theirs to this transport."""
-        connection = self._connection
-        try:
-            if connection is not None:
-                self._ended_at = self._driver.link.now()
-                connection.context = None
-                self._connection = None
-                if connection.ended:
-                    connection.discard_unread()
-            if isinstance(self._protocol, SSLProtocol):
-                AsyncioTls(self._protocol).keep_extra_info("utcp", self._info())
-        finally:  # those who wait for the end of this connection must not wait for ever
-            self._protocol = None
-            if self._buffer is not None:
-                self._drop_buffer()
-            if self._room is not None:
-                self._wake_sendfile()
-            if self._facade is not None:
-                self._facade.detach()
-            self._driver.transports.pop(self, None)
-            if self._server is not None:
-                self._server.detach(self)
-                self._server = None
+            connection = self._connection
+            try:
+                if connection is not None:
+                    self._ended_at = self._driver.link.now()
+                    connection.context = None
+                    self._connection = None
+                    if connection.ended:
+                        connection.discard_unread()
+                if isinstance(self._protocol, SSLProtocol):
+                    AsyncioTls(self._protocol).keep_extra_info("utcp", self._info())
+            finally:  # those who wait for the end of this connection must not wait for ever
+                self._protocol = None
+                if self._buffer is not None:
+                    self._drop_buffer()
+                if self._room is not None:
+                    self._wake_sendfile()
+                if self._facade is not None:
+                    self._facade.detach()
+                self._driver.transports.pop(self, None)
+                if self._server is not None:
+                    self._server.detach(self)
+                    self._server = None
 
     def _drop_buffer(self) -> None:
         self._buffer = None

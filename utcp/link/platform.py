@@ -13,8 +13,6 @@ from utcp.tcp.memory import DEFAULT
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 
-_ENDPOINTS = "_utcp_endpoints"
-
 _GROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Linux's files with the memory limit of a container's control group, of version 2 and version 1."""
 
@@ -24,19 +22,23 @@ _LEAST: Final = 16 << 20
 
 
 class Platform:
-    """The operating system's UDP sockets and random numbers, for one event loop, `home`."""
+    """The operating system's UDP sockets and random numbers, for one event loop."""
 
     simulated: ClassVar[bool] = False
     """Whether the platform is simulated, without files, environment variables and other sockets."""
 
-    def __init__(self, home: object) -> None:
-        self._home = home
+    def __init__(self) -> None:
+        self.endpoints: Any = None
+        """The endpoints of this loop, or of this host in a simulation; None: none is open."""
 
     @staticmethod
-    def of(home: object) -> "Platform":
-        """Return the loop's own platform (attribute `utcp_platform` of simulated loops), otherwise the system's."""
-        own: Platform | None = getattr(home, "utcp_platform", None)
-        return Platform(home) if own is None else own
+    def of(loop: object) -> "Platform":
+        """Return the platform of a loop, its attribute `utcp_platform`. A loop that has none gets the system's."""
+        platform: Platform | None = getattr(loop, "utcp_platform", None)
+        if platform is None:
+            platform = Platform()
+            setattr(loop, "utcp_platform", platform)  # noqa: B010  # a loop declares no such attribute
+        return platform
 
     def bind(self, family: int, address: SocketAddress, *, reuse_port: bool = False) -> Link:
         """Return a link bound to `address`. Raises OSError with asyncio's text."""
@@ -58,16 +60,8 @@ class Platform:
         """Return the platform's observers for a stack with this UDP address, in addition to the endpoint's own."""
         return ()
 
-    def get_endpoints(self) -> Any:
-        """Return the value of `set_endpoints`, or None."""
-        return getattr(self._home, _ENDPOINTS, None)
-
     def set_endpoints(self, endpoints: Any) -> None:
-        """Store the endpoints of this loop, or of this host in a simulation; None removes them."""
-        if endpoints is not None:
-            setattr(self._home, _ENDPOINTS, endpoints)
-        elif hasattr(self._home, _ENDPOINTS):
-            delattr(self._home, _ENDPOINTS)
+        self.endpoints = endpoints
 
 
 def _usable_memory() -> int:

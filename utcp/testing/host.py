@@ -368,14 +368,13 @@ class Boot(Owner, Platform):
     simulated: ClassVar[bool] = True
 
     def __init__(self, host: Host) -> None:
-        super().__init__(host)
+        super().__init__()
         self.host = host
-        self._endpoints: Any = None
 
     def vanish(self) -> None:
         """Discard the endpoints without sending anything."""
-        if self._endpoints is not None:
-            self._endpoints.vanish()
+        if self.endpoints is not None:
+            self.endpoints.vanish()
 
     def bind(self, family: int, address: SocketAddress, *, reuse_port: bool = False) -> SimulatedLink:
         """Bind a link on the host. Raises OSError."""
@@ -396,12 +395,6 @@ class Boot(Owner, Platform):
 
     def observers(self, stack: Stack, address: SocketAddress) -> list[Observer]:
         return [watch(self.host, stack) for watch in self.host.network.watches]
-
-    def get_endpoints(self) -> Any:
-        return self._endpoints
-
-    def set_endpoints(self, endpoints: Any) -> None:
-        self._endpoints = endpoints
 
 
 def is_unnoticed(task: asyncio.Task[Any]) -> bool:

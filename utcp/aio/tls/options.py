@@ -42,7 +42,8 @@ class TlsOptions:
         if not context:
             if server_hostname is not None:
                 raise ValueError("server_hostname is only meaningful with ssl")
-            _forbid_timeouts(handshake_timeout, shutdown_timeout)
+            if handshake_timeout is not None or shutdown_timeout is not None:
+                _forbid_timeouts(handshake_timeout, shutdown_timeout)
             return None
         if server_hostname is None:
             if not host:

@@ -3,14 +3,29 @@
 import pytest
 
 from tests.recovery.trace import MSS, RTT, recovery, sender
+from utcp.tcp.congestion import NewReno
+from utcp.tcp.counters import Counters
 from utcp.tcp.recovery.delivery import AckSample, Delivery
+from utcp.tcp.recovery.recovery import Recovery
 from utcp.tcp.recovery.scoreboard import Departure
+from utcp.tcp.rtt import RttEstimator
 
 
-def leave(delivery: Delivery, size: int, in_flight: int, now: float) -> Departure:
-    departure = delivery.new_departure(in_flight, 1, now)
+def measured() -> Recovery:
+    """A flow whose octets in flight the test sets, instead of the scoreboard."""
+    return Recovery(NewReno(MSS), RttEstimator(1.0, 0.2, 60.0), Counters(), 0.0)
+
+
+def leave(flow: Recovery, size: int, in_flight: int, now: float) -> Departure:
+    flow.board.in_flight = in_flight
+    departure = flow.depart(now)
     departure.in_flight = in_flight + size
     return departure
+
+
+def limited_by_application(flow: Recovery, in_flight: int) -> None:
+    flow.board.in_flight = in_flight
+    flow.flushed(None, held_back=False, idle=True)
 
 
 def ack(delivery: Delivery, now: float, *arrivals: tuple[int, Departure], min_rtt: float = 0.1) -> AckSample:
@@ -24,7 +39,7 @@ def ack(delivery: Delivery, now: float, *arrivals: tuple[int, Departure], min_rt
 
 def test_a_window_per_round_trip() -> None:
     """10,000 octets leave at 0, and all are acknowledged at 0.1: 100,000 octets a second."""
-    delivery = Delivery(0.0)
+    delivery = measured()
     departure = leave(delivery, 10_000, 0, 0.0)
     sample = ack(delivery, 0.1, (10_000, departure))
     assert sample.delivery_rate == pytest.approx(100_000)
@@ -38,7 +53,7 @@ def test_a_window_per_round_trip() -> None:
 def test_steady_state() -> None:
     """1000 octets every 10 ms in both directions, a round trip of 100 ms: what is measured is 100,000 octets a second,
     by ten segments delivered since the newest left."""
-    delivery = Delivery(0.0)
+    delivery = measured()
     departures = [leave(delivery, 1000, step * 1000, step / 100) for step in range(10)]
     sample = AckSample(0.0)
     for step in range(10, 60):
@@ -52,7 +67,7 @@ def test_steady_state() -> None:
 
 def test_compressed_acks_do_not_inflate_it() -> None:
     """The ACKs of 0.0 to 0.09 arrive together at 0.19: the send interval is the longer one and holds."""
-    delivery = Delivery(0.0)
+    delivery = measured()
     departures = [leave(delivery, 1000, step * 1000, step / 100) for step in range(10)]
     sample = ack(delivery, 0.19, *((1000, departure) for departure in departures))
     # Newest: left at 0.09, nothing was delivered by then, its flight began at 0.0; ACK interval 0.19 from 0.0.
@@ -62,7 +77,7 @@ def test_compressed_acks_do_not_inflate_it() -> None:
 
 def test_what_was_sent_slowly_did_not_arrive_fast() -> None:
     """Two segments left 0.2 s apart, and their ACKs come 0.1 s apart: the send interval holds."""
-    delivery = Delivery(0.0)
+    delivery = measured()
     first = leave(delivery, 1000, 0, 0.0)
     leave(delivery, 1000, 1000, 0.1)
     ack(delivery, 0.15, (1000, first))
@@ -73,14 +88,14 @@ def test_what_was_sent_slowly_did_not_arrive_fast() -> None:
 
 
 def test_the_latest_sample_is_the_rate_also_when_it_is_lower() -> None:
-    delivery = Delivery(0.0)
+    delivery = measured()
     ack(delivery, 0.1, (10_000, leave(delivery, 10_000, 0, 0.0)))
     ack(delivery, 0.2, (5000, leave(delivery, 5000, 0, 0.1)))
     assert delivery.delivery_rate == pytest.approx(50_000)
 
 
 def test_a_burst_of_acks_within_less_than_a_round_trip_is_no_sample() -> None:
-    delivery = Delivery(0.0)
+    delivery = measured()
     first = leave(delivery, 1000, 0, 0.0)
     ack(delivery, 0.1, (1000, first))
     second = leave(delivery, 1000, 0, 0.1)
@@ -90,7 +105,7 @@ def test_a_burst_of_acks_within_less_than_a_round_trip_is_no_sample() -> None:
 
 
 def test_the_newest_departure_counts_also_when_an_older_one_is_told_of_last() -> None:
-    delivery = Delivery(0.0)
+    delivery = measured()
     first = leave(delivery, 1000, 0, 0.0)
     second = leave(delivery, 1000, 1000, 0.05)
     sample = ack(delivery, 0.15, (1000, second), (1000, first))
@@ -101,7 +116,7 @@ def test_the_newest_departure_counts_also_when_an_older_one_is_told_of_last() ->
 
 def test_after_idle_the_flight_begins_anew() -> None:
     """4.1.2.2: the pause is no part of the next interval."""
-    delivery = Delivery(0.0)
+    delivery = measured()
     ack(delivery, 0.1, (1000, leave(delivery, 1000, 0, 0.0)))
     departure = leave(delivery, 5000, 0, 50.0)
     sample = ack(delivery, 50.1, (5000, departure))
@@ -109,14 +124,14 @@ def test_after_idle_the_flight_begins_anew() -> None:
 
 
 def test_an_ack_that_delivers_nothing_gives_no_sample() -> None:
-    delivery = Delivery(0.0)
+    delivery = measured()
     leave(delivery, 1000, 0, 0.0)
     sample = ack(delivery, 0.1)
     assert (sample.delivery_rate, sample.prior_delivered) == (0.0, -1)
 
 
 def test_lost_since_the_newest_left() -> None:
-    delivery = Delivery(0.0)
+    delivery = measured()
     delivery.lost_in_total = 3000
     departure = leave(delivery, 1000, 0, 0.0)
     delivery.lost_in_total += 2000
@@ -128,9 +143,9 @@ def test_lost_since_the_newest_left() -> None:
 
 def test_marking() -> None:
     """All that is in flight, and what leaves until it is delivered, is marked; what leaves later is not."""
-    delivery = Delivery(0.0)
+    delivery = measured()
     before = leave(delivery, 1000, 0, 0.0)
-    delivery.limited_by_application(1000)
+    limited_by_application(delivery, 1000)
     bubble = leave(delivery, 1000, 1000, 0.05)
     assert not before.app_limited
     assert bubble.app_limited
@@ -141,15 +156,15 @@ def test_marking() -> None:
 
 
 def test_a_limited_sample_raises_the_rate_and_never_lowers_it() -> None:
-    delivery = Delivery(0.0)
+    delivery = measured()
     ack(delivery, 0.1, (10_000, leave(delivery, 10_000, 0, 0.0)))
-    delivery.limited_by_application(0)
+    limited_by_application(delivery, 0)
     sample = ack(delivery, 1.1, (1000, leave(delivery, 1000, 0, 1.0)))
     assert sample.app_limited
     assert sample.delivery_rate == pytest.approx(10_000)
     assert delivery.delivery_rate == pytest.approx(100_000)
     assert not delivery.rate_app_limited
-    delivery.limited_by_application(0)
+    limited_by_application(delivery, 0)
     ack(delivery, 2.1, (30_000, leave(delivery, 30_000, 0, 2.0)))
     assert delivery.delivery_rate == pytest.approx(300_000)
     assert delivery.rate_app_limited

@@ -8,8 +8,10 @@ import pytest
 from tests.recovery.trace import MSS, RTT, recovery, sender, seqs
 from tests.tcp.reach import established
 from tests.tcp.script import Script
-from utcp.tcp.recovery.recovery import OPEN
-from utcp.tcp.recovery.tail_loss import TailLossProbe
+from utcp.tcp.congestion import NewReno
+from utcp.tcp.counters import Counters
+from utcp.tcp.recovery.recovery import OPEN, Recovery
+from utcp.tcp.rtt import RttEstimator
 from utcp.tcp.state import CLOSING, FIN_WAIT_1, LAST_ACK
 from utcp.wire import FIN
 
@@ -22,10 +24,23 @@ ONE_SEGMENT = 2 * RTT + MAX_ACK_DELAY
 
 @pytest.mark.rfc("8985", "7.2-3", "7.2-4")
 def test_probe_timeout() -> None:
-    """7.2: TLP_calc_PTO."""
-    assert TailLossProbe.delay(None, True, 0.2) == 1.0
-    assert TailLossProbe.delay(0.1, False, 0.2) == pytest.approx(0.2)
-    assert TailLossProbe.delay(0.1, True, 0.2) == pytest.approx(0.4)
+    """7.2: TLP_calc_PTO. Without a round-trip time no probe is useful."""
+
+    def timeout(rtt: float | None, one_segment: bool) -> float:
+        estimator = RttEstimator(10.0, 10.0, 12.0)
+        if rtt is not None:
+            estimator.sample(rtt, 0.0)
+        flow = Recovery(NewReno(MSS), estimator, Counters(), 0.0)
+        flow.begin(NewReno(MSS), sack=True)
+        flow.sent(MSS, flow.depart(0.0))
+        flow.set_timers(0.0, one_segment, 0.2)
+        return flow.probe_at
+
+    assert timeout(None, True) == inf
+    assert timeout(0.1, False) == pytest.approx(0.2)
+    assert timeout(0.1, True) == pytest.approx(0.4)
+    assert timeout(0.001, False) == pytest.approx(0.01)
+    assert timeout(9.0, True) == pytest.approx(12.0)  # not after the retransmission timeout
 
 
 @pytest.mark.rfc("8985", "7.3-4")

@@ -134,20 +134,6 @@ class Delivery:
         self._newest: Departure | None = None
         """The latest departure with data that the present ACK delivered."""
 
-    def new_departure(self, in_flight: int, mss: int, now: float) -> Departure:
-        """Return a departure of segments of `mss` octets, while `in_flight` octets are in flight."""
-        if not in_flight:
-            self._first_sent_at = self.delivered_at = now
-        return Departure(
-            now,
-            self.delivered,
-            self.delivered_at,
-            self._first_sent_at,
-            self.lost_in_total,
-            self._app_limited_until > 0,
-            mss,
-        )
-
     def count_delivered(self, size: int, now: float) -> None:
         """Count `size` delivered octets."""
         self.delivered += size
@@ -183,11 +169,6 @@ class Delivery:
     def count_lost(self, size: int) -> None:
         """Count `size` octets that are considered lost."""
         self.lost_in_total += size
-
-    def limited_by_application(self, in_flight: int) -> None:
-        """Record that the application has no more data, although the congestion window has room, while `in_flight`
-        octets are in flight (draft-ietf-ccwg-bbr, 4.1.2.4)."""
-        self._app_limited_until = self.delivered + in_flight or 1
 
     def measure(self, sample: AckSample) -> None:
         """Complete the sample of an ACK after all its deliveries, and prepare for the next ACK."""

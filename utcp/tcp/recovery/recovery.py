@@ -17,7 +17,7 @@ from utcp.tcp.recovery.prr import RateReduction
 from utcp.tcp.recovery.rack import DUP_THRESH, Rack
 from utcp.tcp.recovery.scoreboard import IN_FLIGHT, SACKED, Departure, Run, Scoreboard
 from utcp.tcp.recovery.spurious import NO_DSACK, SpuriousDetection
-from utcp.tcp.recovery.tail_loss import TailLossProbe
+from utcp.tcp.recovery.tail_loss import SHORTEST, TailLossProbe
 from utcp.tcp.rtt import RttEstimator
 
 OPEN: Final = 0
@@ -208,9 +208,15 @@ class Recovery(Delivery):
 
     def depart(self, now: float) -> Departure:
         """Return a new departure, which `sent` and `resent` use for all data of this flush."""
+        congestion = self._congestion
         in_flight = self.board.in_flight if self._duplicates is None else self.in_flight
-        departure = self.new_departure(in_flight, self._congestion.mss, now)
-        self._congestion.on_sent(in_flight, now)
+        if not in_flight:
+            self._first_sent_at = self.delivered_at = now
+        limited = self._app_limited_until > 0
+        departure = Departure(
+            now, self.delivered, self.delivered_at, self._first_sent_at, self.lost_in_total, limited, congestion.mss
+        )
+        congestion.on_sent(in_flight, now)
         if self._rack is not None and self._rack.tracking:
             departure.track()
             self._rack.sent(departure)
@@ -278,8 +284,8 @@ class Recovery(Delivery):
     # ------------------------------------------------------------------ its timers
 
     def set_timers(self, now: float, one_segment: bool, max_ack_delay: float) -> None:
-        """Start the retransmission timer, and the timer of the tail loss probe if one is useful (RFC 8985 7.2). Called
-        at the end of a flush with data in flight other than a zero-window probe.
+        """Start the retransmission timer, and the timer of the tail loss probe if one is useful: PTO is two round trips
+        (RFC 8985 7.2). Called at the end of a flush with data in flight other than a zero-window probe.
 
         Args:
             now: the stack's time, seconds.
@@ -293,8 +299,12 @@ class Recovery(Delivery):
         if not (rtt.samples > self._probe_samples if self.plain and self.sack else self.probe_is_useful):
             self.probe_at = inf
         elif self.probe_at == inf:
-            at = now + TailLossProbe.delay(rtt.srtt, one_segment, max_ack_delay)
-            self.probe_at = min(at, retransmit_at)  # the probe precedes a retransmission timeout
+            delay = 2 * (rtt.srtt or 0.0)  # a useful probe has a round-trip time
+            if one_segment:
+                delay += max_ack_delay
+            elif delay < SHORTEST:
+                delay = SHORTEST
+            self.probe_at = min(now + delay, retransmit_at)  # the probe precedes a retransmission timeout
 
     def restart_retransmission(self, now: float) -> None:
         """Restart the retransmission timer, because its data was sent again."""
@@ -321,8 +331,8 @@ class Recovery(Delivery):
             # This holds for a window of data, because the decrease of the flight until the next flush does not mean
             # that data is missing (RFC 7661 4.1).
             self._limited_until = self.board.nxt
-        if idle and in_flight < cwnd:
-            self.limited_by_application(in_flight)
+        if idle and in_flight < cwnd:  # the application has no more data (draft-ietf-ccwg-bbr, 4.1.2.4)
+            self._app_limited_until = self.delivered + in_flight or 1
 
     # ------------------------------------------------------------------ ACKs
 

@@ -6,9 +6,9 @@ from utcp._compiled import mypyc_attr
 
 _NONE: Final = -1
 
-_SHORTEST: Final = 0.01
-"""Shortest delay of a probe, seconds. A busy peer on a loopback may take longer than two idle round trips, which last
-microseconds."""
+SHORTEST: Final = 0.01
+"""Shortest delay of a probe behind several segments, seconds. A busy peer on a loopback may take longer than two idle
+round trips, which last microseconds."""
 
 
 @mypyc_attr(acyclic=True)
@@ -26,13 +26,6 @@ class TailLossProbe:
     @property
     def under_way(self) -> bool:
         return self._end != _NONE
-
-    @staticmethod
-    def delay(srtt: float | None, one_segment: bool, max_ack_delay: float) -> float:
-        """Return PTO, seconds (RFC 8985 7.2): two round trips, plus the delay of the ACK for a single segment."""
-        if srtt is None:
-            return 1.0
-        return 2 * srtt + max_ack_delay if one_segment else max(2 * srtt, _SHORTEST)
 
     def sent(self, nxt: int, resent: bool) -> None:
         """Record that a probe leaves, after which SND.NXT is `nxt`."""

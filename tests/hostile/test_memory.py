@@ -23,7 +23,7 @@ from utcp.tcp.event import ENDED, WRITABLE
 from utcp.tcp.memory import CONNECTION, HALF_OPEN, IDLE, TIME_WAIT_RECORD, max_records
 from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.receive_queue import PIECE
-from utcp.tcp.state import CLOSED, ESTABLISHED
+from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED
 from utcp.wire import ACK, RST, SYN, encode
 
 MIB: Final = 1 << 20
@@ -448,6 +448,21 @@ def test_max_connections_per_remote_counts_those_that_peers_of_a_host_have_opene
     t.drain()
     t.flow_to(60001, 80, remote="one").receives("S 0:0 <mss 1000>")
     assert t.drain()[0].flags == SYN | ACK
+
+
+def test_max_connections_ends_no_connection_that_waits_to_be_accepted() -> None:
+    """An ACK in CLOSE_WAIT is processed, although the limit is reached."""
+    t = Script(max_connections=1)
+    t.listen()
+    t.receives("S 0:0 <mss 1000>")
+    t.sends("S. 0:0 ack 1")
+    t.receives("F. 1:1 ack 1")
+    t.sends(". 1:1 ack 2")
+    t.receives(". 2:2 ack 1")
+    t.silent()
+    assert t.stack.counters.refused_by_max_connections == 0
+    t.accept()
+    assert t.state == CLOSE_WAIT
 
 
 @pytest.mark.defect(96)

@@ -13,10 +13,8 @@ from utcp.tcp.pacing import Pacer
 TICK = 0.001
 
 
-def pacer(rate: float, min_rtt: float = 0.05) -> Pacer:
-    pacer = Pacer(0.0)
-    pacer.set_rate(rate, min_rtt)
-    return pacer
+def pacer(rate: float) -> Pacer:
+    return Pacer(0.0, rate=rate)
 
 
 def run(
@@ -99,11 +97,18 @@ def test_an_initial_window_may_leave_at_once() -> None:
 
 
 def test_no_pacing_below_a_millisecond() -> None:
-    p = pacer(1e6, min_rtt=0.0009)
-    assert p.rate == inf
-    assert all(p.may_send(MSS, 0.0) for _ in range(1000))
-    p.set_rate(1e6, 0.001)
-    assert p.rate == 1e6
+    connection = sender().connection
+    connection.congestion.pacing_rate = 1e6
+    connection.rtt.min_rtt = 0.0009
+    connection.follow_congestion(0.0)
+    assert connection.pacer.rate == inf
+    assert all(connection.pacer.may_send(MSS, 0.0) for _ in range(1000))
+    connection.rtt.min_rtt = 0.001
+    connection.follow_congestion(0.0)
+    assert connection.pacer.rate == 1e6
+    connection.rtt.min_rtt = 0.0009
+    connection.follow_congestion(0.0)
+    assert connection.pacer.rate == inf
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -117,7 +122,7 @@ def test_never_more_than_the_rate_and_one_bucket(rates: list[float], gaps: list[
     now, allowed, sent = 0.0, 0.0, 0
     for index, gap in enumerate(gaps):
         rate = rates[index % len(rates)]
-        p.set_rate(rate, 0.05)
+        p.set_rate(rate)
         now += gap
         allowed += gap * rate
         while p.may_send(MSS, now):

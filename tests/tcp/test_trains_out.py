@@ -282,8 +282,7 @@ def paced() -> list[list[int]]:
     connection = side.connections[0]
     connection.congestion.cwnd = 1 << 20
     connection.send_side.snd_wnd = 1 << 20
-    connection.pacer = Pacer(side.now)
-    connection.pacer.set_rate(1e7, 0.05)
+    connection.pacer = Pacer(side.now, rate=1e7)
     connection.send(bytes(300_500))
     left: list[list[int]] = []
     for _ in range(20):

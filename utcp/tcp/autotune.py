@@ -16,39 +16,39 @@ _SHORTEST_ROUND: Final = 0.001
 
 @mypyc_attr(acyclic=True)
 class BufferTuning:
-    """Measures consecutive rounds of a round-trip time each. Times are in seconds."""
+    """Measures consecutive rounds of a round-trip time each, the first of which begins now.
+
+    Args:
+        now: the stack's time, seconds.
+        rtt: the smoothed round-trip time, seconds; 0: there is none.
+        received: the octets of the stream received so far.
+        read: the octets of the stream read so far.
+        window: the octets that the peer may send without another ACK.
+    """
 
     __slots__ = ("_before", "_began", "_least", "_read", "_received", "_window", "round_ends")
 
-    def __init__(self) -> None:
-        self.round_ends = -inf
+    def __init__(self, now: float, rtt: float, received: int, read: int, window: int) -> None:
+        self.round_ends = now + max(rtt, _SHORTEST_ROUND)
         """Earliest end of the present round, seconds."""
-        self._began = -inf
-        self._received = 0
-        self._read = 0
-        self._window = 0
+        self._began = now
+        """Beginning of the present round, seconds. The next three are the values at that time."""
+        self._received = received
+        self._read = read
+        self._window = window
         self._before = 0
         """Bandwidth-delay product measured in the previous round, octets."""
         self._least = inf
         """Shortest time in which a whole window arrived, an upper bound of the round-trip time, seconds."""
 
     def end_round(self, now: float, rtt: float, received: int, read: int, window: int) -> int:
-        """End the round and begin the next one. Return the buffer size that the round requires, octets; 0: none.
+        """End the round and begin the next one, as at its creation. Return the buffer size that the round requires,
+        octets; 0: none.
 
         Without a measured round-trip time, a round lasts until a whole window has arrived, because the peer must then
         have received an ACK in between. If the peer sends slowly, such a round is longer than a round trip, so the
         shortest one is used.
-
-        Args:
-            now: the stack's time, seconds.
-            rtt: the smoothed round-trip time, seconds; 0: there is none.
-            received: the octets of the stream received so far.
-            read: the octets of the stream read so far.
-            window: the octets that the peer may send without another ACK.
         """
-        if self._began == -inf:
-            self._begin(now, rtt, received, read, window)
-            return 0
         elapsed = now - self._began
         if rtt <= 0.0:
             if received - self._received < self._window:
@@ -66,12 +66,9 @@ class BufferTuning:
         if self._before and product > self._before:  # assume the same growth in the next round
             wanted = min(2 * wanted, wanted * product // self._before)
         self._before = product
-        self._begin(now, round_trip, received, read, window)
-        return wanted
-
-    def _begin(self, now: float, rtt: float, received: int, read: int, window: int) -> None:
+        self.round_ends = now + max(round_trip, _SHORTEST_ROUND)
         self._began = now
-        self.round_ends = now + max(rtt, _SHORTEST_ROUND)
         self._received = received
         self._read = read
         self._window = window
+        return wanted

@@ -21,17 +21,17 @@ class Pacer:
 
     __slots__ = ("_credit", "_updated_at", "deadline", "rate")
 
-    def __init__(self, now: float, credit: int = 0) -> None:
-        self.rate = inf
+    def __init__(self, now: float, credit: int = 0, rate: float = inf) -> None:
+        self.rate = rate
         """The pacing rate, octets per second; `inf`: no pacing."""
         self.deadline = inf
         """Departure of the next train, seconds; `inf`: the timer is off."""
         self._credit = float(credit)
         self._updated_at = now
 
-    def set_rate(self, rate: float, min_rtt: float) -> None:
-        """Set the rate of the congestion controller, on a path with the lowest round-trip time `min_rtt`, seconds."""
-        self.rate = rate if min_rtt >= UNPACED_BELOW else inf
+    def set_rate(self, rate: float) -> None:
+        """Set the pacing rate, octets per second; `inf`: no pacing."""
+        self.rate = rate
 
     def refill(self, burst: int, now: float) -> None:
         """Let an initial window of `burst` octets leave at once, because nothing is in flight."""
@@ -72,4 +72,5 @@ class Pacer:
 
 
 UNPACED: Final = Pacer(0.0)
-"""The pacer of all connections that have not been paced yet. It never changes: `Tcb.pace` makes another one."""
+"""The pacer of all connections that have not been paced yet. It never changes, because `Tcb.follow_congestion`
+makes another one."""

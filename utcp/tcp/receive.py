@@ -157,7 +157,7 @@ class ReceiveSide(ReceiveQueue):
         self._prompt_duplicates = 0
         """Number of out-of-order segments with an ACK of their own since RCV.NXT last moved."""
         self._last_sack = 0.0
-        """Departure time of the last shared SACK, seconds: the last result of `next_sack`."""
+        """Departure time of the last shared SACK, seconds: as planned by `space_sack`."""
         self._dsack: tuple[int, int] | None = None
         """Stream offsets of the duplicate text to report; None: nothing to report."""
         self.fin_seq: int | None = None
@@ -166,11 +166,11 @@ class ReceiveSide(ReceiveQueue):
         self._quick_answers = False
         """True while the first text after data of ours is acknowledged at once."""
         self._asked = 0
-        """Number of octets that we had sent at the last call of `acknowledges_at_once`."""
+        """Number of octets that we had sent when `schedule_ack` last looked at text that may be half of an answer."""
         self._answered_at = 0.0
-        """Time of that call, seconds."""
+        """Time of that text, seconds."""
         self._answer = NONE
-        """The ACK chosen in that call: NOW or DELAYED if its text was the first after data of ours, else NONE."""
+        """The ACK chosen for it: NOW or DELAYED if it was the first text after data of ours, else NONE."""
         self._tuning: BufferTuning | None = None
 
     # ------------------------------------------------------------------ what is counted
@@ -303,13 +303,15 @@ class ReceiveSide(ReceiveQueue):
         if rtt > 0.0 and now - self.round_ends > max(_PAUSE, 2 * rtt):  # no text arrived since the end of the round
             self._quick_acks = _QUICK_ACKS
         read = self.bytes_received - self.readable
+        window = (self.rcv_adv - self.rcv_nxt) & MASK
         tuning = self._tuning
         if tuning is None:
-            self._tuning = tuning = BufferTuning()
-        wanted = tuning.end_round(now, rtt, self.bytes_received, read, self.window)
+            self._tuning = tuning = BufferTuning(now, rtt, self.bytes_received, read, window)
+        else:
+            wanted = tuning.end_round(now, rtt, self.bytes_received, read, window)
+            if wanted > self.limit:
+                self.limit = max(self.limit, min(wanted, self._maximum))
         self.round_ends = tuning.round_ends
-        if wanted > self.limit:
-            self.limit = max(self.limit, min(wanted, self._maximum))
 
     # ------------------------------------------------------------------ arrival
 
@@ -372,7 +374,7 @@ class ReceiveSide(ReceiveQueue):
             elif self.ack_due == NONE:
                 self.ack_due = DELAYED
         if self.fin_seq == self.rcv_nxt:
-            self._take_fin()
+            self.take_fin()
             return True
         return size > 0
 
@@ -428,14 +430,15 @@ class ReceiveSide(ReceiveQueue):
         elif self.ack_due == NONE:
             self.ack_due = DELAYED
 
-    def take_fin(self) -> None:
-        """Process the peer's FIN at RCV.NXT."""
-        self.fin_seq = self.rcv_nxt
-        self._take_fin()
-
-    def _take_fin(self) -> None:
-        self.rcv_nxt = (self.rcv_nxt + 1) & MASK
-        if self.rcv_adv == (self.rcv_nxt - 1) & MASK:
+    def take_fin(self, ts_val: int | None = None, now: float = 0.0) -> None:
+        """Process the peer's FIN at RCV.NXT, and TSval of a FIN without text, unless `take_timestamp` has."""
+        fin_seq = self.rcv_nxt
+        if ts_val is not None and fin_seq == self.last_ack_sent:
+            self.ts_recent = ts_val
+            self.ts_recent_at = now
+        self.fin_seq = fin_seq
+        self.rcv_nxt = (fin_seq + 1) & MASK
+        if self.rcv_adv == fin_seq:
             self.rcv_adv = self.rcv_nxt  # the FIN was at the edge of a closed window, which must not become negative
         self.fin_reached = True
         if self.holding:
@@ -579,8 +582,9 @@ class ReceiveSide(ReceiveQueue):
         train must be split. `sent` is the number of octets that we have sent."""
         return sent > self._asked or self._answer != NONE
 
-    def acknowledges_at_once(self, now: float, delay: float, sent: int, last_sent: float) -> bool:
-        """Return whether the ACK of the text that just arrived leaves at once. If not, delay it by `delay` seconds.
+    def schedule_ack(self, now: float, delay: float, half: bool, sent: int, last_sent: float) -> None:
+        """Delay the ACK of the text that just arrived by `delay` seconds, or have the next flush send it if that is 0,
+        or if the peer may wait for it.
 
         The first text after data of ours may be half of an answer, if the peer's Nagle algorithm (RFC 9293 3.7.4) holds
         the other half back until our ACK arrives. Its ACK leaves at once if the last delayed ACK of such text expired
@@ -590,35 +594,43 @@ class ReceiveSide(ReceiveQueue):
         Args:
             now: the stack's time, seconds.
             delay: the delay of ACKs, seconds.
+            half: the text is not full-sized, so that it may be half of an answer.
             sent: the number of octets that we have sent.
             last_sent: when we last sent new data, seconds.
         """
-        if sent > self._asked:
+        if not delay:
+            self.ack_due = NOW
+            return
+        if not half:
+            pass
+        elif sent > self._asked:
             if self._answer == NOW and last_sent - self._answered_at < delay:
                 self._quick_answers = False
             self._asked = sent
             self._answered_at = now
             if self._quick_answers:
-                self._answer = NOW
-                return True
+                self._answer = self.ack_due = NOW
+                return
             self._answer = DELAYED
         elif self._answer != NONE:
             self._answered_at = now
             self._answer = NONE
         self.delayed_ack_at = now + delay
-        return False
 
     @property
     def sack_delayed(self) -> bool:
         """True while a SACK waits for more out-of-order segments. A data segment cannot replace it."""
         return self.ack_due == DELAYED and self.duplicate_acks_due > 0
 
-    def next_sack(self, now: float, interval: float) -> float:
-        """Return when the SACK leaves: now, or after `interval` seconds if the last one left less than `interval` ago.
-        So a SACK waits only if segments arrive fast enough to share it."""
+    def space_sack(self, now: float, interval: float) -> None:
+        """Have the next flush send the SACK that is due, or delay it by `interval` seconds if the last one left less
+        than `interval` ago. So a SACK waits only if segments arrive fast enough to share it."""
         at = now if now >= self._last_sack + interval else now + interval
         self._last_sack = at
-        return at
+        if at > now:
+            self.delayed_ack_at = at
+        else:
+            self.ack_due = NOW
 
     def delay_expired(self) -> None:
         """Have the next flush send the delayed ACK. Unless it is a SACK, its delay saved no segment."""
@@ -626,10 +638,6 @@ class ReceiveSide(ReceiveQueue):
             if self._answer == DELAYED and not self.sack_delayed:
                 self._quick_answers = True
             self.ack_due = NOW
-
-    def delay_ack(self, deadline: float) -> None:
-        """Send the due ACK at `deadline`, unless another segment carries it before."""
-        self.delayed_ack_at = deadline
 
     def stop_delaying(self) -> None:
         """Turn off the timer of the delayed ACK."""

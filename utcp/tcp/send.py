@@ -178,8 +178,7 @@ class SendSide:
     # ------------------------------------------------------------------ the queue
 
     def grow(self, size: int) -> None:
-        """Grow the buffer to `size` octets, at most to its maximum. The callers pass twice the congestion window, as
-        Linux does: the data in flight, and as much that waits."""
+        """Grow the buffer to `size` octets, at most to its maximum."""
         if size > self.limit:
             self.limit = max(self.limit, min(size, self._maximum))
 

@@ -328,8 +328,6 @@ class Stack(Context[Tcb]):
                     text = memoryview(data)[begin:end] if view else data[begin:end]
                     try:
                         if takes_fast_path(connection, seq, ack, flags & FIN, window, ts_val, ts_ecr, text, now):
-                            if connection not in self.output:
-                                self.settle(connection, now)
                             return
                     except BaseException as cause:
                         if not self.contain(connection, cause, now):
@@ -371,7 +369,7 @@ class Stack(Context[Tcb]):
         ):
             return False
         try:
-            taken = takes_fast_path(
+            return takes_fast_path(
                 connection,
                 segment.seq,
                 segment.ack,
@@ -384,13 +382,10 @@ class Stack(Context[Tcb]):
                 count,
                 size,
             )
-            if taken and connection not in self.output:
-                self.settle(connection, now)
         except BaseException as cause:
             if not self.contain(connection, cause, now):
                 raise
             return True
-        return taken
 
     def _arrives_without_tcb(self, segment: Segment, key: ConnectionKey, remote: Remote, now: float) -> None:
         """Process a segment that belongs to no TCB: TIME_WAIT, LISTEN or CLOSED."""

@@ -43,6 +43,7 @@ def process_ack(tcb: Tcb, segment: Segment, seq: int, now: float) -> bool:
         pass_on(tcb, segment, advance, acked, False, now)
         if not syn_acked:
             tcb.establish(now)
+            tcb.report(event.CONNECTED)
         if send.wanted and send.room_again():
             tcb.report(event.WRITABLE)
     else:
@@ -78,8 +79,8 @@ def pass_on(tcb: Tcb, segment: Segment, advance: int, acked: int, duplicate: boo
     newest = segment.ack == tcb.send_side.snd_una
     ece = newest and tcb.ecn.agreed and segment.flags & (ECE | SYN) == ECE
     if advance and not ece and not segment.sack_blocks and recovery.plain:
-        if recovery.on_plain_ack(advance, acked, now) or tcb.pacer.rate != inf:
-            follow_congestion(tcb)
+        if recovery.on_plain_ack(advance, acked, now) or (acked and tcb.pacer.rate != inf):
+            tcb.follow_congestion(now)
         return
     blocks: list[tuple[int, int]] = []
     dsack = NO_DSACK
@@ -96,7 +97,7 @@ def pass_on(tcb: Tcb, segment: Segment, advance: int, acked: int, duplicate: boo
     probe = recovery.mtu_probe_over()
     if probe is not None:
         tcb.mtu_probe_over(probe.size, probe.arrived, now)
-    follow_congestion(tcb)
+    tcb.follow_congestion(now)
 
 
 def _blocks(tcb: Tcb, segment: Segment, una: int) -> tuple[list[tuple[int, int]], tuple[int, int]]:
@@ -119,10 +120,3 @@ def _blocks(tcb: Tcb, segment: Segment, una: int) -> tuple[list[tuple[int, int]]
     ):
         return [block for block in blocks[1:] if una <= block[0] < block[1]], (left, right)
     return [block for block in blocks if una <= block[0] < block[1]], NO_DSACK
-
-
-def follow_congestion(tcb: Tcb) -> None:
-    """Set the pacing rate and grow the send buffer by the decisions of the congestion controller."""
-    congestion = tcb.congestion
-    tcb.pace(congestion.pacing_rate)
-    tcb.send_side.grow(2 * congestion.cwnd)

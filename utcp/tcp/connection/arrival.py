@@ -80,10 +80,10 @@ def _arrives_in_syn_sent(tcb: Tcb, segment: Segment, now: float) -> None:
         tcb.progress(now)
         tcb.receive_side.owe_ack()
         tcb.establish(now)
+        tcb.arrived_in_order(0, event.CONNECTED, True, now)  # `segment_arrives` has counted it
     else:  # simultaneous open: a SYN-ACK with our SYN's number
         tcb.on(SYN_RECEIVED, now)
         tcb.repeat_syn()
-    tcb.touch()
 
 
 def _repeat_syn(tcb: Tcb, now: float) -> None:
@@ -358,5 +358,6 @@ def _process_text(tcb: Tcb, seq: int, payload: Buffer, fin: bool, now: float) ->
             receive.tune(now, tcb.rtt.srtt or 0.0)
         tcb.report(event.READABLE)
     if receive.fin_reached:
+        tcb.report(event.PEER_CLOSED)
         tcb.fin_arrived(now)
     schedule_ack(tcb, len(payload), now)

@@ -6,7 +6,7 @@ from math import inf
 from typing import Final
 
 from utcp.tcp.connection.tcb import Tcb
-from utcp.tcp.receive import DELAYED
+from utcp.tcp.receive import DELAYED, NOW
 from utcp.wire.options import TIMESTAMPS_LENGTH
 
 _SACK_INTERVAL: Final = 0.001
@@ -26,24 +26,16 @@ def may_be_half_an_answer(tcb: Tcb, size: int) -> bool:
 def schedule_ack(tcb: Tcb, size: int, now: float) -> None:
     """Schedule the ACK of received text of `size` octets: now, later, or not at all."""
     receive = tcb.receive_side
-    delay = tcb.config.delayed_ack
-    if receive.ack_due != DELAYED or not delay:
-        if receive.ack_due:
-            tcb.ack_now()
-        return
-    if receive.delayed_ack_at != inf:
-        return
-    if receive.duplicate_acks_due:  # the delayed ACK is a SACK
-        spaced = (tcb.rtt.srtt or 0.0) >= _SACKS_SPACED_FROM
-        deadline = receive.next_sack(now, min(delay, _SACK_INTERVAL) if spaced else 0.0)
-        if deadline <= now:
-            tcb.ack_now()
+    if receive.ack_due == DELAYED:
+        if receive.delayed_ack_at != inf:
             return
-        receive.delay_ack(deadline)
-    elif size + TIMESTAMPS_LENGTH >= tcb.receive_mss:  # not half of an answer
-        receive.delay_ack(now + delay)
-    elif receive.acknowledges_at_once(now, delay, tcb.send_side.sent, tcb.last_sent):
-        tcb.ack_now()
-        return
-    if tcb.pacer.deadline == inf:  # otherwise our data waits only for the pacer, so that a flush is useless
+        delay = tcb.config.delayed_ack
+        if receive.duplicate_acks_due and delay:  # the delayed ACK is a SACK
+            spaced = (tcb.rtt.srtt or 0.0) >= _SACKS_SPACED_FROM
+            receive.space_sack(now, min(delay, _SACK_INTERVAL) if spaced else 0.0)
+        else:
+            half = size + TIMESTAMPS_LENGTH < tcb.receive_mss
+            receive.schedule_ack(now, delay, half, tcb.send_side.sent, tcb.last_sent)
+    # While our data waits only for the pacer, a flush for a delayed ACK is useless.
+    if receive.ack_due == NOW or (receive.ack_due and tcb.pacer.deadline == inf):
         tcb.touch()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from math import inf
 
-from utcp.tcp.connection.ack import follow_congestion, follow_window, process_ack
-from utcp.tcp.connection.delayed_ack import may_be_half_an_answer, schedule_ack
+from utcp.tcp.connection.ack import follow_window, process_ack
+from utcp.tcp.connection.delayed_ack import may_be_half_an_answer
 from utcp.tcp.connection.tcb import Tcb
-from utcp.tcp.event import READABLE, WRITABLE
+from utcp.tcp.event import CONNECTED, PEER_CLOSED, READABLE, WRITABLE
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import (
     CLOSE_WAIT,
@@ -25,6 +25,7 @@ from utcp.tcp.state import (
 )
 from utcp.tcp.transmit import Buffer
 from utcp.wire import ACK, Segment
+from utcp.wire.options import TIMESTAMPS_LENGTH
 from utcp.wire.seq import HALF, MASK
 
 
@@ -45,7 +46,7 @@ def takes_fast_path(
     was done.
 
     The caller has made sure that the flags are ACK, perhaps with PSH and FIN, that there are no options but timestamps,
-    and that there is no congestion mark. Afterwards it settles the connection, unless the next flush processes it.
+    and that there is no congestion mark. If the segment is processed, the connection is settled.
 
     Args:
         tcb: the connection, in any state.
@@ -73,15 +74,22 @@ def takes_fast_path(
         or octets >= (receive.rcv_adv - seq) & MASK
     ):
         return False
-    if state != ESTABLISHED:
-        if not _is_expected(tcb, advance, octets, fin):
+    recovery, rtt = tcb.recovery, tcb.rtt
+    plain = advance and recovery.plain and not send.probe
+    if state == ESTABLISHED:
+        pass
+    elif state == SYN_RCVD:
+        if not plain or not tcb.passive:
             return False
         if tcb.awaits_user and tcb.stack.refuses(tcb.remote, now):
             tcb.refuse(now)
-            _settle(tcb, 0, now)
+            tcb.stack.settle(tcb, now)
             return True
-    recovery, rtt = tcb.recovery, tcb.rtt
-    plain = advance and recovery.plain and not send.probe
+    elif state in (FIN_WAIT_1, FIN_WAIT_2):
+        if not send.syn_acked or (octets and tcb.closed_by_user):
+            return False
+    elif octets or fin or state not in (CLOSE_WAIT, CLOSING, LAST_ACK):
+        return False
     events = 0
     if octets or fin:
         # `arrival.py` takes the text while text or a FIN is held, and while the buffer or the memory is full.
@@ -98,9 +106,10 @@ def takes_fast_path(
             return False
         if octets:
             events = READABLE
+        if fin:
+            events |= PEER_CLOSED
     elif not plain:
         return False
-    tcb.arrived_in_order(count, events, now)
     last = seq  # SND.WL1: the window is from the last segment
     if count > 1:
         last = (seq + (count - 1) * size) & MASK
@@ -108,20 +117,20 @@ def takes_fast_path(
         acked = send.acknowledge(ack, last, window << send.shift)
         if tcb.retransmits or tcb.soft_error is not None or tcb.user_timeout is not None or tcb.persist.probes:
             tcb.progress(now)
-        if recovery.on_plain_ack(advance, acked, now) or tcb.pacer.rate != inf:
-            follow_congestion(tcb)
+        if recovery.on_plain_ack(advance, acked, now) or (acked and tcb.pacer.rate != inf):
+            tcb.follow_congestion(now)
         if state == SYN_RCVD:
             tcb.establish(now)
+            events |= CONNECTED
         if send.wanted and send.room_again():
-            tcb.report(WRITABLE)
+            events |= WRITABLE
     elif advance:
         process_ack(tcb, Segment(0, 0, seq, ack, ACK, window, text, ts_val, ts_ecr), last, now)
     else:
         changed = send.update_window(last, ack, window << send.shift)
         if changed or not window:
             follow_window(tcb, changed, now)
-    if ack != send.snd_nxt or send.queued > send.sent:
-        tcb.touch()
+    touches = fin != 0
     if octets:
         if count > 1 and now >= receive.round_ends:  # the first segment of the train ends the round
             receive.accept_in_order(text[:size], 1, size, ts_val, now)
@@ -132,45 +141,21 @@ def takes_fast_path(
             if now >= receive.round_ends and not fin:
                 receive.tune(now, rtt.srtt or 0.0)
         if receive.ack_due == NOW:
-            tcb.touch()
-        elif not fin:
-            schedule_ack(tcb, size or octets, now)
-    elif ts_val is not None and seq == receive.last_ack_sent:
+            touches = True
+        elif not fin and receive.delayed_ack_at == inf:
+            half = (size or octets) + TIMESTAMPS_LENGTH < tcb.receive_mss
+            receive.schedule_ack(now, tcb.config.delayed_ack, half, send.sent, tcb.last_sent)
+            touches = tcb.pacer.deadline == inf or receive.ack_due == NOW  # as in `delayed_ack.py`
+    elif not fin and ts_val is not None and seq == receive.last_ack_sent:
         receive.take_timestamp(ts_val, now)
+    # The next flush processes the connection if there is something to send or a timer to set.
+    touches = touches or ack != send.snd_nxt or send.queued != send.sent or send.fin_queued != send.fin_sent
+    tcb.arrived_in_order(count, events, touches, now)
     if fin:
-        receive.take_fin()
+        receive.take_fin(ts_val, now)
         tcb.fin_arrived(now)
-        tcb.touch()
-    if state != ESTABLISHED:
-        _settle(tcb, advance, now)
-    return True
-
-
-def _is_expected(tcb: Tcb, advance: int, octets: int, fin: int) -> bool:
-    """Return True if a segment needs no decision in a state other than ESTABLISHED: it acknowledges our SYN-ACK, or the
-    peer's stream has not ended before its text and FIN, and our user reads it.
-
-    Args:
-        tcb: the connection.
-        advance: the number of octets that the segment acknowledges.
-        octets: its text, octets.
-        fin: not 0: it has FIN.
-    """
-    state, send = tcb.state, tcb.send_side
-    if state in (FIN_WAIT_1, FIN_WAIT_2):
-        return send.syn_acked and not (octets and tcb.closed_by_user)
-    if state == SYN_RCVD:
-        return tcb.passive and advance > 0 and tcb.recovery.plain
-    return not octets and not fin and state in (CLOSE_WAIT, CLOSING, LAST_ACK)
-
-
-def _settle(tcb: Tcb, advance: int, now: float) -> None:
-    """Complete the processing of a segment in a state other than ESTABLISHED, which has acknowledged `advance` octets:
-    our FIN may be acknowledged, or may leave now, and the handshake or the connection may be over."""
-    send = tcb.send_side
     if advance and send.fin_acked:
         tcb.fin_acknowledged(now)
-    elif send.pending:
-        tcb.touch()
-    if tcb in tcb.stack.output:  # otherwise the caller settles it
+    if state != ESTABLISHED or (not touches and tcb not in tcb.stack.output):  # otherwise the flush settles it
         tcb.stack.settle(tcb, now)
+    return True

@@ -335,7 +335,7 @@ class Tcb(Timed):
             self.last_sent = now
 
     def establish(self, now: float) -> None:
-        """Complete the handshake, because the peer has acknowledged our SYN."""
+        """Complete the handshake, because the peer has acknowledged our SYN. The caller reports CONNECTED."""
         congestion, rtt = self.congestion, self.rtt
         if self.total_retransmits:
             congestion.on_syn_lost()
@@ -349,7 +349,6 @@ class Tcb(Timed):
             if self.send_side.fin_queued:  # the user half-closed before the handshake ended
                 self.on(state.CLOSE, now)
         self.displaced = None
-        self.report(event.CONNECTED)
 
     def accept(self) -> None:
         """Hand the connection over from its listener to its user."""
@@ -384,8 +383,9 @@ class Tcb(Timed):
         if self.keepalive.unanswered:
             self.keepalive.peer_answered()
 
-    def arrived_in_order(self, count: int, events: int, now: float) -> None:
-        """Record `count` acceptable segments and report `events`, as `count_segments`, `note_received` and `report`."""
+    def arrived_in_order(self, count: int, events: int, touches: bool, now: float) -> None:
+        """Record `count` acceptable segments, report `events`, and have the next flush process this connection if
+        `touches`: the calls of `count_segments`, `note_received`, `report` and `touch` in one."""
         self.segs_in += count
         self.last_received = now
         if self.keepalive.unanswered:
@@ -394,6 +394,8 @@ class Tcb(Timed):
             self._events |= events
             if not self.awaits_user:
                 self.stack.ready[self] = None
+        if touches:
+            self.stack.output[self] = None
 
     def probe_peer(self, now: float) -> None:
         """Have the next flush send a keepalive probe, unless a segment of the peer arrives first or data leaves."""
@@ -505,15 +507,22 @@ class Tcb(Timed):
         if self.persist.probes:
             self.persist.begin_anew()
 
-    def pace(self, rate: float) -> None:
-        """Set the pacing rate that the congestion controller has chosen, octets per second. A connection that is paced
-        for the first time has the credit of the initial window with which it began."""
-        min_rtt = self.rtt.min_rtt
-        if self.pacer is UNPACED and rate != inf and min_rtt >= UNPACED_BELOW:
-            options = TIMESTAMPS_LENGTH if self.timestamps else 0
-            credit = initial_window(min(self.peer_mss, self.receive_mss) - options)
-            self.pacer = Pacer(self.last_received, credit)
-        self.pacer.set_rate(rate, min_rtt)
+    def follow_congestion(self, now: float) -> None:
+        """Set the pacing rate and grow the send buffer by the decisions of the congestion controller. A connection that
+        is paced for the first time has the credit of the initial window with which it began."""
+        congestion, pacer = self.congestion, self.pacer
+        rate = congestion.pacing_rate if self.rtt.min_rtt >= UNPACED_BELOW else inf
+        if rate != pacer.rate:
+            if pacer is UNPACED:
+                options = TIMESTAMPS_LENGTH if self.timestamps else 0
+                credit = initial_window(min(self.peer_mss, self.receive_mss) - options)
+                self.pacer = Pacer(now, credit, rate)
+            else:
+                pacer.set_rate(rate)
+        # Twice the congestion window, as in Linux: the data in flight, and as much that waits.
+        size = 2 * congestion.cwnd
+        if size > self.send_side.limit:
+            self.send_side.grow(size)
 
     def start_persist(self, deadline: float) -> None:
         """Start the persist timer: send a zero-window probe at `deadline` if the window is still closed."""
@@ -578,8 +587,8 @@ class Tcb(Timed):
     # ------------------------------------------------------------------ ends
 
     def fin_arrived(self, now: float) -> None:
-        """Handle the arrival of the peer's FIN and of everything before it."""
-        self.report(event.PEER_CLOSED)
+        """Change the state, because the peer's FIN and everything before it have arrived. The caller reports
+        PEER_CLOSED."""
         if self.state == FIN_WAIT_2:
             self.enter_time_wait(state.FIN_RECEIVED, now)
         elif self.state == FIN_WAIT_1 and self.send_side.fin_acked:

@@ -134,14 +134,10 @@ class Delivery:
         self._newest: Departure | None = None
         """The latest departure with data that the present ACK delivered."""
 
-    def count_delivered(self, size: int, now: float) -> None:
-        """Count `size` delivered octets."""
-        self.delivered += size
-        self.delivered_at = now
-
     def deliver(self, size: int, departure: Departure, now: float) -> None:
         """Count `size` delivered octets of a departure, and include them in the rate sample."""
-        self.count_delivered(size, now)
+        self.delivered += size
+        self.delivered_at = now
         if self._newest is None or departure.at >= self._newest.at:
             self._newest = departure
 

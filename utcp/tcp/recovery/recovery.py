@@ -364,7 +364,8 @@ class Recovery(Delivery):
             self._rack.delivered_in_order(last, board.una == board.nxt, now)
         congestion = self._congestion
         if not acked:  # a SYN or FIN does not measure the rate of the path
-            self.count_delivered(advance, now)
+            self.delivered += advance
+            self.delivered_at = now
             return False
         interval = self.deliver_all(advance, departure, rtt.min_rtt, now)
         limited = una < self._limited_until

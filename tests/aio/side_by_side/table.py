@@ -90,13 +90,16 @@ class Table:
         """What is seen of each row."""
         if not self.alone:
             return _run(list(self.rows.values()), self.limit, SIDES[side], LOOPS[loop])
-        found: dict[str, Outcome] = {}
-        for row in self.rows.values():
-            found |= _run([row], self.limit, SIDES[side], LOOPS[loop])
-            stray = found.pop(STRAY)
-            found[row.name].told += stray.told
-            found[row.name].warned = stray.warned
-        return {**found, STRAY: Outcome()}
+        return {**{name: self.outcome_alone(name, side, loop) for name in self.rows}, STRAY: Outcome()}
+
+    def outcome_alone(self, name: str, side: str, loop: str) -> Outcome:
+        """What is seen of one row that runs without the others."""
+        found = _run([self.rows[name]], self.limit, SIDES[side], LOOPS[loop])
+        outcome, stray = found[name], found[STRAY]
+        outcome.told += stray.told
+        if self.alone:
+            outcome.warned = stray.warned
+        return outcome
 
 
 _outcome: contextvars.ContextVar[Outcome] = contextvars.ContextVar("_outcome")

@@ -16,8 +16,10 @@ from utcp.tcp.connection import Connection
 ProtocolT = TypeVar("ProtocolT", bound="Recorder")
 ServerProtocolT = TypeVar("ServerProtocolT", bound=asyncio.BaseProtocol)
 
-FAST = Config(msl=0.05, close_timeout=0.5)
-"""TIME_WAIT of 0.1 s."""
+FAST = Config(msl=0.05, close_timeout=30.0)
+"""TIME_WAIT of 0.1 s. The bound of the end is for machines that are busy: it ends at once if both ends take part."""
+GIVES_UP = Config(msl=0.05, close_timeout=0.5)
+"""For ends that a peer does not take part in."""
 
 LOCALHOST = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 

@@ -34,7 +34,7 @@ async def test_connection_lost_waits_for_the_ack_of_the_fin(peers: Peers) -> Non
     assert NAMES[path.state] == "FIN_WAIT_2"  # it does not wait for the peer to close
     server.transport.close()
     await until(lambda: server.lost)
-    assert len(peers.client.stack.time_wait) == 1
+    assert peers.client.stack.counters.time_waits == 1
     assert len(server.received) == 100_000
 
 
@@ -115,7 +115,7 @@ async def test_both_sides_close_at_once(peers: Peers) -> None:
     server.transport.close()
     await until(lambda: client.lost and server.lost)
     assert client.lost == server.lost == [None]
-    assert len(peers.client.stack.time_wait) == len(peers.server.stack.time_wait) == 1
+    assert peers.client.stack.counters.time_waits == peers.server.stack.counters.time_waits == 1
 
 
 async def test_a_reset_reaches_everyone_who_waits(peers: Peers) -> None:

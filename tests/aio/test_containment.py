@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.aio.peers import FAST, Peers, Recorder, connection_of, opened, started, until
+from tests.aio.peers import FAST, GIVES_UP, Peers, Recorder, connection_of, opened, started, until
 from utcp import Endpoint
 from utcp.aio import local_peers
 from utcp.aio.containment import later, soon
@@ -61,8 +61,8 @@ def siblings() -> LoopEndpoints:
 
 async def test_an_endpoint_is_closed_although_one_connection_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     reported = told()
-    async with Endpoint(("127.0.0.1", 0), config=FAST) as client:
-        server = await Endpoint(("127.0.0.1", 0), config=FAST).start()
+    async with Endpoint(("127.0.0.1", 0), config=GIVES_UP) as client:
+        server = await Endpoint(("127.0.0.1", 0), config=GIVES_UP).start()
         accepted: list[Recorder] = []
 
         def make() -> Recorder:

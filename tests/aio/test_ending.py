@@ -5,7 +5,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -294,10 +293,9 @@ async def test_one_interrupt_ends_a_server_whatever_its_clients_do(tmp_path: Pat
                     streams.append((reader, writer))
                 reading = asyncio.create_task(read_all(streams[-1][0]))
                 await asyncio.sleep(0.1)
-                began = time.monotonic()
                 process.send_signal(signal.SIGINT)
-                _, complaints = await asyncio.to_thread(process.communicate, timeout=30)
-                assert time.monotonic() - began < 2.0 + 2.0  # the bound, and a slow machine
+                # 2 s, and more on a busy machine. The tests above check the bound in virtual time.
+                _, complaints = await asyncio.to_thread(process.communicate, timeout=60)
                 assert complaints.splitlines()[-1] == "KeyboardInterrupt"
                 assert "Warning" not in complaints
                 await reading

@@ -63,8 +63,9 @@ def test_clients_know_whether_they_only_read_or_have_written() -> None:
                 return await asyncio.gather(*(until_reset(reader) for reader, _ in streams))
 
         after_writing, reading = utcp.run(main(), loop_factory=uvloop.new_event_loop)
-        assert 1.0 < after_writing < 10  # less than 2 unless the machine is busy
-        assert 0.9 < reading < 10
+        # Less than 2 unless the machine is busy. Retransmissions, and keepalive probes, would take many minutes.
+        assert after_writing > 1.0
+        assert reading > 0.9
 
 
 CLIENT = """
@@ -82,29 +83,26 @@ utcp.run(main())
 
 @pytest.mark.defect(102)
 def test_server_that_closes_after_its_client_has_gone_has_no_error() -> None:
-    async def main() -> tuple[bytes, float]:
-        outcome: asyncio.Future[tuple[bytes, float]] = asyncio.get_running_loop().create_future()
+    async def main() -> bytes:
+        outcome: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 data = await reader.read()
                 await process.wait()
-                began = time.monotonic()
                 writer.close()
                 await writer.wait_closed()
-                outcome.set_result((data, time.monotonic() - began))
+                outcome.set_result(data)
             except OSError as error:
                 outcome.set_exception(error)
 
         server = await utcp.start_server(serve, "127.0.0.1", 0)
         port = str(server.sockets[0].getsockname()[1])
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", CLIENT, port)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(60):  # retransmissions of the FIN would end after 112 s
             return await outcome
 
-    data, seconds = utcp.run(main())
-    assert data == b"all there is"
-    assert seconds < 10  # less than 2 unless the machine is busy
+    assert utcp.run(main()) == b"all there is"
 
 
 def close_sockets(host: str, port: int, number: int) -> None:

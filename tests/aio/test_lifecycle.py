@@ -65,7 +65,7 @@ async def test_2000_connections_leave_nothing_but_time_wait_and_then_nothing() -
     tasks = asyncio.all_tasks(loop)
     before = descriptors(), connections_in_memory()
     # TIME_WAIT outlasts the closing of them all, however slow the machine.
-    async with Peers(Config(msl=2, close_timeout=0.5)) as peers:
+    async with Peers(Config(msl=2, close_timeout=30)) as peers:
         server = await peers.server.start_server(echo)
         together = asyncio.Barrier(count)
 

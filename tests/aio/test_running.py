@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -25,12 +24,10 @@ HUGE = bytes(1 << 23)
 @pytest.mark.parametrize("make", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("late", [False, True])
 def test_a_second_signal_ends_the_loop_at_once(late: bool, make: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """Also when it comes late, while the other tasks are being cancelled."""
-    ended = 0.0
+    """Also when it comes late, while the other tasks are being cancelled. Without it, the loop's end would wait for
+    `close_timeout`, which is longer than pytest lets a test run."""
 
     def second_signal() -> None:
-        nonlocal ended
-        ended = time.monotonic()
         os.kill(os.getpid(), signal.SIGTERM)
 
     async def other() -> None:
@@ -41,7 +38,7 @@ def test_a_second_signal_ends_the_loop_at_once(late: bool, make: Callable[[], as
                 second_signal()
 
     async def main(port: int) -> None:
-        _, writer = await utcp.open_connection("127.0.0.1", port)
+        _, writer = await utcp.open_connection("127.0.0.1", port, config=utcp.Config(close_timeout=1000.0))
         writer.write(HUGE)
         tasks.append(asyncio.create_task(other()))
         await asyncio.sleep(0.05)
@@ -59,11 +56,9 @@ def test_a_second_signal_ends_the_loop_at_once(late: bool, make: Callable[[], as
         try:
             with pytest.raises(SystemExit) as raised:
                 utcp.run(main(port), loop_factory=make)
-            seconds = time.monotonic() - ended
         finally:
             process.kill()
     assert raised.value.code == 128 + signal.SIGTERM
-    assert seconds < 3  # a busy machine; `close_timeout` is 5
 
 
 @pytest.mark.parametrize("make", [asyncio.new_event_loop, uvloop.new_event_loop])

@@ -267,7 +267,7 @@ async def test_a_factory_that_raises_refuses_that_connection_only(peers: Peers) 
 
 async def test_a_closed_servers_socket_stays_for_time_wait_and_goes_with_it() -> None:
     before = started()
-    server = await utcp.create_server(Recorder, "127.0.0.1", 0, config=FAST)
+    server = await utcp.create_server(Recorder, "127.0.0.1", 0, config=Config(msl=0.5, close_timeout=30))
     transport, client = await connect(server, Polite)
     await until(lambda: server._clients)
     server.close_clients()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.aio.peers import Peers, Recorder, until
+from tests.aio.peers import GIVES_UP, Peers, Recorder, until
 from tests.aio.raw_tls import RawTls
 from tests.certificates import client_context, server_context
 from utcp import Config, Endpoint, FinTimedOut, Server, Transport
@@ -159,14 +159,16 @@ async def test_an_endpoint_drops_nothing_that_tls_has_not_yet_sent(monkeypatch: 
         assert secure.protocol.lost == [None]
 
 
-async def test_an_endpoint_gives_up_a_peer_that_does_not_read(secure: SecureServer) -> None:
-    await secure.connect()
-    transport: Any = secure.protocol.transport
-    while transport.get_write_buffer_size() < MEBIBYTE:
-        transport.write(bytes(MEBIBYTE))
-        await asyncio.sleep(0)
-    await secure.endpoint.aclose()  # after Config.close_timeout, half a second
-    assert isinstance(secure.protocol.lost[0], FinTimedOut)
+async def test_an_endpoint_gives_up_a_peer_that_does_not_read() -> None:
+    async with Peers(GIVES_UP) as peers:
+        secure = SecureServer(peers)
+        await secure.connect()
+        transport: Any = secure.protocol.transport
+        while transport.get_write_buffer_size() < MEBIBYTE:
+            transport.write(bytes(MEBIBYTE))
+            await asyncio.sleep(0)
+        await secure.endpoint.aclose()
+        assert isinstance(secure.protocol.lost[0], FinTimedOut)
 
 
 async def test_both_ends_close_at_once(peers: Peers) -> None:

@@ -177,7 +177,7 @@ async def test_syn_meets_last_ack_that_challenges() -> None:
 @pytest.mark.defect(55)
 async def test_our_syn_meets_a_connection_that_only_the_kernel_has() -> None:
     """It is half open there. The kernel answers by a challenge ACK, and our second SYN follows our RST at once."""
-    async with PumpedWire(replace(DEFAULT, rto_initial=10.0)) as wire:
+    async with PumpedWire(replace(DEFAULT, rto_initial=60.0)) as wire:
         with kernel.listen(KERNEL, PORT) as listener:
             _, old_writer = await wire.endpoint.open_connection(KERNEL, PORT, local_port=5000)
             with await kernel.accept(listener) as old:
@@ -186,7 +186,7 @@ async def test_our_syn_meets_a_connection_that_only_the_kernel_has() -> None:
                 await until(lambda: lost.dropped)
                 before, began = len(wire.trace.entries), time.monotonic()
                 _, writer = await wire.endpoint.open_connection(KERNEL, PORT, local_port=5000)
-                assert time.monotonic() - began < 5  # it has not waited for its timer
+                assert time.monotonic() - began < 30  # it has not waited for its timer
                 assert wire.trace.flags(start=before)[:5] == ["> SYN", "< ACK", "> RST", "> SYN", "< SYN,ACK"]
                 assert kernel.error_of(old) == "ECONNRESET"
                 (await kernel.accept(listener)).close()

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, Final, Self
 
 import pytest
+import uvloop
 
 import utcp
 from tests.aio.peers import Peers, Recorder, turns, until
@@ -114,20 +115,102 @@ async def test_a_connection_that_its_peer_reset_is_gone_without_the_garbage_coll
     assert connections_in_memory() == before
 
 
-async def test_a_request_and_its_response_take_little_more_than_2_sends_and_2_receives(peers: Peers) -> None:
-    """A wakeup that has brought one datagram makes no second call, which would find nothing. Every ninth wakeup does,
-    in case there are more datagrams by now."""
+class LoopCalls:
+    """Counts what a loop is asked for while it is watched: callbacks, timers, and, with asyncio's own, waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.callbacks = self.timers = self.waits = 0
+        loop: Any = asyncio.get_running_loop()
+        call_soon, call_later = loop.call_soon, loop.call_later
+
+        def soon(*arguments: Any, **context: Any) -> asyncio.Handle:
+            self.callbacks += 1
+            handle: asyncio.Handle = call_soon(*arguments, **context)
+            return handle
+
+        def later(*arguments: Any, **context: Any) -> asyncio.TimerHandle:
+            self.timers += 1
+            handle: asyncio.TimerHandle = call_later(*arguments, **context)
+            return handle
+
+        monkeypatch.setattr(loop, "call_soon", soon)
+        monkeypatch.setattr(loop, "call_later", later)
+        if not isinstance(loop, uvloop.Loop):
+            select = loop._selector.select
+
+            def wait(timeout: float | None = None) -> Any:
+                self.waits += 1
+                return select(timeout)
+
+            monkeypatch.setattr(loop._selector, "select", wait)
+
+
+REQUESTS = 500
+
+
+async def test_a_request_over_streams_takes_2_sends_and_2_receives_and_no_timer(
+    peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wakeup that has brought one datagram makes no second call, which would find nothing. Every 65th wakeup does,
+    in case there are more datagrams by now. asyncio wakes a task in the turn after its datagram has arrived, so that
+    each end waits twice."""
     await peers.server.start_server(echo)
     reader, writer = await peers.client.open_connection(peers.host, peers.port)
-    for _ in range(2):
-        before = calls(peers)
-        for _ in range(TOGETHER):
+
+    async def ask() -> None:
+        for _ in range(REQUESTS):
             writer.write(b"x" * 64)
             await reader.readexactly(64)
-        count = calls(peers) - before
-    assert count <= 4.5 * TOGETHER
+
+    await ask()
+    before = calls(peers)
+    loop_calls = LoopCalls(monkeypatch)
+    await ask()
+    assert 4 * REQUESTS <= calls(peers) - before <= 4.1 * REQUESTS
+    assert loop_calls.timers <= 0.1 * REQUESTS
+    assert loop_calls.callbacks <= 4.1 * REQUESTS  # the wakeup of a task and a flush, at each end
+    assert loop_calls.waits <= 4.1 * REQUESTS
     writer.close()
     await writer.wait_closed()
+
+
+class Asking(Recorder):
+    """Sends the next request when the response to the last one is complete."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = 0
+        self.done = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        assert len(data) == 64
+        self.left -= 1
+        if self.left:
+            assert self.transport is not None
+            self.transport.write(data)
+        elif not self.done.done():
+            self.done.set_result(None)
+
+
+async def test_a_request_between_protocols_takes_6_system_calls(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each end: the loop waits, one receive, and one send from within data_received(). No callback, no timer."""
+    transport, client, _ = await peers.connect(Asking, EchoProtocol)
+
+    async def ask() -> None:
+        client.left = REQUESTS
+        client.done = asyncio.get_running_loop().create_future()
+        transport.write(b"x" * 64)
+        await client.done
+
+    await ask()
+    before = calls(peers)
+    loop_calls = LoopCalls(monkeypatch)
+    await ask()
+    assert 4 * REQUESTS <= calls(peers) - before <= 4.1 * REQUESTS
+    assert loop_calls.timers <= 0.1 * REQUESTS
+    assert loop_calls.callbacks <= 0.1 * REQUESTS
+    assert loop_calls.waits <= 2.1 * REQUESTS
+    transport.abort()
 
 
 class EchoProtocol(Recorder):
@@ -244,7 +327,7 @@ async def test_calls_of_an_open_echo_close(peers: Peers) -> None:
     for _ in range(2):
         with Calls() as calls:
             await asyncio.gather(*(open_echo_close(peers, lambda *_: None) for _ in range(TOGETHER)))
-    assert calls.count / TOGETHER < 600
+    assert calls.count / TOGETHER < 560
 
 
 @interpreted_only
@@ -257,7 +340,7 @@ async def test_calls_of_a_request_and_its_response(peers: Peers) -> None:
             for _ in range(TOGETHER):
                 writer.write(b"x" * 64)
                 await reader.readexactly(64)
-    assert calls.count / TOGETHER < 165
+    assert calls.count / TOGETHER < 145
     writer.close()
     await writer.wait_closed()
 

@@ -185,7 +185,7 @@ class Crowded:
         self._send = link.send
         monkeypatch.setattr(link, "send", self.send)
         monkeypatch.setattr(link, "flush_pending", self.flush_pending)
-        monkeypatch.setattr(UdpLink, "pending", property(lambda each: each is link and bool(self.waiting)))
+        monkeypatch.setattr(link, "pending", self.waiting)
 
     def send(self, transmits: list[Transmit]) -> list[SendError]:
         self.asked += 1

@@ -35,7 +35,7 @@ class SlowLink(Link):
         self.icmp: list[PathError] = []
         self.failures: list[SendError] = []
         self.sent: list[Transmit] = []
-        self.waiting = False
+        self.pending: list[str] = []
         self._sockets = socket.socketpair()
 
     def fileno(self) -> int:
@@ -61,12 +61,8 @@ class SlowLink(Link):
         failures, self.failures = self.failures, []
         return failures
 
-    @property
-    def pending(self) -> bool:
-        return self.waiting
-
     def flush_pending(self) -> list[SendError]:
-        self.waiting = False
+        self.pending = []
         return self.send([])
 
     def peername(self, remote: Remote) -> SocketAddress:

@@ -34,8 +34,8 @@ def single(receiver: UdpLink, number: int) -> Transmit:
 
 
 def waits(link: UdpLink) -> bool:
-    """`pending`, asked anew each time: a type checker takes a property for constant."""
-    return link.pending
+    """Whether something is `pending`, asked anew each time: a type checker takes an attribute for constant."""
+    return bool(link.pending)
 
 
 @pytest.fixture

@@ -163,8 +163,8 @@ def test_no_way_to_a_group(interface: Interface) -> None:
 
 
 def waits(link: TunLink) -> bool:
-    """`pending`, asked anew each time: a type checker takes a property for constant."""
-    return link.pending
+    """Whether something is `pending`, asked anew each time: a type checker takes an attribute for constant."""
+    return bool(link.pending)
 
 
 def test_what_a_full_interface_refuses_waits_in_order(interface: Interface) -> None:

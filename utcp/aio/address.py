@@ -70,7 +70,7 @@ def network_of(host: str) -> str | bytes:
 
 async def resolve(host: Host, port: Port, *, family: int = 0, proto: int = 0, flags: int = 0) -> list[Resolved]:
     """Return all addresses of `host`, each once, in the resolver's order. Raises OSError as getaddrinfo does."""
-    numeric = _numeric(host, port, family, proto)
+    numeric = numeric_address(host, port, family, proto)
     if numeric is not None:
         return [numeric]
     infos = await asyncio.get_running_loop().getaddrinfo(
@@ -94,7 +94,7 @@ def interleave(addresses: Iterable[Resolved], first_family_count: int) -> list[R
 
 
 @lru_cache(maxsize=1024)
-def _numeric(host: Host, port: Port, family: int, proto: int) -> Resolved | None:
+def numeric_address(host: Host, port: Port, family: int, proto: int) -> Resolved | None:
     """Return the address if it needs no resolver, else None. Raises OverflowError for a port outside 0-65535."""
     if host is None or proto not in (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP):
         return None

@@ -9,7 +9,17 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from utcp.aio.address import Host, Port, Resolved, host_and_port, resolve, unmapped, wildcard, with_port
+from utcp.aio.address import (
+    Host,
+    Port,
+    Resolved,
+    host_and_port,
+    numeric_address,
+    resolve,
+    unmapped,
+    wildcard,
+    with_port,
+)
 from utcp.aio.address import interleave as interleave_families
 from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.aio.opening import Opening
@@ -74,6 +84,10 @@ async def create_connection(
         return await _connect_socket(sock, config, protocol_factory, tls)
     if sock is not None:
         raise ValueError("host/port and sock can not be specified at the same time")
+    numeric = None if local_addr is not None or all_errors else numeric_address(host, port, family, proto)
+    if numeric is not None:  # one attempt, at once
+        opening = await _attempt(unmapped(numeric), None, config)
+        return await opening.hand_over(protocol_factory, tls)
     local = None if local_addr is None else host_and_port(local_addr, "local_addr")
     found = await resolve(host, port, family=family, proto=proto, flags=flags)
     remotes = list(dict.fromkeys(map(unmapped, found)))

@@ -24,8 +24,11 @@ BATCH: Final = 512
 users."""
 
 LONE_READS: Final = 8
-"""Wakeups that read one datagram or train only, after one that has found exactly one. Each saves a system call that
-would find nothing. If there is more to read, the loop reports the descriptor again. The next wakeup reads a batch."""
+"""Wakeups that read one datagram or train only, after a batch of exactly one. Each saves a system call that would find
+nothing. If there is more to read, the loop reports the descriptor again. Then a wakeup reads a batch. While batches of
+one follow each other, the number doubles, up to MOST_LONE_READS."""
+
+MOST_LONE_READS: Final = 64
 
 MAX_LATENESS: Final = 1.0
 """Seconds by which the stack's timers may fire late while there is always more to read."""
@@ -121,6 +124,7 @@ class Driver:
         self._writing = False
         self._is_lone = False  # the last wakeup has brought one datagram or train only
         self._lone_reads = 0  # next wakeups that read one datagram or train only
+        self._next_lone_reads = LONE_READS  # after a batch of one
         loop.add_reader(link.fileno(), self._readable)
 
     def __del__(self) -> None:
@@ -233,7 +237,10 @@ class Driver:
         if link.drained:
             self.drained_at = now
             if self._is_lone and limit > 1:
-                self._lone_reads = LONE_READS
+                self._lone_reads = self._next_lone_reads
+                self._next_lone_reads = min(2 * self._lone_reads, MOST_LONE_READS)
+        if len(received) > 1:
+            self._next_lone_reads = LONE_READS
         for data, remote, segment_size, ecn in received:
             try:
                 stack.receive_datagram(data, remote, now, segment_size, ecn)

@@ -87,7 +87,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         self._connection_lost = True
         self._error = exc
         if self._closed is not None:
-            _settle(self._closed, exc)
+            self._settle_closed(self._closed)
         for waiter in self._drain_waiters:
             _settle(waiter, exc)
         self._reader = self._task = self._transport = None
@@ -117,16 +117,19 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         if self._closed is None:
             self._closed = self._loop.create_future()
             if self._connection_lost:
-                _settle(self._closed, self._error)
+                self._settle_closed(self._closed)
         return self._closed
+
+    def _settle_closed(self, closed: asyncio.Future[None]) -> None:
+        _settle(closed, self._error)
+        if self._error is not None and not closed.cancelled():
+            closed.exception()  # so that asyncio does not log it if the caller no longer waits
 
     def _replace_transport(self, transport: Any) -> None:
         self._transport = transport
 
-    def __del__(self) -> None:
-        # Mark the exception as retrieved, so that asyncio does not log it if the caller no longer waits.
-        if self._closed is not None and self._closed.done() and not self._closed.cancelled():
-            self._closed.exception()
+    # Does nothing, in place of the base class's, which does `_settle_closed()`'s work later.
+    __del__ = object.__init__
 
 
 def _settle(waiter: asyncio.Future[None], exc: BaseException | None) -> None:

@@ -1,5 +1,6 @@
 """The interface of a link, which carries a stack's datagrams over a UDP socket, a TUN device or a simulated network."""
 
+from collections.abc import Sized
 from typing import Final, NamedTuple
 
 from utcp.link.path import SocketAddress
@@ -87,6 +88,9 @@ class Link:
     """Whether the last `receive()` returned everything that had arrived."""
     has_path_errors: bool = True
     """Whether `path_errors()` may return errors."""
+    pending: Sized = ()
+    """Datagrams that wait for room in the socket, in a queue that the link changes. Nothing more is taken from a stack
+    meanwhile, because its timers do not account for the wait."""
 
     @property
     def address(self) -> SocketAddress:
@@ -119,12 +123,6 @@ class Link:
         Call it after every `receive()` and `send()`.
         """
         return []
-
-    @property
-    def pending(self) -> bool:
-        """Whether datagrams wait for room in the socket. Until they are sent, take no further ones from the stack,
-        because its timers do not account for the wait."""
-        raise NotImplementedError
 
     def flush_pending(self) -> list[SendError]:
         """Send pending datagrams, when there may be room again (`watch_room`)."""

@@ -36,49 +36,46 @@ class Pending(Generic[Item]):
     """A queue that drops items when it is full, and items that have waited too long, like the queue of a device. Both
     are counted (`LinkCounters.datagrams_dropped`). To TCP both are congestion losses, and it retransmits the data."""
 
-    __slots__ = ("_counters", "_waiting", "octets")
+    __slots__ = ("_counters", "octets", "waiting")
 
     def __init__(self, counters: LinkCounters) -> None:
         self._counters = counters
-        self._waiting: deque[_Waiting[Item]] = deque()
+        self.waiting: Final[deque[_Waiting[Item]]] = deque()
         self.octets = 0
         """Size of all items with their overhead, octets."""
-
-    def __len__(self) -> int:
-        return len(self._waiting)
 
     def add(self, item: Item, octets: int, datagrams: int, now: float) -> None:
         """Append `item`, or drop it if the queue is full."""
         if self.octets >= MAX_PENDING:
             self._counters.datagrams_dropped += datagrams
             return
-        self._waiting.append(_Waiting(item, octets, datagrams, now))
+        self.waiting.append(_Waiting(item, octets, datagrams, now))
         self.octets += octets + PENDING_OVERHEAD
 
     def first(self) -> Item | None:
         """Return the first item, or None. It stays in the queue."""
-        return self._waiting[0].item if self._waiting else None
+        return self.waiting[0].item if self.waiting else None
 
     def drop_stale(self, now: float) -> None:
         """Drop the items that are too old, after the first one has found no room at `now`.
 
         Age alone is no reason to drop items, because after a blocked loop there may be room for all of them.
         """
-        while self._waiting and now - self._waiting[0].since > PENDING_LIFETIME:
-            self._counters.datagrams_dropped += self._waiting[0].datagrams
+        while self.waiting and now - self.waiting[0].since > PENDING_LIFETIME:
+            self._counters.datagrams_dropped += self.waiting[0].datagrams
             self.remove_first()
 
     def remove_first(self) -> None:
         """Remove the first item."""
-        self.octets -= self._waiting.popleft().octets + PENDING_OVERHEAD
+        self.octets -= self.waiting.popleft().octets + PENDING_OVERHEAD
 
     def shorten_first(self, rest: Item, octets: int, datagrams: int) -> None:
         """Replace the first item, of which a part is sent, by `rest`."""
-        first = self._waiting[0]
-        self._waiting[0] = _Waiting(rest, octets, datagrams, first.since)
+        first = self.waiting[0]
+        self.waiting[0] = _Waiting(rest, octets, datagrams, first.since)
         self.octets -= first.octets - octets
 
     def clear(self) -> None:
         """Drop all items without counting them."""
-        self._waiting.clear()
+        self.waiting.clear()
         self.octets = 0

@@ -96,6 +96,7 @@ class TunLink(Link):
         self._path_errors: list[PathError] = []
         self.counters = TunCounters()
         self._pending: Pending[tuple[Transmit, bytes]] = Pending(self.counters)
+        self.pending = self._pending.waiting
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
 
@@ -162,7 +163,7 @@ class TunLink(Link):
             pseudo = pseudo_header(self._octets, destination)
             for segment in transmit.datagrams():
                 packet = ip.build(self._octets, destination, transmit.ecn, fill(segment, pseudo))
-                code = errno.EAGAIN if self._pending else self._write(packet)
+                code = errno.EAGAIN if self.pending else self._write(packet)
                 if code in NO_ROOM:
                     self._keep(transmit, packet)
                 elif code:
@@ -174,10 +175,6 @@ class TunLink(Link):
         errors, self._path_errors = self._path_errors, []
         self.counters.path_errors += len(errors)
         return errors
-
-    @property
-    def pending(self) -> bool:
-        return bool(self._pending)
 
     def flush_pending(self) -> list[SendError]:
         errors: list[SendError] = []

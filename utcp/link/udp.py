@@ -117,6 +117,7 @@ class UdpLink(Link):
         self._remotes: dict[SocketAddress, tuple[Route, Remote]] = {}
         self.counters = LinkCounters()
         self._pending: Pending[Transmit] = Pending(self.counters)
+        self.pending = self._pending.waiting
         self._path_errors: list[PathError] = []  # for the next path_errors()
         self._error_budget = float(MAX_PATH_ERRORS)  # number of errors that may still be read
         self._errors_read_at = 0.0
@@ -249,10 +250,10 @@ class UdpLink(Link):
         return meaning
 
     def send(self, transmits: list[Transmit]) -> list[SendError]:
-        errors = self.flush_pending() if self._pending.octets else []
+        errors = self.flush_pending() if self.pending else []
         self._retry_until = 0.0
         for transmit in transmits:
-            if self._pending.octets and (not transmit.unverified or self._answers is self._socket):
+            if self.pending and (not transmit.unverified or self._answers is self._socket):
                 self._keep(transmit)
                 continue
             rest = self._send(transmit, errors)
@@ -268,10 +269,6 @@ class UdpLink(Link):
         found, self._path_errors = self._path_errors, []
         self.counters.path_errors += len(found)
         return found
-
-    @property
-    def pending(self) -> bool:
-        return self._pending.octets > 0
 
     def watch_room(self, wanted: bool) -> bool:
         if self._epoll is None:

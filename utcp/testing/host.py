@@ -284,10 +284,6 @@ class SimulatedLink(Link):
         self.counters.path_errors += len(errors)
         return errors
 
-    @property
-    def pending(self) -> bool:
-        return False
-
     def flush_pending(self) -> list[SendError]:
         return []
 

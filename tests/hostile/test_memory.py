@@ -21,7 +21,7 @@ from utcp.tcp.allowance import GUARANTEED
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, WRITABLE
 from utcp.tcp.memory import CONNECTION, HALF_OPEN, IDLE, TIME_WAIT_RECORD, max_records
-from utcp.tcp.receive import ReceiveSide
+from utcp.tcp.out_of_order import OutOfOrder
 from utcp.tcp.receive_queue import PIECE
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED
 from utcp.wire import ACK, RST, SYN, encode
@@ -310,7 +310,7 @@ def test_text_behind_holes_is_dropped_first_and_nothing_that_was_acknowledged() 
             c.flush()
     c.check()
     assert c.script.stack.counters.ofo_pruned > 0
-    assert c.connections[0].receive_side.holding
+    assert c.connections[0].receive_side.out_of_order.holding
     honest.receives(". 1001:2001 ack 1")
     c.flush()
     assert c.connections[0].read() == stream(1, 3001)
@@ -367,7 +367,7 @@ def test_forged_syns_cost_connections_nothing() -> None:
     for place in range(2001, 9001, 2000):
         c.flows[0].receives(f". {place}:{place + 1000} ack 1")
         c.flush()
-    level, held = memory.level, c.connections[0].receive_side.held_octets
+    level, held = memory.level, c.connections[0].receive_side.out_of_order.kept
     assert held > GUARANTEED
     for number in range(200):
         t.flow_to(50000, 80, remote=f"forged {number}").receives(f"S 0:0 <{OPTIONS}>")
@@ -376,7 +376,7 @@ def test_forged_syns_cost_connections_nothing() -> None:
     assert len(t.listener.half_open) == MIB // 32 // HALF_OPEN
     assert t.stack.counters.syncookies_sent == 200 - len(t.listener.half_open)
     assert memory.level == level == "pressure"
-    assert c.connections[0].receive_side.held_octets == held
+    assert c.connections[0].receive_side.out_of_order.kept == held
     join(c, "innocent")
 
 
@@ -711,15 +711,15 @@ def test_a_connection_whose_text_cannot_be_dropped_ends_and_the_others_are_relie
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     c = crowd(62)
-    prune, failed = ReceiveSide.prune, list[ReceiveSide]()
+    prune, failed = OutOfOrder.prune, list[OutOfOrder]()
 
-    def fail_once(side: ReceiveSide) -> None:
+    def fail_once(part: OutOfOrder) -> None:
         if not failed:
-            failed.append(side)
+            failed.append(part)
             raise MemoryError
-        prune(side)
+        prune(part)
 
-    monkeypatch.setattr(ReceiveSide, "prune", fail_once)
+    monkeypatch.setattr(OutOfOrder, "prune", fail_once)
     for flow in c.flows:
         for place in range(1001, 20_000, 2000):
             flow.receives(f". {place}:{place + 1000} ack 1")
@@ -728,7 +728,7 @@ def test_a_connection_whose_text_cannot_be_dropped_ends_and_the_others_are_relie
             break
     c.check()
     broken = [connection for connection in c.connections if connection.state == CLOSED]
-    assert [connection.receive_side for connection in broken] == failed
+    assert [connection.receive_side.out_of_order for connection in broken] == failed
     assert c.script.stack.counters.ofo_pruned > 10
 
 

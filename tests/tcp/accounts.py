@@ -15,10 +15,9 @@ def charge(connection: Connection) -> int:
     queue = [piece for piece in connection.send_side._chunks if piece]
     kept = sum(len(piece) for piece in queue) + len(queue) * send.PIECE
     kept += received(connection)
-    held = connection.receive_side._held
-    if held is not None:
-        kept += sum(len(piece) for piece in held._pieces.values())
-        kept += len(held._pieces) * reassembly.PIECE + len(held) * reassembly.RUN
+    held = connection.receive_side.out_of_order
+    kept += sum(len(piece) for piece in held._pieces.values())
+    kept += len(held._pieces) * reassembly.PIECE + len(held) * reassembly.RUN
     kept += len(connection.recovery.board.runs()) * RUN
     return CONNECTION + max(MINIMUM, kept)
 

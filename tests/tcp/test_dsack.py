@@ -134,7 +134,7 @@ def test_no_duplicate_is_told_without_the_peers_permission() -> None:
     (ack,) = t.sends(". 1:1 ack 2001")
     assert ack.sack_blocks == ()
     t.receives(". 1001:2001 ack 1")
-    assert not t.connection.receive_side.sack_due
+    assert not t.connection.receive_side.out_of_order.sack_due
     t.drain()
 
 

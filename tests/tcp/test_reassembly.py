@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.tcp.notation import stream
 from tests.tcp.reach import established
 from tests.variant import interpreted_only
-from utcp.tcp import reassembly, receive, receive_queue
+from utcp.tcp import out_of_order, reassembly, receive, receive_queue
 from utcp.tcp.counters import Counters
 from utcp.tcp.reassembly import Reassembly, join_pieces
 from utcp.tcp.receive import ReceiveSide
@@ -39,12 +39,7 @@ def deliver(side: ReceiveSide, start: int, end: int) -> None:
 def places(side: ReceiveSide) -> list[tuple[int, int]]:
     """The SACK blocks as places in the stream."""
     base = add(IRS, 1)
-    return [(diff(start, base), diff(end, base)) for start, end in side.sack_blocks(0)]
-
-
-def held(side: ReceiveSide) -> Reassembly:
-    """What `side` holds out of order, nothing at first."""
-    return Reassembly() if side._held is None else side._held
+    return [(diff(start, base), diff(end, base)) for start, end in side.out_of_order.sack_blocks(0, base)]
 
 
 def octets_held(held: Reassembly) -> int:
@@ -71,20 +66,19 @@ def test_any_order_gives_the_stream(pieces: list[tuple[int, int]], reads: set[in
     for number, (start, end) in enumerate(pieces):
         before = set(came)
         old = start < side.bytes_received or not before.isdisjoint(range(start, end))
-        pending = side._dsack
+        pending = side.out_of_order._dsack
         deliver(side, start, end)
         came |= set(range(start, end))
         nxt = next(place for place in range(LENGTH + 1) if place not in came)
         assert side.bytes_received == nxt
         assert side.rcv_nxt == add(IRS, 1 + nxt)
         ahead = {place for place in came if place > nxt}
-        assert side.holding == bool(ahead)
-        assert (side._dsack is not None) == (old or pending is not None)
-        assert side.sack_due == (side.holding or side._dsack is not None)
+        assert side.out_of_order.holding == bool(ahead)
+        assert (side.out_of_order._dsack is not None) == (old or pending is not None)
         blocks = places(side)
-        if side._dsack is not None:
+        if side.out_of_order._dsack is not None:
             again = blocks.pop(0)
-            assert again == side._dsack
+            assert again == side.out_of_order._dsack
             assert set(range(*again)) <= came
             if again[1] > nxt:  # RFC 2883 4: the second block has the first within
                 assert again[0] >= blocks[0][0]
@@ -100,8 +94,8 @@ def test_any_order_gives_the_stream(pieces: list[tuple[int, int]], reads: set[in
             assert left - 1 not in came
             assert right not in came
         runs = sum(place - 1 not in came for place in ahead)
-        assert len(blocks) == min(runs, 3 if side._dsack is not None else 4)
-        assert octets_held(held(side)) == len(ahead)
+        assert len(blocks) == min(runs, 3 if side.out_of_order._dsack is not None else 4)
+        assert octets_held(side.out_of_order) == len(ahead)
         if number in reads:
             got += side.read(-1)
         if number in acks:
@@ -130,7 +124,7 @@ def test_runs_are_told_in_the_order_in_which_they_were_last_added_to() -> None:
 
 def lines_run(work: Callable[[], None]) -> int:
     """How many lines of the receive side `work` runs: its cost, the same on every machine."""
-    files = {module.__file__ for module in (receive, reassembly, receive_queue)}
+    files = {module.__file__ for module in (receive, out_of_order, reassembly, receive_queue)}
     count = 0
 
     def trace(frame: FrameType, what: str, argument: Any) -> Any:
@@ -192,7 +186,7 @@ def test_work_is_linear(order: Callable[[int], Iterable[int]], size: int) -> Non
         side = synchronized(1 << 24)
         for place in order(count):
             side.accept(add(IRS, 1 + place * size), text, False)
-            _ = side.sack_blocks
+            side.out_of_order.sack_blocks(0, IRS + 1)
             side.acknowledge()
 
     few, many = lines_run(lambda: arrive(1000)), lines_run(lambda: arrive(5000))
@@ -208,10 +202,10 @@ def test_a_flood_of_tiny_segments_is_held_in_few_pieces() -> None:
     side = synchronized(1 << 20)
     for place in range(2, 60_002, 2):
         deliver(side, place, place + 2)
-        assert len(held(side)._pieces) <= 4096
+        assert len(side.out_of_order._pieces) <= 4096
     deliver(side, 0, 2)
     assert side.read(-1) == stream(0, 60_002)
-    assert not side.holding
+    assert not side.out_of_order.holding
 
 
 @pytest.mark.rfc("2018", "8-1")
@@ -219,14 +213,14 @@ def test_a_flood_of_holes_is_held_in_few_runs() -> None:
     side = synchronized(1 << 20)
     for place in range(2, 60_000, 2):
         deliver(side, place, place + 1)
-    assert len(held(side)) == len(held(side)._pieces) == 1024
-    assert (side.out_of_order, side._counters.ofo_queued, side._counters.ofo_drops) == (29_999, 1024, 28_975)
+    assert len(side.out_of_order) == len(side.out_of_order._pieces) == 1024
+    assert (side.out_of_order.segments, side._counters.ofo_queued, side._counters.ofo_drops) == (29_999, 1024, 28_975)
     deliver(side, 0, 1)
     assert side.bytes_received == 1
     deliver(side, 1, 60_000)  # closes up every hole
     assert side.read(-1) == stream(0, 60_000)
-    assert not held(side)._pieces
-    assert not held(side)._recent
+    assert not side.out_of_order._pieces
+    assert not side.out_of_order._recent
 
 
 def test_an_unread_flood_of_tiny_segments_is_kept_in_few_pieces() -> None:
@@ -283,5 +277,5 @@ def test_a_fin_leaves_nothing_held() -> None:
     t.drain()
     side = t.connection.receive_side
     assert side.fin_reached
-    assert not side.holding
-    assert not held(side)._pieces
+    assert not side.out_of_order.holding
+    assert not side.out_of_order._pieces

@@ -153,8 +153,8 @@ class Memory(Accounts[Tcb]):
         out-of-order text, because the hole before it will never be filled."""
         if connection.charge:
             receive = connection.receive_side
-            if receive.holding:
-                receive.drop_held()
+            if receive.out_of_order.holding:
+                receive.out_of_order.drop()
             if receive.readable and not connection.closed_by_user:
                 self._unread[connection] = None
                 self.note(connection)
@@ -167,7 +167,7 @@ class Memory(Accounts[Tcb]):
         if (
             charge == IDLE
             and receive.readable <= _LITTLE
-            and not receive.holding
+            and not receive.out_of_order.holding
             and (unacknowledged := send.queued - send.acked) <= _LITTLE
             and (not unacknowledged or connection.recovery.board.run_count <= _FEW_RUNS)
             and not self._unread
@@ -260,10 +260,10 @@ class Memory(Accounts[Tcb]):
         if not self._pruned:
             self._pruned = True
             # Dropping text of connections that hold little frees nothing, because they are charged MINIMUM anyway.
-            holders = [each for each in connections if each.charge > IDLE and each.receive_side.holding]
+            holders = [each for each in connections if each.charge > IDLE and each.receive_side.out_of_order.holding]
             for connection in sorted(holders, key=_held_octets, reverse=True):
                 try:
-                    connection.receive_side.prune()
+                    connection.receive_side.out_of_order.prune()
                     self.note(connection)
                 except BaseException as cause:
                     if not connection.stack.contain(connection, cause, now):
@@ -292,4 +292,4 @@ def max_records(limit: int | None) -> int:
 
 
 def _held_octets(connection: Tcb) -> int:
-    return connection.receive_side.held_octets
+    return connection.receive_side.out_of_order.kept

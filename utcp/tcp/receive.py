@@ -1,4 +1,7 @@
-"""The receive side of a connection: RCV.* variables, the received stream and FIN, acknowledgements, and the window."""
+"""The receive side of a connection: RCV.* variables, the received stream and FIN, acknowledgements, and the window.
+
+`out_of_order.py` has text beyond RCV.NXT, and duplicates.
+"""
 
 from math import inf
 from typing import Final
@@ -7,7 +10,7 @@ from utcp._compiled import mypyc_attr
 from utcp.tcp.allowance import GUARANTEED, Allowance
 from utcp.tcp.autotune import BufferTuning
 from utcp.tcp.counters import Counters
-from utcp.tcp.reassembly import Reassembly
+from utcp.tcp.out_of_order import ALL_IN_ORDER, OutOfOrder
 from utcp.tcp.receive_queue import NO_PIECES, PIECE, ReceiveQueue
 from utcp.tcp.transmit import Buffer
 from utcp.wire.options import MAX_WINDOW_SCALE
@@ -17,10 +20,6 @@ NONE: Final = 0
 DELAYED: Final = 1
 NOW: Final = 2
 
-_SACK_BLOCKS: Final = 4
-_LEAST_SACK_BLOCKS: Final = 2
-"""Number of SACK blocks that fit beside timestamps and a DSACK."""
-
 REORDERED: Final = 64
 """Ticks of the peer's timestamp clock by which a segment may be older than TS.Recent.
 
@@ -28,11 +27,6 @@ A retransmission that fills a gap updates TS.Recent. On a path with reordering, 
 still be in flight. PAWS would drop them, their retransmissions would have the same effect on other segments, and the
 peer would reduce its window each time. The duplicates that PAWS must reject are older: with a tick of 1 ms, sequence
 numbers wrap within 64 ticks only above 268 Gbit/s."""
-
-_PROMPT_DUPLICATES: Final = 4
-"""With SACK, number of duplicate ACKs for one RCV.NXT that leave at once, one for each out-of-order segment. Fast
-retransmit needs three (RFC 5681 3.2). Later out-of-order segments share an ACK while they continue one run, because the
-first SACK block then reports all of them."""
 
 _QUICK_ACKS: Final = 16
 """Number of full-sized segments that are acknowledged one by one at the start and after a pause, because the peer's
@@ -58,12 +52,8 @@ class ReceiveSide(ReceiveQueue):
         "_answered_at",
         "_asked",
         "_counters",
-        "_dsack",
-        "_held",
         "_largest",
-        "_last_sack",
         "_maximum",
-        "_prompt_duplicates",
         "_quick_acks",
         "_quick_answers",
         "_slack",
@@ -74,10 +64,8 @@ class ReceiveSide(ReceiveQueue):
         "bytes_received",
         "data_segs_in",
         "delayed_ack_at",
-        "duplicate_acks_due",
         "fin_reached",
         "fin_seq",
-        "holding",
         "irs",
         "last_ack_sent",
         "last_data_at",
@@ -90,7 +78,6 @@ class ReceiveSide(ReceiveQueue):
         "readable",
         "round_ends",
         "sack",
-        "sack_due",
         "shift",
         "ts_recent",
         "ts_recent_at",
@@ -117,16 +104,10 @@ class ReceiveSide(ReceiveQueue):
         self.ack_due = NONE
         self.delayed_ack_at = inf
         """Expiry of the timer of the delayed ACK, seconds; `inf`: off."""
-        self.duplicate_acks_due = 0
-        """Number of ACKs due for out-of-order segments. They leave before data, because data segments have no room for
-        SACK blocks. Each segment gets its own ACK, because the sender counts them (RFC 5681 4.2). With SACK only the
-        first `_PROMPT_DUPLICATES` do; later segments that continue a run share one. At least 1 if a DSACK is due."""
         self.sack = False
-        """True if SACK was negotiated. Then duplicates are reported as well (RFC 2883)."""
-        self.holding = False
-        """True while out-of-order text is held."""
-        self.sack_due = False
-        """True if the next ACK carries SACK blocks."""
+        """True if SACK was negotiated."""
+        self.out_of_order = ALL_IN_ORDER
+        """The text beyond RCV.NXT, the duplicates, and the ACKs due for them."""
         self.ts_recent = 0
         """TS.Recent (RFC 7323 4.3)."""
         self.ts_recent_at = 0.0
@@ -144,22 +125,12 @@ class ReceiveSide(ReceiveQueue):
         """Number of received segments with text."""
         self.last_data_at: float | None = None
         """Time at which text last arrived, seconds; None: none has."""
-        self.out_of_order = 0
-        """Number of received segments with text beyond RCV.NXT."""
         self.rcv_up = 0
         """RCV.UP as a stream offset, at which urgent data ends; 0: there was no urgent data."""
         self.fin_reached = False
         """True if the peer's FIN and everything before it have arrived."""
         self.round_ends = 0.0
         """Time before which `tune` does nothing, seconds."""
-        self._held: Reassembly | None = None
-        """Out-of-order text by stream offset; None before the first."""
-        self._prompt_duplicates = 0
-        """Number of out-of-order segments with an ACK of their own since RCV.NXT last moved."""
-        self._last_sack = 0.0
-        """Departure time of the last shared SACK, seconds: as planned by `space_sack`."""
-        self._dsack: tuple[int, int] | None = None
-        """Stream offsets of the duplicate text to report; None: nothing to report."""
         self.fin_seq: int | None = None
         """Sequence number of the peer's FIN after its arrival, in order or out of order; None before."""
         self._quick_acks = _QUICK_ACKS
@@ -217,12 +188,7 @@ class ReceiveSide(ReceiveQueue):
     def kept(self) -> int:
         """Memory that received text takes, octets."""
         kept = self.readable + len(self._pieces) * PIECE
-        return kept + self.held_octets if self.holding else kept
-
-    @property
-    def held_octets(self) -> int:
-        """Memory that out-of-order text takes, octets."""
-        return 0 if self._held is None else self._held.kept
+        return kept + self.out_of_order.kept if self.out_of_order.holding else kept
 
     def acknowledge(self) -> int:
         """Record that a segment leaves with our ACK and window. Return the raw window field, after moving the right
@@ -234,14 +200,12 @@ class ReceiveSide(ReceiveQueue):
         it.
         """
         # A delayed SACK stays due, because the segment has no SACK blocks and no new ACK number.
-        if self.ack_due and not (self.duplicate_acks_due and self.ack_due == DELAYED):
+        if self.ack_due and not (self.out_of_order.acks_due and self.ack_due == DELAYED):
             self.ack_due = NONE
             self.delayed_ack_at = inf
-            self.duplicate_acks_due = 0
             self.last_ack_sent = self.rcv_nxt
-            if self._dsack is not None:  # a duplicate is reported once (RFC 2883 4)
-                self._dsack = None
-                self.sack_due = self.holding
+            if self.out_of_order.acks_due:
+                self.out_of_order.acknowledged()
         offered = (self.rcv_adv - self.rcv_nxt) & MASK
         growth = self.limit - self.readable - offered  # at most
         if growth >= self.mss or growth >= self.limit >> 1:
@@ -266,7 +230,6 @@ class ReceiveSide(ReceiveQueue):
         is never scaled (RFC 7323 2.2)."""
         self.ack_due = NONE
         self.delayed_ack_at = inf
-        self.duplicate_acks_due = 0
         return min(self.limit, 65535)
 
     def resize(self, size: int) -> None:
@@ -360,15 +323,17 @@ class ReceiveSide(ReceiveQueue):
             self._hold(offset, bytes(payload), owed)
             return False
         if size:
-            if self.holding and self._held is not None:
-                size = self._fill(bytes(payload), self._held)
+            if self.out_of_order.holding:
+                pieces = self.out_of_order.fill(self.bytes_received, self.bytes_received + size)
+                size = self.extend([bytes(payload), *pieces])
+                self.ack_due = NOW  # RFC 5681 4.2: a segment that fills all or part of a gap is acknowledged at once
             else:
                 self.add(payload)
             self.readable += size
             self.bytes_received += size
             self.rcv_nxt = (self.rcv_nxt + size) & MASK
-            if self.duplicate_acks_due:  # RCV.NXT has moved, so that these ACKs would not be duplicates
-                self.duplicate_acks_due = 1 if self.sack and self.sack_due else 0
+            if self.out_of_order.acks_due:
+                self.out_of_order.advanced()
             if (self.rcv_nxt - self.last_ack_sent) & MASK >= 2 * self.mss:
                 self.ack_due = NOW  # SHLD-19: an ACK for at least every second full-sized segment
             elif self.ack_due == NONE:
@@ -441,141 +406,54 @@ class ReceiveSide(ReceiveQueue):
         if self.rcv_adv == fin_seq:
             self.rcv_adv = self.rcv_nxt  # the FIN was at the edge of a closed window, which must not become negative
         self.fin_reached = True
-        if self.holding:
-            self.drop_held()
+        if self.out_of_order.holding:
+            self.out_of_order.drop()
         self.ack_due = NOW
 
     def _hold(self, offset: int, payload: bytes, owed: int) -> None:
-        """Hold out-of-order text and decide on its ACK. `owed` is `ack_due` before this segment."""
+        """Hold text beyond RCV.NXT and decide on its ACK. `owed` is `ack_due` before this segment."""
         start = self.bytes_received + offset
-        may_share = self.sack and self._prompt_duplicates >= _PROMPT_DUPLICATES
-        if may_share and self._continues_run(start):
-            if not self.duplicate_acks_due:
-                self.duplicate_acks_due = 1
-            if self.ack_due == NONE:
-                self.ack_due = DELAYED
-        elif may_share and owed == DELAYED and self.duplicate_acks_due:  # the delayed SACK reports this segment too
+        part = self._out_of_order_part()
+        if part.arrives(start, owed == DELAYED, owed == NOW and self.rcv_nxt != self.last_ack_sent):
             self.ack_due = NOW
-        else:
-            if not self.duplicate_acks_due and owed == NOW and self.rcv_nxt != self.last_ack_sent:
-                # The in-order segments of this batch get an ACK of their own, so that this one's ACK is a duplicate.
-                # Not for a delayed ACK, because at most one ACK leaves for a segment (RFC 5681 4.2).
-                self.duplicate_acks_due = 1
-            self.duplicate_acks_due += 1
-            self._prompt_duplicates += 1
-            self.ack_due = NOW
+        elif self.ack_due == NONE:
+            self.ack_due = DELAYED
         if not payload:
             return
         if self.allowance.short and self.kept + len(payload) > GUARANTEED:
             self._counters.ofo_drops += 1
-            return
-        self._note_overlap(start, start + len(payload))
-        self.out_of_order += 1
-        if self._held is None:
-            self._held = Reassembly()
-        if self._held.hold(start, payload):
-            self._counters.ofo_queued += 1
-        else:
-            self._counters.ofo_drops += 1
-        self.holding = self.sack_due = True
+        elif part.queue(start, payload):
+            self.ack_due = NOW
 
-    def _continues_run(self, start: int) -> bool:
-        """Return True if text at `start` continues the most recent run.
+    def _out_of_order_part(self) -> OutOfOrder:
+        """Return `out_of_order`, which is made for the first segment that is not in order."""
+        if self.out_of_order is ALL_IN_ORDER:
+            self.out_of_order = OutOfOrder(self.sack, self._counters)
+        return self.out_of_order
 
-        If not, its SACK leaves at once, because a SACK has room for only three or four runs, and the sender considers a
-        run without a block lost."""
-        return self._held is not None and self._held.recent_end == start
-
-    def _fill(self, payload: bytes, held: Reassembly) -> int:
-        """Queue in-order text and the held text that it now joins. Return the number of octets queued."""
-        end = self.bytes_received + len(payload)
-        self._note_overlap(self.bytes_received, end)
-        size = self.extend([payload, *held.take(end)])
-        self.holding = len(held) > 0
-        self._prompt_duplicates = 0
-        self.sack_due = self.holding or self._dsack is not None
-        self.ack_due = NOW  # RFC 5681 4.2: a segment that fills all or part of a gap is acknowledged at once
-        return size
+    def note_duplicate(self, seq: int, size: int) -> None:
+        """Report text of `size` octets at `seq`, all or part of it before RCV.NXT, as a duplicate (RFC 2883)."""
+        received = self.bytes_received
+        start = received + diff(seq, (self.irs + 1 + received) & MASK)
+        end = min(start + size, received)
+        start = max(start, 0)
+        if self.sack and start < end:
+            self._out_of_order_part().note_duplicate(start, end)
+            self.ack_due = NOW
 
     def _last_room(self, size: int) -> int:
         """Return the number of octets of in-order text that may be accepted although memory or the buffer is full.
         `size` octets have arrived, all within the offered window."""
         room = max(0, self.limit + self._slack - self.readable)
         if self.allowance.full:
-            if self.kept + size > GUARANTEED and self.holding:
-                self.prune()  # otherwise a hole could stall the connection forever
+            if self.kept + size > GUARANTEED and self.out_of_order.holding:
+                self.out_of_order.prune()  # otherwise a hole could stall the connection forever
             room = min(room, max(0, GUARANTEED - self.kept))
         if room < size:
             self._counters.rcvq_drops += 1
         return room
 
-    def prune(self) -> None:
-        """Drop all out-of-order text, because memory is short. The peer retransmits it, because SACKed data may be
-        dropped until it is acknowledged cumulatively (RFC 2018 8)."""
-        if self._held is not None:
-            self._counters.ofo_pruned += len(self._held)
-        self.drop_held()
-
-    def drop_held(self) -> None:
-        """Drop all out-of-order text."""
-        if self._held is not None:
-            self._held.clear()
-        self.holding = False
-        self.sack_due = self._dsack is not None
-
-    # ------------------------------------------------------------------ duplicates (RFC 2883)
-
-    def note_duplicate(self, seq: int, size: int) -> None:
-        """Report text of `size` octets at `seq`, all or part of it before RCV.NXT, as a duplicate."""
-        if not self.sack:
-            return
-        start = self.bytes_received + diff(seq, (self.irs + 1 + self.bytes_received) & MASK)
-        end = min(start + size, self.bytes_received)
-        start = max(start, 0)
-        if start < end:
-            self._tell_duplicate(start, end)
-
-    def _note_overlap(self, start: int, end: int) -> None:
-        """Report the first part of arriving text that is already held."""
-        if self.sack and self.holding and self._held is not None:
-            overlap = self._held.overlap(start, end)
-            if overlap is not None:
-                self._tell_duplicate(overlap[0], overlap[1])
-
-    def _tell_duplicate(self, start: int, end: int) -> None:
-        """Report a duplicate with the next ACK, which has room for one contiguous block.
-
-        The first duplicate of a batch and those adjacent to it are reported. Others are not, so that the sender misses
-        a chance to undo a reduction."""
-        if self._dsack is None:
-            self._dsack = (start, end)
-            if start < self.bytes_received:
-                self._counters.dsacks_sent += 1
-            else:
-                self._counters.dsacks_ofo_sent += 1
-        elif start <= self._dsack[1] and end >= self._dsack[0]:
-            self._dsack = (min(start, self._dsack[0]), max(end, self._dsack[1]))
-        self.sack_due = True
-        self.ack_due = NOW
-        if not self.duplicate_acks_due:
-            self.duplicate_acks_due = 1
-
     # ------------------------------------------------------------------ acknowledging
-
-    def sack_blocks(self, number: int) -> tuple[tuple[int, int], ...]:
-        """Return the SACK blocks of ACK `number`, counted from 0, of those that leave together.
-
-        The DSACK comes first, followed by the run that contains it (RFC 2883 4), then the out-of-order runs, the most
-        recent first (RFC 2018 4). The next ACK continues with the runs for which this one may have no room. The
-        sequence number of the FIN is never included."""
-        dsack, held = self._dsack, self._held
-        blocks = [] if dsack is None else [dsack]
-        if held is not None:
-            skipped = number * _LEAST_SACK_BLOCKS
-            position = -1 if dsack is None else dsack[0]
-            blocks += held.blocks(_SACK_BLOCKS - len(blocks), position, skipped if skipped < len(held) else 0)
-        base = self.irs + 1
-        return tuple([((base + start) & MASK, (base + end) & MASK) for start, end in blocks])
 
     def awaits_answer(self, sent: int) -> bool:
         """Return True if text that arrives now may be the first after data of ours, or follows such text, so that its
@@ -617,16 +495,10 @@ class ReceiveSide(ReceiveQueue):
             self._answer = NONE
         self.delayed_ack_at = now + delay
 
-    @property
-    def sack_delayed(self) -> bool:
-        """True while a SACK waits for more out-of-order segments. A data segment cannot replace it."""
-        return self.ack_due == DELAYED and self.duplicate_acks_due > 0
-
     def space_sack(self, now: float, interval: float) -> None:
-        """Have the next flush send the SACK that is due, or delay it by `interval` seconds if the last one left less
-        than `interval` ago. So a SACK waits only if segments arrive fast enough to share it."""
-        at = now if now >= self._last_sack + interval else now + interval
-        self._last_sack = at
+        """Have the next flush send the SACK that is due, or delay it, so that SACKs leave at least `interval` seconds
+        apart."""
+        at = self.out_of_order.next_sack(now, interval)
         if at > now:
             self.delayed_ack_at = at
         else:
@@ -635,7 +507,7 @@ class ReceiveSide(ReceiveQueue):
     def delay_expired(self) -> None:
         """Have the next flush send the delayed ACK. Unless it is a SACK, its delay saved no segment."""
         if self.ack_due:
-            if self._answer == DELAYED and not self.sack_delayed:
+            if self._answer == DELAYED and not (self.ack_due == DELAYED and self.out_of_order.acks_due):
                 self._quick_answers = True
             self.ack_due = NOW
 
@@ -705,5 +577,5 @@ class ReceiveSide(ReceiveQueue):
         """Drop all received data, because the user will not read it."""
         self._pieces = NO_PIECES
         self.readable = 0
-        if self.holding:
-            self.drop_held()
+        if self.out_of_order.holding:
+            self.out_of_order.drop()

@@ -49,7 +49,7 @@ class Burst:
 
     def duplicate_acks(self) -> None:
         """Send the ACKs due for out-of-order segments (RFC 5681 4.2). The first carries the DSACK (RFC 2883)."""
-        for number in range(self._tcb.receive_side.duplicate_acks_due):
+        for number in range(self._tcb.receive_side.out_of_order.acks_due):
             self._ack_with_sack(number)
 
     def _ack_with_sack(self, number: int = 0) -> None:
@@ -57,7 +57,7 @@ class Burst:
         them."""
         tcb = self._tcb
         send, receive, ts = tcb.send_side, tcb.receive_side, tcb.timestamps
-        blocks = receive.sack_blocks(number) if tcb.sack else ()
+        blocks = receive.out_of_order.sack_blocks(number, receive.irs + 1) if tcb.sack else ()
         header = encode(
             Segment(
                 tcb.local_port,
@@ -270,7 +270,7 @@ class Burst:
     def pure_ack(self) -> None:
         """Send an ACK without data."""
         tcb = self._tcb
-        if tcb.receive_side.sack_due:
+        if tcb.receive_side.out_of_order.sack_due:
             self._ack_with_sack()
         else:
             self._segment(tcb.send_side.acceptable_seq, 0, 0, False)

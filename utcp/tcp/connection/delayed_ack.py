@@ -30,7 +30,7 @@ def schedule_ack(tcb: Tcb, size: int, now: float) -> None:
         if receive.delayed_ack_at != inf:
             return
         delay = tcb.config.delayed_ack
-        if receive.duplicate_acks_due and delay:  # the delayed ACK is a SACK
+        if receive.out_of_order.acks_due and delay:  # the delayed ACK is a SACK
             spaced = (tcb.rtt.srtt or 0.0) >= _SACKS_SPACED_FROM
             receive.space_sack(now, min(delay, _SACK_INTERVAL) if spaced else 0.0)
         else:

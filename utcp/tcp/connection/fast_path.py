@@ -95,8 +95,8 @@ def takes_fast_path(
         # `arrival.py` takes the text while text or a FIN is held, and while the buffer or the memory is full.
         if (
             receive.readable > receive.limit
-            or receive.holding
-            or receive.duplicate_acks_due  # the text makes them superfluous
+            or receive.out_of_order.holding
+            or receive.out_of_order.acks_due  # the text makes them superfluous
             or receive.fin_seq is not None
             or receive.allowance.full
             # The first segment of a train decides when the ACK leaves. Before there is a sample of the RTT, each

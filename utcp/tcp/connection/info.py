@@ -221,7 +221,7 @@ def info_of(tcb: Tcb, now: float) -> ConnectionInfo:
         total_retrans=tcb.total_retransmits,
         delivered=recovery.delivered,
         delivered_ce=recovery.delivered_ce,
-        rcv_ooopack=receive.out_of_order,
+        rcv_ooopack=receive.out_of_order.segments,
         window_scaling=tcb.window_scaling,
         snd_wscale=send.shift,
         rcv_wscale=receive.shift,

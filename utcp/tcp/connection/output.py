@@ -41,7 +41,7 @@ def transmit(tcb: Tcb, now: float, outbox: Outbox) -> None:
 def _burst(tcb: Tcb, now: float, outbox: Outbox) -> None:
     send, receive, recovery = tcb.send_side, tcb.receive_side, tcb.recovery
     burst, probes = Burst(tcb, now, outbox), tcb.take_probes()
-    if receive.duplicate_acks_due and receive.ack_due == NOW:
+    if receive.out_of_order.acks_due and receive.ack_due == NOW:
         burst.duplicate_acks()
     if probes & TAIL_LOSS_PROBE:
         burst.tail_loss_probe()
@@ -75,7 +75,8 @@ def _sends_one_segment(tcb: Tcb, now: float, outbox: Outbox) -> bool:
     """Send at most one segment: all data that waits, with the FIN behind it, or a FIN, or an ACK. Return False if
     nothing was done, because there may be more to send, or because a rule of `Burst` may hold the data back."""
     send, receive, recovery = tcb.send_side, tcb.receive_side, tcb.recovery
-    if recovery.board.lost or receive.sack_due or receive.duplicate_acks_due or tcb.probes_due:
+    out_of_order = receive.out_of_order
+    if recovery.board.lost or out_of_order.holding or out_of_order.acks_due or tcb.probes_due:
         return False
     size = send.queued - send.sent
     seq, offset, flags, ecn = send.snd_nxt, send.sent, ACK, NOT_ECT

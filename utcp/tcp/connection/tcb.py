@@ -727,7 +727,7 @@ class Tcb(Timed):
     def discard_unread(self) -> None:
         """Drop received data that the user will not read."""
         receive = self.receive_side
-        if receive.readable or receive.holding:
+        if receive.readable or receive.out_of_order.holding:
             receive.discard()
             self.stack.accounts.note(self)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.examples.test_examples import SLOW_CALLBACK
+from tests.ports import free_port
 from utcp import ConnectionInfo, Endpoint
 
 STRICT = [sys.executable, "-X", "dev", "-W", "error", "-c"]
@@ -23,12 +24,6 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 def snippets(readme: Path = README) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", readme.read_text(), re.MULTILINE | re.DOTALL)
-
-
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(server_code: str, port: int) -> subprocess.Popen[str]:
@@ -48,24 +43,24 @@ def start(server_code: str, port: int) -> subprocess.Popen[str]:
 
 
 def test_the_server_and_the_client_talk() -> None:
-    port = free_udp_port()
+    port = free_port()
     server_code, client_code = (code.replace("9000", str(port)) for code in snippets()[:2])
     server = start(server_code, port)
     try:
-        client = subprocess.run([*STRICT, client_code], capture_output=True, text=True, timeout=60)  # noqa: S603
+        client = subprocess.run([*STRICT, client_code], capture_output=True, text=True, timeout=200)  # noqa: S603
         assert client.stdout == "HELLO\nYOU HAVE FINISHED, I HAVE NOT. NOW I HAVE.\n"
         assert SLOW_CALLBACK.sub("", client.stderr) == ""
         assert client.returncode == 0
         assert server.poll() is None
     finally:
         server.terminate()
-        _, complaints = server.communicate(timeout=60)
+        _, complaints = server.communicate(timeout=200)
     assert SLOW_CALLBACK.sub("", complaints) == ""
     assert server.returncode == 143
 
 
 def test_one_interrupt_ends_the_server_though_a_client_is_idle() -> None:
-    port = free_udp_port()
+    port = free_port()
     server_code = snippets()[0].replace("9000", str(port))
     idle = f"""
 import asyncio, utcp
@@ -81,7 +76,7 @@ asyncio.run(main())
         assert client.stdout is not None
         assert client.stdout.readline() == "open\n"
         server.send_signal(signal.SIGINT)
-        _, complaints = server.communicate(timeout=20)
+        _, complaints = server.communicate(timeout=200)
         assert complaints.splitlines()[-1] == "KeyboardInterrupt"
     finally:
         for process in (server, client):
@@ -139,7 +134,7 @@ async def test_aiohttp_as_the_examples_page_has_it() -> None:
     app.add_routes([web.get("/", hello)])
     runner = web.AppRunner(app)
     await runner.setup()
-    port = free_udp_port()
+    port = free_port()
     # The page says 8080, which may be taken here.
     exec(examples()[0].replace("8080", str(port)), names)  # noqa: S102
     await names["serve"](runner)
@@ -149,7 +144,7 @@ async def test_aiohttp_as_the_examples_page_has_it() -> None:
 
 def test_the_routed_loop_as_the_examples_page_has_it() -> None:
     names: dict[str, Any] = {}
-    port = free_udp_port()
+    port = free_port()
     exec(examples()[1].replace("9000", str(port)), names)  # noqa: S102
     seen = []
 

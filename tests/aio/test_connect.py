@@ -16,6 +16,7 @@ import pytest
 import utcp
 from tests.aio.peers import FAST, Peers, Polite, Recorder, opened, started, until
 from tests.link.sockets import ScriptedSocket, needs_ipv6
+from tests.ports import free_port
 from utcp import (
     AddressInUse,
     AddressNotAvailable,
@@ -103,10 +104,8 @@ async def test_refused(host: str, address: str) -> None:
 @pytest.mark.defect(79)
 async def test_many_at_once_are_refused_at_once() -> None:
     """Without the second that a SYN waits before it is repeated, although the kernel may tell of one alone."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
-        closed.bind(("127.0.0.1", 0))
-        address = closed.getsockname()
-    opens = [utcp.open_connection(*address, config=Config(rto_initial=60.0)) for _ in range(20)]
+    port = free_port()
+    opens = [utcp.open_connection("127.0.0.1", port, config=Config(rto_initial=60.0)) for _ in range(20)]
     async with asyncio.timeout(60):
         outcomes = await asyncio.gather(*opens, return_exceptions=True)
     assert [type(each) for each in outcomes] == [ConnectionRefused] * 20
@@ -530,7 +529,9 @@ async def test_the_clients_port_is_reserved_for_two_msl() -> None:
         transport = await connect()
         transport.close()
         await until(lambda: len(peers.client.stack.time_wait) == 1)
-        with pytest.raises(AddressInUse, match=r"port 6000 is in TIME_WAIT .* for another [01]\.\d+ seconds") as raised:
+        with pytest.raises(
+            AddressInUse, match=r"port 6000 is in TIME_WAIT .* for another [012]\.\d+ seconds"
+        ) as raised:
             await connect()
         assert raised.value.errno == errno.EADDRINUSE
         assert raised.value.seconds is not None

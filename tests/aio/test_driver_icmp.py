@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import socket
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from tests.aio.peers import Peers, Recorder, turns, until
 from tests.aio.test_driver import Crowded, link_of
 from tests.link.sockets import needs_linux
+from tests.ports import free_port
 from utcp import Endpoint
 from utcp.aio.driver import Driver
 from utcp.tcp.stack import Stack
@@ -35,12 +35,6 @@ class Told:
         self.failed.append((remote, code))
 
 
-def closed_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     return Told(monkeypatch)
@@ -48,7 +42,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 async def test_the_stack_is_told_which_segment_found_no_port(told: Told) -> None:
     async with Endpoint(("127.0.0.1", 0)) as endpoint:
-        port = closed_port()
+        port = free_port()
         opening = asyncio.create_task(endpoint.open_connection("127.0.0.1", port))
         await until(lambda: told.errors)
         opening.cancel()
@@ -75,7 +69,7 @@ async def test_other_connections_do_not_notice_and_the_loop_rests(
         transport, protocol = await client.create_connection(Recorder, peers.host, peers.port)
         await until(lambda: peers.accepted)
         link = link_of(client)
-        refused = link.remote(("127.0.0.1", closed_port()))
+        refused = link.remote(("127.0.0.1", free_port()))
         for number in range(1, 11):
             link.send([Transmit(refused, [b"nobody hears this"], 17)])
             transport.write(b"x")
@@ -97,7 +91,7 @@ async def test_an_error_heard_of_while_sending_is_told_at_once(
 ) -> None:
     driver = peers.client.driver
     link = link_of(peers.client)
-    refused = link.remote(("127.0.0.1", closed_port()))
+    refused = link.remote(("127.0.0.1", free_port()))
     monkeypatch.setattr(Stack, "datagrams_to_send", lambda *_: [Transmit(refused, [b"x"], 1)] * 2)
     driver.flush()
     assert [code for _, code, _, _ in told.errors] == [errno.ECONNREFUSED] * 2
@@ -163,5 +157,5 @@ async def test_a_connect_to_a_host_where_nothing_runs_is_refused_at_once(host: s
     async with Endpoint((host, 0)) as endpoint, asyncio.timeout(20):
         for _ in range(3):
             with pytest.raises(ConnectionRefusedError):
-                await endpoint.open_connection("127.0.0.1", closed_port())
+                await endpoint.open_connection("127.0.0.1", free_port())
         assert link_of(endpoint).counters.path_errors >= 3

@@ -79,7 +79,7 @@ def test_opening_in_a_running_loop_imports_nothing(loop: str, tmp_path: Path) ->
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
     )
     assert process.stderr == ""
     assert process.stdout == "\n"
@@ -90,6 +90,6 @@ def test_importing_utcp_leaves_alone_what_it_does_not_need() -> None:
     others = {"structlog", "rich", "click", "uvloop", "utcp.testing"}
     script = f"import sys, utcp; print(*sorted(sys.modules.keys() & {others}))"
     process = subprocess.run(  # noqa: S603  # our own interpreter and script
-        [sys.executable, "-c", script], cwd=SOURCE, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], cwd=SOURCE, capture_output=True, text=True, check=True, timeout=200
     )
     assert process.stdout == "\n"

@@ -76,7 +76,7 @@ async def test_a_process_that_exits_delivers_every_byte(end: str) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=200,
         )
         assert (process.returncode, process.stderr) == (0, "")
         assert await outcome == bytes(range(256)) * 4096
@@ -123,7 +123,7 @@ async def test_a_process_without_a_runner_delivers_every_byte(end: str) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=200,
         )
         assert (process.returncode, process.stderr) == (0, "")
         assert await received == bytes(range(256)) * 4096
@@ -270,7 +270,7 @@ async def test_an_interrupted_end_resets_what_is_not_delivered(tmp_path: Path) -
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=200,
         )
         assert (process.returncode, process.stdout) == (0, "True False\n"), process.stderr
         async with asyncio.timeout(60):

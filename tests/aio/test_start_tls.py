@@ -39,18 +39,20 @@ class Accepted:
 async def by_writer(end: Accepted) -> asyncio.Transport:
     options = end.tls
     options.pop("server_side", None)
-    await end.writer.start_tls(**options, ssl_handshake_timeout=2)
+    await end.writer.start_tls(**options, ssl_handshake_timeout=60)
     transport: asyncio.Transport = end.writer.transport
     return transport
 
 
 async def by_function(end: Accepted) -> asyncio.Transport:
-    return await utcp.start_tls(end.transport, end.protocol, **end.tls, ssl_handshake_timeout=2)
+    return await utcp.start_tls(end.transport, end.protocol, **end.tls, ssl_handshake_timeout=60)
 
 
 async def by_loop(end: Accepted) -> asyncio.Transport:
     loop: Any = asyncio.get_running_loop()
-    transport: asyncio.Transport = await loop.start_tls(end.transport, end.protocol, **end.tls, ssl_handshake_timeout=2)
+    transport: asyncio.Transport = await loop.start_tls(
+        end.transport, end.protocol, **end.tls, ssl_handshake_timeout=60
+    )
     return transport
 
 
@@ -121,7 +123,7 @@ async def test_a_client_hello_beyond_the_readers_limit_lets_the_reader_go_on(pee
     async def upgrade(reader: asyncio.StreamReader, writer: Any) -> None:
         assert await reader.readline() == b"STARTTLS\n"
         await until(lambda: held_by(reader) > 128)
-        await writer.start_tls(server_context(), ssl_handshake_timeout=2)
+        await writer.start_tls(server_context(), ssl_handshake_timeout=60)
         received.set_result(await reader.readexactly(100_000))
         writer.transport.abort()
 
@@ -176,7 +178,7 @@ async def test_plaintext_of_the_outer_tls_is_refused_by_the_inner(peers: Peers, 
     outer = writer.transport
     with pytest.raises(ssl.SSLError, match="plaintext"):
         await start_tls(
-            outer, outer.get_protocol(), client_context(), server_hostname="localhost", ssl_handshake_timeout=2
+            outer, outer.get_protocol(), client_context(), server_hostname="localhost", ssl_handshake_timeout=60
         )
     with contextlib.suppress(OSError):
         assert await reader.read() == b""
@@ -189,7 +191,7 @@ async def test_a_client_hello_within_the_outer_tls_goes_to_the_inner(peers: Peer
     async def upgrade(reader: asyncio.StreamReader, writer: Any) -> None:
         assert await reader.readline() == b"CONNECT\n"
         await until(lambda: held_by(reader) > 200)
-        await writer.start_tls(server_context(), ssl_handshake_timeout=2)
+        await writer.start_tls(server_context(), ssl_handshake_timeout=60)
         received.set_result(await reader.readline())
         writer.transport.abort()
 

@@ -27,7 +27,7 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
 
@@ -294,6 +294,6 @@ def test_ctrl_c() -> None:
         assert running.stderr is not None
         running.stderr.readline()  # one round is over
         os.killpg(running.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=200)
     assert (running.returncode, out) == (130, "")
     assert err.splitlines()[-1] == "python -m bench: interrupted"

@@ -44,7 +44,7 @@ def outcome(process: Forked, given: bytes | None = b"") -> tuple[int, bytes, str
     try:
         if given is None:
             process.wait(60)
-        out, err = process.communicate(given, timeout=60)
+        out, err = process.communicate(given, timeout=200)
     finally:
         process.kill()
     return process.wait(), out, err.decode()

@@ -70,7 +70,7 @@ class Running:
 
     def end(self) -> None:
         """Have it close its connection, and end."""
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=200)
         assert self.process.returncode == 0
 
 
@@ -96,4 +96,4 @@ def command(*arguments: str) -> list[str]:
 def utcp_command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run `utcp` to its end."""
     changed = {**os.environ, **environment}
-    return subprocess.run(command(*arguments), env=changed, capture_output=True, text=True, timeout=60)  # noqa: S603
+    return subprocess.run(command(*arguments), env=changed, capture_output=True, text=True, timeout=200)  # noqa: S603

@@ -32,7 +32,7 @@ class Capturing:
 
     def ended(self) -> tuple[int, bytes, str]:
         """Status, stdout, and what else it said."""
-        output, errors = self.process.communicate(timeout=60)
+        output, errors = self.process.communicate(timeout=200)
         return self.process.wait(), output, errors.decode()
 
 
@@ -148,7 +148,7 @@ def test_a_full_disk_ends_the_capture_and_not_the_program(tmp_path: Path) -> Non
     without_room = ["sh", "-c", 'ulimit -f 0 && exec "$@"', "sh"]
     with running(tmp_path / "x.sock") as program:
         arguments = [*without_room, *command("capture", str(path), str(program.control))]
-        finished = subprocess.run(arguments, capture_output=True, text=True, timeout=60)  # noqa: S603
+        finished = subprocess.run(arguments, capture_output=True, text=True, timeout=200)  # noqa: S603
         program.talk()
         program.end()
     assert finished.returncode == 1

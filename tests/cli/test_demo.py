@@ -19,7 +19,7 @@ from utcp.wire import ACK, FIN, PSH, RST, SYN
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "utcp", "demo", *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "utcp", "demo", *arguments], capture_output=True, text=True, timeout=200
     )
 
 

@@ -184,7 +184,7 @@ def test_an_output_that_knows_no_chinese_is_no_error() -> None:
         [sys.executable, "-m", "utcp", "demo", "three-way", "--lang", "zh"],
         capture_output=True,
         env=os.environ | {"PYTHONIOENCODING": "ascii"},
-        timeout=60,
+        timeout=200,
     )
     assert finished.returncode == 0
     assert finished.stderr == b""
@@ -193,7 +193,7 @@ def test_an_output_that_knows_no_chinese_is_no_error() -> None:
 
 def test_the_command_imports_nothing_heavy() -> None:
     code = "import sys, utcp.cli.demo; print(*sys.modules)"
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)  # noqa: S603
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)  # noqa: S603
     imported = set(finished.stdout.split())
     assert "utcp.cli.demo" in imported
     assert not imported & {"rich", "utcp.testing", "utcp.scenes", "utcp.trace.ladder"}

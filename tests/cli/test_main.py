@@ -28,7 +28,7 @@ def process(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess
         env=env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
 
 
@@ -102,7 +102,7 @@ def test_as_a_module() -> None:
 def test_without_the_extra_cli_it_says_what_to_install(package: str, arguments: list[str]) -> None:
     code = f"import runpy, sys; sys.modules[{package!r}] = None; runpy.run_module('utcp', run_name='__main__')"
     done = subprocess.run(  # noqa: S603  # our own command line
-        [sys.executable, "-W", "error", "-c", code, *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "error", "-c", code, *arguments], capture_output=True, text=True, timeout=200
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"utcp: {not_installed(package, 'cli')}\n"
@@ -211,7 +211,7 @@ def test_a_command_may_return_its_status(failing: Callable[[Callable[[], object]
 
 def shell(redirected: str) -> subprocess.CompletedProcess[str]:
     command = f"{sys.executable} -W error -m utcp --help {redirected}"
-    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)  # noqa: S603, S607
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=200)  # noqa: S603, S607
 
 
 def test_stdout_that_nobody_reads() -> None:
@@ -219,7 +219,7 @@ def test_stdout_that_nobody_reads() -> None:
     os.close(reader)
     try:
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "utcp", "--help"], stdout=writer, stderr=subprocess.PIPE, timeout=60
+            [sys.executable, "-W", "error", "-m", "utcp", "--help"], stdout=writer, stderr=subprocess.PIPE, timeout=200
         )
     finally:
         os.close(writer)
@@ -237,7 +237,7 @@ def test_streams_that_are_closed() -> None:
     done = subprocess.run(  # noqa: S603
         ["sh", "-c", f"{sys.executable} -m utcp dance 2>&-"],  # noqa: S607
         capture_output=True,
-        timeout=60,
+        timeout=200,
     )
     assert (done.returncode, done.stdout) == (2, b"")
 
@@ -261,7 +261,7 @@ def test_ctrl_c_is_no_failure_to_explain() -> None:
 def imported_by(statement: str) -> set[str]:
     code = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=200
     )
     return set(done.stdout.split())
 

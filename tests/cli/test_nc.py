@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from tests.cli.netcats import against, line, listener, nc, outcome, run
+from tests.ports import free_port
 from utcp.cli import main
 
 both_loops = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -193,9 +194,7 @@ def test_ipv6() -> None:
 
 
 def test_refused() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     assert run("127.0.0.1", str(port)) == (1, b"", f"utcp nc: 127.0.0.1 port {port}: Connection refused\n")
 
 

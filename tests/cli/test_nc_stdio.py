@@ -178,7 +178,7 @@ async def test_a_process_without_stdin_only_listens(loop: str) -> None:
 
     def work(port: str) -> None:
         command = f"{sys.executable} -W error -m utcp nc --loop {loop} 127.0.0.1 {port} <&-"
-        done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60)  # noqa: S603, S607
+        done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=200)  # noqa: S603, S607
         assert (done.returncode, done.stdout, done.stderr) == (0, b"hello", b"")
 
     await against(answer, work)
@@ -186,7 +186,7 @@ async def test_a_process_without_stdin_only_listens(loop: str) -> None:
 
 def test_a_process_without_stdout_has_no_use() -> None:
     command = f"{sys.executable} -W error -m utcp nc 127.0.0.1 9 >&-"
-    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, timeout=60)  # noqa: S603, S607
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, timeout=200)  # noqa: S603, S607
     assert (done.returncode, done.stderr) == (1, b"utcp nc: stdout: Bad file descriptor\n")
 
 

@@ -97,7 +97,7 @@ def test_watch_shows_it_again_and_again(program: Running, options: list[str]) ->
             else:
                 seen += line.startswith("LISTEN")
         watching.send_signal(signal.SIGINT)
-        _, errors = watching.communicate(timeout=60)
+        _, errors = watching.communicate(timeout=200)
     assert watching.returncode == 130
     assert errors == ""
 
@@ -138,7 +138,7 @@ def test_watch_ends_with_the_program(tmp_path: Path) -> None:
             assert watching.stdout is not None
             watching.stdout.readline()
             program.end()
-            _, errors = watching.communicate(timeout=60)
+            _, errors = watching.communicate(timeout=200)
     assert watching.returncode == 1
     assert errors.count("\n") == 1
 

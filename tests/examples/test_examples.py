@@ -39,7 +39,7 @@ def start(example: str, *arguments: str, new_group: bool = False) -> subprocess.
 def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Exit status, stdout, stderr of a process, once it has ended."""
     try:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=200)
     finally:
         process.kill()
     return process.returncode, out, re.sub(SLOW_CALLBACK, "", err)
@@ -223,7 +223,7 @@ def test_workers_do_not_outlive_the_process_that_started_them() -> None:
     with echo_workers(2) as (process, _):
         process.kill()
         try:
-            assert process.communicate(timeout=60) == ("", "")  # read to the end: nobody has the pipes any more
+            assert process.communicate(timeout=200) == ("", "")  # read to the end: nobody has the pipes any more
         finally:
             try:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -49,7 +49,7 @@ def test_atheris(target: str, tmp_path: Path) -> None:
     found.mkdir()
     options = [f"-runs={RUNS[target]}", "-seed=1", "-max_len=300", f"-artifact_prefix={tmp_path}/"]
     command = [sys.executable, "-m", "tests.fuzz", target, *options, str(found), str(CORPUS / target)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)  # noqa: S603
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)  # noqa: S603
     artifacts = [f"{path.name}: {path.read_bytes().hex()}" for path in tmp_path.iterdir() if path.is_file()]
     assert done.returncode == 0, "\n".join([*artifacts, done.stderr[-4000:]])
     assert f"Done {RUNS[target]} runs" in done.stderr

@@ -23,7 +23,7 @@ def run(*command: str) -> None:
     program = shutil.which(command[0])
     if program is None:
         pytest.skip(f"{command[0]} is not installed")
-    subprocess.run([program, *command[1:]], check=True, capture_output=True, timeout=60)  # noqa: S603
+    subprocess.run([program, *command[1:]], check=True, capture_output=True, timeout=200)  # noqa: S603
 
 
 @pytest.fixture(scope="module")

@@ -54,4 +54,4 @@ def _run(capture: Path, *options: str, decode_as: str) -> str:
         command += ["-o", preference]
     if decode_as:
         command += ["-d", decode_as]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout  # noqa: S603
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=200).stdout  # noqa: S603

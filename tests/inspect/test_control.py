@@ -258,6 +258,6 @@ def test_the_socket_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
         "asyncio.run(main())\n"
     )
     for _ in range(2):
-        finished = subprocess.run([sys.executable, "-c", program], timeout=60)  # noqa: S603
+        finished = subprocess.run([sys.executable, "-c", program], timeout=200)  # noqa: S603
         assert finished.returncode == 9
         assert path.exists()

@@ -208,7 +208,7 @@ def test_two_processes_do_not_share_a_file(tmp_path: Path) -> None:
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:  # noqa: S603
         assert first.stdout is not None
         assert first.stdout.readline() == "open\n"
-        second = subprocess.run(command, env=environment, input="", capture_output=True, text=True, timeout=60)  # noqa: S603
+        second = subprocess.run(command, env=environment, input="", capture_output=True, text=True, timeout=200)  # noqa: S603
         first.communicate("")
     assert second.returncode == first.returncode == 0
     assert second.stderr == f"UTCP_PCAP: {path}: another process captures into it\n"

@@ -13,7 +13,7 @@ pytest.importorskip("prometheus_client", reason="prometheus-client is not instal
 
 
 def scrape(url: str) -> dict[str, str]:
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  # the address that we started
+    with urllib.request.urlopen(url, timeout=100) as answer:  # noqa: S310  # the address that we started
         return dict(re.findall(r"^(utcp_\S+) (\S+)$", answer.read().decode(), re.MULTILINE))
 
 

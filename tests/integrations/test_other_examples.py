@@ -6,13 +6,14 @@ import socket
 import pytest
 
 from tests.examples.test_examples import outcome, run, start
+from tests.ports import free_port
 
 
 def test_websockets() -> None:
     pytest.importorskip("websockets", reason="websockets comes with the extra 'integrations'")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+        port = str(free_port())
+        probe.bind(("127.0.0.1", int(port)))
         status, out, err = outcome(start("websockets_echo.py", "--port", port))
         assert (status, out) == (1, "")
         assert re.fullmatch(r"websockets_echo: .*address already in use\n", err)

@@ -30,7 +30,7 @@ from utcp.trace.prometheus import UtcpCollector  # noqa: E402
 @pytest.fixture
 async def peers() -> AsyncIterator[Peers]:
     """A client endpoint and a server endpoint on 127.0.0.1; TIME_WAIT outlasts every test."""
-    async with Peers(utcp.Config(close_timeout=0.5)) as started:
+    async with Peers(utcp.Config(close_timeout=30.0)) as started:
         yield started
 
 

@@ -64,7 +64,7 @@ def test_a_request(factory: str, base: str) -> None:
 
         asyncio.run(ask())
         process.send_signal(signal.SIGTERM)
-        _, rest = process.communicate(timeout=30)
+        _, rest = process.communicate(timeout=200)
         assert "Finished server process" in rest
         assert "Error" not in rest
         assert process.returncode in (0, -signal.SIGTERM)  # uvicorn passes the signal on when it is done

@@ -12,11 +12,12 @@ import pytest
 from tests.interop import kernel
 from tests.interop.bulk import digest, octets, send, write
 from tests.interop.wire import Opener, Wire
+from utcp import ConnectionInfo
 
 SIZE = 5_000_000
 LATE = float(os.environ.get("UTCP_LATE", "0.5"))
-"""Seconds that the late reader sleeps. With the variable set, all six cases run, and print their times:
-`UTCP_LATE=5 python -m pytest -s tests/interop -k late`."""
+"""Seconds that the late reader sleeps. With the variable set, all six cases run, print their times, and must be quick,
+too, which needs a machine that does nothing else: `UTCP_LATE=5 python -m pytest -s tests/interop -k late`."""
 
 Sleeper: TypeAlias = Literal["kernel", "utcp", "both"]
 
@@ -73,7 +74,8 @@ async def between_kernels(sleeper: Sleeper) -> float:
 @pytest.mark.defect(44)
 @pytest.mark.parametrize(("opener", "sleeper"), CASES)
 async def test_late_reader_costs_little_more_than_between_kernels(opener: Opener, sleeper: Sleeper) -> None:
-    """At most twice the time, and a second for a busy machine. The two transfers run side by side, under one load."""
+    """Both directions end, though both windows close, and hardly anything is sent twice. Where times are asked for, at
+    most twice the time, and a second. The two transfers run side by side, under one load."""
     async with Wire(trace=False) as wire:
         sock, reader, writer = await wire.open(opener)
         with sock:
@@ -81,8 +83,11 @@ async def test_late_reader_costs_little_more_than_between_kernels(opener: Opener
                 "kernel": kernel_end(sock),
                 "utcp": End(lambda data: write(writer, data), reader.read),
             }
-            async with asyncio.timeout(10 * LATE + 20):
+            async with asyncio.timeout(10 * LATE + 90):
                 ours, theirs = await asyncio.gather(exchange(ends, sleeper), between_kernels(sleeper))
+            info: ConnectionInfo = writer.get_extra_info("utcp")
+            assert info.bytes_retrans < SIZE / 20
         writer.close()
     print(f"{opener} opens, {sleeper} sleeps: {ours:.2f} s, between kernels {theirs:.2f} s")  # noqa: T201
-    assert ours <= 2 * theirs + 1
+    if "UTCP_LATE" in os.environ:
+        assert ours <= 2 * theirs + 1

@@ -90,7 +90,7 @@ async def test_loss_and_reordering(knobs: dict[str, Any]) -> None:
 async def test_marks(opener: Opener, controller: str) -> None:
     """Each end asks, marks its data, echoes the other's marks, and slows down for its own."""
     sysctl("ipv4/tcp_ecn", 1)
-    config = Config(close_timeout=1.0, congestion_control=controller, ecn="request")
+    config = Config(close_timeout=30.0, congestion_control=controller, ecn="request")
     async with MarkingWire(config, conditions=Conditions(latency=0.001), seed=4) as wire:
         info = await both_ways(wire, opener)
         assert wire.marking.marked[">"] > 0

@@ -6,7 +6,7 @@ import errno
 import pytest
 
 import utcp
-from tests.aio.peers import FAST
+from tests.aio.peers import FAST, GIVES_UP
 from tests.interop.namespace import ip
 
 PEER = "10.9.0.1"
@@ -51,8 +51,8 @@ async def test_a_host_whose_address_has_changed_connects_from_the_new_one() -> N
     have("10.1.0.1")
     async with (
         asyncio.timeout(60),
-        utcp.Endpoint((PEER, PORT), config=FAST) as server,
-        utcp.Endpoint(config=FAST) as client,
+        utcp.Endpoint((PEER, PORT), config=GIVES_UP) as server,
+        utcp.Endpoint(config=GIVES_UP) as client,
     ):
         await server.start_server(answer)
         for former, address in (("10.1.0.1", "10.1.0.2"), ("10.1.0.2", "10.1.0.3")):

@@ -23,7 +23,7 @@ KERNEL_IPV6 = "fd09::1"
 UTCP_IPV6 = "fd09::2"
 PORT = 9000
 
-DEFAULT = Config(close_timeout=1.0)
+DEFAULT = Config(close_timeout=30.0)
 
 Opener: TypeAlias = Literal["kernel", "utcp"]
 

@@ -24,6 +24,7 @@ from tests.link.sockets import (
     needs_linux,
     needs_offload,
 )
+from tests.ports import free_port
 from utcp.link import base, error_queue, sockopt
 from utcp.link import udp as udp_module
 from utcp.link.path import SocketAddress, UdpPath
@@ -53,10 +54,8 @@ class Queue:
 
 def closed_port(family: int) -> SocketAddress:
     """An address where nobody receives."""
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.bind(LOOPBACK[family])
-        address: SocketAddress = sock.getsockname()
-        return address
+    host, _, *rest = LOOPBACK[family]
+    return (host, free_port(host=host), *rest)
 
 
 def single(remote: Remote, data: bytes = SEGMENT) -> Transmit:

@@ -26,7 +26,7 @@ def in_another_process(python: str, hash_seed: str) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=True,
     )
     return process.stdout.splitlines()[-1]

@@ -188,7 +188,7 @@ import pytest_aioutcp
 print(*sorted(set(sys.modules) - before))
 """
     process = subprocess.run(  # noqa: S603  # our own interpreter and script
-        [sys.executable, "-c", script], cwd=SOURCE, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], cwd=SOURCE, capture_output=True, text=True, check=True, timeout=200
     )
     assert set(process.stdout.split()) <= {"pytest_aioutcp", "shlex"}
 

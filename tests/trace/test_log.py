@@ -262,7 +262,7 @@ def test_importing_utcp_neither_imports_nor_configures_structlog() -> None:
         "import structlog\n"
         "assert not structlog.is_configured()\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)  # noqa: S603
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=200)  # noqa: S603
 
 
 def test_trouble_is_a_warning_and_says_where() -> None:

@@ -18,8 +18,10 @@ from utcp.tunnel.options import Options
 from utcp.tunnel.reverse import Expose, Reverse
 
 LOCAL: Final = "127.0.0.1"
-FAST: Final = Config(msl=0.05, close_timeout=0.5)
-PLAIN: Final = Options(config=FAST, connect_timeout=5)
+FAST: Final = Config(msl=0.05, close_timeout=30.0)
+PLAIN: Final = Options(config=FAST, connect_timeout=60)
+GIVES_UP: Final = replace(PLAIN, config=Config(msl=0.05, close_timeout=0.5))
+"""For ends that the other end does not take part in."""
 KEY: Final = bytes(range(32))
 LINGER_0: Final = struct.pack("ii", 1, 0)
 

@@ -15,7 +15,7 @@ from typing import Final
 from tests.forking import ROOT, Forked
 
 LOCAL: Final = "127.0.0.1"
-PATIENCE: Final = 30.0
+PATIENCE: Final = 100.0
 """Seconds in which whatever a test waits for has to happen."""
 
 

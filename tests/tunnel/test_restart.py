@@ -5,6 +5,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from tests.ports import free_port
 from tests.tunnel.processes import LOCAL, PATIENCE, Process, listen, serve, started
 from tests.tunnel.web import web
 
@@ -32,11 +33,17 @@ def drain(user: socket.socket) -> None:
         pass
 
 
+def say_and_drain(user: socket.socket) -> None:
+    user.sendall(b"are you still there?")  # fails if the client knows already that its server was killed
+    drain(user)
+
+
 def test_a_client_that_is_killed_and_started_again() -> None:
     with web() as service, serve(service.port, "-v") as far, ExitStack() as stack:
         udp = far.port("UDP")
-        with listen(udp) as near:
-            port = near.port()
+        port = free_port(socket.SOCK_STREAM)
+        with listen(udp, port=port) as near:
+            assert near.port() == port
             assert get(port) == 1000
             user = stack.enter_context(open_user(port))
             near.process.kill()
@@ -49,10 +56,12 @@ def test_a_client_that_is_killed_and_started_again() -> None:
 
 
 def test_a_server_that_is_killed_and_started_again() -> None:
-    """The client runs on: the user that it has is reset as soon as the new server says so, new ones are carried."""
+    """The client runs on. The user that it has is reset at the latest when the new server says so; new ones are
+    carried."""
     with web() as service, ExitStack() as stack:
-        first = stack.enter_context(serve(service.port))
-        udp = first.port("UDP")
+        udp = free_port()
+        first = stack.enter_context(serve(service.port, port=udp))
+        assert first.port("UDP") == udp
         near = stack.enter_context(listen(udp))
         port = near.port()
         assert get(port) == 1000
@@ -66,9 +75,8 @@ def test_a_server_that_is_killed_and_started_again() -> None:
         # Who came while there was no server has waited for it.
         assert b"200 OK" in waiting.recv(65536)
         assert get(port) == 1000
-        user.sendall(b"are you still there?")
         with pytest.raises(ConnectionResetError):
-            drain(user)
+            say_and_drain(user)
         assert near.process.poll() is None
 
 
@@ -99,8 +107,9 @@ def test_the_public_end_of_a_reverse_tunnel_is_killed_and_started_again() -> Non
         def public(udp: int, users: int) -> Process:
             return stack.enter_context(started("serve", f"{LOCAL}:{udp}", "--reverse", str(users)))
 
-        first = public(0, 0)
-        udp, port = first.port("UDP"), first.port()
+        udp, port = free_port(), free_port(socket.SOCK_STREAM)
+        first = public(udp, port)
+        assert (first.port("UDP"), first.port()) == (udp, port)
         inside = stack.enter_context(started("expose", f"{LOCAL}:{service.port}", "--to", f"{LOCAL}:{udp}"))
         assert get(port) == 1000
         first.process.kill()
@@ -128,9 +137,7 @@ def test_the_inside_end_of_a_reverse_tunnel_is_killed_and_started_again() -> Non
 
 def test_the_inside_end_waits_for_the_public_one() -> None:
     with web() as service, ExitStack() as stack:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((LOCAL, 0))
-            udp = probe.getsockname()[1]
+        udp = free_port()
         inside = stack.enter_context(started("expose", f"{LOCAL}:{service.port}", "--to", f"{LOCAL}:{udp}"))
         inside.wait_for("trying again")
         public = stack.enter_context(started("serve", f"{LOCAL}:{udp}", "--reverse", "0"))

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 import utcp
-from tests.tunnel.ends import LOCAL, PLAIN, Service, is_reset, receive, until
+from tests.tunnel.ends import GIVES_UP, LOCAL, PLAIN, Service, is_reset, receive, until
 from utcp.tunnel import reverse as reverse_module
 from utcp.tunnel.options import EXPOSE_PORT
 from utcp.tunnel.reverse import GO, GO_MARK, HELLO, HERE, SPARE, WELCOME, Control, Expose, Reverse
@@ -156,9 +156,9 @@ async def test_as_many_connections_are_opened_as_users_wait() -> None:
         writer.write(WELCOME)
         offered.append((reader, writer))
 
-    async with utcp.Endpoint((LOCAL, 0), config=PLAIN.config) as endpoint:
+    async with utcp.Endpoint((LOCAL, 0), config=GIVES_UP.config) as endpoint:
         await endpoint.start_server(accept, EXPOSE_PORT)
-        end = Expose(service.address, (LOCAL, endpoint.address[1]), PLAIN)
+        end = Expose(service.address, (LOCAL, endpoint.address[1]), GIVES_UP)
         await end.start()
         await until(lambda: end._spare == SPARE)
         assert len(offered) == SPARE

@@ -17,17 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.tunnel.processes import LOCAL, PATIENCE, tunnel
 
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 POSTGRES_USER = "postgres"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOCAL, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -51,7 +45,7 @@ def service(port: int, *command: str | Path) -> Iterator[None]:
 
 
 def run(*command: str | Path) -> str:
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)  # noqa: S603
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 
@@ -69,7 +63,7 @@ def test_ssh_and_sftp(tmp_path: Path) -> None:
     for name in ("host", "user"):
         run(keygen, "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name)
     (tmp_path / "authorized").write_bytes((tmp_path / "user.pub").read_bytes())
-    port = free_port()
+    port = free_port(socket.SOCK_STREAM)
     (tmp_path / "config").write_text(
         f"ListenAddress {LOCAL}:{port}\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/authorized\n"
         "StrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\nSubsystem sftp internal-sftp\n"
@@ -116,7 +110,7 @@ def test_postgresql() -> None:
 
     async def query(port: int) -> tuple[int, bytes]:
         connection = await asyncpg.connect(
-            host=LOCAL, port=port, user=POSTGRES_USER, database="postgres", ssl=False, timeout=30
+            host=LOCAL, port=port, user=POSTGRES_USER, database="postgres", ssl=False, timeout=200
         )
         await connection.execute("CREATE TABLE octets (value bytea)")
         await connection.execute("INSERT INTO octets VALUES ($1)", bytes(range(256)) * 8000)
@@ -125,7 +119,7 @@ def test_postgresql() -> None:
         await connection.close()
         return total, value
 
-    port = free_port()
+    port = free_port(socket.SOCK_STREAM)
     with directory_of(POSTGRES_USER) as data:
         options = ("-U", POSTGRES_USER, "-A", "trust", "--no-sync", "--no-instructions")
         run(*as_user, programs / "initdb", "-D", data, *options)
@@ -157,13 +151,13 @@ def test_redis() -> None:
             assert answers == [each for number in range(1000) for each in (True, bytes([number % 256]) * 1000)]
             async with client.pubsub() as subscriber:
                 await subscriber.subscribe("news")
-                assert await subscriber.get_message(timeout=10)
+                assert await subscriber.get_message(timeout=100)
                 assert await client.publish("news", "it works") == 1
-                message = await subscriber.get_message(timeout=10)
+                message = await subscriber.get_message(timeout=100)
                 assert message is not None
                 assert message["data"] == b"it works"
 
-    port = free_port()
+    port = free_port(socket.SOCK_STREAM)
     with (
         service(port, REDIS, "--port", str(port), "--bind", LOCAL, "--save", "", "--appendonly", "no"),
         tunnel(port) as (near, _, users),

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import utcp
 import utcp.aio.connect
 import utcp.aio.listen
+from tests.ports import free_port
 
 LOCALHOST: Final = "127.0.0.1"
 MUCH: Final = 6 << 20
@@ -227,9 +228,7 @@ class Side(ABC):
 
     async def free_port(self) -> int:
         """A port on IPv4 loopback on which nobody listens."""
-        with self.socket() as sock:
-            port: int = sock.getsockname()[1]
-            return port
+        return free_port(self.kind)
 
     def socket(self, address: tuple[str, int] | None = (LOCALHOST, 0)) -> socket.socket:
         """A socket of the kind that `sock=` takes, bound to `address` unless that is None."""

@@ -85,6 +85,7 @@ class Writes(ast.NodeVisitor):
         self.foreign: set[str] = set()
         self._classes = {node.name: node for node in ast.walk(module) if isinstance(node, ast.ClassDef)}
         self._attributes = {name for each in self._classes.values() for name in attributes_of(each)}
+        self._bounds = dict(bounds_of(module))
         self._functions: list[Function] = []
         self._class: ast.ClassDef | None = None
         self.visit(module)
@@ -118,13 +119,14 @@ class Writes(ast.NodeVisitor):
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         # A record of totals is there for all who count.
         owner = node.target.value if isinstance(node.target, ast.Attribute) else None
-        if owner is not None and ast.unparse(owner).rpartition(".")[2] in ("counters", "_counters"):
+        if owner is not None and ast.unparse(owner).rpartition(".")[2] in ("counters", "_counters", "endings"):
             self.visit(node.value)
         else:
             self.generic_visit(node)
 
     def _is_foreign(self, node: ast.Attribute) -> bool:
         name = self._class_of(node.value)
+        name = self._bounds.get(name or "", name)
         return node.attr not in self._attributes if name is None else name not in self._classes
 
     def _class_of(self, value: ast.expr) -> str | None:
@@ -185,6 +187,15 @@ def attributes_of(owner: ast.ClassDef) -> Iterator[str]:
             yield from (target.id for target in statement.targets if isinstance(target, ast.Name))
 
 
+def bounds_of(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """The type variables of a module, and the classes that bound them."""
+    for statement in module.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
+            for keyword in statement.value.keywords:
+                if keyword.arg == "bound":
+                    yield ast.unparse(statement.targets[0]), ast.unparse(keyword.value)
+
+
 def is_self(value: ast.expr) -> bool:
     return isinstance(value, ast.Name) and value.id in ("self", "cls")
 
@@ -221,6 +232,8 @@ def test_no_attribute_is_written_from_another_module() -> None:
         ),
         ("def f(x):\n for x.y in (): pass\n del x.z\n setattr(x, 'w', 1)", {"x.y", "x.z", "setattr(x)"}),
         ("def f(counters):\n counters.x += 1\n counters.y = 1", {"counters.y"}),
+        ("class Own:\n y = 0\nT = TypeVar('T', bound=Own)\ndef f(x: T) -> None:\n x.y = 1", set()),
+        ("class Own:\n y = 0\nT = TypeVar('T', bound=Other)\ndef f(x: T) -> None:\n x.y = 1", {"x.y"}),
     ],
 )
 def test_what_counts_as_foreign(source: str, foreign: set[str]) -> None:

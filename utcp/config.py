@@ -208,13 +208,6 @@ class Config:
         for field, value in zip(fields(self), state, strict=True):
             object.__setattr__(self, field.name, value)
 
-    @property
-    def recv_buffer_sizes(self) -> tuple[int, int]:
-        """Initial and maximum size of a receive buffer, octets."""
-        if self.recv_buffer is not None:
-            return self.recv_buffer, self.recv_buffer
-        return min(self.initial_recv_buffer, self.max_recv_buffer), self.max_recv_buffer
-
 
 class _Signature:
     """The class attribute `__signature__`, so that `inspect.signature()` and `help()` show the fields, although

@@ -81,7 +81,8 @@ async def test_the_window_never_exceeds_what_the_socket_holds(monkeypatch: pytes
         assert endpoint.stack.config.recv_buffer == 100_000
         assert endpoint.config.recv_buffer == 200_000
     async with Endpoint() as endpoint:  # it begins so, and grows with what arrives
-        assert endpoint.stack.config.recv_buffer_sizes == (100_000, Config().max_recv_buffer)
+        assert endpoint.stack.config.initial_recv_buffer == 100_000
+        assert endpoint.stack.config.max_recv_buffer == Config().max_recv_buffer
 
 
 async def test_the_observer_is_the_stacks() -> None:

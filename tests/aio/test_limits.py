@@ -15,7 +15,7 @@ from utcp import Config, Endpoint
 from utcp.errors import LimitReached
 from utcp.link import platform
 from utcp.link.platform import Platform
-from utcp.tcp.memory import DEFAULT
+from utcp.tcp.accounts import DEFAULT
 from utcp.trace import registry
 
 MIB = 1 << 20

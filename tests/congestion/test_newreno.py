@@ -5,7 +5,8 @@ from math import inf
 import pytest
 
 from tests.congestion.acks import INITIAL_WINDOW, MSS, Acks
-from utcp.tcp.congestion import CONTROLLERS, Cubic, NewReno, controller
+from utcp.config import Config
+from utcp.tcp.congestion import CONTROLLERS, Cubic, NewReno
 from utcp.tcp.congestion.base import HANDSHAKE, UNLIMITED
 from utcp.tcp.congestion.loss_based import LossBased
 from utcp.tcp.recovery.scoreboard import Departure
@@ -230,9 +231,8 @@ def test_pacing(make: type[LossBased]) -> None:
 
 def test_names() -> None:
     for name in ("newreno", "cubic"):
-        made = controller(name, MSS, seed=7)
+        made = CONTROLLERS[name](MSS, 7)
         assert made.name == name
         assert made.loss_based
-        assert name in CONTROLLERS
-    with pytest.raises(ValueError, match=r"bbr, cubic, newreno, not 'vegas'"):
-        controller("vegas", MSS)
+    with pytest.raises(ValueError, match=r'"bbr", "cubic", "newreno", not \'vegas\''):
+        Config(congestion_control="vegas")

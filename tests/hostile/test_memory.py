@@ -17,10 +17,10 @@ from tests.tcp.script import Flow, Script
 from tests.variant import interpreted_only
 from utcp.config import Config
 from utcp.errors import ConnectionAborted, LimitReached
+from utcp.tcp.accounts import CONNECTION, HALF_OPEN, IDLE, TIME_WAIT_RECORD, max_records
 from utcp.tcp.allowance import GUARANTEED
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED, WRITABLE
-from utcp.tcp.memory import CONNECTION, HALF_OPEN, IDLE, TIME_WAIT_RECORD, max_records
 from utcp.tcp.out_of_order import OutOfOrder
 from utcp.tcp.receive_queue import PIECE
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED

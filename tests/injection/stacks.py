@@ -12,10 +12,10 @@ from typing import Any, Final, TypeVar
 from tests.injection.faults import Calls, Faults
 from utcp.config import Config
 from utcp.errors import InvalidState
+from utcp.tcp.accounts import IDLE as IDLE_CHARGE
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import ENDED
 from utcp.tcp.listener import Listener
-from utcp.tcp.memory import IDLE as IDLE_CHARGE
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSED, ESTABLISHED, SYN_SENT

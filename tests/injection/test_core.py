@@ -17,7 +17,6 @@ ALWAYS = (
     "Stack.forget: remove",
     "Stack._handshake_complete: completed",
     "Stack.handle_timeout: handle_timeout",
-    "Memory._charge: set_charge",
     "Admission.left: get",
     "TimerQueue._queue: heappush",
     "TimerQueue.next: _queue",

@@ -14,9 +14,9 @@ import utcp
 from tests.aio.peers import FAST, Peers, opened, until
 from tests.reference import metrics_table
 from utcp import Endpoint
+from utcp.tcp.accounts import CONNECTION
 from utcp.tcp.allowance import MINIMUM
 from utcp.tcp.counters import Counters
-from utcp.tcp.memory import CONNECTION
 from utcp.trace import registry
 
 prometheus_client = pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")

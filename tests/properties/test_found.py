@@ -1,6 +1,7 @@
 """What the random lives have found, as traces of their own."""
 
 from tests.tcp.reach import established, fin_wait_2, simultaneous_open, syn_rcvd
+from utcp.config import Config
 from utcp.tcp.send import SendSide
 from utcp.tcp.state import CLOSED, FIN_WAIT_1, TIME_WAIT
 
@@ -57,7 +58,7 @@ def test_a_segment_sent_again_that_acknowledges_more_sets_the_window() -> None:
 
 def test_every_4_gib_snd_una_comes_by_the_iss() -> None:
     """There it once looked as if the SYN was not acknowledged, and all that followed was off by one."""
-    send = SendSide(iss=1000, limit=1 << 30, maximum=1 << 30)
+    send = SendSide(1000, Config(send_buffer=1 << 30))
     send.advance_over_syn()
     send.acknowledge(1001, 0, 0)
     chunk = memoryview(bytes(1 << 24))

@@ -1,10 +1,11 @@
 """What a stack should say that its connections take, reckoned anew from what they hold."""
 
 from utcp.tcp import reassembly, receive_queue, send
+from utcp.tcp.accounts import CONNECTION, HALF_OPEN, IDLE
 from utcp.tcp.allowance import MINIMUM
 from utcp.tcp.connection import Connection
 from utcp.tcp.connection.tcb import Tcb
-from utcp.tcp.memory import CONNECTION, HALF_OPEN, IDLE, RUN
+from utcp.tcp.memory import RUN
 from utcp.tcp.stack import Stack
 
 

@@ -29,7 +29,7 @@ class Peer:
         self.now = START
         self.cwnd = 10 * MSS
         self.sent = 0
-        side.synchronize(0, scaling=True)
+        side.synchronize(0, MSS, sack=False, scaling=True)
         side.acknowledge()
 
     def round_trip(self, *, read: bool = True) -> int:
@@ -50,7 +50,7 @@ class Peer:
 
 
 def side(limit: int = MIB, maximum: int = 16 * MIB) -> ReceiveSide:
-    return ReceiveSide(limit, maximum, Counters())
+    return ReceiveSide(Config(initial_recv_buffer=limit, max_recv_buffer=maximum), Counters())
 
 
 def test_a_long_fat_path_is_filled_as_fast_as_slow_start_would() -> None:
@@ -152,15 +152,19 @@ def test_within_a_round_trip_nothing_is_measured() -> None:
 
 def test_the_window_scale_is_chosen_for_the_largest_buffer() -> None:
     """RFC 7323 2.2: it cannot be changed later."""
-    assert side(MIB, 16 * MIB).scale_for_buffer() == side(16 * MIB, 16 * MIB).scale_for_buffer()
-    assert 65535 << side(MIB, 16 * MIB).scale_for_buffer() >= 16 * MIB
-    assert side(65535, 65535).scale_for_buffer() == 0
+    assert side(MIB, 16 * MIB).shift == side(16 * MIB, 16 * MIB).shift
+    assert 65535 << side(MIB, 16 * MIB).shift >= 16 * MIB
+    assert side(65535, 65535).shift == 0
 
 
 def test_the_sizes_of_the_configuration() -> None:
-    assert Config().recv_buffer_sizes == (MIB, 16 * MIB)
-    assert Config(recv_buffer=5000).recv_buffer_sizes == (5000, 5000)
-    assert Config(max_recv_buffer=MIB - 1).recv_buffer_sizes == (MIB - 1, MIB - 1)
+    for config, sizes in (
+        (Config(), (MIB, 16 * MIB)),
+        (Config(recv_buffer=5000), (5000, 5000)),
+        (Config(max_recv_buffer=MIB - 1), (MIB - 1, MIB - 1)),
+    ):
+        side = ReceiveSide(config, Counters())
+        assert (side.limit, side._maximum) == sizes
     with pytest.raises(ValueError, match="2 KiB to 1 GiB"):
         Config(max_recv_buffer=(1 << 30) + 1)
     t = syn_sent(recv_buffer=None)

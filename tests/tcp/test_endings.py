@@ -132,7 +132,7 @@ def test_what_no_user_had_heard_of_does_not_end() -> None:
 
 def test_an_error_that_nobody_knows_is_not_miscounted() -> None:
     with pytest.raises(TypeError, match="OSError"):
-        Endings().note(OSError(), delivered=False)
+        Endings().note(OSError())
 
 
 @pytest.mark.parametrize("over", ["delivered", "aborted", "TIME_WAIT"])

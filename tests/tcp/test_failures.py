@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any, ClassVar
 from unittest import mock
 
@@ -362,6 +363,10 @@ def test_a_close_that_raises_ends_the_connection(call: Callable[[Connection, flo
 @interpreted_only
 def test_timers_that_were_taken_when_a_later_one_raised_are_due_again(monkeypatch: pytest.MonkeyPatch) -> None:
     class Due(Timed):
+        def __init__(self) -> None:
+            self.queued = inf
+            self.entry = 0
+
         def next_deadline(self) -> float:
             return START
 
@@ -412,6 +417,10 @@ def test_what_a_connection_has_left_half_done_in_the_outbox_is_dropped(monkeypat
 def test_a_timer_that_cannot_be_moved_to_its_later_deadline_still_comes_up(monkeypatch: pytest.MonkeyPatch) -> None:
     class Later(Timed):
         deadline = START
+
+        def __init__(self) -> None:
+            self.queued = inf
+            self.entry = 0
 
         def next_deadline(self) -> float:
             return self.deadline

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.tcp.notation import stream
 from tests.tcp.reach import established
 from tests.variant import interpreted_only
+from utcp.config import Config
 from utcp.tcp import out_of_order, reassembly, receive, receive_queue
 from utcp.tcp.counters import Counters
 from utcp.tcp.reassembly import Reassembly, join_pieces
@@ -26,8 +27,8 @@ LENGTH: Final = 120
 
 
 def synchronized(limit: int = 1 << 20) -> ReceiveSide:
-    side = ReceiveSide(limit, limit, Counters())
-    side.synchronize(IRS, sack=True, scaling=True)
+    side = ReceiveSide(Config(recv_buffer=limit), Counters())
+    side.synchronize(IRS, 1460, sack=True, scaling=True)
     side.acknowledge()
     return side
 

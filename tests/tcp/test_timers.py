@@ -18,7 +18,8 @@ class Subject(Timed):
     """A connection with one timer."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.queued = inf
+        self.entry = 0
         self.deadline = inf
 
     def next_deadline(self) -> float:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from utcp.link.base import Link
 from utcp.link.path import SocketAddress
 from utcp.link.udp import UdpLink
-from utcp.tcp.memory import DEFAULT
+from utcp.tcp.accounts import DEFAULT
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 
@@ -48,7 +48,7 @@ class Platform:
         """Return the default of `Config.max_memory`, octets.
 
         It is a quarter of the memory that the process may use and that is not part of the limits of its other endpoints
-        (`given`, octets), and at most `utcp.tcp.memory.DEFAULT`. So the endpoints together never take all memory.
+        (`given`, octets), and at most `utcp.tcp.accounts.DEFAULT`. So the endpoints together never take all memory.
         """
         return max(_LEAST, min((_usable_memory() - given) // 4, DEFAULT))
 

@@ -40,19 +40,14 @@ class Endings:
     unreachable: int = 0
     """Opens that failed because of the path (PathUnreachable)."""
 
-    def note(self, error: OSError | None, delivered: bool) -> None:
-        """Count the end of a connection with `error`; None: it was `delivered`, or aborted by its user."""
-        if error is None:
-            if delivered:
-                self.delivered += 1
-            else:
-                self.aborted += 1
+    def note(self, error: OSError | None) -> None:
+        """Count the end of a connection that was not delivered, with `error`; None: its user aborted it."""
+        if error is None or isinstance(error, ConnectionAborted):
+            self.aborted += 1
         elif isinstance(error, ConnectionReset):
             self.reset += 1
         elif isinstance(error, ConnectionRefused):
             self.refused += 1
-        elif isinstance(error, ConnectionAborted):
-            self.aborted += 1
         elif isinstance(error, SynTimedOut):
             self.syn_timed_out += 1
         elif isinstance(error, RetransmissionTimedOut):

@@ -53,20 +53,18 @@ class Listener(Accepting[Tcb]):
         self.queue: deque[Connection] = deque()
         self.stopped = False
         """True after `stop()`. The listener accepts no further SYN."""
-        limit, maximum = stack.config.recv_buffer_sizes
-        typical = ReceiveSide(limit, maximum, stack.counters)
-        self._window = typical.acknowledge_syn()
-        self._window_scale = typical.scale_for_buffer()
+        typical = ReceiveSide(stack.config, stack.counters)
+        self._window = min(typical.limit, 65535)
+        self._window_scale = typical.shift
 
     @property
     def full(self) -> bool:
         """True if a SYN opens no connection now."""
-        return len(self.queue) >= self.backlog or self._floods
-
-    @property
-    def _floods(self) -> bool:
-        """True if no further SYN may create state now."""
-        return len(self.half_open) >= self.syn_backlog or (self._stack is not None and self._stack.accounts.floods)
+        return (
+            len(self.queue) >= self.backlog
+            or len(self.half_open) >= self.syn_backlog
+            or (self._stack is not None and self._stack.accounts.floods)
+        )
 
     @property
     def closed(self) -> bool:
@@ -125,11 +123,6 @@ class Listener(Accepting[Tcb]):
     def dropped(self, tcb: Tcb) -> None:
         self.half_open.pop(tcb, None)
 
-    def _half_opened(self, stack: Context[Tcb], connection: Connection) -> None:
-        """Add a half-open connection, which belongs to this listener until it is accepted."""
-        stack.half_opened(connection, self)
-        self.half_open[connection] = None
-
     # ------------------------------------------------------------------ what arrives
 
     def segment_arrives(self, stack: Context[Tcb], segment: Segment, key: ConnectionKey, now: float) -> None:
@@ -149,7 +142,7 @@ class Listener(Accepting[Tcb]):
                 counters.listen_drops += 1
                 return
             cookies = stack.config.syn_cookies
-            overflow = self._floods
+            overflow = len(self.half_open) >= self.syn_backlog or stack.accounts.floods
             if cookies == "always" or (overflow and cookies == "overflow"):
                 if overflow:
                     counters.tcp_req_q_full_do_cookies += 1
@@ -176,7 +169,8 @@ class Listener(Accepting[Tcb]):
             stack, key, stack.config, iss, ts_offset, now, None, receive_mss, passive=True, displaced=displaced
         )
         try:
-            self._half_opened(stack, connection)
+            stack.half_opened(connection, self)
+            self.half_open[connection] = None
             connection.open_passively(syn, now)
         except BaseException as cause:
             if not stack.contain(connection, cause, now):
@@ -252,7 +246,8 @@ class Listener(Accepting[Tcb]):
         receive_mss = stack.receive_mss(key[0], stack.config)
         connection = Connection(stack, key, stack.config, iss, ts_offset, now, None, receive_mss, passive=True)
         try:
-            self._half_opened(stack, connection)
+            stack.half_opened(connection, self)
+            self.half_open[connection] = None
             connection.open_from_cookie(syn, now)
             segment_arrives(connection, segment, now)
             stack.settle(connection, now)

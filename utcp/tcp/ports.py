@@ -18,7 +18,7 @@ it in use, for one in 4 billion."""
 class EphemeralPorts:
     """Selects ports of a range in an order that depends on the destination and cannot be predicted by an attacker."""
 
-    __slots__ = ("_count", "_first", "_last", "_scarce", "_secret", "_table")
+    __slots__ = ("_count", "_first", "_last", "_secret", "_table", "scarce")
 
     def __init__(self, first: int, last: int, secret: bytes) -> None:
         self._first = first
@@ -27,9 +27,10 @@ class EphemeralPorts:
         self._last: tuple[tuple[Remote, int] | None, int, int] = (None, 0, 0)
         """The last destination, its offset and its slot, cached because most clients open many connections to one
         destination."""
-        self._scarce: dict[tuple[Remote, int], list[tuple[float, int]]] = {}
-        """The destinations towards which ports are scarce. For each, a heap of (time at which a port becomes free,
-        port), for ports without a connection or listener. An entry may be outdated, so `free_at` is checked."""
+        self.scarce: dict[tuple[Remote, int], list[tuple[float, int]]] = {}
+        """The destinations towards which ports are scarce; `released` has no effect if there are none. For each, a heap
+        of (time at which a port becomes free, port), for ports without a connection or listener. An entry may be
+        outdated, so `free_at` is checked."""
         noise = b"".join(
             blake2b(self._secret, person=b"utcp table", salt=bytes((block,)), digest_size=64).digest()
             for block in range(_TABLE_SIZE // 32)
@@ -61,7 +62,7 @@ class EphemeralPorts:
             self._table[slot] += 1
             if free_at(port) <= now:
                 return port, None
-        heap = self._scarce.get(destination)
+        heap = self.scarce.get(destination)
         if heap is None:
             # Free ports have negative keys, in an order that depends on destination and secret.
             shuffle = offset | 1
@@ -71,7 +72,7 @@ class EphemeralPorts:
                 if (when := free_at(port)) < inf
             ]
             heapq.heapify(heap)
-            self._scarce[destination] = heap
+            self.scarce[destination] = heap
         while heap:
             when, port = heap[0]
             if when > now and free_at(port) == when:
@@ -84,26 +85,21 @@ class EphemeralPorts:
                 heapq.heappush(heap, (when, port))
         return None, None
 
-    @property
-    def scarce(self) -> bool:
-        """True if ports are scarce towards some destination, so that `released` has an effect."""
-        return bool(self._scarce)
-
     def released(self, remote: Remote, remote_port: int, port: int, when: float) -> None:
         """Record that no connection to this destination uses `port` any more; it is free from `when` on."""
         self._note_free((remote, remote_port), port, when)
 
     def released_by_listener(self, port: int, when: float) -> None:
         """Record that `port` has no listener from `when` on."""
-        for destination in list(self._scarce):
+        for destination in list(self.scarce):
             self._note_free(destination, port, when)
 
     def _note_free(self, destination: tuple[Remote, int], port: int, when: float) -> None:
-        heap = self._scarce.get(destination)
+        heap = self.scarce.get(destination)
         if heap is not None and port in self._range:
             heapq.heappush(heap, (when, port))
             if len(heap) > 2 * self._count:  # ports are found by hash again, and most entries are outdated
-                del self._scarce[destination]
+                del self.scarce[destination]
 
     @property
     def _range(self) -> range:

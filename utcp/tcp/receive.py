@@ -7,6 +7,7 @@ from math import inf
 from typing import Final
 
 from utcp._compiled import mypyc_attr
+from utcp.config import Config
 from utcp.tcp.allowance import GUARANTEED, Allowance
 from utcp.tcp.autotune import BufferTuning
 from utcp.tcp.counters import Counters
@@ -41,8 +42,7 @@ class ReceiveSide(ReceiveQueue):
     """Owns RCV.NXT, the right edge of the window, the received data in and out of order, and the ACKs that are due.
 
     Args:
-        limit: the initial size of the buffer, octets.
-        maximum: the size up to which `tune` may grow the buffer, octets.
+        config: the configuration of the connection, with the sizes of the buffer.
         counters: the counters of the stack.
         allowance: the memory limits; None: no limits.
     """
@@ -83,8 +83,10 @@ class ReceiveSide(ReceiveQueue):
         "ts_recent_at",
     )
 
-    def __init__(self, limit: int, maximum: int, counters: Counters, allowance: Allowance | None = None) -> None:
-        super().__init__()
+    def __init__(self, config: Config, counters: Counters, allowance: Allowance | None = None) -> None:
+        self._pieces = NO_PIECES
+        maximum = config.recv_buffer or config.max_recv_buffer
+        limit = config.recv_buffer or min(config.initial_recv_buffer, maximum)
         self.allowance = Allowance() if allowance is None else allowance
         """The memory limits."""
         self.limit = limit
@@ -93,13 +95,15 @@ class ReceiveSide(ReceiveQueue):
         """Number of readable octets allowed beyond `limit`. A peer can keep the window open, because each ACK rounds it
         up to the unit of the window scale (`acknowledge`). This limit bounds the effect."""
         self._maximum = maximum
+        """Size up to which `tune` may grow the buffer, octets."""
         self._counters = counters
         self.irs = 0
         self.rcv_nxt = 0
         self.rcv_adv = 0
         """The right edge of the offered window: RCV.NXT + RCV.WND. It never moves left."""
-        self.shift = 0
-        """Our window scale (RFC 7323), bits: the peer shifts our window field by it."""
+        self.shift = min(((maximum - 1) // 65535).bit_length(), MAX_WINDOW_SCALE)
+        """Our window scale, bits: the peer shifts our window field by it. The buffer can be offered at its maximum size
+        (RFC 7323 2.2). 0 if the handshake has not negotiated window scaling."""
         self.last_ack_sent = 0
         self.ack_due = NONE
         self.delayed_ack_at = inf
@@ -153,24 +157,31 @@ class ReceiveSide(ReceiveQueue):
 
     # ------------------------------------------------------------------ opening
 
-    def expect_mss(self, largest: int) -> None:
-        """Set the largest payload that the handshake allows in a segment of the peer, octets."""
-        self._largest = largest
-        self.mss = min(self.mss, largest)
+    def synchronize(
+        self, irs: int, largest: int, sack: bool, scaling: bool, ts_val: int | None = None, now: float = 0.0
+    ) -> None:
+        """Set the variables that the peer's SYN determines.
 
-    def synchronize(self, irs: int, sack: bool = False, scaling: bool = False) -> None:
-        """Set IRS, the sequence number of the peer's SYN, and the variables that follow from it. `sack`, `scaling`:
-        SACK and window scaling were negotiated."""
+        Args:
+            irs: IRS, its sequence number.
+            largest: the largest payload that the handshake allows in a segment of the peer, octets.
+            sack: SACK was negotiated.
+            scaling: window scaling was negotiated.
+            ts_val: its TSval; None: timestamps were not negotiated.
+            now: the stack's time, seconds.
+        """
         self.irs = irs
         self.rcv_nxt = self.last_ack_sent = rcv_nxt = (irs + 1) & MASK
         self.rcv_adv = (rcv_nxt + min(self.limit, 65535)) & MASK
+        self._largest = largest
+        if largest < self.mss:
+            self.mss = largest
         self.sack = sack
-        if scaling:
-            self.shift = self.scale_for_buffer()
-
-    def scale_for_buffer(self) -> int:
-        """Return the window scale with which the buffer at its maximum size can be offered (RFC 7323 2.2)."""
-        return min(((self._maximum - 1) // 65535).bit_length(), MAX_WINDOW_SCALE)
+        if not scaling:
+            self.shift = 0
+        if ts_val is not None:
+            self._ts_first = self.ts_recent = ts_val
+            self.ts_recent_at = now
 
     # ------------------------------------------------------------------ the window
 
@@ -225,12 +236,10 @@ class ReceiveSide(ReceiveQueue):
             return edge
         return offered
 
-    def acknowledge_syn(self) -> int:
-        """Record that our SYN leaves, which acknowledges the peer's if that has arrived. Return its window field, which
-        is never scaled (RFC 7323 2.2)."""
+    def acknowledge_syn(self) -> None:
+        """Record that our SYN leaves, which acknowledges the peer's. No other ACK is due."""
         self.ack_due = NONE
         self.delayed_ack_at = inf
-        return min(self.limit, 65535)
 
     def resize(self, size: int) -> None:
         """Set the size of the buffer to `size` octets, and stop its growth. Because an offered window is never
@@ -518,11 +527,6 @@ class ReceiveSide(ReceiveQueue):
     def owe_ack(self) -> None:
         """Have the next flush send an ACK."""
         self.ack_due = NOW
-
-    def begin_timestamps(self, ts_val: int, now: float) -> None:
-        """Record TSval of the peer's SYN."""
-        self._ts_first = self.ts_recent = ts_val
-        self.ts_recent_at = now
 
     def is_reordered(self, ts_val: int) -> bool:
         """Return True if TSval is older than TS.Recent by at most REORDERED ticks, and not older than the peer's SYN.

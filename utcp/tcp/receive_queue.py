@@ -18,13 +18,12 @@ NO_PIECES: Final[list[Buffer]] = []
 
 @mypyc_attr(acyclic=True)
 class ReceiveQueue:
-    """Received text, in the pieces of its segments. Only small pieces are copied before they are read. The subclass
-    keeps the number of octets."""
+    """Received text, in the pieces of its segments. Only small pieces are copied before they are read. The subclass,
+    `ReceiveSide`, keeps the number of octets, and begins with NO_PIECES."""
 
     __slots__ = ("_pieces",)
 
-    def __init__(self) -> None:
-        self._pieces = NO_PIECES
+    _pieces: list[Buffer]
 
     def add(self, piece: Buffer) -> None:
         """Append text."""

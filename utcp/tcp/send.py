@@ -4,9 +4,13 @@ from bisect import bisect_right
 from typing import Final
 
 from utcp._compiled import mypyc_attr
+from utcp.config import Config
 from utcp.tcp.allowance import Allowance
 from utcp.tcp.transmit import Buffer
 from utcp.wire.seq import HALF, MASK
+
+_INITIAL_BUFFER: Final = 1 << 20
+"""Initial size of a buffer that grows automatically, octets."""
 
 _COPY_BELOW: Final = 4096
 """Length below which a copy of a slice is cheaper than a view, octets."""
@@ -61,11 +65,11 @@ class SendSide:
         "wanted",
     )
 
-    def __init__(self, iss: int, limit: int, maximum: int, allowance: Allowance | None = None) -> None:
+    def __init__(self, iss: int, config: Config, allowance: Allowance | None = None) -> None:
         self._allowance = Allowance() if allowance is None else allowance
-        self.limit = limit
+        self._maximum = maximum = config.send_buffer or config.max_send_buffer
+        self.limit = config.send_buffer or min(_INITIAL_BUFFER, maximum)
         """Size of the send buffer, octets. It holds data until it is acknowledged."""
-        self._maximum = maximum
         self.iss = iss
         self.snd_una = iss
         self.syn_acked = False
@@ -216,8 +220,9 @@ class SendSide:
         return size
 
     def advance_over_syn(self) -> None:
-        """Advance SND.NXT over the SYN, which leaves for the first time."""
+        """Advance SND.NXT over the SYN, which leaves for the first time, and count its segment."""
         self.snd_nxt = (self.iss + 1) & MASK
+        self._empty_segs_out += 1
 
     def advance(self, size: int, fin: bool, probe: bool, segments: int) -> None:
         """Advance SND.NXT over `size` payload octets, and the FIN behind them if `fin`, which leave for the first time

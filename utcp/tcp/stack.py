@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable, ConnectionRefused, LimitReached, PathUnreachable
+from utcp.tcp.accounts import HALF_OPEN, IDLE, max_records
 from utcp.tcp.admission import Admission
 from utcp.tcp.connection import Connection, path_errors
 from utcp.tcp.connection.arrival import segment_arrives
@@ -23,7 +24,7 @@ from utcp.tcp.connection.timeouts import handle_timeout
 from utcp.tcp.counters import Counters
 from utcp.tcp.failures import MAX_FAILURES, Failure, fail
 from utcp.tcp.listener import Listener
-from utcp.tcp.memory import Memory, max_records
+from utcp.tcp.memory import Memory
 from utcp.tcp.observer import Observer, Tee
 from utcp.tcp.ports import EphemeralPorts, check_port
 from utcp.tcp.rate_limit import TokenBucket
@@ -170,15 +171,16 @@ class Stack(Context[Tcb]):
         check_port(remote_port)
         if config is not None:
             config.check_shares(self.config)
-        limit = self.admission.refusal(None)
-        if limit:
-            self.refused(limit, remote, now)
-            raise LimitReached(limit)
-        self._expire_time_wait(now)
+        if not self.memory.room or self.admission.limited:
+            limit = self.admission.refusal(None)
+            if limit:
+                self.refused(limit, remote, now)
+                raise LimitReached(limit)
         if local_port is None:
             local_port = self._ephemeral_port(remote, remote_port, now)
         else:
             check_port(local_port)
+            self._expire_time_wait(now)
             self._check_free((remote, remote_port, local_port), now)
         key = (remote, remote_port, local_port)
         iss, ts_offset = self.sequence_numbers.initial(remote, remote_port, local_port, now)
@@ -189,6 +191,7 @@ class Stack(Context[Tcb]):
         self.counters.active_opens += 1
         try:
             self._opening.setdefault((remote, remote_port), {})[connection] = None
+            self.memory.charge(connection, IDLE)
             connection.open_actively(now)
         except BaseException:
             connection.drop_half_open(now)
@@ -231,7 +234,11 @@ class Stack(Context[Tcb]):
             if key in self.connections or port in self.listeners:
                 return inf
             record = self.time_wait.get(key)
-            return 0.0 if record is None else record.expires
+            if record is None:
+                return 0.0
+            if record.expires <= now:
+                self._expire_time_wait(now)
+            return record.expires
 
         port, when = self._ports.choose(remote, remote_port, free_at, now)
         if port is not None:
@@ -759,6 +766,7 @@ class Stack(Context[Tcb]):
         self._unaccepted[tcb] = listener
         if isinstance(tcb, Connection):
             self.connections[tcb.key] = tcb
+        self.memory.charge(tcb, HALF_OPEN)
 
     def is_half_open(self, tcb: Tcb) -> bool:
         listener = self._unaccepted.get(tcb)
@@ -768,13 +776,16 @@ class Stack(Context[Tcb]):
         """Move the connection from its handshake to the queue for `Listener.accept`, unless that was done before."""
         listener = self._unaccepted.get(tcb)
         if listener is not None:
-            self.listener_ready(listener)  # first, so that the listener's user is woken even if the rest fails
+            self.ready[listener] = None  # first, so that the listener's user is woken even if the rest fails
             listener.completed(tcb)
             del self._unaccepted[tcb]
-            self.memory.enter(tcb)
-            self.admission.entered(tcb)
+            self.memory.charge(tcb, IDLE)
+            if self.admission.limited:
+                self.admission.entered(tcb)
 
     def refuses(self, remote: Remote, now: float) -> bool:
+        if self.memory.room and not self.admission.limited:
+            return False
         limit = self.admission.refusal(remote)
         if limit:
             self.refused(limit, remote, now)

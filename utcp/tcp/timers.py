@@ -50,11 +50,10 @@ class Timed:
 
     __slots__ = ("entry", "queued")
 
-    def __init__(self) -> None:
-        self.queued = inf
-        """The deadline of the entry in the queue, seconds; `inf`: no entry; `-inf`: removed permanently."""
-        self.entry = 0
-        """The number of that entry."""
+    queued: float
+    """The deadline of the entry in the queue, seconds; `inf`: no entry, as at first; `-inf`: removed permanently."""
+    entry: int
+    """The number of that entry; 0 at first."""
 
     @property
     def removed(self) -> bool:

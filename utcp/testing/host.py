@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 from utcp.link.base import MAX_PATH_ERRORS, QUOTED, Link, LinkCounters, PathError, Received, SendError
 from utcp.link.path import SocketAddress, UdpPath
 from utcp.link.platform import Platform
-from utcp.tcp.memory import DEFAULT
+from utcp.tcp.accounts import DEFAULT
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Remote, Transmit

@@ -10,27 +10,6 @@ from utcp.tcp.congestion.newreno import NewReno
 # names it.
 CONTROLLERS.update(bbr=BBR, cubic=Cubic, newreno=NewReno)
 
-
-def controller(name: str, mss: int, seed: int = 0) -> CongestionController:
-    """Return a new controller.
-
-    Args:
-        name: the name in `CONTROLLERS`.
-        mss: the effective send MSS, octets.
-        seed: the only source of randomness.
-
-    Raises:
-        ValueError: the name is not registered.
-    """
-    try:
-        make = CONTROLLERS[name]
-    except KeyError:
-        known = ", ".join(sorted(CONTROLLERS))
-        raise ValueError(f"congestion_control must be one of {known}, not {name!r}") from None
-    made: CongestionController = make(mss, seed)
-    return made
-
-
 __all__ = [
     "BBR",
     "CONTROLLERS",
@@ -38,6 +17,5 @@ __all__ = [
     "CongestionController",
     "Cubic",
     "NewReno",
-    "controller",
     "initial_window",
 ]

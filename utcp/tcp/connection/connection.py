@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Final
 
 from utcp.errors import InvalidState
 from utcp.tcp import state
 from utcp.tcp.allowance import MINIMUM
 from utcp.tcp.connection.info import ConnectionInfo, info_of
 from utcp.tcp.connection.tcb import Tcb
-from utcp.tcp.connection.timeouts import delivery_time
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import (
     CLOSE_WAIT,
@@ -24,6 +24,9 @@ from utcp.tcp.state import (
     TIME_WAIT,
 )
 from utcp.tcp.transmit import Buffer
+
+_ORPHAN_RATE: Final = 1000.0
+"""Delivery rate that a closed connection must reach after `Config.orphan_timeout`, octets per second."""
 
 
 class Connection(Tcb):
@@ -119,7 +122,7 @@ class Connection(Tcb):
             self.send_side.queue_fin()
             if self.state != SYN_SENT:  # in SYN_SENT the FIN and the transition wait for the handshake
                 self.on(state.CLOSE, now)
-            self.touch()
+            self.stack.output[self] = None
         except BaseException as cause:
             self.stack.break_off(self, cause, now)
             raise
@@ -137,35 +140,38 @@ class Connection(Tcb):
         if self.ended:
             self.discard_unread()
             return
+        before, send = self.state, self.send_side
         try:
-            self._close(now)
+            if before in (CLOSED, TIME_WAIT):  # both directions have ended; only this call was missing
+                self.discard_unread()
+                self.end(None, now, delivered=send.fin_acked)
+            elif before == SYN_SENT:
+                self.fail(None, now)
+            elif self.linger == 0:
+                self.stack.counters.aborts_on_data += 1
+                self.send_reset(None, now)
+            elif self.receive_side.readable:
+                self.stack.counters.aborts_on_close += 1
+                self.send_reset(self.undelivered("closed with unread received data"), now, with_ack=True)
+            else:
+                if not send.fin_queued:
+                    send.queue_fin()
+                    self.on(state.CLOSE, now)
+                self.stack.accounts.adopt_orphan(self)
+                if not send.fin_acked:
+                    if self.linger is not None:
+                        self.linger_at = now + self.linger
+                    elif self.config.orphan_timeout is not None:
+                        self.linger_at = now + self.config.orphan_timeout + (send.queued - send.acked) / _ORPHAN_RATE
+                    self.stack.output[self] = None
+                    return  # the flush sends the FIN and schedules the timer
+                if before == FIN_WAIT_2:
+                    self.wait_for_fin(now)
+                self.end(None, now, delivered=True)
             self.stack.settle(self, now)
         except BaseException as cause:
             self.stack.break_off(self, cause, now)
             raise
-
-    def _close(self, now: float) -> None:
-        state = self.state
-        if state in (CLOSED, TIME_WAIT):  # both directions have ended; only this call was missing
-            self.end(self.error, now, delivered=self.send_side.fin_acked)
-        elif state == SYN_SENT:
-            self.fail(None, now)
-        elif self.linger == 0:
-            self.stack.counters.aborts_on_data += 1
-            self.send_reset(None, now)
-        elif self.receive_side.readable:
-            self.stack.counters.aborts_on_close += 1
-            self.send_reset(self.undelivered("closed with unread received data"), now, with_ack=True)
-        else:
-            self.shutdown(now)
-            self.stack.accounts.adopt_orphan(self)
-            if not self.send_side.fin_acked:
-                self.linger_at = now + delivery_time(self)
-                self.touch()  # the flush schedules the timer
-                return
-            if state == FIN_WAIT_2:
-                self.wait_for_fin(now)
-            self.end_if_delivered(now)
 
     def abort(self, now: float) -> None:
         """Abort the connection (RFC 9293 3.10.5): send RST, drop the queued data, and end without an error.
@@ -182,6 +188,7 @@ class Connection(Tcb):
             elif self.state in (SYN_SENT, CLOSING, LAST_ACK):
                 self.fail(None, now)
             else:
+                self.discard_unread()
                 self.end(None, now, delivered=self.send_side.fin_acked)
             self.stack.settle(self, now)
         except BaseException as cause:

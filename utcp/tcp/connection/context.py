@@ -1,60 +1,26 @@
-"""The part of a stack that its connections may use: `Context`, and the owners of their memory and of passive opens.
+"""The part of a stack that its connections may use: `Context`, and the owner of passive opens.
 
 The stack implements it, so that connections do not depend on the stack.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic
 
 from utcp.config import Config
-from utcp.tcp.allowance import Allowance
+from utcp.tcp.accounts import Accounts, T
 from utcp.tcp.counters import Counters
 from utcp.tcp.endings import Endings
 from utcp.tcp.isn import SequenceNumbers
 from utcp.tcp.rate_limit import TokenBucket
 from utcp.tcp.syn_cookies import SynCookies
 from utcp.tcp.time_wait import ConnectionKey
-from utcp.tcp.timers import Timed
 from utcp.tcp.transmit import Outbox, Remote
 from utcp.wire import ACK, RST, Segment, encode
 from utcp.wire.seq import MASK
 
-T = TypeVar("T", bound=Timed)
-"""The class of the connections, which is `Tcb`. It depends on this module, so that this module does not name it."""
-
 _RESET_SECONDS: Final = 10.0
 """Burst of RSTs, in seconds of `Config.reset_rate`."""
-
-
-class Accounts(Generic[T]):
-    """The memory charges of connections. `Memory` is the only subclass."""
-
-    def __init__(self) -> None:
-        self.allowance = Allowance()
-        """The limits that the parts of connections read. They hold no other reference to this object, so that no
-        reference cycle arises."""
-
-    @property
-    def floods(self) -> bool:
-        """True if no further SYN may create state."""
-        raise NotImplementedError
-
-    def enter(self, tcb: T) -> None:
-        """Charge a connection that our user opened, or whose handshake has completed."""
-        raise NotImplementedError
-
-    def enter_half_open(self, tcb: T) -> None:
-        """Charge a connection that a SYN opened."""
-        raise NotImplementedError
-
-    def note(self, tcb: T) -> None:
-        """Update the charge of a connection to the memory that it now uses."""
-        raise NotImplementedError
-
-    def adopt_orphan(self, tcb: T) -> None:
-        """Record that the user closed a connection, which continues to deliver its data."""
-        raise NotImplementedError
 
 
 class Accepting(Generic[T]):

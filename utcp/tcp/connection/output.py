@@ -22,7 +22,7 @@ from utcp.wire.seq import MASK
 def transmit(tcb: Tcb, now: float, outbox: Outbox) -> None:
     """Put all segments that the connection may send at `now` into `outbox`, and set its timers."""
     send = tcb.send_side
-    if (send.syn_acked or not _sends_only_syn(tcb, now)) and not _sends_one_segment(tcb, now, outbox):
+    if (send.syn_acked or not _sends_only_syn(tcb, now, outbox)) and not _sends_one_segment(tcb, now, outbox):
         _burst(tcb, now, outbox)
     flight_size = (send.snd_nxt - send.snd_una) & MASK
     persist = tcb.persist
@@ -130,7 +130,7 @@ def _follows_at_once(tcb: Tcb, size: int, now: float) -> bool:
     )
 
 
-def _sends_only_syn(tcb: Tcb, now: float) -> bool:
+def _sends_only_syn(tcb: Tcb, now: float, outbox: Outbox) -> bool:
     """Send a SYN or SYN-ACK, if one is due: for the first time, after a timeout, after the peer repeated its SYN, or
     behind an RST. Return True if nothing else may leave in this flush."""
     send, receive, recovery = tcb.send_side, tcb.receive_side, tcb.recovery
@@ -141,12 +141,14 @@ def _sends_only_syn(tcb: Tcb, now: float) -> bool:
     departure = recovery.depart(now)
     if again:
         recovery.resent(0, 1, departure)
+        send.note_empty()
         if lost or tcb.passive:  # otherwise it answers a SYN that crossed ours, or follows an RST: ours was not lost
             tcb.note_retransmission(send.iss, 1, now)
     else:
         send.advance_over_syn()
         recovery.sent(1, departure)
-    tcb.syn_leaves(now, not again)
+    if tcb.resend_syn:
+        tcb.syn_leaves()
     config, opening = tcb.config, tcb.state == SYN_SENT
     if not opening:
         flags = SYN | ACK | (ECE if tcb.ecn.agreed else 0)
@@ -160,13 +162,14 @@ def _sends_only_syn(tcb: Tcb, now: float) -> bool:
         send.iss,
         0 if opening else receive.rcv_nxt,
         flags,
-        receive.acknowledge_syn(),
+        min(receive.limit, 65535),  # never scaled (RFC 7323 2.2)
         tcb.receive_mss if tcb.offers_mss else None,
-        receive.scale_for_buffer() if (config.window_scaling if opening else tcb.window_scaling) else None,
-        config.sack if opening else tcb.sack,
-        tcb.ts_now(now) if (config.timestamps if opening else tcb.timestamps) else None,
+        receive.shift if (config.window_scaling if opening else tcb.window_scaling) else None,
+        config.sack if opening else recovery.sack,
+        (int(now * 1000) + tcb.ts_offset) & MASK if (config.timestamps if opening else tcb.timestamps) else None,
         receive.ts_recent,
     )
-    send.note_empty()
-    tcb.stack.put_octets(tcb.remote, data, now, unverified=tcb.unverified)
+    if receive.ack_due:
+        receive.acknowledge_syn()
+    outbox.add(tcb.remote, data, None, len(data), now)
     return opening or tcb.state == SYN_RCVD

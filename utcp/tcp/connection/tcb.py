@@ -13,7 +13,8 @@ from typing import Final
 from utcp.config import Config
 from utcp.errors import ConnectionAborted
 from utcp.tcp import event, state
-from utcp.tcp.congestion import HANDSHAKE, CongestionController, controller, initial_window
+from utcp.tcp.accounts import Charged
+from utcp.tcp.congestion import CONTROLLERS, HANDSHAKE, CongestionController, initial_window
 from utcp.tcp.connection.context import Context
 from utcp.tcp.connection.ecn import WITHOUT_ECN, Ecn
 from utcp.tcp.connection.keepalive import Keepalive
@@ -32,7 +33,6 @@ from utcp.tcp.state import (
     CLOSING,
     ESTABLISHED,
     FIN_WAIT_1,
-    FIN_WAIT_2,
     LAST_ACK,
     LISTEN,
     SUCCESSORS,
@@ -41,15 +41,12 @@ from utcp.tcp.state import (
     TIME_WAIT,
 )
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
-from utcp.tcp.timers import Timed
 from utcp.wire import ACK, CWR, ECE, RST, Segment
 from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
 
 _MIN_SEND_MSS: Final = 64
 """Lowest MSS accepted from a peer, octets. Below it segments would carry more header than data."""
-
-_INITIAL_SEND_BUFFER: Final = 1 << 20
 
 TAIL_LOSS_PROBE: Final = 1
 """A tail loss probe (RFC 8985 7), as a bit of `Tcb.probes_due`."""
@@ -59,7 +56,7 @@ KEEPALIVE_PROBE: Final = 4
 """A keepalive probe (RFC 9293 3.8.4)."""
 
 
-class Tcb(Timed):
+class Tcb(Charged):
     """The state of a connection, its parts, and its ends. `now` is the stack's time in seconds."""
 
     __slots__ = (
@@ -67,7 +64,6 @@ class Tcb(Timed):
         "_path",
         "answer_limits",
         "awaits_user",
-        "charge",
         "closed_by_user",
         "config",
         "congestion",
@@ -130,7 +126,8 @@ class Tcb(Timed):
         passive: bool = False,
         displaced: TimeWait | None = None,
     ) -> None:
-        super().__init__()
+        self.queued = inf
+        self.entry = self.charge = 0
         self.stack = stack
         self.key = key
         self.remote, self.remote_port, self.local_port = key
@@ -149,17 +146,9 @@ class Tcb(Timed):
         self.ended = False
         """True once the connection is over for its user (event ENDED)."""
         self.closed_by_user = False
-        self.charge = 0
-        """Memory charged to the connection, octets (`utcp.tcp.memory`)."""
         self._events = 0
-        self.send_side = SendSide(
-            iss,
-            config.send_buffer or min(_INITIAL_SEND_BUFFER, config.max_send_buffer),
-            config.send_buffer or config.max_send_buffer,
-            stack.accounts.allowance,
-        )
-        limit, maximum = config.recv_buffer_sizes
-        self.receive_side = ReceiveSide(limit, maximum, stack.counters, stack.accounts.allowance)
+        self.send_side = SendSide(iss, config, stack.accounts.allowance)
+        self.receive_side = ReceiveSide(config, stack.counters, stack.accounts.allowance)
         self.rtt = RttEstimator(config.rto_initial, config.rto_min, config.rto_max)
         self.receive_mss = receive_mss
         """The MSS that we offer: the largest payload of a received segment, octets."""
@@ -192,7 +181,7 @@ class Tcb(Timed):
         self.segs_in = 0
         """Number of received segments of all kinds."""
         self.last_sent = now
-        """Time at which data, a SYN or a FIN last left for the first time, seconds."""
+        """Time at which data or a FIN last left for the first time, seconds; until then the time of the open."""
         self.last_received = now
         """Time at which the last acceptable segment arrived, seconds."""
         self.answer_limits: AnswerLimits | None = None
@@ -257,57 +246,56 @@ class Tcb(Timed):
     def open_actively(self, now: float) -> None:
         """Open actively (RFC 9293 3.10.1). The next flush sends a SYN."""
         self.on(state.ACTIVE_OPEN, now)
-        self.stack.accounts.enter(self)
-        self.touch()
+        self.stack.output[self] = None
 
     def open_passively(self, syn: Segment, now: float) -> None:
         """Open passively, because a listener received `syn` (RFC 9293 3.10.7.2). The next flush sends a SYN-ACK. Data
         and FIN on the SYN are ignored, because the peer retransmits them."""
+        self.stack.counters.passive_opens += 1
         self.offers_mss = syn.mss is not None
-        self._half_open(syn, now)
-        self.touch()
+        self.negotiate(syn, now)
+        self.on(state.SYN_RECEIVED, now)
+        self.stack.output[self] = None
 
     def open_from_cookie(self, syn: Segment, now: float) -> None:
         """Open from a SYN cookie that an ACK returned. `syn` is the SYN as reconstructed from the cookie. The SYN-ACK
         has left before; the caller then processes the ACK."""
-        self._half_open(syn, now)
+        self.open_passively(syn, now)
         self.send_side.advance_over_syn()
         departure = self.recovery.depart(now)
         self.recovery.sent(1, departure)
         # The departure time of the SYN-ACK is unknown. Marked as retransmitted, it gives no RTT sample (Karn's rule).
         self.recovery.resent(0, 1, departure)
 
-    def _half_open(self, syn: Segment, now: float) -> None:
-        self.stack.counters.passive_opens += 1
-        self.negotiate(syn, now)
-        self.on(state.SYN_RECEIVED, now)
-        self.stack.accounts.enter_half_open(self)
-
     def negotiate(self, syn: Segment, now: float) -> None:
         """Take over the ISN, window and options of the peer's SYN or SYN-ACK, but only options that we offer too."""
-        send, receive, config = self.send_side, self.receive_side, self.config
-        sack = config.sack and syn.sack_permitted
-        scaling = config.window_scaling and syn.window_scale is not None
-        receive.synchronize(syn.seq, sack, scaling)
+        config, largest, default_mss = self.config, self.receive_mss, self.stack.default_mss
         if syn.flags & ECE and self._agrees_on_ecn(syn.flags):
             self.ecn = Ecn()
+        sack = config.sack and syn.sack_permitted
+        ts_val = syn.ts_val if config.timestamps else None
         options = 0
-        if config.timestamps and syn.ts_val is not None:
+        if ts_val is not None:
             self.timestamps = True
-            receive.begin_timestamps(syn.ts_val, now)
             options = TIMESTAMPS_LENGTH
         peer_shift = 0
-        if scaling and syn.window_scale is not None:
+        if config.window_scaling and syn.window_scale is not None:
             self.window_scaling = True
             peer_shift = min(syn.window_scale, MAX_WINDOW_SCALE)
-        send.open_window(syn.seq, syn.window, peer_shift)
-        largest = self.receive_mss
-        self.peer_mss = offered = self.stack.default_mss if syn.mss is None else max(syn.mss, _MIN_SEND_MSS)
+        self.receive_side.synchronize(
+            syn.seq,
+            (largest if self.offers_mss else default_mss) - options,
+            sack,
+            self.window_scaling,
+            ts_val,
+            now,
+        )
+        self.send_side.open_window(syn.seq, syn.window, peer_shift)
+        self.peer_mss = offered = default_mss if syn.mss is None else max(syn.mss, _MIN_SEND_MSS)
         self.mtu_search = None
         self.mss = mss = min(offered, largest) - options
-        receive.expect_mss((largest if self.offers_mss else self.stack.default_mss) - options)
-        self.congestion = controller(config.congestion_control, mss, send.iss)
-        self.recovery.begin(self.congestion, sack)
+        self.congestion = congestion = CONTROLLERS[config.congestion_control](mss, self.send_side.iss)
+        self.recovery.begin(congestion, sack)
 
     def _agrees_on_ecn(self, flags: int) -> bool:
         """Return True if the flags of the peer's SYN or SYN-ACK request or accept ECN, and ours do as well. A
@@ -328,11 +316,9 @@ class Tcb(Timed):
         self.resend_syn = True
         self.touch()
 
-    def syn_leaves(self, now: float, first: bool) -> None:
-        """Record that our SYN or SYN-ACK leaves."""
+    def syn_leaves(self) -> None:
+        """Clear `resend_syn`, because our SYN or SYN-ACK leaves."""
         self.resend_syn = False
-        if first:
-            self.last_sent = now
 
     def establish(self, now: float) -> None:
         """Complete the handshake, because the peer has acknowledged our SYN. The caller reports CONNECTED."""
@@ -411,10 +397,6 @@ class Tcb(Timed):
         if self.pacer.rate != inf:
             self.pacer.sent(size)
         self.last_sent = now
-
-    def set_charge(self, charge: int) -> None:
-        """Set the memory charged to the connection to `charge` octets (`utcp.tcp.memory`)."""
-        self.charge = charge
 
     def set_soft_error(self, error: OSError | None) -> None:
         """Set the last network error; None: clear it."""
@@ -537,8 +519,10 @@ class Tcb(Timed):
 
     def wait_for_fin(self, now: float) -> None:
         """Start the timer FIN_WAIT_2: the peer has acknowledged our FIN after the user's close, and its FIN must arrive
-        in time."""
+        in time. Drop out-of-order text, which the user will not read."""
         self.fin_wait_2_at = now + self.config.fin_wait_2_timeout
+        if self.receive_side.out_of_order.holding:
+            self.discard_unread()
 
     def stop_user_timers(self, now: float) -> None:
         """Turn off those of the timers FIN_WAIT_2, USER_TIMEOUT and LINGER that have expired."""
@@ -589,27 +573,20 @@ class Tcb(Timed):
     def fin_arrived(self, now: float) -> None:
         """Change the state, because the peer's FIN and everything before it have arrived. The caller reports
         PEER_CLOSED."""
-        if self.state == FIN_WAIT_2:
-            self.enter_time_wait(state.FIN_RECEIVED, now)
-        elif self.state == FIN_WAIT_1 and self.send_side.fin_acked:
-            self.enter_time_wait(state.FIN_RECEIVED_AND_ACKED, now)
-        else:
-            self.on(state.FIN_RECEIVED, now)
+        acked = self.state == FIN_WAIT_1 and self.send_side.fin_acked
+        self.on(state.FIN_RECEIVED_AND_ACKED if acked else state.FIN_RECEIVED, now)
 
     def fin_acknowledged(self, now: float) -> None:
         """Handle the ACK of our FIN, after the rest of its segment was processed, which may carry the peer's FIN. A
         second call has no effect, except that it ends a connection whose user has closed since."""
+        before = self.state
         self.linger_at = inf
-        if self.state == FIN_WAIT_1:
+        if before in (FIN_WAIT_1, CLOSING, LAST_ACK):
             self.on(state.FIN_ACKED, now)
-            if self.closed_by_user:
+        if self.closed_by_user:
+            if before == FIN_WAIT_1:
                 self.wait_for_fin(now)
-        elif self.state == CLOSING:
-            self.enter_time_wait(state.FIN_ACKED, now)
-        elif self.state == LAST_ACK:
-            self.on(state.FIN_ACKED, now)
-            self._release()
-        self.end_if_delivered(now)
+            self.end(None, now, delivered=True)
 
     def drop_half_open(self, now: float) -> None:
         """Delete a connection that was never handed to a user."""
@@ -669,27 +646,17 @@ class Tcb(Timed):
         self.end(error, now)
 
     def delete_tcb(self, now: float) -> None:
-        """Enter CLOSED: no segment is processed or sent, and no timer runs."""
+        """Enter CLOSED: no segment is processed or sent. The deadlines stay set, but the stack ignores them."""
         if self.state == TIME_WAIT:  # an exception prevented the TIME_WAIT record
             self.skip_time_wait(now)
         elif self.state != CLOSED:
             self.on(state.DELETE, now)
-        self._release()
-
-    def enter_time_wait(self, happened: int, now: float) -> None:
-        """Enter TIME_WAIT. From now on a record in the stack's table handles segments. Received data stays readable."""
-        self.on(happened, now)
-        self._release()
+        self.send_side.discard()
+        self.recovery.discard()
 
     def skip_time_wait(self, now: float) -> None:
         """Leave TIME_WAIT at once, because the MSL is 0, memory is full, or the record could not be created."""
         self.on(state.EXPIRE, now)
-
-    def _release(self) -> None:
-        """Release send and recovery state. The deadlines stay set, but the stack ignores them."""
-        self.send_side.discard()
-        self.recovery.discard()
-        self.receive_side.stop_delaying()
 
     def abandon(self) -> None:
         """Make the stack ignore the connection, even if an exception interrupted its end."""
@@ -701,31 +668,28 @@ class Tcb(Timed):
         send = self.send_side
         send.acknowledge(send.snd_nxt, send.snd_wl1, send.snd_wnd)
         self.delete_tcb(now)
-        self.end_if_delivered(now)
-
-    def end_if_delivered(self, now: float) -> None:
-        """End without an error if the user has closed and all data and the FIN are acknowledged."""
-        if self.closed_by_user and self.send_side.fin_acked:
+        if self.closed_by_user:
             self.end(None, now, delivered=True)
 
     def end(self, error: OSError | None, now: float, *, delivered: bool = False) -> None:
-        """End the connection for its user: report ENDED with `error`. A second call reports nothing."""
+        """End the connection for its user: report ENDED with `error`. A second call reports nothing. `delivered`: the
+        peer has acknowledged all data and the FIN."""
         if self.ended:
-            if self.closed_by_user:
-                self.discard_unread()
             return
         self.report(event.ENDED)  # before `ended` is set, so that the call can be repeated if this raises
         self.ended = True
         self.error = error
-        self.stack.endings.note(error, delivered)
-        if self.closed_by_user:
-            self.discard_unread()
+        endings = self.stack.endings
+        if delivered:
+            endings.delivered += 1
+        else:
+            endings.note(error)
         observer = self.stack.observer
         if observer is not None:
             observer.connection_ended(self, now)
 
     def discard_unread(self) -> None:
-        """Drop received data that the user will not read."""
+        """Drop received data, because the connection has ended and its user will not read it."""
         receive = self.receive_side
         if receive.readable or receive.out_of_order.holding:
             receive.discard()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import Final
 
 from utcp.errors import (
@@ -32,18 +31,6 @@ from utcp.tcp.timers import (
 
 _R1: Final = 3
 """R1: number of retransmissions of one segment after which the user receives TROUBLE (RFC 9293 3.8.3, SHLD-10)."""
-
-
-_ORPHAN_RATE: Final = 1000.0
-"""Delivery rate that a closed connection must reach after `Config.orphan_timeout`, octets per second."""
-
-
-def delivery_time(tcb: Tcb) -> float:
-    """Return how long delivery may take after the close of `tcb`, seconds."""
-    if tcb.linger is not None:
-        return tcb.linger
-    orphan_timeout = tcb.config.orphan_timeout
-    return inf if orphan_timeout is None else orphan_timeout + tcb.send_queue / _ORPHAN_RATE
 
 
 def handle_timeout(tcb: Tcb, now: float) -> None:

@@ -105,7 +105,8 @@ class AckSample:
 
 @mypyc_attr(acyclic=True)
 class Delivery:
-    """Counts delivered and lost octets, and measures the delivery rate. `Recovery` is the only subclass."""
+    """Counts delivered and lost octets, and measures the delivery rate. `Recovery` is the only subclass, whose
+    constructor sets the first values, because a call of another one would cost more than the values."""
 
     __slots__ = (
         "_app_limited_until",
@@ -118,21 +119,20 @@ class Delivery:
         "rate_app_limited",
     )
 
-    def __init__(self, now: float) -> None:
-        self.delivered = 0
-        """C.delivered: octets delivered in total."""
-        self.delivered_at = now
-        """Time at which C.delivered last grew, seconds."""
-        self.lost_in_total = 0
-        """C.lost: octets ever considered lost."""
-        self.delivery_rate = 0.0
-        """The latest valid rate sample, octets per second."""
-        self.rate_app_limited = False
-        """True if the application limited that sample."""
-        self._first_sent_at = now
-        self._app_limited_until = 0
-        self._newest: Departure | None = None
-        """The latest departure with data that the present ACK delivered."""
+    delivered: int
+    """C.delivered: octets delivered in total."""
+    delivered_at: float
+    """Time at which C.delivered last grew, seconds."""
+    lost_in_total: int
+    """C.lost: octets ever considered lost."""
+    delivery_rate: float
+    """The latest valid rate sample, octets per second."""
+    rate_app_limited: bool
+    """True if the application limited that sample."""
+    _first_sent_at: float
+    _app_limited_until: int
+    _newest: Departure | None
+    """The latest departure with data that the present ACK delivered."""
 
     def deliver(self, size: int, departure: Departure, now: float) -> None:
         """Count `size` delivered octets of a departure, and include them in the rate sample."""

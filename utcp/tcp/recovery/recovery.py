@@ -80,7 +80,11 @@ class Recovery(Delivery):
     )
 
     def __init__(self, congestion: CongestionController, rtt: RttEstimator, counters: Counters, now: float) -> None:
-        super().__init__(now)
+        self.delivered = self.lost_in_total = self._app_limited_until = 0
+        self.delivered_at = self._first_sent_at = now
+        self.delivery_rate = 0.0
+        self.rate_app_limited = False
+        self._newest = None
         self._congestion = congestion
         self._counters = counters
         self._rtt = rtt

@@ -18,8 +18,8 @@ ALWAYS = (
     "Stack._handshake_complete: completed",
     "Stack.handle_timeout: handle_timeout",
     "Admission.left: get",
-    "TimerQueue._queue: heappush",
-    "TimerQueue.next: _queue",
+    "TimerQueue.schedule: heappush",
+    "TimerQueue.next: schedule",
     "TimerQueue.take_expired: append",
     "TimerQueue.next: heappop",
     "TimeWaitTable.add: get",
@@ -38,7 +38,7 @@ ALWAYS = (
 """Calls between the steps of what all connections share, and of what hands octets over."""
 
 BEHIND = (
-    "TimerQueue._queue: heappush",
+    "TimerQueue.schedule: heappush",
     "TimerQueue.next: heappop",
     "Listener.completed: append",
 )

@@ -8,6 +8,7 @@ import time
 from struct import pack, unpack_from
 from typing import Final, Self
 
+from utcp.link.allocator import keep_freed_memory
 from utcp.link.base import (
     BATCH_OCTETS,
     MAX_PATH_ERRORS,
@@ -97,6 +98,7 @@ class TunLink(Link):
         self.counters = TunCounters()
         self._pending: Pending[tuple[Transmit, bytes]] = Pending(self.counters)
         self.pending = self._pending.waiting
+        keep_freed_memory()
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
 

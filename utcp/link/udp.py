@@ -9,6 +9,7 @@ from math import inf
 from typing import Any, Final, NamedTuple, Self, cast
 
 from utcp.link import answers, error_queue, sockopt
+from utcp.link.allocator import keep_freed_memory
 from utcp.link.base import BATCH_OCTETS, MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
 from utcp.link.path import OPEN_ROUTE_LIFETIME, Route, Routes, SocketAddress, UdpPath
 from utcp.link.pending import NO_BUFFERS, NO_ROOM, Pending
@@ -93,6 +94,7 @@ class UdpLink(Link):
         self._address = cast("SocketAddress", sock.getsockname())
         if self._address[1] == 0:
             raise ValueError("the UDP socket must be bound")
+        keep_freed_memory()
         sock.setblocking(False)
         sockopt.send_at_once(sock)
         sockopt.discover_path_mtu(sock)

@@ -1,4 +1,4 @@
-"""A relay in real time, which impairs packets between network interfaces with the simulator's code.
+"""Relays in real time, which impair packets between interfaces or datagrams between sockets with the simulator's code.
 
 `Path` computes whether and when a packet arrives, and the relay waits until then. The relay's lateness is measured, so
 that the load of the machine is not mistaken for a property of the path.
@@ -32,7 +32,7 @@ _DESTINATION: Final = slice(16, 20)
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One host: its address, its interface's descriptor, and the path that starts there.
+    """One host: its address, the descriptor of its interface or socket, and the path that starts there.
 
     Hosts with the same `path` share its bandwidth and its queue.
     """
@@ -52,9 +52,11 @@ class Lateness:
 
 
 class Relay:
-    """Carries IPv4 TCP packets between ports. Other packets are dropped first, so that they take no random numbers."""
+    """Carries IPv4 packets of one protocol, TCP by default, between ports. Other packets are dropped first, so that
+    they take no random numbers."""
 
-    def __init__(self, *ports: Port) -> None:
+    def __init__(self, *ports: Port, protocol: int = socket.IPPROTO_TCP) -> None:
+        self._protocol = protocol
         self._descriptors = {socket.inet_aton(port.address): port.descriptor for port in ports}
         self._paths = {port.descriptor: port.path for port in ports}
         self._under_way: list[tuple[float, int, int, bytes]] = []  # a heap of due time, number, descriptor, packet
@@ -63,12 +65,13 @@ class Relay:
         for port in ports:
             os.set_blocking(port.descriptor, False)
 
-    def run(self, stop: int, seconds: float) -> bool:
-        """Carry packets for up to `seconds`, or until the descriptor `stop` is readable. Return whether it was."""
+    def run(self, stop: int, seconds: float, priority: int = 1) -> bool:
+        """Carry packets for up to `seconds`, or until the descriptor `stop` is readable. Return whether it was.
+        `priority` is that of `first_in_line`."""
         under_way = self._under_way
         descriptors = [stop, *self._paths]
         end = time.monotonic() + seconds
-        with first_in_line():
+        with first_in_line(priority):
             while (now := self._deliver()) < end:
                 due = min(end, under_way[0][0]) if under_way else end
                 readable = select.select(descriptors, (), (), max(0.0, due - now - _SPIN))[0]
@@ -103,22 +106,43 @@ class Relay:
                 packet = os.read(descriptor, _MAX_PACKET)
             except BlockingIOError:
                 return
-            if not packet or packet[0] != _PLAIN_IPV4 or packet[_PROTOCOL] != socket.IPPROTO_TCP:
+            if not packet or packet[0] != _PLAIN_IPV4 or packet[_PROTOCOL] != self._protocol:
                 continue
             to = self._descriptors.get(packet[_DESTINATION])
-            if to is None:
-                continue
-            for arrival in path.carry(len(packet) - UDP_IP_HEADERS, time.monotonic()):
-                self._number += 1
-                heapq.heappush(self._under_way, (arrival, self._number, to, packet))
+            if to is not None:
+                self._forward(packet, to, path, len(packet) - UDP_IP_HEADERS)
+
+    def _forward(self, packet: bytes, to: int, path: Path, size: int) -> None:
+        """Send a packet with `size` octets of UDP payload over the path, unless the path drops it."""
+        for arrival in path.carry(size, time.monotonic()):
+            self._number += 1
+            heapq.heappush(self._under_way, (arrival, self._number, to, packet))
+
+
+class DatagramRelay(Relay):
+    """Carries datagrams between the peers of two connected UDP sockets."""
+
+    def __init__(self, one: Port, other: Port) -> None:
+        super().__init__(one, other)
+        self._opposite = {one.descriptor: other.descriptor, other.descriptor: one.descriptor}
+
+    def _take(self, descriptor: int) -> None:
+        path, to = self._paths[descriptor], self._opposite[descriptor]
+        for _ in range(_BATCH):
+            try:
+                datagram = os.read(descriptor, _MAX_PACKET)
+            except OSError:  # nothing more to read, or an ICMP error, because the peer has ended
+                return
+            self._forward(datagram, to, path, len(datagram))
 
 
 @contextmanager
-def first_in_line() -> Iterator[None]:
-    """Run with real-time priority, if permitted, so that other load does not affect the measurement."""
+def first_in_line(priority: int = 1) -> Iterator[None]:
+    """Run with real-time priority, if permitted, so that other load does not affect the measurement. A process with a
+    higher `priority` runs before one with a lower."""
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     try:
         yield
     finally:

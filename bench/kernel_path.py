@@ -77,7 +77,7 @@ def run(
     with ExitStack() as stack:
         results, report = _fork.Pipe(duplex=False)
         stack.enter_context(results)
-        with report, _linux_host(_RECEIVER) as descriptor:
+        with report, linux_host(_RECEIVER) as descriptor:
             stack.callback(os.close, descriptor)
             listener = stack.enter_context(socket.create_server((_RECEIVER, _PORT)))
             _start(stack, _receive, listener, len(senders), seconds, report)
@@ -86,7 +86,7 @@ def run(
             address = f"10.77.0.{number + 1}"
             delay = number * stagger
             if tcp in (LINUX, PACED_LINUX):
-                with _linux_host(address) as descriptor:
+                with linux_host(address) as descriptor:
                     stack.callback(os.close, descriptor)
                     _start(stack, _send, controller, delay, tcp == PACED_LINUX)
             else:
@@ -106,7 +106,7 @@ def run(
 
 
 @contextmanager
-def _linux_host(address: str) -> Iterator[int]:
+def linux_host(address: str) -> Iterator[int]:
     """Enter the network namespace of a new host, and yield its interface's descriptor, which the caller closes. The
     host exists until the descriptor is closed and the processes started in the namespace have ended."""
     with own_network():

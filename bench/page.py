@@ -36,8 +36,8 @@ def page(results: Results, where: Mapping[str, Any], plots: Mapping[str, str], f
         "",
         "Ratios are utcp over kernel TCP through the same API of asyncio on the same loop, taken by turns in one run,",
         "each measurement in a fresh process: the median of the rounds' ratios. The goals are for both ends in one",
-        "process; what came of a process for each end stands beside. *goal*: the goal is reached; *must*: what must be",
-        "is; *missed*: neither.",
+        "process, and what came of a process for each end stands beside. A bench that always has a process for each",
+        "end has goals for that. *goal*: the goal is reached; *must*: what must be is; *missed*: neither.",
         "",
         *table.markdown(goals(results), 3),
         *(line for failure in failures for line in ("", f"Not measured: {failure}")),
@@ -71,7 +71,7 @@ def goals(results: Results) -> list[list[str]]:
                 value = goal.of(group) if group else None
                 if value is None:
                     row.append("-")
-                elif key[1] == 1:
+                elif key[1] == bench.processes[0]:
                     row.append(f"{report.amount(goal, value)} *{report.verdict(goal, value)}*")
                 else:
                     row.append(report.amount(goal, value))

@@ -5,7 +5,7 @@ from typing import Final
 
 from .frame import Bench
 
-NAMES: Final = ("closes", "churn", "bulk", "latency", "memory", "scale", "workers")
+NAMES: Final = ("closes", "churn", "bulk", "latency", "memory", "scale", "workers", "cpu")
 
 
 def load(name: str) -> Bench:

@@ -9,7 +9,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -46,10 +46,12 @@ App = StreamApp | ProtocolApp
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Settings of both ends: the loopback address of the server, and the MSS, octets (None: from loopback's MTU)."""
+    """Settings of both ends: the server's address, the MSS, octets (None: from the interface's MTU), and the congestion
+    controller (None: the stack's default)."""
 
     host: str = "127.0.0.1"
     mss: int | None = None
+    congestion_control: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +128,7 @@ async def _kernel_serve(app: App, setting: Setting) -> AsyncIterator[Server]:
     """Serve with asyncio's own streams or protocols, over the kernel's TCP."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if setting.mss is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, setting.mss)  # inherited by accepted sockets
+    _apply(setting, sock)  # accepted sockets inherit the options
     sock.bind((setting.host, 0))
     if isinstance(app, ProtocolApp):
         loop = asyncio.get_running_loop()
@@ -150,28 +151,40 @@ async def _kernel_dial(address: Address, setting: Setting) -> AsyncIterator[Clie
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, setting.mss or 0)
+            _apply(setting, sock)
             await loop.sock_connect(sock, address)
         except BaseException:
             sock.close()
             raise
         return sock
 
+    has_options = setting.mss is not None or setting.congestion_control is not None
+
     async def connect() -> Streams:
-        if setting.mss is None:
+        if not has_options:
             return await asyncio.open_connection(*address)
         return await asyncio.open_connection(sock=await connected())
 
     async def connect_protocol(factory: ProtocolFactory) -> tuple[asyncio.BaseTransport, object]:
-        if setting.mss is None:
+        if not has_options:
             return await loop.create_connection(factory, *address)
         return await loop.create_connection(factory, sock=await connected())
 
-    yield Client(connect, _kernel_counts, connect_protocol)
+    yield Client(connect, kernel_counts, connect_protocol)
 
 
-def _config(setting: Setting) -> utcp_api.Config | None:
-    return None if setting.mss is None else utcp_api.Config(mss=setting.mss)
+def _apply(setting: Setting, sock: socket.socket) -> None:
+    """Set the options of a kernel TCP socket."""
+    if setting.mss is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, setting.mss)
+    if setting.congestion_control is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, setting.congestion_control.encode())
+
+
+def _config(setting: Setting) -> utcp_api.Config:
+    config = utcp_api.Config(mss=setting.mss)
+    controller = setting.congestion_control
+    return config if controller is None else replace(config, congestion_control=controller)
 
 
 def _utcp_counts(endpoint: utcp_api.Endpoint) -> Counts:
@@ -205,7 +218,8 @@ STACKS: Final = {"utcp": Stack(_utcp_serve, _utcp_dial), "kernel_tcp": Stack(_ke
 """The stacks that every bench measures."""
 
 
-def _kernel_counts() -> Counts:
+def kernel_counts() -> Counts:
+    """Return the totals of this network namespace; UNKNOWN without /proc."""
     try:
         lines = Path("/proc/net/snmp").read_text().splitlines()
     except FileNotFoundError:

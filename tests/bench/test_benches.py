@@ -111,7 +111,11 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
 
 @pytest.mark.parametrize(
     ("name", "loop", "processes", "rounds"),
-    [("closes", "asyncio", 1, 2), ("bulk", "uvloop", 1, 1), ("latency", "uvloop", 2, 1)],
+    [
+        ("closes", "asyncio", 1, 2),
+        pytest.param("bulk", "uvloop", 1, 1, marks=pytest.mark.long),
+        pytest.param("latency", "uvloop", 2, 1, marks=pytest.mark.long),
+    ],
 )
 def test_one_bench(name: str, loop: str, processes: int, rounds: int, tmp_path: Path) -> None:
     """Run a bench as `python -m bench.NAME`. `test_all_makes_one_page` covers both loops with one and two processes."""
@@ -153,6 +157,7 @@ def test_more_connections_than_a_wave(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- all of them
 
 
+@pytest.mark.long
 def test_all_makes_one_page(tmp_path: Path) -> None:
     into = tmp_path / "made"
     done = run("bench", "all", "--quick", "--no-peers", "--only", "closes", "--only", "churn", "--into", str(into))
@@ -178,6 +183,7 @@ def test_all_makes_one_page(tmp_path: Path) -> None:
         assert f"### {name}: uvloop, a process for each end" in page
 
 
+@pytest.mark.long
 def test_all_draws_plots(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: it belongs to the bench extra")
     done = run("bench", "all", "--quick", "--no-peers", "--only", "churn", "--into", str(tmp_path))
@@ -186,6 +192,7 @@ def test_all_draws_plots(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "performance-churn.svg").read_text()
 
 
+@pytest.mark.long
 def test_svg(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: it belongs to the bench extra")
     file = tmp_path / "latency.svg"

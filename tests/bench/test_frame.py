@@ -76,6 +76,7 @@ def outcome(ours: Sequence[float | None], kernels: Sequence[float | None], case:
 # ---------------------------------------------------------------------- rounds
 
 
+@pytest.mark.long
 def test_stacks_take_turns_in_processes_of_their_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

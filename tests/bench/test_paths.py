@@ -304,6 +304,7 @@ def test_utcp_and_linux_share_one_path(linux: str) -> None:
 # ---------------------------------------------------------------------- the command
 
 
+@pytest.mark.long
 def test_json(tmp_path: Path) -> None:
     file = tmp_path / "paths.json"
     done = paths("--only", "10mbit/20ms/1%", "--no-kernel", "--duration", "0.5", "--json", str(file))
@@ -324,6 +325,7 @@ def test_json(tmp_path: Path) -> None:
         assert figures["mbit"] == pytest.approx(statistics.fmean(run["mbit"][0] for run in figures["runs"]))
 
 
+@pytest.mark.long
 def test_table() -> None:
     done = paths("--only", "10mbit/1ms/0%", "--no-kernel", "--duration", "0.5")
     assert done.returncode == 0, done.stderr

@@ -52,6 +52,7 @@ async def test_a_stream_each_way_and_its_end(name: str, size: int) -> None:
             await writer.wait_closed()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["churn", "bulk"])
 def test_a_bench_with_peers(name: str) -> None:
     """The first case is the one that peers are measured in."""

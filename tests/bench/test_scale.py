@@ -14,6 +14,7 @@ from bench.stacks import STACKS
 from tests.bench.test_benches import check, result_of
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_scale_leaves_nothing(loop: str, tmp_path: Path) -> None:
     outcomes = result_of(tmp_path / "scale.json", "scale", "--quick", "--rounds", "1", "--loop", loop)["outcomes"]
@@ -71,6 +72,7 @@ def test_growth_is_that_from_1000_to_the_most() -> None:
     ]  # 100,000 are not among them
 
 
+@pytest.mark.long
 def test_memory(tmp_path: Path) -> None:
     outcomes = result_of(tmp_path / "memory.json", "memory", "--quick", "--rounds", "1")["outcomes"]
     established, time_wait = outcomes
@@ -98,6 +100,7 @@ def test_slab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert memory.slab(["TCP"]) is None
 
 
+@pytest.mark.long
 def test_workers(tmp_path: Path) -> None:
     """One loop is enough: the loop changes nothing about the processes, and each run starts 14 of them."""
     arguments = ("--quick", "--seconds", "0.1", "--rounds", "1", "--loop", "uvloop")

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from tests.recovery.trace import consistent
+from tests.variant import examples
 from utcp.tcp.recovery.rack import Rack
 from utcp.tcp.recovery.scoreboard import IN_FLIGHT, LOST, SACKED, Departure, Run, Scoreboard
 
@@ -190,7 +191,7 @@ def test_octet_by_octet() -> None:
     run_state_machine_as_test(
         OctetByOctet,
         settings=settings(
-            max_examples=150,
+            max_examples=examples(150),
             stateful_step_count=40,
             derandomize=True,
             deadline=None,

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 
 from tests.recovery.trace import consistent, transfer
 from tests.tcp.pair import DROP, PASS, Packet, Pair, Rule
+from tests.variant import examples
 from utcp.tcp.congestion import BBR, CONTROLLERS, Cubic
 from utcp.tcp.recovery.delivery import AckSample
 from utcp.tcp.recovery.recovery import OPEN
@@ -157,7 +158,7 @@ def test_lost_acks_alone_cost_next_to_nothing() -> None:
     assert p.client.counters.retrans_segs <= 2
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(60), deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 1 << 16),
     loss=st.sampled_from([0.005, 0.02, 0.05, 0.1]),
@@ -172,7 +173,7 @@ def test_loss_is_repaired_with_little_more_than_was_lost(seed: int, loss: float,
     after(p)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=examples(80), deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 1 << 16),
     loss=st.sampled_from([0.0, 0.02, 0.1]),

@@ -368,6 +368,10 @@ async def test_calls_of_a_request_and_its_response(peers: Peers) -> None:
     await writer.wait_closed()
 
 
+async def acknowledged(transport: utcp.Transport) -> None:
+    await until(lambda: not transport.get_extra_info("utcp").unacked)
+
+
 @interpreted_only
 async def test_calls_from_a_write_to_the_system_call(peers: Peers) -> None:
     transport, _, server = await peers.connect(Recorder)
@@ -378,7 +382,7 @@ async def test_calls_from_a_write_to_the_system_call(peers: Peers) -> None:
             await turns(2)
         counts.append(calls.count)
         await until(lambda: len(server.received) % 64 == 0)
-        await asyncio.sleep(0.05)  # the ACK, which would ride on the next segment
+        await acknowledged(transport)  # the ACK would ride on the next segment
     assert 20 < min(counts) <= 45, counts  # on a busy machine, pacing and probes add some
     transport.close()
 
@@ -392,6 +396,6 @@ async def test_calls_from_a_datagram_to_data_received(peers: Peers) -> None:
             transport.write(b"x" * 64)
             await until(lambda: len(server.received) >= 64 * number)  # noqa: B023
         counts.append(calls.count)
-        await asyncio.sleep(0.05)
+        await acknowledged(transport)
     assert 15 < min(counts) <= 28, counts
     transport.close()

@@ -195,7 +195,12 @@ class _Ends:
         usages = {}
         for end in (SENDER, RECEIVER):
             relay.run(self._answers[end].fileno(), max(0.0, limit - time.monotonic()), _RELAY_PRIORITY)
-            usages[end] = self.answer(end, 0)
+            try:
+                usages[end] = self.answer(end, 0)
+            except OSError:
+                if end == SENDER and self._answers[RECEIVER].poll(1.0):
+                    self.answer(RECEIVER)  # raises its failure, which is the cause
+                raise
         return Result(usages[SENDER], usages[RECEIVER], relay.lateness)
 
 

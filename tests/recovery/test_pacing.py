@@ -188,6 +188,22 @@ def test_a_short_path_is_not_paced() -> None:
     assert t.connection.pacer.rate == inf
 
 
+def test_a_connection_is_paced_once_the_initial_window_limits_it() -> None:
+    t = paced()
+    for round_trip in range(3):
+        t.write(5 * MSS)
+        assert len(t.drain()) == 5
+        t.advance(RTT)
+        t.receives(f". 1:1 ack {(round_trip + 1) * 5 * MSS + 1}")
+        assert t.connection.pacer.rate == inf
+    t.write(60 * MSS)
+    assert len(t.drain()) == 10
+    t.advance(RTT)
+    t.receives(f". 1:1 ack {25 * MSS + 1}")
+    assert t.connection.pacer.rate < inf
+    t.drain()
+
+
 def test_a_retransmission_after_a_timeout_waits_for_no_bucket() -> None:
     t = paced()
     t.write(60 * MSS)

@@ -74,23 +74,22 @@ def takes_fast_path(
         or octets >= (receive.rcv_adv - seq) & MASK
     ):
         return False
-    recovery, rtt = tcb.recovery, tcb.rtt
+    recovery = tcb.recovery
     plain = advance and recovery.plain and not send.probe
     if state == ESTABLISHED:
         pass
     elif state == SYN_RCVD:
-        if not plain or not tcb.passive:
+        if not plain or not tcb.passive:  # only the ACK of our SYN-ACK needs no decision
             return False
         if tcb.awaits_user and tcb.stack.refuses(tcb.remote, now):
             tcb.refuse(now)
             tcb.stack.settle(tcb, now)
             return True
     elif state in (FIN_WAIT_1, FIN_WAIT_2):
-        if not send.syn_acked or (octets and tcb.closed_by_user):
+        if not send.syn_acked or (octets and tcb.closed_by_user):  # no user reads the text
             return False
-    elif octets or fin or state not in (CLOSE_WAIT, CLOSING, LAST_ACK):
+    elif octets or fin or state not in (CLOSE_WAIT, CLOSING, LAST_ACK):  # nothing follows the peer's FIN
         return False
-    events = 0
     if octets or fin:
         # `arrival.py` takes the text while text or a FIN is held, and while the buffer or the memory is full.
         if (
@@ -101,15 +100,12 @@ def takes_fast_path(
             or receive.allowance.full
             # The first segment of a train decides when the ACK leaves. Before there is a sample of the RTT, each
             # segment may end a round: `tune` measures with them.
-            or (count > 1 and (may_be_half_an_answer(tcb, size) or (not rtt.srtt and now >= receive.round_ends)))
+            or (count > 1 and (may_be_half_an_answer(tcb, size) or (not tcb.rtt.srtt and now >= receive.round_ends)))
         ):
             return False
-        if octets:
-            events = READABLE
-        if fin:
-            events |= PEER_CLOSED
     elif not plain:
         return False
+    events, touches = 0, False
     last = seq  # SND.WL1: the window is from the last segment
     if count > 1:
         last = (seq + (count - 1) * size) & MASK
@@ -130,16 +126,16 @@ def takes_fast_path(
         changed = send.update_window(last, ack, window << send.shift)
         if changed or not window:
             follow_window(tcb, changed, now)
-    touches = fin != 0
     if octets:
+        events |= READABLE
         if count > 1 and now >= receive.round_ends:  # the first segment of the train ends the round
             receive.accept_in_order(text[:size], 1, size, ts_val, now)
-            receive.tune(now, rtt.srtt or 0.0)
+            receive.tune(now, tcb.rtt.srtt or 0.0)
             receive.accept_in_order(text[size:], count - 1, size, ts_val, now)
         else:
             receive.accept_in_order(text, count, size or octets, ts_val, now)
             if now >= receive.round_ends and not fin:
-                receive.tune(now, rtt.srtt or 0.0)
+                receive.tune(now, tcb.rtt.srtt or 0.0)
         if receive.ack_due == NOW:
             touches = True
         elif not fin and receive.delayed_ack_at == inf:
@@ -148,14 +144,19 @@ def takes_fast_path(
             touches = tcb.pacer.deadline == inf or receive.ack_due == NOW  # as in `delayed_ack.py`
     elif not fin and ts_val is not None and seq == receive.last_ack_sent:
         receive.take_timestamp(ts_val, now)
+    if fin:
+        events |= PEER_CLOSED
+        touches = True
     # The next flush processes the connection if there is something to send or a timer to set.
     touches = touches or ack != send.snd_nxt or send.queued != send.sent or send.fin_queued != send.fin_sent
     tcb.arrived_in_order(count, events, touches, now)
     if fin:
         receive.take_fin(ts_val, now)
         tcb.fin_arrived(now)
-    if advance and send.fin_acked:
-        tcb.fin_acknowledged(now)
-    if state != ESTABLISHED or (not touches and tcb not in tcb.stack.output):  # otherwise the flush settles it
+    if state != ESTABLISHED:
+        if advance and send.fin_acked:
+            tcb.fin_acknowledged(now)
+        tcb.stack.settle(tcb, now)
+    elif not touches and tcb not in tcb.stack.output:  # otherwise the flush settles it
         tcb.stack.settle(tcb, now)
     return True

@@ -376,7 +376,8 @@ class Recovery(Delivery):
         if not limited and not congestion.every_ack:
             paced = rtt.min_rtt >= UNPACED_BELOW
             congestion.on_unlimited_ack(prior_in_flight, rtt.srtt or 0.0, paced, now)
-            return paced
+            # An initial window may leave at once, so that a connection is not paced while it needs no larger one.
+            return paced and congestion.cwnd > congestion.initial_window
         sample = self._sample
         if sample is None:
             self._sample = sample = AckSample(now)

@@ -17,9 +17,12 @@ from tests.tcp.script import Flow, Script
 from tests.variant import interpreted_only
 from utcp.config import Config
 from utcp.errors import ConnectionAborted, LimitReached
+from utcp.tcp import memory as memory_module
 from utcp.tcp.accounts import CONNECTION, HALF_OPEN, IDLE, TIME_WAIT_RECORD, max_records
 from utcp.tcp.allowance import GUARANTEED
 from utcp.tcp.connection import Connection
+from utcp.tcp.connection.reset import undelivered
+from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.event import ENDED, WRITABLE
 from utcp.tcp.out_of_order import OutOfOrder
 from utcp.tcp.receive_queue import PIECE
@@ -684,14 +687,13 @@ def endings(contained: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_orphan_whose_reset_fails_ends_and_the_others_are_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     c = crowd(30)
     memory, stack, first = c.script.stack.memory, c.script.stack, c.connections[1]
-    undelivered = Connection.undelivered
 
-    def fail_for_first(connection: Connection, reason: str) -> OSError | None:
+    def fail_for_first(connection: Tcb, reason: str) -> OSError | None:
         if connection is first:
             raise MemoryError
         return undelivered(connection, reason)
 
-    monkeypatch.setattr(Connection, "undelivered", fail_for_first)
+    monkeypatch.setattr(memory_module, "undelivered", fail_for_first)
     close_until_memory_is_short(c, resets=2)
     c.check()
     assert memory.orphaned <= MIB // 8 or memory.level != "short"

@@ -7,6 +7,7 @@ import pytest
 
 from tests.tcp.reach import closed, established, fin_wait_1, syn_rcvd, syn_sent, time_wait
 from tests.tcp.script import Script
+from utcp.tcp.connection.reset import refuse
 from utcp.wire import ACK, RST, SYN, decode, encode
 
 Reach = Callable[[], Script]
@@ -63,7 +64,7 @@ def test_a_repeated_syn_ack_and_the_reset_of_a_half_open_connection_are_marked()
     t.stack.handle_timeout(t.now)
     assert leaves(t) == [(SYN | ACK, True)]
     (connection,) = t.stack.connections.values()
-    connection.refuse(t.now)
+    refuse(connection, t.now)
     assert leaves(t) == [(RST, True)]
 
 

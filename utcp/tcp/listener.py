@@ -8,6 +8,7 @@ from typing import Final
 from utcp.tcp.connection import Connection
 from utcp.tcp.connection.arrival import segment_arrives
 from utcp.tcp.connection.context import Accepting, Context
+from utcp.tcp.connection.reset import refuse
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.receive import ReceiveSide
 from utcp.tcp.syn_cookies import LIFETIME, read_stamp, stamp
@@ -96,7 +97,7 @@ class Listener(Accepting[Tcb]):
         self._stack = None
         for half_open in list(self.half_open):
             try:
-                half_open.refuse(now)
+                refuse(half_open, now)
                 stack.settle(half_open, now)
             except BaseException as cause:
                 if not stack.contain(half_open, cause, now):

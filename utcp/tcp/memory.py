@@ -40,6 +40,7 @@ from typing import Final
 
 from utcp.tcp.accounts import CONNECTION, HALF_OPEN, IDLE, Accounts
 from utcp.tcp.allowance import MINIMUM
+from utcp.tcp.connection.reset import send_reset, undelivered
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.counters import Counters
 
@@ -126,7 +127,7 @@ class Memory(Accounts[Tcb]):
                 return
             self._counters.aborts_on_memory += 1
             try:
-                connection.send_reset(connection.undelivered("memory was short"), now)
+                send_reset(connection, undelivered(connection, "memory was short"), now)
                 connection.stack.settle(connection, now)
             except BaseException as cause:
                 if not connection.stack.contain(connection, cause, now):

@@ -96,7 +96,12 @@ def pass_on(tcb: Tcb, segment: Segment, advance: int, acked: int, duplicate: boo
     recovery.on_ack(advance, acked, blocks, dsack, duplicate, ece, echo_age, now)
     probe = recovery.mtu_probe_over()
     if probe is not None:
-        tcb.mtu_probe_over(probe.size, probe.arrived, now)
+        path_mtu = tcb.path_mtu  # RFC 8899 5.2
+        if probe.arrived:
+            path_mtu.arrived(probe.size, now)
+        else:
+            path_mtu.lost(probe.size, now)
+        tcb.use_mss(path_mtu.size, now)
     tcb.follow_congestion(now)
 
 

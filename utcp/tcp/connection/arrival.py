@@ -11,6 +11,7 @@ from utcp.tcp import event
 from utcp.tcp.connection.ack import pass_on, process_ack
 from utcp.tcp.connection.challenge import challenge
 from utcp.tcp.connection.delayed_ack import schedule_ack
+from utcp.tcp.connection.reset import refuse, send_reset, undelivered
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.rate_limit import TO_ACK, TO_KEEPALIVE, TO_RST, TO_SYN
 from utcp.tcp.state import (
@@ -140,7 +141,7 @@ def _arrives(tcb: Tcb, segment: Segment, now: float) -> None:
         tcb.stack.reset_in_reply(tcb.remote, segment, now)
         return
     if not tcb.send_side.syn_acked and tcb.awaits_user and tcb.stack.refuses(tcb.remote, now):
-        tcb.refuse(now)
+        refuse(tcb, now)
         return
     if flags & SYN:
         # Simultaneous open. Our SYN-ACK is lost or has not left yet, and will not be sent now. For the first check of
@@ -348,7 +349,7 @@ def _process_text(tcb: Tcb, seq: int, payload: Buffer, fin: bool, now: float) ->
     if tcb.closed_by_user and payload and diff((seq + len(payload)) & MASK, receive.rcv_nxt) > 0:
         # SHLD-3: the user has closed and cannot read this text, so the connection is reset.
         tcb.stack.counters.aborts_on_data += 1
-        tcb.send_reset(tcb.undelivered("the peer sent data after close()"), now, in_reply=True)
+        send_reset(tcb, undelivered(tcb, "the peer sent data after close()"), now, in_reply=True)
         return
     if payload:
         receive.note_text(now)

@@ -151,7 +151,8 @@ class Burst:
         if send.snd_nxt == send.snd_una:
             begin_flight(tcb, now)
         if tcb.mtu_search is not None:
-            probe = tcb.mtu_probe_due(now)
+            # Data must follow the probe, so that its loss is detected (RFC 8899 5.2, RFC 4821 7.4).
+            probe = tcb.mtu_search.due(min(send.unsent, send.usable_window) - 3 * mss, now)
             if probe and self._mtu_probe_fits(probe):
                 recovery.mtu_probe_leaves(probe)
                 self._first(probe, False)

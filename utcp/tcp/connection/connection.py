@@ -9,6 +9,7 @@ from utcp.errors import InvalidState
 from utcp.tcp import state
 from utcp.tcp.allowance import MINIMUM
 from utcp.tcp.connection.info import ConnectionInfo, info_of
+from utcp.tcp.connection.reset import send_reset, undelivered
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.receive import NOW
 from utcp.tcp.state import (
@@ -149,10 +150,10 @@ class Connection(Tcb):
                 self.fail(None, now)
             elif self.linger == 0:
                 self.stack.counters.aborts_on_data += 1
-                self.send_reset(None, now)
+                send_reset(self, None, now)
             elif self.receive_side.readable:
                 self.stack.counters.aborts_on_close += 1
-                self.send_reset(self.undelivered("closed with unread received data"), now, with_ack=True)
+                send_reset(self, undelivered(self, "closed with unread received data"), now, with_ack=True)
             else:
                 if not send.fin_queued:
                     send.queue_fin()
@@ -184,7 +185,7 @@ class Connection(Tcb):
                 self.state in (CLOSING, LAST_ACK) and self.send_side.pending
             ):
                 self.stack.counters.aborts_on_data += 1
-                self.send_reset(None, now)
+                send_reset(self, None, now)
             elif self.state in (SYN_SENT, CLOSING, LAST_ACK):
                 self.fail(None, now)
             else:

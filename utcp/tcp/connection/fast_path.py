@@ -11,6 +11,7 @@ from math import inf
 
 from utcp.tcp.connection.ack import follow_window, process_ack
 from utcp.tcp.connection.delayed_ack import may_be_half_an_answer
+from utcp.tcp.connection.reset import refuse
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.event import CONNECTED, PEER_CLOSED, READABLE, WRITABLE
 from utcp.tcp.receive import NOW
@@ -82,7 +83,7 @@ def takes_fast_path(
         if not plain or not tcb.passive:  # only the ACK of our SYN-ACK needs no decision
             return False
         if tcb.awaits_user and tcb.stack.refuses(tcb.remote, now):
-            tcb.refuse(now)
+            refuse(tcb, now)
             tcb.stack.settle(tcb, now)
             return True
     elif state in (FIN_WAIT_1, FIN_WAIT_2):

@@ -8,6 +8,7 @@ from typing import Final
 from utcp.errors import ConnectionRefused, ConnectionReset, PathUnreachable
 from utcp.tcp import event
 from utcp.tcp.connection.port_evidence import PortEvidence
+from utcp.tcp.connection.reset import send_reset
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.state import CLOSE_WAIT, CLOSING, LAST_ACK, SYN_RCVD, SYN_SENT
 from utcp.wire import HEADER_LENGTH
@@ -94,7 +95,7 @@ def _port_unreachable(tcb: Tcb, seq: int, now: float) -> None:
     else:
         fresh = tcb.keepalive.unanswered > 0 and seq == _before(send.snd_nxt)
     if fresh and tcb.state in (CLOSING, LAST_ACK) and send.fin_sent and send.flight_size == 1:
-        tcb.end_without_ack(now)
+        _end_without_ack(tcb, now)
         return
     if tcb.state == CLOSE_WAIT and not send.flight_size:
         return  # nothing is expected from the peer; data or a FIN will show whether it is alive
@@ -118,11 +119,21 @@ def end_for_closed_port(tcb: Tcb, now: float) -> None:
     elif state == SYN_RCVD and tcb.passive:
         tcb.drop_half_open(now)
     elif state in (CLOSING, LAST_ACK) and send.fin_sent and send.flight_size == 1:
-        tcb.end_without_ack(now)
+        _end_without_ack(tcb, now)
     elif state != CLOSE_WAIT or send.flight_size:
         error = ConnectionReset(PORT_CLOSED)
         error.__cause__ = tcb.soft_error
-        tcb.send_reset(error, now)
+        send_reset(tcb, error, now)
+
+
+def _end_without_ack(tcb: Tcb, now: float) -> None:
+    """End a connection in CLOSING or LAST_ACK as if our FIN were acknowledged. Only the FIN is unacknowledged, and no
+    process is left at the peer to acknowledge it."""
+    send = tcb.send_side
+    send.acknowledge(send.snd_nxt, send.snd_wl1, send.snd_wnd)
+    tcb.delete_tcb(now)
+    if tcb.closed_by_user:
+        tcb.end(None, now, delivered=True)
 
 
 def _evidence(tcb: Tcb, now: float, fresh: bool) -> PortEvidence | None:

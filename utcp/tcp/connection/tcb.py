@@ -11,7 +11,6 @@ from math import inf
 from typing import Final
 
 from utcp.config import Config
-from utcp.errors import ConnectionAborted
 from utcp.tcp import event, state
 from utcp.tcp.accounts import Charged
 from utcp.tcp.congestion import CONTROLLERS, HANDSHAKE, CongestionController, initial_window
@@ -41,7 +40,7 @@ from utcp.tcp.state import (
     TIME_WAIT,
 )
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
-from utcp.wire import ACK, CWR, ECE, RST, Segment
+from utcp.wire import ACK, CWR, ECE, Segment
 from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
 
@@ -542,22 +541,6 @@ class Tcb(Charged):
             self.mtu_search = PathMtu(self.mss)
         return self.mtu_search
 
-    def mtu_probe_due(self, now: float) -> int:
-        """Return the size of the path MTU probe that may be sent now, octets; 0: none."""
-        if self.mtu_search is None:
-            return 0
-        send = self.send_side
-        # Data must follow the probe, so that its loss is detected (RFC 8899 5.2, RFC 4821 7.4).
-        return self.mtu_search.due(min(send.unsent, send.usable_window) - 3 * self.mss, now)
-
-    def mtu_probe_over(self, size: int, arrived: bool, now: float) -> None:
-        """Handle the arrival or loss of a path MTU probe (RFC 8899 5.2)."""
-        if arrived:
-            self.path_mtu.arrived(size, now)
-        else:
-            self.path_mtu.lost(size, now)
-        self.use_mss(self.path_mtu.size, now)
-
     def use_mss(self, mss: int, now: float) -> None:
         """Set the effective send MSS."""
         if mss != self.mss:
@@ -594,50 +577,6 @@ class Tcb(Charged):
         self.stack.counters.attempt_fails += 1
         self.delete_tcb(now)
 
-    def refuse(self, now: float) -> None:
-        """Send RST for a half-open passive connection, and drop it (RFC 9293 3.10.5, SYN-RECEIVED)."""
-        reset = Segment(self.local_port, self.remote_port, self.send_side.snd_nxt, 0, RST)
-        self.stack.put(self.remote, reset, now, unverified=True)
-        self.drop_half_open(now)
-
-    def send_reset(self, error: OSError | None, now: float, *, with_ack: bool = False, in_reply: bool = False) -> None:
-        """Send RST and fail with `error`. The RST is <SEQ=SND.NXT><CTL=RST> (RFC 9293 3.10.5), with SEQ limited to the
-        peer's window. In SYN_SENT no RST is sent.
-
-        Args:
-            error: the error for the user; None: the user requested the reset.
-            now: the stack's time, seconds.
-            with_ack: the RST acknowledges the received data.
-            in_reply: the RST answers a segment, and its SEQ is SEG.ACK (RFC 9293 3.5.2, group 1). That is exact unless
-                data in flight arrives first. For that case a second RST has SEQ=SND.NXT. The peer drops one of the two.
-        """
-        if self.state == SYN_SENT:
-            self.fail(error, now)
-            return
-        send = self.send_side
-        if self.state != SYN_RCVD:
-            self.stack.counters.estab_resets += 1
-        seq = send.acceptable_seq
-        for number in (send.snd_una, seq) if in_reply and seq != send.snd_una else (seq,):
-            segment = Segment(
-                self.local_port,
-                self.remote_port,
-                number,
-                self.receive_side.rcv_nxt if with_ack else 0,
-                RST | ACK if with_ack else RST,
-                ts_val=self.ts_now(now) if self.timestamps else None,
-                ts_ecr=self.receive_side.ts_recent if self.timestamps else None,
-            )
-            send.note_empty()
-            self.stack.put(self.remote, segment, now, unverified=self.unverified)
-        self.fail(error, now)
-
-    def undelivered(self, reason: str) -> OSError | None:
-        """Return the error of a reset that we cause; None if all data of our user was acknowledged."""
-        if not self.send_queue:
-            return None
-        return ConnectionAborted(f"Connection aborted: {reason}, {self.send_queue} octets of ours were unacknowledged")
-
     def fail(self, error: OSError | None, now: float) -> None:
         """Delete the TCB, and end the connection for its user with `error`; None: without an error."""
         if self.state == SYN_SENT or self.state == SYN_RCVD:
@@ -661,15 +600,6 @@ class Tcb(Charged):
     def abandon(self) -> None:
         """Make the stack ignore the connection, even if an exception interrupted its end."""
         self.state = CLOSED
-
-    def end_without_ack(self, now: float) -> None:
-        """End a connection in CLOSING or LAST_ACK as if our FIN were acknowledged. Only the FIN is unacknowledged, and
-        no process is left at the peer to acknowledge it."""
-        send = self.send_side
-        send.acknowledge(send.snd_nxt, send.snd_wl1, send.snd_wnd)
-        self.delete_tcb(now)
-        if self.closed_by_user:
-            self.end(None, now, delivered=True)
 
     def end(self, error: OSError | None, now: float, *, delivered: bool = False) -> None:
         """End the connection for its user: report ENDED with `error`. A second call reports nothing. `delivered`: the

@@ -13,6 +13,7 @@ from utcp.errors import (
     UserTimedOut,
 )
 from utcp.tcp import event
+from utcp.tcp.connection.reset import send_reset
 from utcp.tcp.connection.tcb import TAIL_LOSS_PROBE, WINDOW_PROBE, Tcb
 from utcp.tcp.path_mtu import MINIMUM, SUSPICIOUS
 from utcp.tcp.state import CLOSED, CLOSING, LAST_ACK, SYN_RCVD, SYN_SENT
@@ -141,7 +142,7 @@ def _give_up(tcb: Tcb, now: float) -> None:
 def _time_out(tcb: Tcb, error: OSError, now: float) -> None:
     tcb.stack.counters.aborts_on_timeout += 1
     error.__cause__ = tcb.soft_error
-    tcb.send_reset(error, now)
+    send_reset(tcb, error, now)
 
 
 def _keepalive_timeout(tcb: Tcb, now: float) -> None:

@@ -964,3 +964,13 @@ def test_keepalive_begins_if_the_user_closes_in_a_simultaneous_open() -> None:
     t.receives(". 1:1 ack 1")
     assert t.events & CONNECTED
     assert t.connection.keepalive.enabled
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_keepalive_that_the_user_turns_on_or_off_before_the_handshake_stays_so(on: bool) -> None:
+    t = syn_sent(keepalive=not on)
+    t.connection.set_keepalive(on, t.now)
+    t.receives("S. 0:0 ack 1")
+    t.sends(". 1:1 ack 1")
+    assert t.connection.keepalive.enabled is on
+    assert not syn_sent(keepalive=on).connection.keepalive.enabled, "others are not concerned"

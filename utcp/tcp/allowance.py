@@ -1,4 +1,4 @@
-"""The memory limits of one connection, which `utcp.tcp.memory` sets."""
+"""The memory limits of one connection, which `utcp.tcp.accounts` sets."""
 
 from typing import Final
 

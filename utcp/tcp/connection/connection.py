@@ -9,6 +9,7 @@ from utcp.errors import InvalidState
 from utcp.tcp import state
 from utcp.tcp.allowance import MINIMUM
 from utcp.tcp.connection.info import ConnectionInfo, info_of
+from utcp.tcp.connection.keepalive import NOT_STARTED, Keepalive
 from utcp.tcp.connection.reset import send_reset, undelivered
 from utcp.tcp.connection.tcb import Tcb
 from utcp.tcp.receive import NOW
@@ -202,6 +203,8 @@ class Connection(Tcb):
         """Turn keepalive (RFC 9293 3.8.4) on or off. In CLOSED and TIME_WAIT this does nothing."""
         if self.state == CLOSED or self.state == TIME_WAIT:
             return
+        if self.keepalive is NOT_STARTED:
+            self.keepalive = Keepalive(self.config, now)
         if enabled:
             self.keepalive.start(now)
             self.stack.settle(self, now)

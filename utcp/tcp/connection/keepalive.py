@@ -4,6 +4,7 @@ from math import inf
 from typing import Final
 
 from utcp._compiled import mypyc_attr
+from utcp.config import Config
 
 OFF: Final = inf
 
@@ -14,16 +15,17 @@ class Keepalive:
 
     __slots__ = ("count", "deadline", "enabled", "idle", "interval", "unanswered")
 
-    def __init__(self, idle: float, interval: float, count: int) -> None:
-        self.enabled = False
+    def __init__(self, config: Config, now: float) -> None:
+        """Begin at the end of the handshake, with keepalive on if `config` has it on."""
+        self.enabled = config.keepalive
         """True while keepalive is on."""
-        self.idle = idle
+        self.idle = config.keepalive_idle
         """Idle time before the first probe, seconds."""
-        self.interval = interval
+        self.interval = config.keepalive_interval
         """Time between unanswered probes, seconds."""
-        self.count = count
+        self.count = config.keepalive_count
         """Number of unanswered probes after which the peer is considered dead."""
-        self.deadline = OFF
+        self.deadline = now + config.keepalive_idle if config.keepalive else OFF
         """Expiry of the timer, seconds; `inf`: off."""
         self.unanswered = 0
         """Number of probes since the last acceptable segment of the peer."""
@@ -71,3 +73,8 @@ class Keepalive:
         because it was for a single probe after an ICMP message."""
         if self.enabled:
             self.deadline = deadline
+
+
+NOT_STARTED: Final = Keepalive(Config(keepalive=False), 0.0)
+"""The object of all connections whose handshake is under way. It never changes: `Tcb.establish` and
+`Connection.set_keepalive` make another one."""

@@ -16,7 +16,7 @@ from utcp.tcp.accounts import Charged
 from utcp.tcp.congestion import CONTROLLERS, HANDSHAKE, CongestionController, initial_window
 from utcp.tcp.connection.context import Context
 from utcp.tcp.connection.ecn import WITHOUT_ECN, Ecn
-from utcp.tcp.connection.keepalive import Keepalive
+from utcp.tcp.connection.keepalive import NOT_STARTED, Keepalive
 from utcp.tcp.connection.persist import NEVER_STARTED, Persist
 from utcp.tcp.connection.port_evidence import PortEvidence
 from utcp.tcp.pacing import UNPACED, UNPACED_BELOW, Pacer
@@ -165,7 +165,7 @@ class Tcb(Charged):
         self.recovery = Recovery(self.congestion, self.rtt, stack.counters, now)
         self.pacer = UNPACED
         self.persist = NEVER_STARTED
-        self.keepalive = Keepalive(config.keepalive_idle, config.keepalive_interval, config.keepalive_count)
+        self.keepalive = NOT_STARTED
         self.ecn = WITHOUT_ECN
         self.ts_offset = ts_offset
         self.window_scaling = False
@@ -327,8 +327,8 @@ class Tcb(Charged):
             if rtt.srtt is None:
                 rtt.syn_was_lost()
         congestion.on_established(rtt.srtt or 0.0, now)
-        if self.config.keepalive:
-            self.keepalive.start(now)
+        if self.keepalive is NOT_STARTED:  # otherwise our user has already turned it on or off
+            self.keepalive = Keepalive(self.config, now)
         if self.state < ESTABLISHED:  # otherwise our user has closed in SYN_RCVD
             self.on(state.SYN_ACKED, now)
             if self.send_side.fin_queued:  # the user half-closed before the handshake ended

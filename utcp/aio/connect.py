@@ -86,7 +86,9 @@ async def create_connection(
         raise ValueError("host/port and sock can not be specified at the same time")
     numeric = None if local_addr is not None or all_errors else numeric_address(host, port, family, proto)
     if numeric is not None:  # one attempt, at once
-        opening = await _attempt(unmapped(numeric), None, config)
+        family, address = unmapped(numeric)
+        endpoint = LoopEndpoints.of_running_loop().client(family, wildcard(family, 0), config)
+        opening = await Opening.establish(endpoint.driver, address, address[1], None)
         return await opening.hand_over(protocol_factory, tls)
     local = None if local_addr is None else host_and_port(local_addr, "local_addr")
     found = await resolve(host, port, family=family, proto=proto, flags=flags)

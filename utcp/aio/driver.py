@@ -355,7 +355,7 @@ class Driver:
         while ready:
             item = ready.popleft()
             user: Any = item.context
-            if user is not None:
+            if user is not None and (isinstance(item, Listener) or item.events):  # else it has taken them already
                 try:
                     if user.callback_context is None:
                         user.ready(item)

@@ -87,7 +87,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         self._connection_lost = True
         self._error = exc
         if self._closed is not None:
-            self._settle_closed(self._closed)
+            _settle(self._closed, exc)
         for waiter in self._drain_waiters:
             _settle(waiter, exc)
         self._reader = self._task = self._transport = None
@@ -117,18 +117,13 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         if self._closed is None:
             self._closed = self._loop.create_future()
             if self._connection_lost:
-                self._settle_closed(self._closed)
+                _settle(self._closed, self._error)
         return self._closed
-
-    def _settle_closed(self, closed: asyncio.Future[None]) -> None:
-        _settle(closed, self._error)
-        if self._error is not None and not closed.cancelled():
-            closed.exception()  # so that asyncio does not log it if the caller no longer waits
 
     def _replace_transport(self, transport: Any) -> None:
         self._transport = transport
 
-    # Does nothing, in place of the base class's, which does `_settle_closed()`'s work later.
+    # Does nothing, in place of the base class's, which does a part of `_settle()` later.
     __del__ = object.__init__
 
 
@@ -139,6 +134,7 @@ def _settle(waiter: asyncio.Future[None], exc: BaseException | None) -> None:
         waiter.set_result(None)
     else:
         waiter.set_exception(exc)
+        waiter.exception()  # so that asyncio does not log it if the caller no longer waits
 
 
 def _handled(

@@ -232,8 +232,8 @@ class Connection(Tcb):
 
     def take_events(self) -> int:
         """Return the events since the last call, as bits of `utcp.tcp.event`."""
-        events = self._events
-        self._events = 0
+        events = self.events
+        self.events = 0
         return events
 
     def info(self, now: float | None = None) -> ConnectionInfo:

@@ -59,7 +59,6 @@ class Tcb(Charged):
     """The state of a connection, its parts, and its ends. `now` is the stack's time in seconds."""
 
     __slots__ = (
-        "_events",
         "_path",
         "answer_limits",
         "awaits_user",
@@ -71,6 +70,7 @@ class Tcb(Charged):
         "ecn",
         "ended",
         "error",
+        "events",
         "fin_wait_2_at",
         "keepalive",
         "key",
@@ -145,7 +145,8 @@ class Tcb(Charged):
         self.ended = False
         """True once the connection is over for its user (event ENDED)."""
         self.closed_by_user = False
-        self._events = 0
+        self.events = 0
+        """The events that the user has not taken yet, bits of `utcp.tcp.event`."""
         self.send_side = SendSide(iss, config, stack.accounts.allowance)
         self.receive_side = ReceiveSide(config, stack.counters, stack.accounts.allowance)
         self.rtt = RttEstimator(config.rto_initial, config.rto_min, config.rto_max)
@@ -338,14 +339,14 @@ class Tcb(Charged):
     def accept(self) -> None:
         """Hand the connection over from its listener to its user."""
         self.awaits_user = False
-        if self._events:
+        if self.events:
             self.stack.ready[self] = None
 
     # ------------------------------------------------------------------ what is noted
 
     def report(self, events: int) -> None:
         """Report `events` (bits of `utcp.tcp.event`) to the user."""
-        self._events |= events
+        self.events |= events
         if not self.awaits_user:
             self.stack.ready[self] = None
 
@@ -376,7 +377,7 @@ class Tcb(Charged):
         if self.keepalive.unanswered:
             self.keepalive.peer_answered()
         if events:
-            self._events |= events
+            self.events |= events
             if not self.awaits_user:
                 self.stack.ready[self] = None
         if touches:

@@ -4,6 +4,7 @@ import gc
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests import contained as containment
@@ -13,6 +14,10 @@ pytest_plugins = ["pytest_aioutcp", "pytester", "tests.conformance.ledger", "tes
 
 
 containment.install()
+
+# Hypothesis measures how long an example takes, and how long it takes to make one. On a busy machine, both take long.
+hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,6 @@ def has_tests() -> bool:
 
 
 @pytest.mark.skipif(not has_tests(), reason="this Python comes without its own tests (the package `test`)")
-@pytest.mark.timeout(60)
 def test_cpythons_tests_of_streams_pass_with_ours() -> None:
     # In a process of its own: they set the event loop's policy.
     ran = subprocess.run(

@@ -54,8 +54,9 @@ class Queue:
 
 def closed_port(family: int) -> SocketAddress:
     """An address where nobody receives."""
-    host, _, *rest = LOOPBACK[family]
-    return (host, free_port(host=host), *rest)
+    host = LOOPBACK[family][0]
+    port = free_port(host=host)
+    return (host, port, 0, 0) if family == socket.AF_INET6 else (host, port)
 
 
 def single(remote: Remote, data: bytes = SEGMENT) -> Transmit:

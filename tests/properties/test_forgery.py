@@ -25,7 +25,7 @@ PROFILE = settings(
 )
 
 
-@pytest.mark.timeout(0 if ASKED else 300)
+@pytest.mark.timeout(0 if ASKED else 1000)
 @pytest.mark.defect(57)
 def test_the_state_machine() -> None:
     run_state_machine_as_test(ForgedSegments, settings=PROFILE)

@@ -27,7 +27,7 @@ PROFILE = settings(
 )
 
 
-@pytest.mark.timeout(0 if ASKED else 300)
+@pytest.mark.timeout(0 if ASKED else 1000)
 @pytest.mark.parametrize(("machine", "count"), [(TwoPeers, 200), (FlippedBits, 100)])
 def test_the_state_machine(machine: type[RuleBasedStateMachine], count: int) -> None:
     run_state_machine_as_test(machine, settings=settings(PROFILE, max_examples=int(ASKED or examples(count))))

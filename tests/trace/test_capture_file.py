@@ -41,6 +41,7 @@ from utcp.trace.capture_file import Captured, CaptureError, iter_capture, read_c
 from utcp.trace.pcapng import Capture
 from utcp.wire import ACK, FIN, RST, SYN, Segment, decode, encode
 
+UNCHECKED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 TCP_PORTS = ("192.0.2.1", 50000), ("192.0.2.2", 80)
 """Of EXAMPLE between CLIENT and SERVER, in bare TCP."""
 
@@ -72,7 +73,7 @@ def in_pcap(frame: bytes, link_type: int = RAW, length: int | None = None) -> by
 
 @pytest.mark.parametrize("form", ["tcp", "udp"])
 @given(segment=segments(), time_ns=st.integers(0, 2**50), comment=st.text(st.characters(exclude_categories=["Cs"])))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=UNCHECKED)
 def test_what_we_write_is_what_we_read(
     tmp_path: Path, form: Literal["tcp", "udp"], segment: Segment, time_ns: int, comment: str
 ) -> None:
@@ -329,7 +330,7 @@ def test_what_utcp_never_sends_does_not_look_like_a_segment(tmp_path: Path, at: 
 
 
 @given(payload=st.binary(max_size=64))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=UNCHECKED)
 def test_other_datagrams_are_left_out(tmp_path: Path, payload: bytes) -> None:
     question = bytes.fromhex("1234 0100 0001 0000 0000 0000 03 777777 04 7574637000 0001 0001")  # of DNS
     assert read(tmp_path, in_pcap(ipv4(udp(question), 17)) + pcap_record("<", 1, 0, ipv4(udp(payload), 17))) == []
@@ -466,7 +467,7 @@ SEED_FILES = [
     keep=st.integers(0, 700),
     udp_ports=st.none() | st.just({7000}),
 )
-@settings(max_examples=1000, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=1000, suppress_health_check=UNCHECKED)
 def test_whatever_the_file_holds_only_capture_errors_come(
     tmp_path: Path, content: bytes, changes: list[tuple[int, bytes, bool]], keep: int, udp_ports: set[int] | None
 ) -> None:
@@ -477,7 +478,7 @@ def test_whatever_the_file_holds_only_capture_errors_come(
 
 
 @given(content=st.binary(max_size=200), start=st.sampled_from([file[:28] for file in SEED_FILES]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=UNCHECKED)
 def test_noise_behind_a_header(tmp_path: Path, content: bytes, start: bytes) -> None:
     with suppress(CaptureError):
         read(tmp_path, start + content)

@@ -105,6 +105,7 @@ def _one(bench: Bench, arguments: argparse.Namespace) -> None:
     wanted = arguments.rounds or (QUICK_ROUNDS if arguments.quick else bench.rounds)
     chosen_loops = list(loops.LOOPS) if arguments.loop == "both" else [arguments.loop]
     chosen_processes = list(bench.processes) if arguments.processes == "both" else [int(arguments.processes)]
+    print(machine.variant(chosen_loops), flush=True)
     start, busy = perf_counter(), machine.load()
     with Progress(rounds.trials(bench, values, wanted, chosen_loops, chosen_processes)) as progress:
         outcomes = rounds.run(
@@ -134,6 +135,7 @@ def _all(arguments: argparse.Namespace) -> None:
         plans.append((bench, values, arguments.rounds or (1 if arguments.quick else bench.rounds_in_all)))
     both_loops, both_processes = list(loops.LOOPS), [1, 2]
     total = sum(rounds.trials(bench, values, wanted, both_loops, both_processes) for bench, values, wanted in plans)
+    print(machine.variant(both_loops), flush=True)
     start, busy = perf_counter(), machine.load()
     results: list[tuple[Bench, list[Outcome]]] = []
     failures: list[str] = []

@@ -40,6 +40,13 @@ def summary(machine: dict[str, str | int | float | None]) -> str:
     )
 
 
+def variant(loops: list[str]) -> str:
+    """Return what is measured as one line: the variant of utcp, the Python, and the event loops."""
+    variant = "compiled" if COMPILED else 'interpreted (utcp/README.md, "Compiled", says how to compile it)'
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"utcp {variant}, {python}, {' and '.join(loops)}"
+
+
 def versions() -> dict[str, str | None]:
     """Return the versions of the stacks outside this checkout; None if not installed."""
     return {name: _version(name) for name in ("aioquic", "aiokcp")}

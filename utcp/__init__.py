@@ -6,6 +6,7 @@ process is killed, no peer gets FIN or RST, and unacknowledged data is lost. `ru
 which SIGTERM must close the connections in good order.
 """
 
+import utcp._compiled  # noqa: F401  # first, because it refuses modules that do not fit their sources
 from utcp.aio.connect import create_connection, open_connection
 from utcp.aio.endpoint import Endpoint
 from utcp.aio.listen import create_server, start_server

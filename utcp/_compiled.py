@@ -1,4 +1,5 @@
-"""Marks of classes for mypyc, which compiles them (utcp/README.md, "Compiled").
+"""What the package knows of its compilation by mypyc (utcp/README.md, "Compiled"): the marks of classes, and the check
+of modules that were compiled in place.
 
 `allow_interpreted_subclasses`: users may subclass the class. `acyclic`: the attributes of an object never lead back to
 it, so that the garbage collector does not track it. `free_list_len`: number of freed objects that are kept for reuse.
@@ -6,8 +7,11 @@ it, so that the garbage collector does not track it. `free_list_len`: number of 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from mypy_extensions import mypyc_attr
@@ -20,3 +24,60 @@ else:
 
 
 __all__ = ["mypyc_attr"]
+
+COMPILED: Final = ("wire", "tcp", "config.py")
+"""What is compiled: directories and modules of the package."""
+
+SHOWN: Final = ("_compiled.py", "errors.py")
+"""What the compiled modules import. The compiler must see it, and compiles it into nothing."""
+
+_RECORD: Final = f"{__file__.removesuffix('.py')}{EXTENSION_SUFFIXES[0]}.digest"
+
+
+def record() -> Path:
+    """Return the file that holds the digest of the sources that were compiled in place for this Python."""
+    return Path(_RECORD)
+
+
+def compiled() -> list[Path]:
+    """Return the sources that are compiled."""
+    package = Path(__file__).parent
+    return [
+        path
+        for name in COMPILED
+        for path in (sorted((package / name).rglob("*.py")) if not name.endswith(".py") else [package / name])
+    ]
+
+
+def sources() -> list[Path]:
+    """Return all sources on which the compiled modules depend."""
+    package = Path(__file__).parent
+    return [*compiled(), *(package / name for name in SHOWN)]
+
+
+def digest() -> str:
+    """Return a digest of the names and the contents of `sources()`."""
+    import hashlib
+
+    found = hashlib.sha256()
+    for path in sources():
+        content = path.read_bytes()
+        found.update(f"{path.relative_to(Path(__file__).parent).as_posix()} {len(content)}\n".encode() + content)
+    return found.hexdigest()
+
+
+def refuse_stale() -> None:
+    """Raise ImportError if the modules beside the sources were compiled from other sources.
+
+    In an installed wheel there is no record, so that the check is the search for one file.
+    """
+    if os.path.exists(_RECORD) and record().read_text() != digest():  # noqa: PTH110  # a tenth of the time of Path's
+        root = Path(__file__).parent.parent
+        raise ImportError(
+            f"the compiled modules in {root} are not those of its sources. In that directory, "
+            "`UTCP_COMPILE=1 pip install -e .` compiles them again, and `pip install -e .` removes them."
+        )
+
+
+if __name__ == "utcp._compiled":  # and not where the build reads this file
+    refuse_stale()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import statistics
 import subprocess
@@ -16,6 +17,7 @@ from bench import command, registry
 from bench.peers import PEERS
 from bench.stacks import STACKS
 from utcp.extras import not_installed
+from utcp.tcp import COMPILED
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +32,12 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=200,
         check=False,
     )
+
+
+def variant(loops: str) -> str:
+    """The first line: what runs."""
+    utcp = "compiled" if COMPILED else 'interpreted (utcp/README.md, "Compiled", says how to compile it)'
+    return f"utcp {utcp}, CPython {platform.python_version()}, {loops}"
 
 
 def result_of(file: Path, *arguments: str) -> dict[str, Any]:
@@ -139,9 +147,10 @@ def test_one_bench(name: str, loop: str, processes: int, rounds: int, tmp_path: 
         check_outcome(name, outcome, rounds)
 
     lines = done.stdout.splitlines()
-    assert lines[1] == bench.title
-    assert lines[3] == f"{loop}, {'both ends in one process' if processes == 1 else 'a process for each end'}"
-    assert lines[5].split() == ["median", "of", "the", "rounds", "utcp", "kernel", "TCP", "utcp", "/", "kernel", "TCP"]
+    assert lines[0] == variant(loop)
+    assert lines[2] == bench.title
+    assert lines[4] == f"{loop}, {'both ends in one process' if processes == 1 else 'a process for each end'}"
+    assert lines[6].split() == ["median", "of", "the", "rounds", "utcp", "kernel", "TCP", "utcp", "/", "kernel", "TCP"]
     shown = [line.partition(": round")[2].partition(":")[0] for line in done.stderr.splitlines() if ": round" in line]
     assert shown == [f" {number} of {rounds}" for _ in cases for number in range(1, rounds + 1)]
 
@@ -162,6 +171,7 @@ def test_all_makes_one_page(tmp_path: Path) -> None:
     into = tmp_path / "made"
     done = run("bench", "all", "--quick", "--no-peers", "--only", "closes", "--only", "churn", "--into", str(into))
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == variant("asyncio and uvloop")
     result = json.loads((into / "performance.json").read_text())
     assert result["quick"]
     assert [each["benchmark"] for each in result["results"]] == ["closes", "churn"]
@@ -286,7 +296,7 @@ def test_a_failure_is_one_line_and_status_1(
     with pytest.raises(SystemExit) as exit_info:
         command.main()
     assert exit_info.value.code == "python -m bench: too few descriptors"
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == (f"{variant('asyncio')}\n", "")
 
 
 def test_ctrl_c() -> None:
@@ -302,5 +312,5 @@ def test_ctrl_c() -> None:
         running.stderr.readline()  # one round is over
         os.killpg(running.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
         out, err = running.communicate(timeout=200)
-    assert (running.returncode, out) == (130, "")
+    assert (running.returncode, out) == (130, f"{variant('asyncio')}\n")
     assert err.splitlines()[-1] == "python -m bench: interrupted"

@@ -15,6 +15,7 @@ import pytest
 import utcp
 from utcp.cli import COMMANDS, main
 from utcp.extras import not_installed
+from utcp.tcp import COMPILED
 
 EXTRAS = {
     *("aiohttp", "anyio", "asyncssh", "cryptography", "fastapi", "httpx", "matplotlib", "prometheus_client", "redis"),
@@ -81,9 +82,12 @@ def test_commands_are_in_order() -> None:
     assert list(COMMANDS) == sorted(COMMANDS)
 
 
+VERSION = f"utcp {utcp.__version__} ({'compiled' if COMPILED else 'interpreted'})\n"
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    assert capsys.readouterr() == (f"utcp {utcp.__version__}\n", "")
+    assert capsys.readouterr() == (VERSION, "")
 
 
 def test_the_version_is_the_last_one_in_the_changelog() -> None:
@@ -94,7 +98,7 @@ def test_the_version_is_the_last_one_in_the_changelog() -> None:
 def test_as_a_module() -> None:
     done = process("--version")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"utcp {utcp.__version__}\n"
+    assert done.stdout == VERSION
     assert process("-h").stdout.startswith("Usage: utcp ")
 
 

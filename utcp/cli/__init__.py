@@ -14,6 +14,7 @@ from click.exceptions import Exit, NoArgsIsHelpError
 from click.shell_completion import shell_complete
 
 from utcp import __version__
+from utcp.tcp import COMPILED
 
 COMMANDS: Final = ("capture", "demo", "ladder", "nc", "plot", "ss", "tunnel")
 """The commands. Each is a module of this package with a click command `command`."""
@@ -23,6 +24,7 @@ INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
 """Exit status after SIGPIPE, as reported by a shell: the reader of stdout has closed it."""
 
+_VERSION: Final = f"utcp %(version)s ({'compiled' if COMPILED else 'interpreted'})"
 _COMPLETE: Final = "_UTCP_COMPLETE"
 
 
@@ -54,7 +56,7 @@ class _Commands(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, message="utcp %(version)s", help="Show the version and exit.")
+@click.version_option(__version__, message=_VERSION, help="Show the version and exit.")
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """A real TCP (RFC 9293) in user space, over UDP.

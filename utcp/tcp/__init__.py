@@ -3,4 +3,4 @@
 from typing import Final
 
 COMPILED: Final[bool] = not __file__.endswith(".py")
-"""True if the package was compiled by mypyc (`UTCP_COMPILE=1 pip install .`)."""
+"""True if the package was compiled by mypyc (utcp/README.md, "Compiled")."""

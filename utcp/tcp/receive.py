@@ -39,7 +39,7 @@ _PAUSE: Final = 0.2
 
 @mypyc_attr(acyclic=True)
 class ReceiveSide(ReceiveQueue):
-    """Owns RCV.NXT, the right edge of the window, the received data in and out of order, and the ACKs that are due.
+    """Owns RCV.NXT, the right edge of the window, the received text, and the ACKs that are due.
 
     Args:
         config: the configuration of the connection, with the sizes of the buffer.

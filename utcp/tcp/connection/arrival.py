@@ -38,7 +38,7 @@ _KEEPALIVE_ANSWER_INTERVAL: Final = 0.1
 def segment_arrives(tcb: Tcb, segment: Segment, now: float) -> None:
     """Process a segment in SYN_SENT (RFC 9293 3.10.7.3) or a later state (3.10.7.4)."""
     receive = tcb.receive_side
-    tcb.count_segments(1)
+    tcb.count_segment()
     if tcb.state == SYN_SENT:
         _arrives_in_syn_sent(tcb, segment, now)
     elif (

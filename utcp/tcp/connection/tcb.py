@@ -359,9 +359,9 @@ class Tcb(Charged):
         self.receive_side.owe_ack()
         self.touch()
 
-    def count_segments(self, count: int) -> None:
-        """Count `count` received segments of any kind."""
-        self.segs_in += count
+    def count_segment(self) -> None:
+        """Count a received segment of any kind."""
+        self.segs_in += 1
 
     def note_received(self, now: float) -> None:
         """Record that an acceptable segment arrived."""
@@ -371,7 +371,7 @@ class Tcb(Charged):
 
     def arrived_in_order(self, count: int, events: int, touches: bool, now: float) -> None:
         """Record `count` acceptable segments, report `events`, and have the next flush process this connection if
-        `touches`: the calls of `count_segments`, `note_received`, `report` and `touch` in one."""
+        `touches`: the calls of `count_segment`, `note_received`, `report` and `touch` in one."""
         self.segs_in += count
         self.last_received = now
         if self.keepalive.unanswered:

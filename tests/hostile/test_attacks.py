@@ -11,8 +11,8 @@ from tests.hostile.attacks import ALL, BY_NAME
 from tests.interop import namespace
 
 SECONDS = 0.8
-MAX_STALL = 1.0
-"""Seconds: machines that run tests are busy with others."""
+MAX_STALL = 20.0
+"""Seconds: machines that run tests are busy with others. `python -m tests.hostile` judges times, on a quiet machine."""
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ if SIDE == "utcp":
     import utcp.aio.connect
     import utcp.aio.listen
 
-    config = utcp.Config(msl=0.05, close_timeout=2.0)
+    config = utcp.Config(msl=0.05, close_timeout=30.0)
 
 
 async def connect() -> Any:

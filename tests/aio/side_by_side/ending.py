@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from tests.aio.side_by_side.sides import LOCALHOST, Side, describe, done, port_of
 from tests.aio.side_by_side.table import Program, Table
 
-ENDING: Final = Table("ending", limit=30.0)
+ENDING: Final = Table("ending")
 
 CHILD: Final = Path(__file__).with_name("child.py")
 

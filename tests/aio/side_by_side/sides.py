@@ -17,7 +17,7 @@ from tests.ports import free_port
 LOCALHOST: Final = "127.0.0.1"
 MUCH: Final = 6 << 20
 """Octets that no buffers hold, the kernel's or ours."""
-FAST: Final = utcp.Config(msl=0.05, close_timeout=0.5)
+FAST: Final = utcp.Config(msl=0.05, close_timeout=30.0)
 """TIME_WAIT of 0.1 s, so that a row leaves nothing behind for long."""
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)

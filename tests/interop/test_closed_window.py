@@ -271,13 +271,14 @@ async def side_by_side(cells: list[Cell], endings: list[Callable[[Cell], Awaitab
 
     async def run(cell: Cell, ending: Callable[[Cell], Awaitable[None]]) -> None:
         try:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(100):
                 await cell.close_windows()
                 await ending(cell)
             assert cell.segments <= TOTAL
         except Exception as error:
             options = f"timestamps {cell.timestamps}, SACK {cell.sack}"
             error.add_note(f"closed: {cell.closed}; {ending.__name__}; {options}; {cell.opener} opened")
+            error.add_note(str(cell.connection.info()))
             raise
         finally:
             await cell.end()

@@ -35,10 +35,8 @@ class LocalPeers:
         """Source of the reports, while there is a connection to another process on this host."""
         self._watched: dict[int, set[Peer]] = {}
         """Peers in other processes, by UDP port."""
-        self._known: dict[int, set[Peer]] = {}
-        """Peers in other processes and on this loop, by UDP port."""
         self.examined: set[tuple[Link, Remote]] = set()
-        """Links and remotes whose peer is in `_known` or on another host. Many connections have the same peer."""
+        """Links and remotes whose peer is in `_watched` if it must be. Many connections have the same peer."""
         self._closed: set[Peer] = set()
         """Peers whose socket may be closed, until the next scan."""
         self._scan_timer: asyncio.TimerHandle | None = None
@@ -50,13 +48,11 @@ class LocalPeers:
         detects the end of the peer."""
         try:
             address = link.peername(remote)
-            peer = _peer_of(link, remote)
-            port = peer[1]
-            if peer not in self._known.get(port, ()) and _is_on_this_host(link, remote):
-                if not any(endpoint.link.receives_at(address) for endpoint in self._endpoints):
-                    self._open_closings()
-                    self._watched.setdefault(port, set()).add(peer)
-                self._known.setdefault(port, set()).add(peer)
+            if _is_on_this_host(link, remote) and not any(
+                endpoint.link.receives_at(address) for endpoint in self._endpoints
+            ):
+                self._open_closings()
+                self._watched.setdefault(address[1], set()).add(_peer_of(link, remote))
             if len(self.examined) >= MAX_EXAMINED:
                 self.examined.clear()
             self.examined.add((link, remote))
@@ -77,9 +73,8 @@ class LocalPeers:
             raise
         self._closings = closings
 
-    def forget(self, port: int) -> None:
-        """Examine peers with this UDP port anew, because an endpoint of this loop with this port is closed."""
-        self._known.pop(port, None)
+    def forget(self) -> None:
+        """Examine all peers anew, because an endpoint of this loop, which may have been one of them, is closed."""
         self.examined.clear()
 
     def stop(self) -> None:
@@ -90,7 +85,6 @@ class LocalPeers:
             self._scan_timer = None
         self._closed.clear()
         self._watched.clear()
-        self._known.clear()
         self.examined.clear()
 
     def _sockets_closed(self, closings: Closings) -> None:
@@ -121,8 +115,10 @@ class LocalPeers:
                 forgotten.clear()
                 report(self._loop, "processing a report of closed UDP sockets failed", error)
         for peer in forgotten:
-            _remove(self._watched, peer)
-            _remove(self._known, peer)
+            of_port = self._watched.get(peer[1], set())
+            of_port.discard(peer)
+            if not of_port:
+                self._watched.pop(peer[1], None)
         if not self._watched:
             self._close_closings()  # else each DNS query of this host wakes the loop
 
@@ -169,10 +165,3 @@ def _received(host: str, peer: Peer) -> bool:
     """Return whether a socket bound to `host` may have received datagrams to `peer`, which has the same port. A socket
     bound to the IPv6 wildcard address may also have received IPv4."""
     return host in (peer[0], "::") or (host == "0.0.0.0" and ":" not in peer[0])
-
-
-def _remove(peers: dict[int, set[Peer]], peer: Peer) -> None:
-    of_port = peers.get(peer[1], set())
-    of_port.discard(peer)
-    if not of_port:
-        peers.pop(peer[1], None)

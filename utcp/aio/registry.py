@@ -150,7 +150,7 @@ class LoopEndpoints:
         """Remove an endpoint that is closed, or whose opening has failed."""
         was_open = endpoint in self._open
         self._open.pop(endpoint, None)
-        self._local_peers.forget(endpoint.address[1])
+        self._local_peers.forget()
         process_endpoints.closed(endpoint)
         for clients in self._clients.values():
             if endpoint in clients:

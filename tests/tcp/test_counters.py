@@ -166,7 +166,7 @@ CASES: dict[str, tuple[Reach, Step, dict[str, int]]] = {
     "opened": (syn_sent, receives(f"S. 0:0 ack 1 <mss {MSS}>"), {"TcpCurrEstab": 1}),
     "reset": (established, receives("R 1:1"), {"TcpEstabResets": 1, "TcpCurrEstab": -1}),
     "peer closed": (established, receives("F. 1:1 ack 1"), {}),
-    "closed": (established, close, {"TcpCurrEstab": -1}),
+    "closed": (established, close, {"TcpExtTCPOrigDataSent": 1, "TcpCurrEstab": -1}),
     "no segment": (established, lambda t: t.receives_bytes(b"short"), {"TcpInErrs": 1}),
     "unknown port": (closed, receives("S 0:0"), {"TcpOutRsts": 1}),
     # loss

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from utcp.aio.containment import later, report, soon
+from utcp.aio.moderation import PAUSE, SHORTEST, Moderation
 from utcp.link.base import Link, PathError, Received, SendError
 from utcp.link.path import SocketAddress
 from utcp.tcp.connection import Connection
@@ -24,9 +25,9 @@ BATCH: Final = 512
 users."""
 
 LONE_READS: Final = 8
-"""Wakeups that read one datagram or train only, after a batch of exactly one. Each saves a system call that would find
+"""Wakeups that read one datagram only, after a batch of exactly one short one. Each saves a system call that would find
 nothing. If there is more to read, the loop reports the descriptor again. Then a wakeup reads a batch. While batches of
-one follow each other, the number doubles, up to MOST_LONE_READS."""
+one follow each other, the number doubles, up to MOST_LONE_READS. A longer datagram seldom comes alone."""
 
 MOST_LONE_READS: Final = 64
 
@@ -125,6 +126,9 @@ class Driver:
         self._is_lone = False  # the last wakeup has brought one datagram or train only
         self._lone_reads = 0  # next wakeups that read one datagram or train only
         self._next_lone_reads = LONE_READS  # after a batch of one
+        self._moderation = Moderation(stack)
+        self._pause: asyncio.Handle | None = None  # ends a pause of reading, while the link is not watched
+        self._pauses = False  # the last reading has found that a pause may follow
         loop.add_reader(link.fileno(), self._readable)
 
     def __del__(self) -> None:
@@ -166,6 +170,8 @@ class Driver:
                     self._report_path(failures, self._path_errors(), link.now())
                 if link.pending:
                     self._await_room()
+                if self._pause is not None and self._moderation.is_asked(link.now()):
+                    self._watch_input()
         except BaseException as exc:
             self.schedule_flush()  # for the connections that this flush has not reached
             if not isinstance(exc, Exception):
@@ -192,10 +198,10 @@ class Driver:
             return
         self.closed = True
         self._after_flush = None
-        for timer in (self._timer, self._read_again):
+        for timer in (self._timer, self._read_again, self._pause):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._read_again = None
+        self._timer = self._read_again = self._pause = None
         try:
             # Before the descriptor is closed, because its number may be reused, and the selector would watch that one.
             self.loop.remove_reader(self.link.fileno())
@@ -215,6 +221,36 @@ class Driver:
             self._receive(limit)
         finally:
             self._dispatch()
+        if self._pauses and self._pause is None and not self.closed:
+            self._begin_pause()
+
+    def _begin_pause(self) -> None:
+        pause = later(self.loop, PAUSE, self._end_pause)  # first, because without it nothing would be read
+        if self.link.watch_input(False):
+            self._pause = pause
+        else:
+            pause.cancel()
+
+    def _end_pause(self) -> None:
+        """Read what has arrived in a pause. Begin another one, or watch the link again."""
+        self._lone_reads = 0
+        pauses = False
+        try:
+            self._receive(BATCH)
+            if self._pauses:
+                self._pause = later(self.loop, PAUSE, self._end_pause)
+                pauses = True
+        finally:
+            if not pauses:
+                self._watch_input()
+            self._dispatch()
+
+    def _watch_input(self) -> None:
+        """End the pauses of reading."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+            self.link.watch_input(True)
 
     def _receive(self, limit: int) -> float:
         """Process at most `limit` datagrams, and ICMP errors. Return the datagrams' common time of arrival.
@@ -225,6 +261,7 @@ class Driver:
         """
         link, stack = self.link, self.stack
         received: list[Received] = []
+        self._pauses = False
         try:
             received = link.receive(limit)
         except Exception as exc:
@@ -236,7 +273,7 @@ class Driver:
         self._is_lone = len(received) == 1
         if link.drained:
             self.drained_at = now
-            if self._is_lone and limit > 1:
+            if self._is_lone and limit > 1 and len(received[0].data) < SHORTEST:
                 self._lone_reads = self._next_lone_reads
                 self._next_lone_reads = min(2 * self._lone_reads, MOST_LONE_READS)
         if len(received) > 1:
@@ -248,6 +285,10 @@ class Driver:
                 self._report(f"processing a datagram from {remote} failed", exc)
         if errors:
             self._report_path([], errors, now)
+        if self._pause is not None:
+            self._pauses = self._moderation.continues(received, now)
+        elif received and len(received[-1].data) >= SHORTEST:
+            self._pauses = self._moderation.begins(received, now)
         return now
 
     def _try_again(self) -> None:

@@ -135,6 +135,11 @@ class Link:
         """
         return False
 
+    def watch_input(self, wanted: bool) -> bool:
+        """Make the descriptor readable when datagrams have arrived, which is the rule, only while `wanted`. Return
+        whether that works; if not, nothing has changed. ICMP errors may make it readable in any case."""
+        return False
+
     def remote(self, address: SocketAddress) -> Remote:
         """Return the stack's name for a peer's UDP address. Raises OSError if there is no route to it."""
         raise NotImplementedError

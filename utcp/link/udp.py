@@ -127,9 +127,10 @@ class UdpLink(Link):
         self._found_nothing = False  # in the last receive()
         self._reports_errors = sockopt.report_errors(sock)
         self._epoll: select.epoll | None = None
+        self._events: int = select.EPOLLIN if self._reports_errors else 0  # for which it watches the socket
         if self._reports_errors:
             self._epoll = select.epoll()
-            self._epoll.register(sock.fileno(), select.EPOLLIN)
+            self._epoll.register(sock.fileno(), self._events)
         second = answers.open_second(sock)
         self._answers = sock if second is None else second  # sends answers to unverified senders
         self._replace_at = inf if second is None else 0.0
@@ -273,10 +274,18 @@ class UdpLink(Link):
         return found
 
     def watch_room(self, wanted: bool) -> bool:
+        return self._watch(select.EPOLLOUT, wanted)
+
+    def watch_input(self, wanted: bool) -> bool:
+        return self._watch(select.EPOLLIN, wanted)
+
+    def _watch(self, event: int, wanted: bool) -> bool:
         if self._epoll is None:
             return False
         if not self._epoll.closed:
-            self._epoll.modify(self._socket.fileno(), select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
+            events = self._events | event if wanted else self._events & ~event
+            self._epoll.modify(self._socket.fileno(), events)
+            self._events = events
         return True
 
     def flush_pending(self) -> list[SendError]:

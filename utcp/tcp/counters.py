@@ -9,6 +9,8 @@ class Counters:
 
     in_segs: int = 0
     out_segs: int = 0
+    orig_data_sent: int = 0
+    """Segments with new data or our FIN, sent for the first time."""
     in_errs: int = 0
     """Datagrams that were not TCP segments."""
     retrans_segs: int = 0
@@ -148,6 +150,7 @@ class Counters:
             "TcpExtTCPLostRetransmit": self.lost_retransmits,
             "TcpExtTCPFastRetrans": self.fast_retrans,
             "TcpExtTCPSlowStartRetrans": self.slow_start_retrans,
+            "TcpExtTCPOrigDataSent": self.orig_data_sent,
             "TcpExtTCPTimeouts": self.timeouts,
             "TcpExtTCPLossProbes": self.loss_probes,
             "TcpExtTCPLossProbeRecovery": self.loss_probe_recoveries,

@@ -229,6 +229,8 @@ class SimulatedLink(Link):
         self._waiting = 0  # octets in _arrived
         self._path_errors: list[PathError] = []
         self._receive_buffer = receive_buffer
+        self.is_watched = True
+        """Whether the loop is told when something arrives."""
         self.closed = False
 
     @property
@@ -259,7 +261,7 @@ class SimulatedLink(Link):
             self._waiting -= len(received.data)
             taken.append(received)
         self.drained = not self._arrived
-        if self._arrived:
+        if self._arrived and self.is_watched:
             self._loop.readable(self._descriptor)
         return taken
 
@@ -286,6 +288,12 @@ class SimulatedLink(Link):
 
     def flush_pending(self) -> list[SendError]:
         return []
+
+    def watch_input(self, wanted: bool) -> bool:
+        self.is_watched = wanted
+        if wanted and self._arrived:
+            self._loop.readable(self._descriptor)
+        return True
 
     def remote(self, address: SocketAddress) -> Remote:
         if not self._reaches(address[0]):
@@ -333,7 +341,7 @@ class SimulatedLink(Link):
         self.counters.datagrams_received += 1
         self.counters.bytes_received += len(data)
         self._waiting += len(data)
-        if not self._arrived:
+        if not self._arrived and self.is_watched:
             self._loop.readable(self._descriptor)
         self._arrived.append(Received(data, UdpPath(source, local), None, ecn))
 

@@ -392,6 +392,7 @@ class Tcb(Charged):
     def sent(self, size: int, fin: bool, probe: bool, segments: int, departure: Departure, now: float) -> None:
         """Record that `size` octets of data, and our FIN if `fin`, leave for the first time, as `segments` segments.
         `probe`: they are a zero-window probe."""
+        self.stack.counters.orig_data_sent += segments
         self.send_side.advance(size, fin, probe, segments)
         self.recovery.sent(size + fin, departure)
         if self.pacer.rate != inf:

@@ -750,6 +750,7 @@ class Stack(Context[Tcb]):
         if self.connections.get(key) is not tcb:
             return
         self._timers.remove(tcb)
+        tcb.recovery.discard()
         self.memory.leave(tcb)
         if self.admission.limited:
             self.admission.left(tcb)

@@ -593,7 +593,6 @@ class Tcb(Charged):
         elif self.state != CLOSED:
             self.on(state.DELETE, now)
         self.send_side.discard()
-        self.recovery.discard()
 
     def skip_time_wait(self, now: float) -> None:
         """Leave TIME_WAIT at once, because the MSL is 0, memory is full, or the record could not be created."""

@@ -7,11 +7,13 @@ from typing import Any, Final
 from utcp.tcp import receive_queue, send
 from utcp.tcp.congestion import HANDSHAKE
 from utcp.tcp.connection.ecn import WITHOUT_ECN
+from utcp.tcp.connection.keepalive import NOT_STARTED
 from utcp.tcp.connection.persist import NEVER_STARTED
+from utcp.tcp.out_of_order import ALL_IN_ORDER
 from utcp.tcp.pacing import UNPACED
 from utcp.tcp.recovery import scoreboard
 
-OBJECTS: Final = (WITHOUT_ECN, NEVER_STARTED, UNPACED, HANDSHAKE)
+OBJECTS: Final = (WITHOUT_ECN, NEVER_STARTED, NOT_STARTED, UNPACED, HANDSHAKE, ALL_IN_ORDER)
 LISTS: Final[tuple[list[Any], ...]] = (
     send._NO_CHUNKS,
     send._NO_STARTS,

@@ -51,7 +51,8 @@ def calls(peers: Peers) -> int:
 
 async def lowest(measure: Callable[[], Awaitable[tuple[int, ...]]], wanted: tuple[float, ...]) -> tuple[int, ...]:
     """Return what `measure` counts: the first counts of which none exceeds `wanted`, or the last of five. On a busy
-    machine, delayed ACKs, probes and timers add to counts, and nothing takes from them."""
+    machine, delayed ACKs, probes and timers add to counts, and nothing takes from them. So this does not notice a cost
+    that one of five tries is without."""
     for _ in range(5):
         counts = await measure()
         if all(count <= limit for count, limit in zip(counts, wanted, strict=True)):

@@ -1,7 +1,7 @@
 """What an observer is told (utcp.tcp.observer), and what the user is told (utcp.tcp.event)."""
 
 import sys
-from errno import EHOSTUNREACH, EMSGSIZE
+from errno import EHOSTUNREACH, EMSGSIZE, ENOSPC
 from types import FrameType
 
 import pytest
@@ -326,3 +326,34 @@ def test_the_tap_comes_and_goes_with_the_observer() -> None:
     stack.observe(None)
     assert state() == ((), False)
     assert stack.observer is None
+
+
+class Leaves(Observer):
+    """An observer that does not see a second segment."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails = fails
+        self.stack: Stack | None = None
+        self.seen = 0
+
+    def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
+        self.seen += 1
+        if self.fails:
+            raise OSError(ENOSPC, "no space left on device")
+        if self.stack is not None:
+            self.stack.observe_no_more(self)
+
+
+@pytest.mark.usefixtures("contained")
+@pytest.mark.parametrize("fails", [True, False], ids=["it fails", "it leaves"])
+def test_an_observer_that_ends_in_the_middle_of_a_train_costs_no_segment(fails: bool) -> None:
+    t = established(options="mss 1000", mss=1000)
+    observer = Leaves(fails=fails)
+    observer.stack = t.stack
+    t.stack.observe(observer)
+    t.write(8000)
+    left = [datagram for train in t.stack.datagrams_to_send(t.now) for datagram in train.datagrams()]
+    assert [len(decode(datagram).payload) for datagram in left] == [1000] * 8
+    assert len(t.stack.take_failures()) == fails
+    assert (t.stack.observer, observer.seen) == (None, 1)
+    assert not t.connection.ended

@@ -974,3 +974,14 @@ def test_keepalive_that_the_user_turns_on_or_off_before_the_handshake_stays_so(o
     t.sends(". 1:1 ack 1")
     assert t.connection.keepalive.enabled is on
     assert not syn_sent(keepalive=on).connection.keepalive.enabled, "others are not concerned"
+
+
+def test_keepalive_that_the_user_configures_before_the_handshake_is_the_connections_own() -> None:
+    t = syn_sent(keepalive=True)
+    t.connection.configure_keepalive(t.now, idle=5.0, count=7)
+    t.receives("S. 0:0 ack 1")
+    t.sends(". 1:1 ack 1")
+    assert (t.connection.keepalive.idle, t.connection.keepalive.count) == (5.0, 7)
+    other = syn_sent(keepalive=True)
+    other.receives("S. 0:0 ack 1")
+    assert other.connection.keepalive.idle == other.stack.config.keepalive_idle

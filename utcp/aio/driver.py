@@ -26,8 +26,9 @@ users."""
 
 LONE_READS: Final = 8
 """Wakeups that read one datagram only, after a batch of exactly one short one. Each saves a system call that would find
-nothing. If there is more to read, the loop reports the descriptor again. Then a wakeup reads a batch. While batches of
-one follow each other, the number doubles, up to MOST_LONE_READS. A longer datagram seldom comes alone."""
+nothing. If there is more to read, the loop reports the descriptor again, and the next wakeup reads the next datagram.
+While batches of one follow each other, the number doubles, up to MOST_LONE_READS. A longer datagram seldom comes alone,
+so that it ends these wakeups."""
 
 MOST_LONE_READS: Final = 64
 
@@ -45,8 +46,9 @@ deadline."""
 class User(Protocol):
     """The user of a connection or listener."""
 
-    callback_context: contextvars.Context | None
-    """The context in which the driver calls `ready()`; None: any."""
+    @property
+    def callback_context(self) -> contextvars.Context | None:
+        """The context in which the driver calls `ready()`; None: any."""
 
     def ready(self, item: Any) -> None:
         """Handle the new events of the connection or listener."""
@@ -132,9 +134,15 @@ class Driver:
         loop.add_reader(link.fileno(), self._readable)
 
     def __del__(self) -> None:
+        failed: Exception | None = None
         for transport in self.transports:
-            if not transport.is_closing():
-                warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, stacklevel=1, source=transport)
+            try:
+                if not transport.is_closing():
+                    warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, stacklevel=1, source=transport)
+            except Exception as exc:  # a warning may be an error; the others are still to be warned of
+                failed = exc
+        if failed is not None:
+            raise failed
 
     def schedule_flush(self) -> None:
         """Send in the next loop turn, or earlier (`_dispatch`), the segments that a user's call has caused."""
@@ -276,7 +284,8 @@ class Driver:
             if self._is_lone and limit > 1 and len(received[0].data) < SHORTEST:
                 self._lone_reads = self._next_lone_reads
                 self._next_lone_reads = min(2 * self._lone_reads, MOST_LONE_READS)
-        if len(received) > 1:
+        if received and (len(received) > 1 or len(received[0].data) >= SHORTEST):
+            self._lone_reads = 0
             self._next_lone_reads = LONE_READS
         for data, remote, segment_size, ecn in received:
             try:

@@ -10,7 +10,7 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from utcp.aio.containment import attempt, later, soon
-from utcp.aio.driver import Driver
+from utcp.aio.driver import Driver, User
 from utcp.aio.opening import Opening
 from utcp.aio.transport import CLOSE_NOTIFY_GRACE
 from utcp.config import Config
@@ -45,11 +45,8 @@ class Siblings(Protocol):
         """Keep the endpoint, which has no owner any more, until its connections are gone."""
 
 
-class ListenerUser(Protocol):
-    """The user of a listener."""
-
-    def ready(self, listener: Listener) -> None:
-        """Accept the waiting connections, if there are any."""
+class ListenerUser(User, Protocol):
+    """The user of a listener. `ready()` accepts the waiting connections, if there are any."""
 
     def close(self) -> None:
         """Stop listening, because the endpoint closes."""

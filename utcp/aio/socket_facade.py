@@ -356,11 +356,11 @@ class ConnectionSocket(SocketFacade):
         if not low <= value <= high:
             raise _error(errno.EINVAL)
         if option == _Option.KEEPIDLE:
-            connection.keepalive.configure(idle=float(value))
+            connection.configure_keepalive(now, idle=float(value))
         elif option == _Option.KEEPINTVL:
-            connection.keepalive.configure(interval=float(value))
+            connection.configure_keepalive(now, interval=float(value))
         else:
-            connection.keepalive.configure(count=value)
+            connection.configure_keepalive(now, count=value)
         if connection.keepalive.enabled:
             connection.set_keepalive(True, now)  # restarts the timer with the new values
 

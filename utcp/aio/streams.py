@@ -123,8 +123,8 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
     def _replace_transport(self, transport: Any) -> None:
         self._transport = transport
 
-    # Does nothing, in place of the base class's, which does a part of `_settle()` later.
-    __del__ = object.__init__
+    def __del__(self) -> None:
+        """Do nothing, in place of the base class, which would do a part of `_settle()` later."""
 
 
 def _settle(waiter: asyncio.Future[None], exc: BaseException | None) -> None:

@@ -51,13 +51,13 @@ class OutOfOrder(Reassembly):
 
     # ------------------------------------------------------------------ text
 
-    def arrives(self, start: int, delayed: bool, behind: bool) -> bool:
+    def count_ack(self, start: int, ack_delayed: bool, ack_of_text_due: bool) -> bool:
         """Count the ACK that is due for a segment at `start` beyond RCV.NXT. Return True if it leaves at once.
 
         Args:
             start: the position of the segment.
-            delayed: an ACK was due before, and is delayed.
-            behind: an ACK of new text in order was due before, and leaves at once.
+            ack_delayed: an ACK was due before, and is delayed.
+            ack_of_text_due: an ACK of new text in order was due before, and leaves at once.
         """
         if self._sack and self._prompt_acks >= _PROMPT_DUPLICATES:
             if start == self.recent_end:
@@ -65,9 +65,9 @@ class OutOfOrder(Reassembly):
                 # runs, and the sender considers a run without a block lost.
                 self.acks_due = self.acks_due or 1
                 return False
-            if delayed and self.acks_due:  # the delayed SACK reports this segment too
+            if ack_delayed and self.acks_due:  # the delayed SACK reports this segment too
                 return True
-        if behind and not self.acks_due:
+        if ack_of_text_due and not self.acks_due:
             # The in-order segments of this batch get an ACK of their own, so that this one's ACK is a duplicate. Not
             # for a delayed ACK, because at most one ACK leaves for a segment (RFC 5681 4.2).
             self.acks_due = 1
@@ -163,7 +163,7 @@ class OutOfOrder(Reassembly):
         self._last_sack = at
         return at
 
-    def advanced(self) -> None:
+    def limit_acks(self) -> None:
         """Keep at most one ACK, because RCV.NXT has moved, so that the ACKs due would not be duplicates."""
         self.acks_due = 1 if self._sack and self.sack_due else 0
 

@@ -48,8 +48,8 @@ class EphemeralPorts:
         Args:
             remote: the address of the peer.
             remote_port: the peer's TCP port.
-            free_at: returns 0 for a free port, the time at which TIME_WAIT frees it, or `inf` if a connection or
-                listener uses it.
+            free_at: returns the time from which a port is free, 0 or a past time for a free one: when TIME_WAIT frees
+                it, `inf` if a connection or listener uses it.
             now: the stack's time, seconds.
         """
         destination = (remote, remote_port)

@@ -101,9 +101,9 @@ class ReceiveSide(ReceiveQueue):
         self.rcv_nxt = 0
         self.rcv_adv = 0
         """The right edge of the offered window: RCV.NXT + RCV.WND. It never moves left."""
-        self.shift = min(((maximum - 1) // 65535).bit_length(), MAX_WINDOW_SCALE)
+        self.shift = min(((maximum - 1) // 65535).bit_length(), MAX_WINDOW_SCALE) if config.window_scaling else 0
         """Our window scale, bits: the peer shifts our window field by it. The buffer can be offered at its maximum size
-        (RFC 7323 2.2). 0 if the handshake has not negotiated window scaling."""
+        (RFC 7323 2.2). Before the handshake: the scale that our SYN offers. 0 without window scaling."""
         self.last_ack_sent = 0
         self.ack_due = NONE
         self.delayed_ack_at = inf
@@ -243,7 +243,8 @@ class ReceiveSide(ReceiveQueue):
 
     def resize(self, size: int) -> None:
         """Set the size of the buffer to `size` octets, and stop its growth. Because an offered window is never
-        withdrawn, a smaller buffer takes effect only as the peer sends."""
+        withdrawn, a smaller buffer takes effect only as the peer sends. The window scale does not change, so that a
+        larger buffer is offered only up to 65535 units of it."""
         self._slack = size + max(0, self.readable + self.window - size)  # what was offered is taken
         self.limit = self._maximum = size
         if self._update_is_due(self.readable):
@@ -342,7 +343,7 @@ class ReceiveSide(ReceiveQueue):
             self.bytes_received += size
             self.rcv_nxt = (self.rcv_nxt + size) & MASK
             if self.out_of_order.acks_due:
-                self.out_of_order.advanced()
+                self.out_of_order.limit_acks()
             if (self.rcv_nxt - self.last_ack_sent) & MASK >= 2 * self.mss:
                 self.ack_due = NOW  # SHLD-19: an ACK for at least every second full-sized segment
             elif self.ack_due == NONE:
@@ -405,7 +406,8 @@ class ReceiveSide(ReceiveQueue):
             self.ack_due = DELAYED
 
     def take_fin(self, ts_val: int | None = None, now: float = 0.0) -> None:
-        """Process the peer's FIN at RCV.NXT, and TSval of a FIN without text, unless `take_timestamp` has."""
+        """Take the peer's FIN at RCV.NXT. A FIN without text may also update TS.Recent: `ts_val` is its TSval, None if
+        its text has done that."""
         fin_seq = self.rcv_nxt
         if ts_val is not None and fin_seq == self.last_ack_sent:
             self.ts_recent = ts_val
@@ -423,7 +425,7 @@ class ReceiveSide(ReceiveQueue):
         """Hold text beyond RCV.NXT and decide on its ACK. `owed` is `ack_due` before this segment."""
         start = self.bytes_received + offset
         part = self._out_of_order_part()
-        if part.arrives(start, owed == DELAYED, owed == NOW and self.rcv_nxt != self.last_ack_sent):
+        if part.count_ack(start, owed == DELAYED, owed == NOW and self.rcv_nxt != self.last_ack_sent):
             self.ack_due = NOW
         elif self.ack_due == NONE:
             self.ack_due = DELAYED

@@ -82,7 +82,7 @@ class Outbox:
         return len(self.trains)
 
     def show(self, tap: Any) -> None:
-        """Call `tap.segment_sent` for each segment from now on; None: call nobody. The type is Any for the same reason
+        """Call `tap.segment_sent` for each segment from now on; None: stop. The type is Any for the same reason
         as that of `Context.observer`."""
         self._tap = tap
 
@@ -156,6 +156,8 @@ class Outbox:
             else:
                 data = buffers[0]
                 for start in range(0, len(data), size):
+                    if self._tap is None:  # the last call has ended it
+                        break
                     self._tap.segment_sent(remote, [data[start : start + size]], now)
         if not self._open:
             self._enter_first()

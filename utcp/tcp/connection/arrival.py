@@ -81,7 +81,7 @@ def _arrives_in_syn_sent(tcb: Tcb, segment: Segment, now: float) -> None:
         tcb.progress(now)
         tcb.receive_side.owe_ack()
         tcb.establish(now)
-        tcb.arrived_in_order(0, event.CONNECTED, True, now)  # `segment_arrives` has counted it
+        tcb.note_arrival(0, event.CONNECTED, True, now)  # `segment_arrives` has counted it
     else:  # simultaneous open: a SYN-ACK with our SYN's number
         tcb.on(SYN_RECEIVED, now)
         tcb.repeat_syn()

@@ -203,13 +203,24 @@ class Connection(Tcb):
         """Turn keepalive (RFC 9293 3.8.4) on or off. In CLOSED and TIME_WAIT this does nothing."""
         if self.state == CLOSED or self.state == TIME_WAIT:
             return
-        if self.keepalive is NOT_STARTED:
-            self.keepalive = Keepalive(self.config, now)
+        keepalive = self._own_keepalive(now)
         if enabled:
-            self.keepalive.start(now)
+            keepalive.start(now)
             self.stack.settle(self, now)
         else:
-            self.keepalive.stop()
+            keepalive.stop()
+
+    def configure_keepalive(
+        self, now: float, *, idle: float | None = None, interval: float | None = None, count: int | None = None
+    ) -> None:
+        """Change the settings of keepalive that are not None (`Config.keepalive_idle`, `keepalive_interval`,
+        `keepalive_count`), seconds and a number. They apply from the next start of the timer on."""
+        self._own_keepalive(now).configure(idle, interval, count)
+
+    def _own_keepalive(self, now: float) -> Keepalive:
+        if self.keepalive is NOT_STARTED:
+            self.keepalive = Keepalive(self.config, now)
+        return self.keepalive
 
     def set_user_timeout(self, seconds: float | None) -> None:
         """Set R2 of this connection (RFC 9293 3.8.3, MUST-21) as a time that starts now, seconds; None: R2 is

@@ -47,7 +47,8 @@ def takes_fast_path(
     was done.
 
     The caller has made sure that the flags are ACK, perhaps with PSH and FIN, that there are no options but timestamps,
-    and that there is no congestion mark. If the segment is processed, the connection is settled.
+    and that there is no congestion mark. If the segment is processed, the connection is settled, or
+    the next flush settles it.
 
     Args:
         tcb: the connection, in any state.
@@ -106,7 +107,7 @@ def takes_fast_path(
             return False
     elif not plain:
         return False
-    events, touches = 0, False
+    events, needs_flush = 0, False
     last = seq  # SND.WL1: the window is from the last segment
     if count > 1:
         last = (seq + (count - 1) * size) & MASK
@@ -138,19 +139,19 @@ def takes_fast_path(
             if now >= receive.round_ends and not fin:
                 receive.tune(now, tcb.rtt.srtt or 0.0)
         if receive.ack_due == NOW:
-            touches = True
+            needs_flush = True
         elif not fin and receive.delayed_ack_at == inf:
             half = (size or octets) + TIMESTAMPS_LENGTH < tcb.receive_mss
             receive.schedule_ack(now, tcb.config.delayed_ack, half, send.sent, tcb.last_sent)
-            touches = tcb.pacer.deadline == inf or receive.ack_due == NOW  # as in `delayed_ack.py`
+            needs_flush = tcb.pacer.deadline == inf or receive.ack_due == NOW  # as in `delayed_ack.py`
     elif not fin and ts_val is not None and seq == receive.last_ack_sent:
         receive.take_timestamp(ts_val, now)
     if fin:
         events |= PEER_CLOSED
-        touches = True
+        needs_flush = True
     # The next flush processes the connection if there is something to send or a timer to set.
-    touches = touches or ack != send.snd_nxt or send.queued != send.sent or send.fin_queued != send.fin_sent
-    tcb.arrived_in_order(count, events, touches, now)
+    needs_flush = needs_flush or ack != send.snd_nxt or send.queued != send.sent or send.fin_queued != send.fin_sent
+    tcb.note_arrival(count, events, needs_flush, now)
     if fin:
         receive.take_fin(ts_val, now)
         tcb.fin_arrived(now)
@@ -158,6 +159,6 @@ def takes_fast_path(
         if advance and send.fin_acked:
             tcb.fin_acknowledged(now)
         tcb.stack.settle(tcb, now)
-    elif not touches and tcb not in tcb.stack.output:  # otherwise the flush settles it
+    elif not needs_flush and tcb not in tcb.stack.output:  # otherwise the flush settles it
         tcb.stack.settle(tcb, now)
     return True

@@ -16,8 +16,8 @@ _TIMESTAMPS_OFFSET: Final = (HEADER_LENGTH + TIMESTAMPS_LENGTH) << 10
 
 def pack(tcb: Tcb, seq: int, flags: int, now: float, urgent: int = 0) -> bytes:
     """Return a header with our ACK and window, and with timestamps, if negotiated, as its only option. It echoes a
-    congestion mark. The segment must leave, because afterwards no ACK is due, except a delayed SACK, and the right edge
-    of the window has moved."""
+    congestion mark. This records the ACK as sent, and moves the right edge of the window, so that the segment must
+    leave."""
     receive = tcb.receive_side
     window = receive.acknowledge()
     if tcb.timestamps:

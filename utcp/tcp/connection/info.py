@@ -104,7 +104,7 @@ class ConnectionInfo:
     ato: float
     """Longest delay of an ACK, seconds; 0: ACKs are not delayed."""
     last_data_sent: float
-    """Time since data, a SYN or a FIN last left for the first time, seconds."""
+    """Time since data or a FIN last left for the first time, until then since the open, seconds."""
     last_ack_recv: float
     """Time since the last acceptable segment arrived, seconds."""
     last_data_recv: float | None

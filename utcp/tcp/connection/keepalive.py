@@ -76,5 +76,5 @@ class Keepalive:
 
 
 NOT_STARTED: Final = Keepalive(Config(keepalive=False), 0.0)
-"""The object of all connections whose handshake is under way. It never changes: `Tcb.establish` and
-`Connection.set_keepalive` make another one."""
+"""The object of all connections whose handshake is under way. It never changes: `Tcb.establish` and the user's settings
+make another one."""

@@ -249,8 +249,8 @@ class Tcb(Charged):
         self.stack.output[self] = None
 
     def open_passively(self, syn: Segment, now: float) -> None:
-        """Open passively, because a listener received `syn` (RFC 9293 3.10.7.2). The next flush sends a SYN-ACK. Data
-        and FIN on the SYN are ignored, because the peer retransmits them."""
+        """Open passively, because a listener received `syn` (RFC 9293 3.10.7.2). The next flush sends a SYN-ACK, unless
+        `open_from_cookie` calls this. Data and FIN on the SYN are ignored, because the peer retransmits them."""
         self.stack.counters.passive_opens += 1
         self.offers_mss = syn.mss is not None
         self.negotiate(syn, now)
@@ -369,9 +369,10 @@ class Tcb(Charged):
         if self.keepalive.unanswered:
             self.keepalive.peer_answered()
 
-    def arrived_in_order(self, count: int, events: int, touches: bool, now: float) -> None:
-        """Record `count` acceptable segments, report `events`, and have the next flush process this connection if
-        `touches`: the calls of `count_segment`, `note_received`, `report` and `touch` in one."""
+    def note_arrival(self, count: int, events: int, needs_flush: bool, now: float) -> None:
+        """Record that acceptable segments have arrived, report `events`, and have the next flush process this
+        connection if `needs_flush`: the calls of `count_segment` (`count` times), `note_received`, `report` and
+        `touch` in one."""
         self.segs_in += count
         self.last_received = now
         if self.keepalive.unanswered:
@@ -380,7 +381,7 @@ class Tcb(Charged):
             self.events |= events
             if not self.awaits_user:
                 self.stack.ready[self] = None
-        if touches:
+        if needs_flush:
             self.stack.output[self] = None
 
     def probe_peer(self, now: float) -> None:
@@ -620,7 +621,7 @@ class Tcb(Charged):
             observer.connection_ended(self, now)
 
     def discard_unread(self) -> None:
-        """Drop received data, because the connection has ended and its user will not read it."""
+        """Drop received data that the user will not read."""
         receive = self.receive_side
         if receive.readable or receive.out_of_order.holding:
             receive.discard()

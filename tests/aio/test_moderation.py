@@ -4,6 +4,7 @@ import asyncio
 import select
 import socket
 from collections.abc import Callable, Coroutine
+from errno import ENOMEM
 from math import inf
 from typing import Any, TypeAlias, cast
 
@@ -232,6 +233,31 @@ def test_a_gap_ends_the_pauses(simnet: Network) -> None:
     with simnet.rule(lose_one):
         simnet.run(sink.receive(stream, look))
     assert watched == [False, True]
+
+
+@pytest.mark.parametrize("wanted", [False, True], ids=["a pause", "the end of the pauses"])
+def test_a_system_call_that_fails_once_stops_no_reading(
+    simnet: Network, monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    sink = Sink(simnet)
+    failed: list[float] = []
+    reported: list[str] = []
+    watch_input = SimulatedLink.watch_input
+
+    def fail_once(link: SimulatedLink, watched: bool) -> bool:
+        if watched is wanted and not failed:
+            failed.append(simnet.loop.time())
+            raise OSError(ENOMEM, "no memory")
+        return watch_input(link, watched)
+
+    async def note_reports(_: Sink) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["message"]))
+
+    monkeypatch.setattr(SimulatedLink, "watch_input", fail_once)
+    simnet.run(sink.receive(stream, note_reports))
+    assert failed
+    assert len(reported) == 1
+    assert max(sink.delays()) <= 0.01 + 2 * PAUSE + SOON
 
 
 async def test_a_link_of_a_socket_does_not_wake_the_loop_in_a_pause() -> None:

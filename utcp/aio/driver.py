@@ -234,9 +234,12 @@ class Driver:
 
     def _begin_pause(self) -> None:
         pause = later(self.loop, PAUSE, self._end_pause)  # first, because without it nothing would be read
-        if self.link.watch_input(False):
-            self._pause = pause
-        else:
+        try:
+            if self.link.watch_input(False):
+                self._pause = pause
+        except Exception as exc:
+            self._report("pausing to read failed", exc)
+        if self._pause is None:
             pause.cancel()
 
     def _end_pause(self) -> None:
@@ -255,10 +258,16 @@ class Driver:
 
     def _watch_input(self) -> None:
         """End the pauses of reading."""
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
+        if self._pause is None:
+            return
+        self._pause.cancel()
+        try:
             self.link.watch_input(True)
+        except Exception as exc:
+            self._report("watching for datagrams failed, and is tried again after 10 ms", exc)
+            self._pause = later(self.loop, READ_AGAIN, self._end_pause)
+        else:
+            self._pause = None
 
     def _receive(self, limit: int) -> float:
         """Process at most `limit` datagrams, and ICMP errors. Return the datagrams' common time of arrival.

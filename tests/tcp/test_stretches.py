@@ -380,6 +380,11 @@ def test_timers_of_two_connections_that_expire_together() -> None:
     same([Step(train, send=10), *later], timestamps=False, sack=False, rtt=0.0004)
 
 
+def test_an_end_with_unread_text_leaves_no_delayed_ack() -> None:
+    """Two segments one by one have had a delayed ACK, a train of two has not."""
+    same([Step((Item(), Item()), flush=False), Step(act="close")], timestamps=False, rtt=0.0004)
+
+
 @pytest.mark.parametrize("timestamps", [True, False])
 @pytest.mark.parametrize("place", ["first", "second", "in the middle", "last", "shorter"])
 @pytest.mark.parametrize("oddity", ODDITIES)

@@ -588,12 +588,13 @@ class Tcb(Charged):
         self.end(error, now)
 
     def delete_tcb(self, now: float) -> None:
-        """Enter CLOSED: no segment is processed or sent. The deadlines stay set, but the stack ignores them."""
+        """Enter CLOSED: no segment is processed or sent. Most deadlines stay set, but the stack ignores them."""
         if self.state == TIME_WAIT:  # an exception prevented the TIME_WAIT record
             self.skip_time_wait(now)
         elif self.state != CLOSED:
             self.on(state.DELETE, now)
         self.send_side.discard()
+        self.receive_side.stop_delaying()  # or it would depend on whether segments or trains have arrived
 
     def skip_time_wait(self, now: float) -> None:
         """Leave TIME_WAIT at once, because the MSL is 0, memory is full, or the record could not be created."""

@@ -193,6 +193,15 @@ def test_nothing_waits_while_this_end_waits_for_something(simnet: Network) -> No
     assert max(sink.delays(BEGUN + QUIET)) > SOON
 
 
+def test_no_pause_begins_behind_an_answer_that_has_just_left(simnet: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A protocol's answer leaves in the turn of its question, after the reading has allowed a pause."""
+    monkeypatch.setattr(moderation.Moderation, "begins", lambda *_: True)
+    monkeypatch.setattr(moderation.Moderation, "is_asked", lambda *_: True)
+    sink = Sink(simnet)
+    simnet.run(sink.receive(stream))
+    assert max(sink.delays()) <= SOON
+
+
 def test_a_handshake_of_somebody_else_waits_a_pause_at_most_and_ends_them(simnet: Network) -> None:
     sink = Sink(simnet)
     other = simnet.host("other")

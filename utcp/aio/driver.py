@@ -233,6 +233,9 @@ class Driver:
             self._begin_pause()
 
     def _begin_pause(self) -> None:
+        """Stop watching the link for a while, unless what the users have just sent waits for an answer."""
+        if self._moderation.is_asked(self.link.now()):
+            return
         pause = later(self.loop, PAUSE, self._end_pause)  # first, because without it nothing would be read
         try:
             if self.link.watch_input(False):

@@ -74,7 +74,7 @@ class LocalPeers:
         self._closings = closings
 
     def forget(self) -> None:
-        """Examine all peers anew, because an endpoint of this loop, which may have been one of them, is closed."""
+        """Have all peers examined again. An endpoint of this loop is closed, and may have been one of them."""
         self.examined.clear()
 
     def stop(self) -> None:

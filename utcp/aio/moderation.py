@@ -7,13 +7,13 @@ segments.
 
 The rule: reading pauses only if
 
-* the last `STREAK` readings came less than `PAUSE` apart, and each found few datagrams. So a lone segment is never
-  delayed, and a stream that arrives in batches anyway is not, either;
+* the last `STREAK` readings came less than `PAUSE` apart, and each found few datagrams. So neither a lone segment nor a
+  stream that arrives in batches begins a pause;
 * the newest datagram belongs to a stream without a gap and without FIN, and, at the first pause, is a full-sized
   segment;
 * the shortest round trip of its connection is `ROUND_TRIP` or more;
-* this endpoint has not sent new data or a FIN, and no connection was opened, for `QUIET`. So nobody here waits for an
-  ACK, an answer or a handshake. A pause ends when any of these happens.
+* within the last `QUIET`, this endpoint has sent no new data and no FIN, and no connection was opened from either side.
+  So nobody here waits for an ACK, an answer or a handshake. A pause ends when one of these happens.
 
 A datagram that arrives in a pause waits for `PAUSE` at most, for example a SYN from somebody else, or the end of the
 stream itself.

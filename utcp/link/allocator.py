@@ -2,8 +2,8 @@
 
 A batch holds up to two MiB of received data, which is freed together. glibc then returns the memory to the system,
 because it keeps only 128 KiB free at the end of its heap, and the next batch gets new pages, which the kernel must
-clear and map. Without this module, these are some 230 page faults for each MB received, and more than half of the
-processor time of a transfer over loopback.
+clear and map. Without this module, these are some 230 page faults for each MB received, and about half of the processor
+time of a transfer over loopback.
 """
 
 from functools import cache

@@ -6,6 +6,8 @@ process is killed, no peer gets FIN or RST, and unacknowledged data is lost. `ru
 which SIGTERM must close the connections in good order.
 """
 
+from typing import TYPE_CHECKING
+
 import utcp._compiled  # noqa: F401  # first, because it refuses modules that do not fit their sources
 from utcp.aio.connect import create_connection, open_connection
 from utcp.aio.endpoint import Endpoint
@@ -35,6 +37,7 @@ from utcp.errors import (
     SynTimedOut,
     UserTimedOut,
 )
+from utcp.extras import submodules
 from utcp.inspect.loop import LoopInspection, open_control
 from utcp.tcp.connection.info import ConnectionInfo
 
@@ -72,5 +75,8 @@ __all__ = [
     "start_server",
     "start_tls",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take any name for an attribute
+    __getattr__ = submodules(__name__, ("integrations", "testing"))
 
 add_watcher(LoopInspection)  # UTCP_CONTROL, UTCP_PCAP and `Endpoint(control=...)`

@@ -20,11 +20,13 @@ import ssl as ssl_module
 from functools import cache
 from typing import TYPE_CHECKING
 
-import aiohttp
-from aiohttp import web
-
 from utcp import Config, Endpoint
+from utcp.extras import needs_extra
 from utcp.integrations.via import Via
+
+with needs_extra("integrations"):
+    import aiohttp
+    from aiohttp import web
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler

@@ -16,23 +16,25 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, cast
 
-from anyio import (
-    BrokenResourceError,
-    ClosedResourceError,
-    EndOfStream,
-    ResourceGuard,
-    TypedAttributeSet,
-    WouldBlock,
-    create_memory_object_stream,
-    create_task_group,
-    typed_attribute,
-)
-from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
-from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-
 from utcp import Config, ConnectionInfo, Endpoint, Server
+from utcp.extras import needs_extra
 from utcp.integrations.via import Via
+
+with needs_extra("integrations"):
+    from anyio import (
+        BrokenResourceError,
+        ClosedResourceError,
+        EndOfStream,
+        ResourceGuard,
+        TypedAttributeSet,
+        WouldBlock,
+        create_memory_object_stream,
+        create_task_group,
+        typed_attribute,
+    )
+    from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
+    from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 READ_LIMIT: Final = 65536
 """Received octets waiting for `receive()` above which reading from the connection pauses, so that the window closes."""

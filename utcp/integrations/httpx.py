@@ -15,13 +15,15 @@ import ssl as ssl_module
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import anyio
-import httpcore
-import httpx
-
 from utcp import Config, Endpoint, start_tls
+from utcp.extras import needs_extra
 from utcp.integrations.anyio import StreamProtocol, UtcpStream
 from utcp.integrations.via import Via
+
+with needs_extra("integrations"):
+    import anyio
+    import httpcore
+    import httpx
 
 
 class UtcpTransport(httpx.AsyncHTTPTransport):

@@ -21,10 +21,12 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Final
 
-import uvicorn
-
 from utcp import Config, Endpoint, Server
+from utcp.extras import needs_extra
 from utcp.integrations.via import Via
+
+with needs_extra("integrations"):
+    import uvicorn
 
 STARTUP_FAILURE: Final = 3
 """uvicorn's exit status for a failed startup. Defined here because uvicorn has moved the name between modules."""

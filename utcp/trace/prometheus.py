@@ -23,13 +23,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Final, NamedTuple
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
+from utcp.extras import needs_extra
 from utcp.tcp.endings import Endings
 from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSED, LISTEN, NAMES, TIME_WAIT
 from utcp.trace import registry
+
+with needs_extra("metrics"):
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
 
 _STATES: Final = tuple(name for state, name in enumerate(NAMES) if state not in (CLOSED, LISTEN))
 

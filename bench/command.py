@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +13,10 @@ from typing import Any, Final, NoReturn
 
 from utcp.trace.output import write_output
 
-from . import loops, machine, page, plot, report, rounds
+from . import loops, machine, page, plot, report, rounds, table
 from .frame import Bench, Option, Outcome
 from .progress import Progress
 from .registry import NAMES, load
-
-RESULTS: Final = Path(__file__).parent / "results"
 
 QUICK_ROUNDS: Final = 2
 
@@ -40,16 +39,9 @@ def main(name: str | None = None) -> None:
         for each in NAMES:
             bench = load(each)
             _bench_parser(commands.add_parser(each, help=bench.title, description=bench.title), bench)
-        _all_parser(commands.add_parser("all", help="all of these, and the page of results"))
+        _all_parser(commands.add_parser("all", help="all of these, with their goals"))
     given = parser.parse_args()
     chosen = name or given.name
-    if chosen == "all" and given.into is None:
-        if given.quick:
-            parser.error("argument --quick: its numbers say nothing, so say by --into where the page may go")
-        try:
-            given.into = _directory(str(RESULTS))
-        except argparse.ArgumentTypeError as error:
-            parser.error(f"argument --into: {error}")
     try:
         if chosen == "all":
             _all(given)
@@ -85,7 +77,9 @@ def _bench_parser(parser: argparse.ArgumentParser, bench: Bench) -> argparse.Arg
 def _all_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=_count, metavar="N", help="of each stack by turns, in every bench")
     parser.add_argument("--only", choices=NAMES, action="append", metavar="NAME", help="can be given several times")
-    parser.add_argument("--into", type=_directory, metavar="DIRECTORY", help="where the page goes (results)")
+    parser.add_argument(
+        "--into", type=_directory, metavar="DIRECTORY", help="write the page of results there (only print the goals)"
+    )
     _common(parser)
 
 
@@ -102,21 +96,19 @@ def _one(bench: Bench, arguments: argparse.Namespace) -> None:
         for option in bench.options
         for given in [getattr(arguments, option.name)]
     }
-    wanted = arguments.rounds or (QUICK_ROUNDS if arguments.quick else bench.rounds)
-    chosen_loops = list(loops.LOOPS) if arguments.loop == "both" else [arguments.loop]
-    chosen_processes = list(bench.processes) if arguments.processes == "both" else [int(arguments.processes)]
-    print(machine.variant(chosen_loops), flush=True)
+    plan = rounds.Plan(
+        bench,
+        values,
+        arguments.rounds or (QUICK_ROUNDS if arguments.quick else bench.rounds),
+        list(loops.LOOPS) if arguments.loop == "both" else [arguments.loop],
+        list(bench.processes) if arguments.processes == "both" else [int(arguments.processes)],
+        peers=not arguments.no_peers,
+    )
+    usual = all(values[option.name] == option.default for option in bench.options)
+    print(machine.variant(plan.loops) + (_duration([plan]) if usual else ""), flush=True)
     start, busy = perf_counter(), machine.load()
-    with Progress(rounds.trials(bench, values, wanted, chosen_loops, chosen_processes)) as progress:
-        outcomes = rounds.run(
-            bench,
-            values,
-            rounds=wanted,
-            loops=chosen_loops,
-            processes=chosen_processes,
-            peers=not arguments.no_peers,
-            progress=progress,
-        )
+    with Progress(plan.trials()) as progress:
+        outcomes = rounds.run(plan, progress)
     place = where(start, busy, quick=arguments.quick)
     print(machine.summary(place["machine"]))
     print(report.text(bench, outcomes))
@@ -128,34 +120,42 @@ def _one(bench: Bench, arguments: argparse.Namespace) -> None:
 
 
 def _all(arguments: argparse.Namespace) -> None:
-    benches = [load(name) for name in NAMES if not arguments.only or name in arguments.only]
-    plans: list[tuple[Bench, dict[str, Any], int]] = []
-    for bench in benches:
-        values = {option.name: _in_all(bench, option, quick=arguments.quick) for option in bench.options}
-        plans.append((bench, values, arguments.rounds or (1 if arguments.quick else bench.rounds_in_all)))
-    both_loops, both_processes = list(loops.LOOPS), [1, 2]
-    total = sum(rounds.trials(bench, values, wanted, both_loops, both_processes) for bench, values, wanted in plans)
-    print(machine.variant(both_loops), flush=True)
+    plans = [
+        rounds.Plan(
+            bench,
+            {option.name: _in_all(bench, option, quick=arguments.quick) for option in bench.options},
+            arguments.rounds or (1 if arguments.quick else bench.rounds_in_all),
+            list(loops.LOOPS),
+            (1, 2),
+            peers=not arguments.no_peers,
+        )
+        for bench in map(load, NAMES)
+        if not arguments.only or bench.name in arguments.only
+    ]
+    print(machine.variant(tuple(loops.LOOPS)) + ("" if arguments.quick else _duration(plans)), flush=True)
     start, busy = perf_counter(), machine.load()
     results: list[tuple[Bench, list[Outcome]]] = []
     failures: list[str] = []
-    with Progress(total) as progress:
-        for bench, values, wanted in plans:
+    with Progress(sum(plan.trials() for plan in plans)) as progress:
+        for plan in plans:
             try:
-                outcomes = rounds.run(
-                    bench,
-                    values,
-                    rounds=wanted,
-                    loops=both_loops,
-                    processes=both_processes,
-                    peers=not arguments.no_peers,
-                    progress=progress,
-                )
+                outcomes = rounds.run(plan, progress)
             except rounds.TrialFailed as error:  # the other benches still get their place on the page
                 failures.append(str(error))
                 outcomes = []
-            results.append((bench, outcomes))
+            results.append((plan.bench, outcomes))
     place = where(start, busy, quick=arguments.quick)
+    print(machine.summary(place["machine"]))
+    print(table.render(page.goals(results, place["machine"]["utcp"])))
+    if arguments.into is not None:
+        _write(arguments.into, results, place, failures)
+    if failures:
+        raise rounds.TrialFailed("; ".join(failures))
+
+
+def _write(
+    into: Path, results: Sequence[tuple[Bench, Sequence[Outcome]]], place: dict[str, Any], failures: Sequence[str]
+) -> None:
     reason = plot.missing()
     if reason is not None:
         print(f"no plots: {reason}", file=sys.stderr)
@@ -163,12 +163,17 @@ def _all(arguments: argparse.Namespace) -> None:
     plots = {bench.name: f"performance-{bench.name}.svg" for bench, _ in drawn}
     found = [{"benchmark": bench.name, "outcomes": rounds.document(bench, outcomes)} for bench, outcomes in results]
     text = page.page(results, place, plots, failures)
-    page.write(arguments.into, text, _json({**place, "failures": failures, "results": found}))
+    page.write(into, text, _json({**place, "failures": failures, "results": found}))
     for bench, outcomes in drawn:  # after the figures are written, so that a failing plot does not lose them
-        plot.save(bench, outcomes, arguments.into / plots[bench.name])
-    print(f"{arguments.into / 'performance.md'}: {place['seconds'] / 60:.1f} minutes")
-    if failures:
-        raise rounds.TrialFailed("; ".join(failures))
+        plot.save(bench, outcomes, into / plots[bench.name])
+    print(f"{into / 'performance.md'}: {place['seconds'] / 60:.1f} minutes")
+
+
+def _duration(plans: Sequence[rounds.Plan]) -> str:
+    """Return how long the measurements take, as the end of the first line."""
+    seconds = sum(plan.seconds() for plan in plans)
+    about = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    return f"; about {about} on two CPUs"
 
 
 def where(start: float, load: float, *, quick: bool) -> dict[str, Any]:

@@ -26,14 +26,15 @@ which works for one process and for two, for both loops and every stack. A bench
 excludes it by `loops` or `processes`, or by a Case's `without`.
 
 A Figure with `better` is compared with kernel TCP by its ratio in each round; the result is the median of these ratios.
-`Goal.of` finds a goal's value among the results (`ratio`, `figure`), or computes it (any function of `Outcomes`).
+`Goal.of` finds a goal's value among the results (`ratio`, `figure`), or computes it (any function of `Outcomes`), and
+its aims say what the value must be, for each variant of utcp and each loop.
 Command line, JSON, table, plot and page are derived from these declarations.
 """
 
 import asyncio
 import math
 import statistics
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -105,12 +106,17 @@ class Outcome:
 
     def ratios(self, figure: str, other: str = "kernel_tcp") -> list[float]:
         """Return utcp's value over the other's, for each round that has both."""
-        pairs = zip(self.rounds.get("utcp", []), self.rounds.get(other, []), strict=False)
-        return [
-            ours / theirs
-            for mine, others in pairs
-            if (ours := mine.get(figure)) is not None and (theirs := others.get(figure))
-        ]
+        return [ours / theirs for ours, theirs in self._pairs(figure, other) if theirs]
+
+    def speeds(self, figure: str, other: str = "kernel_tcp") -> list[float]:
+        """Return the other's value over utcp's, for each round that has both."""
+        return [theirs / ours for ours, theirs in self._pairs(figure, other) if ours]
+
+    def _pairs(self, figure: str, other: str) -> Iterator[tuple[float, float]]:
+        for mine, others in zip(self.rounds.get("utcp", []), self.rounds.get(other, []), strict=False):
+            ours, theirs = mine.get(figure), others.get(figure)
+            if ours is not None and theirs is not None:
+                yield ours, theirs
 
     def ratio(self, figure: str, other: str = "kernel_tcp") -> float | None:
         """Return the median of `ratios`."""
@@ -122,17 +128,41 @@ Outcomes = Sequence[Outcome]
 
 
 @dataclass(frozen=True, slots=True)
+class Aim:
+    """What a value must be, and the goal beyond it."""
+
+    must: float
+    goal: float
+
+
+Aims = Mapping[str, Aim]
+"""What a value must be on each loop."""
+
+
+def aims(must: float, goal: float, *, uvloop: tuple[float, float] | None = None) -> Aims:
+    """Return aims. `uvloop`: (must, goal), if they are different on this loop."""
+    return {"asyncio": Aim(must, goal), "uvloop": Aim(*uvloop or (must, goal))}
+
+
+@dataclass(frozen=True, slots=True)
 class Goal:
-    """A row of the table of goals: `goal` is the aim, `must` the minimum. `of` returns the value, or None if it was not
-    measured."""
+    """A row of the table of goals. `of` returns the value, or None if it was not measured. `interpreted`: the aims of
+    interpreted utcp; None if it has none. `speed`: the value is utcp's speed beside kernel TCP's, which `bench.summary`
+    shows."""
 
     label: str
-    goal: float
-    must: float
     of: Callable[[Outcomes], float | None]
+    compiled: Aims
+    interpreted: Aims | None = None
     better: Literal["higher", "lower"] = "higher"
     unit: str = "x"
     decimals: int = 2
+    speed: bool = False
+
+    def aim(self, variant: str, loop: str) -> Aim | None:
+        """Return the aim of `variant`, "compiled" or "interpreted"."""
+        found = self.compiled if variant == "compiled" else self.interpreted
+        return found[loop] if found else None
 
 
 def ratio(figure: str, case: str | None = None, other: str = "kernel_tcp") -> Callable[[Outcomes], float | None]:
@@ -148,7 +178,7 @@ def speed(figure: str, case: str | None = None, other: str = "kernel_tcp") -> Ca
     def of(outcomes: Outcomes) -> float | None:
         for found in outcomes:
             if case in (None, found.case.name):
-                return median([1 / each for each in found.ratios(figure, other)])
+                return median(found.speeds(figure, other))
         return None
 
     return of
@@ -222,6 +252,9 @@ class Bench:
     processes: Sequence[int] = (1, 2)
     rounds: int = 5
     rounds_in_all: int = 3
+    seconds: float = 1.0
+    """How long a round takes on two CPUs, with the default options, in one configuration: a loop and a number of
+    processes."""
     options_in_all: Mapping[str, Any] = field(default_factory=dict)
     """Option values of `python -m bench all` that differ from the defaults."""
     draw: Callable[[Any, Sequence[Outcome]], None] | None = None
@@ -232,6 +265,11 @@ def median(values: Sequence[float | None]) -> float | None:
     """Return the median, or None if a value is unknown or there is none."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known and len(known) == len(values) else None
+
+
+def per(total: float | None, count: float) -> float | None:
+    """Return `total` / `count`, or None if the total is unknown or there was nothing."""
+    return None if total is None or not count else total / count
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

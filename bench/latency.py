@@ -21,7 +21,7 @@ from typing import Final
 
 from . import command
 from .ends import Ends, open_many
-from .frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, percentile, speed
+from .frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, aims, percentile, speed
 from .stacks import StreamApp, Streams
 
 MESSAGE: Final = bytes(range(64))
@@ -128,12 +128,16 @@ def measure(trial: Trial) -> Figures:
 IDLE: Final = "idle"
 
 
+def _beside(others: float) -> str:
+    return f"beside {others} others"
+
+
 def _cases(values: Values) -> Sequence[Case]:
     seconds, others = values["seconds"], values["others"]
     half = {"seconds": seconds / 2}
     return [
         Case(IDLE, {"seconds": seconds, "others": 0, "transfers": 0}, peers={"aioquic": half, "aiokcp": half}),
-        Case(f"beside {others} others", {"seconds": seconds, "others": others, "transfers": 0}),
+        Case(_beside(others), {"seconds": seconds, "others": others, "transfers": 0}),
         Case("beside a transfer", {"seconds": seconds, "others": 0, "transfers": 1}),
     ]
 
@@ -156,7 +160,11 @@ BENCH: Final = Bench(
         Figure("segments_per_request", "segments per request", 2),
         Figure("system_calls_per_request", "system calls per request", 2),
     ),
-    goals=(Goal("request-response p50, idle (speed)", 1.0, 0.7, speed("us_p50", IDLE)),),
+    goals=(
+        Goal("request and response alone, p50", speed("us_p50", IDLE), aims(0.6, 0.9, uvloop=(0.45, 0.7)), speed=True),
+        Goal("beside 100 others, p50", speed("us_p50", _beside(100)), aims(1.7, 2.5, uvloop=(1.3, 1.8)), speed=True),
+    ),
+    seconds=8,
 )
 
 if __name__ == "__main__":

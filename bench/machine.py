@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def summary(machine: dict[str, str | int | float | None]) -> str:
     )
 
 
-def variant(loops: list[str]) -> str:
+def variant(loops: Sequence[str]) -> str:
     """Return what is measured as one line: the variant of utcp, the Python, and the event loops."""
     variant = "compiled" if COMPILED else 'interpreted (utcp/README.md, "Compiled", says how to compile it)'
     python = f"{platform.python_implementation()} {platform.python_version()}"

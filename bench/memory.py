@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Final
 
 from . import command, resources
-from .frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, figure, ratio
+from .frame import Bench, Case, Figure, Figures, Goal, Option, Trial, Values, aims, figure, ratio
 from .many_ports import Ends, open_ends
 from .scale import MESSAGE, Server, each, open_descriptors
 from .stacks import Streams
@@ -161,6 +161,8 @@ def _cases(values: Values) -> Sequence[Case]:
     ]
 
 
+_RECORD: Final = aims(300, 150)
+
 BENCH: Final = Bench(
     name="memory",
     title="Memory of a connection",
@@ -179,12 +181,26 @@ BENCH: Final = Bench(
         Figure("time_wait_bytes", "TIME_WAIT record, octets", headline=True),
     ),
     goals=(
-        Goal("memory per established connection", 0.5, 1.0, ratio("resident_bytes", "established"), "lower"),
-        Goal("octets per TIME_WAIT record", 150, 300, figure("time_wait_bytes", "TIME_WAIT"), "lower", "", 0),
+        Goal(
+            "memory of an established connection",
+            ratio("resident_bytes", "established"),
+            aims(0.8, 0.5, uvloop=(1.0, 0.7)),
+            better="lower",
+        ),
+        Goal(
+            "octets of a TIME_WAIT record",
+            figure("time_wait_bytes", "TIME_WAIT"),
+            _RECORD,
+            interpreted=_RECORD,
+            better="lower",
+            unit="",
+            decimals=0,
+        ),
     ),
     processes=(1,),
     rounds=3,
     rounds_in_all=1,
+    seconds=10,
 )
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 from utcp.trace.output import write_output
 
 from . import machine, report, table
-from .frame import Bench, Outcome
+from .frame import Aim, Bench, Goal, Outcome
 
 Results = Sequence[tuple[Bench, Sequence[Outcome]]]
 
@@ -35,11 +35,12 @@ def page(results: Results, where: Mapping[str, Any], plots: Mapping[str, str], f
         "## Goals",
         "",
         "Ratios are utcp over kernel TCP through the same API of asyncio on the same loop, taken by turns in one run,",
-        "each measurement in a fresh process: the median of the rounds' ratios. The goals are for both ends in one",
-        "process, and what came of a process for each end stands beside. A bench that always has a process for each",
-        "end has goals for that. *goal*: the goal is reached; *must*: what must be is; *missed*: neither.",
+        "each measurement in a fresh process: the median of the rounds' ratios. In parentheses: what the value must",
+        "be, and the goal. *goal*: the value reaches the goal; *must*: only what it must be; *missed*: neither. These",
+        "are for both ends in one process, except where a bench always has two. Interpreted utcp has goals for some",
+        "rows only.",
         "",
-        *table.markdown(goals(results), 3),
+        *table.markdown(goals(results, where["machine"]["utcp"])),
         *(line for failure in failures for line in ("", f"Not measured: {failure}")),
     ]
     for bench, outcomes in results:
@@ -53,8 +54,9 @@ def page(results: Results, where: Mapping[str, Any], plots: Mapping[str, str], f
     return "\n".join(lines) + "\n"
 
 
-def goals(results: Results) -> list[list[str]]:
-    """Return the table of goals: a row for each goal, a column for each loop and number of processes."""
+def goals(results: Results, variant: str) -> list[list[str]]:
+    """Return the table of goals: a row for each goal, a column for each loop and number of processes. `variant`: of
+    utcp, "compiled" or "interpreted"."""
     groups: dict[str, dict[tuple[str, int], list[Outcome]]] = {}
     for bench, outcomes in results:
         found = groups.setdefault(bench.name, {})
@@ -62,21 +64,27 @@ def goals(results: Results) -> list[list[str]]:
             found.setdefault((outcome.loop, outcome.processes), []).append(outcome)
     columns = sorted({key for each in groups.values() for key in each}, key=lambda key: (key[1], key[0]))
     header = [f"{loop}{'' if processes == 1 else ', two processes'}" for loop, processes in columns]
-    rows = [["", "goal", "must", *header]]
+    rows = [["", *header]]
     for bench, _ in results:
         for goal in bench.goals:
-            row = [goal.label, report.amount(goal, goal.goal), report.amount(goal, goal.must)]
-            for key in columns:
-                group = groups[bench.name].get(key)
+            row = [goal.label]
+            for loop, processes in columns:
+                group = groups[bench.name].get((loop, processes))
                 value = goal.of(group) if group else None
-                if value is None:
-                    row.append("-")
-                elif key[1] == bench.processes[0]:
-                    row.append(f"{report.amount(goal, value)} *{report.verdict(goal, value)}*")
-                else:
-                    row.append(report.amount(goal, value))
+                aim = goal.aim(variant, loop) if processes == bench.processes[0] else None
+                row.append(_judged(goal, aim, value))
             rows.append(row)
     return rows
+
+
+def _judged(goal: Goal, aim: Aim | None, value: float | None) -> str:
+    if value is None:
+        return "-"
+    shown = report.amount(goal, value)
+    if aim is None:
+        return shown
+    limits = ", ".join(dict.fromkeys(report.amount(goal, limit) for limit in (aim.must, aim.goal)))
+    return f"{shown} *{report.verdict(goal, aim, value)}* ({limits})"
 
 
 def _prose(docstring: str) -> list[str]:

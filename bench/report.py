@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from . import table
-from .frame import Bench, Goal, Outcome
+from .frame import Aim, Bench, Goal, Outcome
 from .peers import PEERS
 from .stacks import STACKS
 
@@ -28,7 +28,12 @@ def configurations(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, list[Outc
 
 def configuration(loop: str, processes: int) -> str:
     """Return the heading of a group."""
-    return f"{loop}, {'both ends in one process' if processes == 1 else 'a process for each end'}"
+    return f"{loop}, {ends(processes)}"
+
+
+def ends(processes: int) -> str:
+    """Return where the two ends run."""
+    return "both ends in one process" if processes == 1 else "a process for each end"
 
 
 def rows(bench: Bench, group: Sequence[Outcome]) -> list[list[str]]:
@@ -70,13 +75,13 @@ def absences(group: Sequence[Outcome]) -> list[str]:
     ]
 
 
-def verdict(goal: Goal, value: float) -> str:
-    """Return whether a value reaches the goal: "goal", "must" or "missed"."""
+def verdict(goal: Goal, aim: Aim, value: float) -> str:
+    """Return whether a value reaches the aim: "goal", "must" or "missed"."""
 
     def reached(limit: float) -> bool:
         return value >= limit if goal.better == "higher" else value <= limit
 
-    return "goal" if reached(goal.goal) else "must" if reached(goal.must) else "missed"
+    return "goal" if reached(aim.goal) else "must" if reached(aim.must) else "missed"
 
 
 def amount(goal: Goal, value: float) -> str:

@@ -1,6 +1,7 @@
 """Rounds of trials, with the stacks taking turns, each trial in its own process."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
@@ -17,54 +18,55 @@ class TrialFailed(Exception):
     """A trial of utcp or kernel TCP failed, so there is no comparison."""
 
 
-def run(
-    bench: Bench,
-    values: Values,
-    *,
-    rounds: int,
-    loops: Sequence[str],
-    processes: Sequence[int],
-    peers: bool,
-    progress: Progress,
-) -> list[Outcome]:
-    """Run all measurements of the bench with these options, within `bench.loops` and `bench.processes`.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The measurements of a bench, with these values of its options. Of the loops and numbers of processes, those that
+    the bench supports."""
 
-    Raises TrialFailed.
-    """
+    bench: Bench
+    values: Values
+    rounds: int
+    loops: Sequence[str]
+    processes: Sequence[int]
+    peers: bool
+
+    def configurations(self) -> list[tuple[str, int]]:
+        """Return the loop and the number of processes of each configuration."""
+        return [
+            (loop, number)
+            for loop in self.loops
+            if loop in self.bench.loops
+            for number in self.processes
+            if number in self.bench.processes
+        ]
+
+    def trials(self) -> int:
+        """Return the number of rounds of all cases, for a progress bar."""
+        return len(self.configurations()) * len(self.bench.cases(self.values)) * self.rounds
+
+    def seconds(self) -> float:
+        """Return how long it takes with the default options, without peers."""
+        return len(self.configurations()) * self.rounds * self.bench.seconds
+
+
+def run(plan: Plan, progress: Progress) -> list[Outcome]:
+    """Run all measurements. Raises TrialFailed."""
     serials = count()
     return [
-        _outcome(bench, case, loop, number, rounds, serials, progress, peers=peers)
-        for loop in loops
-        if loop in bench.loops
-        for number in processes
-        if number in bench.processes
-        for case in bench.cases(values)
+        _outcome(plan, case, loop, number, serials, progress)
+        for loop, number in plan.configurations()
+        for case in plan.bench.cases(plan.values)
     ]
 
 
-def trials(bench: Bench, values: Values, rounds: int, loops: Sequence[str], processes: Sequence[int]) -> int:
-    """Return the number of rounds that `run` will make, for a progress bar."""
-    configurations = sum(loop in bench.loops for loop in loops) * sum(each in bench.processes for each in processes)
-    return configurations * len(bench.cases(values)) * rounds
-
-
-def _outcome(
-    bench: Bench,
-    case: Case,
-    loop: str,
-    processes: int,
-    rounds: int,
-    serials: Iterator[int],
-    progress: Progress,
-    *,
-    peers: bool,
-) -> Outcome:
+def _outcome(plan: Plan, case: Case, loop: str, processes: int, serials: Iterator[int], progress: Progress) -> Outcome:
+    bench, rounds = plan.bench, plan.rounds
     done: dict[str, list[Figures]] = {stack: [] for stack in STACKS if stack not in case.without}
     absent = dict(case.without)
     for peer in PEERS:
         if peer not in case.peers:
             continue
-        reason = find(peer).missing() if peers else NO_PEERS
+        reason = find(peer).missing() if plan.peers else NO_PEERS
         if reason is None:
             done[peer] = []
         else:

@@ -36,10 +36,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import process_time
-from typing import Final
+from typing import Any, Final
 
 from . import command, loops, resources
-from .frame import Bench, Case, Figure, Figures, Goal, Option, Outcomes, Trial, Values
+from .frame import Bench, Case, Figure, Figures, Goal, Option, Outcomes, Trial, Values, aims
 from .many_ports import Ends, open_ends
 from .stacks import StreamApp, Streams
 
@@ -275,6 +275,12 @@ def _most_left(outcomes: Outcomes) -> float | None:
     return max((each for each in left if each is not None), default=None)
 
 
+def _most(label: str, of: Callable[[Outcomes], float | None], must: float, goal: float, **form: Any) -> Goal:
+    """Return a goal of both variants, of a value that is at most `must`."""
+    limits = aims(must, goal)
+    return Goal(label, of, limits, interpreted=limits, better="lower", **form)
+
+
 BENCH: Final = Bench(
     name="scale",
     title="From 100 connections to 100,000",
@@ -299,14 +305,15 @@ BENCH: Final = Bench(
         Figure("objects_left", "objects left per connection", 2),
     ),
     goals=(
-        Goal("cost per connection at 100,000 against 1,000", 1.1, 1.5, _growth("cost_us"), "lower"),
-        Goal("memory per connection at 100,000 against 1,000", 1.1, 1.5, _growth("memory_kb"), "lower"),
-        Goal("left of 100,000 connections", 0, 0, _most_left, "lower", unit="", decimals=0),
-        Goal("wakeups per second, 10,000 idle connections", 0, 1, _with_many("wakeups_per_second"), "lower", unit=""),
+        _most("cost of one of 100,000 connections against 1,000", _growth("cost_us"), 1.2, 1.1),
+        _most("memory of one of 100,000 against 1,000", _growth("memory_kb"), 1.2, 1.1),
+        _most("left of 100,000 connections", _most_left, 0, 0, unit="", decimals=0),
+        _most("wakeups per second, 10,000 idle connections", _with_many("wakeups_per_second"), 1, 0, unit=""),
     ),
     processes=(1,),
     rounds=1,
     rounds_in_all=1,
+    seconds=60,
 )
 
 if __name__ == "__main__":

@@ -159,10 +159,15 @@ def _bind(stack: str, address: tuple[str, int]) -> socket.socket:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
+    """`worker_cpu` and `client_cpu`: processor time per connection, seconds."""
+
     per_second: float
     worker_cpu: float
-    """Processor time of the workers per connection, seconds."""
     client_cpu: float
+
+    @property
+    def cpu(self) -> float:
+        return self.worker_cpu + self.client_cpu
 
 
 def run(trial: Trial, count: int) -> _Result:
@@ -208,6 +213,8 @@ def run(trial: Trial, count: int) -> _Result:
             pipe.send(None)
         served = [_receive(pipe, limit) for pipe in workers]
     connections = sum(number for number, _ in completed)
+    if not connections:
+        raise OSError(f"no connection has ended within {seconds:g} s; `--seconds` measures for longer")
     return _Result(
         connections / seconds,
         sum(cpu for _, cpu in served) / sum(number for number, _ in served),
@@ -232,7 +239,7 @@ def measure(trial: Trial) -> Figures:
     one, two = run(trial, 1), run(trial, 2)
     return {
         "scaling": two.per_second / one.per_second,
-        "scaling_by_cpu": 2 * (one.worker_cpu + one.client_cpu) / (two.worker_cpu + two.client_cpu),
+        "scaling_by_cpu": 2 * one.cpu / two.cpu,
         "one_per_second": one.per_second,
         "two_per_second": two.per_second,
         "one_worker_us": 1e6 * one.worker_cpu,
@@ -261,6 +268,7 @@ BENCH: Final = Bench(
     processes=(2,),
     rounds=3,
     rounds_in_all=1,
+    seconds=20,
 )
 
 if __name__ == "__main__":

@@ -120,10 +120,10 @@ def test_the_goals_are_those_of_two_processes() -> None:
         "kernel_tcp": [{"mbit": 50.0, "receiver_us": 50.0}],
     }
     outcomes = [Outcome(case, "asyncio", 2, rounds, {}) for case in cases().values()]
-    table = page.goals([(cpu.BENCH, outcomes)])
-    assert table[0] == ["", "goal", "must", "asyncio, two processes"]
-    assert table[1] == ["receiver's CPU per packet, 50 Mbit/s", "1.00x", "1.30x", "1.00x *goal*"]
-    assert table[-1] == ["goodput, receiver blocked, bbr", "0.95x", "0.80x", "0.90x *must*"]
+    table = page.goals([(cpu.BENCH, outcomes)], "compiled")
+    assert table[0] == ["", "asyncio, two processes"]
+    assert table[1] == ["receiver's CPU per packet, 50 Mbit/s", "1.00x *goal* (1.30x, 1.00x)"]
+    assert table[-1] == ["goodput, receiver blocked, bbr", "0.90x *must* (0.80x, 0.95x)"]
 
 
 def test_the_relay_joins_two_sockets() -> None:

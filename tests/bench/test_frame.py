@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import command, page, processes, report, rounds
+from bench import command, page, plot, processes, registry, report, rounds
 from bench.frame import (
+    Aim,
     Bench,
     Case,
     Figure,
@@ -18,12 +19,15 @@ from bench.frame import (
     Outcome,
     Trial,
     Values,
+    aims,
     figure,
+    per,
     percentile,
     ratio,
     speed,
 )
 from bench.progress import Progress
+from bench.rounds import Plan
 from bench.stacks import STACKS, Stack
 
 SPEEDS = {"utcp": 30.0, "kernel_tcp": 10.0, "aiokcp": 2.0}
@@ -46,6 +50,8 @@ def cases(values: Values) -> Sequence[Case]:
     ]
 
 
+LIMIT = aims(10, 10)
+
 BENCH = Bench(
     name="speeds",
     title="Speeds",
@@ -53,8 +59,15 @@ BENCH = Bench(
     cases=cases,
     measure=measure,
     figures=(Figure("speed", "speed", 1, better="higher", headline=True), Figure("seen", "parameter")),
-    goals=(Goal("faster", 4.0, 2.0, ratio("speed")), Goal("few", 5, 10, figure("seen"), "lower", unit="", decimals=0)),
+    goals=(
+        Goal("faster", ratio("speed"), aims(2.0, 4.0, uvloop=(1.0, 2.0))),
+        Goal("few", figure("seen"), LIMIT, interpreted=LIMIT, better="lower", unit="", decimals=0),
+    ),
 )
+
+
+def plan(*, fails: int = 0, rounds: int = 1, peers: bool = True) -> Plan:
+    return Plan(BENCH, {"fails": fails}, rounds, ["asyncio"], [1], peers)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *, fails: int = 0, peers: bool = True) -> list[Outcome]:
@@ -62,9 +75,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *, fails: int = 0, peers: bool = True) 
     installed = {"aioquic": kernel, "aiokcp": kernel}
     monkeypatch.setattr(rounds, "find", installed.__getitem__)
     with Progress(2) as progress:
-        return rounds.run(
-            BENCH, {"fails": fails}, rounds=2, loops=["asyncio"], processes=[1], peers=peers, progress=progress
-        )
+        return rounds.run(plan(fails=fails, rounds=2, peers=peers), progress)
 
 
 def outcome(ours: Sequence[float | None], kernels: Sequence[float | None], case: str = "one") -> Outcome:
@@ -106,10 +117,7 @@ def test_peers_may_be_left_out_or_missing(monkeypatch: pytest.MonkeyPatch) -> No
     absent = Stack(STACKS["utcp"].serve, STACKS["utcp"].dial, lambda: "it is not installed")
     monkeypatch.setattr(rounds, "find", lambda _: absent)
     with Progress(1) as progress:
-        values = {"fails": 0}
-        (everything, _) = rounds.run(
-            BENCH, values, rounds=1, loops=["asyncio"], processes=[1], peers=True, progress=progress
-        )
+        (everything, _) = rounds.run(plan(), progress)
     assert set(everything.absent.values()) == {"it is not installed"}
 
 
@@ -171,28 +179,50 @@ def test_nearest_rank() -> None:
     assert [percentile([4.0, 1.0, 3.0, 2.0], percent) for percent in (25, 50, 51, 99.9)] == [1.0, 2.0, 3.0, 4.0]
 
 
+def test_a_time_that_could_not_be_measured_has_no_speed() -> None:
+    """A processor time of zero, on a clock that is too coarse."""
+    assert outcome([0.0, 2.0], [1.0, 1.0]).speeds("speed") == [0.5]
+    assert per(1.0, 0) is None
+
+
 def test_verdicts() -> None:
-    more = Goal("", 3.0, 1.5, ratio("speed"))
-    less = Goal("", 150, 300, ratio("speed"), "lower")
-    assert [report.verdict(more, value) for value in (3.0, 2.9, 1.5, 1.4)] == ["goal", "must", "must", "missed"]
-    assert [report.verdict(less, value) for value in (150, 151, 300, 301)] == ["goal", "must", "must", "missed"]
+    more = Goal("", ratio("speed"), aims(1.5, 3.0))
+    less = Goal("", ratio("speed"), aims(300, 150), better="lower")
+    found = [report.verdict(more, Aim(1.5, 3.0), value) for value in (3.0, 2.9, 1.5, 1.4)]
+    assert found == ["goal", "must", "must", "missed"]
+    found = [report.verdict(less, Aim(300, 150), value) for value in (150, 151, 300, 301)]
+    assert found == ["goal", "must", "must", "missed"]
 
 
 def test_the_table_of_goals_judges_one_process() -> None:
-    one = outcome([30.0], [10.0])
-    two = Outcome(one.case, "asyncio", 2, one.rounds, {})
-    assert page.goals([(BENCH, [one, two])]) == [
-        ["", "goal", "must", "asyncio", "asyncio, two processes"],
-        ["faster", "4.00x", "2.00x", "3.00x *must*", "3.00x"],
-        ["few", "5", "10", "-", "-"],
+    case = Case("one", {})
+    outcomes = [
+        Outcome(case, loop, processes, {"utcp": [{"speed": 30.0}], "kernel_tcp": [{"speed": 10.0}]}, {})
+        for loop in ("asyncio", "uvloop")
+        for processes in (1, 2)
+    ]
+    compiled = page.goals([(BENCH, outcomes)], "compiled")
+    assert compiled == [
+        ["", "asyncio", "uvloop", "asyncio, two processes", "uvloop, two processes"],
+        ["faster", "3.00x *must* (2.00x, 4.00x)", "3.00x *goal* (1.00x, 2.00x)", "3.00x", "3.00x"],
+        ["few", "-", "-", "-", "-"],
+    ]
+
+
+def test_interpreted_utcp_has_aims_of_its_own() -> None:
+    measured: dict[str, Sequence[Figures]] = {"utcp": [{"speed": 3.0, "seen": 9.0}], "kernel_tcp": [{"speed": 1.0}]}
+    assert page.goals([(BENCH, [Outcome(Case("one", {}), "asyncio", 1, measured, {})])], "interpreted") == [
+        ["", "asyncio"],
+        ["faster", "3.00x"],
+        ["few", "9 *goal* (10)"],
     ]
 
 
 def test_a_bench_that_fails_leaves_the_others_on_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(bench: Bench, *_: object, **__: object) -> list[Outcome]:
-        if bench.name == "closes":
+    def fail(plan: Plan, _: Progress) -> list[Outcome]:
+        if plan.bench.name == "closes":
             raise rounds.TrialFailed("closes: it broke")
         return [outcome([30.0], [10.0])]
 
@@ -206,3 +236,46 @@ def test_a_bench_that_fails_leaves_the_others_on_the_page(
     assert "Not measured: closes: it broke" in text
     assert "### churn: asyncio, both ends in one process" in text
     assert "no plots: matplotlib is not installed" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def first_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    command.main()
+    return capsys.readouterr().out.splitlines()[0]
+
+
+def test_the_first_line_says_how_long_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The usual measurement's time is known, any other's is not."""
+    monkeypatch.setattr(rounds, "run", lambda *_: [outcome([30.0], [10.0])])
+    churn = registry.load("churn")
+    assert first_line(monkeypatch, capsys, "churn", "--rounds", "2").endswith(
+        f", asyncio; about {2 * churn.seconds:.0f} seconds on two CPUs"
+    )
+    assert first_line(monkeypatch, capsys, "churn", "--loop", "both", "--processes", "both", "--rounds", "60").endswith(
+        f" and uvloop; about {churn.seconds * 4:.0f} minutes on two CPUs"
+    )
+    assert first_line(monkeypatch, capsys, "churn", "--connections", "9").endswith(", asyncio")
+    assert first_line(monkeypatch, capsys, "churn", "--quick").endswith(", asyncio")
+
+
+def test_all_prints_the_goals_and_writes_nothing_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written: list[object] = []
+    for writer in (page, plot):
+        monkeypatch.setattr(writer, "write_output" if writer is page else "save", lambda *a, **_: written.append(a))
+    monkeypatch.setattr(rounds, "run", lambda *_: [outcome([30.0], [10.0])])
+    monkeypatch.setattr(sys, "argv", ["bench", "all", "--only", "churn"])
+    monkeypatch.chdir(tmp_path)
+    command.main()
+    assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()[2:]] == [
+        "",
+        *(goal.label for goal in registry.load("churn").goals),
+    ]
+    assert written == []
+    assert list(tmp_path.iterdir()) == []

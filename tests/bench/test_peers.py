@@ -60,7 +60,7 @@ def test_a_bench_with_peers(name: str) -> None:
     quick = {option.name: option.quick for option in bench.options}
     first = replace(bench, cases=lambda values: bench.cases(values)[:1])
     with Progress(1) as progress:
-        (outcome,) = rounds.run(first, quick, rounds=1, loops=["asyncio"], processes=[2], peers=True, progress=progress)
+        (outcome,) = rounds.run(rounds.Plan(first, quick, 1, ["asyncio"], [2], peers=True), progress)
     for peer in NAMES:
         if importlib.util.find_spec(peer) is None:
             assert outcome.absent[peer] == not_installed(peer, "bench")

@@ -102,6 +102,26 @@ async def test_what_there_is_to_look_into() -> None:
         server.close()
 
 
+def test_the_logger_as_the_guide_configures_it() -> None:
+    program = """
+async def main():
+    async with utcp.Endpoint(("127.0.0.1", 0)) as endpoint:
+        try:
+            await endpoint.open_connection("127.0.0.1", 9, udp_port=endpoint.address[1])
+        except ConnectionRefusedError:
+            pass
+
+import asyncio, utcp
+asyncio.run(main())
+"""
+    process = subprocess.run(  # noqa: S603  # our own interpreter and script
+        [*STRICT, snippets(GUIDE)[1] + program], capture_output=True, text=True, timeout=200, check=True
+    )
+    events = re.findall("^([A-Z]+):utcp:(utcp[.a-z_]+) ", process.stderr, re.MULTILINE)
+    assert ("INFO", "utcp.endpoint_opened") in events
+    assert ("WARNING", "utcp.connection_refused") in events
+
+
 def test_the_server_and_the_client_fit_on_twenty_lines() -> None:
     assert [len(code.splitlines()) <= 20 for code in snippets()[:2]] == [True, True]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import socket
 import sys
 from types import SimpleNamespace
@@ -99,10 +100,16 @@ async def test_structlog_is_asked_only_when_the_application_uses_it(monkeypatch:
         assert endpoint.stack.observers == (default,)
 
 
-async def test_without_structlog_nobody_observes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_structlog_and_logging_nobody_observes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "structlog", raising=False)
+    monkeypatch.setattr(logging.getLogger("utcp"), "disabled", True)
     async with Endpoint() as endpoint:
         assert endpoint.stack.observer is None
+
+
+async def test_warnings_alone_cost_a_connection_nothing() -> None:
+    async with Endpoint() as endpoint:
+        assert endpoint.stack.routine_observer is None
 
 
 async def test_udp_ports_and_utcp_ports_are_apart() -> None:

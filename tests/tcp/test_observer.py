@@ -3,10 +3,11 @@
 import sys
 from errno import EHOSTUNREACH, EMSGSIZE, ENOSPC
 from types import FrameType
+from typing import Any
 
 import pytest
 
-from tests.tcp.pair import Pair
+from tests.tcp.pair import Pair, lose
 from tests.tcp.reach import established, syn_rcvd
 from tests.tcp.script import MSS, SECRET, START, Script
 from tests.variant import interpreted_only
@@ -22,7 +23,7 @@ from utcp.tcp.state import CLOSED, NAMES, SYN_SENT
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.trace.ladder import LadderRecorder
 from utcp.trace.log import StructlogObserver
-from utcp.wire import ACK, FIN, SYN, Segment, decode, encode, flag_names
+from utcp.wire import ACK, FIN, RST, SYN, Segment, decode, encode, flag_names
 
 
 class Notes(Observer):
@@ -326,6 +327,55 @@ def test_the_tap_comes_and_goes_with_the_observer() -> None:
     stack.observe(None)
     assert state() == ((), False)
     assert stack.observer is None
+
+
+class Trouble(Observer):
+    """An observer of trouble only, and of whatever else would reach it."""
+
+    sees_routine = False
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in vars(Observer) and callable(getattr(Observer, name)) and not name.startswith("_"):
+            self.words.append(name)
+        return super().__getattribute__(name)
+
+
+def test_an_observer_of_trouble_costs_a_good_connection_nothing() -> None:
+    near, far = Trouble(), Trouble()
+    pair = Pair(lose("client", FIN))
+    pair.client.observe(near)
+    pair.server.observe(far)
+    client, server = pair.established()
+    client.close(pair.now)
+    server.close(pair.now)
+    pair.server.receive_datagram(b"noise", "client", pair.now)
+    pair.run()
+    assert pair.client.counters.time_waits + pair.server.counters.time_waits > 0
+    assert near.words == far.words == []
+
+
+def test_an_observer_of_trouble_gets_the_error() -> None:
+    trouble = Trouble()
+    stack = Stack(secret=SECRET, observer=trouble)
+    connection = stack.connect("peer", 80, START, local_port=50000)
+    [syn] = [decode(datagram) for transmit in stack.datagrams_to_send(START) for datagram in transmit.datagrams()]
+    stack.receive_datagram(b"noise", "peer", START)
+    stack.receive_datagram(encode(Segment(80, 50000, 0, syn.seq + 1, RST | ACK, 0)), "peer", START)
+    assert trouble.words == ["connection_ended"]
+    assert connection.error is not None
+
+
+def test_routine_events_come_and_go_with_the_observer() -> None:
+    trouble, notes = Trouble(), Notes()
+    stack = Stack(secret=SECRET, observer=trouble)
+    assert stack.routine_observer is None
+    stack.observe_also(notes)
+    assert stack.routine_observer is stack.observer
+    stack.observe_no_more(notes)
+    assert stack.routine_observer is None
 
 
 class Leaves(Observer):

@@ -46,7 +46,7 @@ class Endpoint:
             by the UDP addresses and ports. Each peer stays with one socket until a socket is opened or closed.
         config: the configuration of the endpoint and its connections; None: the default.
         observer: gets the events of the stack (`utcp.tcp.observer` lists their costs). After an exception it is not
-            called again. None: events are logged to structlog if the application has configured it.
+            called again. None: events are logged (`utcp.trace.log`).
         control: the path of a Unix socket to open for `utcp ss` and `utcp capture`; True: one in the default directory;
             None: the environment variable UTCP_CONTROL (`utcp.inspect.control`).
 

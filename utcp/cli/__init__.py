@@ -3,9 +3,11 @@
 `eval "$(_UTCP_COMPLETE=bash_source utcp)"` (or zsh_source, fish_source) enables completion of commands and options.
 """
 
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Final
 
@@ -117,11 +119,26 @@ def _run(arguments: list[str]) -> int:
     if completing := os.environ.get(_COMPLETE):
         return shell_complete(command, {}, "utcp", _COMPLETE, completing)
     try:
-        with command.make_context("utcp", arguments) as context:
+        with _without_log_events(), command.make_context("utcp", arguments) as context:
             status = command.invoke(context)
     except Exit as end:
         return end.exit_code
     return status if isinstance(status, int) else 0
+
+
+@contextmanager
+def _without_log_events() -> Iterator[None]:
+    """Log no event of a connection within the context, because the commands print their errors themselves."""
+    logger = logging.getLogger("utcp")
+    logger.addFilter(_is_no_event)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_event)
+
+
+def _is_no_event(record: logging.LogRecord) -> bool:
+    return not hasattr(record, "event")  # an attribute of the events of `utcp.trace.log`
 
 
 def _complain(text: str, status: int) -> int:

@@ -30,6 +30,10 @@ class Observer:
 
     sees_segments: bool = False
     """True if the stack calls `segment_received` and `segment_sent`. Set for subclasses that override either."""
+    sees_routine: bool = True
+    """False if the stack reports trouble only, and not what happens on every good day: changes of state, ends without
+    an error, retransmissions, expired timers, changes of the MSS, ends of TIME_WAIT, and malformed datagrams. A
+    connection without trouble then costs no call. An observer must not change it afterwards."""
 
     def __init_subclass__(cls, **arguments: object) -> None:
         super().__init_subclass__(**arguments)
@@ -94,7 +98,8 @@ class Observer:
 
 
 class Tee(Observer):
-    """An observer that forwards each call to `observers`, in the given order. It sees segments if one of them does.
+    """An observer that forwards each call to `observers`, in the given order. It sees segments and routine events if
+    one of them does; then all of them get routine events.
 
     With `failed`, an observer that raises an Exception is removed, the other observers are still called, and
     `failed(observer, error)` is called. Without `failed`, the exception propagates. A stack calls all its observers
@@ -107,6 +112,7 @@ class Tee(Observer):
         )
         self._failed = failed
         self.sees_segments = any(observer.sees_segments for observer in self.observers)
+        self.sees_routine = any(observer.sees_routine for observer in self.observers)
 
     def _tell(self, name: str, *arguments: object) -> None:
         for observer in self.observers:

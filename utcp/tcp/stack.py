@@ -131,6 +131,7 @@ class Stack(Context[Tcb]):
     def _watch(self, observers: tuple[Observer, ...]) -> None:
         tee = Tee(*observers, failed=self._observer_failed) if observers else None
         self.observer = tee
+        self.routine_observer = tee if tee is not None and tee.sees_routine else None
         self._tap = tee if tee is not None and tee.sees_segments else None
         self._outbox.show(self._tap)
         self._answers.show(self._tap)
@@ -344,8 +345,8 @@ class Stack(Context[Tcb]):
             segment = decode(data, start, end, view, ecn)
         except MalformedSegment as error:
             self.counters.in_errs += 1
-            if self.observer is not None:
-                self.observer.malformed(remote, str(error), now)
+            if self.routine_observer is not None:
+                self.routine_observer.malformed(remote, str(error), now)
             return
         tap = self._tap
         if tap is not None:
@@ -813,13 +814,13 @@ class Stack(Context[Tcb]):
         if expired:
             self.memory.update_allowance()
         for remote, remote_port, local_port in expired:
-            if self.observer is not None:  # checked each time, because the call may remove the observer
-                self.observer.time_wait_ended(remote, remote_port, local_port, now)
+            if self.routine_observer is not None:  # checked each time, because the call may remove the observer
+                self.routine_observer.time_wait_ended(remote, remote_port, local_port, now)
 
     def end_time_wait(self, key: ConnectionKey, now: float) -> None:
         """Remove the TIME_WAIT record, because a newer connection reuses its ports."""
         self.time_wait.remove(key)
         self.memory.update_allowance()
         self._ports.released(*key, now)
-        if self.observer is not None:
-            self.observer.time_wait_ended(*key, now)
+        if self.routine_observer is not None:
+            self.routine_observer.time_wait_ended(*key, now)

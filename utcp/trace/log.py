@@ -1,4 +1,4 @@
-"""Log events for an operator, to the structlog that the application has configured.
+"""Log events for an operator, to structlog or to the logger `utcp` of the standard library.
 
 The event names and their keys are stable:
 
@@ -68,19 +68,29 @@ The event names and their keys are stable:
 A half-open connection, which a forged SYN can create, has debug events only. TIME_WAIT begins with `utcp.state_changed`
 and ends with `utcp.time_wait_ended`.
 
-The observer checks once, at its creation, whether the logger is enabled for debug events. If not, they cost only the
-test of a bool. The logger is the result of `structlog.get_logger("utcp")` at that time. There is no event per segment,
-so that logging does not slow down reception.
+The events go to structlog if the application has configured it before it opens the endpoint
+(`structlog.get_logger("utcp")`). Otherwise they go to `logging.getLogger("utcp")`. The text of such a record is the
+event and `key=value` for each key. The keys are also attributes of the record, and so is `event`, for filters and for
+formatters that write JSON. Without any handler, logging prints warnings to stderr. Then the ends of connections by an
+error are not logged, because the program gets the error as an exception.
 
-An exception in the application's processors occurs in the middle of protocol processing and must not disrupt it. The
-event is lost, and the standard library's logger `utcp` gets the traceback as an error, only once for consecutive
-failures.
+The observer checks once, at its creation, for which levels the logger is enabled. Without debug events, they cost only
+the test of a bool. Without info events, a connection that has no trouble costs nothing (`Observer.sees_routine`). A
+disabled logger of the standard library gets no observer. There is no event per segment, so that logging does not slow
+down reception.
+
+An exception in the application's processors, filters or handlers occurs in the middle of protocol processing and must
+not disrupt it. The event is lost, and another logger gets the traceback as an error, only once for consecutive
+failures: `utcp` for structlog, `asyncio` for `utcp`.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -93,6 +103,10 @@ from utcp.tcp.transmit import Remote
 
 if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
+
+_LOGGER: Final = logging.getLogger("utcp")
+
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 REPEAT: Final = 10.0
 """Minimum interval between two events of a kind that remote hosts can cause, seconds."""
@@ -108,63 +122,76 @@ _EVENT_OF_ERROR: Final = (
     (OSError, "utcp.connection_failed"),
 )
 
+_RAISED: Final = frozenset(event for _, event in _EVENT_OF_ERROR)
+"""Events that the program gets as exceptions, too."""
 
-def default_observer() -> StructlogObserver | None:
-    """Return an observer that logs to the application's configured structlog, or None if none is configured.
+
+def default_observer() -> LogObserver | None:
+    """Return an observer that logs to the application's configured structlog, otherwise to the standard library's
+    logger, or None if that is disabled.
 
     Neither imports nor configures structlog, so that `import utcp` does not depend on it.
     """
     structlog = sys.modules.get("structlog")
     if structlog is None or not structlog.is_configured():
-        return None
+        return StandardObserver() if _LOGGER.isEnabledFor(logging.WARNING) else None
     try:
         return StructlogObserver()
     except Exception:  # structlog classes of the application may raise anything
-        logging.getLogger("utcp").exception("structlog cannot make a logger: events of this endpoint are not logged")
+        _LOGGER.exception("structlog cannot make a logger: events of this endpoint are not logged")
         return None
 
 
 def log_event(event: str, **fields: object) -> None:
-    """Log an event of an endpoint, a control socket or a capture, if the application has configured structlog."""
+    """Log an event of an endpoint, a control socket or a capture."""
     observer = default_observer()
-    if observer is not None:
+    if observer is not None and observer.sees_routine:
         if "address" in fields:
             fields["address"] = _address(fields["address"])
         observer.log("info", event, **fields)
 
 
-class StructlogObserver(Observer):
-    """Logs a stack's observer callbacks as the events listed in this module's docstring."""
+class LogObserver(Observer):
+    """Logs a stack's observer callbacks as the events listed in this module's docstring.
 
-    def __init__(self) -> None:
-        # Imported here, because `import utcp` does not require it. An application that has configured structlog has
-        # imported it.
-        import structlog
+    Args:
+        is_enabled: returns whether the logger is enabled for a level of `logging`.
+        report: logs an exception of the logger, as `logging.Logger.exception` does.
+    """
 
-        self._logger: Any = structlog.get_logger("utcp").bind()
+    def __init__(self, is_enabled: Callable[[int], bool], report: Callable[..., None]) -> None:
+        self.sees_routine = is_enabled(logging.INFO)
+        self._debug = is_enabled(logging.DEBUG)
+        self._report = report
         self._failing = False
-        self._debug = _debug_enabled(self._logger)
         self._repeats: dict[str, tuple[float, int]] = {}
         """For each event name, the next time at which it may be logged, and the number suppressed since the last."""
+
+    def write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        """Pass an event to the logger. Raises whatever the application's logger raises."""
+        raise NotImplementedError
 
     def log(self, level: str, event: str, **fields: object) -> None:
         """Log an event. An exception of the application's logger does not reach the protocol."""
         try:
-            getattr(self._logger, level)(event, **fields)
-        except Exception:  # structlog processors of the application may raise anything
+            self.write(level, event, fields)
+        except Exception:
             if not self._failing:
                 self._failing = True
-                logging.getLogger("utcp").exception("a structlog processor failed on %s", event)
+                self._report("logging of %s failed", event)
         else:
             self._failing = False
 
     def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
-        if after == ESTABLISHED:
+        if self.sees_routine and after == ESTABLISHED:
             self.log("info", "utcp.connection_opened", **_identity(connection), active=not connection.passive)
         if self._debug:
             self.log("debug", "utcp.state_changed", **_identity(connection), before=NAMES[before], after=NAMES[after])
 
     def connection_ended(self, connection: Connection, now: float) -> None:
+        error = connection.error
+        if error is None and not self.sees_routine:
+            return
         info = connection.info()
         fields = _identity(connection)
         fields["path"] = info.path
@@ -172,7 +199,6 @@ class StructlogObserver(Observer):
         fields["bytes_acked"] = info.bytes_acked
         fields["bytes_received"] = info.bytes_received
         fields["duration"] = round(now - connection.opened_at, 6)
-        error = connection.error
         if error is None:
             self.log("info", "utcp.connection_closed", **fields)
         else:
@@ -203,27 +229,23 @@ class StructlogObserver(Observer):
         self._seldom("warning", "utcp.path_unreachable", now, **_identity(connection), error=str(error))
 
     def ports_exhausted(self, remote: Remote, remote_port: int, now: float) -> None:
-        fields = {"remote": _address(remote), "remote_port": remote_port}
-        self._seldom("warning", "utcp.ports_exhausted", now, **fields)
+        self._seldom("warning", "utcp.ports_exhausted", now, remote=remote, remote_port=remote_port)
 
     def listen_overflowed(self, local_port: int, remote: Remote, now: float) -> None:
-        fields = {"remote": _address(remote), "local_port": local_port}
-        self._seldom("warning", "utcp.listen_overflowed", now, **fields)
+        self._seldom("warning", "utcp.listen_overflowed", now, remote=remote, local_port=local_port)
 
     def syn_flooded(self, local_port: int, remote: Remote, cookie: bool, now: float) -> None:
-        fields = {"remote": _address(remote), "local_port": local_port, "cookie": cookie}
-        self._seldom("warning", "utcp.syn_flooded", now, **fields)
+        self._seldom("warning", "utcp.syn_flooded", now, remote=remote, local_port=local_port, cookie=cookie)
 
     def memory_pressed(self, used: int, limit: int, now: float) -> None:
         self._seldom("warning", "utcp.memory_pressure", now, used=used, limit=limit)
 
     def limit_reached(self, limit: str, remote: Remote, now: float) -> None:
-        fields = {"remote": _address(remote), "limit": limit}
-        self._seldom("warning", "utcp.limit_reached", now, **fields)
+        self._seldom("warning", "utcp.limit_reached", now, remote=remote, limit=limit)
 
     def malformed(self, remote: Remote, reason: str, now: float) -> None:
         if self._debug:
-            self._seldom("debug", "utcp.malformed", now, remote=_address(remote), reason=reason)
+            self._seldom("debug", "utcp.malformed", now, remote=remote, reason=reason)
 
     def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
         if self._debug:
@@ -238,7 +260,45 @@ class StructlogObserver(Observer):
             self._repeats[event] = (due, suppressed + 1)
             return
         self._repeats[event] = (now + REPEAT, 0)
+        if "remote" in fields:
+            fields["remote"] = _address(fields["remote"])
         self.log(level, event, **fields, suppressed=suppressed)
+
+
+class StructlogObserver(LogObserver):
+    """Logs to the application's structlog."""
+
+    def __init__(self) -> None:
+        # Imported here, because `import utcp` does not require it. An application that has configured structlog has
+        # imported it.
+        import structlog
+
+        self._logger: Any = structlog.get_logger("utcp").bind()
+        super().__init__(partial(_is_enabled, self._logger), _LOGGER.exception)
+
+    def write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        getattr(self._logger, level)(event, **fields)
+
+
+class StandardObserver(LogObserver):
+    """Logs to the standard library's logger `utcp`."""
+
+    def __init__(self) -> None:
+        super().__init__(_LOGGER.isEnabledFor, logging.getLogger("asyncio").exception)
+
+    def write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        number = _LEVELS[level]
+        if _LOGGER.isEnabledFor(number) and (event not in _RAISED or _LOGGER.hasHandlers()):
+            text = " ".join([event, *(f"{key}={_text(value)}" for key, value in fields.items())])
+            _LOGGER.log(number, "%s", text, extra={"event": event, **fields})
+
+
+def _text(value: object) -> str:
+    """Return a value of a key for a line of text, in quotes if it would not be one word."""
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if text and text.isprintable() and not set(text) & set(' "='):
+        return text
+    return json.dumps(text)
 
 
 def _identity(connection: Connection) -> dict[str, Any]:
@@ -259,13 +319,13 @@ def _address(remote: Remote) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _debug_enabled(logger: object) -> bool:
-    """Return whether `logger` is enabled for debug events, or True if it has no method to check that.
+def _is_enabled(logger: object, level: int) -> bool:
+    """Return whether a logger of structlog is enabled for `level`, or True if it has no method to check that.
 
     The method is looked up on the class, because `structlog.BoundLogger` treats any unknown attribute as a log level.
     """
     for name in ("is_enabled_for", "isEnabledFor"):  # structlog's filtering loggers since 25.1, and logging's name
         ask = getattr(type(logger), name, None)
         if ask is not None:
-            return bool(ask(logger, logging.DEBUG))
+            return bool(ask(logger, level))
     return True

@@ -65,6 +65,8 @@ class Context(Generic[T]):
         self.observer: Any = None
         """The `Tee` that calls the observers; None if there are none. The type is Any because `Observer` refers to
         `Connection`, which depends on this module."""
+        self.routine_observer: Any = None
+        """`observer` if it sees routine events, else None."""
         self.output: dict[T, None] = {}
         """The connections that the next flush processes, in order."""
         self.ready: dict[object, None] = {}

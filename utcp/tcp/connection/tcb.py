@@ -237,7 +237,7 @@ class Tcb(Charged):
             raise state.illegal(before, happened)
         self.state = after
         self._path = self._path << 4 | after
-        observer = self.stack.observer
+        observer = self.stack.routine_observer
         if observer is not None:
             observer.state_changed(self, before, after, now)
 
@@ -420,7 +420,7 @@ class Tcb(Charged):
         """Record that `length` octets of sequence space from `seq` on are retransmitted."""
         self.total_retransmits += 1
         self.stack.counters.retrans_segs += 1
-        observer = self.stack.observer
+        observer = self.stack.routine_observer
         if observer is not None:
             observer.retransmitted(self, seq, length, now)
 
@@ -550,7 +550,7 @@ class Tcb(Charged):
             before = self.mss
             self.mss = mss
             self.congestion.set_mss(mss)
-            observer = self.stack.observer
+            observer = self.stack.routine_observer
             if observer is not None:
                 observer.mss_changed(self, before, now)
 
@@ -617,7 +617,7 @@ class Tcb(Charged):
             endings.delivered += 1
         else:
             endings.note(error)
-        observer = self.stack.observer
+        observer = self.stack.routine_observer if error is None else self.stack.observer
         if observer is not None:
             observer.connection_ended(self, now)
 

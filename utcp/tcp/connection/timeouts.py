@@ -40,7 +40,7 @@ def handle_timeout(tcb: Tcb, now: float) -> None:
         return
     expired = [timer for timer, deadline in enumerate(tcb.deadlines()) if deadline <= now]
     _stop(tcb, expired, now)
-    observer = tcb.stack.observer
+    observer = tcb.stack.routine_observer
     for timer in expired:
         if tcb.state == CLOSED:
             return

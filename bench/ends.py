@@ -20,7 +20,7 @@ from typing import Any, Self
 from . import loops, resources
 from .peers import find
 from .stacks import UNKNOWN, App, Client, Counts, Server, Setting, Streams
-from .trouble import CallbackFailed, reason
+from .trouble import CallbackFailed, exception_handler
 
 _LINE = 1 << 20
 """Maximum size of an answer, octets."""
@@ -222,14 +222,7 @@ async def _serve_and_answer(sock: socket.socket, stack: str, app: Callable[[], A
     application = app()
     channel = _Channel(*await asyncio.open_unix_connection(sock=sock, limit=_LINE))
 
-    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        why = reason(context)
-        if why is None:
-            loop.default_exception_handler(context)
-        else:
-            channel.send(CallbackFailed(why))
-
-    asyncio.get_running_loop().set_exception_handler(tell)
+    asyncio.get_running_loop().set_exception_handler(exception_handler(channel.send))
     async with find(stack).serve(application, setting) as server:
         channel.send(server.address)
         while (question := await _question(channel)) is not None:

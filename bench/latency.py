@@ -37,8 +37,11 @@ class Server(StreamApp):
 
     def __init__(self) -> None:
         self._sunk = 0
+        self._open = 0
+        self._none_open = asyncio.Event()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open += 1
         try:
             if await reader.readexactly(1) == ECHO:
                 while True:
@@ -50,6 +53,13 @@ class Server(StreamApp):
         finally:
             writer.close()
             await writer.wait_closed()
+            self._open -= 1
+            if not self._open:
+                self._none_open.set()
+
+    async def all_closed(self) -> None:
+        """Wait until the last connection is closed."""
+        await self._none_open.wait()
 
     async def sunk(self) -> int:
         """Return the octets that were only read."""
@@ -108,6 +118,7 @@ async def _run(trial: Trial) -> Figures:
         for _, writer in (asking, *beside, *sending):
             writer.close()
         await asyncio.gather(*(writer.wait_closed() for _, writer in (asking, *beside, *sending)))
+        await ends.ask("all_closed")
     counts = used.counts.per(len(times), "request")
     return {
         "us_p50": 1e6 * percentile(times, 50),

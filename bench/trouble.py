@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +22,7 @@ class Guard:
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.current_task()
-        asyncio.get_running_loop().set_exception_handler(self._note)
+        asyncio.get_running_loop().set_exception_handler(exception_handler(self._note))
         return self
 
     async def __aexit__(
@@ -34,25 +36,29 @@ class Guard:
             task.uncancel()
         raise CallbackFailed(self._why) from None
 
-    def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        why = reason(context)
-        if why is None:
-            loop.default_exception_handler(context)
-        elif self._why is None and self._task is not None:
-            self._why = why
+    def _note(self, failure: CallbackFailed) -> None:
+        if self._why is None and self._task is not None:
+            self._why = str(failure)
             self._task.cancel()
 
 
-def reason(context: dict[str, Any]) -> str | None:
-    """Return the failure reported to an event loop's exception handler in one line, or None if it does not concern the
-    measurement.
+def exception_handler(report: Callable[[CallbackFailed], None]) -> Callable[[AbstractEventLoop, dict[str, Any]], None]:
+    """Return an exception handler for an event loop, which calls `report` with each failure.
 
-    Reports without an exception do not, nor does a half-close after the peer has gone: asyncio's transport raises that
-    error into the loop, and connection_lost() follows.
+    Contexts without an exception go to the loop's default handler. A half-close after the peer has gone is no failure:
+    asyncio's transport raises that error into the loop, and connection_lost() follows.
     """
-    error = context.get("exception")
-    if not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno == errno.ENOTCONN):
-        return None
-    if isinstance(error, CallbackFailed):
-        return str(error)
-    return " ".join(f"{context['message']}: {type(error).__name__}: {error}".split())
+
+    def handle(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, CallbackFailed):
+            report(error)
+        elif isinstance(error, OSError) and error.errno == errno.ENOTCONN:
+            pass
+        elif isinstance(error, Exception):
+            line = f"{context['message']}: {type(error).__name__}: {error}"
+            report(CallbackFailed(" ".join(line.split())))
+        else:
+            loop.default_exception_handler(context)
+
+    return handle

@@ -35,7 +35,7 @@ from . import command, loops
 from .frame import Bench, Case, Figure, Figures, Option, Trial, Values
 from .peers import find
 from .stacks import BACKLOG, Client, Setting
-from .trouble import CallbackFailed, reason
+from .trouble import exception_handler
 
 MESSAGE: Final = bytes(range(64))
 ENDPOINTS: Final = 16
@@ -87,14 +87,7 @@ async def _work(job: _Job, sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     loop.add_reader(job.pipe.fileno(), stop.set)
 
-    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        why = reason(context)
-        if why is None:
-            loop.default_exception_handler(context)
-        else:
-            job.pipe.send(CallbackFailed(why))
-
-    loop.set_exception_handler(tell)
+    loop.set_exception_handler(exception_handler(job.pipe.send))
     start = process_time()
     job.pipe.send(None)
     await stop.wait()

@@ -9,7 +9,7 @@ import pytest
 from bench import loops
 from bench.frame import Figures, Trial
 from bench.stacks import STACKS, ProtocolApp, StreamApp
-from bench.trouble import CallbackFailed, Guard, reason
+from bench.trouble import CallbackFailed, Guard, exception_handler
 
 
 class Failing(StreamApp):
@@ -103,8 +103,15 @@ def test_an_error_of_the_measurement_itself_stays_what_it_is() -> None:
         Trial("utcp", "asyncio", 1, {}, 1).run(fail)
 
 
-def test_a_half_close_that_finds_the_peer_gone_is_no_failure() -> None:
+def test_a_half_close_that_finds_the_peer_gone_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
     """asyncio's own transport lets it out into the loop; that the connection is lost is told as well."""
-    gone = OSError(errno.ENOTCONN, "Transport endpoint is not connected")
-    assert reason({"message": "Exception in callback None()", "exception": gone}) is None
-    assert reason({"message": "Exception in callback None()", "exception": OSError(errno.EIO, "failed")}) is not None
+    told: list[CallbackFailed] = []
+    loop = asyncio.new_event_loop()
+    handle = exception_handler(told.append)
+    try:
+        for error in (OSError(errno.ENOTCONN, "Transport endpoint is not connected"), OSError(errno.EIO, "failed")):
+            handle(loop, {"message": "Exception in callback None()", "exception": error})
+    finally:
+        loop.close()
+    assert [str(each) for each in told] == ["Exception in callback None(): OSError: [Errno 5] failed"]
+    assert caplog.text == ""

@@ -107,6 +107,77 @@ def test_long_ladders_are_shortened_unless_all_is_wanted(capture: Path, capsys: 
     assert "not shown" not in capsys.readouterr().out
 
 
+def test_connections_that_use_the_same_ports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "s.pcapng"
+    assert main(["demo", "syn-hits-last-ack", "--pcap", str(path)]) == 0
+    capsys.readouterr()
+    assert main(["ladder", str(path), "--list"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split("  at ")[1].split(":")[0] for line in listed] == ["0.000 s", "1.225 s", "2.051 s"]
+    assert main(["ladder", str(path), "--connection", "2"]) == 0
+    hint, _, _, _, *rows = capsys.readouterr().out.splitlines()
+    assert hint == "3 connections use these ports: --connection 1-3 shows all of them."
+    assert rows[0].split() == ["0.0", "CLOSED", "|", "|", "LAST_ACK"]
+    assert "RST,ACK seq=0 ack=1" in rows[2]
+    assert len(rows) == 3
+    assert main(["ladder", str(path), "--connection", "1-3"]) == 0
+    together = capsys.readouterr().out
+    assert "connections use these ports" not in together
+    assert together.count(" SYN seq=0 ") == 3
+    for wrong in ("0", "3-1", "1-", "-1", "one"):
+        assert main(["ladder", str(path), "--connection", wrong]) == 2
+        assert "is neither a number from 1 nor a range such as 1-3" in capsys.readouterr().err
+    assert main(["ladder", str(path), "--connection", "2-4"]) == 1
+    assert capsys.readouterr().err == "utcp ladder: no connection 4: there are only 3 (see --list)\n"
+
+
+def test_a_range_needs_the_same_ports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / "1.pcapng", tmp_path / "2.pcapng"]
+    for seed, path in enumerate(paths):
+        transfer(path, at="both", octets=100, seed=seed)
+    merged = tmp_path / "merged.pcapng"
+    merged.write_bytes(b"".join(path.read_bytes() for path in paths))
+    assert main(["ladder", "--connection", "1-2", str(merged)]) == 1
+    assert capsys.readouterr().err == "utcp ladder: of connections 1-2, no other has the ports of connection 1\n"
+
+
+def test_two_captures_are_of_the_two_ends(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy, other = tmp_path / "copy.pcapng", tmp_path / "other.pcapng"
+    copy.write_bytes(capture.read_bytes())
+    transfer(other, at="both", octets=100, seed=2)
+    for same in (capture, copy):
+        assert main(["ladder", str(capture), str(same)]) == 2
+        assert f"{capture} and {same} are the same capture" in capsys.readouterr().err
+    assert main(["ladder", str(capture), str(other)]) == 1
+    told = f"utcp ladder: {capture} and {other} have no connection in common: see --list of each\n"
+    assert capsys.readouterr() == ("", told)
+
+
+def test_a_connection_that_only_one_capture_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    client, server, other = (tmp_path / name for name in ("client.pcapng", "server.pcapng", "other.pcapng"))
+    transfer(client, at="client", octets=100)
+    transfer(server, at="server", octets=100)
+    transfer(other, at="server", octets=100, seed=2)
+    server.write_bytes(server.read_bytes() + other.read_bytes())
+    assert main(["ladder", str(client), str(server), "--connection", "2"]) == 0
+    assert capsys.readouterr().err == f"utcp ladder: connection 2 is only in {server}\n"
+
+
+def test_a_truncated_capture_is_shown_as_far_as_it_goes(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ladder", str(capture)]) == 0
+    whole = capsys.readouterr().out.splitlines()
+    path = tmp_path / "cut.pcapng"
+    path.write_bytes(capture.read_bytes()[:-7])
+    assert main(["ladder", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) >= len(whole) - 1
+    assert err.startswith(f"utcp ladder: {path}: truncated: it ends at octet ")
+    assert err.endswith(" The diagram shows the packets before.\n")
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("kind", ["missing", "directory", "nonsense", "cut", "empty", "no tcp"])
 def test_what_is_no_capture_is_said_in_one_line(
     kind: str, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -117,7 +188,7 @@ def test_what_is_no_capture_is_said_in_one_line(
     elif kind == "nonsense":
         path.write_bytes(b"this is no capture at all" * 10)
     elif kind == "cut":
-        path.write_bytes(capture.read_bytes()[:-7])
+        path.write_bytes(capture.read_bytes()[:50])
     elif kind == "empty":
         path.write_bytes(b"")
     elif kind == "no tcp":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -103,6 +104,39 @@ def test_bad_files_are_one_line_and_status_1(
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", f"utcp plot: {path}: {complaint}\n")
     assert not path.with_suffix(".svg").exists()
+
+
+@draws
+def test_the_plot_of_a_truncated_capture_shows_what_is_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.pcapng"
+    write(path, Segment(50000, 80, 1, 0, SYN, 9), Segment(50000, 80, 2, 1, ACK, 9))
+    path.write_bytes(path.read_bytes()[:-7])
+    assert main(["plot", str(path)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{tmp_path / 'cut.svg'}\n"
+    assert re.fullmatch(
+        r"utcp plot: .*cut.pcapng: truncated: it ends at octet \d+, in the middle of .*\. The plot shows the packets "
+        r"before\.\n",
+        printed.err,
+    )
+
+
+@draws
+def test_without_o_only_a_plot_by_utcp_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, target = tmp_path / "life.pcapng", tmp_path / "life.svg"
+    write(path, Segment(50000, 80, 1, 0, SYN, 9))
+    target.write_text('<?xml version="1.0"?>\n<svg/>\n')  # of the same kind, by another program
+    assert main(["plot", str(path)]) == 1
+    told = f"utcp plot: {target} exists, and is no plot by utcp: name the file to write with -o\n"
+    assert capsys.readouterr() == ("", told)
+    assert target.read_text() == '<?xml version="1.0"?>\n<svg/>\n'
+    assert main(["plot", str(path), "-o", str(target)]) == 0
+    assert main(["plot", str(path), "--what", "rtt"]) == 0
+    assert "round-trip time, ms" in target.read_text()
+    target.write_bytes(b"")
+    assert main(["plot", str(path)]) == 0
 
 
 @draws

@@ -10,7 +10,7 @@ from tests.testing.apps import PORT, ask
 from tests.testing.hosts import pair
 from utcp.testing import Host, Network, NetworkCapture, nth
 from utcp.trace.capture_file import packets
-from utcp.trace.comments import Comment, parse_comment
+from utcp.trace.comments import Comment, packet_comments
 from utcp.wire import FIN, SYN, Segment, decode
 
 
@@ -18,7 +18,7 @@ def comments(capture: NetworkCapture) -> list[Comment]:
     file = io.BytesIO()
     capture.write(file)
     file.seek(0)
-    return [parse_comment(packet.comment) for packet in packets(file)]
+    return [packet_comments(packet.comment).sender for packet in packets(file)]
 
 
 def test_every_segment_is_there_once_in_order_with_its_senders_state(simnet: Network) -> None:
@@ -37,7 +37,7 @@ def test_every_segment_is_there_once_in_order_with_its_senders_state(simnet: Net
     assert len(captured) == len(simnet.trace)
     for packet, sent in zip(captured, simnet.trace, strict=True):
         assert packet.time_ns == round(sent.packet.time * 1e9)
-        comment = parse_comment(packet.comment)
+        comment = packet_comments(packet.comment).sender
         assert comment["role"] == sent.packet.source
         assert comment["direction"] == "out"
         segment = decode(packet.octets[20:])
@@ -49,7 +49,7 @@ def test_every_segment_is_there_once_in_order_with_its_senders_state(simnet: Net
             assert comment["rcv_wnd"] == segment.window << (0 if segment.flags & SYN else 9)
     states: dict[str, list[str]] = {"client": [], "server": []}
     for packet in captured:
-        comment = parse_comment(packet.comment)
+        comment = packet_comments(packet.comment).sender
         if comment["state"] not in states[comment["role"]][-1:]:
             states[comment["role"]].append(comment["state"])
     assert states["client"] == ["SYN_SENT", "FIN_WAIT_1", "TIME_WAIT"]  # what it said at once left with its ACK

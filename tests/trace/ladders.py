@@ -34,8 +34,8 @@ class Told:
     retransmits = 0
     recovery = SimpleNamespace(window=14480, in_flight=5)
     congestion = SimpleNamespace(ssthresh=UNLIMITED)
-    send_side = SimpleNamespace(snd_wnd=65535)
-    receive_side = SimpleNamespace(window=131072)
+    send_side = SimpleNamespace(snd_wnd=65535, iss=1)
+    receive_side = SimpleNamespace(window=131072, irs=2)
     rtt = SimpleNamespace(srtt=None, rto=1.0)
 
     def __init__(self, remote: str, local_port: int, remote_port: int, state: int) -> None:

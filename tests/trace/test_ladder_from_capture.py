@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_1, LAST_ACK
 from utcp.testing import Network, NetworkCapture, nth
 from utcp.trace.capture_file import Captured, read_capture
 from utcp.trace.connections import find_connections
-from utcp.trace.ladder import Arrow, Rung, render_text
+from utcp.trace.ladder import Arrow, LadderRecorder, Rung, render_text
 from utcp.trace.ladder.from_capture import rungs_from_capture, shortened
 from utcp.trace.ladder.rungs import End
 from utcp.wire import ACK, FIN, PSH, RST, SYN, Segment
@@ -369,7 +370,7 @@ def test_a_simulated_run_tells_states_timers_and_losses(tmp_path: Path) -> None:
     again = next(rung.arrow for rung in rungs if rung.arrow and rung.arrow.retransmission)
     assert again.timer in (timers.PROBE, timers.RETRANSMIT)
     server_states = [rung.server for rung in rungs if rung.server is not None]
-    assert server_states == [SYN_RCVD, ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSED]
+    assert server_states == [LISTEN, SYN_RCVD, ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSED]
 
 
 def test_a_simulated_run_tells_when_segments_arrived(tmp_path: Path) -> None:
@@ -406,14 +407,13 @@ def test_a_simulated_run_tells_when_segments_arrived(tmp_path: Path) -> None:
         rungs_of(read_capture(path)),
         """
        ms  client      |                                                     | server
-      0.0  CLOSED      |                                                     |
-      0.0  SYN_SENT    |--- SYN seq=0 -------------------------------------->|
-     20.0  ESTABLISHED |<---------------------------- SYN,ACK seq=0 ack=1 ---| SYN_RCVD
+      0.0  CLOSED      |                                                     | LISTEN
+      0.0  SYN_SENT    |--- SYN seq=0 -------------------------------------->| SYN_RCVD
+     20.0  ESTABLISHED |<---------------------------- SYN,ACK seq=0 ack=1 ---|
      40.0              |--- ACK seq=1 ack=1 -------------------------------->| ESTABLISHED
     140.0  FIN_WAIT_1  |--- FIN,ACK seq=1 ack=1 ---------------------------->|
     140.0  CLOSING     |<---------------------------- FIN,ACK seq=1 ack=1 ---| FIN_WAIT_1
-    160.0              |                                                     | CLOSING
-    160.0              |<-------------------------------- ACK seq=2 ack=2 ---|
+    160.0              |<-------------------------------- ACK seq=2 ack=2 ---| CLOSING
     160.0              |--- ACK seq=2 ack=2 -------------------------------->| TIME_WAIT
     180.0  TIME_WAIT   |                                                     |
 """,
@@ -471,3 +471,61 @@ def test_long_ladders_are_shortened_in_the_middle() -> None:
     without_opening = shortened(rungs, 2)
     assert without_opening[2].client == FIN_WAIT_1
     assert without_opening[2].server == CLOSE_WAIT
+
+
+@pytest.mark.parametrize(("until", "ends"), [(60_200, True), (60_039, False)])
+def test_the_end_of_time_wait_is_known_from_its_timer(until: float, ends: bool) -> None:
+    """If the capture goes on until then."""
+    tap = Tap()
+    tap.open()
+    tap.see(20, "client", FIN | ACK, 1, 1)
+    tap.see(30, "server", FIN | ACK, 1, 2)
+    tap.see(40, "client", ACK, 2, 2, comment="client direction=out state=TIME_WAIT running=time_wait:60")
+    tap.see(until, "client", SYN, 7, 0, port=50001)
+    rungs = rungs_of(tap.captured)
+    assert (rungs[-1] == Rung(60.04, CLOSED)) is ends
+
+
+def test_ports_reused_from_time_wait_are_as_recorded(tmp_path: Path) -> None:
+    """The server has closed first, and is in TIME_WAIT when the client's next SYN arrives."""
+    network = Network(seed=1)
+    recorder = LadderRecorder()
+    server, client = network.host("server"), network.host("client")
+    network.link(server, client, latency=0.02)
+    capture = NetworkCapture(network)
+    captured: list[bytes] = []
+
+    async def serve() -> None:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(0.1)
+            writer.close()
+            await writer.wait_closed()
+
+        async with utcp.Endpoint(("0.0.0.0", PORT), observer=recorder.server) as endpoint:
+            await endpoint.start_server(handle, PORT)
+            await asyncio.sleep(3600)
+
+    async def talk() -> None:
+        async with utcp.Endpoint(observer=recorder.client) as endpoint:
+            for _ in range(2):
+                reader, writer = await endpoint.open_connection("server", PORT, local_port=50000)
+                await reader.read()
+                writer.close()
+                await writer.wait_closed()
+                await asyncio.sleep(1)
+        file = io.BytesIO()
+        capture.write(file)
+        captured.append(file.getvalue())
+
+    async def scenario() -> None:
+        serving = server.run(serve())
+        await client.run(talk())
+        serving.cancel()
+
+    network.run(scenario())
+    path = tmp_path / "run.pcapng"
+    path.write_bytes(captured[0])
+    read = read_capture(path)
+    connections = find_connections([read])
+    assert len(connections) == 2
+    assert_ladder(rungs_from_capture([read], *connections), render_text(recorder.rungs(), 90))

@@ -59,6 +59,26 @@ def test_what_happened_is_named(tmp_path: Path, lossy: Series) -> None:
     assert words.count("RTO") == sum(span.timer == "retransmit" for span in lossy.spans)
 
 
+def test_every_mark_is_in_the_legend(tmp_path: Path, lossy: Series) -> None:
+    lossy.spans.append(Span(0.01, 1, 1001, again=False, copy=True))
+    lossy.marks.append(Mark(0.02, 1, "RST", by_sender=False))
+    file = tmp_path / "all.svg"
+    save_plot(lossy, file, ["sequence"])
+    lossy.spans.pop()
+    lossy.marks.pop()
+    words = texts(file)
+    for word in (
+        "retransmitted",
+        "duplicate by the network",
+        "lost",
+        "SYN, FIN of the sender",
+        "SYN, FIN of the receiver",
+        "RST of the receiver",
+        "retransmission timeout",
+    ):
+        assert words.count(word) == 1, word
+
+
 @pytest.mark.parametrize("panel", PANELS)
 def test_a_panel_alone(tmp_path: Path, lossy: Series, panel: str) -> None:
     file = tmp_path / "panel.svg"

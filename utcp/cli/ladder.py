@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from utcp.cli.options import file_errors
+from utcp.cli.options import file_errors, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,21 @@ _FORMATS: Final = {
 }
 
 
+class _Numbers(click.ParamType[tuple[int, int]]):
+    """A number from 1, or a range N-M of them. Converted to the first and the last one."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        first, dash, last = str(value).partition("-")
+        numbers = [int(text) if text.isascii() and text.isdecimal() else 0 for text in (first, last if dash else first)]
+        if not 1 <= numbers[0] <= numbers[1]:
+            self.fail(f"{value!r} is neither a number from 1 nor a range such as 1-3", param, ctx)
+        return numbers[0], numbers[1]
+
+
 @click.command
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -39,11 +54,12 @@ _FORMATS: Final = {
 )
 @click.option(
     "--connection",
-    metavar="N",
-    type=click.IntRange(1),
-    default=1,
+    "wanted",
+    metavar="N[-M]",
+    type=_Numbers(),
+    default="1",
     show_default=True,
-    help="Number of the connection in --list.",
+    help="Number of the connection in --list. N-M: all of these, on the same ports one after the other.",
 )
 @click.option("--list", "listing", is_flag=True, help="List the connections, and draw nothing.")
 @click.option("--title", default="", help="Heading of the diagram.")
@@ -59,7 +75,7 @@ def command(
     files: tuple[Path, ...],
     output: Path | None,
     form: str | None,
-    connection: int,
+    wanted: tuple[int, int],
     listing: bool,
     title: str,
     limit: int,
@@ -70,33 +86,53 @@ def command(
     timers that expired, and which segments were lost (crossed out), retransmitted, duplicated or late. A capture by
     utcp has more of this than one by tcpdump. Two FILEs, captured at the two ends, show losses and transit times too.
 
+    Of a FILE that was cut off, the whole packets are shown.
+
     The HTML page steps through the diagram. It needs no server.
     """
     if len(files) > 2:
         raise click.UsageError(f"a connection has two ends: give one FILE, or one of each end, not {len(files)}")
     form = form or _form(output)
 
-    from utcp.trace.capture_file import read_capture
+    from utcp.trace.capture_file import TruncatedCapture, read_capture
     from utcp.trace.connections import find_connections
     from utcp.trace.ladder.from_capture import rungs_from_capture, shortened
 
     captures = []
+    cut: list[TruncatedCapture] = []
     for path in files:
         with file_errors(path):
-            captures.append(read_capture(path))
+            captures.append(read_capture(path, truncated=cut.append))
     found = find_connections(captures)
     if not found:
-        raise click.ClickException(f"no TCP in {' and '.join(map(str, files))}")
+        raise click.ClickException(str(cut[0]) if cut else f"no TCP in {' and '.join(map(str, files))}")
+    for error in cut:
+        warn(f"{error}. The diagram shows the packets before.")
+    if len(captures) == 2 and captures[0] == captures[1]:
+        raise click.UsageError(f"{files[0]} and {files[1]} are the same capture: give one FILE, or one of each end")
+    if not any(len(one.captures) == len(files) for one in found):
+        raise click.ClickException(f"{files[0]} and {files[1]} have no connection in common: see --list of each")
     if listing:
-        _write(output, "".join(f"{_described(one)}\n" for one in found))
+        _write(output, "".join(f"{_described(one, found[0])}\n" for one in found))
         return
-    if connection > len(found):
-        held = "is only one" if len(found) == 1 else f"are only {len(found)}"
-        raise click.ClickException(f"no connection {connection}: there {held} (see --list)")
-    chosen = found[connection - 1]
-    rungs = rungs_from_capture(captures, chosen)
-    drawing = _draw(form, shortened(rungs, limit) if limit else rungs, title, chosen)
+    chosen = _chosen(found, *wanted)
+    if not any(len(one.captures) == len(files) for one in chosen):
+        only = files[min(chosen[0].captures)]
+        warn(f"connection {chosen[0].number} is only in {only}")
+    rungs = rungs_from_capture(captures, *chosen)
+    drawing = _draw(form, shortened(rungs, limit) if limit else rungs, title, chosen, found)
     _write(output, drawing, has_signature=form in ("svg", "html"))
+
+
+def _chosen(found: Sequence[CapturedConnection], first: int, last: int) -> Sequence[CapturedConnection]:
+    """Return the connections on the same ports from number `first` to `last`."""
+    if last > len(found):
+        held = "is only one" if len(found) == 1 else f"are only {len(found)}"
+        raise click.ClickException(f"no connection {last}: there {held} (see --list)")
+    chosen = [one for one in found[first - 1 : last] if one.shares_ports_with(found[first - 1])]
+    if first != last and len(chosen) < 2:
+        raise click.ClickException(f"of connections {first}-{last}, no other has the ports of connection {first}")
+    return chosen
 
 
 def _form(output: Path | None) -> str:
@@ -118,9 +154,16 @@ def _write(output: Path | None, text: str, *, has_signature: bool = False) -> No
         write_output(output, text.encode(), SIGNATURE if has_signature else 0)
 
 
-def _draw(form: str, rungs: Sequence[Rung], title: str, connection: CapturedConnection) -> str:
+def _draw(
+    form: str,
+    rungs: Sequence[Rung],
+    title: str,
+    chosen: Sequence[CapturedConnection],
+    found: Sequence[CapturedConnection],
+) -> str:
     from utcp.trace.ladder import render_html, render_mermaid, render_svg, render_text
 
+    connection = chosen[0]
     names = (f"client {connection.client}", f"server {connection.server}")
     if form == "svg":
         return render_svg(rungs, title=title, names=names)
@@ -130,12 +173,16 @@ def _draw(form: str, rungs: Sequence[Rung], title: str, connection: CapturedConn
         return render_html(rungs, title=title or "A TCP connection", names=names)
     heading = f"{title}\n" if title else ""
     width = shutil.get_terminal_size((100, 24)).columns
+    same = [one.number for one in found if one.shares_ports_with(connection)]
+    if len(same) > len(chosen):
+        heading += f"{len(same)} connections use these ports: --connection {same[0]}-{same[-1]} shows all of them.\n"
     return f"{heading}{' - '.join(names)}\n\n{render_text(rungs, width)}"
 
 
-def _described(connection: CapturedConnection) -> str:
+def _described(connection: CapturedConnection, first: CapturedConnection) -> str:
     octets = [connection.octets.get(end, 0) for end in (connection.client, connection.server)]
+    seconds = (connection.began_ns - first.began_ns) / 1e9
     return (
-        f"{connection.number:>4}  {connection.client} - {connection.server}  {connection.segments} segments,"
-        f" {octets[0]} octets there, {octets[1]} back"
+        f"{connection.number:>4}  {connection.client} - {connection.server}  at {seconds:.3f} s:"
+        f" {connection.segments} segments, {octets[0]} octets there, {octets[1]} back"
     )

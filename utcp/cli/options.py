@@ -110,6 +110,11 @@ def file_errors(path: object) -> Iterator[None]:
         raise click.ClickException(str(error)) from None
 
 
+def warn(text: str) -> None:
+    """Print a line on stderr that begins with the name of the command."""
+    click.echo(f"{click.get_current_context().command_path}: {text}", err=True)
+
+
 def run(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
     """Run `main` with utcp.run() on the event loop named `loop`.
 

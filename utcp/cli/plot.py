@@ -5,7 +5,7 @@ from typing import Literal
 
 import click
 
-from utcp.cli.options import PORT, file_errors
+from utcp.cli.options import PORT, file_errors, warn
 
 
 @click.command
@@ -14,7 +14,8 @@ from utcp.cli.options import PORT, file_errors
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="File to write: .svg, .png or .pdf.  [default: FILE with the suffix .svg]",
+    help="File to write: .svg, .png or .pdf.  [default: FILE with the suffix .svg, unless it exists and is no plot by"
+    " utcp]",
 )
 @click.option(
     "--what",
@@ -55,9 +56,9 @@ def command(
     plot shows when each octet was sent, retransmitted, lost and acknowledged. The lower parts show the congestion
     window and the round-trip times. Only a capture by utcp has the congestion window.
     """
-    from utcp.trace.capture_file import iter_capture
+    from utcp.trace.capture_file import TruncatedCapture, iter_capture
     from utcp.trace.connections import find_connections
-    from utcp.trace.figure import FORMATS, missing
+    from utcp.trace.figure import FORMATS, may_replace, missing
     from utcp.trace.plot import PANELS, save_plot
     from utcp.trace.series import series_of
 
@@ -69,9 +70,16 @@ def command(
     reason = missing()
     if reason is not None:
         raise click.ClickException(reason)
+    if output is None:
+        with file_errors(target):
+            if not may_replace(target):
+                raise click.ClickException(f"{target} exists, and is no plot by utcp: name the file to write with -o")
     ports = set(udp_ports) or None
+    cut: list[TruncatedCapture] = []
     with file_errors(file):
-        found = find_connections([iter_capture(file, udp_ports=ports)])
+        found = find_connections([iter_capture(file, udp_ports=ports, truncated=cut.append)])
+        if not found and cut:
+            raise cut[0]
         if not found:
             raise click.ClickException(f"{file}: the file has no TCP{'' if ports is None else ' on these UDP ports'}")
         if number is None:
@@ -84,7 +92,9 @@ def command(
         if direction is None:
             said = {side: connection.octets.get(end, 0) for side, end in sides.items()}
             direction = "server" if said["server"] > said["client"] else "client"
-        series = series_of([iter_capture(file, udp_ports=ports)], connection, direction)
+        series = series_of([iter_capture(file, udp_ports=ports, truncated=cut.append)], connection, direction)
+    if cut:
+        warn(f"{cut[0]}. The plot shows the packets before.")
     peer = "server" if direction == "client" else "client"
     title = f"From the {direction} {series.sender} to the {peer} {series.receiver}"
     with file_errors(target):

@@ -1,17 +1,37 @@
-"""Writes a simulated network's packets as a capture for Wireshark, with comments on the sender's state."""
+"""Writes a simulated network's packets as a capture for Wireshark, with comments on the states of both ends."""
 
 from __future__ import annotations
 
-from collections import deque
-from typing import BinaryIO, Literal
+from bisect import bisect_right
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, NamedTuple, TypeAlias
 
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
+from utcp.tcp.state import CLOSED
+from utcp.tcp.time_wait import ConnectionKey
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.testing.host import Host
-from utcp.testing.network import Network
+from utcp.testing.network import Network, Sent
 from utcp.trace.comments import Comment, Commentary, format_comment
 from utcp.trace.pcapng import Capture
+from utcp.wire import Segment, encode
+
+if TYPE_CHECKING:
+    from utcp.tcp.connection import Connection
+
+_At: TypeAlias = tuple[str, bytes]
+"""A host's name and a segment."""
+
+_ROUNDING: Final = 1e-9
+"""Maximum difference, seconds, of two equal times."""
+
+
+class _Seen(NamedTuple):
+    """A segment at one end: the time, seconds, and the comment."""
+
+    time: float
+    comment: Comment
 
 
 class NetworkCapture:
@@ -23,16 +43,18 @@ class NetworkCapture:
         with open("run.pcapng", "wb") as file:
             capture.write(file)
 
-    Each segment appears once, at its sending time, with a comment (`utcp.trace.comments`): the sending host, the state
-    of its connection, the timer that caused the segment, the windows, the transit time, and `lost` or `duplicated` if
-    that applies. For endpoints that started before the capture was created, the capture has the segments but no
-    connection state. Datagrams that are not segments are left out. The trace has no UDP ports; the segment's ports,
-    which are the same on servers, replace them.
+    Each segment appears once, at its sending time, with a comment of its sender and one of its receiver for each
+    arrival (`utcp.trace.comments`): the host, the state of its connection, the timer that caused the segment, the
+    windows. The sender's comment also has the transit time, and `lost`, `duplicated` or `copy` if that applies. For
+    endpoints that started before the capture was created, the capture has the segments but no connection state.
+    Datagrams that are not segments are left out. The trace has no UDP ports; the segment's ports, which are the same on
+    servers, replace them.
     """
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._said: dict[tuple[str, bytes], deque[Comment]] = {}
+        self._sent: dict[_At, list[Comment]] = defaultdict(list)
+        self._received: dict[_At, list[_Seen]] = defaultdict(list)
         network.watches.append(self._watch)
 
     def write(self, file: BinaryIO, *, form: Literal["tcp", "udp"] = "tcp", epoch_ns: int = 0) -> None:
@@ -45,36 +67,103 @@ class NetworkCapture:
         if not network.keep_trace:
             raise ValueError("the network keeps no trace of its packets: leave keep_trace on")
         capture = Capture(file, form=form, epoch_ns=epoch_ns)
-        unread = {sent: deque(comments) for sent, comments in self._said.items()}
+        unread = {sent: deque(comments) for sent, comments in self._sent.items()}
+        arrivals = self._arrivals()
         for sent in network.trace:
             packet, segment = sent.packet, sent.packet.segment
             if segment is None:
                 continue
             # Order alone distinguishes equal octets from one host.
             comments = unread.get((packet.source, packet.data))
-            comment: Comment = {**comments.popleft()} if comments else {"role": packet.source, "direction": "out"}
-            if len(sent.arrivals) != 1:
-                comment["duplicated" if sent.arrivals else "lost"] = True
-            if sent.arrivals:
+            comment: Comment = {"role": packet.source, "direction": "out"}
+            if comments:
+                comment = {**comments.popleft()}
+            elif comments is not None:
+                comment["copy"] = True
+            arrived = self._delivered(sent)
+            if len(arrived) != 1:
+                comment["duplicated" if arrived else "lost"] = True
+            if arrived:
                 sent_ns = round(packet.time * 1_000_000_000)
-                flights = [round(time * 1_000_000_000) - sent_ns for time in sorted(sent.arrivals)]
+                flights = [round(time * 1_000_000_000) - sent_ns for time in arrived]
                 comment["flight"] = ",".join(f"{flight / 1e9:.9f}".rstrip("0").rstrip(".") for flight in flights)
             source = (network.hosts[packet.source].address, segment.src_port)
             destination = (network.hosts[packet.destination].address, segment.dst_port)
-            capture.packet(packet.time, source, destination, packet.data, format_comment(comment))
+            lines = [comment, *arrivals.get(packet.number, ())]
+            capture.packet(packet.time, source, destination, packet.data, "\n".join(map(format_comment, lines)))
+
+    def _delivered(self, sent: Sent) -> list[float]:
+        """Return the times at which the packet arrived at a link, so far."""
+        packet, now = sent.packet, self._network.loop.time()
+        undelivered = self._network.undelivered
+        return [
+            time
+            for time in sorted(sent.arrivals)
+            if time <= now and (packet.destination, time, packet.data) not in undelivered
+        ]
+
+    def _arrivals(self) -> dict[int, list[Comment]]:
+        """Return the comments of the receiver, by the number of the packet, in order of arrival."""
+        packets: dict[_At, list[tuple[float, int]]] = defaultdict(list)
+        for sent in self._network.trace:
+            key = _arrival_key(sent)
+            if key in self._received:
+                packets[key] += [(time, sent.packet.number) for time in self._delivered(sent)]
+        found: dict[int, list[Comment]] = defaultdict(list)
+        for key, arrived in packets.items():
+            # A host without an endpoint receives nothing, so that only the time tells which of equal packets was
+            # handled.
+            arrived.sort()
+            for time, comment in self._received[key]:
+                at = bisect_right(arrived, time + _ROUNDING, key=lambda arrival: arrival[0]) - 1
+                if at >= 0:
+                    found[arrived.pop(at)[1]].append(comment)
+        return found
 
     def _watch(self, host: Host, stack: Stack) -> Observer:
-        return _Sender(host.name, stack, self._said)
+        return _End(host.name, stack, self._sent, self._received)
 
 
-class _Sender(Commentary):
-    """Records a comment on each segment that one endpoint of a host sends."""
+def _arrival_key(sent: Sent) -> _At:
+    segment = sent.packet.segment
+    return sent.packet.destination, b"" if segment is None else encode(segment)
 
-    def __init__(self, host: str, stack: Stack, said: dict[tuple[str, bytes], deque[Comment]]) -> None:
+
+class _End(Commentary):
+    """Records a comment on each segment that one endpoint of a host sends and receives."""
+
+    def __init__(
+        self, host: str, stack: Stack, sent: dict[_At, list[Comment]], received: dict[_At, list[_Seen]]
+    ) -> None:
         super().__init__(stack, host)
         self._host = host
-        self._said = said
+        self._sent = sent
+        self._received = received
+        self._latest: dict[ConnectionKey, _Seen] = {}
+        """The latest segment of each connection."""
 
     def segment_sent(self, remote: Remote, buffers: list[Buffer], now: float) -> None:
-        comment = self.on_sent(remote, buffers[0], now)
-        self._said.setdefault((self._host, b"".join(buffers)), deque()).append(comment)
+        octets = b"".join(buffers)
+        comment = self.on_sent(remote, octets, now)
+        local_port, remote_port = int.from_bytes(octets[:2], "big"), int.from_bytes(octets[2:4], "big")
+        self._latest[remote, remote_port, local_port] = _Seen(now, comment)
+        self._sent[self._host, octets].append(comment)
+
+    def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
+        seen = _Seen(now, self.on_received(remote, segment, now))
+        self._latest[remote, segment.src_port, segment.dst_port] = seen
+        self._received[self._host, encode(segment)].append(seen)
+
+    def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
+        super().state_changed(connection, before, after, now)
+        if after == CLOSED:
+            self._close(connection.key, now)
+
+    def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
+        super().time_wait_ended(remote, remote_port, local_port, now)
+        self._close((remote, remote_port, local_port), now)
+
+    def _close(self, key: ConnectionKey, now: float) -> None:
+        latest = self._latest.pop(key, None)
+        if latest is not None:
+            latest.comment["closed"] = now - latest.time

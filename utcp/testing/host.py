@@ -52,6 +52,8 @@ class HostNetwork(Protocol):
 
     def carry(self, source: Host, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int) -> None: ...
 
+    def note_undelivered(self, host: Host, data: bytes) -> None: ...
+
     def send_icmp(
         self,
         source: Host,
@@ -190,7 +192,9 @@ class Host:
         link = self._link_at(address)
         if link is not None:
             link.arrive(source, address[0], data, ecn)
-        elif self.port_unreachable and not self.crashed:
+            return
+        self.network.note_undelivered(self, data)
+        if self.port_unreachable and not self.crashed:
             self.network.send_icmp(self, source, address, errno.ECONNREFUSED, None, data)
 
     def receive_icmp(

@@ -68,6 +68,8 @@ class Network:
         self.keep_trace = True
         self.sent = 0
         """Number of packets sent so far."""
+        self.undelivered: set[tuple[str, float, bytes]] = set()
+        """Packets of the trace that reached a host without a link at their address: host, arrival time, octets."""
         self.watches: list[Callable[[Host, Stack], Observer]] = []
         """Functions called for each new endpoint on any host. Each returns an additional observer of its stack."""
         self.failed: list[asyncio.Task[Any]] = []
@@ -279,6 +281,11 @@ class Network:
         self._digest.update(f"{now:.9f} {source.name} {destination.name} {arrivals}{marks}".encode() + data)
         if self.keep_trace:
             self.trace.append(Sent(packet, arrivals, carried.ecn))
+
+    def note_undelivered(self, host: Host, data: bytes) -> None:
+        """Record that a packet has reached a host without a link at its address."""
+        if self.keep_trace:
+            self.undelivered.add((host.name, self.loop.time(), data))
 
     def send_icmp(
         self,

@@ -11,7 +11,7 @@ IP, Ethernet (with VLANs), Linux cooked (v1 and v2), BSD loopback; IPv4 and IPv6
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from os import PathLike
@@ -58,6 +58,10 @@ class CaptureError(ValueError):
     """The file cannot be read as a capture. The text gives the reason in one line."""
 
 
+class TruncatedCapture(CaptureError):
+    """The file ends in the middle of a packet or of another part."""
+
+
 @dataclass(frozen=True, slots=True)
 class Captured:
     """A captured segment. `comment` has the packet's comments, one per line; empty if there are none."""
@@ -85,7 +89,12 @@ class RawPacket(NamedTuple):
     comment: str
 
 
-def iter_capture(path: str | PathLike[str], *, udp_ports: AbstractSet[int] | None = None) -> Iterator[Captured]:
+def iter_capture(
+    path: str | PathLike[str],
+    *,
+    udp_ports: AbstractSet[int] | None = None,
+    truncated: Callable[[TruncatedCapture], object] | None = None,
+) -> Iterator[Captured]:
     """Yield the TCP segments of the file one by one, so that files of any size work.
 
     IP fragments, and packets that were cut off before the end of the TCP header, are skipped, as is everything else
@@ -98,6 +107,7 @@ def iter_capture(path: str | PathLike[str], *, udp_ports: AbstractSet[int] | Non
         path: the file.
         udp_ports: UDP ports whose datagrams carry segments; None: any datagram that looks like utcp's
             (`utcp.trace.dissect.is_plausible`).
+        truncated: called for a truncated file at its end, instead of raising the error.
     """
     with Path(path).open("rb") as file:
         try:
@@ -109,12 +119,20 @@ def iter_capture(path: str | PathLike[str], *, udp_ports: AbstractSet[int] | Non
                 for source, destination, segment, udp in found:
                     yield Captured(packet.time_ns, source, destination, segment, packet.comment, udp)
         except CaptureError as error:
-            raise CaptureError(f"{path}: {error}") from None
+            named = type(error)(f"{path}: {error}")
+            if truncated is None or not isinstance(named, TruncatedCapture):
+                raise named from None
+            truncated(named)
 
 
-def read_capture(path: str | PathLike[str], *, udp_ports: AbstractSet[int] | None = None) -> list[Captured]:
+def read_capture(
+    path: str | PathLike[str],
+    *,
+    udp_ports: AbstractSet[int] | None = None,
+    truncated: Callable[[TruncatedCapture], object] | None = None,
+) -> list[Captured]:
     """Return all segments of `iter_capture` as a list, empty if the file contains no TCP."""
-    return list(iter_capture(path, udp_ports=udp_ports))
+    return list(iter_capture(path, udp_ports=udp_ports, truncated=truncated))
 
 
 def packets(file: BinaryIO) -> Iterator[RawPacket]:
@@ -154,7 +172,7 @@ class _Source:
         """Return the next `count` octets of `what`. Raises CaptureError when there are fewer."""
         octets = self.read(count)
         if len(octets) < count:
-            raise CaptureError(f"truncated: it ends at octet {self.position}, in the middle of {what}")
+            raise TruncatedCapture(f"truncated: it ends at octet {self.position}, in the middle of {what}")
         return octets
 
     def skip(self, count: int, what: str) -> None:
@@ -203,7 +221,7 @@ class _Pcapng:
         while start := self._source.read(4):
             at = self._source.position - len(start)
             if len(start) < 4:
-                raise CaptureError(f"truncated: it ends at octet {self._source.position}, in the middle of a block")
+                raise TruncatedCapture(f"truncated: it ends at octet {self._source.position}, in the middle of a block")
             kind = self._word(start)
             if kind == _SECTION_HEADER:
                 self._section()

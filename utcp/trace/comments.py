@@ -5,13 +5,16 @@
 
 (in one line). People read the text in Wireshark. Its form is fixed, so that programs can read it too: first the name of
 the end, if known, then `key=value` pairs and bare words, separated by single spaces. Unknown values are absent.
+
+A packet has one comment for each end that is known: a line of the sender, and a line for each arrival. `iss` and `irs`
+identify the connection that sent or handled the segment, because several connections may use the same ports.
 """
 
 from __future__ import annotations
 
 from math import inf
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final, TypedDict, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, get_type_hints
 
 from utcp.tcp.congestion.base import UNLIMITED
 from utcp.tcp.observer import Observer
@@ -42,6 +45,10 @@ class Comment(TypedDict, total=False):
     state: str
     """The connection's state, before processing for a received segment, after the causing event for a sent one. LISTEN,
     TIME_WAIT or CLOSED if there was no connection."""
+    iss: int
+    irs: int
+    """ISS and IRS of the connection (RFC 9293 3.3.1); absent if there was no connection. `irs` is also absent in
+    SYN_SENT."""
     timer: str
     """The expired timer (`utcp.tcp.timers.NAMES`) that caused the segment."""
     retransmits: int
@@ -60,11 +67,16 @@ class Comment(TypedDict, total=False):
     running: str
     """The running timers with their remaining seconds: `retransmit:0.198,keepalive:7200`."""
     lost: bool
-    """In simulated networks only: the segment did not arrive."""
+    """In simulated networks only: the segment did not arrive at a socket."""
     duplicated: bool
     """In simulated networks only: the segment arrived more than once."""
+    copy: bool
+    """In simulated networks only: the network delivered an earlier segment again, which its sender did not send."""
     flight: str
     """Transit time of each arrival, seconds, separated by commas; in simulated networks only."""
+    closed: float
+    """Seconds until the end entered CLOSED, if no other segment of the connection came before; in simulated networks
+    only."""
 
 
 _TYPES: Final[dict[str, type]] = {key: kind for key, kind in get_type_hints(Comment).items() if key != "role"}
@@ -109,6 +121,33 @@ def parse_comment(text: str) -> Comment:
     return comment
 
 
+class PacketComments(NamedTuple):
+    """The comments of one packet."""
+
+    sender: Comment
+    """The comment of the sender, also if only one end is known: {} if it is the receiver."""
+    arrivals: list[Comment]
+    """The comment of the receiver on each arrival."""
+    remarks: tuple[str, ...]
+    """Comments written by people."""
+
+
+def packet_comments(text: str) -> PacketComments:
+    """Return the comments of a packet, which are the lines of `text`."""
+    sender: Comment = {}
+    arrivals: list[Comment] = []
+    remarks = []
+    for line in text.splitlines():
+        found = parse_comment(line)
+        if found.get("direction") == "in":
+            arrivals.append(found)
+        elif found:
+            sender.update(found)
+        elif line.strip():
+            remarks.append("".join(character if character.isprintable() else " " for character in line.strip()))
+    return PacketComments(sender, arrivals, tuple(remarks))
+
+
 def transit_times(comment: Comment) -> list[float]:
     """Return the transit time of each arrival of the segment, seconds; empty if the comment has none."""
     found = [_parsed_seconds(flight) for flight in comment.get("flight", "").split(",")]
@@ -129,7 +168,11 @@ def running_timers(comment: Comment) -> dict[str, float]:
 def describe(connection: Connection, now: float) -> Comment:
     """Return the variables of `connection` that explain its sending."""
     congestion, rtt = connection.congestion, connection.rtt
-    comment: Comment = {"state": NAMES[connection.state], "cwnd": connection.recovery.window}
+    comment: Comment = {
+        "state": NAMES[connection.state],
+        "iss": connection.send_side.iss,
+        "cwnd": connection.recovery.window,
+    }
     if connection.retransmits:
         comment["retransmits"] = connection.retransmits
     if congestion.ssthresh < UNLIMITED:
@@ -137,6 +180,7 @@ def describe(connection: Connection, now: float) -> Comment:
     if connection.state != SYN_SENT:  # before, the peer's window and the start of the local window are unknown
         comment["snd_wnd"] = connection.send_side.snd_wnd
         comment["rcv_wnd"] = connection.receive_side.window
+        comment["irs"] = connection.receive_side.irs
     comment["in_flight"] = connection.recovery.in_flight
     if rtt.srtt is not None:
         comment["srtt"] = rtt.srtt
@@ -175,8 +219,8 @@ class Commentary(Observer):
         self._stack = stack
         self._role = role
         self._expiries: dict[ConnectionKey, _Expiry] = {}
-        self._waiting: dict[ConnectionKey, str] = {}
-        """Name of the end, by connection in TIME_WAIT."""
+        self._waiting: dict[ConnectionKey, Comment] = {}
+        """Name of the end, ISS and IRS, by connection in TIME_WAIT, whose record has none of these."""
         self._again: tuple[ConnectionKey, int] | None = None
 
     def timer_expired(self, connection: Connection, timer: int, now: float) -> None:
@@ -187,7 +231,11 @@ class Commentary(Observer):
 
     def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
         if after == TIME_WAIT:
-            self._waiting[connection.key] = self._name(connection)
+            self._waiting[connection.key] = {
+                "role": self._name(connection),
+                "iss": connection.send_side.iss,
+                "irs": connection.receive_side.irs,
+            }
         elif after == CLOSED:
             self._expiries.pop(connection.key, None)
             self._waiting.pop(connection.key, None)
@@ -229,7 +277,8 @@ class Commentary(Observer):
         role = self._role
         record = stack.time_wait.get(key)
         if record is not None:
-            role = self._waiting.get(key, role)
+            comment.update(self._waiting.get(key, {}))
+            role = comment.get("role", role)
             comment["state"] = "TIME_WAIT"
             comment["rcv_wnd"] = record.rcv_wnd
             comment["running"] = f"time_wait:{_seconds(max(0.0, record.expires - now))}"

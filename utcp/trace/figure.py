@@ -33,6 +33,10 @@ _METADATA: Final[dict[str, dict[str, None]]] = {
     "pdf": {"CreationDate": None},
 }
 _DPI: Final = 120
+CREATOR: Final = "utcp plot"
+"""The creator in the metadata of an SVG by `utcp plot`."""
+_METADATA_WITHIN: Final = 2048
+"""Octets at the beginning of an SVG within which its metadata is."""
 
 
 def missing() -> str | None:
@@ -52,8 +56,19 @@ def style(salt: str) -> AbstractContextManager[Any]:
     return mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.size": 8})
 
 
-def save(figure: Figure, file: str | PathLike[str], form: str = "") -> None:
+def may_replace(file: str | PathLike[str]) -> bool:
+    """Return whether `file` does not exist, is empty, or is an SVG by `utcp plot`. Raises OSError."""
+    try:
+        with Path(file).open("rb") as existing:
+            start = existing.read(_METADATA_WITHIN)
+    except FileNotFoundError:
+        return True
+    return not start or f"<dc:title>{CREATOR}</dc:title>".encode() in start
+
+
+def save(figure: Figure, file: str | PathLike[str], form: str = "", creator: str | None = None) -> None:
     """Write the figure as `form`, one of FORMATS, or by default in the format of the suffix of `file`, without a date.
+    `creator` is the creator in the metadata of an SVG; None: matplotlib.
 
     Raises OSError as `write_output()` does, and ValueError for another suffix.
     """
@@ -61,5 +76,8 @@ def save(figure: Figure, file: str | PathLike[str], form: str = "") -> None:
     if form not in FORMATS:
         raise ValueError(f"{file}: the name of a plot ends in .{', .'.join(FORMATS)}")
     drawn = io.BytesIO()
-    figure.savefig(drawn, format=form, metadata=_METADATA[form], dpi=_DPI)
+    metadata: dict[str, str | None] = {**_METADATA[form]}
+    if form == "svg" and creator is not None:
+        metadata["Creator"] = creator
+    figure.savefig(drawn, format=form, metadata=metadata, dpi=_DPI)
     write_output(file, drawn.getvalue())

@@ -1,4 +1,4 @@
-"""The segments of a captured connection, each with its sending and its arrival, for ladders and plots.
+"""The segments of captured connections, each with its sending and its arrival, for ladders and plots.
 
 A capture has a segment as sent, as received, or at some point of the path. With captures of both ends, a segment that
 was sent and not received is lost. With a capture of one end, the transit time is unknown.
@@ -6,21 +6,19 @@ was sent and not received is lost. With a capture of one end, the transit time i
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final, Literal, TypeAlias
 
 from utcp.trace.capture_file import Captured
-from utcp.trace.comments import Comment, parse_comment, transit_times
+from utcp.trace.comments import Comment, packet_comments, transit_times
 from utcp.trace.connections import CapturedConnection, assigned, ends_of
 from utcp.trace.ladder.rungs import ENDS, PEER, End
-from utcp.wire import ACK, RST, SYN, Segment, seq
+from utcp.wire import ACK, FIN, RST, SYN, Segment, seq
 
 Where: TypeAlias = Literal["sender", "receiver", "way"]
-
-_WHERE: Final[dict[str, Where]] = {"out": "sender", "in": "receiver"}
 
 _REORDERED: Final = 0.003
 """Seconds by which reordering may delay a segment; a later one counts as retransmitted. (Wireshark's analysis uses the
@@ -37,7 +35,12 @@ class Sighting:
     sender: End
     segment: Segment
     where: Where
+    connection: int
+    """Number of its connection."""
     comment: Comment = field(default_factory=lambda: Comment())
+    """Comment of the sender."""
+    arrivals: list[Comment] = field(default_factory=list)
+    """Comments of the receiver, one for each arrival."""
     remarks: tuple[str, ...] = ()
     """Comments written by people."""
 
@@ -53,6 +56,7 @@ class Flight:
     received: float | None
     sent_order: int
     received_order: int
+    connection: int
     at_sender: Comment
     at_receiver: Comment
     remarks: tuple[str, ...] = ()
@@ -73,7 +77,7 @@ class Flight:
 class _Numbers:
     """Sequence numbers of one end, without wraparound, relative to its SYN; unchanged if no SYN was captured."""
 
-    __slots__ = ("_latest", "_latest_relative", "known", "newest", "sent_until")
+    __slots__ = ("_latest", "_latest_relative", "_unconfirmed", "known", "known_acked", "newest", "sent_until")
 
     def __init__(self) -> None:
         self.known = False
@@ -83,6 +87,11 @@ class _Numbers:
         """End of the sequence space that the end has sent, as captured."""
         self.newest: tuple[float, int | None] = (0.0, None)
         """Time and TSval of the segment with that end."""
+        self.known_acked = 0
+        """The highest acknowledgment that this end has certainly received, because it acknowledged a segment with
+        it."""
+        self._unconfirmed: deque[tuple[int, int]] = deque()
+        """End of the sequence space, and acknowledgment, of the segments that the peer has not acknowledged."""
 
     def begin(self, isn: int) -> None:
         self.known = True
@@ -96,18 +105,31 @@ class _Numbers:
         self._latest = number
         return self._latest_relative
 
+    def send(self, end: int, ack: int) -> None:
+        """Record a segment of this end with new sequence space up to `end`."""
+        self._unconfirmed.append((end, ack))
 
-def flights_of(captures: Iterable[Iterable[Captured]], connection: CapturedConnection) -> list[Flight]:
-    """Return the segments of one connection in order of sending.
+    def confirmed(self, ack: int) -> int:
+        """Return the highest acknowledgment of this end in the segments up to `ack`, which the peer has received; 0 if
+        there is no further one."""
+        highest = 0
+        while self._unconfirmed and self._unconfirmed[0][0] <= ack:
+            highest = max(highest, self._unconfirmed.popleft()[1])
+        return highest
 
-    Times are in seconds since its first segment. If the clocks of two captures differ so much that segments would
+
+def flights_of(captures: Iterable[Iterable[Captured]], *connections: CapturedConnection) -> tuple[list[Flight], float]:
+    """Return the segments of connections in order of sending, and the time up to which the captures show the ends: the
+    last segment, or the first segment of a later connection on the same ports.
+
+    Times are in seconds since the first segment. If the clocks of two captures differ so much that segments would
     arrive before they were sent, they are aligned so that both directions take equally long.
 
     Args:
-        captures: the captures in which `find_connections` found the connection: one, or one of each end.
-        connection: the connection.
+        captures: the captures in which `find_connections` found the connections: one, or one of each end.
+        connections: one connection, or several on the same ports in order of their numbers.
     """
-    views = _views(captures, connection)
+    views, until = _views(captures, connections)
     if len(views) == 2:
         if all(sighting.where == "way" for view in views for sighting in view):
             # Without comments, the order of the segments in the two captures shows at which end each was made.
@@ -121,34 +143,40 @@ def flights_of(captures: Iterable[Iterable[Captured]], connection: CapturedConne
             sighting.time += offset
     found = _flights(sighting for view in views for sighting in view)
     _number(found)
-    return found
+    return found, until
 
 
-def _views(captures: Iterable[Iterable[Captured]], wanted: CapturedConnection) -> list[list[Sighting]]:
-    """Return the sightings of the connection in each capture that contains it."""
+def _views(
+    captures: Iterable[Iterable[Captured]], wanted: Sequence[CapturedConnection]
+) -> tuple[list[list[Sighting]], float]:
+    """Return the sightings of the connections in each capture that contains them, and the time up to which the captures
+    show the ends."""
     views: dict[int, list[Sighting]] = {}
+    first = wanted[0]
+    until = 0.0
+    reused = False
+    numbers = {one.number for one in wanted}
     for order, (number, captured, connection) in enumerate(assigned(captures)):
-        if connection.number == wanted.number:
-            comment, remarks = _comments(captured.comment)
-            sender: End = "client" if ends_of(captured)[0] == wanted.client else "server"
-            time = (captured.time_ns - wanted.began_ns) / 1e9
-            where = _WHERE.get(comment.get("direction", ""), "way")
-            views.setdefault(number, []).append(
-                Sighting(time, order, sender, captured.segment, where, comment, remarks)
+        time = (captured.time_ns - first.began_ns) / 1e9
+        if not reused:
+            until = max(until, time)
+            reused = connection.number > wanted[-1].number and connection.shares_ports_with(first)
+        if connection.number in numbers:
+            comments = packet_comments(captured.comment)
+            where: Where = "receiver" if comments.arrivals else "way"
+            sighting = Sighting(
+                time=time,
+                order=order,
+                sender="client" if ends_of(captured)[0] == first.client else "server",
+                segment=captured.segment,
+                where="sender" if "direction" in comments.sender else where,
+                connection=connection.number,
+                comment=comments.sender,
+                arrivals=comments.arrivals,
+                remarks=comments.remarks,
             )
-    return [view for _, view in sorted(views.items())]
-
-
-def _comments(text: str) -> tuple[Comment, tuple[str, ...]]:
-    """Split a packet's comments into utcp's and those of people."""
-    comment: Comment = {}
-    remarks = []
-    for line in text.splitlines():
-        found = parse_comment(line)
-        comment.update(found)
-        if not found and line.strip():
-            remarks.append("".join(character if character.isprintable() else " " for character in line.strip()))
-    return comment, tuple(remarks)
+            views.setdefault(number, []).append(sighting)
+    return [view for _, view in sorted(views.items())], until
 
 
 # ---------------------------------------------------------------------- numbers
@@ -156,9 +184,10 @@ def _comments(text: str) -> tuple[Comment, tuple[str, ...]]:
 
 def _number(seen: Iterable[Flight]) -> None:
     """Set the relative numbers, and mark retransmissions."""
-    numbers: dict[End, _Numbers] = {end: _Numbers() for end in ENDS}
+    numbers: dict[tuple[int, End], _Numbers] = defaultdict(_Numbers)
     for flight in seen:
-        segment, own, peer = flight.segment, numbers[flight.sender], numbers[PEER[flight.sender]]
+        segment, at = flight.segment, flight.connection
+        own, peer = numbers[at, flight.sender], numbers[at, PEER[flight.sender]]
         if segment.flags & SYN:
             if not own.known:
                 own.begin(segment.seq)
@@ -168,7 +197,15 @@ def _number(seen: Iterable[Flight]) -> None:
         # 3.10.7.1).
         flight.seq = 0 if segment.flags & RST and segment.seq == 0 else own.relative(segment.seq)
         flight.ack = peer.relative(segment.ack) if segment.flags & ACK else None
+        if flight.ack is not None and not segment.flags & RST:
+            own.known_acked = max(own.known_acked, peer.confirmed(flight.ack))
+        before = own.sent_until
         again = flight.sent is not None and _is_repeated(own, flight)
+        if flight.ack is not None and own.sent_until != before:
+            own.send(own.sent_until or 0, flight.ack)
+        if again and _is_copy(own, flight):
+            flight.sent = None
+            again = False
         flight.retransmission = again or bool(flight.at_sender.get("retransmission"))
 
 
@@ -183,12 +220,26 @@ def _is_repeated(own: _Numbers, flight: Flight) -> bool:
         own.newest = flight.place[0], segment.ts_val
     if until is None or flight.seq >= until:
         return False
-    if flight.sent == flight.received and "direction" not in flight.at_sender:
-        # Captured on the path or at the receiver, so it may have been reordered.
+    if _is_seen_later(flight):  # so it may have been reordered
         if segment.ts_val is not None and latest_ts is not None and segment.ts_val != latest_ts:
             return (segment.ts_val - latest_ts) & 0xFFFFFFFF < 1 << 31
         return flight.place[0] - latest > _REORDERED
     return True
+
+
+def _is_copy(own: _Numbers, flight: Flight) -> bool:
+    """Return whether the network has repeated the segment, because its sender knew that all of it was acknowledged.
+
+    A keepalive probe may repeat one acknowledged octet.
+    """
+    segment = flight.segment
+    is_probe = len(segment.payload) == 1 and not segment.flags & (SYN | FIN)
+    return _is_seen_later(flight) and flight.seq + segment.length <= own.known_acked and not is_probe
+
+
+def _is_seen_later(flight: Flight) -> bool:
+    """Return whether the segment was captured on the path or at the receiver only."""
+    return flight.sent == flight.received and "direction" not in flight.at_sender
 
 
 # ---------------------------------------------------------------------- matching
@@ -225,17 +276,16 @@ def _alone(sighting: Sighting) -> Flight:
     transits = transit_times(comment)
     if transits and received is not None:
         received = _later(sighting.time, transits[0])
-    at_receiver = comment if sighting.where == "receiver" else Comment()
-    at_sender = Comment() if sighting.where == "receiver" else comment
     return Flight(
         sighting.sender,
         sighting.segment,
-        sighting.time,
+        None if comment.get("copy") and received is not None else sighting.time,
         received,
         sighting.order,
         sighting.order,
-        at_sender,
-        at_receiver,
+        sighting.connection,
+        comment,
+        sighting.arrivals[0] if sighting.arrivals else Comment(),
         sighting.remarks,
     )
 
@@ -246,7 +296,11 @@ def _doubled(sighting: Sighting) -> list[Flight]:
         return []
     arrivals = [_later(sighting.time, transit) for transit in transit_times(sighting.comment)[1:]] or [sighting.time]
     first = _alone(sighting)
-    return [replace(first, sent=None, received=time, at_sender=Comment(), remarks=()) for time in arrivals]
+    known = [*sighting.arrivals[1:], *(Comment() for _ in arrivals)]
+    return [
+        replace(first, sent=None, received=time, at_sender=Comment(), at_receiver=comment, remarks=())
+        for time, comment in zip(arrivals, known, strict=False)
+    ]
 
 
 def _later(time: float, seconds: float) -> float:
@@ -318,8 +372,9 @@ def _flight(departure: Sighting, arrival: Sighting) -> Flight:
         arrival.time,
         departure.order,
         arrival.order,
+        departure.connection,
         departure.comment,
-        arrival.comment,
+        arrival.arrivals[0] if arrival.arrivals else Comment(),
         departure.remarks + arrival.remarks,
     )
 

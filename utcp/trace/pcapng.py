@@ -94,17 +94,18 @@ class Capture:
         file.write(_block(_SECTION_HEADER, _SECTION) + interface)
 
     def packet(self, now: float, source: Address, destination: Address, segment: bytes, comment: str = "") -> None:
-        """Write a segment that was sent from `source` to `destination` at `now`, seconds. Wireshark shows its
-        `comment`.
+        """Write a segment that was sent from `source` to `destination` at `now`, seconds. Wireshark shows each line of
+        `comment` as a comment of its own.
 
-        Raises OSError for addresses that are not numeric or not of one family, ValueError for a comment beyond 65,535
+        Raises OSError for addresses that are not numeric or not of one family, ValueError for a line beyond 65,535
         octets of UTF-8.
         """
         octets = segment_packet(source, destination, segment, self._form)
         time = round(now * 1_000_000_000) + self._epoch_ns
         body = _PACKET.pack(0, time, len(octets), len(octets)) + _padded(octets)
         if comment:
-            body += _option(_OPTION_COMMENT, comment.encode()) + _END_OF_OPTIONS
+            body += b"".join(_option(_OPTION_COMMENT, line.encode()) for line in comment.split("\n"))
+            body += _END_OF_OPTIONS
         self._file.write(_block(_ENHANCED_PACKET, body))
 
     def statistics(self, now: float, received: int, dropped: int) -> None:

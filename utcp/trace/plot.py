@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from utcp.trace.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, save, style
-from utcp.trace.series import Block, Point, Series, Span
+from utcp.trace.figure import BLUE, CREATOR, GREEN, GREY, ORANGE, PURPLE, RED, save, style
+from utcp.trace.series import Block, Mark, Point, Series, Span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,14 @@ otherwise."""
 _LABELS: Final = 25
 """Maximum number of timer names next to the segments that they caused, because more would hide the plot."""
 
-_TIMERS: Final = {"retransmit": "RTO", "probe": "TLP", "persist": "window probe", "keepalive": "keepalive"}
+_TIMERS: Final = {"retransmit": "RTO", "probe": "TLP", "persist": "ZWP", "keepalive": "KA"}
+"""Names of the timers in the plot."""
+_EXPIRED: Final = {
+    "RTO": "retransmission timeout",
+    "TLP": "tail loss probe",
+    "ZWP": "zero-window probe",
+    "KA": "keepalive probe",
+}
 
 _Draw: TypeAlias = "Callable[[Axes, Series], None]"
 
@@ -63,26 +70,17 @@ def save_plot(series: Series, file: str | PathLike[str], panels: Sequence[str] =
         margin = (series.end or 1.0) * 0.02
         axes[-1].set_xlim(-margin, (series.end or 1.0) + margin)
         axes[-1].set_xlabel("time since the first segment, seconds")
-        save(figure, file)
+        save(figure, file, creator=CREATOR)
 
 
 def _sequence(axes: Axes, series: Series) -> None:
     _steps(axes, series.window, GREY, _window_label(series), linestyle="--")
     _steps(axes, series.acks, GREEN, "acknowledged")
     _bars(axes, series.blocks, PURPLE, "selectively acknowledged", linewidth=0.6, alpha=0.5)
-    _bars(axes, [span for span in series.spans if not span.again], BLUE, "data sent")
-    again = [span for span in series.spans if span.again]
-    _bars(axes, again, RED, "retransmitted")
-    axes.plot(  # A single segment is hardly visible in a large picture, so retransmissions are circled.
-        [span.time for span in again],
-        [(span.low + span.high) / 2 for span in again],
-        "o",
-        color=RED,
-        markersize=5,
-        markerfacecolor="none",
-        markeredgewidth=0.8,
-        rasterized=len(again) > _MANY,
-    )
+    _bars(axes, [span for span in series.spans if not span.again and not span.copy], BLUE, "data sent")
+    # A single segment is hardly visible in a large picture, so retransmissions and duplicates are circled.
+    _circled(axes, [span for span in series.spans if span.again], RED, "retransmitted")
+    _circled(axes, [span for span in series.spans if span.copy], ORANGE, "duplicate by the network")
     _crosses(axes, series)
     _flags(axes, series)
     _timers(axes, series)
@@ -114,7 +112,7 @@ def _bars(
     axes: Axes,
     spans: Sequence[Span | Block],
     colour: str,
-    label: str,
+    label: str = "",
     linewidth: float = 1.6,
     alpha: float | None = None,
 ) -> None:
@@ -129,6 +127,23 @@ def _bars(
             label=label,
             rasterized=len(spans) > _MANY,
         )
+
+
+def _circled(axes: Axes, spans: Sequence[Span], colour: str, label: str) -> None:
+    if not spans:
+        return
+    _bars(axes, spans, colour)
+    axes.plot(
+        [span.time for span in spans],
+        [(span.low + span.high) / 2 for span in spans],
+        "o",
+        color=colour,
+        markersize=5,
+        markerfacecolor="none",
+        markeredgewidth=0.8,
+        label=label,
+        rasterized=len(spans) > _MANY,
+    )
 
 
 def _crosses(axes: Axes, series: Series) -> None:
@@ -149,16 +164,35 @@ def _crosses(axes: Axes, series: Series) -> None:
 
 def _flags(axes: Axes, series: Series) -> None:
     """Draw SYN, FIN and RST: the sender's above the line, the receiver's below."""
+    kinds: dict[tuple[str, bool], list[Mark]] = {}
     for mark in series.marks[:_MANY]:
-        colour = RED if mark.name == "RST" else "black" if mark.by_sender else GREEN
-        axes.plot([mark.time], [mark.seq], "v" if mark.by_sender else "^", color=colour, markersize=4, zorder=3)
+        kinds.setdefault((_flag_colour(mark), mark.by_sender), []).append(mark)
+    for (colour, by_sender), marks in kinds.items():
+        names = ", ".join(sorted({mark.name for mark in marks}, reverse=True))
+        axes.plot(
+            [mark.time for mark in marks],
+            [mark.seq for mark in marks],
+            "v" if by_sender else "^",
+            color=colour,
+            markersize=4,
+            linestyle="none",
+            zorder=3,
+            label=f"{names} of the {'sender' if by_sender else 'receiver'}",
+        )
     for mark in series.marks[: 2 * _LABELS]:
-        colour = RED if mark.name == "RST" else "black" if mark.by_sender else GREEN
-        _label(axes, mark.time, mark.seq, mark.name, colour, above=mark.by_sender)
+        _label(axes, mark.time, mark.seq, mark.name, _flag_colour(mark), above=mark.by_sender)
+
+
+def _flag_colour(mark: Mark) -> str:
+    return RED if mark.name == "RST" else "black" if mark.by_sender else GREEN
 
 
 def _timers(axes: Axes, series: Series) -> None:
     named = [span for span in series.spans if span.timer in _TIMERS]
+    for name in dict.fromkeys(_TIMERS[span.timer] for span in named):
+        axes.plot(
+            [], [], linestyle="none", marker=f"${name}$", color=RED, markersize=5 * len(name), label=_EXPIRED[name]
+        )
     for span in named[:_LABELS]:
         _label(axes, span.time, span.high, _TIMERS[span.timer], RED, above=True)
 

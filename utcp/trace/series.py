@@ -42,6 +42,8 @@ class Span:
     reordered."""
     lost: bool = False
     timer: str = ""
+    copy: bool = False
+    """Whether the network has repeated it, and the sender has not sent it at this time."""
 
 
 @dataclass(slots=True)
@@ -108,7 +110,7 @@ class Series:
 
 def series_of(captures: Iterable[Iterable[Captured]], connection: CapturedConnection, sender: Side) -> Series:
     """Return the series of `sender` on `connection`, which `find_connections` found in the same captures."""
-    seen = flights_of(captures, connection)
+    seen, _ = flights_of(captures, connection)
     ends = {"client": connection.client, "server": connection.server}
     return _Builder(sender, Series(ends[sender], ends[PEER[sender]])).build(seen)
 
@@ -138,7 +140,7 @@ class _Builder:
         ]
         if known and not any(syn for syn, _ in known):
             self._origin = known[0][1]
-        events = [(flight.place, flight) for flight in own]
+        events = [(flight.place, flight) for flight in seen if flight.sender == self._sender]
         for flight in answers:
             if flight.received is None:
                 events.append((flight.place, flight))
@@ -146,7 +148,9 @@ class _Builder:
                 events.append(((flight.received, flight.received_order), flight))
         events.sort(key=lambda event: event[0])
         for (time, _), flight in events:
-            if flight.sender == self._sender:
+            if flight.sender == self._sender and flight.sent is None:
+                self._from_network(time, flight)
+            elif flight.sender == self._sender:
                 self._note(time, flight.at_sender)
                 self._from_sender(time, flight)
             else:
@@ -179,6 +183,11 @@ class _Builder:
             self._unacked.append((end, time, segment.ts_val, flight.retransmission))
         self._highest = max(self._highest, end)
         series.outstanding.append(Point(time, max(0, self._highest - self._acked)))
+
+    def _from_network(self, time: float, flight: Flight) -> None:
+        if flight.segment.payload:
+            low = flight.seq - self._origin + (flight.segment.flags & SYN != 0)
+            self._series.spans.append(Span(time, low, low + len(flight.segment.payload), again=False, copy=True))
 
     def _from_receiver(self, time: float, flight: Flight, round_trip: bool) -> None:
         series, segment, lost = self._series, flight.segment, flight.received is None

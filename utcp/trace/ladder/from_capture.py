@@ -12,13 +12,15 @@ contain both. States come from utcp's comments (`utcp.trace.comments`), otherwis
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from utcp.tcp import timers
-from utcp.tcp.state import CLOSED, NAMES, SYN_SENT
+from utcp.tcp.state import CLOSED, LISTEN, NAMES, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.trace.capture_file import Captured
+from utcp.trace.comments import FLUSH, Comment, running_timers
 from utcp.trace.connections import CapturedConnection
 from utcp.trace.flights import Flight, flights_of
 from utcp.trace.ladder.inference import Machine
@@ -26,56 +28,85 @@ from utcp.trace.ladder.rungs import ENDS, PEER, Arrow, End, Rung
 from utcp.wire import ACK, FIN, SYN
 
 _STATES: Final = {name: state for state, name in enumerate(NAMES)}
+_SENDING, _CLOSED_AFTER_SENDING, _ARRIVAL, _CLOSED_AFTER_ARRIVAL = range(4)
+"""What happens at an end. Each event is followed by the end of the connection that it causes."""
 _TIMERS: Final = {name: timer for timer, name in enumerate(timers.NAMES) if timer != timers.PACING}
 
 
-def rungs_from_capture(captures: Iterable[Iterable[Captured]], connection: CapturedConnection) -> list[Rung]:
-    """Return the ladder of one connection, from the captures in which `find_connections` found it. Times are in seconds
-    since its first segment."""
-    seen = flights_of(captures, connection)
-    return _Assembly(seen).rungs() if seen else []
+def rungs_from_capture(captures: Iterable[Iterable[Captured]], *connections: CapturedConnection) -> list[Rung]:
+    """Return the ladder of one connection, or of several on the same ports in order of their numbers, from the captures
+    in which `find_connections` found them. Times are in seconds since the first segment."""
+    seen, until = flights_of(captures, *connections)
+    return _Assembly(seen, until).rungs() if seen else []
+
+
+class _Moment(NamedTuple):
+    """An event at one end: the time, the order among events at that time, the index of the segment, the kind."""
+
+    time: float
+    order: int
+    at: int
+    kind: int
+
+
+class _Row(NamedTuple):
+    """A rung. `place` is 1 for the rung of the segment with the index `at`, 0 before it, 2 after it."""
+
+    time: float
+    at: int
+    place: int
+    rung: Rung
 
 
 @dataclass(slots=True)
 class _End:
     """The known state of one end while its segments are processed."""
 
-    machine: Machine = field(default_factory=Machine)
+    machines: dict[int, Machine] = field(default_factory=lambda: defaultdict(Machine))
+    """By the number of the connection."""
     shown: int | None = None
     latest: int = -1
     """Index of the latest segment that it has sent or received."""
+    unshown: _Row | None = None
+    """The row of its last state, if it has none of a segment and no segment was sent since. The next segment's row
+    shows that state instead, if both have the same cause."""
 
 
 class _Assembly:
     """Processes the segments in order of the events at each end, and creates rungs from them."""
 
-    def __init__(self, seen: Sequence[Flight]) -> None:
+    def __init__(self, seen: Sequence[Flight], until: float) -> None:
         self._seen = seen
+        self._until = until
         self._ends: dict[End, _End] = {end: _End() for end in ENDS}
         self._arrows = [_arrow(flight) for flight in seen]
         self._states: list[dict[End, int]] = [{} for _ in seen]
-        self._apart: list[tuple[float, int, Rung]] = []
-        """Rungs without a segment: time, index of the following segment, rung."""
+        self._apart: list[_Row] = []
         self._first: dict[End, int] = {}
-        self._latest: dict[End, dict[int, int]] = {end: {} for end in ENDS}
-        """Index of the last segment with SYN or FIN, by end and control bit."""
+        self._latest: dict[tuple[int, End], dict[int, int]] = defaultdict(dict)
+        """Index of the last segment with SYN or FIN, by connection, end and control bit."""
         for index, flight in enumerate(seen):
             for bit in (SYN, FIN):
                 if flight.segment.flags & bit:
-                    self._latest[flight.sender][bit] = index
+                    self._latest[flight.connection, flight.sender][bit] = index
             for remark in flight.remarks:
-                self._apart.append((flight.place[0], index, Rung(flight.place[0], note=remark)))
+                self._apart.append(_Row(flight.place[0], index, 0, Rung(flight.place[0], note=remark)))
         self._resent = self._repeated_later()
+        self._accepting = {
+            flight.connection
+            for flight in seen
+            if flight.segment.flags & SYN and _STATES.get(flight.at_sender.get("state", "")) == SYN_RCVD
+        }
+        """Connections of which a comment shows that SYN_RCVD followed LISTEN, as it does not with a SYN cookie."""
 
     def rungs(self) -> list[Rung]:
         self._follow()
-        rungs = [
-            (flight.place[0], index, 1, Rung(flight.place[0], states.get("client"), states.get("server"), arrow))
+        rows = [
+            _Row(time, index, 1, Rung(time, states.get("client"), states.get("server"), arrow))
             for index, (flight, states, arrow) in enumerate(zip(self._seen, self._states, self._arrows, strict=True))
+            for time in (flight.place[0],)
         ]
-        rungs += [(time, index, 0, rung) for time, index, rung in self._apart]
-        rungs.sort(key=lambda row: row[:3])
-        found = [rung for _, _, _, rung in rungs]
+        found = [row.rung for row in sorted([*rows, *self._apart], key=lambda row: row[:3])]
         if self._first:
             found.insert(0, Rung(found[0].time, self._first.get("client"), self._first.get("server")))
         return found
@@ -83,10 +114,10 @@ class _Assembly:
     def _repeated_later(self) -> set[int]:
         """Return the segments of which a part was retransmitted later."""
         found = set()
-        again: dict[End, list[int]] = {end: [] for end in ENDS}  # starts of later retransmissions, in order
+        again: dict[tuple[int, End], list[int]] = defaultdict(list)  # starts of later retransmissions, in order
         for index in range(len(self._seen) - 1, -1, -1):
             arrow = self._arrows[index]
-            later = again[arrow.sender]
+            later = again[self._seen[index].connection, arrow.sender]
             length = self._seen[index].segment.length
             if bisect_left(later, arrow.seq) < bisect_left(later, arrow.seq + length):
                 found.add(index)
@@ -97,61 +128,100 @@ class _Assembly:
     # ------------------------------------------------------------------ states
 
     def _follow(self) -> None:
-        """Derive the states of both ends from each segment, at its sending and at its arrival."""
-        moments: list[tuple[float, int, int, bool]] = []
-        for index, flight in enumerate(self._seen):
-            if flight.sent is not None:
-                moments.append((flight.sent, flight.sent_order, index, False))
-            if flight.received is not None:
-                moments.append((flight.received, flight.received_order, index, True))
-        for time, _, index, arrival in sorted(moments):
+        """Derive the states of both ends from each segment, at its sending and at its arrival, and from the end of the
+        connection that a comment gives."""
+        for time, _, index, kind in self._moments():
             flight, arrow = self._seen[index], self._arrows[index]
-            name = PEER[flight.sender] if arrival else flight.sender
+            arrives = kind in (_ARRIVAL, _CLOSED_AFTER_ARRIVAL)
+            name = PEER[flight.sender] if arrives else flight.sender
             end = self._ends[name]
-            comment = flight.at_receiver if arrival else flight.at_sender
+            machine = end.machines[flight.connection]
+            comment = flight.at_receiver if arrives else flight.at_sender
             state = _STATES.get(comment.get("state", ""))
-            if arrival:
-                self._correct(name, state, time, index)
+            if kind in (_CLOSED_AFTER_SENDING, _CLOSED_AFTER_ARRIVAL):
+                machine.assume(CLOSED)
+                if end.shown != CLOSED:
+                    end.shown = CLOSED
+                    self._apart.append(_apart(name, CLOSED, index, time, 2))
+                continue
+            if arrives:
+                self._correct(name, machine, state, time, index)
                 if not self._is_doubtful(index):
-                    end.machine.received(flight.segment, arrow.seq, arrow.ack or 0)
+                    machine.received(flight.segment, arrow.seq, arrow.ack or 0)
+                if machine.state in (LISTEN, TIME_WAIT) and self._is_accepted(flight):
+                    machine.assume(SYN_RCVD)
+                elif comment.get("closed") == 0:
+                    machine.assume(CLOSED)
             else:
                 opens = flight.segment.flags & (SYN | ACK) == SYN
                 if end.shown is None and opens and state in (None, SYN_SENT):
                     self._show(name, CLOSED, index, time)
                 if state is not None:
-                    end.machine.assume(state)
-                end.machine.sent(flight.segment, arrow.seq)
-            self._show(name, end.machine.state, index, time)
+                    machine.assume(state)
+                if "closed" not in comment:
+                    machine.sent(flight.segment, arrow.seq)
+                if end.unshown is not None and machine.state == end.shown and time - end.unshown.time <= FLUSH:
+                    self._apart.remove(end.unshown)
+                    end.shown = None
+                end.unshown = None
+            self._show(name, machine.state, index, time)
             end.latest = max(end.latest, index)
 
-    def _correct(self, name: End, state: int | None, time: float, index: int) -> None:
+    def _moments(self) -> list[_Moment]:
+        """Return the events at both ends, in order."""
+        moments: list[_Moment] = []
+        latest: dict[End, tuple[_Moment, Comment]] = {}
+        for index, flight in enumerate(self._seen):
+            for name, time, order, comment, kind in (
+                (flight.sender, flight.sent, flight.sent_order, flight.at_sender, _SENDING),
+                (PEER[flight.sender], flight.received, flight.received_order, flight.at_receiver, _ARRIVAL),
+            ):
+                if time is None:
+                    continue
+                moment = _Moment(time, order, index, kind)
+                moments.append(moment)
+                if "state" in comment:
+                    latest[name] = max(latest.get(name, (moment, comment)), (moment, comment), key=lambda one: one[0])
+                closed = comment.get("closed")
+                if closed is not None and not (kind == _ARRIVAL and self._is_accepted(flight)):
+                    # After a while, it comes before any segment of a new connection.
+                    moments.append(_Moment(time + closed, -1 if closed else order, index, kind + 1))
+        # The last comment of an end in TIME_WAIT has the remaining time.
+        for moment, comment in latest.values():
+            left = running_timers(comment).get("time_wait")
+            if left is not None and "closed" not in comment and moment.time + left <= self._until:
+                moments.append(_Moment(moment.time + left, -1, moment.at, moment.kind + 1))
+        return sorted(moments)
+
+    def _correct(self, name: End, machine: Machine, state: int | None, time: float, index: int) -> None:
         """Use the state that a comment gives for the end before this arrival, because the segments may not have shown
         it."""
         end = self._ends[name]
-        if state is None or state == end.machine.state:
+        if state is None or state == machine.state:
             return
-        end.machine.assume(state)
+        machine.assume(state)
         if end.shown is None:
             self._first[name] = end.shown = state
-        else:
+        elif state != end.shown and not _is_without_connection(state, end.shown):
             end.shown = state
-            self._show_apart(name, state, index, time)
-
-    def _show_apart(self, name: End, state: int, index: int, time: float) -> None:
-        client, server = (state, None) if name == "client" else (None, state)
-        self._apart.append((time, index, Rung(time, client, server)))
+            self._apart.append(_apart(name, state, index, time, 0))
 
     def _show(self, name: End, state: int | None, index: int, time: float) -> None:
         end = self._ends[name]
-        if state is None or state == end.shown:
+        if state is None or state == end.shown or _is_without_connection(state, end.shown):
             return
         if end.shown is None and state == CLOSED:
             self._first[name] = state
         elif index < end.latest:  # it arrived after a segment that was sent later, so its own row is too early
-            self._show_apart(name, state, index, time)
+            end.unshown = _apart(name, state, index, time, 0)
+            self._apart.append(end.unshown)
         else:
             self._states[index][name] = state
         end.shown = state
+
+    def _is_accepted(self, flight: Flight) -> bool:
+        """Return whether it is a SYN that the other end has accepted."""
+        return flight.segment.flags & (SYN | ACK) == SYN and flight.connection in self._accepting
 
     def _is_doubtful(self, index: int) -> bool:
         """Return whether a segment without a captured arrival was probably lost.
@@ -167,11 +237,21 @@ class _Assembly:
         if not flags & ACK or flags & SYN:
             return False
         arrow = self._arrows[index]
-        for again in self._latest[PEER[flight.sender]].values():
+        for again in self._latest[flight.connection, PEER[flight.sender]].values():
             repeated = self._arrows[again]
             if again > index and arrow.ack is not None and arrow.ack > repeated.seq + repeated.length:
                 return True
         return False
+
+
+def _apart(name: End, state: int, index: int, time: float, place: int) -> _Row:
+    client, server = (state, None) if name == "client" else (None, state)
+    return _Row(time, index, place, Rung(time, client, server))
+
+
+def _is_without_connection(state: int, shown: int | None) -> bool:
+    """Return whether an end has no connection before and after. Its listener is shown only at the beginning."""
+    return state in (CLOSED, LISTEN) and shown in (CLOSED, LISTEN)
 
 
 def _arrow(flight: Flight) -> Arrow:

@@ -48,6 +48,8 @@ class Machine:
         """Process a segment with the sequence number `number` that this end sent."""
         flags, state = segment.flags, self.state
         if flags & RST:
+            if flags & ACK and segment.seq == 0:
+                return  # it answers a segment without ACK, and leaves the state alone (RFC 9293 3.10.7.1)
             if state not in (None, CLOSED, LISTEN, SYN_SENT, SYN_RCVD, TIME_WAIT):
                 self.state = CLOSED
         elif flags & SYN:

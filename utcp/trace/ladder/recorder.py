@@ -206,7 +206,9 @@ class EndObserver(Observer):
         if not self.path or self.path[-1] != before:
             self.path.append(before)
         self.path.append(after)
-        arrival, self._arrival = self._arrival, None
+        arrival = self._arrival
+        if after != CLOSED:  # a SYN that ends TIME_WAIT also causes SYN_RCVD
+            self._arrival = None
         if arrival is not None and arrival.received == now and after not in _BY_CALL:
             arrival.states[self._end] = after
             self._unshown = None

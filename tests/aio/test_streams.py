@@ -3,14 +3,20 @@
 import asyncio
 import gc
 import socket
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 import utcp
-from tests.aio.peers import FAST, Peers, until
+from tests.aio.peers import FAST, Peers, connection_of, until
 from utcp import StreamWriter
 from utcp.aio.stream_reader import StreamReader
 from utcp.aio.streams import StreamProtocol
+from utcp.aio.transport import Transport
+
+LARGE = replace(FAST, recv_buffer=2 << 20)
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -49,6 +55,61 @@ async def test_the_same_on_an_endpoint(peers: Peers) -> None:
     assert await reader.read() == b"question"
     writer.close()
     await writer.wait_closed()
+
+
+def at_once(reading: Coroutine[Any, Any, bytes]) -> bytes:
+    """Return the result of a coroutine that does not wait."""
+    with pytest.raises(StopIteration) as result:
+        reading.send(None)
+    data = result.value.value
+    assert isinstance(data, bytes)
+    return data
+
+
+async def bulk(peers: Peers, sent: bytes) -> tuple[asyncio.StreamReader, Transport, asyncio.StreamWriter]:
+    """Return the server's reader and transport, and the client's writer, after `sent` has arrived at the server."""
+    arriving: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
+    arriving = asyncio.get_running_loop().create_future()
+    await peers.server.start_server(lambda *streams: arriving.set_result(streams))
+    _, writer = await peers.client.open_connection(peers.host, peers.port)
+    reader, answers = await arriving
+    writer.write(sent)
+    transport = answers.transport
+    assert isinstance(transport, Transport)
+    await until(lambda: connection_of(transport).info().bytes_received == len(sent))
+    return reader, transport, writer
+
+
+async def test_a_bulk_reader_reads_everything_that_has_arrived_in_one_turn() -> None:
+    """The first read takes the chunk that has paused the transport, and the others take the data from the transport."""
+    async with Peers(LARGE) as peers:
+        sent = bytes(range(256)) * 4096
+        reader, _, writer = await bulk(peers, sent)
+        writer.write_eof()
+        received = b""
+        while len(received) < len(sent):
+            received += at_once(reader.read(1 << 18))
+        assert received == sent
+        assert await reader.read(1 << 18) == b""
+        assert reader.at_eof()
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_transport_hands_held_data_only_to_its_reader_and_while_it_is_reading() -> None:
+    """The application may pause the transport itself, and the octets may belong to TLS above the transport."""
+    async with Peers(LARGE) as peers:
+        reader, transport, writer = await bulk(peers, bytes(1 << 20))
+        assert transport.take_held(reader, 1000) == b""  # paused by the reader
+        assert at_once(reader.read(1 << 18))
+        assert len(transport.take_held(reader, 1000)) == 1000
+        transport.pause_reading()
+        assert transport.take_held(reader, 1000) == b""
+        transport.resume_reading()
+        assert transport.take_held(StreamReader(), 1000) == b""
+        transport.abort()
+        assert transport.take_held(reader, 1000) == b""
+        writer.close()
 
 
 async def test_half_close_lets_the_other_side_go_on(peers: Peers) -> None:

@@ -18,6 +18,10 @@ class StreamReader(asyncio.StreamReader):
 
     A chunk is kept beside the buffer until another one arrives or a method reads the buffer. Then it moves into the
     buffer, as in the base class.
+
+    A chunk beyond the limit pauses the transport, and the read() that takes it resumes the transport, which would then
+    deliver the next chunk in the next loop turn. The next read() takes it from the transport at once. Otherwise each
+    256 KiB of a bulk transfer would take two turns of the loop.
     """
 
     # Values before the first change, of the base class's attributes too. The instance has none of its own until then.
@@ -26,11 +30,12 @@ class StreamReader(asyncio.StreamReader):
     _exception: Exception | None = None
     _joined: bytearray | None = None
     _paused = False
+    _resumed = False
+    """Whether read() has resumed the transport, so that the transport may hold data for the next turn."""
     _transport: Any = None
     _waiter: asyncio.Future[None] | None = None
 
     # Attributes of the base class that its type stubs lack.
-    _maybe_resume_transport: Callable[[], None]
     _wait_for_data: Callable[[str], Awaitable[None]]
     _wakeup_waiter: Callable[[], None]
 
@@ -71,6 +76,12 @@ class StreamReader(asyncio.StreamReader):
                 else:
                     self._paused = True
 
+    def _maybe_resume_transport(self) -> None:
+        if self._paused and len(self._buffer) <= self._limit:
+            self._paused = False
+            self._transport.resume_reading()
+            self._resumed = hasattr(self._transport, "take_held")
+
     async def readexactly(self, n: int) -> bytes:
         chunk = self._chunk
         if chunk is None and n > 0 and not self._joined and not self._eof and self._exception is None:
@@ -92,6 +103,11 @@ class StreamReader(asyncio.StreamReader):
         if n == 0 or self._joined or self._exception is not None:
             return await super().read(n)
         if self._chunk is None and not self._eof:
+            if self._resumed:
+                data: bytes = self._transport.take_held(self, n)
+                if data:
+                    return data
+                self._resumed = False
             await self._wait_for_data("read")
         chunk = self._chunk
         if chunk is not None and len(chunk) <= n:

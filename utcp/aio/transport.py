@@ -275,6 +275,16 @@ class Transport(BaseTransport):
             self.ready(self._connection, READABLE)
         self._driver.schedule_flush()  # reading may have opened the window
 
+    def take_held(self, reader: asyncio.StreamReader, limit: int) -> bytes:
+        """Return at most `limit` octets that have arrived and wait for `_deliver_again()`, for the reader of the
+        protocol. The result is empty if there are none."""
+        connection = self._connection
+        if self._paused or self._closing or connection is None or not connection.readable:
+            return b""
+        if getattr(self._protocol, "_stream_reader", None) is not reader:  # the data belongs to TLS above
+            return b""
+        return connection.read(limit)
+
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         tls = _tls(protocol)
         if tls is not None:

@@ -1,4 +1,5 @@
-"""hatchling's build hook: mypyc compiles the core if a C compiler and Python's headers are there.
+"""hatchling's hooks: the README of the package index, and mypyc, which compiles the core if a C compiler and Python's
+headers are there.
 
     pip install .                      # compiled if possible, otherwise interpreted
     UTCP_COMPILE=1 pip install .       # compiled, or an error
@@ -17,9 +18,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 sys.path.insert(0, str(Path(__file__).parent))  # hatchling loads this file by its path
 import compiling
+import index_page
 
 
 class CompileHook(BuildHookInterface[Any]):
@@ -65,3 +68,13 @@ class CompileHook(BuildHookInterface[Any]):
             return compiling.wish(os.environ)
         except compiling.NotCompiled as error:
             sys.exit(str(error))
+
+
+class ReadmeHook(MetadataHookInterface):
+    """The hook of the metadata: `readme` is README.md with links that lead somewhere from a package index."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        readme = (Path(self.root) / "README.md").read_text(encoding="utf-8")
+        source = metadata.get("urls", {}).get("Source")
+        text = index_page.index_page(readme, source, metadata["version"])
+        metadata["readme"] = {"content-type": "text/markdown", "text": text}

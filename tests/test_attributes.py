@@ -81,7 +81,7 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 """  # None in sys.modules: as if it were not installed
-        hint = f"{package} is not installed: pip install 'aioutcp[{extra}]', or in a clone: pip install '.[{extra}]'"
+        hint = f"{package} is not installed: pip install 'aioutcp[{extra}]'"
         assert python(program).strip() == hint
 
 

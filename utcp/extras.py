@@ -7,8 +7,18 @@ from types import ModuleType
 
 
 def not_installed(package: str, extra: str) -> str:
-    """Return one line on how to install `package`, a dependency of the extra `extra` in pyproject.toml."""
-    return f"{package} is not installed: pip install 'aioutcp[{extra}]', or in a clone: pip install '.[{extra}]'"
+    """Return one line on how to install `package`, a dependency of the extra `extra` in pyproject.toml.
+
+    The command is the same whether utcp was installed from an index, a wheel or a clone, because pip reads the extras
+    of an installed distribution from its metadata.
+    """
+    from importlib.metadata import PackageNotFoundError, distribution  # slow to import, and rarely needed
+
+    try:
+        distribution("aioutcp")
+    except PackageNotFoundError:  # this is a source tree
+        return f"{package} is not installed: pip install '.[{extra}]' in the clone"
+    return f"{package} is not installed: pip install 'aioutcp[{extra}]'"
 
 
 @contextmanager

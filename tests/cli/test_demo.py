@@ -5,12 +5,12 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from utcp.cli import main
+from utcp.cli.demo import Progress
 from utcp.scenes.live import FAREWELLS, QUESTION, Outcome, differences, summary
 from utcp.scenes.stage import ACTIVE, OPEN, PASSIVE
 from utcp.trace.ladder import Arrow, End, Rung
@@ -117,7 +117,7 @@ def without(*rungs: Rung) -> list[Rung]:
         ({"rungs": [*RIGHT.rungs, arrow("client", RST)]}, "segments with RST: 1, not 0"),
         (
             {"rungs": without(arrow("server", ACK | PSH, len(FAREWELLS[1])))},
-            f"octets that the server sent after the client's FIN: {len(FAREWELLS[0])}, not",
+            f"bytes that the server sent after the client's FIN: {len(FAREWELLS[0])}, not",
         ),
         ({"time_wait": 0.9}, "TIME_WAIT: 0.9 s, less than 2 MSL"),
     ],
@@ -128,7 +128,7 @@ def test_what_is_wrong_is_named(wrong: dict[str, object], complaint: str) -> Non
 
 
 def test_a_difference_gives_exit_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str], None]) -> None:
+    async def converse(host: str, port: int, outcome: Outcome, *_: object) -> None:
         outcome.rungs = RIGHT.rungs
         outcome.client_path = OPEN
 
@@ -142,7 +142,7 @@ def test_a_difference_gives_exit_status_1(monkeypatch: pytest.MonkeyPatch, capsy
 def test_a_failure_on_the_way_gives_exit_status_1_and_the_ladder_so_far(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str], None]) -> None:
+    async def converse(host: str, port: int, outcome: Outcome, *_: object) -> None:
         outcome.rungs = RIGHT.rungs[:1]
         raise ConnectionResetError(104, "Connection reset by peer")
 
@@ -158,3 +158,31 @@ def test_the_summary_counts() -> None:
     assert f"4 segments (0 retransmitted), {len(QUESTION)} bytes" in text
     assert f"6 segments (1 retransmitted), {len(QUESTION) + sum(map(len, FAREWELLS))} bytes" in text
     assert "TIME_WAIT lasted 1.000 s; 2 MSL are 1.000 s" in text
+
+
+def test_a_long_time_wait_is_reported_once_without_a_terminal() -> None:
+    finished = demo("--msl", "1.1")
+    assert finished.returncode == 0
+    assert finished.stderr == "TIME_WAIT: 3 s left\n"
+
+
+def test_a_long_time_wait_is_counted_down_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    progress = Progress()
+    for seconds in (10.0, 9.2, 0.4, 0):
+        progress(seconds)
+    assert capsys.readouterr().err == (
+        "\rTIME_WAIT: 10 s left\rTIME_WAIT: 10 s left\rTIME_WAIT: 1 s left \r" + " " * 20 + "\r"
+    )
+    for seconds in (1.9, 0.9, 0):  # a wait that is too short to be reported
+        Progress()(seconds)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_ladder_is_shown_although_the_picture_cannot_be_saved(tmp_path: Path) -> None:
+    finished = demo("--msl", "0.1", "--svg", str(tmp_path / "missing" / "life.svg"))
+    assert finished.returncode == 1
+    assert "TIME_WAIT lasted 0.2" in finished.stdout
+    assert finished.stderr.endswith("No such file or directory\n")

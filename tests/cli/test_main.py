@@ -1,8 +1,10 @@
 """The command line itself: help, version, completion, bad arguments in one line, exit statuses, and what it imports."""
 
 import errno
+import importlib.metadata
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import click
 import pytest
 
 import utcp
-from utcp.cli import COMMANDS, main
+from utcp.cli import COMMANDS, command, main
 from utcp.extras import not_installed
 from utcp.tcp import COMPILED
 
@@ -21,6 +23,9 @@ EXTRAS = {
     *("aiohttp", "anyio", "asyncssh", "cryptography", "fastapi", "httpx", "matplotlib", "prometheus_client", "redis"),
     *("rich", "starlette", "structlog", "trustme", "uvicorn", "uvloop", "websockets"),
 }
+
+
+TUNNEL = ("expose", "key", "listen", "serve")
 
 
 def process(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -112,9 +117,11 @@ def test_without_the_extra_cli_it_says_what_to_install(package: str, arguments: 
     assert done.stderr == f"utcp: {not_installed(package, 'cli')}\n"
 
 
-def test_what_to_install_is_said_for_the_index_and_for_a_clone() -> None:
-    said = "click is not installed: pip install 'aioutcp[cli]', or in a clone: pip install '.[cli]'"
-    assert not_installed("click", "cli") == said
+def test_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not_installed("click", "cli") == "click is not installed: pip install 'aioutcp[cli]'"
+    missing = raising(importlib.metadata.PackageNotFoundError("aioutcp"))
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: missing())
+    assert not_installed("click", "cli") == "click is not installed: pip install '.[cli]' in the clone"
 
 
 @pytest.mark.parametrize(
@@ -152,6 +159,10 @@ def test_what_the_shell_needs_for_it(shell: str) -> None:
         (["demo", "--msl", "0"], "'0' is not a number of seconds above 0"),
         (["demo", "--loop", "trio"], "'trio' is not one of"),
         (["demo", "--speed", "9"], "No such option"),
+        (["tunnel", "listen", "8080", "--to", "host:0"], "'0' is not a port, 1 to 65535"),
+        (["tunnel", "serve", "0", "--forward", "host:0"], "'0' is not a port, 1 to 65535"),
+        (["tunnel", "expose", "0", "--to", "host:9"], "'0' is not a port, 1 to 65535"),
+        (["plot", "run.pcapng", "--udp-port", "0"], "'0' is not a port, 1 to 65535"),
         (["tunnel", "dig"], "No such command 'dig' (see utcp tunnel --help)"),
         (["tunnel", "listen"], "Missing argument '[HOST:]PORT' (see utcp tunnel listen --help)"),
     ],
@@ -179,7 +190,9 @@ def test_a_group_without_a_command_shows_its_help_on_stderr(capsys: pytest.Captu
     [
         (click.ClickException("two\n  lines"), 1, "utcp demo: two lines\n"),
         (click.BadParameter("no"), 2, "utcp demo: Invalid value: no (see utcp demo --help)\n"),
-        (OSError(errno.ENOSPC, "No space left"), 1, "utcp demo: [Errno 28] No space left\n"),
+        (OSError(errno.ENOSPC, "No space left"), 1, "utcp demo: No space left\n"),
+        (OSError(errno.ENOSPC, "No space left", "a file"), 1, "utcp demo: a file: No space left\n"),
+        (OSError("for another reason"), 1, "utcp demo: for another reason\n"),
         (KeyboardInterrupt(), 130, ""),
         (click.Abort(), 130, ""),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
@@ -232,7 +245,7 @@ def test_stdout_that_nobody_reads() -> None:
 
 def test_stdout_on_a_full_disk() -> None:
     done = shell(">/dev/full")
-    assert (done.returncode, done.stderr) == (1, "utcp: [Errno 28] No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "utcp: No space left on device\n")
 
 
 def test_streams_that_are_closed() -> None:
@@ -257,6 +270,57 @@ def test_ctrl_c_is_no_failure_to_explain() -> None:
         listening.send_signal(signal.SIGINT)
         assert listening.wait(60) == 130
         assert listening.stderr.read() == b""
+
+
+SCRIPT = f"""
+import sys
+sys.path.insert(0, {str(Path(utcp.__file__).parent / "cli" / "script")!r})
+interrupted = sys.argv.pop(1)
+
+class Interrupting:  # Ctrl-C while a module is imported
+    def find_spec(self, name, path=None, target=None):
+        if name == interrupted:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from aioutcp_command import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("module", ["runpy", "asyncio", "utcp", "utcp.__main__", "click", "utcp.cli", "utcp.cli.demo"])
+def test_ctrl_c_while_it_is_imported_is_silent(module: str) -> None:
+    done = subprocess.run(  # noqa: S603  # our own command line
+        [sys.executable, "-W", "error", "-c", SCRIPT, module, "demo", "--list"], capture_output=True, timeout=200
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_the_console_script_runs_the_command_line() -> None:
+    done = subprocess.run(  # noqa: S603  # our own command line
+        [sys.executable, "-W", "error", "-c", SCRIPT, "nothing", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, VERSION, "")
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
+    assert '[project.scripts]\nutcp = "aioutcp_command:main"\n' in pyproject.read_text()
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS), *(["tunnel", each] for each in TUNNEL)])
+def test_no_line_of_the_help_is_cut_or_too_long(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_: os.terminal_size((80, 24)))
+    with command.make_context("utcp", [*arguments], resilient_parsing=True) as context:
+        found: click.Command = command
+        for name in arguments:
+            assert isinstance(found, click.Group)
+            found = found.get_command(context, name) or command
+            context = click.Context(found, parent=context, info_name=name)
+        lines = found.get_help(context).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any(line.endswith("...") for line in lines[1:])  # the first one shows what may be repeated
 
 
 # ---------------------------------------------------------------------- what it imports

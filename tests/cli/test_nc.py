@@ -70,7 +70,7 @@ def test_verbose_says_who_is_connected_and_how_it_closed() -> None:
         own_port = connected.rpartition(" ")[2]
         assert connected == f"utcp nc: connected to 127.0.0.1 port {port} from port {own_port}"
         told, _, states = closed.partition("; ")
-        assert told == f"utcp nc: 127.0.0.1 port {port}: 5 octets sent, 0 received"
+        assert told == f"utcp nc: 127.0.0.1 port {port}: 5 bytes sent, 0 received"
         between = states.removeprefix("ESTABLISHED > FIN_WAIT_1 > ").removesuffix("TIME_WAIT")
         assert between in ("", "FIN_WAIT_2 > ")  # whether the ACK came with the FIN or before it
         status, out, err = outcome(server, None)
@@ -78,7 +78,7 @@ def test_verbose_says_who_is_connected_and_how_it_closed() -> None:
     peer = f"utcp nc: 127.0.0.1 port {own_port}"
     assert err.splitlines() == [
         f"{peer} has connected",
-        f"{peer}: 0 octets sent, 5 received; ESTABLISHED > CLOSE_WAIT > LAST_ACK > CLOSED",
+        f"{peer}: 0 bytes sent, 5 received; ESTABLISHED > CLOSE_WAIT > LAST_ACK > CLOSED",
     ]
 
 
@@ -156,7 +156,7 @@ def test_with_k_it_takes_them_in_turn(loop: str) -> None:
         status, out, err = outcome(server, None)
     assert (status, out) == (130, b"")
     assert err.count("has connected") == 1
-    assert err.count("octets sent") == 2
+    assert err.count("bytes sent") == 2
 
 
 def test_with_k_a_failed_connection_is_said_and_the_next_is_served() -> None:
@@ -165,7 +165,7 @@ def test_with_k_a_failed_connection_is_said_and_the_next_is_served() -> None:
             assert line(server).endswith("has connected\n")
             killed.send_signal(signal.SIGINT)
             assert outcome(killed, None)[0] == 130
-        assert "octets sent" in line(server)
+        assert "bytes sent" in line(server)
         assert line(server).endswith(": Connection reset by peer\n")
         assert run("127.0.0.1", port, given=b"hello") == (0, b"", "")
         server.send_signal(signal.SIGINT)
@@ -183,6 +183,15 @@ async def test_the_local_port() -> None:
         assert run("-p", "2345", "127.0.0.1", port) == (0, b"2345", "")
 
     await against(look, work)
+
+
+def test_the_port_that_the_system_chooses_is_reported_and_the_same_for_both_families() -> None:
+    with nc("-l", "0", stdin=subprocess.DEVNULL) as server:
+        addresses = [line(server) for _ in range(2 if socket.has_dualstack_ipv6() else 1)]
+        listening = r"utcp nc: listening on (?:0\.0\.0\.0|::) port (\d+)"
+        ports = {port for each in addresses for port in re.findall(listening, each)}
+        assert len(ports) == 1
+        server.send_signal(signal.SIGTERM)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
@@ -208,7 +217,7 @@ def test_nobody_answers() -> None:
 
 def test_nobody_connects() -> None:
     said = "utcp nc: no connection arrived within 0.2 s\n"
-    assert run("-w", "0.2", "-l", "127.0.0.1", "0") == (1, b"", said)
+    assert run("-w", "0.2", "-l", "127.0.0.1", str(free_port())) == (1, b"", said)
 
 
 def test_a_port_in_use() -> None:
@@ -242,13 +251,14 @@ def test_hosts_that_are_none(arguments: list[str], complaint: str) -> None:
     ("arguments", "complaint"),
     [
         ([], "the arguments must be HOST PORT, not 0 words"),
-        (["9000"], "the arguments must be HOST PORT, not 1 words"),
+        (["9000"], "the arguments must be HOST PORT, not 1 word "),
         (["one", "two", "3"], "the arguments must be HOST PORT, not 3 words"),
-        (["host", "65536"], "'65536' is not a port, 0 to 65535"),
-        (["host", "0"], "a connection needs a port from 1 to 65535"),
+        (["host", "65536"], "'65536' is not a port, 1 to 65535"),
+        (["host", "0"], "'0' is not a port, 1 to 65535"),
         (["-l"], "the arguments must be [HOST] PORT, not 0 words"),
         (["-l", "host", "http"], "'http' is not a port"),
         (["-l", "host", "9000", "-p", "9000"], "the port is given twice"),
+        (["-l", "7003", "-p", "7002"], "the port is given twice: use -l PORT or -l -p PORT"),
         (["-k", "host", "9000"], "-k needs -l"),
         (["-4", "-6", "host", "9000"], "-4 and -6 do not go together"),
         (["-w", "0", "host", "9000"], "'0' is not a number of seconds above 0"),

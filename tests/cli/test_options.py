@@ -8,7 +8,17 @@ import click
 import pytest
 import uvloop
 
-from utcp.cli.options import ADDRESS, ANY_ADDRESS, LOCAL_ADDRESS, PORT, SECONDS, SECONDS_OR_NONE_AT_ALL, run
+from utcp.cli.options import (
+    ANY_ADDRESS,
+    LOCAL_ADDRESS,
+    PORT,
+    REMOTE_ADDRESS,
+    REMOTE_PORT,
+    SECONDS,
+    SECONDS_OR_NONE_AT_ALL,
+    SERVICE_ADDRESS,
+    run,
+)
 
 
 def refusal(kind: click.ParamType[Any], value: str) -> str:
@@ -31,35 +41,42 @@ def test_what_is_no_port(text: str) -> None:
     ("text", "address"),
     [
         ("example.org:9000", ("example.org", 9000)),
-        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("127.0.0.1:1", ("127.0.0.1", 1)),
         ("[::1]:9000", ("::1", 9000)),
         ("[fe80::1%eth0]:9000", ("fe80::1%eth0", 9000)),
     ],
 )
 def test_addresses(text: str, address: tuple[str, int]) -> None:
-    for kind in (ADDRESS, LOCAL_ADDRESS, ANY_ADDRESS):
+    for kind in (REMOTE_ADDRESS, SERVICE_ADDRESS, LOCAL_ADDRESS, ANY_ADDRESS):
         assert kind.convert(text, None, None) == address
 
 
 def test_a_port_alone_is_one_of_this_machine_or_of_all_its_interfaces() -> None:
     assert LOCAL_ADDRESS.convert("9000", None, None) == ("127.0.0.1", 9000)
     assert ANY_ADDRESS.convert("9000", None, None) == ("*", 9000)
-    assert ADDRESS.convert(("host", 9), None, None) == ("host", 9)  # a default, which is one already
+    assert REMOTE_ADDRESS.convert(("host", 9), None, None) == ("host", 9)  # a default, which is one already
 
 
 @pytest.mark.parametrize("text", ["", ":9000", "::1", "::1:9000", "[::1]", "[]:9000", "[::1:9000", "::1]:9000"])
 def test_what_is_no_address(text: str) -> None:
-    assert refusal(ADDRESS, text) == f"{text!r} is not HOST:PORT (an IPv6 address in brackets: [::1]:9000)"
+    assert refusal(REMOTE_ADDRESS, text) == f"{text!r} is not HOST:PORT (an IPv6 address in brackets: [::1]:9000)"
     if text:
         said = f"{text!r} is not PORT or HOST:PORT (an IPv6 address in brackets: [::1]:9000)"
         assert refusal(LOCAL_ADDRESS, text) == said
 
 
 def test_an_address_needs_a_port() -> None:
-    assert "is not HOST:PORT" in refusal(ADDRESS, "9000")
-    assert refusal(ADDRESS, "host:") == "'' is not a port, 0 to 65535"
-    assert refusal(ADDRESS, "host:http") == "'http' is not a port, 0 to 65535"
+    assert "is not HOST:PORT" in refusal(REMOTE_ADDRESS, "9000")
+    assert refusal(REMOTE_ADDRESS, "host:") == "'' is not a port, 1 to 65535"
+    assert refusal(REMOTE_ADDRESS, "host:http") == "'http' is not a port, 1 to 65535"
     assert refusal(LOCAL_ADDRESS, "host") == "'host' is not a port, 0 to 65535"
+
+
+def test_port_0_is_for_those_who_listen() -> None:
+    assert LOCAL_ADDRESS.convert("0", None, None) == ("127.0.0.1", 0)
+    assert ANY_ADDRESS.convert("host:0", None, None) == ("host", 0)
+    for kind, text in ((REMOTE_PORT, "0"), (REMOTE_ADDRESS, "host:0"), (SERVICE_ADDRESS, "0")):
+        assert refusal(kind, text) == "'0' is not a port, 1 to 65535"
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("1", 1.0), ("0.25", 0.25), ("1e3", 1000.0)])

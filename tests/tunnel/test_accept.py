@@ -9,7 +9,9 @@ from typing import Any, NoReturn
 import pytest
 
 from tests.tunnel.ends import LOCAL, receive, send
-from utcp.tunnel.accept import accept_kernel
+from utcp import Config
+from utcp.tunnel.accept import Acceptor, accept_kernel
+from utcp.tunnel.options import FORWARD_PORT, Options
 
 
 class Echo(asyncio.Protocol):
@@ -18,6 +20,19 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
+
+
+@pytest.mark.parametrize("host", [None, "localhost"])
+async def test_port_0_is_one_port_for_all_addresses(host: str | None) -> None:
+    acceptor = Acceptor(Echo, FORWARD_PORT, Options(config=Config()), lambda *_: None)
+    await acceptor.start((host, 0))
+    ports = {name.rpartition(":")[2] for name in acceptor.names.split(" and ")}
+    await acceptor.aclose()
+    assert len(ports) == 1
+    server = await accept_kernel(Echo, (host, 0))
+    assert len({each.getsockname()[1] for each in server.sockets}) == 1  # type: ignore[attr-defined]
+    server.close()
+    await server.wait_closed()
 
 
 async def test_without_descriptors_it_waits_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,4 +81,4 @@ def test_a_thousand_requests_at_once(way: str) -> None:
         assert all(data == body(1000 + number) for number, data in answers)
         assert near.end() == 0
         assert sum("joined" in line for line in near.lines) == USERS
-        assert sum("octets, closed" in line for line in near.lines) == USERS
+        assert sum("bytes, closed" in line for line in near.lines) == USERS

@@ -16,6 +16,7 @@ from click.exceptions import Exit, NoArgsIsHelpError
 from click.shell_completion import shell_complete
 
 from utcp import __version__
+from utcp.cli.options import Group
 from utcp.tcp import COMPILED
 
 COMMANDS: Final = ("capture", "demo", "ladder", "nc", "plot", "ss", "tunnel")
@@ -30,7 +31,7 @@ _VERSION: Final = f"utcp %(version)s ({'compiled' if COMPILED else 'interpreted'
 _COMPLETE: Final = "_UTCP_COMPLETE"
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """Imports a command's module on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -41,16 +42,6 @@ class _Commands(click.Group):
             return None
         found: click.Command = import_module(f"utcp.cli.{cmd_name}").command
         return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Format the list of commands as click does, without cutting each first sentence to the rest of the line."""
-        rows = [
-            (name, found.get_short_help_str(limit=1000))
-            for name in self.list_commands(ctx)
-            if (found := self.get_command(ctx, name)) is not None
-        ]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
 
 
 @click.group(
@@ -63,10 +54,11 @@ class _Commands(click.Group):
 def command(ctx: click.Context) -> None:
     """A real TCP (RFC 9293) in user space, over UDP.
 
-    "utcp COMMAND --help" shows what a command does. This line makes Tab complete commands and options:
+    "utcp COMMAND --help" shows what a command does. This line, in ~/.bashrc, makes Tab complete commands and options
+    (in zsh: zsh_source):
 
     \b
-    eval "$(_UTCP_COMPLETE=bash_source utcp)"       # or zsh_source; put it into ~/.bashrc to keep it
+    eval "$(_UTCP_COMPLETE=bash_source utcp)"
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -102,8 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return PIPE_CLOSED
     except OSError as error:
         _drop_output()
-        return _complain(f"{name}: {error}", 1)
+        return _complain(f"{name}: {_reason(error)}", 1)
     return status
+
+
+def _reason(error: OSError) -> str:
+    """Return the reason in words, after the file that it is about. An error without a file is usually one of stdout."""
+    said = error.strerror or str(error)
+    return said if error.filename is None else f"{error.filename}: {said}"
 
 
 def _occupy_standard_streams() -> None:

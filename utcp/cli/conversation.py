@@ -20,7 +20,7 @@ T = TypeVar("T")
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 CHUNK: Final = 1 << 18
-"""Maximum number of octets per read."""
+"""Maximum number of bytes per read."""
 
 
 class StdioFailed(click.ClickException):
@@ -47,9 +47,9 @@ class Conversation:
         self._patient = patient
         self._finished = False
         self.sent = 0
-        """Octets of stdin passed to the connection."""
+        """Bytes of stdin passed to the connection."""
         self.received = 0
-        """Octets received on the connection."""
+        """Bytes received on the connection."""
 
     async def run(self) -> None:
         """Run until the peer's FIN has arrived, stdout has taken all data, and the peer has acknowledged all data and

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -43,9 +44,12 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
     help='With SCENE "all": save the pictures in this directory.',
 )
 @click.option(
-    "--width", type=click.IntRange(40, 1000), help="Columns of the ladder.  [default: those of the terminal, or 100]"
+    "--width",
+    metavar="COLUMNS",
+    type=click.IntRange(40, 1000),
+    help="Width of the output.  [default: that of the terminal, or 100]",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address of both ends.")
+@click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True, help="Address of both ends.")
 @click.option("--port", type=PORT, default=0, help="Port of the server.  [default: any free port]")
 @click.option(
     "--msl",
@@ -79,7 +83,7 @@ def command(
     With SCENE, two endpoints play it in a simulated network, in virtual time, with the same segments each time. The
     text is in English or Chinese. --list lists the scenes. SCENE "all" plays all of them.
 
-    The exit status is 0 if states, octets and segments were as expected.
+    The exit status is 0 if states, bytes and segments were as expected.
     """
     from utcp.scenes import NAMES, load
     from utcp.scenes.text import preferred_language
@@ -90,7 +94,7 @@ def command(
         from utcp.cli.narration import list_scenes
 
         with _printed(console):
-            list_scenes(console, [load(name) for name in NAMES], language)
+            list_scenes(console, [load(name) for name in NAMES], language, width)
         return 0
     if scene is None:
         _refuse(ctx, _FOR_SCENES, "is for a SCENE")
@@ -211,26 +215,52 @@ def _live(
     html: Path | None,
     width: int | None,
 ) -> int:
-    from utcp.cli.narration import print_ladder
+    from utcp.cli.narration import print_ladder, print_wrapped
     from utcp.scenes import live
     from utcp.trace.ladder import render_svg
+    from utcp.tunnel.end import reason
 
     outcome = live.Outcome(msl)
     found = []
     try:
-        run(live.converse(host, port, outcome, click.echo), loop)
-    except OSError as error:
-        found.append(f"{host}: {error}")
+        run(live.converse(host, port, outcome, click.echo, Progress()), loop)
+    except (OSError, UnicodeError) as error:
+        found.append(f"{host or repr(host)}: {reason(error)}")
+    if outcome.rungs:
+        with _printed(console):
+            print_ladder(console, outcome.rungs, width)
+            print_wrapped(console, "\n" + live.summary(outcome), width)
+        found += live.differences(outcome)
+    for difference in found:
+        click.echo(f"utcp demo: {difference}", err=True)
     if outcome.rungs:
         title = f"A connection over UDP, 2 MSL = {2 * msl:g} s"
         if svg is not None:
             _write(svg, render_svg(outcome.rungs, title=title).encode())
         if html is not None:
             _write(html, _page(outcome.rungs, title).encode())
-        with _printed(console):
-            print_ladder(console, outcome.rungs, width)
-        click.echo("\n" + live.summary(outcome))
-        found += live.differences(outcome)
-    for difference in found:
-        click.echo(f"utcp demo: {difference}", err=True)
     return 1 if found else 0
+
+
+class Progress:
+    """Shows on stderr for how long TIME_WAIT still lasts: on a terminal each second anew, elsewhere once.
+
+    A wait shorter than SHORT is not reported.
+    """
+
+    SHORT: Final = 2.0
+    """Seconds."""
+
+    def __init__(self) -> None:
+        self._longest = 0
+        """Columns of the longest text so far; 0: nothing was reported."""
+
+    def __call__(self, seconds: float) -> None:
+        """Report the seconds that are left; 0: the wait is over."""
+        is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        if seconds > 0 and (self._longest or seconds >= self.SHORT) and (is_terminal or not self._longest):
+            text = f"TIME_WAIT: {ceil(seconds)} s left"
+            click.echo(f"\r{text:<{self._longest}}" if is_terminal else text, err=True, nl=not is_terminal)
+            self._longest = max(self._longest, len(text))
+        elif seconds <= 0 and self._longest and is_terminal:
+            click.echo("\r" + " " * self._longest + "\r", err=True, nl=False)

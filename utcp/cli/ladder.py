@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from utcp.cli.options import file_errors, warn
+from utcp.cli.options import PLAIN_WIDTH, file_errors, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,6 +163,8 @@ def _draw(
     found: Sequence[CapturedConnection],
 ) -> str:
     from utcp.trace.ladder import render_html, render_mermaid, render_svg, render_text
+    from utcp.trace.ladder.narrow import render_narrow
+    from utcp.trace.ladder.text import needed_width
 
     connection = chosen[0]
     names = (f"client {connection.client}", f"server {connection.server}")
@@ -172,11 +175,13 @@ def _draw(
     if form == "html":
         return render_html(rungs, title=title or "A TCP connection", names=names)
     heading = f"{title}\n" if title else ""
-    width = shutil.get_terminal_size((100, 24)).columns
+    width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
+    is_narrow = sys.stdout is not None and sys.stdout.isatty() and needed_width(rungs) > width
+    render = render_narrow if is_narrow else render_text
     same = [one.number for one in found if one.shares_ports_with(connection)]
     if len(same) > len(chosen):
         heading += f"{len(same)} connections use these ports: --connection {same[0]}-{same[-1]} shows all of them.\n"
-    return f"{heading}{' - '.join(names)}\n\n{render_text(rungs, width)}"
+    return f"{heading}{' - '.join(names)}\n\n{render(rungs, width)}"
 
 
 def _described(connection: CapturedConnection, first: CapturedConnection) -> str:
@@ -184,5 +189,5 @@ def _described(connection: CapturedConnection, first: CapturedConnection) -> str
     seconds = (connection.began_ns - first.began_ns) / 1e9
     return (
         f"{connection.number:>4}  {connection.client} - {connection.server}  at {seconds:.3f} s:"
-        f" {connection.segments} segments, {octets[0]} octets there, {octets[1]} back"
+        f" {connection.segments} segments, {octets[0]} bytes there, {octets[1]} back"
     )

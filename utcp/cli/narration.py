@@ -8,8 +8,11 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from utcp.cli.options import PLAIN_WIDTH
 from utcp.scenes.text import Language, Text, read_texts, texts_of
 from utcp.trace.ladder import render_text
+from utcp.trace.ladder.narrow import render_narrow
+from utcp.trace.ladder.text import needed_width
 from utcp.trace.ladder.width import columns, wrap
 
 if TYPE_CHECKING:
@@ -17,9 +20,6 @@ if TYPE_CHECKING:
 
     from utcp.scenes.scene import Result, Scene
     from utcp.trace.ladder import Rung
-
-PLAIN_WIDTH: Final = 100
-"""Width of the output without a terminal, and maximum width of a paragraph, columns."""
 
 _INDENT: Final = " " * 11
 """Indentation of a ladder's notes."""
@@ -56,7 +56,7 @@ def narrate(console: Console, result: Result, width: int | None = None) -> None:
     """Print a played scene: introduction, ladder, conclusion. `width` is in columns; None: the terminal's."""
     width = width or _width(console)
     scene, language, texts = result.scene, result.language, _texts()
-    _print(console, f"{scene.name}: {scene.title.in_(language)}", "bold")
+    _lines(console, f"{scene.name}: {scene.title.in_(language)}", width, "bold")
     _print(console)
     for text in scene.before:
         _paragraph(console, text.in_(language), width)
@@ -64,24 +64,26 @@ def narrate(console: Console, result: Result, width: int | None = None) -> None:
     print_ladder(console, result.rungs, width, language)
     _print(console)
     for exhibit in result.exhibits:
-        _print(console, exhibit.title, "bold")
+        _lines(console, exhibit.title, width, "bold")
         for line in exhibit.lines:
-            _print(console, line)
+            print_wrapped(console, line, width)
         _print(console)
     for text in scene.after:
         _paragraph(console, text.in_(language), width)
     for reference in (texts["sources"].format(sources=scene.sources), texts["knobs"].format(knobs=scene.knobs)):
-        _print(console, reference.in_(language), "dim")
+        _lines(console, reference.in_(language), width, "dim")
 
 
 def print_ladder(console: Console, rungs: Sequence[Rung], width: int | None = None, language: Language = "en") -> None:
-    """Print a ladder, with its notes wrapped to the width."""
+    """Print a ladder, with its notes wrapped to the width, or a list of its segments if the width is too small."""
     from rich.text import Text as Line
 
     width = width or _width(console)
+    called = names(language)
+    render = render_narrow if needed_width(rungs, called) > width else render_text
     notes = [rung.note for rung in rungs if rung.note is not None]
     marked = [rung if rung.note is None else replace(rung, note=_MARK) for rung in rungs]
-    for line in render_text(marked, width, names(language)).splitlines():
+    for line in render(marked, width, called).splitlines():
         if line.endswith(_MARK):
             for part in wrap(notes.pop(0), width - len(_INDENT), columns):
                 _print(console, _INDENT + part, "italic")
@@ -92,11 +94,25 @@ def print_ladder(console: Console, rungs: Sequence[Rung], width: int | None = No
             console.print(styled, soft_wrap=True)
 
 
-def list_scenes(console: Console, scenes: Sequence[Scene], language: Language) -> None:
-    """Print names and titles of scenes."""
+def print_wrapped(console: Console, text: str, width: int | None = None) -> None:
+    """Print lines of text. The rest of a line that is too long is indented like the line itself, and 4 columns more."""
+    width = width or _width(console)
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        first, *rest = wrap(line.lstrip(), width - len(indent), columns)
+        _print(console, indent + first)
+        for part in wrap(" ".join(rest), width - len(indent) - 4, columns) if rest else ():
+            _print(console, f"{indent}    {part}")
+
+
+def list_scenes(console: Console, scenes: Sequence[Scene], language: Language, width: int | None = None) -> None:
+    """Print names and titles of scenes. `width` is in columns; None: the terminal's."""
     longest = max(len(scene.name) for scene in scenes)
     for scene in scenes:
-        _print(console, f"{scene.name:<{longest}}  {scene.title.in_(language)}")
+        first, *rest = wrap(scene.title.in_(language), (width or _width(console)) - longest - 2, columns)
+        _print(console, f"{scene.name:<{longest}}  {first}")
+        for line in rest:
+            _print(console, f"{'':<{longest}}  {line}")
 
 
 def _width(console: Console) -> int:
@@ -104,9 +120,13 @@ def _width(console: Console) -> int:
 
 
 def _paragraph(console: Console, text: str, width: int, style: str = "") -> None:
-    for line in wrap(text, min(width, PLAIN_WIDTH), columns):
-        _print(console, line, style)
+    _lines(console, text, min(width, PLAIN_WIDTH), style)
     _print(console)
+
+
+def _lines(console: Console, text: str, width: int, style: str = "") -> None:
+    for line in wrap(text, width, columns):
+        _print(console, line, style)
 
 
 def _print(console: Console, text: str = "", style: str = "") -> None:

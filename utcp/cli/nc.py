@@ -15,10 +15,11 @@ from utcp import Config, create_connection, create_server
 from utcp.aio.registry import LoopEndpoints
 from utcp.aio.streams import stream_factory
 from utcp.cli.conversation import CHUNK, Conversation, Input, Output, StdioFailed, Streams
-from utcp.cli.options import FILE, PORT, SECONDS, SERVER_NAME, loop_option, run
+from utcp.cli.options import FILE, PORT, REMOTE_PORT, SECONDS, SERVER_NAME, loop_option, run
 from utcp.tcp.connection import Connection
 from utcp.tcp.observer import Observer
 from utcp.tcp.state import NAMES
+from utcp.tunnel.accept import free_port
 from utcp.tunnel.credentials import client_context, server_context
 from utcp.tunnel.end import reason
 from utcp.tunnel.tls import GuardedTls
@@ -56,7 +57,7 @@ def command(address: tuple[str, ...], loop: str, wait: float | None, **options: 
 
     \b
     utcp nc HOST PORT        connect
-    utcp nc -l [HOST] PORT   listen for one connection, or with -k for one after the other
+    utcp nc -l [HOST] PORT   listen for a connection, with -k for several
 
     At the end of stdin, a FIN is sent (half-close), and data is printed until the FIN of the peer. If the FIN of the
     peer arrives first, the rest of stdin is still sent, except by a listener whose stdin is a terminal: it closes.
@@ -91,15 +92,14 @@ def _target(address: tuple[str, ...], options: dict[str, Any]) -> tuple[str | No
         raise click.UsageError("-k needs -l")
     words = list(address)
     if listen and options["local_port"] is not None:
-        if len(words) > 1:
+        if len(words) > 1 or (words and words[0].isdecimal()):
             raise click.UsageError("the port is given twice: use -l PORT or -l -p PORT")
         words.append(str(options["local_port"]))
     if not (1 if listen else 2) <= len(words) <= 2:
         form = "[HOST] PORT" if listen else "HOST PORT"
-        raise click.UsageError(f"the arguments must be {form}, not {len(words)} words")
-    port = PORT.convert(words.pop(), None, click.get_current_context())
-    if port == 0 and not listen:
-        raise click.UsageError("a connection needs a port from 1 to 65535")
+        given = f"{len(words)} word{'' if len(words) == 1 else 's'}"
+        raise click.UsageError(f"the arguments must be {form}, not {given}")
+    port = (PORT if listen else REMOTE_PORT).convert(words.pop(), None, click.get_current_context())
     return (words[0] or None) if words else None, port
 
 
@@ -169,12 +169,14 @@ class Netcat:
 
         factory = self._secured(lambda *streams: arrived.put_nowait(streams), refuse, server_side=True)
         try:
-            server = await create_server(factory, host, port, family=self.family, config=CONFIG)
+            bound = port or (free_port(socket.SOCK_DGRAM) if host is None and self.family == 0 else 0)
+            server = await create_server(factory, host, bound, family=self.family, config=CONFIG)
         except (OSError, UnicodeError) as error:
             raise click.ClickException(f"cannot listen on {host or '*'} port {port}: {self._reason(error)}") from error
         self._observe()
         for each in server.sockets:
-            self._say(f"listening on {_address(each.getsockname())}")
+            if port == 0 or self.paths is not None:  # nobody else knows which port the system has chosen
+                _complain(f"listening on {_address(each.getsockname())}")
         patient = not stdin.is_terminal()  # at a terminal, the peer does not wait for the user's Ctrl-D
         try:
             while True:
@@ -281,7 +283,7 @@ class Netcat:
         finally:
             if self.paths is not None:
                 states = self.paths.of(streams[1])
-                self._say(f"{peer}: {conversation.sent} octets sent, {conversation.received} received; {states}")
+                self._say(f"{peer}: {conversation.sent} bytes sent, {conversation.received} received; {states}")
 
     # --- messages
 

@@ -15,14 +15,22 @@ import utcp
 
 T = TypeVar("T")
 
+PLAIN_WIDTH: Final = 100
+"""Width of the output without a terminal, and maximum width of a paragraph, columns."""
+
 
 class _Port(click.ParamType[int]):
+    """A port. `least` is 1 where something must be there already, or 0 where the system may choose a port."""
+
     name = "port"
+
+    def __init__(self, least: int) -> None:
+        self._least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value)
-        if not text.isascii() or not text.isdecimal() or len(text) > 5 or int(text) > 65535:
-            self.fail(f"{text!r} is not a port, 0 to 65535", param, ctx)
+        if not text.isascii() or not text.isdecimal() or len(text) > 5 or not self._least <= int(text) <= 65535:
+            self.fail(f"{text!r} is not a port, {self._least} to 65535", param, ctx)
         return int(text)
 
 
@@ -32,7 +40,8 @@ class _Address(click.ParamType[tuple[str, int]]):
 
     name = "address"
 
-    def __init__(self, default_host: str | None = None) -> None:
+    def __init__(self, port: _Port, default_host: str | None = None) -> None:
+        self._port = port
         self._default_host = default_host
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
@@ -47,7 +56,7 @@ class _Address(click.ParamType[tuple[str, int]]):
         if not host or (":" in host and not bracketed):
             form = "HOST:PORT" if self._default_host is None else "PORT or HOST:PORT"
             self.fail(f"{value!r} is not {form} (an IPv6 address in brackets: [::1]:9000)", param, ctx)
-        return host, PORT.convert(port, param, ctx)
+        return host, self._port.convert(port, param, ctx)
 
 
 class _Seconds(click.ParamType[float]):
@@ -83,14 +92,30 @@ class _ServerName(click.ParamType[str]):
 
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
-PORT: Final = _Port()
-ADDRESS: Final = _Address()
+PORT: Final = _Port(0)
+REMOTE_PORT: Final = _Port(1)
+REMOTE_ADDRESS: Final = _Address(REMOTE_PORT)
+SERVICE_ADDRESS: Final = _Address(REMOTE_PORT, "127.0.0.1")
 SERVER_NAME: Final = _ServerName()
-LOCAL_ADDRESS: Final = _Address("127.0.0.1")
-ANY_ADDRESS: Final = _Address("*")
+LOCAL_ADDRESS: Final = _Address(PORT, "127.0.0.1")
+ANY_ADDRESS: Final = _Address(PORT, "*")
 """An address in which the host "*" means all interfaces."""
 SECONDS: Final = _Seconds()
 SECONDS_OR_NONE_AT_ALL: Final = _Seconds(0)
+
+
+class Group(click.Group):
+    """A group of commands whose help does not cut the first sentence of each to the rest of the line."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [
+            (name, found.get_short_help_str(limit=1000))
+            for name in self.list_commands(ctx)
+            if (found := self.get_command(ctx, name)) is not None
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 loop_option: Final = click.option(
     "--loop", type=click.Choice(["asyncio", "uvloop"]), default="asyncio", show_default=True, help="The event loop."

@@ -5,7 +5,7 @@ from typing import Literal
 
 import click
 
-from utcp.cli.options import PORT, file_errors, warn
+from utcp.cli.options import REMOTE_PORT, file_errors, warn
 
 
 @click.command
@@ -27,6 +27,7 @@ from utcp.cli.options import PORT, file_errors, warn
 @click.option(
     "--connection",
     "number",
+    metavar="N",
     type=click.IntRange(min=1),
     help="Number of the connection, in order of their first segments.  [default: the one with the most data]",
 )
@@ -38,7 +39,7 @@ from utcp.cli.options import PORT, file_errors, warn
 @click.option(
     "--udp-port",
     "udp_ports",
-    type=PORT,
+    type=REMOTE_PORT,
     multiple=True,
     help="UDP port that carries utcp; may be repeated.  [default: all ports whose datagrams look like utcp]",
 )
@@ -53,7 +54,7 @@ def command(
     """Draw a connection in FILE over time.
 
     FILE is a pcapng or pcap file of utcp or of kernel TCP, written by utcp, tcpdump or Wireshark. The upper part of the
-    plot shows when each octet was sent, retransmitted, lost and acknowledged. The lower parts show the congestion
+    plot shows when each byte was sent, retransmitted, lost and acknowledged. The lower parts show the congestion
     window and the round-trip times. Only a capture by utcp has the congestion window.
     """
     from utcp.trace.capture_file import TruncatedCapture, iter_capture

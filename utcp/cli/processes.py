@@ -18,7 +18,7 @@ TIMEOUT: Final = 10.0
 _MAX_LINE: Final = 1 << 20
 
 Readline: TypeAlias = Callable[[int], bytes]
-"""A function that returns a line of at most this number of octets; empty at the end."""
+"""A function that returns a line of at most this number of bytes; empty at the end."""
 
 
 class ControlFailed(click.ClickException):

@@ -24,7 +24,7 @@ _STATES: Final = tuple(name for name in NAMES if name != "CLOSED")
 
 @click.command
 @click.argument("sockets", metavar="[SOCKET]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, in seconds and octets.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, in seconds and bytes.")
 @click.option(
     "-w",
     "--watch",
@@ -162,7 +162,7 @@ def _memory(process: Process) -> str:
 
 
 def _size(octets: float) -> str:
-    for unit in ("octets", "KiB", "MiB"):
+    for unit in ("bytes", "KiB", "MiB"):
         if octets < 1024:
             return f"{octets:.4g} {unit}"
         octets /= 1024

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from utcp.cli.options import (
-    ADDRESS,
     ANY_ADDRESS,
     FILE,
     LOCAL_ADDRESS,
+    REMOTE_ADDRESS,
     SECONDS,
     SECONDS_OR_NONE_AT_ALL,
     SERVER_NAME,
+    SERVICE_ADDRESS,
+    Group,
     run,
 )
 
@@ -42,8 +44,9 @@ COMMON: Final = (
     ),
     click.option(
         "--mtu",
+        metavar="N",
         type=click.IntRange(576, 65535),
-        help="Size of the largest packets, in octets.  [default: what the path carries]",
+        help="Size of the largest packets, in bytes.  [default: what the path carries]",
     ),
     click.option(
         "--connect-timeout",
@@ -100,7 +103,7 @@ def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command
     return decorate
 
 
-@click.group(name="tunnel")
+@click.group(name="tunnel", cls=Group)
 def command() -> None:
     """Carry kernel TCP over utcp.
 
@@ -122,7 +125,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("address", type=LOCAL_ADDRESS, metavar="[HOST:]PORT")
-@click.option("--to", type=ADDRESS, required=True, metavar="HOST:PORT", help="Address of `utcp tunnel serve`.")
+@click.option("--to", type=REMOTE_ADDRESS, required=True, metavar="HOST:PORT", help="Address of `utcp tunnel serve`.")
 @_with(*CLIENT_TLS, *COMMON)
 def listen(address: tuple[str, int], to: tuple[str, int], **options: Any) -> None:
     """Accept kernel TCP on a port, and carry it over utcp.
@@ -136,7 +139,7 @@ def listen(address: tuple[str, int], to: tuple[str, int], **options: Any) -> Non
 
 @command.command()
 @click.argument("address", type=ANY_ADDRESS, metavar="[HOST:]PORT")
-@click.option("--forward", type=ADDRESS, metavar="HOST:PORT", help="Connect to this address over kernel TCP.")
+@click.option("--forward", type=REMOTE_ADDRESS, metavar="HOST:PORT", help="Connect to this address over kernel TCP.")
 @click.option(
     "--reverse", type=LOCAL_ADDRESS, metavar="[HOST:]PORT", help="Accept users on this port, for `utcp tunnel expose`."
 )
@@ -167,9 +170,9 @@ def serve(
 
 
 @command.command()
-@click.argument("target", type=LOCAL_ADDRESS, metavar="[HOST:]PORT")
+@click.argument("target", type=SERVICE_ADDRESS, metavar="[HOST:]PORT")
 @click.option(
-    "--to", type=ADDRESS, required=True, metavar="HOST:PORT", help="Address of `utcp tunnel serve --reverse`."
+    "--to", type=REMOTE_ADDRESS, required=True, metavar="HOST:PORT", help="Address of `utcp tunnel serve --reverse`."
 )
 @_with(*CLIENT_TLS, *COMMON)
 def expose(target: tuple[str, int], to: tuple[str, int], **options: Any) -> None:

@@ -41,10 +41,19 @@ class Outcome:
         return [rung.arrow for rung in self.rungs if rung.arrow is not None]
 
 
-async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str], None]) -> None:
+async def converse(
+    host: str, port: int, outcome: Outcome, tell: Callable[[str], None], progress: Callable[[float], None]
+) -> None:
     """Run both ends, and store the result in `outcome`, even if an error occurs.
 
-    `tell` is called with a line of text once the endpoints are open. Raises OSError if an operation fails.
+    Args:
+        host: the address of both ends.
+        port: the UDP port of the server; 0: one that the system chooses.
+        outcome: the result.
+        tell: called with a line of text once the endpoints are open.
+        progress: called each second of TIME_WAIT with the seconds that are left, and with 0 at its end.
+
+    Raises OSError if an operation fails.
     """
     recorder = LadderRecorder()
     moments = Moments()
@@ -88,8 +97,7 @@ async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str],
                 await writer.wait_closed()
                 await asyncio.sleep(PAUSE)
                 note("TIME_WAIT: the client keeps the ports for 2 MSL, because its last ACK may be lost.")
-                if moments.at(CLOSED) is None:
-                    await moments.next(CLOSED)
+                await _until_closed(moments, 2 * outcome.msl, progress)
     except TimeoutError as error:
         if str(error):  # from the connection; its text names the phase
             raise
@@ -99,6 +107,22 @@ async def converse(host: str, port: int, outcome: Outcome, tell: Callable[[str],
         outcome.server_path = state_names(recorder.path("server"))
         outcome.time_wait = moments.time_wait
         outcome.rungs = recorder.rungs()
+
+
+async def _until_closed(moments: Moments, seconds: float, progress: Callable[[float], None]) -> None:
+    """Wait for the end of TIME_WAIT, which has begun and lasts for `seconds`."""
+    if moments.at(CLOSED) is not None:
+        return
+    loop = asyncio.get_running_loop()
+    due = loop.time() + seconds
+    closed = loop.create_task(moments.next(CLOSED))
+    try:
+        while not closed.done():
+            progress(max(due - loop.time(), 0.001))
+            await asyncio.wait([closed], timeout=1)
+    finally:
+        closed.cancel()
+        progress(0)
 
 
 def differences(outcome: Outcome) -> list[str]:
@@ -123,7 +147,7 @@ def differences(outcome: Outcome) -> list[str]:
     expect("segments with RST", sum(1 for arrow in fresh if arrow.flags & RST), 0)
     after_fin = fresh[next((i for i, arrow in enumerate(fresh) if arrow.flags & FIN), len(fresh)) :]
     expect(
-        "octets that the server sent after the client's FIN",
+        "bytes that the server sent after the client's FIN",
         sum(arrow.length for arrow in after_fin if arrow.sender == "server"),
         sum(map(len, FAREWELLS)),
     )

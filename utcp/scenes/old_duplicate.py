@@ -18,7 +18,7 @@ numbers (250 ticks per millisecond) has advanced beyond its data."""
 
 RECORDS: Final = 240
 SEGMENT: Final = 960
-"""Payload of a segment, octets: sixty records of sixteen."""
+"""Payload of a segment, bytes: sixty records of sixteen."""
 
 STRAY: Final = 3
 """Number of the data segment that the network duplicates."""
@@ -53,7 +53,7 @@ def records(word: str) -> bytes:
 
 async def play(stage: Stage) -> None:
     stage.network.link(stage.client, stage.server, latency=LATENCY)
-    stage.expect("octets in a segment", len(records("OLD")) % SEGMENT, 0)
+    stage.expect("bytes in a segment", len(records("OLD")) % SEGMENT, 0)
     read: list[bytes] = []
 
     async def serve(reader: Reader, writer: Writer) -> None:
@@ -108,7 +108,7 @@ async def play(stage: Stage) -> None:
     # The copy is of the third segment. It overlaps the new connection's second segment, which arrives in order and
     # takes precedence.
     corrupted = new[: 2 * SEGMENT] + old[2 * SEGMENT + ahead : 3 * SEGMENT] + new[3 * SEGMENT - ahead :]
-    stage.expect("octets were corrupted", corrupted != new, True)
+    stage.expect("bytes were corrupted", corrupted != new, True)
     stage.expect("what was read without 2 MSL is the corrupted stream", read[1] == corrupted, True)
     stage.expect("what was read with 2 MSL is what was sent", read[3] == new, True)
     stage.exhibit("read_without", excerpt(stage, read[1]))

@@ -11,7 +11,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from os import PathLike
+from pathlib import Path
 from typing import Final
 
 SIGNATURE: Final = 4
@@ -71,12 +74,24 @@ def write_output(path: str | PathLike[str], octets: bytes, signature: int = SIGN
         signature: The number of octets at the beginning in which an existing file must agree with `octets`; 0 for a
             kind of file that has no signature, such as text.
 
-    Raises OSError, as `open_output()` does, and when the file cannot be written.
+    Raises OSError, as `open_output()` does, and when the file cannot be written. Then no new file is left behind.
     """
+    is_new = not os.path.lexists(path)
     descriptor = open_output(path, octets[:signature])
-    with os.fdopen(descriptor, "wb") as file:
+    with os.fdopen(descriptor, "wb") as file, removed_on_error(path) if is_new else nullcontext():
         empty(descriptor)
         file.write(octets)
+        file.flush()
+
+
+@contextmanager
+def removed_on_error(path: str | PathLike[str]) -> Iterator[None]:
+    """Remove a file that was just created if it cannot be written, for example because the disk is full."""
+    try:
+        yield
+    except BaseException:
+        Path(path).unlink()
+        raise
 
 
 def _check(descriptor: int, found: os.stat_result, signature: bytes) -> None:

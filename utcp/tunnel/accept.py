@@ -46,10 +46,12 @@ class Acceptor:
 
     async def start(self, address: tuple[str | None, int]) -> None:
         """Bind UDP port `address`; host None: all interfaces of both families. Raises OSError, with all sockets closed
-        again."""
+        again. With port 0, all sockets get the same port."""
         try:
-            for resolved in await _addresses(address):
-                endpoint = Endpoint((resolved.address[0], resolved.address[1]), config=self._options.config)
+            addresses = await _addresses(address)
+            port = address[1] or (free_port(socket.SOCK_DGRAM) if len(addresses) > 1 else 0)
+            for resolved in addresses:
+                endpoint = Endpoint((resolved.address[0], port), config=self._options.config)
                 try:
                     await endpoint.start()
                 except OSError as error:
@@ -80,10 +82,10 @@ class Acceptor:
 async def accept_kernel(
     factory: Callable[[], asyncio.Protocol], address: tuple[str | None, int]
 ) -> asyncio.AbstractServer:
-    """Listen on a port of kernel TCP. Raises OSError."""
+    """Listen on a port of kernel TCP. With port 0, all sockets get the same port. Raises OSError."""
     host, port = address
-    if host is not None:
-        await resolve_name(host, port, socket.AI_PASSIVE)  # its error names the host
+    addresses = await _addresses(address)  # its error names the host
+    port = port or (free_port(socket.SOCK_STREAM) if len(addresses) > 1 else 0)
     # asyncio's loop also uses `backlog` as the number of accept() calls in a row. If the process has no descriptor
     # left, it repeats the failing call as often, with a logged traceback and a timer for each.
     server = await asyncio.get_running_loop().create_server(factory, host, port, backlog=1)
@@ -91,6 +93,17 @@ async def accept_kernel(
         with socket.socket(fileno=os.dup(each.fileno())) as same:
             same.listen(BACKLOG)
     return server
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    """Return a port that no socket of this kind uses on any interface, for IPv4 and IPv6. Raises OSError."""
+    dual = socket.has_dualstack_ipv6()
+    with socket.socket(socket.AF_INET6 if dual else socket.AF_INET, kind) as probe:
+        if dual:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 async def _addresses(address: tuple[str | None, int]) -> list[Resolved]:

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Final
 
 from utcp.extras import not_installed
+from utcp.trace.output import removed_on_error
 
 KEY_OCTETS: Final = 32
 """Minimum size of a key, octets (256 bits)."""
@@ -127,10 +128,17 @@ def new_key() -> str:
 
 
 def write_key(path: Path) -> None:
-    """Create a key file that only its owner can read. Raises CredentialError; existing files are not overwritten."""
+    """Create a key file that only its owner can read.
+
+    Raises CredentialError, and then leaves no file behind. Existing files are not overwritten.
+    """
     try:
-        with open(path, "x", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        with (
+            open(path, "x", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as file,
+            removed_on_error(path),
+        ):
             file.write(new_key())
+            file.flush()
     except FileExistsError as error:
         raise CredentialError(f"{path} already exists: name another file") from error
     except OSError as error:

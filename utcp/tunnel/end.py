@@ -223,7 +223,7 @@ class End:
         self._sides -= {first, last}
         error = first.error
         how = "closed" if first.eof and last.eof else f"reset: {reason(error)}" if error is not None else "reset"
-        LOG.debug("%s and %s: %d and %d octets, %s", first.name, last.name, first.octets, last.octets, how)
+        LOG.debug("%s and %s: %d and %d bytes, %s", first.name, last.name, first.octets, last.octets, how)
         self._settle()
 
     def _settle(self) -> None:

@@ -19,7 +19,7 @@ EXPOSE_PORT: Final = 2
 wrong kind of end is refused."""
 
 HEADERS: Final = 40 + 8 + 20
-"""Octets of the IPv6, UDP and TCP headers (IPv4's is shorter)."""
+"""Bytes of the IPv6, UDP and TCP headers (IPv4's is shorter)."""
 
 
 def tunnel_config(congestion_control: str = "cubic", mtu: int | None = None) -> Config:
@@ -34,7 +34,7 @@ def tunnel_config(congestion_control: str = "cubic", mtu: int | None = None) -> 
 
     Args:
         congestion_control: the algorithm's name.
-        mtu: largest IP packet that either end sends, octets; None: the path MTU.
+        mtu: largest IP packet that either end sends, bytes; None: the path MTU.
     """
     return Config(
         congestion_control=congestion_control,

@@ -12,7 +12,8 @@ from utcp.trace.ladder.rungs import Arrow, Rung
 from utcp.trace.ladder.width import columns, pad
 from utcp.trace.ladder.words import header_words
 
-_TIME_WIDTH: Final = 9
+TIME_WIDTH: Final = 9
+"""Columns of the times of a ladder."""
 _STATE_WIDTH: Final = max(map(len, NAMES))
 _TINY: Final = 0.0001
 """Usual transit time, seconds, below which times are written to the microsecond, as within one machine."""
@@ -25,22 +26,20 @@ def render_text(rungs: Sequence[Rung], width: int = 100, names: tuple[str, str] 
     segment; one that begins with `...` arrived without being sent. `(timer ...)` names the timer that caused a segment,
     on a line of its own if there is no room beside the numbers. Chinese characters count as two columns.
     """
-    labels = [header_words(rung.arrow) for rung in rungs if rung.arrow]
     sides = max(_STATE_WIDTH, columns(names[0]))
-    frame = _TIME_WIDTH + sides + max(_STATE_WIDTH, columns(names[1])) + len("  ") + 2 * len(" |")
-    shaft = max([width - frame, *(len("---  --->") + len(label) for label in labels)])
+    shaft = max(width - _frame(names), _longest(rungs))
     lines = [_line("ms", names[0], sides, " " * shaft, names[1])]
-    digits = 3 if usual_flight(rungs) < _TINY else 1
+    digits = time_digits(rungs)
     left = right = None
     for rung in rungs:
         if rung.note is not None:
-            lines.append(f"{'':{_TIME_WIDTH}}  {rung.note}")
+            lines.append(f"{'':{TIME_WIDTH}}  {rung.note}")
             continue
         below = ""
         left_text, left = _changed(left, rung.client)
         right_text, right = _changed(right, rung.server)
         if rung.arrow is not None:
-            label, marks = header_words(rung.arrow), _marks(rung.arrow)
+            label, marks = header_words(rung.arrow), marks_of(rung.arrow)
             if marks and len("---  --->") + len(label) + len(marks) + 1 > shaft:
                 below = f"    {marks:<{shaft - 4}}" if rung.arrow.sender == "client" else f"{marks:>{shaft - 4}}    "
             elif marks:
@@ -58,8 +57,30 @@ def render_text(rungs: Sequence[Rung], width: int = 100, names: tuple[str, str] 
     return "\n".join(lines) + "\n"
 
 
+def needed_width(rungs: Sequence[Rung], names: tuple[str, str] = ("client", "server")) -> int:
+    """Return the smallest width that `render_text` can keep, in columns."""
+    return _frame(names) + _longest(rungs)
+
+
+def time_digits(rungs: Sequence[Rung]) -> int:
+    """Return the number of decimals of the times, which are milliseconds."""
+    return 3 if usual_flight(rungs) < _TINY else 1
+
+
+def _frame(names: tuple[str, str]) -> int:
+    """Return the columns of a line without its arrow."""
+    sides = (max(_STATE_WIDTH, columns(name)) for name in names)
+    return TIME_WIDTH + len("  ") + sum(sides) + 2 * len(" |")
+
+
+def _longest(rungs: Sequence[Rung]) -> int:
+    """Return the columns of the longest arrow; 0 without arrows."""
+    labels = (header_words(rung.arrow) for rung in rungs if rung.arrow is not None)
+    return max((len("---  --->") + len(label) for label in labels), default=0)
+
+
 def _line(time: str, left: str, width: int, body: str, right: str) -> str:
-    return f"{time:>{_TIME_WIDTH}}  {pad(left, width)} |{body}| {right}".rstrip()
+    return f"{time:>{TIME_WIDTH}}  {pad(left, width)} |{body}| {right}".rstrip()
 
 
 def _changed(shown: int | None, state: int | None) -> tuple[str, int | None]:
@@ -67,7 +88,7 @@ def _changed(shown: int | None, state: int | None) -> tuple[str, int | None]:
     return ("", shown) if state in (None, shown) else (NAMES[state], state)
 
 
-def _marks(arrow: Arrow) -> str:
+def marks_of(arrow: Arrow) -> str:
     """Return further properties, such as "(retransmission, timer probe)"."""
     marks = ["retransmission"] if arrow.retransmission else []
     if arrow.timer is not None:

@@ -29,5 +29,7 @@ if __name__ == "__main__":
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     try:
         utcp.run(main(parser.parse_args().url))
-    except aiohttp.ClientError as error:
+    except (aiohttp.ClientError, ValueError) as error:  # ValueError: this cannot be a URL
         sys.exit(f"aiohttp_client: {error}")
+    except TimeoutError:
+        sys.exit("aiohttp_client: no answer")

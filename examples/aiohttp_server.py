@@ -52,7 +52,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     try:
         utcp.run(main(arguments.host, arguments.port))
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last two: such a port, or such a host, cannot exist
         sys.exit(f"aiohttp_server: {error}")
     except KeyboardInterrupt:
         print("stopped")

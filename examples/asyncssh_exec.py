@@ -41,7 +41,7 @@ async def main() -> None:
             done = await connection.run("shout", input="hello over ssh over utcp\n", check=True)
             print(f"the server says: {done.stdout!s}", end="")
             info = connection.get_extra_info("utcp")
-            print(f"utcp, {info.state}: {info.bytes_sent} octets sent, {info.bytes_received} received")
+            print(f"utcp, {info.state}: {info.bytes_sent} bytes sent, {info.bytes_received} received")
 
 
 if __name__ == "__main__":

@@ -36,5 +36,5 @@ if __name__ == "__main__":
         utcp.run(main(arguments.host, arguments.port, arguments.messages))
     except TimeoutError:  # an unused UDP port has the same effect
         sys.exit(f"echo_client: no answer from {arguments.host} port {arguments.port}")
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last two: such a port, or such a host, cannot exist
         sys.exit(f"echo_client: {error}")

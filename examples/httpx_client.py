@@ -26,7 +26,7 @@ if __name__ == "__main__":
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     try:
         utcp.run(main(parser.parse_args().url))
-    except httpx.ConnectTimeout:
+    except httpx.TimeoutException:
         sys.exit("httpx_client: no answer")
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OverflowError) as error:  # OverflowError: this cannot be a port
         sys.exit(f"httpx_client: {error}")

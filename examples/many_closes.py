@@ -17,6 +17,9 @@ from utcp.tcp.state import ESTABLISHED, NAMES
 
 SHOWN = NAMES[ESTABLISHED:]
 
+FIRST_PORT, LAST_PORT = utcp.Config().ephemeral_ports
+MOST = LAST_PORT - FIRST_PORT + 1  # each connection needs a port of its own
+
 
 async def until_eof(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read()
@@ -54,7 +57,10 @@ async def main(count: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Close thousands of connections at once.")
     parser.add_argument("connections", type=int, nargs="?", default=5000)
+    count = parser.parse_args().connections
+    if not 0 < count <= MOST:
+        parser.error(f"argument connections: must be 1 to {MOST}, not {count}")
     try:
-        utcp.run(main(parser.parse_args().connections))
+        utcp.run(main(count))
     except OSError as error:
         sys.exit(f"many_closes: {error}")

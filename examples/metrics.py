@@ -31,7 +31,7 @@ async def main(host: str, port: int, metrics_port: int) -> None:
     prometheus_client.REGISTRY.register(UtcpCollector())  # all endpoints of this process
     http, thread = prometheus_client.start_http_server(metrics_port, addr=host)
     print(f"listening on {host} port {server.sockets[0].getsockname()[1]}")
-    print(f"metrics at http://{host}:{http.server_port}/metrics")
+    print(f"metrics at http://{f'[{host}]' if ':' in host else host}:{http.server_port}/metrics")
     try:
         await asyncio.Event().wait()  # until Ctrl-C or SIGTERM
     finally:
@@ -51,7 +51,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     try:
         utcp.run(main(arguments.host, arguments.port, arguments.metrics_port))
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last two: such a port, or such a host, cannot exist
         sys.exit(f"metrics: {error}")
     except KeyboardInterrupt:
         print("stopped")

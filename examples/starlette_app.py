@@ -6,6 +6,7 @@ Then, in another terminal, run httpx_client.py.
 """
 
 import argparse
+import sys
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -27,4 +28,7 @@ if __name__ == "__main__":
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
-    uvicorn.run(app, arguments.host, arguments.port)
+    try:
+        uvicorn.run(app, arguments.host, arguments.port)
+    except (OverflowError, UnicodeError) as error:  # such a port, or such a host, cannot exist
+        sys.exit(f"starlette_app: {error}")

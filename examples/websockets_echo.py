@@ -29,13 +29,15 @@ async def main(port: int) -> None:
             await client.send(message)
             print(f"said {message!r}, heard {await client.recv()!r}")
         info = client.transport.get_extra_info("utcp")
-        print(f"utcp, {info.state}: {info.bytes_sent} octets sent, {info.bytes_received} received")
+        print(f"utcp, {info.state}: {info.bytes_sent} bytes sent, {info.bytes_received} received")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="websockets over utcp.")
     parser.add_argument("--port", type=int, default=9000)
     port = parser.parse_args().port
+    if not 0 < port < 65536:  # 0, a port that the system chooses, cannot be routed
+        parser.error(f"argument --port: must be 1 to 65535, not {port}")
     factory = utcp.loop_factory(route=[(HOST, port)])  # for uvloop: loop_factory(uvloop.Loop, route=...)
     try:
         utcp.run(main(port), loop_factory=factory)

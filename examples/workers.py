@@ -20,9 +20,9 @@ from multiprocessing.context import SpawnProcess
 import utcp
 
 
-def bind(host: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+def bind(stack: ExitStack, host: str, port: int, *, shared: bool) -> socket.socket:
+    sock = stack.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
     sock.bind((host, port))
     return sock
 
@@ -62,9 +62,9 @@ def work(number: int, sock: socket.socket) -> None:
 def main(host: str, port: int, count: int) -> None:
     workers: dict[int, SpawnProcess] = {}
     with ExitStack() as stack:
-        sockets = [stack.enter_context(bind(host, port))]
-        host, port = sockets[0].getsockname()
-        sockets += [stack.enter_context(bind(host, port)) for _ in range(1, count)]
+        with ExitStack() as alone:  # without SO_REUSEPORT, so that it fails if workers are started twice
+            host, port, *_ = bind(alone, host, port, shared=False).getsockname()
+        sockets = [bind(stack, host, port, shared=True) for _ in range(count)]
         print(f"listening on {host} port {port}", flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C
         try:
@@ -94,5 +94,5 @@ if __name__ == "__main__":
         parser.error(f"argument --workers: must be 1 or more, not {arguments.workers}")
     try:
         main(arguments.host, arguments.port, arguments.workers)
-    except (OSError, OverflowError) as error:  # OverflowError: invalid port
+    except (OSError, OverflowError, TypeError) as error:  # the last two: such a port, or such a host, cannot exist
         sys.exit(f"workers: {error}")

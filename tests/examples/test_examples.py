@@ -223,7 +223,8 @@ def test_workers_do_not_outlive_the_process_that_started_them() -> None:
     with echo_workers(2) as (process, _):
         process.kill()
         try:
-            assert process.communicate(timeout=200) == ("", "")  # read to the end: nobody has the pipes any more
+            out, err = process.communicate(timeout=200)  # read to the end: nobody has the pipes any more
+            assert (out, SLOW_CALLBACK.sub("", err)) == ("", "")
         finally:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -234,3 +235,60 @@ def test_workers_do_not_outlive_the_process_that_started_them() -> None:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_stay_short(example: str) -> None:
     assert len((ROOT / "examples" / example).read_text().splitlines()) < 100
+
+
+CLIENTS = ["echo_client.py"]
+SERVERS = ["echo_server.py", "workers.py"]
+
+
+def complaint(example: str, *arguments: str) -> tuple[int, str]:
+    """The exit status and the one line on stderr of an example that cannot do what it is told."""
+    status, out, err = outcome(start(example, *arguments))
+    assert out == ""
+    name = example.removesuffix(".py")
+    lines = [line for line in err.splitlines() if not line.startswith(("usage: ", "  "))]
+    assert len(lines) == 1, err
+    assert lines[0].startswith((f"{name}: ", f"{name}.py: error: "))
+    return status, lines[0]
+
+
+@pytest.mark.parametrize("example", [*CLIENTS, *SERVERS])
+@pytest.mark.parametrize("port", ["65536", "-1"])
+def test_a_port_that_cannot_exist(example: str, port: str) -> None:
+    status, said = complaint(example, "--port", port)
+    assert status == 1
+    assert "port must be 0-65535" in said
+
+
+@pytest.mark.parametrize("example", [*CLIENTS, *SERVERS])
+def test_a_host_that_cannot_exist(example: str) -> None:
+    assert complaint(example, "--host", "\u00e4..example")[0] == 1
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "28233"])
+def test_a_number_of_closes_that_is_not_possible(count: str) -> None:
+    status, said = complaint("many_closes.py", count)
+    assert status == 2
+    assert f"must be 1 to 28232, not {count}" in said
+
+
+def test_workers_that_are_started_twice() -> None:
+    with echo_workers(1) as (process, port):
+        status, said = complaint("workers.py", "--port", str(port))
+        assert status == 1
+        assert "Address already in use" in said
+        process.send_signal(signal.SIGTERM)
+        assert outcome(process) == (0, "stopped\n", "")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+def test_workers_on_ipv6() -> None:
+    process = start("workers.py", "--port", "0", "--host", "::1", "--workers", "1")
+    try:
+        assert process.stdout is not None
+        assert re.fullmatch(r"listening on ::1 port \d+\n", process.stdout.readline())
+        assert process.stdout.readline() == "worker 0 serves\n"
+        process.send_signal(signal.SIGTERM)
+        assert outcome(process) == (0, "stopped\n", "")
+    finally:
+        process.kill()

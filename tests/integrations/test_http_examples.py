@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.examples.test_examples import ROOT, SLOW_CALLBACK, outcome, run, start
+from tests.examples.test_examples import ROOT, SLOW_CALLBACK, complaint, outcome, run, start
 
 pytest.importorskip("aiohttp", reason="aiohttp comes with the extra 'integrations'")
 pytest.importorskip("httpx", reason="httpx comes with the extra 'integrations'")
@@ -78,6 +78,20 @@ def test_the_clients_say_when_nobody_answers() -> None:
         clients = [start(example, "--url", url) for example in ("aiohttp_client.py", "httpx_client.py")]
         assert outcome(clients[0]) == (1, "", f"aiohttp_client: Connection timeout to host {url}/\n")
         assert outcome(clients[1]) == (1, "", "httpx_client: no answer\n")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:65536", "http://127.0.0.1:http", "http://[::1", "127.0.0.1:8080"])
+@pytest.mark.parametrize("example", ["aiohttp_client.py", "httpx_client.py"])
+def test_what_is_no_url(example: str, url: str) -> None:
+    assert complaint(example, "--url", url)[0] == 1
+
+
+@pytest.mark.parametrize("example", ["aiohttp_server.py", "starlette_app.py"])
+def test_what_is_no_port(example: str) -> None:
+    status, out, err = outcome(start(example, "--port", "65536"))
+    assert (status, out) == (1, "")
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == f"{example.removesuffix('.py')}: port must be 0-65535."
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])

@@ -42,3 +42,11 @@ def test_what_the_example_serves() -> None:
     assert metrics['utcp_closes_total{cause="delivered"}'] == "2.0"
     assert metrics["utcp_received_bytes_total"] == metrics["utcp_sent_bytes_total"] == "12.0"
     assert metrics["utcp_listeners"] == "1.0"
+
+
+@pytest.mark.parametrize("arguments", [("--port", "65536"), ("--port", "0", "--metrics-port", "65536")])
+def test_a_port_that_cannot_exist(arguments: tuple[str, ...]) -> None:
+    status, _, err = outcome(start("metrics.py", *arguments))
+    assert status == 1
+    assert err.startswith("metrics: ")
+    assert err.count("\n") == 1

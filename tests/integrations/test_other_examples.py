@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.examples.test_examples import outcome, run, start
+from tests.examples.test_examples import complaint, outcome, run, start
 from tests.ports import free_port
 
 
@@ -20,7 +20,7 @@ def test_websockets() -> None:
     assert re.fullmatch(
         r"said 'hello', heard 'hello'\n"
         r"said 'and goodbye', heard 'and goodbye'\n"
-        r"utcp, ESTABLISHED: \d+ octets sent, \d+ received\n",
+        r"utcp, ESTABLISHED: \d+ bytes sent, \d+ received\n",
         run("websockets_echo.py", "--port", port),
     )
 
@@ -38,6 +38,14 @@ def test_anyio() -> None:
 def test_asyncssh() -> None:
     pytest.importorskip("asyncssh", reason="asyncssh comes with the extra 'integrations'")
     assert re.fullmatch(
-        r"the server says: HELLO OVER SSH OVER UTCP\nutcp, ESTABLISHED: \d+ octets sent, \d+ received\n",
+        r"the server says: HELLO OVER SSH OVER UTCP\nutcp, ESTABLISHED: \d+ bytes sent, \d+ received\n",
         run("asyncssh_exec.py"),
     )
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1"])
+def test_websockets_needs_a_port(port: str) -> None:
+    pytest.importorskip("websockets", reason="websockets comes with the extra 'integrations'")
+    status, said = complaint("websockets_echo.py", "--port", port)
+    assert status == 2
+    assert f"must be 1 to 65535, not {port}" in said

@@ -118,7 +118,7 @@ def test_a_value_that_cannot_work_is_a_value_error_that_says_what_would(name: st
         (
             "mss",
             "1400",
-            "mss must be a whole number of octets, 64 to 65495, or None for the path MTU, not '1400'",
+            "mss must be a whole number of bytes, 64 to 65495, or None for the path MTU, not '1400'",
         ),
         ("congestion_control", "vegas", 'congestion_control must be one of "bbr", "cubic", "newreno", not \'vegas\''),
         ("keepalive", "no", "keepalive must be True or False, not 'no'"),

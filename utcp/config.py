@@ -12,7 +12,7 @@ is kept here so that a Config can check a name."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The parameters of a stack. Times are in seconds, sizes in octets.
+    """The parameters of a stack. Times are in seconds, sizes in bytes.
 
     Raises ValueError for a value of a wrong type or out of range. The text names the field and its valid values.
     """
@@ -43,7 +43,7 @@ class Config:
 
     # --- limits of the endpoint
     max_memory: int | None = None
-    """Memory of the queues and records of all connections of an endpoint, octets. `utcp.tcp.memory` estimates it, and
+    """Memory of the queues and records of all connections of an endpoint, bytes. `utcp.tcp.memory` estimates it, and
     counts 10 KiB for an idle connection and 4 KiB for a half-open one.
 
     Above 1/2 of the limit, windows and send buffers shrink to an equal share of the rest. Above 3/4, out-of-order data
@@ -72,20 +72,20 @@ class Config:
 
     # --- segments and windows
     mss: int | None = None
-    """Largest payload of a segment in either direction, octets. None: the path MTU determines it."""
+    """Largest payload of a segment in either direction, bytes. None: the path MTU determines it."""
     send_buffer: int | None = None
-    """Octets that a connection accepts from its application before the peer acknowledges them (SO_SNDBUF). None: 1 MiB
+    """Bytes that a connection accepts from its application before the peer acknowledges them (SO_SNDBUF). None: 1 MiB
     at first, then twice the congestion window, up to `max_send_buffer`."""
     max_send_buffer: int = 16 << 20
-    """Upper bound of a `send_buffer` that grows automatically, octets."""
+    """Upper bound of a `send_buffer` that grows automatically, bytes."""
     recv_buffer: int | None = None
-    """Received octets that a connection holds until its application reads them, which is also the largest window that
+    """Received bytes that a connection holds until its application reads them, which is also the largest window that
     it offers (SO_RCVBUF). None: `initial_recv_buffer` at first, then it grows with the measured bandwidth-delay
     product, up to `max_recv_buffer`."""
     initial_recv_buffer: int = 1 << 20
-    """Initial size of a `recv_buffer` that grows automatically, octets; `max_recv_buffer` if that is less."""
+    """Initial size of a `recv_buffer` that grows automatically, bytes; `max_recv_buffer` if that is less."""
     max_recv_buffer: int = 16 << 20
-    """Upper bound of a `recv_buffer` that grows automatically, octets. It determines the window scale of a connection
+    """Upper bound of a `recv_buffer` that grows automatically, bytes. It determines the window scale of a connection
     (RFC 7323 2.2)."""
     nodelay: bool = True
     """True: send small segments at once (asyncio sets TCP_NODELAY too). False: Nagle's algorithm (RFC 9293 3.7.4)."""
@@ -132,8 +132,8 @@ class Config:
     of SHLD-11)."""
     orphan_timeout: float | None = 300.0
     """How long a connection may take to deliver its data after the application has closed it, even if the peer still
-    acknowledges some: this time, and one second more for each 1,000 octets that were queued at the close. Then RST is
-    sent and the user gets TimeoutError. Without this limit, a peer that acknowledges one octet a minute can keep a
+    acknowledges some: this time, and one second more for each 1,000 bytes that were queued at the close. Then RST is
+    sent and the user gets TimeoutError. Without this limit, a peer that acknowledges one byte a minute can keep a
     megabyte in memory for two years. None: no limit."""
     user_timeout: float | None = None
     """How long sent data may stay unacknowledged before the connection ends with TimeoutError, regardless of `retries`.
@@ -147,7 +147,7 @@ class Config:
     keepalive_idle: float = 60.0
     """Idle time before the first keepalive probe (MUST-28 has two hours or more). With the defaults, a connection to a
     peer that no longer answers ends after 110 s: 60 s, and five probes 10 s apart. An answered probe costs two segments
-    of 32 octets. 100,000 idle connections cost 1,700 probes a second.
+    of 32 bytes. 100,000 idle connections cost 1,700 probes a second.
 
     If a NAT or a firewall is on the path, this must be shorter than its timeout for idle UDP mappings. RFC 4787 (REQ-5)
     requires 2 minutes at least and recommends 5. Many devices have 30 s, so 15 to 25 s is safe with nearly all of them.
@@ -248,7 +248,7 @@ _BELOW_HALF: Final = 0.49999999999999994
 
 _COUNT: Final = _Bounds(0, _MAX_COUNT, "a whole number, 0 or more")
 _LIMIT: Final = _Bounds(1, _MAX_COUNT, "a whole number, 1 or more", none="for no limit")
-_BUFFER: Final = _Bounds(2048, 1 << 30, "a whole number of octets, 2 KiB to 1 GiB")
+_BUFFER: Final = _Bounds(2048, 1 << 30, "a whole number of bytes, 2 KiB to 1 GiB")
 _GROWING_BUFFER: Final = _BUFFER._replace(none="to grow automatically")
 _SECONDS: Final = _Bounds(_ABOVE_ZERO, _MAX_SECONDS, "a number of seconds, above 0 and at most 1e9", whole=False)
 _SECONDS_OR_NONE: Final = _SECONDS._replace(none="for no limit")
@@ -258,12 +258,12 @@ _BOUNDS: Final[dict[str, _Bounds]] = {
     "syn_ack_retries": _COUNT,
     "syn_backlog": _LIMIT._replace(none=""),
     "max_memory": _Bounds(
-        1 << 20, 1 << 50, "a whole number of octets, 1 MiB to 1 PiB", none="for a share of the available memory"
+        1 << 20, 1 << 50, "a whole number of bytes, 1 MiB to 1 PiB", none="for a share of the available memory"
     ),
     "max_connections": _LIMIT,
     "max_connections_per_remote": _LIMIT,
     "reset_rate": _Bounds(0.1, 1e9, "a number of RSTs per second, 0.1 to 1e9", whole=False),
-    "mss": _Bounds(64, 65495, "a whole number of octets, 64 to 65495", none="for the path MTU"),
+    "mss": _Bounds(64, 65495, "a whole number of bytes, 64 to 65495", none="for the path MTU"),
     "send_buffer": _GROWING_BUFFER,
     "max_send_buffer": _BUFFER,
     "recv_buffer": _GROWING_BUFFER,

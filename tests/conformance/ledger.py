@@ -9,7 +9,7 @@ A pytest plugin. Marks say what a test proves, by the ids of the tables in `requ
 A run fails when a mark names an id that is in no table, and when a test passes that proves what the table does not
 call done (of a defect: mended), because the table is out of date then. A run of the whole suite (or any with
 `--ledger`) fails when no test that passed proves what the table calls done. `python -m tests.conformance.ledger` writes
-the tables in README.md, and their overview in utcp/README.md.
+the tables in README.md, and their overview in utcp/RFCS.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import utcp
 REQUIREMENTS: Final = Path(__file__).with_name("requirements")
 DEFECTS: Final = Path(__file__).with_name("defects.tsv")
 README: Final = Path(__file__).with_name("README.md")
-OVERVIEW: Final = Path(utcp.__file__).parent / "README.md"
+OVERVIEW: Final = Path(utcp.__file__).parent / "RFCS.md"
 BEGIN: Final = "<!-- ledger: written by python -m tests.conformance.ledger -->\n"
 END: Final = "<!-- end of the ledger -->\n"
 
@@ -241,7 +241,7 @@ def _tests(row: Row, claims: Claims) -> str:
 
 
 def overview(rows: Mapping[Key, Requirement]) -> str:
-    """A row of counts for each RFC, as Markdown for utcp/README.md."""
+    """A row of counts for each RFC, as Markdown for utcp/RFCS.md."""
     parts = [f"\n| RFC | about | {' | '.join(STATUSES)} |\n|---|---|{'---|' * len(STATUSES)}\n"]
     for rfc in dict.fromkeys(row.rfc for row in rows.values()):
         counts = Counter(row.status for row in rows.values() if row.rfc == rfc)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 DEFAULT_LIMIT: Final = 65536
-"""Half of the octets that a StreamReader buffers before it pauses its transport (asyncio's default)."""
+"""Half of the bytes that a StreamReader buffers before it pauses its transport (asyncio's default)."""
 
 
 class StreamReader(asyncio.StreamReader):

@@ -4,11 +4,11 @@ Every row is a dict for JSON with these keys:
 
 * `type`: "listener", "connection" or "time_wait"; `state`: the name in RFC 9293, LISTEN and TIME_WAIT included;
 * `local`, and `peer` except for listeners: `host` and `udp_port` (the UDP address), `port` (the utcp port);
-* `recv_q`: octets that the application has not read; for a listener, the connections that wait to be accepted;
-* `send_q`: octets that the peer has not acknowledged; for a listener, the maximum of waiting connections;
+* `recv_q`: bytes that the application has not read; for a listener, the connections that wait to be accepted;
+* `send_q`: bytes that the peer has not acknowledged; for a listener, the maximum of waiting connections;
 * listener: `half_open` and `syn_backlog`, the number and the maximum of half-open connections;
 * connection: `role` ("client" for an active open, "server" for a passive one) and `info`, the fields of
-  `utcp.ConnectionInfo` in seconds, octets and octets per second; null for None, `math.inf` and an unlimited
+  `utcp.ConnectionInfo` in seconds, bytes and bytes per second; null for None, `math.inf` and an unlimited
   `snd_ssthresh`;
 * time_wait: `seconds_left`.
 """

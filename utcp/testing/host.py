@@ -27,7 +27,7 @@ from utcp.testing.path import ETHERNET_MTU, UDP_IP_HEADERS, Conditions
 T = TypeVar("T")
 
 RECEIVE_BUFFER: Final = 4 << 20
-"""Default receive buffer of a simulated socket, octets."""
+"""Default receive buffer of a simulated socket, bytes."""
 
 _EPHEMERAL_UDP: Final = range(32768, 61000)
 
@@ -201,14 +201,14 @@ class Host:
         self, local: tuple[str, int], peer: tuple[str, int], code: int, mtu: int | None, datagram: bytes
     ) -> None:
         """Deliver an ICMP error about a datagram from `local` (an address of this host) to `peer`. `mtu` is the path's
-        largest IP packet, octets."""
+        largest IP packet, bytes."""
         link = self._link_at(local)
         if link is not None:
             payload = None if mtu is None else mtu - UDP_IP_HEADERS
             link.receive_icmp(PathError(UdpPath(peer, local[0]), code, payload, datagram[:QUOTED]))
 
     def path_mtu(self, address: str) -> int:
-        """Return the largest IP packet, octets, that the simulated kernel accepts for `address`."""
+        """Return the largest IP packet, bytes, that the simulated kernel accepts for `address`."""
         conditions = self.network.conditions(self, address)
         return conditions.mtu if conditions.mtu_known else ETHERNET_MTU
 

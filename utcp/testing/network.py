@@ -144,7 +144,7 @@ class Network:
         Args:
             name: the name that getaddrinfo resolves.
             address: IPv4 address; None picks one.
-            receive_buffer: receive buffer of each of its sockets, octets.
+            receive_buffer: receive buffer of each of its sockets, bytes.
             port_unreachable: whether the host answers datagrams for unbound UDP ports by ICMP.
         """
         if address is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 UDP_IP_HEADERS: Final = 28
-"""Octets that IPv4 and UDP headers add to a datagram. They take bandwidth too."""
+"""Bytes that IPv4 and UDP headers add to a datagram. They take bandwidth too."""
 
 ETHERNET_MTU: Final = 1500
 
@@ -33,7 +33,7 @@ class Conditions:
     queue: int = 1000
     """Maximum number of packets that wait for the bandwidth. Further packets are dropped (tail drop)."""
     policer_burst: int | None = None
-    """Size, octets, of a token bucket that fills at `bandwidth` and polices it. Each packet takes tokens for its size,
+    """Size, bytes, of a token bucket that fills at `bandwidth` and polices it. Each packet takes tokens for its size,
     IP and UDP headers included, and is dropped when there are too few. No packet waits, and `queue` has no effect.
     None: packets wait for the bandwidth."""
     ecn_threshold: int | None = None
@@ -53,13 +53,13 @@ class Conditions:
     corrupt: float = 0.0
     """Share of packets with flipped bits. The UDP checksum drops them on arrival."""
     mtu: int = 1500
-    """Largest IP packet, octets. Larger packets are dropped."""
+    """Largest IP packet, bytes. Larger packets are dropped."""
     icmp_too_big: bool = False
     """Whether the sender of a packet larger than `mtu` gets an ICMP error after `latency`. If False, the path is a
     black hole for such packets."""
     mtu_known: bool = True
     """Whether senders know `mtu` in advance, as that of their own interface. If False, they assume Ethernet's 1500
-    octets, and each connection discovers the path MTU itself."""
+    bytes, and each connection discovers the path MTU itself."""
 
     def __post_init__(self) -> None:
         for name in ("loss", "burst_loss", "burst_start", "burst_end", "duplicate", "reorder", "corrupt"):
@@ -76,10 +76,10 @@ class Conditions:
             raise ValueError("policer_burst needs a bandwidth, which fills its bucket")
         if self.policer_burst is not None and self.policer_burst < self.mtu:
             raise ValueError(
-                f"policer_burst must be None or the mtu ({self.mtu} octets) or more, not {self.policer_burst}"
+                f"policer_burst must be None or the mtu ({self.mtu} bytes) or more, not {self.policer_burst}"
             )
         if self.mtu < 576:
-            raise ValueError(f"mtu must be 576 octets or more (RFC 791), not {self.mtu}")
+            raise ValueError(f"mtu must be 576 bytes or more (RFC 791), not {self.mtu}")
 
 
 class Carried(NamedTuple):
@@ -123,11 +123,11 @@ class Path:
         self.conditions = conditions
 
     def carry(self, size: int, now: float) -> list[float]:
-        """Send `size` octets of UDP payload at `now`. Return the arrival times (none, one or two)."""
+        """Send `size` bytes of UDP payload at `now`. Return the arrival times (none, one or two)."""
         return self.forward(size, now).arrivals
 
     def forward(self, size: int, now: float, ecn: int = 0) -> Carried:
-        """Send `size` octets of UDP payload at `now`, in a packet with these ECN bits, and return its fate."""
+        """Send `size` bytes of UDP payload at `now`, in a packet with these ECN bits, and return its fate."""
         conditions, rng = self.conditions, self._random
         self.counts["sent"] += 1
         # Each packet takes a fixed number of random numbers, so that changing one condition does not change the effects
@@ -176,7 +176,7 @@ class Path:
         return Carried([arrival], ecn)
 
     def _conforms(self, size: int, now: float) -> bool:
-        """Take the tokens for `size` octets of UDP payload. Return False if the policer's bucket has too few."""
+        """Take the tokens for `size` bytes of UDP payload. Return False if the policer's bucket has too few."""
         bandwidth, burst = self.conditions.bandwidth, self.conditions.policer_burst
         assert bandwidth is not None and burst is not None  # noqa: S101, PT018  # Conditions checks this
         full_at = max(self._bucket_full_at, now) + (size + UDP_IP_HEADERS) * 8 / bandwidth

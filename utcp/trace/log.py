@@ -28,7 +28,7 @@ The event names and their keys are stable:
 |                               |         | progress, or memory is short, so that a SYN    | `cookie`, `suppressed`    |
 |                               |         | was answered with a SYN cookie (`cookie`) or   |                           |
 |                               |         | dropped (`cookie` false)                       |                           |
-| `utcp.memory_pressure`        | warning | `used` octets are in use, more than half of    | `used`, `limit`,          |
+| `utcp.memory_pressure`        | warning | `used` bytes are in use, more than half of     | `used`, `limit`,          |
 |                               |         | `limit` (`Config.max_memory`)                  | `suppressed`              |
 | `utcp.limit_reached`          | warning | a connection was refused; `limit` is the name  | `remote`, `limit`,        |
 |                               |         | of the field of Config                         | `suppressed`              |
@@ -47,10 +47,10 @@ The event names and their keys are stable:
 | `utcp.timer_expired`          | debug   | a `timer` (`utcp.tcp.timers`) expired because  | connection, `timer`,      |
 |                               |         | the peer was silent; `retransmits`:            | `retransmits`, `rto`      |
 |                               |         | consecutive timeouts before this one           |                           |
-| `utcp.retransmitted`          | debug   | `length` octets of sequence space from `seq`   | connection, `seq`,        |
+| `utcp.retransmitted`          | debug   | `length` bytes of sequence space from `seq`    | connection, `seq`,        |
 |                               |         | on were retransmitted                          | `length`                  |
 | `utcp.mss_changed`            | debug   | the effective send MSS changed from `before`   | connection, `before`,     |
-|                               |         | to `mss` octets because of ICMP, PMTU probes   | `mss`                     |
+|                               |         | to `mss` bytes because of ICMP, PMTU probes    | `mss`                     |
 |                               |         | or timeouts                                    |                           |
 | `utcp.time_wait_ended`        | debug   | TIME_WAIT ended after 2 MSL, or because a new  | connection                |
 |                               |         | connection reused the ports                    |                           |
@@ -58,7 +58,7 @@ The event names and their keys are stable:
 |                               |         |                                                | `suppressed`              |
 
 * connection: `remote` (the peer's UDP address), `remote_port`, `local_port` (utcp ports).
-* end: `path` (the states so far), `bytes_sent` (payload octets, including retransmissions), `bytes_acked`,
+* end: `path` (the states so far), `bytes_sent` (payload bytes, including retransmissions), `bytes_acked`,
   `bytes_received`, `duration` (seconds since the first SYN was sent or received).
 * `suppressed`: remote hosts can cause these events at will, or the events come in floods. Each is therefore logged at
   most once in REPEAT seconds per endpoint, with the number of events suppressed since the last one. Metrics count all

@@ -43,7 +43,7 @@ class AsyncioTls:
         return protocol
 
     def feed(self, data: bytes) -> None:
-        """Accept the first octets of the peer's TLS. Call it before connection_made()."""
+        """Accept the first bytes of the peer's TLS. Call it before connection_made()."""
         self._tls._incoming.write(data)
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class AsyncioTls:
         self._tls._start_shutdown()
 
     def get_write_buffer_size(self) -> int:
-        """Return how many octets it holds back while the transport below has paused writing."""
+        """Return how many bytes it holds back while the transport below has paused writing."""
         size: int = self._tls._get_write_buffer_size()
         return size
 
@@ -65,12 +65,12 @@ class AsyncioTls:
 
 
 def take_read_ahead(tls: Layer, below: asyncio.WriteTransport) -> None:
-    """Handle the octets that the application's StreamReader holds when TLS begins on its connection.
+    """Handle the bytes that the application's StreamReader holds when TLS begins on its connection.
 
-    On a server, these octets are passed to TLS, because the client has sent its ClientHello together with the line
+    On a server, these bytes are passed to TLS, because the client has sent its ClientHello together with the line
     before it. On a client they are plaintext, because the server sends second in TLS. An attacker on the path can add
-    such octets, and the application would treat them as authenticated (CVE-2011-0411 is this fault in mail servers). So
-    they are dropped, the connection is aborted, and ssl.SSLError is raised. If such octets arrive a little later, the
+    such bytes, and the application would treat them as authenticated (CVE-2011-0411 is this fault in mail servers). So
+    they are dropped, the connection is aborted, and ssl.SSLError is raised. If such bytes arrive a little later, the
     handshake fails with an error of the same class.
 
     asyncio leaves them in the reader. Since February 2026 (issue 142352), it passes those of a server to TLS.
@@ -86,7 +86,7 @@ def take_read_ahead(tls: Layer, below: asyncio.WriteTransport) -> None:
     if tls.server_side:
         tls.feed(held)
         return
-    error = ssl.SSLError(ssl.SSL_ERROR_SSL, f"the peer sent {len(held)} octets of plaintext before the TLS handshake")
+    error = ssl.SSLError(ssl.SSL_ERROR_SSL, f"the peer sent {len(held)} bytes of plaintext before the TLS handshake")
     if isinstance(tls, AsyncioTls):
         tls.silence()  # no caller can close its transport
     reader.set_exception(error)

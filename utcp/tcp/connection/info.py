@@ -17,14 +17,14 @@ class ConnectionInfo:
     """The fields of Linux's TCP_INFO, under their names without `tcpi_`, and the state and sequence variables of RFC
     9293.
 
-    All units are seconds, octets, and octets per second. Linux uses microseconds (milliseconds in some fields), and
+    All units are seconds, bytes, and bytes per second. Linux uses microseconds (milliseconds in some fields), and
     counts data in flight, congestion windows and delivered data in segments. Here only `total_retrans`, `segs_*`,
     `data_segs_*`, `dsack_dups`, `reord_seen`, `rcv_ooopack`, `retransmits`, `probes` and `backoff` are counts of
-    something other than octets. Sequence numbers are absolute.
+    something other than bytes. Sequence numbers are absolute.
 
     These fields of TCP_INFO are missing: `fackets` and `last_ack_sent` (Linux does not fill them either), `reordering`
     (RACK has no adaptive threshold; see `reord_seen`), `rcv_ssthresh` and `rcv_rtt` (the size of the receive buffer
-    follows the octets read per round trip; see `rcv_space`), `max_pacing_rate` (there is no such limit), `busy_time`,
+    follows the bytes read per round trip; see `rcv_space`), `max_pacing_rate` (there is no such limit), `busy_time`,
     `rwnd_limited` and `sndbuf_limited` (they need a timestamp at each change of the sender's limit), `rehash`,
     `total_rto*`, and the fields of TCP Fast Open.
     """
@@ -41,28 +41,28 @@ class ConnectionInfo:
     snd_una: int
     snd_nxt: int
     snd_wnd: int
-    """The peer's window, octets, after scaling."""
+    """The peer's window, bytes, after scaling."""
     unacked: int
-    """Octets of sequence space sent and not acknowledged cumulatively."""
+    """Bytes of sequence space sent and not acknowledged cumulatively."""
     in_flight: int
-    """Unacknowledged octets that are neither SACKed nor lost. Retransmitted octets are in flight again."""
+    """Unacknowledged bytes that are neither SACKed nor lost. Retransmitted bytes are in flight again."""
     sacked: int
-    """Unacknowledged octets that are SACKed."""
+    """Unacknowledged bytes that are SACKed."""
     lost: int
-    """Octets considered lost and not yet retransmitted. Linux includes retransmitted ones."""
+    """Bytes considered lost and not yet retransmitted. Linux includes retransmitted ones."""
     retrans: int
-    """Octets in flight that were retransmitted."""
+    """Bytes in flight that were retransmitted."""
     notsent_bytes: int
-    """Octets accepted from the application and not yet sent."""
+    """Bytes accepted from the application and not yet sent."""
 
     # Received
     rcv_nxt: int
     rcv_wnd: int
-    """The window last offered, octets, after scaling."""
+    """The window last offered, bytes, after scaling."""
     rcv_space: int
-    """Present size of the receive buffer, octets. It may grow (`Config.max_recv_buffer`)."""
+    """Present size of the receive buffer, bytes. It may grow (`Config.max_recv_buffer`)."""
     unread: int
-    """Octets received and not yet read by the application."""
+    """Bytes received and not yet read by the application."""
 
     # Congestion control and recovery
     congestion_control: str
@@ -71,14 +71,14 @@ class ConnectionInfo:
     """The phase of recovery: "open", "disorder" (data arrived out of order at the peer, but none is considered lost),
     "cwr" (the window shrinks after a congestion mark), "recovery" (fast recovery) or "loss" (after a timeout)."""
     snd_cwnd: int
-    """The congestion window in force, octets. In fast recovery, and after a congestion mark, it is the window of
+    """The congestion window in force, bytes. In fast recovery, and after a congestion mark, it is the window of
     proportional rate reduction (RFC 9937), except with BBR, which sets its own window."""
     snd_ssthresh: int
-    """The slow start threshold, octets."""
+    """The slow start threshold, bytes."""
     pacing_rate: float
-    """The pacing rate, octets per second; infinite: no pacing."""
+    """The pacing rate, bytes per second; infinite: no pacing."""
     delivery_rate: float
-    """The latest measured delivery rate, octets per second; 0 before the first measurement."""
+    """The latest measured delivery rate, bytes per second; 0 before the first measurement."""
     delivery_rate_app_limited: bool
     """True if the application limited this rate, not the path."""
     retransmits: int
@@ -112,23 +112,23 @@ class ConnectionInfo:
 
     # Segment sizes
     snd_mss: int
-    """Effective send MSS, octets."""
+    """Effective send MSS, bytes."""
     rcv_mss: int
-    """The largest payload received, octets: initially 536, at most what our MSS option allows."""
+    """The largest payload received, bytes: initially 536, at most what our MSS option allows."""
     advmss: int
-    """The MSS that we offer, octets."""
+    """The MSS that we offer, bytes."""
     pmtu: int
-    """UDP payload of a full-sized segment, octets."""
+    """UDP payload of a full-sized segment, bytes."""
 
     # Totals since the connection began
     bytes_sent: int
-    """Payload octets sent, retransmissions included."""
+    """Payload bytes sent, retransmissions included."""
     bytes_retrans: int
-    """Payload octets retransmitted."""
+    """Payload bytes retransmitted."""
     bytes_acked: int
-    """Payload octets acknowledged."""
+    """Payload bytes acknowledged."""
     bytes_received: int
-    """Payload octets received in order."""
+    """Payload bytes received in order."""
     segs_out: int
     """Number of segments sent, of all kinds."""
     data_segs_out: int
@@ -140,9 +140,9 @@ class ConnectionInfo:
     total_retrans: int
     """Number of segments retransmitted."""
     delivered: int
-    """Octets of sequence space delivered, by ACK or SACK."""
+    """Bytes of sequence space delivered, by ACK or SACK."""
     delivered_ce: int
-    """Octets of sequence space delivered by ACKs with ECE."""
+    """Bytes of sequence space delivered by ACKs with ECE."""
     rcv_ooopack: int
     """Number of segments received out of order."""
 

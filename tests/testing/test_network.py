@@ -161,8 +161,11 @@ class TestThingsGoWrong:
         async def scenario() -> None:
             with pytest.raises(socket.gaierror, match="stranger"):
                 await client.run(connect("stranger", PORT))
-            with pytest.raises(OSError, match=r"unreachable|No route"):
+            with pytest.raises(OSError, match=r"No route to host: the simulated network has no host at 10.9.9.9"):
                 await client.run(connect("10.9.9.9", PORT))
+            with pytest.raises(ConnectionRefusedError):
+                await client.run(connect("server", PORT + 1))
+            assert simnet.loop.time() < 0.1
 
         simnet.run(scenario())
 
@@ -212,6 +215,13 @@ class TestFailures:
         simnet.run(asyncio.sleep(1))
         with pytest.raises(RuntimeError, match="once"):
             simnet.run(asyncio.sleep(1))
+
+    def test_it_does_not_run_within_itself(self, simnet: Network) -> None:
+        async def scenario() -> None:
+            simnet.run(asyncio.sleep(1))
+
+        with pytest.raises(RuntimeError, match="runs already: await the coroutine"):
+            simnet.run(scenario())
 
 
 class TestTheEnd:
@@ -294,7 +304,7 @@ class TestHosts:
         server, client = pair(simnet)
 
         async def scenario() -> bytes:
-            with pytest.raises(TimeoutError):
+            with pytest.raises(ConnectionRefusedError):
                 await client.run(ask("localhost", b"?", QUICK))
             return await server.run(ask("localhost", b"?"))
 

@@ -117,6 +117,105 @@ def test_the_mark(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*takes seed=, max_time= and max_steps=*"])
 
 
+ASYNC = """
+    import asyncio
+    import pytest
+    import utcp
+
+    async def serve():
+        async with await utcp.start_server(lambda _, writer: writer.close(), "0.0.0.0", 9000) as server:
+            await server.serve_forever()
+
+    @pytest.fixture
+    def server(simnet):
+        host = simnet.host("server")
+        host.start(serve)
+        return host
+
+    async def read_all():
+        reader, writer = await utcp.open_connection("server", 9000)
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+    async def test_plain(simnet, server, tmp_path):
+        assert asyncio.get_running_loop() is simnet.loop
+        await read_all()
+        assert tmp_path.exists()
+
+    @pytest.mark.asyncio
+    async def test_asyncio(server):
+        await read_all()
+
+    @pytest.mark.anyio
+    async def test_anyio(server):
+        await read_all()
+
+    @pytest.mark.parametrize("seconds", [1, 1000])
+    class TestMethods:
+        async def test_method(self, simnet, server, seconds):
+            await asyncio.sleep(seconds)
+            await read_all()
+            assert simnet.loop.time() >= seconds
+
+    async def test_that_fails(simnet, server):
+        await asyncio.sleep(2.5)
+        assert not await read_all()
+        raise ValueError("as it should")
+
+    @pytest.mark.simnet(max_time=10)
+    async def test_that_hangs(simnet):
+        await simnet.host("client").run(asyncio.sleep(11))
+"""
+
+
+@pytest.mark.parametrize(
+    "plugins",
+    [
+        (),
+        ("pytest_asyncio.plugin",),
+        ("pytest_asyncio.plugin", "auto"),
+        ("anyio.pytest_plugin",),
+        ("pytest_asyncio.plugin", "anyio.pytest_plugin"),
+    ],
+    ids=["alone", "pytest-asyncio", "pytest-asyncio auto", "anyio", "both"],
+)
+def test_async_tests_run_in_the_network(pytester: pytest.Pytester, plugins: tuple[str, ...]) -> None:
+    if "anyio.pytest_plugin" in plugins:
+        pytest.importorskip("anyio", reason="anyio is not installed: it belongs to the integrations extra")
+    pytester.makepyfile(test_it=ASYNC)
+    mode = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function") if "auto" in plugins else ()
+    loaded = [argument for plugin in plugins if plugin != "auto" for argument in ("-p", plugin)]
+    result = run(pytester, *loaded, *mode, "-W", "ignore")
+    result.assert_outcomes(passed=5, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "E *ValueError: as it should",
+            "replay: pytest test_it.py::test_that_fails --utcp-seed *",
+            "E *OutOfBounds: more than 10 s of virtual time*",
+        ]
+    )
+
+
+def test_an_async_fixture_cannot_start_programs_on_hosts(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import asyncio
+        import pytest_asyncio
+
+        @pytest_asyncio.fixture
+        async def server(simnet):
+            await simnet.host("server").run(asyncio.sleep(1))
+
+        async def test_it(simnet, server):
+            pass
+        """
+    )
+    result = run(pytester, "-p", "pytest_asyncio.plugin", "-W", "ignore")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*Host.run() was called on a real event loop*Call it in a fixture without async*"])
+
+
 def test_a_network_that_is_not_run_leaves_nothing(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
@@ -190,7 +289,7 @@ print(*sorted(set(sys.modules) - before))
     process = subprocess.run(  # noqa: S603  # our own interpreter and script
         [sys.executable, "-c", script], cwd=SOURCE, capture_output=True, text=True, check=True, timeout=200
     )
-    assert set(process.stdout.split()) <= {"pytest_aioutcp", "shlex"}
+    assert set(process.stdout.split()) <= {"inspect", "pytest_aioutcp", "shlex"}
 
 
 def test_the_public_names_are_where_they_are_said_to_be() -> None:

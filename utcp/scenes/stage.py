@@ -68,8 +68,9 @@ class Stage:
         self._language: Language = language
         self.network = Network(seed=1)
         self._capture = NetworkCapture(self.network)
-        self.client = self.network.host("client")
-        self.server = self.network.host("server")
+        # No host answers by ICMP, so that the scenes are about TCP alone.
+        self.client = self.network.host("client", port_unreachable=False)
+        self.server = self.network.host("server", port_unreachable=False)
         self.network.link(self.client, self.server, latency=LATENCY)
         self.recorder = LadderRecorder()
         self.rungs: list[Rung] = []

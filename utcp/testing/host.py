@@ -29,6 +29,15 @@ T = TypeVar("T")
 RECEIVE_BUFFER: Final = 4 << 20
 """Default receive buffer of a simulated socket, bytes."""
 
+REFUSAL_TIME: Final = 1e-6
+"""Virtual seconds after which a host refuses a datagram for an unbound UDP port. No time passes while a program is
+ready to run, so that a server that starts at the same time as its client has bound its port by then."""
+
+_OTHER_LOOP: Final = (
+    "Host.run() was called on a real event loop, where virtual time does not pass, as in an async fixture. Call it in a"
+    " fixture without async, or in the test"
+)
+
 _EPHEMERAL_UDP: Final = range(32768, 61000)
 
 
@@ -50,9 +59,11 @@ class HostNetwork(Protocol):
 
     def host_at(self, source: Host, address: str) -> Host | None: ...
 
+    def refused(self, host: Host, address: tuple[str, int]) -> None: ...
+
     def carry(self, source: Host, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int) -> None: ...
 
-    def note_undelivered(self, host: Host, data: bytes) -> None: ...
+    def note_undelivered(self, host: Host, arrival: float, data: bytes) -> None: ...
 
     def send_icmp(
         self,
@@ -69,7 +80,7 @@ class Host:
     """A simulated machine. Created by `Network.host()`."""
 
     def __init__(
-        self, network: HostNetwork, name: str, address: str, receive_buffer: int, *, port_unreachable: bool = False
+        self, network: HostNetwork, name: str, address: str, receive_buffer: int, *, port_unreachable: bool = True
     ) -> None:
         self.network = network
         self.name = name
@@ -77,8 +88,8 @@ class Host:
         self.random = random.Random(f"{network.seed} host {name}")  # noqa: S311  # reproducible, not secret
         """Reproducible random numbers for programs on this host, and the source of utcp's secrets."""
         self.port_unreachable = port_unreachable
-        """Whether the host answers a datagram for an unbound UDP port with ICMP "port unreachable". If False, the host
-        is silent, as behind a firewall, so that a client that starts shortly before its server still connects."""
+        """Whether the host answers a datagram for an unbound UDP port with ICMP "port unreachable", which refuses the
+        connection. If False, the host is silent, as behind a firewall, and the client tries again."""
         self._receive_buffer = receive_buffer
         self._links: dict[tuple[str, int], SimulatedLink] = {}
         self._ports: Counter[int] = Counter()  # links per UDP port
@@ -106,11 +117,14 @@ class Host:
 
         The task and everything that it starts have this host's addresses. The run fails if the task fails and its error
         has not been retrieved by the end of the run. A crash of the host cancels the task. Raises RuntimeError while
-        the host is down.
+        the host is down, and on another event loop than the network's.
         """
         if self.crashed:
             coroutine.close()
             raise RuntimeError(f"{self!r} is down: restart it first")
+        if _runs_on_another_loop(self.network.loop):
+            coroutine.close()
+            raise RuntimeError(_OTHER_LOOP)
         task = self.network.loop.create_task(coroutine, context=self.context())
         task.add_done_callback(functools.partial(self._ended, self.boot))
         return task
@@ -165,7 +179,7 @@ class Host:
     def bind(self, address: SocketAddress) -> SimulatedLink:
         """Bind a link to one of the host's addresses or to the wildcard; port 0 picks a free port. Raises OSError."""
         ip, port = address[0], address[1]
-        if ip not in ("0.0.0.0", self.address) and not ip.startswith("127."):
+        if ip not in ("0.0.0.0", self.address) and not is_loopback(ip):
             raise _bind_error(errno.EADDRNOTAVAIL, (ip, port), "cannot assign requested address")
         if port == 0:
             port = next((number for number in _EPHEMERAL_UDP if not self._is_bound(ip, number)), 0)
@@ -187,15 +201,31 @@ class Host:
         self._ports[link.port] -= 1
 
     def receive(self, source: tuple[str, int], address: tuple[str, int], data: bytes, ecn: int = 0) -> None:
-        """Deliver a datagram to the link at `address`. If no link is bound there, report that by ICMP if
-        `port_unreachable`, unless the host is down."""
+        """Deliver a datagram to the link at `address`. If no link is bound there within REFUSAL_TIME, report that by
+        ICMP if `port_unreachable`, unless the host is down."""
+        link = self._link_at(address)
+        if link is not None:
+            link.arrive(source, address[0], data, ecn)
+        else:
+            loop = self.network.loop
+            loop.call_later(REFUSAL_TIME, self._receive_late, loop.time(), source, address, data, ecn)
+
+    def _receive_late(
+        self, arrival: float, source: tuple[str, int], address: tuple[str, int], data: bytes, ecn: int
+    ) -> None:
         link = self._link_at(address)
         if link is not None:
             link.arrive(source, address[0], data, ecn)
             return
-        self.network.note_undelivered(self, data)
-        if self.port_unreachable and not self.crashed:
-            self.network.send_icmp(self, source, address, errno.ECONNREFUSED, None, data)
+        self.network.note_undelivered(self, arrival, data)
+        if not self.crashed:
+            self.network.refused(self, address)
+            if self.port_unreachable:
+                self.network.send_icmp(self, source, address, errno.ECONNREFUSED, None, data)
+
+    def bound_addresses(self, port: int) -> list[str]:
+        """Return the addresses at which links are bound to this UDP port."""
+        return [ip for ip, number in self._links if number == port]
 
     def receive_icmp(
         self, local: tuple[str, int], peer: tuple[str, int], code: int, mtu: int | None, datagram: bytes
@@ -300,11 +330,16 @@ class SimulatedLink(Link):
         return True
 
     def remote(self, address: SocketAddress) -> Remote:
-        if not self._reaches(address[0]):
-            raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+        host = self.host.network.host_at(self.host, address[0])
+        if host is None:
+            text = f"{os.strerror(errno.EHOSTUNREACH)}: the simulated network has no host at {address[0]}"
+            raise OSError(errno.EHOSTUNREACH, text)
+        if is_loopback(self.ip) and host is not self.host:
+            text = f"{os.strerror(errno.EINVAL)}: a socket bound to {self.ip} reaches no other host"
+            raise OSError(errno.EINVAL, text)
         local = self.ip
         if local == "0.0.0.0":
-            local = address[0] if address[0].startswith("127.") else self.host.address
+            local = address[0] if is_loopback(address[0]) else self.host.address
         return UdpPath((address[0], address[1]), local)
 
     def peername(self, remote: Remote) -> SocketAddress:
@@ -405,10 +440,22 @@ class Boot(Owner, Platform):
         return [watch(self.host, stack) for watch in self.host.network.watches]
 
 
+def is_loopback(address: str) -> bool:
+    """Return whether an IPv4 address names the host itself, on every host."""
+    return address.startswith("127.")
+
+
 def is_unnoticed(task: asyncio.Task[Any]) -> bool:
     """Return whether the task failed and its error has not been retrieved. asyncio would log such an error at garbage
     collection."""
     return bool(task._log_traceback)  # noqa: SLF001  # asyncio's own flag
+
+
+def _runs_on_another_loop(loop: VirtualLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is not loop
+    except RuntimeError:  # no loop runs yet
+        return False
 
 
 def _bind_error(code: int, address: tuple[str, int], reason: str) -> OSError:

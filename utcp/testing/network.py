@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import errno
 import hashlib
+import ipaddress
 import random
 import socket
 import traceback
@@ -18,7 +19,7 @@ from utcp.link.path import SocketAddress
 from utcp.link.platform import Platform
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
-from utcp.testing.host import RECEIVE_BUFFER, Host, is_unnoticed
+from utcp.testing.host import RECEIVE_BUFFER, Host, is_loopback, is_unnoticed
 from utcp.testing.loop import VirtualLoop
 from utcp.testing.owner import running_owner
 from utcp.testing.path import Carried, Conditions, Path
@@ -75,6 +76,8 @@ class Network:
         self.failed: list[asyncio.Task[Any]] = []
         """Tasks started by `Host.run()` that failed without being awaited."""
         self._ran = False
+        self._hints: dict[str, None] = {}
+        """Mistakes that refused packets suggest. They are shown if the run fails."""
         # Without an owner, so that packets in flight survive a crash of their sender.
         self._context = contextvars.Context()
         self._default = conditions if conditions is not None else Conditions()
@@ -95,9 +98,10 @@ class Network:
         endpoints of all hosts are flushed and closed. Raises the errors of VirtualLoop.run; an ExceptionGroup of the
         errors of tasks that `Host.run()` started and that were not awaited; RuntimeError on a second call.
         """
-        if self._ran:
+        misuse = self._misuse()
+        if misuse is not None:
             main.close()
-            raise RuntimeError("a Network runs only once: create another one")
+            raise RuntimeError(misuse)
         self._ran = True
         try:
             result = self.loop.run(main, self.main.context())
@@ -105,11 +109,30 @@ class Network:
             for task, unnoticed in self._unnoticed():
                 lines = "".join(traceback.format_exception(unnoticed))
                 error.add_note(f"Besides, {task.get_name()} failed, and no task awaited it:\n{lines}")
+            self._add_hints(error)
             raise
         errors = [error for _, error in self._unnoticed()]
         if errors:
-            raise ExceptionGroup("tasks of simulated hosts failed, and no other task awaited them", errors)
+            group = ExceptionGroup("tasks of simulated hosts failed, and no other task awaited them", errors)
+            self._add_hints(group)
+            raise group
         return result
+
+    def _add_hints(self, error: BaseException) -> None:
+        for hint in self._hints:
+            error.add_note(hint)
+
+    def _misuse(self) -> str | None:
+        """Return why `run` cannot run now, or None if it can."""
+        if self.loop.is_running():
+            return "the network runs already: await the coroutine, or start it with Host.run()"
+        if self._ran:
+            return "a Network runs only once: create another one"
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+        return "Network.run() cannot be called in a running event loop: an async test needs the fixture simnet"
 
     def close(self) -> None:
         """Close the loop of a network that did not run. Idempotent."""
@@ -137,7 +160,7 @@ class Network:
         address: str | None = None,
         *,
         receive_buffer: int = RECEIVE_BUFFER,
-        port_unreachable: bool = False,
+        port_unreachable: bool = True,
     ) -> Host:
         """Create a host. Raises ValueError when its name or address is taken.
 
@@ -193,17 +216,19 @@ class Network:
 
     def host_at(self, source: Host, address: str) -> Host | None:
         """Return the host that has the address, seen from `source`, or None."""
-        return source if address.startswith("127.") else self._by_address.get(address)
+        return source if is_loopback(address) else self._by_address.get(address)
 
     def _resolve(self, name: str) -> str:
         if name == "localhost":
             return "127.0.0.1"
-        if name in self._by_address or name == "0.0.0.0" or name.startswith("127."):
-            return name
         host = self.hosts.get(name)
-        if host is None:
-            raise socket.gaierror(socket.EAI_NONAME, f"no host of the simulated network is called {name!r}")
-        return host.address
+        if host is not None:
+            return host.address
+        try:
+            return str(ipaddress.IPv4Address(name))
+        except ValueError:
+            text = f"no host of the simulated network is called {name!r}; its hosts: {', '.join(self.hosts)}"
+            raise socket.gaierror(socket.EAI_NONAME, text) from None
 
     # ------------------------------------------------------------------ faults
 
@@ -282,10 +307,10 @@ class Network:
         if self.keep_trace:
             self.trace.append(Sent(packet, arrivals, carried.ecn))
 
-    def note_undelivered(self, host: Host, data: bytes) -> None:
-        """Record that a packet has reached a host without a link at its address."""
+    def note_undelivered(self, host: Host, arrival: float, data: bytes) -> None:
+        """Record that a packet has reached a host without a link at its address, at the time `arrival`."""
         if self.keep_trace:
-            self.undelivered.add((host.name, self.loop.time(), data))
+            self.undelivered.add((host.name, arrival, data))
 
     def send_icmp(
         self,
@@ -310,6 +335,23 @@ class Network:
         self.loop.call_at(
             arrival, destination.receive_icmp, sender, address, code, mtu, datagram, context=self._context
         )
+
+    def refused(self, host: Host, address: tuple[str, int]) -> None:
+        """Note why nothing on `host` received a datagram to `address`, if the addresses show it."""
+        ip, port = address
+        there = host.bound_addresses(port)
+        if is_loopback(ip):
+            others = [name for name, other in self.hosts.items() if other is not host and other.bound_addresses(port)]
+            if others and not there:
+                self._hints[
+                    f"hint: on the host {host.name!r}, {ip} is that host itself, where no socket is bound to UDP port"
+                    f" {port}. The port is bound on the host {others[0]!r}: connect to its name."
+                ] = None
+        elif there and all(map(is_loopback, there)):
+            self._hints[
+                f"hint: on the host {host.name!r}, UDP port {port} is bound to {there[0]}, which other hosts cannot"
+                ' reach: bind "0.0.0.0".'
+            ] = None
 
     def _carried(self, packet: Packet, source: Host, destination: Host) -> Carried:
         if (source.name, destination.name) in self._cut:

@@ -19,9 +19,11 @@ class Packet:
     time: float
     """Sending time, virtual seconds."""
     source: str
-    """Name of the sending host."""
+    """Name of the sending host (`Host.name`), not its address."""
     destination: str
+    """Name of the receiving host."""
     data: bytes
+    """The UDP payload, which is one TCP segment."""
     ecn: int = 0
     """ECN bits (two), as sent."""
 

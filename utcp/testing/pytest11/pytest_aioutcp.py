@@ -1,9 +1,14 @@
 """The pytest fixture `simnet`: a simulated network with a seed per test.
 
-    def test_echo(simnet):
+    async def test_echo(simnet):
         server, client = simnet.host("server"), simnet.host("client")
         simnet.link(server, client, latency=0.02, loss=0.1)
-        simnet.run(scenario(server, client))
+        await server.run(utcp.start_server(echo, "0.0.0.0", 9000))
+        await client.run(ask("server"))
+
+An async test that uses the fixture runs in the network, on the host `simnet.main`, in virtual time, with or without
+pytest-asyncio and anyio. A test without async runs the network itself: `simnet.run(scenario())`. Async fixtures run on
+real event loops; write fixtures that start programs on hosts without async (`Host.start`).
 
 The seed is derived from the test's name. `@pytest.mark.simnet(seed=N)` or `--utcp-seed N` set another one, and the
 option takes precedence. The mark's `max_time` and `max_steps` bound the run. A failing test reports its seed and the
@@ -16,8 +21,9 @@ utcp on first use.
 
 from __future__ import annotations
 
+import inspect
 import shlex
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +35,8 @@ if TYPE_CHECKING:
 _MARK: Final = "simnet"
 
 _network: Final = pytest.StashKey["Network"]()
+_test: Final = pytest.StashKey[Callable[..., Coroutine[Any, Any, None]]]()
+"""The function of an async test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,6 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"{_MARK}(seed=..., max_time=..., max_steps=...): how the fixture simnet makes its network"
     )
+    # Registered after the other plugins, so that it is asked before them whether it runs an async test.
+    config.pluginmanager.register(_AsyncTests(), "utcp-async-tests")
 
 
 @pytest.fixture
@@ -58,8 +68,24 @@ def simnet(request: pytest.FixtureRequest) -> Iterator[Network]:
         options["seed"] = request.config.option.utcp_seed
     network = Network(**options)
     request.node.stash[_network] = network
+    test = getattr(request.node, "obj", None)  # before another plugin replaces it
+    if inspect.iscoroutinefunction(test):
+        request.node.stash[_test] = test
     yield network
     network.close()
+
+
+class _AsyncTests:
+    """Runs the async tests that use the fixture in its network."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        test = pyfuncitem.stash.get(_test, None)
+        if test is None:
+            return None
+        names = pyfuncitem._fixtureinfo.argnames  # noqa: SLF001  # as pytest itself passes them
+        pyfuncitem.stash[_network].run(test(**{name: pyfuncitem.funcargs[name] for name in names}))
+        return True
 
 
 # The old kind of hook wrapper, because the new one would break every project that uses pytest 7 where utcp is

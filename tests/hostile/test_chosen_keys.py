@@ -18,7 +18,6 @@ MAY_HAVE_INTEGERS: Final = {
     "Reassembly": "places in one connection's window, 4,096 at most",
     "UdpLink": "the ECN bits",
     "LocalPeers": "UDP ports of processes on this host",
-    "TimerQueue": "numbers that it gives in order",
 }
 """Owners of tables whose integer keys do no harm, and why."""
 

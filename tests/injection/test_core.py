@@ -18,10 +18,10 @@ ALWAYS = (
     "Stack._handshake_complete: completed",
     "Stack.handle_timeout: handle_timeout",
     "Admission.left: get",
-    "TimerQueue.schedule: heappush",
+    "TimerQueue.schedule: _move",
     "TimerQueue.next: schedule",
     "TimerQueue.take_expired: append",
-    "TimerQueue.next: heappop",
+    "TimerQueue._take_out: _move",
     "TimeWaitTable.add: get",
     "TimeWaitTable.add: _sweep",
     "Outbox.add: append",
@@ -38,8 +38,7 @@ ALWAYS = (
 """Calls between the steps of what all connections share, and of what hands octets over."""
 
 BEHIND = (
-    "TimerQueue.schedule: heappush",
-    "TimerQueue.next: heappop",
+    "TimerQueue.take_expired: append",
     "Listener.completed: append",
 )
 """Calls that change what all connections share, before the core has noted that."""

@@ -51,7 +51,6 @@ def test_ack_of_a_repeated_fin_echoes_that_fins_timestamp() -> None:
 
 
 def test_timers_of_connections_that_came_and_went_are_forgotten() -> None:
-    """Dead entries behind a living one do not pile up until they are due."""
     t = syn_sent()
     t.advance(0.5)
     most = 0
@@ -62,7 +61,7 @@ def test_timers_of_connections_that_came_and_went_are_forgotten() -> None:
         t.silent()
         most = max(most, len(t.stack._timers._heap))
     assert list(t.stack.connections) == [("peer", 80, 50000)]
-    assert most < 200
+    assert most == 1
 
 
 def test_text_does_not_keep_what_it_came_with() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any, ClassVar
@@ -374,17 +373,17 @@ def test_timers_that_were_taken_when_a_later_one_raised_are_due_again(monkeypatc
     due = [Due() for _ in PORTS]
     for each in due:
         queue.schedule(each, START)
-    pop, calls = heapq.heappop, 0
+    take_out, calls = TimerQueue._take_out, 0
 
-    def fail(heap: list[tuple[float, int]]) -> tuple[float, int]:
+    def fail(self: TimerQueue, subject: Timed) -> None:
         nonlocal calls
         calls += 1
         if calls == len(due):
             raise MemoryError
-        return pop(heap)
+        take_out(self, subject)
 
     with monkeypatch.context() as patch:
-        patch.setattr(heapq, "heappop", fail)
+        patch.setattr(TimerQueue, "_take_out", fail)
         with pytest.raises(MemoryError):
             queue.take_expired(START)
     taken = queue.take_expired(START)
@@ -429,7 +428,7 @@ def test_a_timer_that_cannot_be_moved_to_its_later_deadline_still_comes_up(monke
     queue.schedule(later, START)
     Later.deadline = START + 5
     with monkeypatch.context() as patch:
-        patch.setattr(heapq, "heappush", mock.Mock(side_effect=MemoryError))
+        patch.setattr(TimerQueue, "schedule", mock.Mock(side_effect=MemoryError))
         with pytest.raises(MemoryError):
             queue.next()
     assert queue.next() == START + 5

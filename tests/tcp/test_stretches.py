@@ -163,7 +163,7 @@ def fields(kind: type) -> tuple[str, ...] | None:
         for name, member in vars(each).items()
         if isinstance(member, (MemberDescriptorType, GetSetDescriptorType)) and not name.startswith("__")
     }
-    names -= {"stack", "config", "entry", "queued"}
+    names -= {"stack", "config", "entry", "place", "queued"}
     # A train leaves fewer pieces than its segments, and so takes less memory. Compiled, properties are among the names.
     names -= {"charge", "kept", "_allowance", "allowance"}
     return tuple(sorted(names))

@@ -1,10 +1,12 @@
-"""`TimerQueue` against a model: at any time, the queue knows the earliest deadline, and drops dead entries."""
+"""`TimerQueue` against a model: at any time, the queue knows the earliest deadline, and holds each connection once."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf
-from typing import Final
+from typing import Any, Final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,16 +68,60 @@ def test_the_queue_knows_the_earliest_deadline(actions: list[tuple[str, int, flo
 
 
 @interpreted_only
-def test_dead_entries_do_not_pile_up() -> None:
+def test_each_connection_has_one_entry_which_leaves_with_it() -> None:
     queue, subjects = TimerQueue(), [Subject() for _ in range(1000)]
     for step in range(20):
         for subject in subjects:
             subject.deadline = 100.0 - step
             queue.schedule(subject, subject.deadline)
-    assert len(queue) == len(subjects)
-    assert len(queue._heap) <= 2 * len(subjects) + 64
-    for subject in subjects:
+    assert len(queue) == len(queue._heap) == len(subjects)
+    for left, subject in enumerate(subjects, 1):
         queue.remove(subject)
-    assert len(queue) == 0
-    assert len(queue._heap) <= 64
+        assert len(queue) == len(queue._heap) == len(subjects) - left
     assert queue.next() == queue.wakeup() == inf
+
+
+@interpreted_only
+def test_equal_deadlines_expire_in_the_order_in_which_they_were_set() -> None:
+    queue, subjects = TimerQueue(), [Subject() for _ in range(100)]
+    for subject in (*subjects[50:], *subjects[:50]):
+        subject.deadline = 5.0
+        queue.schedule(subject, 5.0)
+    queue.remove(subjects[60])
+    subjects[70].deadline = 4.0
+    queue.schedule(subjects[70], 4.0)
+    subjects[70].deadline = 5.0
+    assert queue.next() == 5.0  # entered again, behind the others
+    expected = [*subjects[50:60], *subjects[61:70], *subjects[71:], *subjects[:50], subjects[70]]
+    assert queue.take_expired(5.0) == expected
+
+
+@interpreted_only
+def test_an_interrupt_in_a_move_costs_no_connection_its_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever move is interrupted, before it begins, the queue still knows every deadline."""
+    for at in range(60):
+        queue, subjects = TimerQueue(), [Subject() for _ in range(20)]
+        move, calls = TimerQueue._move, 0
+
+        def interrupted(self: TimerQueue, subject: Timed, number: int = at, move: Any = move) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                raise KeyboardInterrupt
+            move(self, subject)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(TimerQueue, "_move", interrupted)
+            for index, subject in enumerate(subjects * 2):
+                subject.deadline = float(7 * index % 20) - (index // 20)
+                with suppress(KeyboardInterrupt):
+                    queue.schedule(subject, subject.deadline)
+            for subject in subjects[5:10]:
+                with suppress(KeyboardInterrupt):
+                    queue.remove(subject)
+        left = subjects[:5] + subjects[10:]
+        assert len(queue) == len(left)
+        assert queue.next() == min(each.deadline for each in left)
+        expired = queue.take_expired(100.0)
+        assert sorted(each.deadline for each in left) == [each.deadline for each in expired]
+        assert len(queue) == 0

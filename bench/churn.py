@@ -124,7 +124,7 @@ BENCH: Final = Bench(
     ),
     goals=(
         Goal(
-            "open, echo, close",
+            "opening, echo and closing",
             ratio("connections_per_second"),
             aims(2.2, 3.0, uvloop=(1.6, 2.2)),
             interpreted=aims(1.0, 1.3, uvloop=(0.7, 1.0)),

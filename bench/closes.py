@@ -158,7 +158,7 @@ BENCH: Final = Bench(
     ),
     goals=(
         Goal(
-            "closes, many together",
+            "closing many connections together",
             ratio("closes_per_second"),
             aims(2.0, 3.0),
             interpreted=aims(1.0, 1.3, uvloop=(0.7, 1.0)),

@@ -77,9 +77,16 @@ def front(found: Sequence[Recording]) -> str:
         for recording, loop in product(compiled, loops.LOOPS):
             row.append(" / ".join(table.number(recording.value(bench, goal, loop, number), 2) for number in (1, 2)))
         rows.append(row)
-    parts = [f"on {loop}: {'; '.join(labels)}" for loop in loops.LOOPS if (labels := slower(compiled[0], loop))]
-    sentence = f"Kernel TCP is faster {', and '.join(parts)}." if parts else "Kernel TCP is faster in no row."
-    return _lines(*table.markdown(rows), "", *textwrap.wrap(sentence, 120))
+    return _lines(*table.markdown(rows), "", *textwrap.wrap(_exceptions(compiled[0]), 120))
+
+
+def _exceptions(recording: Recording) -> str:
+    parts = [
+        f"{' and '.join(filter(None, [', '.join(labels[:-1]), labels[-1]]))} on {loop}"
+        for loop in loops.LOOPS
+        if (labels := slower(recording, loop))
+    ]
+    return f"Kernel TCP is faster at {', and at '.join(parts)}." if parts else "Kernel TCP is faster at none of these."
 
 
 def details(found: Sequence[Recording]) -> str:

@@ -184,7 +184,7 @@ def test_all_makes_one_page(tmp_path: Path) -> None:
     page = (into / "performance.md").read_text()
     assert "Quick run: these numbers say nothing" in page
     assert "|  | asyncio | uvloop | asyncio, two processes | uvloop, two processes |" in page
-    (row,) = [line for line in page.splitlines() if line.startswith("| closes, many together | ")]
+    (row,) = [line for line in page.splitlines() if line.startswith("| closing many connections together | ")]
     ratio = result["results"][0]["outcomes"][0]["ratios"]["closes_per_second"]["median"]
     must, goal = (2.0, 3.0) if COMPILED else (1.0, 1.3)
     verdict = "goal" if ratio >= goal else "must" if ratio >= must else "missed"

@@ -60,16 +60,16 @@ def test_the_front_page_has_the_default_install_and_says_where_the_kernel_is_fas
         "",
         "|  | asyncio, Python 3.13 | uvloop, Python 3.13 |",
         "| --- | ---: | ---: |",
-        "| open, echo, close | 2.00 / 0.10 | 0.50 / 0.20 |",
+        "| opening, echo and closing | 2.00 / 0.10 | 0.50 / 0.20 |",
         "",
-        "Kernel TCP is faster on uvloop: open, echo, close.",
+        "Kernel TCP is faster at opening, echo and closing on uvloop.",
         "",
     ]
 
 
 def test_the_front_page_where_it_is_not(tmp_path: Path) -> None:
     faster = recorded(tmp_path, result("compiled", "3.13.0", dict.fromkeys(BOTH, 1.0)))
-    assert "Kernel TCP is faster in no row." in summary.front(faster)
+    assert "Kernel TCP is faster at none of these." in summary.front(faster)
 
 
 def test_the_details_have_each_recording_in_one_process_and_in_two(tmp_path: Path) -> None:
@@ -78,9 +78,9 @@ def test_the_details_have_each_recording_in_one_process_and_in_two(tmp_path: Pat
     lines = summary.details(found).splitlines()
     heads = [f"{variant}, 3.13, {loop}" for variant in ("compiled", "interpreted") for loop in ("asyncio", "uvloop")]
     assert lines[3] == f"|  | {' | '.join(heads)} |"
-    assert [line for line in lines if line.startswith("| open")] == [
-        "| open, echo, close | 2.00 | 1.90 | 0.70 | 0.60 |",
-        "| open, echo, close | 1.80 | 1.70 | - | - |",
+    assert [line for line in lines if line.startswith("| opening")] == [
+        "| opening, echo and closing | 2.00 | 1.90 | 0.70 | 0.60 |",
+        "| opening, echo and closing | 1.80 | 1.70 | - | - |",
     ]
     assert lines[-2] == "Measured on a CPU, 2 CPUs, Linux 6, uvloop 0.22."
 

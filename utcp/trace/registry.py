@@ -7,6 +7,7 @@ not simulated ones. Thread-safe.
 from __future__ import annotations
 
 import dataclasses
+from threading import Lock
 from typing import Final, Protocol
 from weakref import ref
 
@@ -27,6 +28,8 @@ class Endpoint(Protocol):
 # Weak references, so that a loop that was never closed can be collected with its endpoints.
 _open: Final[dict[int, ref[Endpoint]]] = {}
 _past: Final[dict[str, int]] = {}
+_adding: Final = Lock()
+"""Held while counts are added to `_past`, because each thread may have a loop with endpoints."""
 
 
 def endpoints() -> list[Endpoint]:
@@ -52,7 +55,8 @@ def totals(endpoint: Endpoint) -> dict[str, int]:
 
 def past_totals() -> dict[str, int]:
     """Return the sum of `totals()` over all closed endpoints."""
-    return dict(_past)
+    with _adding:
+        return dict(_past)
 
 
 def opened(endpoint: Endpoint) -> None:
@@ -64,5 +68,6 @@ def opened(endpoint: Endpoint) -> None:
 def closed(endpoint: Endpoint) -> None:
     """Remove a closed endpoint and keep its counts. Called by the endpoints of loops."""
     if _open.pop(id(endpoint), None) is not None:
-        for name, count in totals(endpoint).items():
-            _past[name] = _past.get(name, 0) + count
+        with _adding:
+            for name, count in totals(endpoint).items():
+                _past[name] = _past.get(name, 0) + count

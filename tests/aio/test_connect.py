@@ -472,9 +472,9 @@ async def test_port_zero_is_refused_as_by_the_kernels_tcp(host: str) -> None:
 
 @pytest.mark.defect(80)
 async def test_udp_port_zero_is_refused_too(peers: Peers) -> None:
-    for ports in ({"port": 7, "udp_port": 0}, {"port": 0, "udp_port": 7}):
+    for port, udp_port in ((7, 0), (0, 7)):
         with pytest.raises(ConnectionRefused, match="Connect call failed"):
-            await peers.client.open_connection(peers.host, **ports)
+            await peers.client.open_connection(peers.host, port, udp_port=udp_port)
     assert not peers.client.stack.connections
 
 

@@ -112,7 +112,23 @@ async def create_connection(
 
 
 async def open_connection(
-    host: Host = None, port: Port = None, *, limit: int = DEFAULT_LIMIT, **options: Any
+    host: Host = None,
+    port: Port = None,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    ssl: ssl_module.SSLContext | bool | None = None,
+    family: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    sock: socket.socket | None = None,
+    local_addr: tuple[str | None, int] | None = None,
+    server_hostname: str | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+    happy_eyeballs_delay: float | None = None,
+    interleave: int | None = None,
+    all_errors: bool = False,
+    config: Config | None = None,
 ) -> tuple[asyncio.StreamReader, StreamWriter]:
     """Connect over utcp as `open_connection` of asyncio does.
 
@@ -120,12 +136,30 @@ async def open_connection(
     no FIN or RST, and unacknowledged data is lost.
 
     Args:
-        limit: octets that the reader buffers (`StreamReader`).
-        options: those of `create_connection`.
+        limit: bytes that the reader buffers (`StreamReader`).
+
+    The other arguments, and the errors, are those of `create_connection`.
     """
     loop = asyncio.get_running_loop()
     reader = StreamReader(limit, loop)
-    transport, protocol = await create_connection(partial(StreamProtocol, reader, None, loop), host, port, **options)
+    transport, protocol = await create_connection(
+        partial(StreamProtocol, reader, None, loop),
+        host,
+        port,
+        ssl=ssl,
+        family=family,
+        proto=proto,
+        flags=flags,
+        sock=sock,
+        local_addr=local_addr,
+        server_hostname=server_hostname,
+        ssl_handshake_timeout=ssl_handshake_timeout,
+        ssl_shutdown_timeout=ssl_shutdown_timeout,
+        happy_eyeballs_delay=happy_eyeballs_delay,
+        interleave=interleave,
+        all_errors=all_errors,
+        config=config,
+    )
     return reader, StreamWriter(transport, protocol, reader, loop)
 
 

@@ -8,7 +8,7 @@ import socket
 import ssl as ssl_module
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from utcp.aio.address import host_and_port, resolve, wildcard
 from utcp.aio.driver import Driver
@@ -224,14 +224,35 @@ class Endpoint:
         return await opening.hand_over(protocol_factory, tls)
 
     async def open_connection(
-        self, host: str, port: int, *, limit: int = DEFAULT_LIMIT, **options: Any
+        self,
+        host: str,
+        port: int,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        udp_port: int | None = None,
+        local_port: int | None = None,
+        ssl: ssl_module.SSLContext | bool | None = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        all_errors: bool = False,
     ) -> tuple[asyncio.StreamReader, StreamWriter]:
-        """Connect as `create_connection` does, and return asyncio's streams. `options` are those of
-        `create_connection`."""
+        """Connect as `create_connection` does, and return asyncio's streams. The reader buffers `limit` bytes."""
         loop = asyncio.get_running_loop()
         reader = StreamReader(limit, loop)
         factory = partial(StreamProtocol, reader, None, loop)
-        transport, protocol = await self.create_connection(factory, host, port, **options)
+        transport, protocol = await self.create_connection(
+            factory,
+            host,
+            port,
+            udp_port=udp_port,
+            local_port=local_port,
+            ssl=ssl,
+            server_hostname=server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+            all_errors=all_errors,
+        )
         return reader, StreamWriter(transport, protocol, reader, loop)
 
     # --- servers
@@ -262,7 +283,24 @@ class Endpoint:
         return server
 
     async def start_server(
-        self, client_connected_cb: ClientConnected, port: int = 0, *, limit: int = DEFAULT_LIMIT, **options: Any
+        self,
+        client_connected_cb: ClientConnected,
+        port: int = 0,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        backlog: int = 100,
+        ssl: ssl_module.SSLContext | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        start_serving: bool = True,
     ) -> Server:
-        """Listen as `create_server` does, with asyncio's streams. `options` are those of `create_server`."""
-        return await self.create_server(stream_factory(client_connected_cb, limit), port, **options)
+        """Listen as `create_server` does, with asyncio's streams. Each reader buffers `limit` bytes."""
+        return await self.create_server(
+            stream_factory(client_connected_cb, limit),
+            port,
+            backlog=backlog,
+            ssl=ssl,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+            start_serving=start_serving,
+        )

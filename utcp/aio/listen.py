@@ -9,7 +9,6 @@ import socket
 import ssl as ssl_module
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 from utcp.aio.address import Port, Resolved, resolve
 from utcp.aio.containment import attempt
@@ -97,15 +96,43 @@ async def start_server(
     port: Port = None,
     *,
     limit: int = DEFAULT_LIMIT,
-    **options: Any,
+    family: int = socket.AF_UNSPEC,
+    flags: int = socket.AI_PASSIVE,
+    sock: socket.socket | None = None,
+    backlog: int = 100,
+    ssl: ssl_module.SSLContext | None = None,
+    reuse_address: bool | None = None,
+    reuse_port: bool | None = None,
+    keep_alive: bool | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+    start_serving: bool = True,
+    config: Config | None = None,
 ) -> Server:
     """Create a server over utcp as `start_server` of asyncio does.
 
     Args:
-        limit: octets that each reader buffers (`StreamReader`).
-        options: those of `create_server`.
+        limit: bytes that each reader buffers (`StreamReader`).
+
+    The other arguments, and the errors, are those of `create_server`.
     """
-    return await create_server(stream_factory(client_connected_cb, limit), host, port, **options)
+    return await create_server(
+        stream_factory(client_connected_cb, limit),
+        host,
+        port,
+        family=family,
+        flags=flags,
+        sock=sock,
+        backlog=backlog,
+        ssl=ssl,
+        reuse_address=reuse_address,
+        reuse_port=reuse_port,
+        keep_alive=keep_alive,
+        ssl_handshake_timeout=ssl_handshake_timeout,
+        ssl_shutdown_timeout=ssl_shutdown_timeout,
+        start_serving=start_serving,
+        config=config,
+    )
 
 
 def _bind_all(addresses: Iterable[Resolved], config: Config, reuse_port: bool) -> list[OpenEndpoint]:

@@ -13,7 +13,7 @@ import socket
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, Unpack
 
 from utcp.link.path import SocketAddress
 from utcp.link.platform import Platform
@@ -22,7 +22,7 @@ from utcp.tcp.stack import Stack
 from utcp.testing.host import RECEIVE_BUFFER, Host, is_loopback, is_unnoticed
 from utcp.testing.loop import VirtualLoop
 from utcp.testing.owner import running_owner
-from utcp.testing.path import Carried, Conditions, Path
+from utcp.testing.path import Carried, ConditionChanges, Conditions, Path
 from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict
 
 T = TypeVar("T")
@@ -180,13 +180,20 @@ class Network:
         self._by_address[address] = host
         return host
 
-    def link(self, a: Host, b: Host, conditions: Conditions | None = None, **changes: Any) -> None:
-        """Set the conditions between two hosts, both ways; `changes` are fields of Conditions."""
+    def link(self, a: Host, b: Host, conditions: Conditions | None = None, **changes: Unpack[ConditionChanges]) -> None:
+        """Set the conditions between two hosts, both ways.
+
+        `changes` are fields of `Conditions`, such as `loss=0.1`. The others stay as they are, or as in `conditions`.
+        """
         self.link_oneway(a, b, conditions, **changes)
         self.link_oneway(b, a, conditions, **changes)
 
     def link_oneway(
-        self, source: Host, destination: Host, conditions: Conditions | None = None, **changes: Any
+        self,
+        source: Host,
+        destination: Host,
+        conditions: Conditions | None = None,
+        **changes: Unpack[ConditionChanges],
     ) -> None:
         """Set the conditions in one direction. For an asymmetric path, call `link()` first and then this."""
         if source is destination:

@@ -4,7 +4,7 @@ out."""
 import random
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
 UDP_IP_HEADERS: Final = 28
 """Bytes that IPv4 and UDP headers add to a datagram. They take bandwidth too."""
@@ -40,6 +40,7 @@ class Conditions:
     """Queue length, packets, from which on ECN-capable packets (ECN bits not 0) are marked with CE (RFC 3168). `queue`
     still applies. None: the path marks no packets."""
     loss: float = 0.0
+    """Share of packets lost."""
     burst_loss: float = 0.0
     """Share of packets lost during a burst (Gilbert-Elliott model). 0: no bursts."""
     burst_start: float = 0.01
@@ -47,9 +48,11 @@ class Conditions:
     burst_end: float = 0.25
     """Probability that a packet in a burst ends it."""
     duplicate: float = 0.0
+    """Share of packets that arrive twice."""
     reorder: float = 0.0
     """Share of packets delayed by `reorder_delay`, so that later packets overtake them."""
     reorder_delay: float = 0.01
+    """Additional delay of reordered packets, seconds."""
     corrupt: float = 0.0
     """Share of packets with flipped bits. The UDP checksum drops them on arrival."""
     mtu: int = 1500
@@ -80,6 +83,28 @@ class Conditions:
             )
         if self.mtu < 576:
             raise ValueError(f"mtu must be 576 bytes or more (RFC 791), not {self.mtu}")
+
+
+class ConditionChanges(TypedDict, total=False):
+    """Fields of `Conditions` as keyword arguments."""
+
+    latency: float
+    jitter: float
+    bandwidth: float | None
+    queue: int
+    policer_burst: int | None
+    ecn_threshold: int | None
+    loss: float
+    burst_loss: float
+    burst_start: float
+    burst_end: float
+    duplicate: float
+    reorder: float
+    reorder_delay: float
+    corrupt: float
+    mtu: int
+    icmp_too_big: bool
+    mtu_known: bool
 
 
 class Carried(NamedTuple):

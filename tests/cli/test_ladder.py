@@ -57,6 +57,23 @@ def test_the_name_of_the_output_says_what_to_draw(capture: Path, tmp_path: Path)
     assert "TIME_WAIT" in drawn["txt"].read_text()
 
 
+def test_text_is_a_list_on_a_terminal_that_is_too_narrow_and_a_ladder_in_a_file(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["ladder", str(capture)]) == 0
+    first, _, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("client 10.0.0.3:")
+    assert lines[0].split() == ["ms", "client", "-->", "server"]
+    assert max(map(len, lines)) <= 50
+    path = tmp_path / "ladder.txt"
+    assert main(["ladder", str(capture), "-o", str(path)]) == 0
+    lines = path.read_text().splitlines()
+    assert lines[2].split() == ["ms", "client", "|", "|", "server"]
+    assert max(map(len, lines)) == 100
+
+
 def test_format_says_it_where_the_name_does_not(
     capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -121,7 +121,7 @@ def command(
         only = files[min(chosen[0].captures)]
         warn(f"connection {chosen[0].number} is only in {only}")
     rungs = rungs_from_capture(captures, *chosen)
-    drawing = _draw(form, shortened(rungs, limit) if limit else rungs, title, chosen, found)
+    drawing = _draw(form, shortened(rungs, limit) if limit else rungs, title, chosen, found, printed=output is None)
     _write(output, drawing, has_signature=form in ("svg", "html"))
 
 
@@ -161,7 +161,10 @@ def _draw(
     title: str,
     chosen: Sequence[CapturedConnection],
     found: Sequence[CapturedConnection],
+    *,
+    printed: bool,
 ) -> str:
+    """Return the diagram. As text, it has the width of the terminal if it is `printed`."""
     from utcp.trace.ladder import render_html, render_mermaid, render_svg, render_text
     from utcp.trace.ladder.narrow import render_narrow
     from utcp.trace.ladder.text import needed_width
@@ -175,8 +178,8 @@ def _draw(
     if form == "html":
         return render_html(rungs, title=title or "A TCP connection", names=names)
     heading = f"{title}\n" if title else ""
-    width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
-    is_narrow = sys.stdout is not None and sys.stdout.isatty() and needed_width(rungs) > width
+    width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns if printed else PLAIN_WIDTH
+    is_narrow = printed and sys.stdout is not None and sys.stdout.isatty() and needed_width(rungs) > width
     render = render_narrow if is_narrow else render_text
     same = [one.number for one in found if one.shares_ports_with(connection)]
     if len(same) > len(chosen):

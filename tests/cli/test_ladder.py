@@ -190,7 +190,7 @@ def test_a_truncated_capture_is_shown_as_far_as_it_goes(
     assert main(["ladder", str(path)]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) >= len(whole) - 1
-    assert err.startswith(f"utcp ladder: {path}: truncated: it ends at octet ")
+    assert err.startswith(f"utcp ladder: {path}: truncated: it ends at byte ")
     assert err.endswith(" The diagram shows the packets before.\n")
     assert err.count("\n") == 1
 

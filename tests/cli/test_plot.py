@@ -56,7 +56,7 @@ def test_output_panel_and_direction_are_chosen(tmp_path: Path, suffix: str, caps
     assert target.stat().st_size > 1000
     if suffix == "svg":
         assert "From the server 10.0.0.2:9000 to the client" in target.read_text()
-        assert "octets from SYN" not in target.read_text()
+        assert "bytes from SYN" not in target.read_text()
 
 
 @draws
@@ -91,7 +91,7 @@ def test_udp_ports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (b"", "not a capture: it is empty"),
         (b"# text\n", "not a capture: it is neither pcapng nor pcap"),
         (bytes.fromhex("d4c3b2a1 0200 0400") + bytes(12) + b"\x65\0\0\0", "the file has no TCP"),
-        (bytes.fromhex("d4c3b2a1 0200"), "truncated: it ends at octet 6, in the middle of its header"),
+        (bytes.fromhex("d4c3b2a1 0200"), "truncated: it ends at byte 6, in the middle of its header"),
     ],
 )
 def test_bad_files_are_one_line_and_status_1(
@@ -117,7 +117,7 @@ def test_the_plot_of_a_truncated_capture_shows_what_is_whole(
     printed = capsys.readouterr()
     assert printed.out == f"{tmp_path / 'cut.svg'}\n"
     assert re.fullmatch(
-        r"utcp plot: .*cut.pcapng: truncated: it ends at octet \d+, in the middle of .*\. The plot shows the packets "
+        r"utcp plot: .*cut.pcapng: truncated: it ends at byte \d+, in the middle of .*\. The plot shows the packets "
         r"before\.\n",
         printed.err,
     )

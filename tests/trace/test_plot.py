@@ -83,7 +83,7 @@ def test_every_mark_is_in_the_legend(tmp_path: Path, lossy: Series) -> None:
 def test_a_panel_alone(tmp_path: Path, lossy: Series, panel: str) -> None:
     file = tmp_path / "panel.svg"
     save_plot(lossy, file, [panel])
-    labels = {"sequence": "sequence number, octets from SYN", "cwnd": "octets", "rtt": "round-trip time, ms"}
+    labels = {"sequence": "sequence number, bytes from SYN", "cwnd": "bytes", "rtt": "round-trip time, ms"}
     assert [label for label in labels.values() if label in texts(file)] == [labels[panel]]
 
 

@@ -37,7 +37,7 @@ with needs_extra("integrations"):
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 READ_LIMIT: Final = 65536
-"""Received octets waiting for `receive()` above which reading from the connection pauses, so that the window closes."""
+"""Received bytes waiting for `receive()` above which reading from the connection pauses, so that the window closes."""
 
 
 class UtcpAttribute(TypedAttributeSet):
@@ -125,7 +125,7 @@ class UtcpStream(ByteStream):
         self._closed = False
 
     async def receive(self, max_bytes: int = READ_LIMIT) -> bytes:
-        """Return received data, up to `max_bytes` octets. Wait if there is none.
+        """Return received data, up to `max_bytes` bytes. Wait if there is none.
 
         Raises EndOfStream after the peer's FIN, BrokenResourceError when the connection failed, ClosedResourceError
         when this side has closed it, BusyResourceError when another task receives.
@@ -332,7 +332,7 @@ class StreamProtocol(asyncio.Protocol):
         self.writable.set()
 
     def take(self, max_bytes: int) -> bytes:
-        """Return received data, up to `max_bytes` octets; empty if there is none."""
+        """Return received data, up to `max_bytes` bytes; empty if there is none."""
         if not self._chunks:
             return b""
         data = self._chunks.popleft()

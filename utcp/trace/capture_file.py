@@ -24,7 +24,7 @@ from utcp.wire import Segment
 ByteOrder: TypeAlias = Literal["<", ">"]
 
 LARGEST: Final = 16 * 1024 * 1024
-"""Maximum size of a packet or block, octets. A larger size counts as damage (Wireshark's limit for blocks is the
+"""Maximum size of a packet or block, bytes. A larger size counts as damage (Wireshark's limit for blocks is the
 same)."""
 
 _CHUNK: Final = 65536
@@ -45,7 +45,7 @@ _TIME_RESOLUTION: Final = 9
 _TIME_OFFSET: Final = 14
 
 _BLOCK_OVERHEAD: Final = 12
-"""Octets of a block around its body: type and length before it, the length again after it."""
+"""Bytes of a block around its body: type and length before it, the length again after it."""
 
 _BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
 _NANOSECOND: Final = 1_000_000_000
@@ -163,16 +163,16 @@ class _Source:
         self.position = 0
 
     def read(self, count: int) -> bytes:
-        """Return the next `count` octets, or fewer at the end of the file."""
+        """Return the next `count` bytes, or fewer at the end of the file."""
         octets = self._file.read(count)
         self.position += len(octets)
         return octets
 
     def exactly(self, count: int, what: str) -> bytes:
-        """Return the next `count` octets of `what`. Raises CaptureError when there are fewer."""
+        """Return the next `count` bytes of `what`. Raises CaptureError when there are fewer."""
         octets = self.read(count)
         if len(octets) < count:
-            raise TruncatedCapture(f"truncated: it ends at octet {self.position}, in the middle of {what}")
+            raise TruncatedCapture(f"truncated: it ends at byte {self.position}, in the middle of {what}")
         return octets
 
     def skip(self, count: int, what: str) -> None:
@@ -186,10 +186,10 @@ def _pcap(source: _Source, order: ByteOrder, unit: int) -> Iterator[RawPacket]:
     header, record = struct.Struct(f"{order}HHIIII"), struct.Struct(f"{order}IIII")
     *_, link_type = header.unpack(source.exactly(header.size, "its header"))
     while start := source.read(1):
-        what = f"the packet that begins at octet {source.position - 1}"
+        what = f"the packet that begins at byte {source.position - 1}"
         seconds, fraction, captured, length = record.unpack(start + source.exactly(record.size - 1, what))
         if captured > LARGEST:
-            raise CaptureError(f"damaged: {what} claims to have {captured} octets")
+            raise CaptureError(f"damaged: {what} claims to have {captured} bytes")
         time_ns = seconds * _NANOSECOND + fraction * unit
         # The upper half of the link type describes a checksum after each frame, not the frame's header.
         yield RawPacket(time_ns, link_type & 0xFFFF, source.exactly(captured, what), length, "")
@@ -200,7 +200,7 @@ class _Interface(NamedTuple):
 
     link_type: int
     snapshot_length: int
-    """Maximum octets captured of each packet; 0: no limit."""
+    """Maximum bytes captured of each packet; 0: no limit."""
     ticks: int
     """Time units per second."""
     offset: int
@@ -216,17 +216,17 @@ class _Pcapng:
         self._interfaces: list[_Interface] = []
 
     def packets(self) -> Iterator[RawPacket]:
-        """Yield the packets of the file, whose first four octets have been read already."""
+        """Yield the packets of the file, whose first four bytes have been read already."""
         self._section()
         while start := self._source.read(4):
             at = self._source.position - len(start)
             if len(start) < 4:
-                raise TruncatedCapture(f"truncated: it ends at octet {self._source.position}, in the middle of a block")
+                raise TruncatedCapture(f"truncated: it ends at byte {self._source.position}, in the middle of a block")
             kind = self._word(start)
             if kind == _SECTION_HEADER:
                 self._section()
                 continue
-            what = f"the block that begins at octet {at}"
+            what = f"the block that begins at byte {at}"
             length = self._word(self._source.exactly(4, what))
             size = self._body_size(length, what)
             if kind != _INTERFACE and kind not in _PACKET_FIELDS:
@@ -234,7 +234,7 @@ class _Pcapng:
                 self._end(length, what)
                 continue
             if size > LARGEST:
-                raise CaptureError(f"damaged: {what} claims to have {length} octets")
+                raise CaptureError(f"damaged: {what} claims to have {length} bytes")
             body = self._source.exactly(size, what)
             self._end(length, what)
             if kind == _INTERFACE:
@@ -254,7 +254,7 @@ class _Pcapng:
 
     def _section(self) -> None:
         """Read a section header, whose type has been read already. It sets the byte order of the section."""
-        what = f"the section header at octet {self._source.position - 4}"
+        what = f"the section header at byte {self._source.position - 4}"
         start = self._source.exactly(8, what)
         orders: tuple[ByteOrder, ByteOrder] = ("<", ">")
         for order in orders:
@@ -276,13 +276,13 @@ class _Pcapng:
 
     def _body_size(self, length: int, what: str) -> int:
         if length % 4 or length < _BLOCK_OVERHEAD:
-            raise CaptureError(f"damaged: {what} cannot have {length} octets")
+            raise CaptureError(f"damaged: {what} cannot have {length} bytes")
         return length - _BLOCK_OVERHEAD
 
     def _end(self, length: int, what: str) -> None:
         again = self._word(self._source.exactly(4, what))
         if again != length:
-            raise CaptureError(f"damaged: {what} has {length} octets at its beginning and {again} at its end")
+            raise CaptureError(f"damaged: {what} has {length} bytes at its beginning and {again} at its end")
 
     def _describe(self, body: bytes, what: str) -> _Interface:
         link_type, _, snapshot_length = self._fields("HHI", body, what)
@@ -302,7 +302,7 @@ class _Pcapng:
         if number >= len(self._interfaces):
             raise CaptureError(f"damaged: {what} is of interface {number}, which the file does not describe")
         if start + captured > len(body):
-            raise CaptureError(f"damaged: {what} claims to hold {captured} octets of a packet")
+            raise CaptureError(f"damaged: {what} claims to hold {captured} bytes of a packet")
         interface = self._interfaces[number]
         octets = body[start : start + captured]
         if kind == _SIMPLE_PACKET:  # has neither time nor options
@@ -323,6 +323,6 @@ class _Pcapng:
                 return
             start += 4
             if start + length > len(body):
-                raise CaptureError(f"damaged: an option of {what} claims to have {length} octets")
+                raise CaptureError(f"damaged: an option of {what} claims to have {length} bytes")
             yield code, body[start : start + length]
             start += length + -length % 4

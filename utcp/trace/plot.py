@@ -49,7 +49,7 @@ _Draw: TypeAlias = "Callable[[Axes, Series], None]"
 def save_plot(series: Series, file: str | PathLike[str], panels: Sequence[str] = PANELS, title: str = "") -> None:
     """Draw these panels one above the other and write them as SVG, PNG or PDF, depending on the file's suffix.
 
-    The same series give the same octets. Raises ImportError without matplotlib, OSError if the file cannot be written,
+    The same series give the same bytes. Raises ImportError without matplotlib, OSError if the file cannot be written,
     ValueError for another suffix.
     """
     with style("utcp plot"):
@@ -87,7 +87,7 @@ def _sequence(axes: Axes, series: Series) -> None:
     low, high = _range(series)
     margin = max((high - low) * 0.05, 1.0)
     axes.set_ylim(low - margin, high + 2 * margin)
-    axes.set_ylabel("sequence number, octets from SYN")
+    axes.set_ylabel("sequence number, bytes from SYN")
     _octets(axes)
 
 
@@ -225,7 +225,7 @@ def _cwnd(axes: Axes, series: Series) -> None:
         _steps(axes, series.outstanding, GREEN, "sent and not acknowledged")
         axes.set_ylim(bottom=0)
         _remark(axes, "this capture has no cwnd and ssthresh, which utcp writes as comments at the sender")
-    axes.set_ylabel("octets")
+    axes.set_ylabel("bytes")
     _octets(axes)
 
 

@@ -31,7 +31,7 @@ _MOST_REMEMBERED: Final = 65536
 
 @dataclass(slots=True)
 class Span:
-    """Data in flight, octets from `low` up to `high`. `timer` is the timer that caused the segment, if a comment has
+    """Data in flight, bytes from `low` up to `high`. `timer` is the timer that caused the segment, if a comment has
     it."""
 
     time: float
@@ -65,7 +65,7 @@ class Point(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A SACK block: octets from `low` up to `high` have arrived."""
+    """A SACK block: bytes from `low` up to `high` have arrived."""
 
     time: float
     low: int
@@ -77,7 +77,7 @@ class Series:
     """One direction of a connection: the segments of `sender` and the acknowledgments of its peer.
 
     `cwnd`, `ssthresh`, `in_flight`, `srtt` and `rto` come from utcp's comments in a capture made at the sender, and are
-    empty otherwise. `outstanding` is the number of octets sent and not acknowledged in the capture.
+    empty otherwise. `outstanding` is the number of bytes sent and not acknowledged in the capture.
 
     `round_trips` are times from a segment to its ACK at the place of the capture. A retransmitted segment counts only
     if timestamps show which transmission was acknowledged (RFC 7323 4, RFC 6298 3). There are none if the capture has

@@ -79,6 +79,51 @@ def test_idle_time_is_not_saved_up() -> None:
     assert size <= 2 * TICK * 1e6 + 3 * MSS
 
 
+def rate_at(p: Pacer, now: float) -> float:
+    """The rate, in octets per second, at which the data of the next 20 ms leaves."""
+    return sum(size for _, size in run(p, 0.02, start=now)) / 0.02
+
+
+def test_one_late_timer_is_not_caught_up_with() -> None:
+    p = pacer(1e6)
+    run(p, 0.1)
+    now = p.deadline + 0.05
+    assert rate_at(p, now) == pytest.approx(1e6, rel=0.25)
+
+
+def test_timers_that_are_late_again_are_caught_up_with_at_twice_the_rate() -> None:
+    """For as long as the timer was late."""
+    p = pacer(1e6)
+    run(p, 0.1)
+    run(p, 0.05, start=p.deadline + 0.05)
+    now = p.deadline + 0.05
+    p.expired(now)
+    assert p.deadline == inf
+    assert rate_at(p, now) == pytest.approx(2e6, rel=0.25)
+    assert rate_at(p, now + 0.02) == pytest.approx(2e6, rel=0.1)
+    run(p, 0.02, start=now + 0.04)
+    assert rate_at(p, now + 0.06) == pytest.approx(1e6, rel=0.1)
+
+
+def test_no_more_than_a_tenth_of_a_second_is_caught_up_with() -> None:
+    p = pacer(1e6)
+    run(p, 0.1)
+    run(p, 0.05, start=p.deadline + 0.05)
+    now = p.deadline + 10
+    sent = sum(size for _, size in run(p, 1.0, start=now))
+    assert sent == pytest.approx(1.1e6, rel=0.02)
+
+
+def test_timers_that_are_late_once_in_a_while_are_not_caught_up_with() -> None:
+    p = pacer(1e6)
+    now = 0.0
+    for _ in range(5):
+        run(p, 1.0, start=now)
+        now = p.deadline + 0.05
+        assert rate_at(p, now) == pytest.approx(1e6, rel=0.25)
+        now += 0.02
+
+
 def test_an_initial_window_may_leave_at_once() -> None:
     p = pacer(1e6)
     p.refill(10 * MSS, 1.0)

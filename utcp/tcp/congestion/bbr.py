@@ -92,6 +92,7 @@ class BBR(CongestionController):
         "_loss_round_delivered",
         "_loss_round_start",
         "_lost",
+        "_lost_in_round",
         "_marked_in_startup",
         "_max_bw_filter",
         "_min_rtt_stamp",
@@ -171,6 +172,7 @@ class BBR(CongestionController):
         self._loss_round_delivered = 0
         self._loss_round_start = False
         self._loss_events_in_round = 0
+        self._lost_in_round = 0
         self._loss_in_round = False
         self._congested_in_round = False
         self._bw_latest = 0.0
@@ -256,6 +258,7 @@ class BBR(CongestionController):
         """Handle the loss of data (HandleLostPacket, 5.5.10.2)."""
         self._save_state_upon_loss()
         self._lost += size
+        self._lost_in_round += size
         self._loss_events_in_round += 1
         self._note_loss()
         if not self._is_bw_probe_sample:
@@ -348,6 +351,7 @@ class BBR(CongestionController):
             self._bw_latest = sample.delivery_rate
             self._inflight_latest = sample.rate_delivered
             self._loss_events_in_round = 0
+            self._lost_in_round = 0
 
     def _reset_congestion_signals(self) -> None:
         self._loss_in_round = False
@@ -361,8 +365,10 @@ class BBR(CongestionController):
             self.max_bw = self._max_bw_filter.update(rate, self._cycle_count, _MAX_BW_FILTER_LEN)
         if not self._loss_round_start:
             return
+        # The losses since the last segment left would be too few if all of the round became known at once before, as
+        # after a pause of the event loop.
         if self._congested_in_round or (
-            self._loss_in_round and self._is_inflight_too_high(sample.lost, sample.sent_in_flight)
+            self._loss_in_round and self._is_inflight_too_high(self._lost_in_round, sample.sent_in_flight)
         ):
             self._adapt_lower_bounds()
         self._loss_in_round = False
@@ -405,7 +411,7 @@ class BBR(CongestionController):
             return
         # Losses end Startup if there are many in a full round of recovery (5.3.1.3). A mark ends it at once.
         many = self._loss_round_start and sample.recovering and self._loss_events_in_round >= _STARTUP_FULL_LOSS_COUNT
-        if (many and self._is_inflight_too_high(sample.lost, sample.sent_in_flight)) or (
+        if (many and self._is_inflight_too_high(self._lost_in_round, sample.sent_in_flight)) or (
             self._marked_in_startup and self.max_bw > 0
         ):
             self._undo_state = STARTUP

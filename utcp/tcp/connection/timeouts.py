@@ -87,7 +87,7 @@ def _stop(tcb: Tcb, expired: list[int], now: float) -> None:
     if KEEPALIVE in expired:
         tcb.keepalive.expired()
     if PACING in expired:
-        tcb.pacer.stop()
+        tcb.pacer.expired(now)
 
 
 def _retransmission_timeout(tcb: Tcb, now: float) -> None:

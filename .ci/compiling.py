@@ -80,8 +80,8 @@ def compile_core(root: Path, work: Path) -> Path:
     for path in facts(root)["sources"]():  # and nothing else: what it imports would have to be installed
         copy = source / path.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
+        (copy.parent / "__init__.py").touch()  # of the package, whose own may not be among the sources
         shutil.copy(path, copy)
-    (source / "utcp/__init__.py").touch()
     command = [sys.executable, str(Path(__file__).resolve()), str(built)]
     if subprocess.run(command, cwd=source, check=False).returncode:  # noqa: S603  # our own program
         raise NotCompiled(obstacle(os.environ) or "compiling failed, see above")
@@ -133,6 +133,8 @@ def _compile_here(built: str) -> None:
     paths = sorted({path.relative_to(Path.cwd()).as_posix() for path in facts(Path.cwd())["compiled"]()} - LEFT_OUT)
     # One group: calls between modules are C calls. -O1 takes half of the time of -O3, and the modules are as fast.
     modules = mypycify(["--strict", *paths], opt_level="1", debug_level="0", group_name="utcp", multi_file=True)
+    for path in map(Path, modules[0].sources):
+        path.write_text(_with_weak_references(path.read_text()))
     _merge(modules[0])
     for module in modules:
         if sys.platform != "win32":
@@ -142,6 +144,16 @@ def _compile_here(built: str) -> None:
             module.extra_link_args.append("-s")
     arguments = ["-q", "build_ext", f"--build-lib={built}", f"--parallel={processes}"]
     setup(name="utcp", packages=[], ext_modules=modules, cmdclass={"build_ext": BuildInParallel}, script_args=arguments)
+
+
+def _with_weak_references(code: str) -> str:
+    """Make the destructors in C code of mypyc clear weak references, which they do not. Objects of compiled classes
+    have weak references if their class inherits from one that is not compiled, as those of asyncio's transports and
+    streams do. Otherwise a weak reference would lead to freed memory."""
+    begin = "CPy_TRASHCAN_BEGIN(self, "
+    return code.replace(
+        begin, f"if (Py_TYPE(self)->tp_weaklistoffset) PyObject_ClearWeakRefs((PyObject *)self);\n{begin}"
+    )
 
 
 def _merge(module: Any) -> None:

@@ -93,7 +93,16 @@ def test_a_failure_has_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(compiling.NotCompiled, match=f"^{reason}$"):
         compiling.compile_core(ROOT, tmp_path)
     assert (tmp_path / "source/utcp/tcp/stack.py").read_bytes() == (ROOT / "utcp/tcp/stack.py").read_bytes()
-    assert not (tmp_path / "source/utcp/aio").exists()
+    assert not (tmp_path / "source/utcp/trace").exists()
+
+
+def test_destructors_clear_weak_references() -> None:
+    destructor = "PyObject_GC_UnTrack(self);\n    CPy_TRASHCAN_BEGIN(self, Driver_dealloc)\n"
+    assert compiling._with_weak_references(destructor) == (
+        "PyObject_GC_UnTrack(self);\n"
+        "    if (Py_TYPE(self)->tp_weaklistoffset) PyObject_ClearWeakRefs((PyObject *)self);\n"
+        "CPy_TRASHCAN_BEGIN(self, Driver_dealloc)\n"
+    )
 
 
 # ---------------------------------------------------------------------- what hatchling does

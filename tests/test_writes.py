@@ -30,7 +30,7 @@ ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
     "aio/sendfile.py": {
         "loop._sendfile_native": ASYNCIO,
     },
-    "aio/streams.py": {
+    "aio/stream_writer.py": {
         "reader._transport": ASYNCIO,
     },
     "aio/tls/asyncio_private.py": {

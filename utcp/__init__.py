@@ -16,7 +16,7 @@ from utcp.aio.loop_factory import loop_factory
 from utcp.aio.registry import add_watcher
 from utcp.aio.running import run
 from utcp.aio.server import Server
-from utcp.aio.streams import StreamWriter
+from utcp.aio.stream_writer import StreamWriter
 from utcp.aio.tls.upgrade import start_tls
 from utcp.aio.transport import Transport
 from utcp.config import Config

@@ -25,10 +25,24 @@ else:
 
 __all__ = ["mypyc_attr"]
 
-COMPILED: Final = ("wire", "tcp", "config.py")
-"""What is compiled: directories and modules of the package."""
+COMPILED: Final = (
+    "wire",
+    "tcp",
+    "config.py",
+    *(f"link/{name}.py" for name in ("base", "udp")),
+    *(f"aio/{name}.py" for name in ("driver", "streams", "transport", "transport_base")),
+)
+"""What is compiled, directories and modules of the package: the protocol, and the path of a datagram between the socket
+and the application."""
 
-SHOWN: Final = ("_compiled.py", "errors.py")
+SHOWN: Final = (
+    "_compiled.py",
+    "errors.py",
+    *(f"link/{name}.py" for name in ("allocator", "answers", "error_queue", "netlink", "path", "pending", "sockopt")),
+    *(f"aio/{name}.py" for name in ("address", "containment", "flow_control", "moderation", "sendfile")),
+    *(f"aio/{name}.py" for name in ("socket_facade", "stream_reader", "stream_writer", "tcp_info")),
+    *(f"aio/tls/{name}.py" for name in ("asyncio_private", "machine", "options", "transport", "upgrade")),
+)
 """What the compiled modules import. The compiler must see it, and compiles it into nothing."""
 
 _RECORD: Final = f"{__file__.removesuffix('.py')}{EXTENSION_SUFFIXES[0]}.digest"

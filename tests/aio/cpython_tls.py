@@ -28,7 +28,7 @@ class Replacement:
 
     made = 0
 
-    def __new__(
+    def __new__(  # type: ignore[misc]  # it returns another class
         cls,
         loop: asyncio.AbstractEventLoop,
         app_protocol: asyncio.BaseProtocol,

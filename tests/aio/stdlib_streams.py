@@ -9,7 +9,8 @@ import sys
 import unittest
 
 from utcp.aio.stream_reader import StreamReader
-from utcp.aio.streams import StreamProtocol, StreamWriter
+from utcp.aio.stream_writer import StreamWriter
+from utcp.aio.streams import StreamProtocol
 
 
 def main() -> bool:

@@ -38,6 +38,7 @@ async def test_connection_lost_waits_for_the_ack_of_the_fin(peers: Peers) -> Non
     assert len(server.received) == 100_000
 
 
+@pytest.mark.usefixtures("replaceable")
 async def test_undelivered_data_ends_in_an_error() -> None:
     async with Peers(IMPATIENT) as peers:
         transport, client, _ = await peers.connect(Recorder)
@@ -88,6 +89,7 @@ async def test_linger_zero_resets(peers: Peers) -> None:
     assert isinstance(server.lost[0], ConnectionReset)
 
 
+@pytest.mark.usefixtures("replaceable")
 async def test_linger_bounds_the_wait_for_the_ack() -> None:
     async with Peers(FAST) as peers:
         transport, client, _ = await peers.connect(Recorder)

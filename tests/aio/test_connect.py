@@ -138,6 +138,7 @@ async def test_no_answer_times_out() -> None:
     assert raised.value.errno == errno.ETIMEDOUT
 
 
+@pytest.mark.usefixtures("replaceable")
 async def test_a_path_that_cannot_be_sent_on(peers: Peers) -> None:
     link = peers.client.link
     assert isinstance(link, UdpLink)
@@ -233,6 +234,7 @@ async def test_a_lasting_error_of_sends_ends_an_open_at_once_and_nothing_that_is
         assert protocol.lost == [None]
 
 
+@pytest.mark.usefixtures("replaceable")
 @pytest.mark.defect(87)
 async def test_an_open_whose_first_send_fails_asks_for_the_route_again(
     monkeypatch: pytest.MonkeyPatch, peers: Peers

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.aio.peers import FAST, GIVES_UP, Peers, Recorder, connection_of, opened, started, until
+from tests.variant import interpreted_only
 from utcp import Endpoint
 from utcp.aio import local_peers
 from utcp.aio.containment import later, soon
@@ -59,6 +60,7 @@ def siblings() -> LoopEndpoints:
 # --- closing
 
 
+@interpreted_only
 async def test_an_endpoint_is_closed_although_one_connection_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     reported = told()
     async with Endpoint(("127.0.0.1", 0), config=GIVES_UP) as client:
@@ -145,6 +147,7 @@ async def test_an_endpoint_stops_listening_at_each_server_although_one_cannot_be
     assert [type(error) for error in reported] == [Bug]
 
 
+@interpreted_only
 async def test_a_server_does_not_wait_for_a_client_whose_end_has_failed(
     peers: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +204,7 @@ async def test_an_endpoint_that_cannot_be_registered_is_not_there(monkeypatch: p
         assert opened(endpoint) in started()
 
 
+@pytest.mark.usefixtures("replaceable")
 @pytest.mark.parametrize("site", ["watch", "Closings", "add_reader"])
 async def test_a_peer_that_cannot_be_watched_costs_no_connection(
     site: str, peers: Peers, monkeypatch: pytest.MonkeyPatch
@@ -231,10 +235,11 @@ async def test_a_peer_that_cannot_be_watched_costs_no_connection(
     transport.close()
 
 
+@pytest.mark.usefixtures("replaceable")
 async def test_an_open_that_cannot_be_flushed_leaves_nothing(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     await peers.server.create_server(peers.remember(Recorder))
     with monkeypatch.context() as patch:
-        patch.setattr(type(peers.client.driver), "schedule_flush", failing(type(peers.client.driver).schedule_flush))
+        patch.setattr(peers.client.driver, "schedule_flush", failing(peers.client.driver.schedule_flush))
         with pytest.raises(Bug):
             await peers.client.create_connection(Recorder, peers.host, peers.port)
     assert not peers.client.stack.connections

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from math import inf
 from typing import cast
 
@@ -13,8 +13,6 @@ from utcp.aio.driver import Driver
 from utcp.config import Config
 from utcp.link.base import Link, LinkCounters, PathError, Received, SendError
 from utcp.link.path import SocketAddress
-from utcp.tcp.connection import Connection
-from utcp.tcp.listener import Listener
 from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.wire import ACK, SYN, Segment, decode, encode
@@ -76,18 +74,18 @@ class SlowLink(Link):
             each.close()
 
 
-class NotingStack:
+class NotingStack(Stack):
     """Notes the time of each call; the next timeout is at `deadline`."""
 
-    failures: Sequence[object] = ()
-    ready: Sequence[object] = ()
-
     def __init__(self) -> None:
+        super().__init__(Config(), secret=b"sixteen octets!!", mtu=lambda _: 1472)
         self.calls: list[tuple[str, float]] = []
         self.deadline: float | None = None
-        self.output: list[Transmit] = []
+        self.departing: list[Transmit] = []
 
-    def receive_datagram(self, data: bytes, remote: Remote, now: float, segment_size: int | None, ecn: int) -> None:
+    def receive_datagram(
+        self, data: bytes | memoryview, remote: Remote, now: float, segment_size: int | None = None, ecn: int = 0
+    ) -> None:
         self.calls.append(("datagram", now))
 
     def path_error(self, remote: Remote, code: int, mtu: int | None, quoted: bytes, now: float) -> None:
@@ -101,11 +99,8 @@ class NotingStack:
         self.deadline = None
 
     def datagrams_to_send(self, now: float) -> list[Transmit]:
-        output, self.output = self.output, []
-        return output
-
-    def take_ready(self) -> list[Connection | Listener]:
-        return []
+        departing, self.departing = self.departing, []
+        return departing
 
     def next_wakeup(self) -> float:
         return inf if self.deadline is None else self.deadline
@@ -124,8 +119,8 @@ async def link() -> AsyncIterator[SlowLink]:
     made.close()
 
 
-def driver_of(link: SlowLink, stack: object) -> Driver:
-    return Driver(asyncio.get_running_loop(), link, cast("Stack", stack), lambda *_: True)
+def driver_of(link: SlowLink, stack: Stack) -> Driver:
+    return Driver(asyncio.get_running_loop(), link, stack, lambda *_: True)
 
 
 @pytest.mark.defect(69)
@@ -176,7 +171,7 @@ async def test_what_comes_of_a_send_has_a_time_after_it(link: SlowLink) -> None:
     stack = NotingStack()
     driver = driver_of(link, stack)
     link.sending = READING
-    stack.output = [Transmit(PEER, [b"x"], 1)]
+    stack.departing = [Transmit(PEER, [b"x"], 1)]
     link.failures = [SendError(PEER, 101, ())]
     link.icmp = [PathError(PEER, 111, None, b"")]
     before = link.clock
@@ -199,7 +194,7 @@ async def test_the_stacks_time_never_goes_back(link: SlowLink) -> None:
         link.arrived = [b"one"]
         link.icmp = [PathError(PEER, 111, None, b"")]
         link.failures = [SendError(PEER, 101, ())]
-        stack.output = [Transmit(PEER, [b"x"], 1)]
+        stack.departing = [Transmit(PEER, [b"x"], 1)]
         stack.deadline = link.clock
         driver._expire()
         driver.flush()

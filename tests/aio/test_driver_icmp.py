@@ -12,11 +12,10 @@ from tests.link.sockets import needs_linux
 from tests.ports import free_port
 from utcp import Endpoint
 from utcp.aio.driver import Driver
-from utcp.tcp.stack import Stack
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.wire import SYN, decode
 
-pytestmark = needs_linux
+pytestmark = [needs_linux, pytest.mark.usefixtures("replaceable")]
 
 
 class Told:
@@ -25,8 +24,8 @@ class Told:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.errors: list[tuple[Remote, int, int | None, bytes]] = []
         self.failed: list[tuple[Remote, int]] = []
-        monkeypatch.setattr(Stack, "path_error", self._path_error, raising=False)
-        monkeypatch.setattr(Stack, "path_failed", self._path_failed)
+        monkeypatch.setattr("utcp.aio.registry.Stack.path_error", self._path_error)
+        monkeypatch.setattr("utcp.aio.registry.Stack.path_failed", self._path_failed)
 
     def _path_error(self, remote: Remote, code: int, mtu: int | None, quoted: bytes, now: float) -> None:
         self.errors.append((remote, code, mtu, quoted))
@@ -63,7 +62,7 @@ async def test_other_connections_do_not_notice_and_the_loop_rests(
         wakeups += 1
         readable(self)
 
-    monkeypatch.setattr(Driver, "_readable", counted)
+    monkeypatch.setattr("utcp.aio.registry.Driver._readable", counted)
     async with Endpoint(("127.0.0.1", 0)) as client:  # a new one: the others' readers are bound already
         await peers.server.create_server(peers.remember(Recorder))
         transport, protocol = await client.create_connection(Recorder, peers.host, peers.port)
@@ -92,7 +91,7 @@ async def test_an_error_heard_of_while_sending_is_told_at_once(
     driver = peers.client.driver
     link = link_of(peers.client)
     refused = link.remote(("127.0.0.1", free_port()))
-    monkeypatch.setattr(Stack, "datagrams_to_send", lambda *_: [Transmit(refused, [b"x"], 1)] * 2)
+    monkeypatch.setattr(driver.stack, "datagrams_to_send", lambda _: [Transmit(refused, [b"x"], 1)] * 2)
     driver.flush()
     assert [code for _, code, _, _ in told.errors] == [errno.ECONNREFUSED] * 2
     monkeypatch.undo()

@@ -218,6 +218,7 @@ def silence(endpoint: Endpoint) -> None:
     link.send = lambda transmits: []  # type: ignore[method-assign]  # a link that loses everything
 
 
+@pytest.mark.usefixtures("replaceable")
 @pytest.mark.defect(73)
 async def test_a_second_cancellation_resets_the_clients_at_once() -> None:
     async with Peers(Config(msl=0.05, close_timeout=60)) as peers:
@@ -261,6 +262,7 @@ with asyncio.Runner(loop_factory={"asyncio": None, "uvloop": uvloop.new_event_lo
 """
 
 
+@pytest.mark.usefixtures("replaceable")
 @pytest.mark.defect(73)
 async def test_one_interrupt_ends_a_server_whatever_its_clients_do(tmp_path: Path) -> None:
     """In a process of its own; one client has vanished, one is in its TLS handshake, one is idle and one is busy."""
@@ -312,6 +314,7 @@ async def read_all(reader: asyncio.StreamReader) -> None:
         pass
 
 
+@pytest.mark.usefixtures("replaceable")
 @pytest.mark.parametrize("way", ["server", "server, and the peer acknowledges", "peer"])
 @tls_or_not
 async def test_a_handler_whose_connection_ends_with_the_server_is_no_news(

@@ -76,8 +76,9 @@ async def test_before_and_after() -> None:
     assert endpoint.stack.counters.in_segs == 0  # still to be looked at
 
 
+@pytest.mark.usefixtures("replaceable")
 async def test_the_window_never_exceeds_what_the_socket_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(UdpLink, "receive_capacity", 100_000)
+    monkeypatch.setattr("utcp.link.platform.UdpLink.receive_capacity", 100_000)
     async with Endpoint(config=Config(recv_buffer=200_000)) as endpoint:
         assert endpoint.stack.config.recv_buffer == 100_000
         assert endpoint.config.recv_buffer == 200_000
@@ -146,6 +147,7 @@ async def test_aclose_waits_for_nothing_when_nothing_is_open() -> None:
         pass
 
 
+@pytest.mark.usefixtures("replaceable")
 async def test_aclose_gives_up_after_its_bound() -> None:
     async with Peers(Config(msl=0.05, close_timeout=0.05)) as peers:
         transport, client, _ = await peers.connect(Recorder)
@@ -202,6 +204,7 @@ async def test_aclose_of_a_connection_over_in_both_directions(peers: Peers) -> N
     assert client.lost == [None]
 
 
+@pytest.mark.usefixtures("replaceable")
 async def test_aclose_ends_attempts_and_servers(peers: Peers) -> None:
     server = await peers.client.create_server(Polite, 7)
     serving = asyncio.create_task(server.serve_forever())
@@ -216,6 +219,7 @@ async def test_aclose_ends_attempts_and_servers(peers: Peers) -> None:
         await serving
 
 
+@pytest.mark.usefixtures("replaceable")
 async def test_two_may_wait_for_aclose_and_cancelling_it_closes_at_once() -> None:
     async with Peers(Config(msl=0.05, close_timeout=60)) as peers:
         transport, client, _ = await peers.connect(Recorder)

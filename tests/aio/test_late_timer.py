@@ -10,6 +10,8 @@ from tests.aio.peers import Peers, Recorder, turns, until
 from utcp import Transport
 from utcp.aio import driver as driver_module
 
+pytestmark = pytest.mark.usefixtures("replaceable")
+
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(65536):
@@ -75,7 +77,8 @@ class Late:
     def read_one(self) -> None:
         """The far end takes in a batch of one datagram, and more are waiting."""
         with self._monkeypatch.context() as patch:
-            patch.setattr(driver_module, "BATCH", 1)
+            receive = self.far.link.receive
+            patch.setattr(self.far.link, "receive", lambda _: receive(1))
             self.far._readable()
         assert not self.far.link.drained
 

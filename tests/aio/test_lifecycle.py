@@ -50,6 +50,7 @@ async def test_64_mebibytes_come_back_as_they_went(peers: Peers) -> None:
     assert received.digest() == sent.digest()
 
 
+@pytest.mark.usefixtures("replaceable")
 async def test_2000_connections_leave_nothing_but_time_wait_and_then_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def connections_in_memory() -> int:
         gc.collect()

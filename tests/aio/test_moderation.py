@@ -290,10 +290,11 @@ async def test_a_link_of_a_socket_does_not_wake_the_loop_in_a_pause() -> None:
         sender.close()
 
 
+@pytest.mark.usefixtures("replaceable")
 async def test_a_link_that_cannot_pause_is_read_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """A TUN link, and a UDP link where there is no epoll."""
     monkeypatch.setattr(moderation.Moderation, "begins", lambda *_: True)
-    monkeypatch.setattr(UdpLink, "watch_input", lambda *_: False)
+    monkeypatch.setattr("utcp.link.platform.UdpLink.watch_input", lambda *_: False)
     received = asyncio.get_running_loop().create_future()
 
     async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

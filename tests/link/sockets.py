@@ -138,6 +138,10 @@ class ScriptedSocket(socket.socket):
         self.sends += 1
 
 
+class ReplaceableLink(UdpLink):
+    """A link of which a test can replace methods in the compiled variant, too, because this class is not compiled."""
+
+
 def _play(script: deque[int]) -> None:
     code = script.popleft() if script else 0
     if code == errno.EAGAIN:

@@ -12,6 +12,7 @@ from tests.link.conftest import Keep
 from tests.link.sockets import (
     LOOPBACK,
     WILDCARD,
+    ReplaceableLink,
     ScriptedSocket,
     all_arrive,
     arrives,
@@ -213,14 +214,14 @@ def test_strangers_that_nobody_is_cannot_hold_up_a_connection(
 ) -> None:
     """Forged SYNs from addresses of the local network where nobody is: the answers wait for ARP, for three seconds."""
     monkeypatch.setattr(answers, "SEND_BUFFER", 4096)  # room for some six answers
-    monkeypatch.setattr(udp_module, "_REPLACEMENT", 1000.0)
     namespace.ip(
         "link add near0 type veth peer name near1",
         "address add 10.8.0.1/16 dev near0",
         "link set near0 up",
         "link set near1 up",
     )
-    link = keep(UdpLink.bind(socket.AF_INET, ("0.0.0.0", 0)))
+    link = keep(ReplaceableLink.bind(socket.AF_INET, ("0.0.0.0", 0)))
+    monkeypatch.setattr(link, "now", lambda: 100.0)  # no buffer is replaced twice
     peer = keep(UdpLink.bind(socket.AF_INET, IPV4))
     nobody = [UdpPath((f"10.8.{number >> 8}.{number & 255}", 9), "10.8.0.1") for number in range(256, 956)]
     assert link.send([answer(remote) for remote in nobody]) == []
@@ -262,7 +263,7 @@ def test_an_answer_that_finds_no_room_gets_a_new_buffer_or_is_dropped(
 ) -> None:
     peer = keep(UdpLink.bind(socket.AF_INET, IPV4))
     full = Full(monkeypatch, 1, 100, 0)
-    link = keep(UdpLink.bind(socket.AF_INET, IPV4))
+    link = keep(ReplaceableLink.bind(socket.AF_INET, IPV4))
     now = 100.0
     monkeypatch.setattr(link, "now", lambda: now)
     assert link.send([answer(peer.address, b"1"), segment(peer.address, b"2"), answer(peer.address, b"3")]) == []

@@ -12,9 +12,18 @@ import pytest
 import uvloop
 
 from tests.link.conftest import Keep
-from tests.link.sockets import LOOPBACK, ScriptedSocket, all_arrive, arrives, both_families, needs_offload
+from tests.link.sockets import (
+    LOOPBACK,
+    ReplaceableLink,
+    ScriptedSocket,
+    all_arrive,
+    arrives,
+    both_families,
+    needs_offload,
+)
 from utcp.link import pending, sockopt
 from utcp.link import udp as udp_module
+from utcp.link.base import MAX_PATH_ERRORS
 from utcp.link.udp import SendError, UdpLink
 from utcp.tcp.transmit import Transmit
 
@@ -215,7 +224,7 @@ def test_a_flood_of_icmp_ends_nothing_that_goes_elsewhere(
     """Each call is told of the last ICMP error, whoever it is about: no verdict on this remote. The datagram is sent
     again for a few milliseconds, and lost only if every call fails, as datagrams may be."""
     sock = ScriptedSocket()
-    a = keep(UdpLink(sock))
+    a = keep(ReplaceableLink(sock))
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))
     monkeypatch.setattr(a, "now", count(100.0, udp_module._RETRY_TIME / 50).__next__)
     sock.icmp_per_failure = 1
@@ -245,15 +254,14 @@ def test_an_error_of_its_own_is_told_from_icmp_errors_that_come_meanwhile(keep: 
 
 
 @pytest.mark.skipif(not AGAIN, reason="ICMP is heard on Linux only")
-def test_icmp_errors_that_a_send_finds_in_the_queue_are_bounded(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(udp_module, "MAX_PATH_ERRORS", 4)
+def test_icmp_errors_that_a_send_finds_in_the_queue_are_bounded(keep: Keep) -> None:
     sock = ScriptedSocket()
     a = keep(UdpLink(sock))
     b = keep(UdpLink.bind(socket.AF_INET, IPV4))
-    sock.icmp.extend([ScriptedSocket.port_unreachable] * 10)
+    sock.icmp.extend([ScriptedSocket.port_unreachable] * (MAX_PATH_ERRORS + 6))
     sock.send_script.extend([errno.ECONNREFUSED, errno.ECONNREFUSED, 0])
     assert a.send([single(b, 0)]) == []
-    assert [len(a.path_errors()) for _ in range(2)] == [4, 0]
+    assert [len(a.path_errors()) for _ in range(2)] == [MAX_PATH_ERRORS, 0]
     assert a.counters.path_errors_dropped == 6
 
 

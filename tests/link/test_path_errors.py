@@ -16,6 +16,7 @@ from tests.link.sockets import (
     LOOPBACK,
     WILDCARD,
     QueueEntry,
+    ReplaceableLink,
     ScriptedSocket,
     all_arrive,
     arrives,
@@ -172,10 +173,10 @@ def test_a_send_that_fails_for_itself_leaves_nothing_in_the_queue(keep: Keep) ->
 
 def test_what_one_call_tells_is_bounded_and_the_rest_is_dropped(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue is emptied: what it holds uses up the receive buffer, and makes calls fail."""
-    monkeypatch.setattr(udp_module, "MAX_PATH_ERRORS", 4)
-    a = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
+    a = keep(ReplaceableLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
     now = 100.0
     monkeypatch.setattr(a, "now", lambda: now)
+    a._error_budget, a._errors_read_at = 4.0, now
     address = closed_port(socket.AF_INET)
     for number in range(10):
         a.send([single(address, bytes((number,)))])

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from tests.link.conftest import Keep
-from tests.link.sockets import LOOPBACK, ScriptedSocket
+from tests.link.sockets import LOOPBACK, ReplaceableLink, ScriptedSocket
 from utcp.link.base import LinkCounters
 from utcp.link.pending import PENDING_LIFETIME, PENDING_OVERHEAD, Pending
 from utcp.link.udp import UdpLink
@@ -36,7 +36,7 @@ def test_what_is_too_old_is_dropped_and_counted() -> None:
 def test_a_link_drops_what_is_stale_and_finds_no_room(room: int, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     """If there is room, the loop was late, and everything is sent."""
     sock = ScriptedSocket()
-    a = keep(UdpLink(sock))
+    a = keep(ReplaceableLink(sock))
     b = keep(UdpLink.bind(socket.AF_INET, LOOPBACK[socket.AF_INET]))
     now = 100.0
     monkeypatch.setattr(a, "now", lambda: now)

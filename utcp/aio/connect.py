@@ -26,7 +26,8 @@ from utcp.aio.opening import Opening
 from utcp.aio.race import first_to_open
 from utcp.aio.registry import DEFAULT_CONFIG, LoopEndpoints
 from utcp.aio.stream_reader import DEFAULT_LIMIT, StreamReader
-from utcp.aio.streams import StreamProtocol, StreamWriter
+from utcp.aio.stream_writer import StreamWriter
+from utcp.aio.streams import StreamProtocol
 from utcp.aio.tls.options import TlsOptions
 from utcp.config import Config
 

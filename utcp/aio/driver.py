@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from utcp._compiled import mypyc_attr
 from utcp.aio.containment import later, report, soon
 from utcp.aio.moderation import PAUSE, SHORTEST, Moderation
 from utcp.link.base import Link, PathError, Received, SendError
@@ -83,6 +84,7 @@ class OpenTransport(Protocol):
         """Drop the connection without RST and without callbacks. For simulations."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Driver:
     """Carries datagrams between a link and a stack, and passes events to the stack's users.
 

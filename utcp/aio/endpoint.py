@@ -18,7 +18,8 @@ from utcp.aio.race import first_to_open
 from utcp.aio.registry import DEFAULT_CONFIG, ControlPath, LoopEndpoints
 from utcp.aio.server import Server
 from utcp.aio.stream_reader import DEFAULT_LIMIT, StreamReader
-from utcp.aio.streams import ClientConnected, StreamProtocol, StreamWriter, stream_factory
+from utcp.aio.stream_writer import StreamWriter
+from utcp.aio.streams import ClientConnected, StreamProtocol, stream_factory
 from utcp.aio.tls.options import TlsOptions
 from utcp.config import Config
 from utcp.link import sockopt

@@ -12,6 +12,7 @@ import asyncio
 import io
 import os
 from asyncio import constants
+from collections.abc import Coroutine
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final, Protocol
@@ -28,10 +29,13 @@ class FileSender(Protocol):
     def sending_file(self) -> AbstractContextManager[None]:
         """Reserve the transport for the file."""
 
-    async def send_when_ready(self, data: memoryview) -> int:
-        """Return how many octets of `data`, at least one, the connection has accepted."""
+    def send_part(self, data: memoryview) -> int:
+        """Return how many octets of `data` the connection has accepted; 0: it has no `room()`."""
 
-    async def send_file(self, file: Any, offset: int, count: int | None) -> int:
+    def room(self) -> asyncio.Future[None]:
+        """Return a future that is done when the connection may accept more data."""
+
+    def send_file(self, file: Any, offset: int, count: int | None) -> Coroutine[Any, Any, int]:
         """Call `send_file()` of this module."""
 
 
@@ -78,7 +82,8 @@ async def send_file(transport: FileSender, file: Any, offset: int, count: int | 
                     break
                 rest = memoryview(block)
                 while rest:
-                    accepted = await transport.send_when_ready(rest)
+                    while not (accepted := transport.send_part(rest)):
+                        await transport.room()
                     sent += accepted
                     rest = rest[accepted:]
     finally:

@@ -1,22 +1,23 @@
-"""asyncio's streams over utcp, with a protocol and a writer that create rarely used objects only when needed."""
+"""The protocol of asyncio's streams, which creates rarely used objects only when needed."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, TypeAlias
 
+from utcp._compiled import mypyc_attr
 from utcp.aio.stream_reader import StreamReader
-from utcp.aio.tls.upgrade import start_tls
+from utcp.aio.stream_writer import StreamWriter
 from utcp.errors import FinTimedOut
 
 ClientConnected: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
 StreamFactory: TypeAlias = Callable[[], asyncio.StreamReaderProtocol]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StreamProtocol(asyncio.StreamReaderProtocol):
     """asyncio's StreamReaderProtocol of Python 3.13, on every version.
 
@@ -158,58 +159,7 @@ def _handled(
     transport.close()
 
 
-class StreamWriter(asyncio.StreamWriter):
-    """asyncio's StreamWriter with a start_tls() that also works under uvloop, and takes `ssl_shutdown_timeout` on every
-    version."""
-
-    def __init__(
-        self,
-        transport: asyncio.WriteTransport,
-        protocol: asyncio.BaseProtocol,
-        reader: asyncio.StreamReader | None,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        # As in the base class, without an unused future.
-        self._transport = transport
-        self._protocol: Any = protocol
-        self._reader = reader
-        self._loop = loop
-
-    async def start_tls(
-        self,
-        sslcontext: ssl.SSLContext,
-        *,
-        server_hostname: str | None = None,
-        ssl_handshake_timeout: float | None = None,
-        ssl_shutdown_timeout: float | None = None,
-    ) -> None:
-        """Upgrade the connection to TLS. If the handshake fails, close the connection and raise the error.
-
-        On a server, octets that the reader already holds are the beginning of TLS. On a client they are plaintext that
-        an attacker may have added, so the connection is aborted and ssl.SSLError is raised.
-        """
-        protocol = self._protocol
-        await self.drain()
-        below: Any = self._transport
-        self._transport = await start_tls(
-            below,
-            protocol,
-            sslcontext,
-            server_side=protocol._client_connected_cb is not None,  # noqa: SLF001
-            server_hostname=server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
-        protocol._replace_transport(self._transport)  # noqa: SLF001
-        # From now on a full reader pauses TLS, because close() can resume TLS to read the peer's close_notify.
-        reader: Any = self._reader
-        if reader is not None:
-            reader._transport = self._transport  # noqa: SLF001
-            if reader._paused:  # noqa: SLF001  # by data right after the handshake
-                self._transport.pause_reading()
-
-
-def stream_factory(client_connected_cb: ClientConnected, limit: int) -> StreamFactory:
+def stream_factory(client_connected_cb: ClientConnected, limit: Any) -> StreamFactory:  # asyncio takes floats as well
     """Return the protocol factory of a server that calls `client_connected_cb(reader, writer)` for each connection."""
     loop = asyncio.get_running_loop()
 

@@ -8,18 +8,18 @@ import contextvars
 from asyncio.log import logger
 from asyncio.sslproto import SSLProtocol
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Final, Protocol
 
 from utcp.aio.address import with_port
 from utcp.aio.containment import soon
 from utcp.aio.driver import Driver
+from utcp.aio.flow_control import LOGGED_DROPS
 from utcp.aio.sendfile import send_file, sendfile_mode
 from utcp.aio.socket_facade import ConnectionSocket
 from utcp.aio.tls.asyncio_private import AsyncioTls, take_read_ahead
 from utcp.aio.tls.transport import TlsTransport
-from utcp.aio.transport_base import LOGGED_DROPS, BaseTransport, writable_view
+from utcp.aio.transport_base import BaseTransport, writable_view
 from utcp.errors import InvalidState
 from utcp.tcp.connection import Connection
 from utcp.tcp.connection.info import ConnectionInfo
@@ -32,10 +32,6 @@ MAX_READ: Final = 256 * 1024
 CLOSE_NOTIFY_GRACE: Final = 1.0
 """Seconds that a closing server or endpoint waits for the peers' close_notify (TLS) before it sends FIN, or half of its
 total time if that is less."""
-
-_NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
-"""Passed to the base class, which would otherwise make a dictionary for each transport."""
-
 
 _INCOMING: Final = READABLE | PEER_CLOSED
 _RARE: Final = WRITABLE | TROUBLE
@@ -75,7 +71,6 @@ class Transport(BaseTransport):
     """
 
     __slots__ = (
-        "__weakref__",
         "_buffer",
         "_buffer_size",
         "_closing",
@@ -102,7 +97,7 @@ class Transport(BaseTransport):
         *,
         server: Owner | None = None,
     ) -> None:
-        super().__init__(_NO_EXTRA, driver.loop)  # type: ignore[call-arg]  # the mixin's takes the loop
+        super().__init__(protocol, driver.loop)
         self._driver = driver
         self._connection: Connection | None = connection
         """The connection; None after connection_lost()."""
@@ -123,10 +118,7 @@ class Transport(BaseTransport):
         self._eof_received = False
         self._eof_written = False
         self._conn_lost = 0  # 1: connection_lost() was called, or is about to be
-        self._dropped_writes = 0
         self._facade: ConnectionSocket | None = None
-        self._protocol = protocol
-        self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
         remote = connection.remote
         if driver.peers is not None and (driver.link, remote) not in driver.peers.examined:
             driver.peers.watch(driver.link, remote)
@@ -455,9 +447,9 @@ class Transport(BaseTransport):
         """The mode for `loop.sendfile()`, which reads this attribute."""
         return sendfile_mode(self._loop, Transport)
 
-    async def send_file(self, file: Any, offset: int, count: int | None) -> int:
+    def send_file(self, file: Any, offset: int, count: int | None) -> Coroutine[Any, Any, int]:
         """Send a file for `loop.sendfile()`, which applications call instead (uvloop has none)."""
-        return await send_file(self, file, offset, count)
+        return send_file(self, file, offset, count)
 
     @contextlib.contextmanager
     def sending_file(self) -> Iterator[None]:
@@ -474,22 +466,22 @@ class Transport(BaseTransport):
             if was_reading:
                 self.resume_reading()
 
-    async def send_when_ready(self, data: memoryview) -> int:
-        """Wait until earlier writes are accepted, then send `data`. Only within `sending_file()`.
+    def send_part(self, data: memoryview) -> int:
+        """Send `data` after all earlier writes. Only within `sending_file()`.
 
-        Returns how many octets, at least one, the connection has accepted. Raises the connection's error or
+        Returns how many octets the connection has accepted; 0: it has no `room()`. Raises the connection's error or
         ConnectionError; RuntimeError after write_eof(), as write() does.
         """
-        while not self._closing:
-            if self._eof_written:
-                raise RuntimeError("Cannot call write() after write_eof()")
-            if not self._buffer:
-                accepted = self._send(data)
-                if accepted:
-                    return accepted
-            self._room = self._loop.create_future()
-            await self._room
-        raise self._tcb.error or ConnectionError("Connection closed while a file was sent")
+        if self._closing:
+            raise self._tcb.error or ConnectionError("Connection closed while a file was sent")
+        if self._eof_written:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        return 0 if self._buffer else self._send(data)
+
+    def room(self) -> asyncio.Future[None]:
+        """Return a future that is done when the connection may accept more data or has ended."""
+        self._room = self._loop.create_future()
+        return self._room
 
     def _wake_sendfile(self) -> None:
         if self._room is not None and not self._room.done():

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import constants, transports
 from asyncio.log import logger
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
 
-# Both names are private, but the fallback of loop.sendfile() requires them.
-FlowControl: Any = transports._FlowControlMixin  # noqa: SLF001
-SENDFILE_FALLBACK: Final[Any] = constants._SendfileMode.FALLBACK  # noqa: SLF001
+from utcp._compiled import mypyc_attr
+from utcp.aio.flow_control import FlowControl
 
-LOGGED_DROPS: Final = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
-"""Writes after the end of a connection that are dropped silently. A transport logs a warning for each further one."""
+HIGH_WATER: Final = 64 * 1024
+"""Octets in the write buffer above which pause_writing() is called (asyncio's default)."""
+
+_NO_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-class BaseTransport(FlowControl, asyncio.Transport):  # type: ignore[misc]  # the base is Any
+@mypyc_attr(allow_interpreted_subclasses=True)
+class BaseTransport(FlowControl):
     """The parts of Transport and TlsTransport that are the same."""
 
     __slots__ = ("_dropped_writes", "_fills_buffers", "_protocol")
 
-    _start_tls_compatible = True
-    _dropped_writes: int
-    """Number of writes after the end of the connection."""
-    _fills_buffers: bool
-    """Whether the protocol is a BufferedProtocol."""
-    _protocol: Any
+    _start_tls_compatible: ClassVar[bool] = True
+    # Slots of asyncio's classes.
+    _extra: Any
+    _loop: asyncio.AbstractEventLoop
+    _protocol_paused: bool
+    _high_water: Any  # asyncio takes floats as well
+    _low_water: Any
+
+    # Does not call the base class, whose three constructors set the same attributes.
+    def __init__(self, protocol: asyncio.BaseProtocol, loop: asyncio.AbstractEventLoop) -> None:
+        self._extra = _NO_EXTRA
+        self._loop = loop
+        self._protocol_paused = False
+        self._high_water = HIGH_WATER
+        self._low_water = HIGH_WATER // 4
+        self._dropped_writes = 0
+        """Number of writes after the end of the connection."""
+        self._protocol: Any = protocol
+        self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
+        """Whether the protocol is a BufferedProtocol."""
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         protocol: asyncio.BaseProtocol = self._protocol

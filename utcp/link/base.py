@@ -3,6 +3,7 @@
 from collections.abc import Sized
 from typing import Final, NamedTuple
 
+from utcp._compiled import mypyc_attr
 from utcp.link.path import SocketAddress
 from utcp.tcp.transmit import Remote, Transmit
 
@@ -57,6 +58,7 @@ class PathError(NamedTuple):
     quoted: bytes
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LinkCounters:
     """Counters of a link since its creation. A train is one call and many datagrams; bytes are UDP payload."""
 
@@ -80,6 +82,7 @@ class LinkCounters:
         self.answers_dropped = 0  # answers to unverified senders that could not be sent at once
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Link:
     """An endpoint's connection to the network, and its clock."""
 

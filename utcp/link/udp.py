@@ -8,6 +8,7 @@ import time
 from math import inf
 from typing import Any, Final, NamedTuple, Self, cast
 
+from utcp._compiled import mypyc_attr
 from utcp.link import answers, error_queue, sockopt
 from utcp.link.allocator import keep_freed_memory
 from utcp.link.base import BATCH_OCTETS, MAX_PATH_ERRORS, Link, LinkCounters, PathError, Received, SendError
@@ -69,6 +70,7 @@ class _Control(NamedTuple):
     """The local address, "" if remotes do not name it, None if it is a broadcast or multicast address."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class UdpLink(Link):
     """A link over a bound, unconnected UDP socket, which it owns from now on and makes non-blocking.
 
@@ -168,7 +170,8 @@ class UdpLink(Link):
             return self._socket.fileno()
         return self._epoll.fileno()
 
-    now = staticmethod(time.monotonic)
+    def now(self) -> float:
+        return time.monotonic()
 
     @property
     def receive_capacity(self) -> int:

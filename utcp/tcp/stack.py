@@ -10,6 +10,7 @@ from math import inf
 from struct import Struct
 from typing import Any, Final
 
+from utcp._compiled import mypyc_attr
 from utcp.config import Config
 from utcp.errors import AddressInUse, AddressNotAvailable, ConnectionRefused, LimitReached, PathUnreachable
 from utcp.tcp.accounts import HALF_OPEN, IDLE, max_records
@@ -50,6 +51,7 @@ _PLAIN: Final = (LENGTH_WITH_TIMESTAMPS << 10) | ACK
 _NOT_PSH_OR_FIN: Final = 0xFFFF ^ (PSH | FIN)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # for tests
 class Stack(Context[Tcb]):
     """A TCP without a socket or a clock: datagrams and the time go in, datagrams and the next deadline come out.
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from utcp.aio.containment import later, soon
+from utcp.aio.flow_control import LOGGED_DROPS, SENDFILE_FALLBACK
 from utcp.aio.tls.asyncio_private import AsyncioTls, take_read_ahead
 from utcp.aio.tls.machine import TlsMachine
-from utcp.aio.transport_base import LOGGED_DROPS, SENDFILE_FALLBACK, BaseTransport, writable_view
+from utcp.aio.transport_base import BaseTransport, writable_view
 from utcp.errors import ConnectionReset
 
 HANDSHAKE_TIMEOUT: Final = 60.0
@@ -54,7 +55,6 @@ class TlsTransport(BaseTransport, asyncio.Protocol):
     """
 
     __slots__ = (
-        "__weakref__",
         "_at_end",
         "_below",
         "_below_paused",
@@ -70,7 +70,6 @@ class TlsTransport(BaseTransport, asyncio.Protocol):
         "_made",
         "_open",
         "_paused",
-        "_protocol_paused",  # the base has it, but to mypy that is Any
         "_shutdown_timeout",
         "_timer",
     )
@@ -101,7 +100,7 @@ class TlsTransport(BaseTransport, asyncio.Protocol):
 
         Raises ValueError for a timeout that is not positive.
         """
-        super().__init__({}, asyncio.get_running_loop())  # type: ignore[call-arg]  # the mixin's takes the loop
+        super().__init__(protocol, asyncio.get_running_loop())
         self._machine = machine
         self._handshake_ended = handshake_ended
         self._half_close = half_close
@@ -127,9 +126,6 @@ class TlsTransport(BaseTransport, asyncio.Protocol):
         self._closing = False
         self._error: BaseException | None = None
         """The reason for resetting the connection."""
-        self._dropped_writes = 0
-        self._protocol = protocol
-        self._fills_buffers = isinstance(protocol, asyncio.BufferedProtocol)
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else "open" if self._open else "in its handshake"

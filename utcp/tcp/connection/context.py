@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Generic
 
+from utcp._compiled import mypyc_attr
 from utcp.config import Config
 from utcp.tcp.accounts import Accounts, T
 from utcp.tcp.counters import Counters
@@ -39,6 +40,7 @@ class Accepting(Generic[T]):
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # because Stack does
 class Context(Generic[T]):
     """The interface of the stack to its connections. `Stack` is the only subclass.
 

@@ -49,6 +49,18 @@ def test_a_scene_is_told(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert ladder_of(out) == ladder_of((LADDERS / f"{name}.txt").read_text(encoding="utf-8"))
 
 
+def test_the_legend_says_what_times_and_colours_mean() -> None:
+    """The colours only where there are some."""
+    told = []
+    for color_system in ("standard", None):
+        file = io.StringIO()
+        narrate(Console(file=file, force_terminal=True, color_system=color_system, width=100), played("three-way"))
+        told.append(" ".join(re.sub("\x1b\\[[0-9;]*m", "", file.getvalue()).split()))
+    for text in told:
+        assert text.count("A segment's row has the time at which it was sent, in milliseconds") == 1
+    assert [text.count("Colours: green for opening and for open connections") for text in told] == [1, 0]
+
+
 @pytest.mark.parametrize("how", ["--lang", "LANG"])
 def test_in_chinese(how: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if how == "LANG":

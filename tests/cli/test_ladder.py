@@ -37,6 +37,8 @@ def test_text_on_stdout_is_as_wide_as_the_terminal(
     assert lines[2].split() == ["ms", "client", "|", "|", "server"]
     assert any("FIN_WAIT_1" in line for line in lines)
     assert max(map(len, lines)) == 100
+    legend = " ".join(lines[lines.index("", 2) + 1 :])
+    assert legend.startswith("A segment's row has the time at which it was sent")
     monkeypatch.setenv("COLUMNS", "140")
     assert main(["ladder", str(capture), "--title", "A life"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -132,7 +134,7 @@ def test_connections_that_use_the_same_ports(tmp_path: Path, capsys: pytest.Capt
     listed = capsys.readouterr().out.splitlines()
     assert [line.split("  at ")[1].split(":")[0] for line in listed] == ["0.000 s", "1.225 s", "2.051 s"]
     assert main(["ladder", str(path), "--connection", "2"]) == 0
-    hint, _, _, _, *rows = capsys.readouterr().out.splitlines()
+    hint, _, _, _, *rows = capsys.readouterr().out.partition("\n\nA segment's row")[0].splitlines()
     assert hint == "3 connections use these ports: --connection 1-3 shows all of them."
     assert rows[0].split() == ["0.0", "CLOSED", "|", "|", "LAST_ACK"]
     assert "RST,ACK seq=0 ack=1" in rows[2]

@@ -124,7 +124,7 @@ def test_it_is_self_contained() -> None:
     html = page_of(lossy_close())
     assert not re.search(r"<link|\ssrc=|@import|url\(|fetch\(|import\(", html)
     assert set(re.findall(r"https?://[^\"' ]*", html)) == {"http://www.w3.org/2000/svg"}
-    assert len(html.encode()) < 40_000
+    assert len(html.encode()) < 60_000
 
 
 # ---------------------------------------------------------------------- in a browser
@@ -197,7 +197,7 @@ def test_buttons_keys_and_the_slider_go_through_it(opened: tuple[Page, str]) -> 
     assert shown(page)[1] == "7 / 10"
     page.click("#first")
     assert shown(page)[1] == "1 / 10"
-    page.locator(".rung-8 .label").click()
+    page.locator(".wide .rung-8 .label").click()
     assert shown(page)[1] == "9 / 10"
 
 
@@ -266,6 +266,50 @@ def test_it_plays_to_the_end_and_stops(opened: tuple[Page, str]) -> None:
     page.click("#next")
     page.clock.run_for(5000)
     assert shown(page)[1] == "2 / 10"  # who steps has it stop
+
+
+def test_the_first_step_shows_the_whole_ladder_and_the_keys(opened: tuple[Page, str]) -> None:
+    page, _ = opened
+    opacities = page.eval_on_selector_all(".wide .rung", "all => all.map(one => Number(getComputedStyle(one).opacity))")
+    assert min(opacities) >= 0.5, "what comes later is readable"
+    assert max(opacities) == 1
+    assert page.is_visible("#keys")
+    assert page.eval_on_selector_all("kbd", "all => all.map(one => one.textContent)") == [
+        "←",
+        "→",
+        "Home",
+        "End",
+        "space",
+    ]
+
+
+@pytest.mark.parametrize(("width", "narrow"), [(1280, False), (700, False), (390, True), (320, True)])
+def test_labels_are_legible_at_every_width(opened: tuple[Page, str], width: int, narrow: bool) -> None:
+    """At least 9 pixels high: a phone has a drawing of its own."""
+    page, _ = opened
+    page.set_viewport_size({"width": width, "height": 800})
+    drawing = page.locator("#ladder .narrow svg" if narrow else "#ladder .wide svg")
+    other = page.locator("#ladder .wide svg" if narrow else "#ladder .narrow svg")
+    assert drawing.is_visible()
+    assert not other.is_visible()
+    scale = drawing.evaluate("svg => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width")
+    assert 11.5 * scale >= 9
+    page.keyboard.press("End")
+    mark = page.locator("#mark").bounding_box()
+    assert mark is not None
+    assert mark["height"] > 5
+
+
+def test_the_narrow_drawing_shows_every_word_within_its_width(opened: tuple[Page, str]) -> None:
+    page, _ = opened
+    page.set_viewport_size({"width": 390, "height": 800})
+    frame = page.locator("#ladder .narrow svg").bounding_box()
+    assert frame is not None
+    for text in page.locator("#ladder .narrow text").all():
+        box = text.bounding_box()
+        assert box is not None
+        assert frame["x"] - 1 <= box["x"], text.text_content()
+        assert box["x"] + box["width"] <= frame["x"] + frame["width"] + 1, text.text_content()
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 780)])

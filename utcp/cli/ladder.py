@@ -167,7 +167,8 @@ def _draw(
     """Return the diagram. As text, it has the width of the terminal if it is `printed`."""
     from utcp.trace.ladder import render_html, render_mermaid, render_svg, render_text
     from utcp.trace.ladder.narrow import render_narrow
-    from utcp.trace.ladder.text import needed_width
+    from utcp.trace.ladder.text import LEGEND, needed_width
+    from utcp.trace.ladder.width import columns, wrap
 
     connection = chosen[0]
     names = (f"client {connection.client}", f"server {connection.server}")
@@ -184,7 +185,8 @@ def _draw(
     same = [one.number for one in found if one.shares_ports_with(connection)]
     if len(same) > len(chosen):
         heading += f"{len(same)} connections use these ports: --connection {same[0]}-{same[-1]} shows all of them.\n"
-    return f"{heading}{' - '.join(names)}\n\n{render(rungs, width)}"
+    legend = "\n".join(wrap(LEGEND, min(width, 100), columns))
+    return f"{heading}{' - '.join(names)}\n\n{render(rungs, width)}\n{legend}\n"
 
 
 def _described(connection: CapturedConnection, first: CapturedConnection) -> str:

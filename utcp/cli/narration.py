@@ -60,7 +60,7 @@ def narrate(console: Console, result: Result, width: int | None = None) -> None:
     _print(console)
     for text in scene.before:
         _paragraph(console, text.in_(language), width)
-    _paragraph(console, texts["legend"].in_(language), width, "dim")
+    _paragraph(console, texts["virtual"].in_(language), width, "dim")
     print_ladder(console, result.rungs, width, language)
     _print(console)
     for exhibit in result.exhibits:
@@ -75,10 +75,14 @@ def narrate(console: Console, result: Result, width: int | None = None) -> None:
 
 
 def print_ladder(console: Console, rungs: Sequence[Rung], width: int | None = None, language: Language = "en") -> None:
-    """Print a ladder, with its notes wrapped to the width, or a list of its segments if the width is too small."""
+    """Print a ladder below a legend, with its notes wrapped to the width. If the width is too small, print a list of
+    its segments."""
     from rich.text import Text as Line
 
-    width = width or _width(console)
+    width, texts = width or _width(console), _texts()
+    legend = [texts["legend"]] + ([texts["colours"]] if console.color_system else [])
+    for text in legend:
+        _paragraph(console, text.in_(language), width, "dim")
     called = names(language)
     render = render_narrow if needed_width(rungs, called) > width else render_text
     notes = [rung.note for rung in rungs if rung.note is not None]

@@ -44,6 +44,7 @@ def state_diagram() -> str:
         x, y = place[0] - _WIDTH // 2, place[1] - _HEIGHT // 2
         parts.append(
             f'<g class="node node-{state}"><rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="4"/>'
+            f'<rect class="swatch" x="{x}" y="{y}" width="5" height="{_HEIGHT}" rx="2"/>'
             f'<text x="{place[0]}" y="{place[1] + 3.5}">{NAMES[state]}</text>'
             f'<g class="client"><circle cx="{x}" cy="{y + 3}" r="7.5"/><text x="{x}" y="{y + 6.5}">C</text></g>'
             f'<g class="server"><circle cx="{x + _WIDTH}" cy="{y + 3}" r="7.5"/>'

@@ -175,7 +175,7 @@ def _facts(comment: Comment) -> Facts:
     facts = [(name, str(value)) for name, value in octets if value is not None]
     seconds = (("SRTT", comment.get("srtt")), ("RTO", comment.get("rto")))
     facts += [(name, duration(value)) for name, value in seconds if value is not None]
-    running = [f"{name} in {duration(left)}" for name, left in running_timers(comment).items() if name != "pacing"]
-    if running:
-        facts.append(("timers", ", ".join(running)))
+    for name, left in running_timers(comment).items():
+        if name != "pacing":
+            facts.append((f"timer {name}", duration(left)))
     return tuple(facts)

@@ -30,7 +30,11 @@ _PAGE: Final = """<!DOCTYPE html>
 <body>
 <main>
 <section id="ladder" aria-label="Ladder">
-{svg}</section>
+<div class="wide">
+{svg}</div>
+<div class="narrow">
+{narrow}</div>
+</section>
 <aside>
 <nav aria-label="Steps">
 <button id="first" title="First step (Home)" aria-label="First step">|◀</button>
@@ -40,6 +44,8 @@ _PAGE: Final = """<!DOCTYPE html>
 <input id="slider" type="range" min="1" max="{steps}" value="1" aria-label="Step">
 <output id="number"></output>
 </nav>
+<p id="keys"><kbd>←</kbd> <kbd>→</kbd> one step, <kbd>Home</kbd> <kbd>End</kbd> first and last, <kbd>space</kbd> play.
+A click on a row shows its step.</p>
 <article aria-live="polite">
 <h1 id="heading"></h1>
 <p id="time"></p>
@@ -51,6 +57,9 @@ _PAGE: Final = """<!DOCTYPE html>
 <section class="end server"><h2>{server}</h2><p class="state"></p><table></table></section>
 </div>
 {diagram}
+<p id="legend">Arrows: <span class="again">retransmission</span>, <span class="lost">✕ lost</span>,
+<span class="copy">dashed</span> if the network repeated a segment. A zigzag shortens a silence. The colours of the
+lines are those of the states.</p>
 </aside>
 </main>
 <script id="data" type="application/json">{data}</script>
@@ -67,8 +76,9 @@ def render_html(
 ) -> str:
     """Return the ladder as a self-contained HTML page.
 
-    Buttons, a slider and the arrow keys move from rung to rung. Each rung is explained: the segment's fields and fate,
-    the states of both ends and, if known, their variables. The address ends in `#step=N`.
+    It has the drawing twice, for wide screens and for phones. Buttons, a slider and keys move from rung to rung. Each
+    rung is explained: the segment's fields and fate, the states of both ends and, if known, their variables. The
+    address ends in `#step=N`.
     """
     clock = Clock(rungs)
     steps = [
@@ -80,13 +90,15 @@ def render_html(
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     here = files("utcp.trace.ladder")
     occupied = "".join(
-        f".node-{state}.occupied rect{{stroke:{colour}}}.state-{state}::before{{background:{colour}}}"
+        f".node-{state}.occupied rect{{stroke:{colour}}}.node-{state} .swatch{{fill:{colour};stroke:none}}"
+        f".state-{state}::before{{background:{colour}}}"
         for state, colour in enumerate(STATE_COLOURS)
     )
     return _PAGE.format(
         title=escape(title or "A TCP connection"),
         css=here.joinpath("page.css").read_text("utf-8").strip() + "\n" + occupied,
         svg=render_svg(rungs, title=title, names=names, steps=True),
+        narrow=render_svg(rungs, title=title, names=names, steps=True, narrow=True),
         steps=max(1, len(steps)),
         client=escape(names[0]),
         server=escape(names[1]),

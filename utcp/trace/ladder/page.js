@@ -5,9 +5,9 @@
   const ladder = element("ladder");
   const slider = element("slider");
   const groups = steps.map((_, index) => [...ladder.querySelectorAll(`.rung-${index}`)]);
+  const pages = [...ladder.querySelectorAll(".page")]; // one in the drawing for wide screens, one in that for phones
   const mark = document.createElementNS("http://www.w3.org/2000/svg", "rect");
   mark.id = "mark";
-  ladder.querySelector(".page").after(mark);
   let current = 0; // number from 1; 0 before the first step
   let timer = null;
 
@@ -41,14 +41,17 @@
   }
 
   function highlight() {
-    const boxes = groups[current - 1].map((group) => group.getBBox()).filter((box) => box.height);
+    const page = pages.find((one) => one.getClientRects().length);
+    if (!page || !steps.length) return;
+    page.after(mark);
+    const groupsHere = groups[current - 1].filter((group) => page.parentNode.contains(group));
+    const boxes = groupsHere.map((group) => group.getBBox()).filter((box) => box.height);
     if (!boxes.length) {
       mark.setAttribute("height", 0);
       return;
     }
     const top = Math.min(...boxes.map((box) => box.y)) - 5;
     const bottom = Math.max(...boxes.map((box) => box.y + box.height)) + 5;
-    const page = ladder.querySelector(".page");
     for (const [key, value] of Object.entries({ x: 0, y: top, width: page.getAttribute("width"), height: bottom - top })) {
       mark.setAttribute(key, value);
     }
@@ -136,5 +139,6 @@
   });
   const fromAddress = () => Number((/^#step=(\d+)$/.exec(location.hash) || [0, 1])[1]);
   window.addEventListener("hashchange", by(fromAddress));
+  window.addEventListener("resize", highlight);
   show(fromAddress());
 })();

@@ -18,7 +18,7 @@ from utcp.trace.ladder.place import Label, Line, Point, place
 from utcp.trace.ladder.rungs import ENDS, PEER, Arrow, End, Rung, duration, stays_in_time_wait
 from utcp.trace.ladder.style import STYLE
 from utcp.trace.ladder.width import wrap
-from utcp.trace.ladder.words import Clock, beside_lines, label_of
+from utcp.trace.ladder.words import Clock, beside_lines, label_of, short_label_of
 from utcp.wire import flag_names
 
 _CHARACTER: Final = 6.9
@@ -33,7 +33,14 @@ _CLOCK: Final = 62.0
 """Width of the column of times."""
 _LEAST: Final = 400.0
 """Minimum distance between the lines."""
+_NARROW_SIDE: Final = 97.0
+"""Width beside a line in a narrow drawing, for states and timers."""
+_NARROW: Final = 196.0
+"""Minimum distance between the lines in a narrow drawing, so that it fits a phone."""
 _NOTE: Final = 13.0
+_TITLE: Final = 17.0
+"""Size of a character in the title, which is bold, pixels."""
+_TITLE_LINE: Final = 24.0
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that XML 1.0 2.2 forbids."""
 _PATIENCE: Final = 2000
@@ -66,6 +73,7 @@ def render_svg(
     title: str = "",
     names: tuple[str, str] = ("client", "server"),
     steps: bool = False,
+    narrow: bool = False,
 ) -> str:
     """Return the ladder as an SVG document.
 
@@ -74,26 +82,37 @@ def render_svg(
         title: text above the drawing, and its accessible name.
         names: names of the two ends.
         steps: whether each rung gets a class, `rung-0` and so on, for a page that shows them step by step.
+        narrow: whether the drawing is for a width of 390 pixels, with short labels and without the column of times.
     """
-    return _Drawing(rungs, title, names, steps).text()
+    return _Drawing(rungs, title, names, steps=steps, narrow=narrow).text()
 
 
 class _Drawing:
     """One document, drawn from back to front."""
 
-    def __init__(self, rungs: Sequence[Rung], title: str, names: tuple[str, str], steps: bool) -> None:
+    def __init__(self, rungs: Sequence[Rung], title: str, names: tuple[str, str], *, steps: bool, narrow: bool) -> None:
         self.rungs = rungs
         self.title = title
         self.names = names
         self.steps = steps
-        self.labels = {index: label_of(rungs, index) for index, rung in enumerate(rungs) if rung.arrow}
+        self.narrow = narrow
+        self.labels = {
+            index: short_label_of(rung.arrow) if narrow else label_of(rungs, index)
+            for index, rung in enumerate(rungs)
+            if rung.arrow
+        }
         self.beside = beside_lines(rungs)
-        self.top = 64.0 if title else 40.0
+        self.title_lines = [title] if title else []
+        if narrow and title:
+            self.title_lines = wrap(title, (_NARROW + 2 * _NARROW_SIDE) / _TITLE)
+        self.top = 40.0 + _TITLE_LINE * len(self.title_lines)
         self.clock = Clock(rungs)
         self.notes: dict[int, list[str]] = {}
         self.places: dict[int, Label] = {}
         widest = max((len(text) * _CHARACTER for text in self.labels.values()), default=0.0)
-        if not self._arrange(max(_LEAST, widest + 4 * _MARGIN), patience=1):
+        if narrow:
+            self._arrange(max(_NARROW, widest + 2 * _MARGIN), patience=max(1, min(30, _PATIENCE // max(1, len(rungs)))))
+        elif not self._arrange(max(_LEAST, widest + 4 * _MARGIN), patience=1):
             self._arrange(
                 max(_LEAST, 2 * widest + 4 * _MARGIN), patience=max(1, min(30, _PATIENCE // max(1, len(rungs))))
             )  # side by side where arrows cross
@@ -105,8 +124,9 @@ class _Drawing:
 
         An arrow whose label overlaps another gets more room above it, in up to `patience` attempts.
         """
-        left = _CLOCK + _SIDE
-        self.page = _Page(left, left + across, left + across + _SIDE)
+        side = _NARROW_SIDE if self.narrow else _SIDE
+        left = side if self.narrow else _CLOCK + side
+        self.page = _Page(left, left + across, left + across + side)
         self.notes = {
             index: wrap(rung.note, (across - 3 * _MARGIN) / _NOTE)
             for index, rung in enumerate(self.rungs)
@@ -147,17 +167,18 @@ class _Drawing:
 
     def text(self) -> str:
         width, height = round(self.page.width), round(self.height)
+        name = "narrow-ladder" if self.narrow else "ladder"
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"',
-            'role="img" aria-labelledby="ladder-title ladder-desc">',
-            f'<title id="ladder-title">{_text(self.title or " and ".join(self.names))}</title>',
-            f'<desc id="ladder-desc">{_text(self._description())}</desc>',
+            f'role="img" aria-labelledby="{name}-title {name}-desc">',
+            f'<title id="{name}-title">{_text(self.title or " and ".join(self.names))}</title>',
+            f'<desc id="{name}-desc">{_text(self._description())}</desc>',
             f"<style>{STYLE}</style>",
             f'<rect class="page" width="{width}" height="{height}" rx="8"/>',
             *self._heading(),
             *self._bars(),
             *self._breaks(),
-            *self._stays(),
+            *([] if self.narrow else self._stays()),
         ]
         # Labels and notes are drawn in front of all lines.
         for drawn in (self._arrow, self._words):
@@ -185,13 +206,16 @@ class _Drawing:
 
     def _heading(self) -> list[str]:
         page = self.page
-        parts = []
-        if self.title:
-            middle = (page.left + page.right) / 2
-            parts.append(f'<text class="title" x="{_n(middle)}" y="26">{_text(self.title)}</text>')
-        parts.append(f'<text class="time" x="{_n(_CLOCK - 6)}" y="{_n(self.top - 10)}">{self.clock.unit}</text>')
+        middle = _n((page.left + page.right) / 2)
+        parts = [
+            f'<text class="title" x="{middle}" y="{_n(26 + row * _TITLE_LINE)}">{_text(line)}</text>'
+            for row, line in enumerate(self.title_lines)
+        ]
+        if not self.narrow:
+            parts.append(f'<text class="time" x="{_n(_CLOCK - 6)}" y="{_n(self.top - 10)}">{self.clock.unit}</text>')
         for end, name in zip(ENDS, self.names, strict=True):
-            parts.append(f'<text class="name" x="{_n(page.x(end))}" y="{_n(self.top - 10)}">{_text(name)}</text>')
+            shown = name.split()[0] if self.narrow and name.strip() else name  # without the address
+            parts.append(f'<text class="name" x="{_n(page.x(end))}" y="{_n(self.top - 10)}">{_text(shown)}</text>')
         return parts
 
     # ------------------------------------------------------------------ states and time
@@ -233,9 +257,8 @@ class _Drawing:
             for end in ENDS:
                 x = self.page.x(end)
                 parts.append(f'<path class="break" d="M{_n(x - 9)} {_n(middle + 3)}l6 -6 6 6 6 -6"/>')
-            parts.append(
-                f'<text class="silence" x="{_n(_CLOCK - 6)}" y="{_n(middle + 4)}">{duration(gap.seconds)}</text>'
-            )
+            x, place = (self.page.width / 2, "stay-text") if self.narrow else (_CLOCK - 6, "silence")
+            parts.append(f'<text class="{place}" x="{_n(x)}" y="{_n(middle + 4)}">{duration(gap.seconds)}</text>')
         return parts
 
     def _stays(self) -> list[str]:
@@ -285,6 +308,8 @@ class _Drawing:
     def _clock_times(self) -> dict[int, str]:
         """Return the times to write, by rung, without those that repeat the previous one or have no room."""
         times: dict[int, str] = {}
+        if self.narrow:
+            return times
         above, shown = -LINE, ""
         for y, index in sorted((y, index) for index, y in enumerate(self.layout.starts)):
             text = self.clock.text(self.rungs[index].time)

@@ -19,12 +19,21 @@ _TINY: Final = 0.0001
 """Usual transit time, seconds, below which times are written to the microsecond, as within one machine."""
 
 
+LEGEND: Final = (
+    "A segment's row has the time at which it was sent or, if that is unknown, captured, in milliseconds since the"
+    " first row. Sequence numbers are relative to the initial ones, if those were captured. An arrow with x is a lost"
+    " segment. An arrow with ... is a segment that arrived at this time, but was not sent at it."
+)
+"""The meaning of the text of a ladder from a capture."""
+
+
 def render_text(rungs: Sequence[Rung], width: int = 100, names: tuple[str, str] = ("client", "server")) -> str:
     """Return the ladder as lines of text, `width` columns wide, or wider if a segment's numbers need it.
 
-    Times are milliseconds since the first rung. A state is written when it changes. An arrow that ends in `x` is a lost
-    segment; one that begins with `...` arrived without being sent. `(timer ...)` names the timer that caused a segment,
-    on a line of its own if there is no room beside the numbers. Chinese characters count as two columns.
+    Times are milliseconds since the first rung, and those of `Rung.time`: a segment's sending time. A state is written
+    when it changes. An arrow that ends in `x` is a lost segment; one that begins with `...` arrived without being sent.
+    `(timer ...)` names the timer that caused a segment, on a line of its own if there is no room beside the numbers.
+    Chinese characters count as two columns. `LEGEND` says this to readers.
     """
     sides = max(_STATE_WIDTH, columns(names[0]))
     shaft = max(width - _frame(names), _longest(rungs))

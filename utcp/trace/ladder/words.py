@@ -52,6 +52,12 @@ def label_of(rungs: Sequence[Rung], index: int) -> str:
     return f"{header_words(arrow)}{' · ' if marks else ''}{', '.join(marks)}"
 
 
+def short_label_of(arrow: Arrow) -> str:
+    """Return a label for little room: control bits and numbers, as in "FIN,ACK 1:30 ack 1"."""
+    numbers = f"{arrow.seq}:{arrow.seq + arrow.length}" if arrow.length else f"{arrow.seq}"
+    return f"{flag_names(arrow.flags)} {numbers}{'' if arrow.ack is None else f' ack {arrow.ack}'}"
+
+
 def header_words(arrow: Arrow) -> str:
     """Return control bits and relative numbers, as in "PSH,ACK seq=1:30 ack=1 len=29"."""
     numbers = f"seq={arrow.seq}"

@@ -127,14 +127,18 @@ def test_the_server_and_the_client_fit_on_twenty_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "first", "passed"),
-    [(README.with_name("examples") / "README.md", 2, 1), (README.with_name("tests") / "README.md", 0, 2)],
+    ("page", "blocks", "passed"),
+    [
+        (README.with_name("examples") / "README.md", slice(2, 3), 1),
+        (README.with_name("tests") / "README.md", slice(0, 2), 2),
+        (README.with_name("utcp") / "testing" / "README.md", slice(None), 9),
+    ],
 )
 def test_the_tests_on_the_page_pass(
-    page: Path, first: int, passed: int, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    page: Path, blocks: slice, passed: int, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.makepyfile("\n\n".join(snippets(page)[first : first + passed]))
+    pytester.makepyfile("\n\n".join(snippets(page)[blocks]))
     pytester.runpytest_inprocess("-p", "pytest_aioutcp").assert_outcomes(passed=passed)
 
 
@@ -191,12 +195,14 @@ LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)|(?:src|href)=\"([^\"#]*)(?:#
         ".github/SECURITY.md",
         "CHANGELOG.md",
         "README.md",
+        "utcp/API.md",
         "utcp/ARCHITECTURE.md",
         "utcp/LIMITS.md",
         "utcp/README.md",
         "utcp/RFCS.md",
         "utcp/TUNING.md",
         "utcp/tcp/README.md",
+        "utcp/testing/README.md",
         "examples/README.md",
         "tests/README.md",
         "bench/README.md",

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from tests.scenes.goldens import played
-from utcp.scenes import NAMES
-from utcp.tcp.state import CLOSED, LAST_ACK
+from utcp.scenes import NAMES, load
+from utcp.scenes.stage import Stage
+from utcp.tcp.state import CLOSED, LAST_ACK, TIME_WAIT
 from utcp.trace.capture_file import Captured, read_capture
 from utcp.trace.connections import CapturedConnection, assigned, find_connections
 from utcp.trace.ladder import Arrow, Rung
 from utcp.trace.ladder.from_capture import rungs_from_capture
-from utcp.trace.ladder.rungs import ENDS
+from utcp.trace.ladder.rungs import ENDS, End
+from utcp.trace.pcapng import Capture, CaptureObserver
 from utcp.wire import flag_names
 
 SCRIPTED = {"late-ack": "the server is a script, not a TCP, so that no comment has its states"}
@@ -99,6 +103,92 @@ def test_a_copy_of_an_old_segment_is_drawn_where_it_was_taken(tmp_path: Path) ->
     assert (said(copy), copy.ack) == ("client ACK 1296:2256", -624)
     *_, copy, answer = ladders[2]
     assert (said(copy), copy.sent, said(answer)) == ("client ACK 1921:2881", None, "server RST 1")
+
+
+# ---------------------------------------------------------------------- of both ends
+
+UNSEEN = {
+    **SCRIPTED,
+    "no-time-wait": "the client's capture ends with its process, so that nothing shows the loss of what came later",
+}
+"""Scenes that captures of both ends do not show in full, and the reason."""
+
+
+def at_both_ends(name: str, tmp_path: Path) -> list[list[Captured]]:
+    """Return the captures of a scene that its two hosts make."""
+    files = {end: io.BytesIO() for end in ENDS}
+    writers = {end: Capture(file) for end, file in files.items()}
+    octets: dict[str, bytes] = {}
+    scene = load(name)
+    stage = Stage(scene.texts)
+    stage.network.watches.append(
+        lambda host, stack: CaptureObserver(
+            writers["client" if host is stage.client else "server"], (host.address, 9000), stack=stack
+        )
+    )
+
+    async def script(stage: Stage) -> None:
+        await scene.script(stage)
+        octets.update({end: file.getvalue() for end, file in files.items()})
+
+    stage.run(script)
+    captures = []
+    for end in ENDS:
+        path = tmp_path / f"{end}.pcapng"
+        path.write_bytes(octets[end])
+        captures.append(read_capture(path))
+    return captures
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in UNSEEN])
+def test_captures_of_both_ends_give_the_same_ladder(name: str, tmp_path: Path) -> None:
+    """Except the end of a TIME_WAIT that lasted longer than the captures. It ends when its timer is due, by which the
+    loop may be a millisecond late."""
+    captures = at_both_ends(name, tmp_path)
+    found = find_connections(captures)
+    rungs = rungs_from_capture(captures, *(one for one in found if one.shares_ports_with(found[0])))
+    expected = played(name).rungs
+    assert flights(rungs) == flights(expected)
+    for end in ENDS:
+        ours, theirs = states(rungs, end), states(expected, end)
+        if theirs[-2:] == [TIME_WAIT, CLOSED] and ours[-1] == TIME_WAIT:
+            del theirs[-1]
+        assert ours == theirs, end
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SCRIPTED])
+def test_a_capture_of_one_end_has_the_same_connections(name: str, tmp_path: Path) -> None:
+    everything = find_connections([read(name, tmp_path)])
+    for capture in at_both_ends(name, tmp_path):
+        found = find_connections([capture])
+        assert [(one.client.tcp_port, one.isn(one.client)) for one in found] == [
+            (one.client.tcp_port, one.isn(one.client)) for one in everything
+        ]
+        resent = [
+            arrow for one in found for arrow in arrows(rungs_from_capture([capture], one)) if arrow.retransmission
+        ]
+        expected = [said(arrow) for arrow in arrows(played(name).rungs) if arrow.retransmission]
+        assert {said(arrow) for arrow in resent} <= set(expected)
+
+
+def test_the_server_sees_the_copy_for_what_it_is(tmp_path: Path) -> None:
+    _, capture = at_both_ends("old-duplicate", tmp_path)
+    ladders = [arrows(rungs_from_capture([capture], one)) for one in find_connections([capture])]
+    copies = [[said(arrow) for arrow in ladder if arrow.sent is None] for ladder in ladders]
+    assert copies == [[], ["client ACK 1296:2256"], ["client ACK 1921:2881"], []]
+
+
+def flights(rungs: Sequence[Rung]) -> list[tuple[float, float, str]]:
+    """Return sending time, arrival time and description of each segment."""
+    found = [moved(arrow, rungs[0].time) for arrow in arrows(rungs)]
+    return sorted((arrow.sent or 0.0, arrow.received or 0.0, said(arrow)) for arrow in found)
+
+
+def states(rungs: Sequence[Rung], end: End) -> list[int]:
+    """Return the states of `end` in order of time."""
+    known = [(rung.state_time(end), at, rung.state(end)) for at, rung in enumerate(rungs)]
+    entered = sorted((time, at, state) for time, at, state in known if state is not None)
+    return [state for state, _ in groupby(state for _, _, state in entered)]
 
 
 # ---------------------------------------------------------------------- without comments

@@ -199,6 +199,8 @@ def _number(seen: Iterable[Flight]) -> None:
         flight.ack = peer.relative(segment.ack) if segment.flags & ACK else None
         if flight.ack is not None and not segment.flags & RST:
             own.known_acked = max(own.known_acked, peer.confirmed(flight.ack))
+        if _is_older(peer, flight):
+            flight.sent = None
         before = own.sent_until
         again = flight.sent is not None and _is_repeated(own, flight)
         if flight.ack is not None and own.sent_until != before:
@@ -225,6 +227,13 @@ def _is_repeated(own: _Numbers, flight: Flight) -> bool:
             return (segment.ts_val - latest_ts) & 0xFFFFFFFF < 1 << 31
         return flight.place[0] - latest > _REORDERED
     return True
+
+
+def _is_older(peer: _Numbers, flight: Flight) -> bool:
+    """Return whether the segment is of an earlier connection on the same ports, because its ACK is below the peer's
+    SYN."""
+    is_bare = not flight.segment.flags & (SYN | RST)
+    return peer.known and is_bare and flight.ack is not None and flight.ack < 1 and _is_seen_later(flight)
 
 
 def _is_copy(own: _Numbers, flight: Flight) -> bool:

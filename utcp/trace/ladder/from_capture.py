@@ -170,7 +170,7 @@ class _Assembly:
     def _moments(self) -> list[_Moment]:
         """Return the events at both ends, in order."""
         moments: list[_Moment] = []
-        latest: dict[End, tuple[_Moment, Comment]] = {}
+        known: dict[End, list[tuple[_Moment, Comment]]] = {end: [] for end in ENDS}
         for index, flight in enumerate(self._seen):
             for name, time, order, comment, kind in (
                 (flight.sender, flight.sent, flight.sent_order, flight.at_sender, _SENDING),
@@ -181,16 +181,20 @@ class _Assembly:
                 moment = _Moment(time, order, index, kind)
                 moments.append(moment)
                 if "state" in comment:
-                    latest[name] = max(latest.get(name, (moment, comment)), (moment, comment), key=lambda one: one[0])
+                    known[name].append((moment, comment))
                 closed = comment.get("closed")
                 if closed is not None and not (kind == _ARRIVAL and self._is_accepted(flight)):
                     # After a while, it comes before any segment of a new connection.
                     moments.append(_Moment(time + closed, -1 if closed else order, index, kind + 1))
         # The last comment of an end in TIME_WAIT has the remaining time.
-        for moment, comment in latest.values():
-            left = running_timers(comment).get("time_wait")
-            if left is not None and "closed" not in comment and moment.time + left <= self._until:
-                moments.append(_Moment(moment.time + left, -1, moment.at, moment.kind + 1))
+        for comments in known.values():
+            comments.sort(key=lambda one: one[0])
+            untils = [*(later.time for later, _ in comments[1:]), self._until]
+            for (moment, comment), until in zip(comments, untils, strict=False):
+                left = _time_wait_left(comment)
+                if left is not None and "closed" not in comment and moment.time + left <= until:
+                    order = -1 if left else moment.order
+                    moments.append(_Moment(moment.time + left, order, moment.at, moment.kind + 1))
         return sorted(moments)
 
     def _correct(self, name: End, machine: Machine, state: int | None, time: float, index: int) -> None:
@@ -247,6 +251,14 @@ class _Assembly:
 def _apart(name: End, state: int, index: int, time: float, place: int) -> _Row:
     client, server = (state, None) if name == "client" else (None, state)
     return _Row(time, index, place, Rung(time, client, server))
+
+
+def _time_wait_left(comment: Comment) -> float | None:
+    """Return the remaining seconds of a TIME_WAIT, or None in another state, or if they are unknown."""
+    if comment.get("state") != NAMES[TIME_WAIT]:
+        return None
+    # The connection itself still sends the last ACK if there is no record of TIME_WAIT, because 2 MSL are 0.
+    return running_timers(comment).get("time_wait", 0.0 if "cwnd" in comment else None)
 
 
 def _is_without_connection(state: int, shown: int | None) -> bool:

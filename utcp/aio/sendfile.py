@@ -60,7 +60,7 @@ def sendfile_mode(loop: Any, ours: type[FileSender]) -> Any:
 async def send_file(transport: FileSender, file: Any, offset: int, count: int | None) -> int:
     """Send `count` octets of `file` (None: up to its end) from `offset` on, after all data written before.
 
-    Returns how many octets the connection has accepted. Unless it is 0, the position of the file is then after the last
+    Returns how many bytes the connection has accepted. Unless it is 0, the position of the file is then after the last
     of them, also after an exception. Raises asyncio's TypeError and ValueError for wrong parameters,
     SendfileNotAvailableError for a file that cannot be read at an offset, and OSError if the connection ends.
     """

@@ -36,7 +36,7 @@ class StreamWriter(asyncio.StreamWriter):
     ) -> None:
         """Upgrade the connection to TLS. If the handshake fails, close the connection and raise the error.
 
-        On a server, octets that the reader already holds are the beginning of TLS. On a client they are plaintext that
+        On a server, bytes that the reader already holds are the beginning of TLS. On a client they are plaintext that
         an attacker may have added, so the connection is aborted and ssl.SSLError is raised.
         """
         protocol = self._protocol

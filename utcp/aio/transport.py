@@ -53,7 +53,7 @@ class Transport(BaseTransport):
     replaced it (unread data, a linger time of 0, `abort()`). `connection_lost(exc)` means that it has not; `exc` is the
     reason.
 
-    The connection has its own send buffer (`Config.send_buffer`). `get_write_buffer_size()` counts the octets that this
+    The connection has its own send buffer (`Config.send_buffer`). `get_write_buffer_size()` counts the bytes that this
     buffer has not accepted yet.
 
     An exception of a callback is passed to the loop's exception handler. Then the connection is reset, except after
@@ -268,7 +268,7 @@ class Transport(BaseTransport):
         self._driver.schedule_flush()  # reading may have opened the window
 
     def take_held(self, reader: asyncio.StreamReader, limit: int) -> bytes:
-        """Return at most `limit` octets that have arrived and wait for `_deliver_again()`, for the reader of the
+        """Return at most `limit` bytes that have arrived and wait for `_deliver_again()`, for the reader of the
         protocol. The result is empty if there are none."""
         connection = self._connection
         if self._paused or self._closing or connection is None or not connection.readable:
@@ -390,7 +390,7 @@ class Transport(BaseTransport):
         return self._buffer_size
 
     def _send(self, data: bytes | memoryview) -> int:
-        """Return how many octets the connection has accepted. If it has ended, end the transport and return 0."""
+        """Return how many bytes the connection has accepted. If it has ended, end the transport and return 0."""
         self._driver.schedule_flush()
         try:
             return self._tcb.send(data)
@@ -469,7 +469,7 @@ class Transport(BaseTransport):
     def send_part(self, data: memoryview) -> int:
         """Send `data` after all earlier writes. Only within `sending_file()`.
 
-        Returns how many octets the connection has accepted; 0: it has no `room()`. Raises the connection's error or
+        Returns how many bytes the connection has accepted; 0: it has no `room()`. Raises the connection's error or
         ConnectionError; RuntimeError after write_eof(), as write() does.
         """
         if self._closing:

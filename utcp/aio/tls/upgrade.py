@@ -29,8 +29,8 @@ async def start_tls(
     is closed, the error is raised (ssl.SSLError, ConnectionResetError, ConnectionAbortedError), and `protocol` gets
     connection_lost() with it.
 
-    If `protocol` belongs to a StreamReader, `take_read_ahead()` handles the octets that the reader holds. Any other
-    protocol that keeps received octets must handle them itself. On a client, it must not treat them as received by TLS.
+    If `protocol` belongs to a StreamReader, `take_read_ahead()` handles the bytes that the reader holds. Any other
+    protocol that keeps received bytes must handle them itself. On a client, it must not treat them as received by TLS.
     """
     if not isinstance(sslcontext, ssl.SSLContext):
         raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")

@@ -71,22 +71,28 @@ def test_clients_know_whether_they_only_read_or_have_written() -> None:
 
 
 CLIENT = """
-import sys, utcp
+import asyncio, sys, utcp
 
-async def main():
-    _, writer = await utcp.open_connection("127.0.0.1", int(sys.argv[1]))
+async def say(port):
+    _, writer = await utcp.open_connection("127.0.0.1", port)
     writer.write(b"all there is")
     writer.close()
     await writer.wait_closed()
+
+async def main():
+    await asyncio.gather(*(say(int(sys.argv[1])) for _ in range(int(sys.argv[2]))))
 
 utcp.run(main())
 """
 
 
 @pytest.mark.defect(102)
-def test_server_that_closes_after_its_client_has_gone_has_no_error() -> None:
-    async def main() -> bytes:
-        outcome: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+@pytest.mark.parametrize("number", [1, 100])
+def test_server_that_closes_after_its_client_has_gone_has_no_error(number: int) -> None:
+    """The FINs of many connections leave as a few datagrams, each of which gets one ICMP message."""
+
+    async def main() -> list[bytes | OSError]:
+        outcomes: asyncio.Queue[bytes | OSError] = asyncio.Queue()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
@@ -94,17 +100,17 @@ def test_server_that_closes_after_its_client_has_gone_has_no_error() -> None:
                 await process.wait()
                 writer.close()
                 await writer.wait_closed()
-                outcome.set_result(data)
+                outcomes.put_nowait(data)
             except OSError as error:
-                outcome.set_exception(error)
+                outcomes.put_nowait(error)
 
         server = await utcp.start_server(serve, "127.0.0.1", 0)
         port = str(server.sockets[0].getsockname()[1])
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", CLIENT, port)
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", CLIENT, port, str(number))
         async with asyncio.timeout(60):  # retransmissions of the FIN would end after 112 s
-            return await outcome
+            return [await outcomes.get() for _ in range(number)]
 
-    assert utcp.run(main()) == b"all there is"
+    assert utcp.run(main()) == [b"all there is"] * number
 
 
 def close_sockets(host: str, port: int, number: int) -> None:

@@ -332,6 +332,35 @@ def test_closed_port_ends_all_connections_to_it_that_heard_nothing_since() -> No
     assert elsewhere.state == ESTABLISHED
 
 
+def test_unreachable_about_one_fin_ends_all_closes_that_wait_for_that_port() -> None:
+    """The kernel sends the FINs of several connections as one datagram, and ICMP quotes its beginning only. A FIN that
+    has just left may still be answered, and an open connection has not lost anything."""
+    t = established()
+    same, late, opened = (beside(t, local_port=50001 + number) for number in range(3))
+    flows = [t.flow_to(80, 50001 + number) for number in range(2)]
+    elsewhere = beside(t, remote="other")
+    flows.append(t.flow_to(80, 50001, remote="other"))
+    for flow in (t.flow, *flows):
+        flow.receives("F. 1:1 ack 1")
+        flow.sends(". 1:1 ack 2")
+    t.connection.close(t.now)
+    same.close(t.now)
+    elsewhere.close(t.now)
+    t.drain()
+    t.advance(0.2)
+    late.close(t.now)
+    assert len(t.drain()) == 4  # three FINs for the second time
+    quoting(t, 1)
+    t.silent()
+    for ended in (t.connection, same):
+        assert ended.state == CLOSED
+        assert ended.ended
+        assert ended.error is None
+    assert late.state == elsewhere.state == LAST_ACK
+    assert opened.state == ESTABLISHED
+    assert t.stack.endings.delivered == 2
+
+
 @pytest.mark.defect(100)
 def test_connection_that_was_answered_meanwhile_lives() -> None:
     t = watched()

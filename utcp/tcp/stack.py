@@ -535,23 +535,22 @@ class Stack(Context[Tcb]):
                     raise
 
     def port_closed(self, tcb: Tcb, since: float, now: float) -> None:
-        """End the connection, and the others to its remote from which nothing was received since `since`, because the
-        remote's UDP port has been closed since then.
+        """End the connection, and others to its remote, because the remote's UDP port has been closed since `since`
+        (`path_errors.end_for_closed_port`).
 
         The search for the other connections runs at most once a second on average, because a peer that closes many
         ports could make it costly. Connections that it misses detect the closed port by themselves."""
         remote = tcb.remote
-        path_errors.end_for_closed_port(tcb, now)
+        path_errors.end_for_closed_port(tcb, since, now)
         self.settle(tcb, now)  # before the search, so that the search does not find it
         if self._searches.take(now):
             for each in [each for each in self.connections.values() if each.remote == remote]:
-                if each.last_received <= since:
-                    try:
-                        path_errors.end_for_closed_port(each, now)
-                        self.settle(each, now)
-                    except BaseException as cause:
-                        if not self.contain(each, cause, now):
-                            raise
+                try:
+                    path_errors.end_for_closed_port(each, since, now)
+                    self.settle(each, now)
+                except BaseException as cause:
+                    if not self.contain(each, cause, now):
+                        raise
 
     # ------------------------------------------------------------------ users
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import ECONNREFUSED, EMSGSIZE
+from math import inf
 from typing import Final
 
 from utcp.errors import ConnectionRefused, ConnectionReset, PathUnreachable
@@ -87,15 +88,15 @@ def _port_unreachable(tcb: Tcb, seq: int, now: float) -> None:
     (UDP_SEGMENT).
 
     In CLOSING and LAST_ACK with only the FIN in flight, one message about its retransmission is enough, because the
-    peer has all data.
+    peer has all data. It also ends the other connections to that UDP port whose FIN was retransmitted in vain.
     """
     send = tcb.send_side
     if send.flight_size:
         fresh = tcb.retransmits > 0 and seq == send.snd_una
     else:
         fresh = tcb.keepalive.unanswered > 0 and seq == _before(send.snd_nxt)
-    if fresh and tcb.state in (CLOSING, LAST_ACK) and send.fin_sent and send.flight_size == 1:
-        _end_without_ack(tcb, now)
+    if fresh and _awaits_last_ack(tcb):
+        tcb.stack.port_closed(tcb, -inf, now)
         return
     if tcb.state == CLOSE_WAIT and not send.flight_size:
         return  # nothing is expected from the peer; data or a FIN will show whether it is alive
@@ -111,19 +112,31 @@ def _port_unreachable(tcb: Tcb, seq: int, now: float) -> None:
             tcb.keepalive.probe_at(now + PROBE_SPACING)
 
 
-def end_for_closed_port(tcb: Tcb, now: float) -> None:
-    """End a connection to a closed UDP port, unless it is in CLOSE_WAIT, where nothing is expected from the peer."""
+def end_for_closed_port(tcb: Tcb, since: float, now: float) -> None:
+    """End a connection to a UDP port that has been closed since `since`, if nothing was received since then. `-inf`:
+    the port is closed, but this is certain enough only for a FIN that was retransmitted.
+
+    A connection in CLOSE_WAIT without data in flight goes on, because nothing is expected from the peer."""
     send, state = tcb.send_side, tcb.state
-    if state == SYN_SENT:
+    if _awaits_last_ack(tcb):
+        if tcb.retransmits or tcb.last_received <= since:
+            _end_without_ack(tcb, now)
+    elif tcb.last_received > since:
+        pass
+    elif state == SYN_SENT:
         tcb.fail(ConnectionRefused(), now)
     elif state == SYN_RCVD and tcb.passive:
         tcb.drop_half_open(now)
-    elif state in (CLOSING, LAST_ACK) and send.fin_sent and send.flight_size == 1:
-        _end_without_ack(tcb, now)
     elif state != CLOSE_WAIT or send.flight_size:
         error = ConnectionReset(PORT_CLOSED)
         error.__cause__ = tcb.soft_error
         send_reset(tcb, error, now)
+
+
+def _awaits_last_ack(tcb: Tcb) -> bool:
+    """Return True if the peer has closed, and has acknowledged everything except our FIN."""
+    send = tcb.send_side
+    return tcb.state in (CLOSING, LAST_ACK) and send.fin_sent and send.flight_size == 1
 
 
 def _end_without_ack(tcb: Tcb, now: float) -> None:

@@ -123,5 +123,5 @@ def test_an_interrupt_in_a_move_costs_no_connection_its_timer(monkeypatch: pytes
         assert len(queue) == len(left)
         assert queue.next() == min(each.deadline for each in left)
         expired = queue.take_expired(100.0)
-        assert sorted(each.deadline for each in left) == [each.deadline for each in expired]
+        assert sorted(each.deadline for each in left) == [each.next_deadline() for each in expired]
         assert len(queue) == 0

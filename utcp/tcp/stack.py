@@ -35,7 +35,7 @@ from utcp.tcp.time_wait_arrival import REOPENS, STAYS, arrives_in_time_wait
 from utcp.tcp.timers import TimerQueue
 from utcp.tcp.transmit import Remote, Transmit
 from utcp.wire import ACK, FIN, HEADER_LENGTH, PSH, RST, MalformedSegment, Segment, decode
-from utcp.wire.header import HEADER_WITH_TIMESTAMPS
+from utcp.wire.header import PLAIN_HEADER_WITH_TIMESTAMPS
 from utcp.wire.options import ALIGNED_TIMESTAMPS
 from utcp.wire.segment import CONGESTION_EXPERIENCED, LENGTH_WITH_TIMESTAMPS, VIEW_ABOVE
 from utcp.wire.train import Train, read_train
@@ -329,8 +329,8 @@ class Stack(Context[Tcb]):
         view = end - start > VIEW_ABOVE and 2 * (end - start) >= len(data) and self._tap is None
         begin = start + LENGTH_WITH_TIMESTAMPS
         if begin <= end and self._tap is None and ecn != CONGESTION_EXPERIENCED:
-            src_port, dst_port, seq, ack, flags, window, _, _, kinds, ts_val, ts_ecr = (
-                HEADER_WITH_TIMESTAMPS.unpack_from(data, start)
+            src_port, dst_port, seq, ack, flags, window, kinds, ts_val, ts_ecr = (
+                PLAIN_HEADER_WITH_TIMESTAMPS.unpack_from(data, start)
             )
             if flags & _NOT_PSH_OR_FIN == _PLAIN and kinds == ALIGNED_TIMESTAMPS:  # as in nearly every segment
                 connection = self.connections.get((remote, src_port, dst_port))
@@ -699,7 +699,7 @@ class Stack(Context[Tcb]):
         schedule its earliest deadline."""
         state = tcb.state
         if state in (CLOSED, TIME_WAIT):
-            if self.connections.get(tcb.key) is tcb:
+            if tcb.queued != -inf:  # not removed yet; a search in `connections` would box the key
                 self._delete_tcb(tcb, now)
             return
         if self._opening and not tcb.passive and state != SYN_SENT:

@@ -6,7 +6,7 @@ from typing import Final
 
 from utcp.tcp.connection.tcb import Tcb
 from utcp.wire import HEADER_LENGTH
-from utcp.wire.header import HEADER, HEADER_WITH_TIMESTAMPS
+from utcp.wire.header import HEADER, HEADER_WITH_TIMESTAMPS, PLAIN_HEADER_WITH_TIMESTAMPS
 from utcp.wire.options import ALIGNED_TIMESTAMPS, TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
 
@@ -20,6 +20,18 @@ def pack(tcb: Tcb, seq: int, flags: int, now: float, urgent: int = 0) -> bytes:
     leave."""
     receive = tcb.receive_side
     window = receive.acknowledge()
+    if tcb.timestamps and not urgent:
+        return PLAIN_HEADER_WITH_TIMESTAMPS.pack(
+            tcb.local_port,
+            tcb.remote_port,
+            seq,
+            receive.rcv_nxt,
+            _TIMESTAMPS_OFFSET | flags | tcb.ecn.echo,
+            window,
+            ALIGNED_TIMESTAMPS,
+            (int(now * 1000) + tcb.ts_offset) & MASK,
+            receive.ts_recent,
+        )
     if tcb.timestamps:
         return HEADER_WITH_TIMESTAMPS.pack(
             tcb.local_port,

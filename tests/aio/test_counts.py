@@ -5,6 +5,7 @@ import gc
 import sys
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Self
@@ -13,7 +14,7 @@ import pytest
 import uvloop
 
 import utcp
-from tests.aio.peers import Peers, Recorder, turns, until
+from tests.aio.peers import FAST, Peers, Recorder, turns, until
 from tests.variant import interpreted_only
 from utcp.link.udp import UdpLink
 from utcp.tcp.connection import Connection
@@ -293,6 +294,42 @@ async def test_wakeups_that_read_one_datagram_leave_none_unread(peers: Peers) ->
     assert server.received == b"alone" + 5 * b"more "
     assert peers.client.stack.counters.retrans_segs == 0
     transport.abort()
+
+
+MEGABYTES = 16
+
+
+@pytest.mark.parametrize("mss", [None, 1400])
+async def test_a_bulk_transfer_over_streams_takes_a_send_and_a_receive_for_64_kib(mss: int | None) -> None:
+    """These are 32 system calls per MB. ACKs, and receives that find nothing, add a few for each wakeup, so that it
+    counts how much a wakeup carries."""
+    async with Peers(replace(FAST, mss=mss)) as peers:
+        arriving: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
+        arriving = asyncio.get_running_loop().create_future()
+        await peers.server.start_server(lambda *streams: arriving.set_result(streams))
+        _, writer = await peers.client.open_connection(peers.host, peers.port)
+        reader, answers = await arriving
+        chunk = bytes(1 << 18)
+
+        async def write() -> None:
+            while True:
+                writer.write(chunk)
+                await writer.drain()
+
+        async def transfer() -> tuple[int, ...]:
+            before, octets = calls(peers), 0
+            while octets < MEGABYTES * 1_000_000:
+                data = await reader.read(1 << 18)
+                assert data
+                octets += len(data)
+            return (calls(peers) - before,)
+
+        writing = asyncio.create_task(write())
+        await transfer()  # the congestion window and the buffers grow
+        assert await lowest(transfer, (limit := 40 * MEGABYTES,)) <= (limit,)
+        writing.cancel()
+        for each in (writer, answers):
+            each.transport.abort()
 
 
 async def test_idle_connections_wake_nobody(peers: Peers) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from utcp import _compiled
+
 ROOT = Path(__file__).parents[1]
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
@@ -118,7 +120,8 @@ class Build:
         self.root = root
         self.data: dict[str, Any] = {}
         self.included: dict[str, str] = {}
-        for name in ("__init__.py", "_compiled.py", "errors.py", "config.py", "wire/seq.py", "tcp/stack.py"):
+        files = [name for name in (*_compiled.COMPILED, *_compiled.SHOWN) if name.endswith(".py")]
+        for name in ("__init__.py", "wire/seq.py", "tcp/stack.py", *files):
             (root / "utcp" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / "utcp" / name, root / "utcp" / name)
         monkeypatch.setitem(sys.modules, "compiling", compiling)

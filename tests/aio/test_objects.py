@@ -1,0 +1,70 @@
+"""The objects of a connection that the garbage collector visits.
+
+Each full collection visits all of them. So their number decides how much more one of 100,000 connections costs than one
+of 1,000 (`python -m bench scale`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Final
+
+from tests.aio.peers import Peers, until
+from utcp.tcp import COMPILED
+
+CONNECTIONS: Final = 100
+
+WITH_STREAMS: Final = 25 if COMPILED else 41
+"""Objects of one connection, both ends, with asyncio's streams and a handler that waits in `read()`. 17 of them belong
+to the interface of asyncio: a transport, a protocol, a reader, a writer and a context at each end; the handler's task
+with its coroutine, context, future, the future's iterator, its wakeup method, and its weak reference."""
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(4096):
+        writer.write(data)
+    writer.close()
+
+
+async def test_objects_of_a_connection_with_streams(peers: Peers) -> None:
+    await peers.server.start_server(serve)
+    writers: list[asyncio.StreamWriter] = []
+
+    async def open_and_echo() -> None:
+        reader, writer = await peers.client.open_connection(peers.host, peers.port)
+        writers.append(writer)
+        writer.write(b"x" * 64)
+        await reader.readexactly(64)
+
+    async def objects_with(connections: int) -> int:
+        while len(writers) < connections:
+            await open_and_echo()
+        await until(lambda: not unacknowledged(peers))
+        gc.collect()  # it also stops to visit the objects that hold only unvisited ones
+        return len(gc.get_objects())
+
+    before = await objects_with(10)
+    after = await objects_with(10 + CONNECTIONS)
+    assert after - before <= (WITH_STREAMS + 0.5) * CONNECTIONS
+    for writer in writers:
+        writer.close()
+    await until(lambda: not peers.server.driver.transports)
+
+
+async def test_a_connection_has_one_entry_in_the_timer_queue(peers: Peers) -> None:
+    await peers.server.start_server(serve)
+    writers = [(await peers.client.open_connection(peers.host, peers.port))[1] for _ in range(CONNECTIONS)]
+    for end in (peers.client, peers.server):
+        assert len(end.stack._timers) <= len(end.stack.connections)
+    for writer in writers:
+        writer.close()
+    await until(lambda: not peers.server.driver.transports and not peers.client.driver.transports)
+    for end in (peers.client, peers.server):
+        assert len(end.stack._timers) == 0
+
+
+def unacknowledged(peers: Peers) -> int:
+    """Return the number of octets that wait for their ACK, which take objects."""
+    ends = (peers.client, peers.server)
+    return sum(connection.send_queue for end in ends for connection in end.stack.connections.values())

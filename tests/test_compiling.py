@@ -283,4 +283,6 @@ def test_other_sources_may_change(compiled_in_place: Path) -> None:
 
 def test_the_package_looks_first_whether_its_modules_fit() -> None:
     lines = (ROOT / "utcp/__init__.py").read_text().splitlines()
-    assert next(line for line in lines if line.startswith(("import ", "from "))).startswith("import utcp._compiled ")
+    assert next(line for line in lines if line.startswith(("import utcp", "from utcp"))).startswith(
+        "import utcp._compiled "
+    )

@@ -17,6 +17,8 @@ def examples(count: int) -> int:
     return count if COMPILED else count // 3
 
 
+compiled_only = pytest.mark.skipif(not COMPILED, reason="a count of the compiled variant")
+
 interpreted_only = pytest.mark.skipif(
     COMPILED, reason="compiled code runs no lines that could be counted, and its parts cannot be replaced"
 )

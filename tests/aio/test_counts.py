@@ -15,7 +15,7 @@ import uvloop
 
 import utcp
 from tests.aio.peers import FAST, Peers, Recorder, turns, until
-from tests.variant import interpreted_only
+from tests.variant import compiled_only, interpreted_only
 from utcp.link.udp import UdpLink
 from utcp.tcp.connection import Connection
 
@@ -402,6 +402,56 @@ async def test_calls_of_a_request_and_its_response(peers: Peers) -> None:
                 writer.write(b"x" * 64)
                 await reader.readexactly(64)
     assert calls.count / TOGETHER < 145
+    writer.close()
+    await writer.wait_closed()
+
+
+class AllCalls:
+    """Counts all calls that the interpreter makes while the context lasts, of Python functions and of others."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        sys.setprofile(self._event)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _event(self, frame: FrameType, event: str, _: object) -> None:
+        self.count += event in ("call", "c_call")
+
+
+def is_uvloop() -> bool:
+    return isinstance(asyncio.get_running_loop(), uvloop.Loop)
+
+
+@compiled_only
+async def test_all_calls_of_a_request_between_protocols(peers: Peers) -> None:
+    """Of 64 bytes, alone, with both ends. The rest are asyncio's loop and the protocols of this test."""
+    transport, client, _ = await peers.connect(Asking, EchoProtocol)
+    for _ in range(2):
+        client.left = REQUESTS
+        client.done = asyncio.get_running_loop().create_future()
+        with AllCalls() as calls:
+            transport.write(b"x" * 64)
+            await client.done
+    assert calls.count / REQUESTS < (25 if is_uvloop() else 65)
+    transport.abort()
+
+
+@compiled_only
+async def test_all_calls_of_a_request_over_streams(peers: Peers) -> None:
+    """On asyncio's loop, 97 of them are in asyncio's loop and tasks, which take two turns at each end."""
+    await peers.server.start_server(echo)
+    reader, writer = await peers.client.open_connection(peers.host, peers.port)
+    for _ in range(2):
+        with AllCalls() as calls:
+            for _ in range(REQUESTS):
+                writer.write(b"x" * 64)
+                await reader.readexactly(64)
+    assert calls.count / REQUESTS < (28 if is_uvloop() else 125)
     writer.close()
     await writer.wait_closed()
 

@@ -144,7 +144,7 @@ async def test_plaintext_that_a_client_has_read_ahead_is_refused(peers: Peers, f
     server.writer.write(b"220 go on\r\n" + INJECTED)
     assert await client.reader.readline() == b"220 go on\r\n"
     assert held_by(client.reader) == len(INJECTED)
-    with pytest.raises(ssl.SSLError, match=f"{len(INJECTED)} octets of plaintext"):
+    with pytest.raises(ssl.SSLError, match=f"{len(INJECTED)} bytes of plaintext"):
         await form(client)
     with pytest.raises(ssl.SSLError, match="plaintext"):
         assert await client.reader.read() == b""

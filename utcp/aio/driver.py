@@ -301,11 +301,11 @@ class Driver:
         if received and (len(received) > 1 or len(received[0].data) >= SHORTEST):
             self._lone_reads = 0
             self._next_lone_reads = LONE_READS
-        for data, remote, segment_size, ecn in received:
+        for each in received:
             try:
-                stack.receive_datagram(data, remote, now, segment_size, ecn)
+                stack.receive_datagram(each.data, each.remote, now, each.segment_size, each.ecn)
             except Exception as exc:  # the other datagrams of the batch must not be lost
-                self._report(f"processing a datagram from {remote} failed", exc)
+                self._report(f"processing a datagram from {each.remote} failed", exc)
         if errors:
             self._report_path([], errors, now)
         if self._pause is not None:

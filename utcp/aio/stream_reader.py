@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio import format_helpers
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 DEFAULT_LIMIT: Final = 65536
@@ -35,10 +34,6 @@ class StreamReader(asyncio.StreamReader):
     _transport: Any = None
     _waiter: asyncio.Future[None] | None = None
 
-    # Attributes of the base class that its type stubs lack.
-    _wait_for_data: Callable[[str], Awaitable[None]]
-    _wakeup_waiter: Callable[[], None]
-
     # Does not call the base class, which would set all attributes.
     def __init__(self, limit: int = DEFAULT_LIMIT, loop: asyncio.AbstractEventLoop | None = None) -> None:
         if limit <= 0:
@@ -67,7 +62,9 @@ class StreamReader(asyncio.StreamReader):
         elif data:
             self._chunk = data
             if self._waiter is not None:
-                self._wakeup_waiter()
+                waiter, self._waiter = self._waiter, None
+                if not waiter.cancelled():
+                    waiter.set_result(None)
             if len(data) > 2 * self._limit and not self._paused and self._transport is not None:
                 try:
                     self._transport.pause_reading()
@@ -82,10 +79,25 @@ class StreamReader(asyncio.StreamReader):
             self._transport.resume_reading()
             self._resumed = hasattr(self._transport, "take_held")
 
+    def _next_data(self, caller: str) -> asyncio.Future[None]:
+        """Return a future that is done when data or EOF has arrived. `caller` awaits it and then clears `_waiter`. The
+        base class has a coroutine for both, which costs as much as the rest of read()."""
+        if self._waiter is not None:
+            raise RuntimeError(f"{caller}() called while another coroutine is already waiting for incoming data")
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        self._waiter = self._loop.create_future()
+        return self._waiter
+
     async def readexactly(self, n: int) -> bytes:
         chunk = self._chunk
         if chunk is None and n > 0 and not self._joined and not self._eof and self._exception is None:
-            await self._wait_for_data("readexactly")
+            waiter = self._next_data("readexactly")
+            try:
+                await waiter
+            finally:
+                self._waiter = None
             chunk = self._chunk
         if chunk is None or len(chunk) != n or self._exception is not None:
             return await super().readexactly(n)
@@ -108,7 +120,11 @@ class StreamReader(asyncio.StreamReader):
                 if data:
                     return data
                 self._resumed = False
-            await self._wait_for_data("read")
+            waiter = self._next_data("read")
+            try:
+                await waiter
+            finally:
+                self._waiter = None
         chunk = self._chunk
         if chunk is not None and len(chunk) <= n:
             self._chunk = None

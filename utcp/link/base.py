@@ -18,17 +18,24 @@ QUOTED: Final = 128
 """Octets of a quoted segment that a link keeps. A TCP header has at most 60."""
 
 
-class Received(NamedTuple):
-    """A received datagram, or a train of datagrams with `segment_size` octets each, of which the last may be shorter.
+@mypyc_attr(acyclic=True)
+class Received:
+    """A received datagram, or a train of datagrams with `segment_size` bytes each, of which the last may be shorter.
 
-    `segment_size` is None for a single datagram. `data` is valid until the link's next `receive()`. `ecn` holds the two
-    ECN bits of the IP header.
+    Args:
+        data: the payload, valid until the link's next `receive()`.
+        remote: the sender.
+        segment_size: bytes; None for a single datagram.
+        ecn: the two ECN bits of the IP header.
     """
 
-    data: bytes
-    remote: Remote
-    segment_size: int | None
-    ecn: int
+    __slots__ = ("data", "ecn", "remote", "segment_size")
+
+    def __init__(self, data: bytes, remote: Remote, segment_size: int | None, ecn: int) -> None:
+        self.data = data
+        self.remote = remote
+        self.segment_size = segment_size
+        self.ecn = ecn
 
 
 class SendError(NamedTuple):

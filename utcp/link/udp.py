@@ -119,6 +119,8 @@ class UdpLink(Link):
         self._traffic_class = sockopt.traffic_class(sock)
         self._routes = Routes(sock.family, takes_ipv4=self._takes_ipv4)
         self._remotes: dict[SocketAddress, tuple[Route, Remote]] = {}
+        self._last_path: Any = None  # a UdpPath, of which compiled code would make a tuple
+        """The last remote of `receive()` with a local address. Datagrams of one peer follow each other."""
         self.counters = LinkCounters()
         self._pending: Pending[Transmit] = Pending(self.counters)
         self.pending = self._pending.waiting
@@ -224,7 +226,12 @@ class UdpLink(Link):
             octets += size
             count = 1 if segment_size is None else -(-size // segment_size)
             datagrams += count
-            received.append(Received(data, UdpPath(peer, local) if local else peer, segment_size, ecn))
+            remote: Remote = peer
+            if local:
+                if self._last_path != (peer, local):
+                    self._last_path = UdpPath(peer, local)
+                remote = self._last_path
+            received.append(Received(data, remote, segment_size, ecn))
         if datagrams:
             counters.bytes_received += octets
             counters.datagrams_received += datagrams - dropped

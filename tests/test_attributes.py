@@ -11,7 +11,7 @@ import pytest
 
 import utcp
 
-ROOT = Path(utcp.__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "utcp/README.md", "utcp/testing/README.md", "examples/README.md")
 ATTRIBUTE = re.compile(r"`(utcp(?:\.[A-Za-z_]\w*)+)(?:\(|`)")
 EVENT = re.compile(r"^\| `(utcp\.\w+)` \| (?:info|warning|debug) \|", re.MULTILINE)

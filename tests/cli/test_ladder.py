@@ -172,6 +172,18 @@ def test_two_captures_are_of_the_two_ends(capture: Path, tmp_path: Path, capsys:
     assert capsys.readouterr() == ("", told)
 
 
+def test_two_captures_of_the_same_end_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The runs use the same addresses and ports, as all scenes do."""
+    both, client = tmp_path / "both.pcapng", tmp_path / "client.pcapng"
+    transfer(both, at="both", octets=4000)
+    transfer(client, at="client", octets=100)
+    assert main(["ladder", str(both), str(client)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"utcp ladder: {both} and {client} were both captured at 10.0.0.3:")
+    assert err.endswith(": give one of each end\n")
+
+
 def test_a_connection_that_only_one_capture_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     client, server, other = (tmp_path / name for name in ("client.pcapng", "server.pcapng", "other.pcapng"))
     transfer(client, at="client", octets=100)

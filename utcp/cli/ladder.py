@@ -96,7 +96,7 @@ def command(
     form = form or _form(output)
 
     from utcp.trace.capture_file import TruncatedCapture, read_capture
-    from utcp.trace.connections import find_connections
+    from utcp.trace.connections import find_connections, made_at
     from utcp.trace.ladder.from_capture import rungs_from_capture, shortened
 
     captures = []
@@ -113,6 +113,11 @@ def command(
         raise click.UsageError(f"{files[0]} and {files[1]} are the same capture: give one FILE, or one of each end")
     if not any(len(one.captures) == len(files) for one in found):
         raise click.ClickException(f"{files[0]} and {files[1]} have no connection in common: see --list of each")
+    twice = set.intersection(*map(made_at, captures)) if len(captures) == 2 else None
+    if twice:
+        raise click.ClickException(
+            f"{files[0]} and {files[1]} were both captured at {min(twice)}: give one of each end"
+        )
     if listing:
         _write(output, "".join(f"{_described(one, found[0])}\n" for one in found))
         return

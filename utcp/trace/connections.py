@@ -149,6 +149,19 @@ def ends_of(captured: Captured) -> tuple[End, End]:
     )
 
 
+def made_at(capture: Iterable[Captured]) -> set[End]:
+    """Return the ends at which a capture was made, as far as its comments show them."""
+    found = set()
+    for captured in capture:
+        comments = packet_comments(captured.comment)
+        sender, receiver = ends_of(captured)
+        if "direction" in comments.sender:
+            found.add(sender)
+        if comments.arrivals:
+            found.add(receiver)
+    return found
+
+
 def _connection(earlier: Sequence[CapturedConnection], sender: End, captured: Captured) -> CapturedConnection | None:
     """Return the connection of a segment, one of those on its ports so far, oldest first; None: a new one."""
     if not earlier:

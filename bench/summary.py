@@ -59,15 +59,6 @@ def _recording(result: dict[str, Any]) -> Recording:
     return Recording(machine["utcp"], python, where, outcomes)
 
 
-def slower(recording: Recording, loop: str) -> list[str]:
-    """Return the labels of the rows in which kernel TCP is faster, with both ends in one process."""
-    return [
-        goal.label
-        for bench, goal in _speeds(recording)
-        if (value := recording.value(bench, goal, loop, 1)) is not None and value < 1
-    ]
-
-
 def front(found: Sequence[Recording]) -> str:
     """Return the part of README.md: the default install, which is compiled, on each Python."""
     compiled = [each for each in found if each.variant == "compiled"]
@@ -77,16 +68,27 @@ def front(found: Sequence[Recording]) -> str:
         for recording, loop in product(compiled, loops.LOOPS):
             row.append(" / ".join(table.number(recording.value(bench, goal, loop, number), 2) for number in (1, 2)))
         rows.append(row)
-    return _lines(*table.markdown(rows), "", *textwrap.wrap(_exceptions(compiled[0]), 120))
+    return _lines(*table.markdown(rows), "", *textwrap.wrap(_exceptions(compiled), 120))
 
 
-def _exceptions(recording: Recording) -> str:
+def _exceptions(found: Sequence[Recording]) -> str:
+    """Return one sentence on where kernel TCP is faster."""
+    always, sometimes = [], []
+    for bench, goal in _speeds(found[0]):
+        values = [each.value(bench, goal, loop, number) for each in found for loop in loops.LOOPS for number in (1, 2)]
+        slower = [value < 1 for value in values if value is not None]
+        if any(slower):
+            (always if all(slower) else sometimes).append(f"*{goal.label}*")
     parts = [
-        f"{' and '.join(filter(None, [', '.join(labels[:-1]), labels[-1]]))} on {loop}"
-        for loop in loops.LOOPS
-        if (labels := slower(recording, loop))
+        f"{when} at {_listed(labels)}"
+        for when, labels in (("in all cases", always), ("in some cases", sometimes))
+        if labels
     ]
-    return f"Kernel TCP is faster at {', and at '.join(parts)}." if parts else "Kernel TCP is faster at none of these."
+    return f"Kernel TCP is faster {', and '.join(parts) or 'at none of these'}."
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(labels[:-1]), labels[-1]]))
 
 
 def details(found: Sequence[Recording]) -> str:

@@ -70,7 +70,7 @@ class _Numbers(click.ParamType[tuple[int, int]]):
     type=click.IntRange(0),
     default=500,
     show_default=True,
-    help="Of a longer ladder, show only the first N and the last N rows. 0: show all rows.",
+    help="Maximum number of rows. Those in the middle of a longer ladder are left out. 0: no limit.",
 )
 def command(
     files: tuple[Path, ...],

@@ -208,6 +208,30 @@ def test_connections_are_told_apart() -> None:
     assert second[0].time == 0.0  # its own zero
 
 
+def test_a_late_segment_does_not_bring_back_the_state_of_an_earlier_connection() -> None:
+    """The client has no TIME_WAIT. Its last ACK is lost, and the server repeats its FIN after the new SYN."""
+    tap = Tap()
+    tap.open()
+    tap.see(10, "client", FIN | ACK, 1, 1)
+    tap.see(11, "server", FIN | ACK, 1, 2)
+    tap.see(12, "client", ACK, 2, 2)
+    tap.see(20, "client", SYN, 500_000, 0)
+    tap.see(21, "server", SYN | ACK, 700_000, 500_001)
+    tap.see(22, "client", ACK, 500_001, 700_001)
+    tap.see(30, "server", FIN | ACK, 1, 2)
+    tap.see(31, "client", ACK, 500_001, 700_001)
+    found = find_connections([tap.captured])
+    rungs = rungs_from_capture([tap.captured], *found)
+    assert len(found) == 2
+    assert [(rung.client, rung.server) for rung in rungs[7:]] == [
+        (SYN_SENT, None),
+        (ESTABLISHED, SYN_RCVD),
+        (None, ESTABLISHED),
+        (None, None),
+        (None, None),
+    ]
+
+
 def test_what_people_have_remarked_is_a_note() -> None:
     tap = Tap()
     tap.see(0, "client", SYN, 0, 0, comment="here it\x1bbegins\nclient direction=out state=SYN_SENT")

@@ -67,6 +67,8 @@ class _End:
     shown: int | None = None
     latest: int = -1
     """Index of the latest segment that it has sent or received."""
+    newest: int = 0
+    """Number of the newest connection whose segments it has sent or received."""
     unshown: _Row | None = None
     """The row of its last state, if it has none of a segment and no segment was sent since. The next segment's row
     shows that state instead, if both have the same cause."""
@@ -136,6 +138,7 @@ class _Assembly:
             name = PEER[flight.sender] if arrives else flight.sender
             end = self._ends[name]
             machine = end.machines[flight.connection]
+            before = machine.state
             comment = flight.at_receiver if arrives else flight.at_sender
             state = _STATES.get(comment.get("state", ""))
             if kind in (_CLOSED_AFTER_SENDING, _CLOSED_AFTER_ARRIVAL):
@@ -153,6 +156,10 @@ class _Assembly:
                 elif comment.get("closed") == 0:
                     machine.assume(CLOSED)
             else:
+                if flight.segment.flags & SYN:  # this end no longer has the earlier connections on the same ports
+                    for number, earlier in end.machines.items():
+                        if number < flight.connection:
+                            earlier.assume(CLOSED)
                 opens = flight.segment.flags & (SYN | ACK) == SYN
                 if end.shown is None and opens and state in (None, SYN_SENT):
                     self._show(name, CLOSED, index, time)
@@ -164,7 +171,10 @@ class _Assembly:
                     self._apart.remove(end.unshown)
                     end.shown = None
                 end.unshown = None
-            self._show(name, machine.state, index, time)
+            end.newest = max(end.newest, flight.connection)
+            # A segment of an earlier connection that changes nothing there does not bring back the state of that one.
+            if flight.connection == end.newest or machine.state != before:
+                self._show(name, machine.state, index, time)
             end.latest = max(end.latest, index)
 
     def _moments(self) -> list[_Moment]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import utcp
+from utcp.extras import needs_extra
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "utcp/README.md", "utcp/testing/README.md", "examples/README.md")
@@ -83,6 +84,12 @@ except ModuleNotFoundError as error:
 """  # None in sys.modules: as if it were not installed
         hint = f"{package} is not installed: pip install 'aioutcp[{extra}]'"
         assert python(program).strip() == hint
+
+
+def test_a_missing_submodule_does_not_count_as_a_missing_package() -> None:
+    """As where the installed version of a library is too old for the adapter."""
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'pytest\.missing'"), needs_extra("integrations"):
+        import_module("pytest.missing")
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:

@@ -1,5 +1,6 @@
 """Imports on demand: optional dependencies, with the error text for a missing one, and submodules."""
 
+import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -28,6 +29,8 @@ def needs_extra(extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
+        if sys.modules.get(package) is not None:  # the installed version of the package lacks a submodule
+            raise
         raise ModuleNotFoundError(not_installed(package, extra), name=error.name) from None
 
 

@@ -73,7 +73,8 @@ def front(found: Sequence[Recording]) -> str:
 
 def _exceptions(found: Sequence[Recording]) -> str:
     """Return one sentence on where kernel TCP is faster."""
-    always, sometimes = [], []
+    always: list[str] = []
+    sometimes: list[str] = []
     for bench, goal in _speeds(found[0]):
         values = [each.value(bench, goal, loop, number) for each in found for loop in loops.LOOPS for number in (1, 2)]
         slower = [value < 1 for value in values if value is not None]

@@ -149,8 +149,12 @@ def _compile_here(built: str) -> None:
 def _with_weak_references(code: str) -> str:
     """Make the destructors in C code of mypyc clear weak references, which they do not. Objects of compiled classes
     have weak references if their class inherits from one that is not compiled, as those of asyncio's transports and
-    streams do. Otherwise a weak reference would lead to freed memory."""
+    streams do. Otherwise a weak reference would lead to freed memory.
+
+    Raises NotCompiled if a destructor is not as expected, because mypyc has changed."""
     begin = "CPy_TRASHCAN_BEGIN(self, "
+    if code.count(begin) != code.count("tp_dealloc = "):
+        raise NotCompiled(f"mypyc writes other destructors now, without {begin!r}")
     return code.replace(
         begin, f"if (Py_TYPE(self)->tp_weaklistoffset) PyObject_ClearWeakRefs((PyObject *)self);\n{begin}"
     )

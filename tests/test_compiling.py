@@ -99,12 +99,14 @@ def test_a_failure_has_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_destructors_clear_weak_references() -> None:
-    destructor = "PyObject_GC_UnTrack(self);\n    CPy_TRASHCAN_BEGIN(self, Driver_dealloc)\n"
-    assert compiling._with_weak_references(destructor) == (
-        "PyObject_GC_UnTrack(self);\n"
-        "    if (Py_TYPE(self)->tp_weaklistoffset) PyObject_ClearWeakRefs((PyObject *)self);\n"
-        "CPy_TRASHCAN_BEGIN(self, Driver_dealloc)\n"
-    )
+    code = "PyObject_GC_UnTrack(self);\n{}CPy_TRASHCAN_BEGIN(self, A_dealloc)\n.tp_dealloc = (destructor)A_dealloc"
+    clear = "if (Py_TYPE(self)->tp_weaklistoffset) PyObject_ClearWeakRefs((PyObject *)self);\n"
+    assert compiling._with_weak_references(code.format("")) == code.format(clear)
+
+
+def test_a_destructor_that_cannot_clear_weak_references_is_an_error() -> None:
+    with pytest.raises(compiling.NotCompiled, match=r"^mypyc writes other destructors"):
+        compiling._with_weak_references(".tp_dealloc = (destructor)A_dealloc")
 
 
 # ---------------------------------------------------------------------- what hatchling does

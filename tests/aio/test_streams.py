@@ -11,6 +11,7 @@ import pytest
 
 import utcp
 from tests.aio.peers import FAST, Peers, connection_of, until
+from tests.certificates import client_context, server_context
 from utcp import StreamWriter
 from utcp.aio.stream_reader import StreamReader
 from utcp.aio.streams import StreamProtocol
@@ -109,6 +110,25 @@ async def test_a_transport_hands_held_data_only_to_its_reader_and_while_it_is_re
         assert transport.take_held(StreamReader(), 1000) == b""
         transport.abort()
         assert transport.take_held(reader, 1000) == b""
+        writer.close()
+
+
+async def test_a_reader_that_has_resumed_its_transport_reads_from_tls_after_start_tls() -> None:
+    """TLS has no held data to take."""
+    async with Peers(LARGE) as peers:
+        arriving: asyncio.Future[tuple[asyncio.StreamReader, Any]] = asyncio.get_running_loop().create_future()
+        await peers.server.start_server(lambda *streams: arriving.set_result(streams))
+        _, client = await peers.client.open_connection(peers.host, peers.port)
+        reader, writer = await arriving
+        client.write(bytes(1 << 18))
+        await until(lambda: connection_of(writer.transport).info().bytes_received == 1 << 18)
+        assert len(await reader.readexactly(1 << 18)) == 1 << 18
+        assert reader._resumed  # type: ignore[attr-defined]
+        tls = client.start_tls(client_context(), server_hostname="localhost")
+        await asyncio.gather(writer.start_tls(server_context()), tls)
+        client.write(b"secret")
+        assert await reader.read(100) == b"secret"
+        client.close()
         writer.close()
 
 

@@ -77,7 +77,7 @@ class StreamReader(asyncio.StreamReader):
         if self._paused and len(self._buffer) <= self._limit:
             self._paused = False
             self._transport.resume_reading()
-            self._resumed = hasattr(self._transport, "take_held")
+            self._resumed = True
 
     def _next_data(self, caller: str) -> asyncio.Future[None]:
         """Return a future that is done when data or EOF has arrived. `caller` awaits it and then clears `_waiter`. The
@@ -116,7 +116,9 @@ class StreamReader(asyncio.StreamReader):
             return await super().read(n)
         if self._chunk is None and not self._eof:
             if self._resumed:
-                data: bytes = self._transport.take_held(self, n)
+                # start_tls() may have replaced the transport since, and only utcp's without TLS has the method.
+                take_held = getattr(self._transport, "take_held", None)
+                data: bytes = b"" if take_held is None else take_held(self, n)
                 if data:
                     return data
                 self._resumed = False

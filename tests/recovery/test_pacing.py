@@ -105,6 +105,17 @@ def test_timers_that_are_late_again_are_caught_up_with_at_twice_the_rate() -> No
     assert rate_at(p, now + 0.06) == pytest.approx(1e6, rel=0.1)
 
 
+def test_timers_a_train_late_lose_nothing_of_what_is_caught_up_with() -> None:
+    """Two milliseconds at twice the rate are four at the rate."""
+    p = pacer(125e6)
+    run(p, 0.1)
+    run(p, 0.05, start=p.deadline + 0.05)
+    now = p.deadline + 0.05
+    p.expired(now)
+    sent = sum(size for _, size in run(p, 0.02, start=now, late=0.0005))
+    assert sent == pytest.approx(0.02 * 250e6, rel=0.15)
+
+
 def test_no_more_than_a_tenth_of_a_second_is_caught_up_with() -> None:
     p = pacer(1e6)
     run(p, 0.1)

@@ -244,18 +244,19 @@ def test_a_buffer_that_may_change_is_copied() -> None:
     assert connection.read() == text
 
 
-def test_the_last_segment_is_not_like_the_others() -> None:
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_the_last_segment_is_not_like_the_others(timestamps: bool) -> None:
     """PSH, the FIN, what is urgent, and what is less than a segment: only behind all that leaves together."""
-    side = Side(False, ecn=True)
+    side = Side(timestamps, ecn=True)
     connection = side.connections[0]
     connection.send(bytes(1000), urgent=True)
     connection.send(bytes(6500))
     connection.shutdown(side.now)
     segments = [(decode(datagram), ecn) for datagram, ecn in side.flush()]
-    assert [(len(segment.payload), segment.flags, ecn) for segment, ecn in segments] == [
-        (1000, ACK | URG, ECN_CAPABLE),
-        *[(1000, ACK, ECN_CAPABLE)] * 6,
-        (500, ACK | PSH | FIN, ECN_CAPABLE),
+    assert [(len(segment.payload), segment.flags, segment.urgent, ecn) for segment, ecn in segments] == [
+        (1000, ACK | URG, 1000, ECN_CAPABLE),
+        *[(1000, ACK, 0, ECN_CAPABLE)] * 6,
+        (500, ACK | PSH | FIN, 0, ECN_CAPABLE),
     ]
 
 

@@ -319,6 +319,8 @@ class Life:
         waits = min(deadlines[PERSIST], deadlines[PACING]) < math.inf
         if send.snd_una == send.snd_nxt and send.pending and connection.state != SYN_RCVD and not waits:
             raise Broken(f"{name}: {connection!r} has something to send, and no timer runs: {deadlines}")
+        if connection.next_deadline() != min(deadlines):
+            raise Broken(f"{name}: the next deadline is {connection.next_deadline()}, of {deadlines}")
         if min(deadlines) <= self.now - 3 * RESOLUTION:
             raise Broken(f"{name}: a timer was due at {min(deadlines) - START}, now {self.elapsed}")
 

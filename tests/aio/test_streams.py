@@ -113,6 +113,24 @@ async def test_a_transport_hands_held_data_only_to_its_reader_and_while_it_is_re
         writer.close()
 
 
+class Inverting(StreamProtocol):
+    def data_received(self, data: bytes) -> None:
+        super().data_received(bytes(255 - octet for octet in data))
+
+
+async def test_all_data_passes_through_the_protocol_of_an_application() -> None:
+    async with Peers(LARGE) as peers:
+        reader, transport, writer = await bulk(peers, bytes(1 << 20))
+        held = len(reader._buffer)  # type: ignore[attr-defined]
+        transport.set_protocol(Inverting(reader))
+        assert held < 1 << 20
+        received = b""
+        while len(received) < 1 << 20:
+            received += await reader.read(1 << 18)
+        assert received == bytes(held) + b"\xff" * ((1 << 20) - held)
+        writer.close()
+
+
 async def test_a_reader_that_has_resumed_its_transport_reads_from_tls_after_start_tls() -> None:
     """TLS has no held data to take."""
     async with Peers(LARGE) as peers:

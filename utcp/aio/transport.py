@@ -17,6 +17,7 @@ from utcp.aio.driver import Driver
 from utcp.aio.flow_control import LOGGED_DROPS
 from utcp.aio.sendfile import send_file, sendfile_mode
 from utcp.aio.socket_facade import ConnectionSocket
+from utcp.aio.streams import StreamProtocol
 from utcp.aio.tls.asyncio_private import AsyncioTls, take_read_ahead
 from utcp.aio.tls.transport import TlsTransport
 from utcp.aio.transport_base import BaseTransport, writable_view
@@ -273,7 +274,9 @@ class Transport(BaseTransport):
         connection = self._connection
         if self._paused or self._closing or connection is None or not connection.readable:
             return b""
-        if getattr(self._protocol, "_stream_reader", None) is not reader:  # the data belongs to TLS above
+        protocol = self._protocol
+        # The data belongs to TLS above, or to a protocol whose data_received() may change it.
+        if type(protocol) is not StreamProtocol or protocol._stream_reader is not reader:  # noqa: SLF001
             return b""
         return connection.read(limit)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import socket
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -15,7 +16,7 @@ from tests.certificates import client_context, server_context
 from utcp import StreamWriter
 from utcp.aio.stream_reader import StreamReader
 from utcp.aio.streams import StreamProtocol
-from utcp.aio.transport import Transport
+from utcp.aio.transport import MAX_READ, SHARE, Transport
 
 LARGE = replace(FAST, recv_buffer=2 << 20)
 
@@ -81,10 +82,10 @@ async def bulk(peers: Peers, sent: bytes) -> tuple[asyncio.StreamReader, Transpo
     return reader, transport, writer
 
 
-async def test_a_bulk_reader_reads_everything_that_has_arrived_in_one_turn() -> None:
+async def test_a_bulk_reader_reads_what_has_arrived_in_one_turn() -> None:
     """The first read takes the chunk that has paused the transport, and the others take the data from the transport."""
     async with Peers(LARGE) as peers:
-        sent = bytes(range(256)) * 4096
+        sent = bytes(range(256)) * 3072
         reader, _, writer = await bulk(peers, sent)
         writer.write_eof()
         received = b""
@@ -95,6 +96,27 @@ async def test_a_bulk_reader_reads_everything_that_has_arrived_in_one_turn() -> 
         assert reader.at_eof()
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_bulk_reader_leaves_other_connections_their_turn() -> None:
+    """A turn of the loop follows each chunk and the share that a reader takes after it, however much has arrived."""
+    async with Peers(replace(FAST, recv_buffer=4 << 20)) as peers:
+        sent = bytes(range(256)) * 12288
+        reader, _, writer = await bulk(peers, sent)
+        received, turns = 0, []
+        while received < len(sent):
+            reading = reader.read(1 << 18)
+            try:
+                reading.send(None)
+            except StopIteration as result:
+                received += len(result.value)
+            else:
+                reading.close()
+                turns.append(received)
+                await asyncio.sleep(0)
+        assert turns
+        assert all(later - earlier <= MAX_READ + SHARE for earlier, later in itertools.pairwise([0, *turns]))
+        writer.close()
 
 
 async def test_a_transport_hands_held_data_only_to_its_reader_and_while_it_is_reading() -> None:

@@ -27,6 +27,10 @@ from utcp.tcp.connection.info import ConnectionInfo
 from utcp.tcp.event import CONNECTED, ENDED, PEER_CLOSED, READABLE, TROUBLE, WRITABLE
 from utcp.tcp.send import SMALL
 
+SHARE: Final = 768 * 1024
+"""Bytes that a stream reader takes in one turn of the loop, after a chunk of `MAX_READ`. With more, the other
+connections would wait longer, and so would the sender for its ACK, whose round trip and so the window would grow."""
+
 MAX_READ: Final = 256 * 1024
 """Octets that a protocol gets at once, as many as asyncio reads from a socket at once."""
 
@@ -85,6 +89,7 @@ class Transport(BaseTransport):
         "_paused",
         "_room",
         "_server",
+        "_share",
         "_tcb",
         "callback_context",
     )
@@ -116,6 +121,7 @@ class Transport(BaseTransport):
         """Set while sendfile() runs. It is done when the connection may accept more data or has ended."""
         self._paused = False
         self._closing = False
+        self._share = 0
         self._eof_received = False
         self._eof_written = False
         self._conn_lost = 0  # 1: connection_lost() was called, or is about to be
@@ -258,6 +264,7 @@ class Transport(BaseTransport):
         if self._closing or not self._paused:
             return
         self._paused = False
+        self._share = SHARE
         connection = self._connection
         if connection is not None and (connection.readable or connection.at_eof):
             soon(self._loop, self._deliver_again, context=self.callback_context)
@@ -270,15 +277,17 @@ class Transport(BaseTransport):
 
     def take_held(self, reader: asyncio.StreamReader, limit: int) -> bytes:
         """Return at most `limit` bytes that have arrived and wait for `_deliver_again()`, for the reader of the
-        protocol. The result is empty if there are none."""
+        protocol. The result is empty if there are none, or if the reader has had its `SHARE` of this turn."""
         connection = self._connection
-        if self._paused or self._closing or connection is None or not connection.readable:
+        if self._paused or self._closing or connection is None or not self._share or not connection.readable:
             return b""
         protocol = self._protocol
         # The data belongs to TLS above, or to a protocol whose data_received() may change it.
         if type(protocol) is not StreamProtocol or protocol._stream_reader is not reader:  # noqa: SLF001
             return b""
-        return connection.read(limit)
+        data = connection.read(min(limit, self._share))
+        self._share -= len(data)
+        return data
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         tls = _tls(protocol)

@@ -29,7 +29,7 @@ CONFIG: Final = Config(
     keepalive=True,
     keepalive_idle=0.6,  # the kernel answers two probes a second
     keepalive_interval=0.6,
-    keepalive_count=2,
+    keepalive_count=3,
 )
 KERNEL_BUFFER: Final = 8192
 SIZE: Final = 40_000
@@ -38,9 +38,9 @@ THERE: Final = octets(SIZE, 1)
 BACK: Final = octets(SIZE, 2)
 STALL: Final = 0.3
 """Seconds for which a window stays closed: both sides probe it after 0.2 s."""
-KEEPALIVE: Final = 2.3
-"""Seconds after which a kernel with keepalive, one second and one probe, gives up a peer that does not answer."""
-QUIET: Final = 16
+KEEPALIVE: Final = 3.3
+"""Seconds after which a kernel with keepalive, one second and two probes, gives up a peer that does not answer."""
+QUIET: Final = 22
 """Segments at most while nothing but probes and keepalives is sent, in KEEPALIVE seconds."""
 TOTAL: Final = 500
 """Segments at most in the life of a connection: its octets take about 200, in segments of half a window."""
@@ -156,7 +156,7 @@ async def read(cell: Cell) -> None:
 
 async def keepalive(cell: Cell) -> None:
     """Both ends probe, as far as a probe of the window does not do that already; then everything goes on."""
-    for option, value in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 1)):
+    for option, value in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)):
         cell.sock.setsockopt(socket.IPPROTO_TCP, option, value)
     cell.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     before = cell.segments

@@ -166,7 +166,7 @@ BENCH: Final = Bench(
         ),
         Goal("opening them", ratio("opens_per_second"), aims(3.0, 4.0, uvloop=(1.3, 2.0)), speed=True),
     ),
-    seconds=5,
+    seconds=6,
 )
 
 if __name__ == "__main__":

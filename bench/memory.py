@@ -200,7 +200,7 @@ BENCH: Final = Bench(
     processes=(1,),
     rounds=3,
     rounds_in_all=1,
-    seconds=10,
+    seconds=22,
 )
 
 if __name__ == "__main__":

@@ -313,7 +313,7 @@ BENCH: Final = Bench(
     processes=(1,),
     rounds=1,
     rounds_in_all=1,
-    seconds=60,
+    seconds=79,
 )
 
 if __name__ == "__main__":

@@ -261,7 +261,7 @@ BENCH: Final = Bench(
     processes=(2,),
     rounds=3,
     rounds_in_all=1,
-    seconds=20,
+    seconds=18,
 )
 
 if __name__ == "__main__":

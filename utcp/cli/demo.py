@@ -243,7 +243,7 @@ def _live(
 
 
 class Progress:
-    """Shows on stderr for how long TIME_WAIT still lasts: on a terminal each second anew, elsewhere once.
+    """Shows on stderr how many seconds of TIME_WAIT are left. A terminal shows each second, a file only the first.
 
     A wait shorter than SHORT is not reported.
     """

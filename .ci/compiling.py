@@ -7,6 +7,7 @@ missing, and the C compiler may fail:
 """
 
 import os
+import re
 import runpy
 import shlex
 import shutil
@@ -134,9 +135,7 @@ def _compile_here(built: str) -> None:
     # One group: calls between modules are C calls. -O1 takes half of the time of -O3, and the modules are as fast.
     modules = mypycify(["--strict", *paths], opt_level="1", debug_level="0", group_name="utcp", multi_file=True)
     for path in map(Path, modules[0].sources):
-        code = path.read_text()
-        if "CPy_TRASHCAN_BEGIN(self, " in code or "transport" in path.name or "streams" in path.name:
-            path.write_text(_with_weak_references(code))
+        path.write_text(_with_weak_references(path.read_text()))
     _merge(modules[0])
     for module in modules:
         if sys.platform != "win32":
@@ -148,14 +147,20 @@ def _compile_here(built: str) -> None:
     setup(name="utcp", packages=[], ext_modules=modules, cmdclass={"build_ext": BuildInParallel}, script_args=arguments)
 
 
+_DESTRUCTOR: Final = re.compile(r"^\w+_dealloc\(.*\)\n\{\n(?:.*\n)*?\}\n", re.MULTILINE)
+
+
 def _with_weak_references(code: str) -> str:
     """Make the destructors in C code of mypyc clear weak references, which they do not. Objects of compiled classes
     have weak references if their class inherits from one that is not compiled, as those of asyncio's transports and
-    streams do. Otherwise a weak reference would lead to freed memory.
+    streams do. Otherwise a weak reference would lead to freed memory. Exceptions, which end in the destructor of their
+    base, have none.
 
     Raises NotCompiled if a destructor is not as expected, because mypyc has changed."""
-    begin = "CPy_TRASHCAN_BEGIN(self, "
-    if "tp_dealloc = " in code and begin not in code:
+    begin, of_exceptions = "CPy_TRASHCAN_BEGIN(self, ", "_base_tp_dealloc->tp_dealloc("
+    destructors = _DESTRUCTOR.findall(code)
+    known = all(begin in destructor or of_exceptions in destructor for destructor in destructors)
+    if not known or len(destructors) != code.count(".tp_dealloc = (destructor)"):
         raise NotCompiled(f"mypyc writes other destructors now, without {begin!r}")
     return code.replace(
         begin, f"if (Py_TYPE(self)->tp_weaklistoffset) PyObject_ClearWeakRefs((PyObject *)self);\n{begin}"

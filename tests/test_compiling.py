@@ -98,15 +98,39 @@ def test_a_failure_has_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert not (tmp_path / "source/utcp/trace").exists()
 
 
+DESTRUCTORS = """\
+static void
+A_dealloc(AObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    CPy_TRASHCAN_BEGIN(self, A_dealloc)
+}
+
+    .tp_dealloc = (destructor)A_dealloc,
+
+static void
+Error_dealloc(ErrorObject *self)
+{
+    if (x) {
+        y;
+    }
+    _base_tp_dealloc->tp_dealloc((PyObject *)self);
+}
+
+    .tp_dealloc = (destructor)Error_dealloc,
+"""
+
+
 def test_destructors_clear_weak_references() -> None:
-    code = "PyObject_GC_UnTrack(self);\n{}CPy_TRASHCAN_BEGIN(self, A_dealloc)\n.tp_dealloc = (destructor)A_dealloc"
+    begin = "CPy_TRASHCAN_BEGIN"
     clear = "if (Py_TYPE(self)->tp_weaklistoffset) PyObject_ClearWeakRefs((PyObject *)self);\n"
-    assert compiling._with_weak_references(code.format("")) == code.format(clear)
+    assert compiling._with_weak_references(DESTRUCTORS) == DESTRUCTORS.replace(begin, clear + begin)
 
 
-def test_a_destructor_that_cannot_clear_weak_references_is_an_error() -> None:
+@pytest.mark.parametrize("known", ["CPy_TRASHCAN_BEGIN", "_base_tp_dealloc", "A_dealloc(AObject"])
+def test_a_destructor_of_another_form_is_an_error(known: str) -> None:
     with pytest.raises(compiling.NotCompiled, match=r"^mypyc writes other destructors"):
-        compiling._with_weak_references(".tp_dealloc = (destructor)A_dealloc")
+        compiling._with_weak_references(DESTRUCTORS.replace(known, "another_form"))
 
 
 # ---------------------------------------------------------------------- what hatchling does

@@ -1,6 +1,7 @@
 """For all tests: the fixture `simnet`, also where utcp is not installed; the ledger of requirements."""
 
 import gc
+import os
 import signal
 from collections.abc import Iterator
 
@@ -32,6 +33,15 @@ def contained() -> Iterator[None]:
     """For tests of what becomes of an exception in the middle of a stack's work."""
     with containment.allowed():
         yield
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """`-n auto`: two processes for each processor, because many tests wait for sockets and for other processes. Their
+    number can be set by the environment, as pytest-xdist documents. None: it sets the number itself."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_configure() -> None:

@@ -278,7 +278,8 @@ async def test_an_open_whose_first_send_fails_asks_for_the_route_again(
         opening = asyncio.create_task(client.open_connection(peers.host, peers.port))
         await until(lambda: link.counters.send_errors > failures)
         await client.aclose()
-        with pytest.raises(OSError, match="Connect call failed"):
+        # On a busy machine, the second attempt has begun by now, and the close of the endpoint ends it.
+        with pytest.raises(OSError, match=r"Connect call failed|The endpoint was closed"):
             await opening
 
 

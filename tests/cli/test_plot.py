@@ -70,7 +70,13 @@ def test_of_several_connections_the_one_with_most_data(tmp_path: Path, capsys: p
     assert main(["plot", str(path), "--connection", "3"]) == 0
     assert "connection 3 of 3: from the client 192.0.2.1:50003 " in capsys.readouterr().err
     assert main(["plot", str(path), "--connection", "4"]) == 1
-    assert capsys.readouterr().err == f"utcp plot: {path}: the file has 3 connections, and no connection 4\n"
+    assert capsys.readouterr().err == "utcp plot: no connection 4: there are only 3 (see --list)\n"
+    assert main(["plot", str(path), "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:4] for line in lines] == [
+        [str(number), f"192.0.2.1:{50000 + number}", "-", "192.0.2.2:80"] for number in (1, 2, 3)
+    ]
+    assert "500 bytes there" in lines[1]
 
 
 @draws
@@ -80,7 +86,7 @@ def test_udp_ports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(path), "--udp-port", "9000"]) == 0
     capsys.readouterr()
     assert main(["plot", str(path), "--udp-port", "53"]) == 1
-    assert capsys.readouterr().err == f"utcp plot: {path}: the file has no TCP on these UDP ports\n"
+    assert capsys.readouterr().err == f"utcp plot: no TCP in {path} on these UDP ports\n"
 
 
 @draws
@@ -90,7 +96,7 @@ def test_udp_ports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (None, "No such file or directory"),
         (b"", "not a capture: it is empty"),
         (b"# text\n", "not a capture: it is neither pcapng nor pcap"),
-        (bytes.fromhex("d4c3b2a1 0200 0400") + bytes(12) + b"\x65\0\0\0", "the file has no TCP"),
+        (bytes.fromhex("d4c3b2a1 0200 0400") + bytes(12) + b"\x65\0\0\0", "no TCP in {path}"),
         (bytes.fromhex("d4c3b2a1 0200"), "truncated: it ends at byte 6, in the middle of its header"),
     ],
 )
@@ -102,7 +108,8 @@ def test_bad_files_are_one_line_and_status_1(
         path.write_bytes(content)
     assert main(["plot", str(path)]) == 1
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", f"utcp plot: {path}: {complaint}\n")
+    told = complaint.format(path=path) if "{path}" in complaint else f"{path}: {complaint}"
+    assert (printed.out, printed.err) == ("", f"utcp plot: {told}\n")
     assert not path.with_suffix(".svg").exists()
 
 

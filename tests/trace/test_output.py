@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,16 @@ from utcp.trace.pcapng import MAGIC
 pytestmark = pytest.mark.defect(99)
 
 NOBODY = 65534
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file can become longer than ten octets."""
+    resource = pytest.importorskip("resource", reason="only Unix limits the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
@@ -144,3 +155,20 @@ def test_what_the_file_holds_remains_until_it_is_emptied(path: Path) -> None:
         assert path.read_bytes() == MAGIC
     finally:
         os.close(descriptor)
+
+
+def test_a_file_is_as_long_as_its_new_content(path: Path) -> None:
+    for content in (MAGIC + b"long", MAGIC, b""):
+        write_output(path, content)
+        assert path.read_bytes() == content
+
+
+@pytest.mark.usefixtures("full_disk")
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room on a disk")
+def test_on_a_full_disk_an_old_file_keeps_its_content_and_no_new_file_is_left(path: Path, tmp_path: Path) -> None:
+    path.write_bytes(MAGIC + b"old")
+    for file in (path, tmp_path / "new.pcapng"):
+        with pytest.raises(OSError, match="File too large"):
+            write_output(file, MAGIC + bytes(10))
+    assert path.read_bytes() == MAGIC + b"old"
+    assert not (tmp_path / "new.pcapng").exists()

@@ -95,6 +95,7 @@ def command(
         raise click.UsageError(f"a connection has two ends: give one FILE, or one of each end, not {len(files)}")
     form = form or _form(output)
 
+    from utcp.cli.connections import listed
     from utcp.trace.capture_file import TruncatedCapture, read_capture
     from utcp.trace.connections import find_connections, made_at
     from utcp.trace.ladder.from_capture import rungs_from_capture, shortened
@@ -119,7 +120,7 @@ def command(
             f"{files[0]} and {files[1]} were both captured at {min(twice)}: give one of each end"
         )
     if listing:
-        _write(output, "".join(f"{_described(one, found[0])}\n" for one in found))
+        _write(output, listed(found))
         return
     chosen = _chosen(found, *wanted)
     if not any(len(one.captures) == len(files) for one in chosen):
@@ -132,9 +133,9 @@ def command(
 
 def _chosen(found: Sequence[CapturedConnection], first: int, last: int) -> Sequence[CapturedConnection]:
     """Return the connections on the same ports from number `first` to `last`."""
-    if last > len(found):
-        held = "is only one" if len(found) == 1 else f"are only {len(found)}"
-        raise click.ClickException(f"no connection {last}: there {held} (see --list)")
+    from utcp.cli.connections import check_number
+
+    check_number(found, last)
     chosen = [one for one in found[first - 1 : last] if one.shares_ports_with(found[first - 1])]
     if first != last and len(chosen) < 2:
         raise click.ClickException(f"of connections {first}-{last}, no other has the ports of connection {first}")
@@ -192,12 +193,3 @@ def _draw(
         heading += f"{len(same)} connections use these ports: --connection {same[0]}-{same[-1]} shows all of them.\n"
     legend = "\n".join(wrap(LEGEND, min(width, 100), columns))
     return f"{heading}{' - '.join(names)}\n\n{render(rungs, width)}\n{legend}\n"
-
-
-def _described(connection: CapturedConnection, first: CapturedConnection) -> str:
-    octets = [connection.octets.get(end, 0) for end in (connection.client, connection.server)]
-    seconds = (connection.began_ns - first.began_ns) / 1e9
-    return (
-        f"{connection.number:>4}  {connection.client} - {connection.server}  at {seconds:.3f} s:"
-        f" {connection.segments} segments, {octets[0]} bytes there, {octets[1]} back"
-    )

@@ -29,8 +29,9 @@ from utcp.cli.options import REMOTE_PORT, file_errors, warn
     "number",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Number of the connection, in order of their first segments.  [default: the one with the most data]",
+    help="Number of the connection in --list.  [default: the one with the most data]",
 )
+@click.option("--list", "listing", is_flag=True, help="List the connections, and draw nothing.")
 @click.option(
     "--direction",
     type=click.Choice(["client", "server"]),
@@ -48,6 +49,7 @@ def command(
     output: Path | None,
     what: str,
     number: int | None,
+    listing: bool,
     direction: Literal["client", "server"] | None,
     udp_ports: tuple[int, ...],
 ) -> None:
@@ -57,24 +59,15 @@ def command(
     plot shows when each byte was sent, retransmitted, lost and acknowledged. The lower parts show the congestion
     window and the round-trip times. Only a capture by utcp has the congestion window.
     """
+    from utcp.cli.connections import check_number, listed
     from utcp.trace.capture_file import TruncatedCapture, iter_capture
     from utcp.trace.connections import find_connections
-    from utcp.trace.figure import FORMATS, may_replace, missing
     from utcp.trace.plot import PANELS, save_plot
     from utcp.trace.series import series_of
 
     target = output if output is not None else file.with_suffix(".svg")
-    if target.suffix.removeprefix(".").lower() not in FORMATS:
-        raise click.BadParameter(f"{target} must end in .{', .'.join(FORMATS)}", param_hint="-o")
-    if target == file:
-        raise click.UsageError(f"{file} would be overwritten: name another file with -o")
-    reason = missing()
-    if reason is not None:
-        raise click.ClickException(reason)
-    if output is None:
-        with file_errors(target):
-            if not may_replace(target):
-                raise click.ClickException(f"{target} exists, and is no plot by utcp: name the file to write with -o")
+    if not listing:
+        _check_target(target, file, is_given=output is not None)
     ports = set(udp_ports) or None
     cut: list[TruncatedCapture] = []
     with file_errors(file):
@@ -82,12 +75,14 @@ def command(
         if not found and cut:
             raise cut[0]
         if not found:
-            raise click.ClickException(f"{file}: the file has no TCP{'' if ports is None else ' on these UDP ports'}")
+            raise click.ClickException(f"no TCP in {file}{'' if ports is None else ' on these UDP ports'}")
+        if listing:
+            click.echo(listed(found), nl=False)
+            return
         if number is None:
             connection = max(found, key=lambda each: (sum(each.octets.values()), -each.number))
-        elif number > len(found):
-            raise click.ClickException(f"{file}: the file has {len(found)} connections, and no connection {number}")
         else:
+            check_number(found, number)
             connection = found[number - 1]
         sides = {"client": connection.client, "server": connection.server}
         if direction is None:
@@ -103,3 +98,21 @@ def command(
     if len(found) > 1:
         click.echo(f"connection {connection.number} of {len(found)}: {title[0].lower()}{title[1:]}", err=True)
     click.echo(target)
+
+
+def _check_target(target: Path, capture: Path, *, is_given: bool) -> None:
+    """Raise click.ClickException if the plot cannot be written to `target`. Only one that `is_given` by the user may
+    replace what is no plot."""
+    from utcp.trace.figure import FORMATS, may_replace, missing
+
+    if target.suffix.removeprefix(".").lower() not in FORMATS:
+        raise click.BadParameter(f"{target} must end in .{', .'.join(FORMATS)}", param_hint="-o")
+    if target == capture:
+        raise click.UsageError(f"{capture} would be overwritten: name another file with -o")
+    reason = missing()
+    if reason is not None:
+        raise click.ClickException(reason)
+    if not is_given:
+        with file_errors(target):
+            if not may_replace(target):
+                raise click.ClickException(f"{target} exists, and is no plot by utcp: name the file to write with -o")

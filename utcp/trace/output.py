@@ -74,14 +74,18 @@ def write_output(path: str | PathLike[str], octets: bytes, signature: int = SIGN
         signature: The number of octets at the beginning in which an existing file must agree with `octets`; 0 for a
             kind of file that has no signature, such as text.
 
-    Raises OSError, as `open_output()` does, and when the file cannot be written. Then no new file is left behind.
+    Raises OSError, as `open_output()` does, and when the file cannot be written. Then no new file is left behind, and
+    on a full disk, an existing file keeps its content.
     """
     is_new = not os.path.lexists(path)
     descriptor = open_output(path, octets[:signature])
     with os.fdopen(descriptor, "wb") as file, removed_on_error(path) if is_new else nullcontext():
-        empty(descriptor)
+        is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if is_regular and octets and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, len(octets))
         file.write(octets)
-        file.flush()
+        if is_regular:
+            file.truncate()
 
 
 @contextmanager

@@ -28,7 +28,7 @@ _ROUNDING: Final = 1e-9
 
 
 class _Seen(NamedTuple):
-    """A segment at one end: the time, seconds, and the comment."""
+    """A segment at one end: the virtual time, seconds, and the comment."""
 
     time: float
     comment: Comment
@@ -94,7 +94,7 @@ class NetworkCapture:
 
     def _delivered(self, sent: Sent) -> list[float]:
         """Return the times at which the packet arrived at a link, so far."""
-        packet, now = sent.packet, self._network.loop.time()
+        packet, now = sent.packet, self._network.loop.now
         undelivered = self._network.undelivered
         return [
             time
@@ -121,7 +121,7 @@ class NetworkCapture:
         return found
 
     def _watch(self, host: Host, stack: Stack) -> Observer:
-        return _End(host.name, stack, self._sent, self._received)
+        return _End(host, stack, self._sent, self._received)
 
 
 def _arrival_key(sent: Sent) -> _At:
@@ -133,9 +133,9 @@ class _End(Commentary):
     """Records a comment on each segment that one endpoint of a host sends and receives."""
 
     def __init__(
-        self, host: str, stack: Stack, sent: dict[_At, list[Comment]], received: dict[_At, list[_Seen]]
+        self, host: Host, stack: Stack, sent: dict[_At, list[Comment]], received: dict[_At, list[_Seen]]
     ) -> None:
-        super().__init__(stack, host)
+        super().__init__(stack, host.name)
         self._host = host
         self._sent = sent
         self._received = received
@@ -146,13 +146,13 @@ class _End(Commentary):
         octets = b"".join(buffers)
         comment = self.on_sent(remote, octets, now)
         local_port, remote_port = int.from_bytes(octets[:2], "big"), int.from_bytes(octets[2:4], "big")
-        self._latest[remote, remote_port, local_port] = _Seen(now, comment)
-        self._sent[self._host, octets].append(comment)
+        self._latest[remote, remote_port, local_port] = self._seen(now, comment)
+        self._sent[self._host.name, octets].append(comment)
 
     def segment_received(self, remote: Remote, segment: Segment, now: float) -> None:
-        seen = _Seen(now, self.on_received(remote, segment, now))
+        seen = self._seen(now, self.on_received(remote, segment, now))
         self._latest[remote, segment.src_port, segment.dst_port] = seen
-        self._received[self._host, encode(segment)].append(seen)
+        self._received[self._host.name, encode(segment)].append(seen)
 
     def state_changed(self, connection: Connection, before: int, after: int, now: float) -> None:
         super().state_changed(connection, before, after, now)
@@ -166,4 +166,7 @@ class _End(Commentary):
     def _close(self, key: ConnectionKey, now: float) -> None:
         latest = self._latest.pop(key, None)
         if latest is not None:
-            latest.comment["closed"] = now - latest.time
+            latest.comment["closed"] = now / self._host.clock_rate - latest.time
+
+    def _seen(self, now: float, comment: Comment) -> _Seen:
+        return _Seen(now / self._host.clock_rate, comment)  # the stack has the time of the host's clock

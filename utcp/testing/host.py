@@ -80,7 +80,14 @@ class Host:
     """A simulated machine. Created by `Network.host()`."""
 
     def __init__(
-        self, network: HostNetwork, name: str, address: str, receive_buffer: int, *, port_unreachable: bool = True
+        self,
+        network: HostNetwork,
+        name: str,
+        address: str,
+        receive_buffer: int,
+        *,
+        port_unreachable: bool = True,
+        clock_rate: float = 1.0,
     ) -> None:
         self.network = network
         self.name = name
@@ -90,6 +97,8 @@ class Host:
         self.port_unreachable = port_unreachable
         """Whether the host answers a datagram for an unbound UDP port with ICMP "port unreachable", which refuses the
         connection. If False, the host is silent, as behind a firewall, and the client tries again."""
+        self.clock_rate = clock_rate
+        """Seconds that the host's clock counts in a second of virtual time."""
         self._receive_buffer = receive_buffer
         self._links: dict[tuple[str, int], SimulatedLink] = {}
         self._ports: Counter[int] = Counter()  # links per UDP port
@@ -208,7 +217,7 @@ class Host:
             link.arrive(source, address[0], data, ecn)
         else:
             loop = self.network.loop
-            loop.call_later(REFUSAL_TIME, self._receive_late, loop.time(), source, address, data, ecn)
+            loop.at(loop.now + REFUSAL_TIME, self._receive_late, loop.now, source, address, data, ecn)
 
     def _receive_late(
         self, arrival: float, source: tuple[str, int], address: tuple[str, int], data: bytes, ecn: int
@@ -284,7 +293,7 @@ class SimulatedLink(Link):
         return self._descriptor
 
     def now(self) -> float:
-        return self._loop.time()
+        return self._loop.now * self.host.clock_rate
 
     def receive(self, limit: int = 512) -> list[Received]:
         self._check_open()
@@ -413,6 +422,7 @@ class Boot(Owner, Platform):
     def __init__(self, host: Host) -> None:
         super().__init__()
         self.host = host
+        self.clock_rate = host.clock_rate
 
     def vanish(self) -> None:
         """Discard the endpoints without sending anything."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn, TypeVar
 
 from utcp.link.platform import Platform
-from utcp.testing.owner import OrderedWeakSet, OwnedTask, OwnedTimer, Owner
+from utcp.testing.owner import OrderedWeakSet, OwnedTask, OwnedTimer, Owner, by_clock, by_network
 
 _FIRST_DESCRIPTOR: Final = 1 << 20
 """First simulated descriptor, above all real ones, so that a mix-up fails at once."""
@@ -81,6 +81,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._platform: Callable[[], Platform] | None = None
 
     def time(self) -> float:
+        """Return the seconds since the loop was created, by the clock of the host that runs the calling code.
+
+        It is `now`, unless the host has a `clock_rate` (`Network.host`).
+        """
+        return by_clock(self._now)
+
+    @property
+    def now(self) -> float:
         """Return the virtual seconds since the loop was created."""
         return self._now
 
@@ -149,14 +157,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if timeout > 0:
             # Use the deadline itself instead of now + timeout, because rounding could make a timer early.
             self._turns = 0
-            self._pass_until(self._scheduled[0].when())
+            self._pass_until(self._next_timer())
             return
         self._turns += 1
         if self._turns > FREE_TURNS:
             until = self._now + TURN_TIME
             if self._scheduled:  # a turn makes no timer late
-                until = max(self._now, min(until, self._scheduled[0].when()))
+                until = max(self._now, min(until, self._next_timer()))
             self._pass_until(until)
+
+    def _next_timer(self) -> float:
+        when: float = self._scheduled[0]._when  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio's own
+        return when
 
     def _pass_until(self, now: float) -> None:
         self._now = now
@@ -167,7 +179,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_at(  # type: ignore[override]  # typeshed spells *args as a TypeVarTuple
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        """Schedule a timer as asyncio does. The timers of an ended owner never fire."""
+        """Schedule a timer as asyncio does, for a time by the clock of the calling host. The timers of an ended owner
+        never fire."""
+        return self.at(by_network(when), callback, *args, context=context)
+
+    def at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Schedule a timer for the virtual time `when` (`now`), whatever the clock of the calling host."""
         self._check_closed()  # type: ignore[attr-defined]
         timer = OwnedTimer(when, callback, args, self, context)
         heapq.heappush(self._scheduled, timer)

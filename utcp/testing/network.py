@@ -8,6 +8,7 @@ import contextvars
 import errno
 import hashlib
 import ipaddress
+import math
 import random
 import socket
 import traceback
@@ -161,21 +162,26 @@ class Network:
         *,
         receive_buffer: int = RECEIVE_BUFFER,
         port_unreachable: bool = True,
+        clock_rate: float = 1.0,
     ) -> Host:
-        """Create a host. Raises ValueError when its name or address is taken.
+        """Create a host. Raises ValueError when its name or address is taken, or `clock_rate` is not above 0.
 
         Args:
             name: the name that getaddrinfo resolves.
             address: IPv4 address; None picks one.
             receive_buffer: receive buffer of each of its sockets, bytes.
             port_unreachable: whether the host answers datagrams for unbound UDP ports by ICMP.
+            clock_rate: seconds that the host's clock counts in a second of virtual time. With 1.01 the clock is one
+                percent fast, so that `loop.time()` advances, and timers fire, faster than on other hosts.
         """
         if address is None:
             number = len(self.hosts) + 1
             address = f"10.0.{number >> 8}.{number & 255}"
         if name in self.hosts or address in self._by_address:
             raise ValueError(f"the network already has a host {name!r} or a host at {address}")
-        host = Host(self, name, address, receive_buffer, port_unreachable=port_unreachable)
+        if not 0 < clock_rate < math.inf:
+            raise ValueError(f"clock_rate must be above 0, not {clock_rate}")
+        host = Host(self, name, address, receive_buffer, port_unreachable=port_unreachable, clock_rate=clock_rate)
         self.hosts[name] = host
         self._by_address[address] = host
         return host
@@ -281,7 +287,7 @@ class Network:
         destination = self.host_at(source, address[0])
         if destination is None:  # the link has reported this
             return
-        now = self.loop.time()
+        now = self.loop.now
         packet = Packet(self.sent, now, source.name, destination.name, data, ecn)
         self.sent += 1
         carried = self._carried(packet, source, destination)
@@ -292,13 +298,11 @@ class Network:
             held += [(sender, target, data, carried.ecn)] * len(arrivals)
         else:
             for arrival in arrivals:
-                self.loop.call_at(
-                    arrival, destination.receive, sender, target, data, carried.ecn, context=self._context
-                )
+                self.loop.at(arrival, destination.receive, sender, target, data, carried.ecn, context=self._context)
         if carried.too_big:
             conditions = self.path(source, destination).conditions
             if conditions.icmp_too_big:
-                self.loop.call_at(
+                self.loop.at(
                     now + conditions.latency,
                     source.receive_icmp,
                     sender,
@@ -338,10 +342,8 @@ class Network:
         pair = (source.name, destination.name)
         if pair in self._cut or pair in self._held:
             return
-        arrival = self.loop.time() + self.conditions(source, sender[0]).latency
-        self.loop.call_at(
-            arrival, destination.receive_icmp, sender, address, code, mtu, datagram, context=self._context
-        )
+        arrival = self.loop.now + self.conditions(source, sender[0]).latency
+        self.loop.at(arrival, destination.receive_icmp, sender, address, code, mtu, datagram, context=self._context)
 
     def refused(self, host: Host, address: tuple[str, int]) -> None:
         """Note why nothing on `host` received a datagram to `address`, if the addresses show it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
+import math
 from collections.abc import Coroutine, Iterator
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
@@ -17,12 +18,31 @@ class Owner:
 
     gone = False
     """Whether the owner has ended. Its timers then never fire, and its tasks are cancelled."""
+    clock_rate: float = 1.0
+    """Seconds that the owner's clock counts in a second of virtual time."""
 
     def mark_gone(self) -> None:
         self.gone = True
 
 
 running_owner: Final[contextvars.ContextVar[Owner | None]] = contextvars.ContextVar("utcp_owner", default=None)
+
+
+def by_clock(now: float) -> float:
+    """Return what the clock of the running code's owner shows at the virtual time `now`, both in seconds."""
+    owner = running_owner.get()
+    return now if owner is None else now * owner.clock_rate
+
+
+def by_network(time: float) -> float:
+    """Return the first virtual time at which the clock of the running code's owner shows `time`, both in seconds."""
+    owner = running_owner.get()
+    if owner is None or owner.clock_rate == 1:
+        return time
+    now = time / owner.clock_rate
+    while now * owner.clock_rate < time:  # because of rounding; a timer must not fire early
+        now = math.nextafter(now, math.inf)
+    return now
 
 
 class OwnedTask(asyncio.Task[T]):
@@ -67,6 +87,10 @@ class OwnedTimer(asyncio.TimerHandle):
         if self._when != other._when:  # type: ignore[attr-defined]  # asyncio's own
             return bool(self._when < other._when)  # type: ignore[attr-defined]
         return self._number < other._number
+
+    def when(self) -> float:
+        """Return the time at which the timer fires, by the clock of the running code."""
+        return by_clock(self._when)  # type: ignore[attr-defined]  # asyncio's own
 
     @property
     def owner(self) -> Owner | None:

@@ -97,15 +97,15 @@ def test_every_timer_has_a_meaning() -> None:
     assert sorted(MEANING) == list(range(len(timers.NAMES)))
 
 
-def test_the_diagram_has_every_state_and_every_transition_but_those_by_force() -> None:
+def test_the_diagram_has_every_state_and_every_transition() -> None:
     diagram = state_diagram()
     for state, name in enumerate(NAMES):
-        assert diagram.count(f'class="node node-{state}"') == (2 if state == CLOSED else 1)
+        assert diagram.count(f'class="node node-{state} state-{state}"') == (2 if state == CLOSED else 1)
         assert f">{name}<" in diagram
     for transition in TRANSITIONS:
-        edge = f"edge-{transition.before}-{transition.after}"
         orderly = transition.after != CLOSED or transition.before in (TIME_WAIT, NAMES.index("LAST_ACK"))
-        assert (f'{edge}"' in diagram) == orderly
+        kind = "edge" if orderly else "edge forced"
+        assert f'class="{kind} edge-{transition.before}-{transition.after}"' in diagram
 
 
 def test_nothing_that_is_written_ends_the_script() -> None:

@@ -15,6 +15,7 @@ from tests.trace.ladders import Ends, lossy_close
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_1, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.trace.ladder import Arrow, Rung, render_svg
 from utcp.trace.ladder.place import Line, place
+from utcp.trace.ladder.style import PAGE_STYLE
 from utcp.trace.ladder.words import is_late
 from utcp.wire import ACK, FIN, PSH, SYN
 
@@ -284,3 +285,11 @@ def test_steps_are_groups_in_front_and_behind() -> None:
     for index, rung in enumerate(rungs):
         groups = of_class(root, f"rung-{index}")
         assert len(groups) == (2 if rung.arrow else 1)
+
+
+def test_a_page_brings_the_style_of_its_steps() -> None:
+    rungs = lossy_close().recorder.rungs()
+    assert "<style>" in render_svg(rungs)
+    assert "<style>" not in render_svg(rungs, steps=True)
+    for theme in ("@media(prefers-color-scheme:dark)", ":root[data-theme=dark]"):
+        assert theme in PAGE_STYLE

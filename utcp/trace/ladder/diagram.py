@@ -6,23 +6,23 @@ from typing import Final
 
 from utcp.tcp.state import CLOSED, LAST_ACK, NAMES, TIME_WAIT, TRANSITIONS
 
-_WIDTH: Final = 88
+_WIDTH: Final = 84
 _HEIGHT: Final = 22
 
 _PLACES: Final = {
-    "CLOSED": (165, 16),
-    "LISTEN": (75, 62),
-    "SYN_SENT": (255, 62),
-    "SYN_RCVD": (75, 108),
-    "ESTABLISHED": (200, 154),
-    "FIN_WAIT_1": (104, 200),
-    "CLOSE_WAIT": (276, 200),
-    "FIN_WAIT_2": (48, 246),
-    "CLOSING": (160, 246),
-    "LAST_ACK": (276, 246),
-    "TIME_WAIT": (104, 292),
+    "CLOSED": (138, 16),
+    "LISTEN": (45, 56),
+    "SYN_SENT": (231, 56),
+    "SYN_RCVD": (45, 100),
+    "ESTABLISHED": (138, 144),
+    "FIN_WAIT_1": (92, 188),
+    "CLOSE_WAIT": (231, 188),
+    "FIN_WAIT_2": (45, 232),
+    "CLOSING": (139, 232),
+    "LAST_ACK": (231, 232),
+    "TIME_WAIT": (92, 276),
 }
-_END: Final = (276, 292)
+_END: Final = (231, 276)
 """Second position of CLOSED, which appears twice as in the RFC: at the start and at the end of a connection."""
 _ENDING: Final = (LAST_ACK, TIME_WAIT)
 
@@ -31,21 +31,23 @@ def state_diagram() -> str:
     """Return the diagram as an SVG element with nodes of class `node-N` and edges of class `edge-N-M`, N and M being
     states.
 
-    Transitions to CLOSED by reset or abort, which exist for nearly every state, are omitted, as in the RFC.
+    Transitions to CLOSED by reset or abort, which exist for nearly every state, are omitted in the RFC. Here they have
+    the class `forced` besides, and a page shows those that are taken.
     """
-    parts = ['<svg class="states" viewBox="-6 0 336 308" role="img" aria-label="The states of a TCP connection">']
+    parts = ['<svg class="states" viewBox="-4 0 284 292" role="img" aria-label="The states of a TCP connection">']
     for transition in TRANSITIONS:
         before, after = transition.before, transition.after
-        if after != CLOSED or before in _ENDING:
-            target = _END if after == CLOSED else _PLACES[NAMES[after]]
-            parts.append(f'<path class="edge edge-{before}-{after}" d="{_edge(_PLACES[NAMES[before]], target)}"/>')
+        forced = after == CLOSED and before not in _ENDING
+        target = _END if after == CLOSED else _PLACES[NAMES[after]]
+        kind = "edge forced" if forced else "edge"
+        parts.append(f'<path class="{kind} edge-{before}-{after}" d="{_edge(_PLACES[NAMES[before]], target)}"/>')
     places = [(NAMES.index(name), place) for name, place in _PLACES.items()]
     for state, place in [*places, (CLOSED, _END)]:
         x, y = place[0] - _WIDTH // 2, place[1] - _HEIGHT // 2
         parts.append(
-            f'<g class="node node-{state}"><rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="4"/>'
-            f'<rect class="swatch" x="{x}" y="{y}" width="5" height="{_HEIGHT}" rx="2"/>'
-            f'<text x="{place[0]}" y="{place[1] + 3.5}">{NAMES[state]}</text>'
+            f'<g class="node node-{state} state-{state}"><rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}"'
+            f' rx="4"/><rect class="swatch" x="{x}" y="{y}" width="5" height="{_HEIGHT}" rx="2"/>'
+            f'<text x="{place[0] + 2}" y="{place[1] + 3.5}">{NAMES[state]}</text>'
             f'<g class="client"><circle cx="{x}" cy="{y + 3}" r="7.5"/><text x="{x}" y="{y + 6.5}">C</text></g>'
             f'<g class="server"><circle cx="{x + _WIDTH}" cy="{y + 3}" r="7.5"/>'
             f'<text x="{x + _WIDTH}" y="{y + 6.5}">S</text></g></g>'

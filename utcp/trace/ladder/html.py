@@ -12,7 +12,7 @@ from utcp.tcp.state import NAMES
 from utcp.trace.ladder.diagram import state_diagram
 from utcp.trace.ladder.explain import explain
 from utcp.trace.ladder.rungs import Rung
-from utcp.trace.ladder.style import STATE_COLOURS
+from utcp.trace.ladder.style import PAGE_STYLE
 from utcp.trace.ladder.svg import render_svg
 from utcp.trace.ladder.words import Clock
 
@@ -30,9 +30,9 @@ _PAGE: Final = """<!DOCTYPE html>
 <body>
 <main>
 <section id="ladder" aria-label="Ladder">
-<div class="wide">
+<div class="drawing wide">
 {svg}</div>
-<div class="narrow">
+<div class="drawing narrow">
 {narrow}</div>
 </section>
 <aside>
@@ -89,14 +89,9 @@ def render_html(
     # In a script element, only "</" and "<!--" could end the script or change its parsing.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     here = files("utcp.trace.ladder")
-    occupied = "".join(
-        f".node-{state}.occupied rect{{stroke:{colour}}}.node-{state} .swatch{{fill:{colour};stroke:none}}"
-        f".state-{state}::before{{background:{colour}}}"
-        for state, colour in enumerate(STATE_COLOURS)
-    )
     return _PAGE.format(
         title=escape(title or "A TCP connection"),
-        css=here.joinpath("page.css").read_text("utf-8").strip() + "\n" + occupied,
+        css=f"{PAGE_STYLE}\n{here.joinpath('page.css').read_text('utf-8').strip()}",
         svg=render_svg(rungs, title=title, names=names, steps=True),
         narrow=render_svg(rungs, title=title, names=names, steps=True, narrow=True),
         steps=max(1, len(steps)),

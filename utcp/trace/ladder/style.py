@@ -27,9 +27,9 @@ _STATE_COLOURS: Final = {
 STATE_COLOURS: Final = [_STATE_COLOURS[name] for name in NAMES]
 """The colours of the states, by their numbers."""
 
-# Plain colours instead of CSS variables, because some SVG viewers do not support those.
 _LIGHT: Final = {
     "page": "#ffffff",
+    "panel": "#f6f7f9",
     "ink": "#1f2328",
     "faint": "#59636e",
     "line": "#c8ced6",
@@ -38,9 +38,13 @@ _LIGHT: Final = {
     "timer": "#8a3ffc",
     "note": "#fff6d6",
     "frame": "#e8d48a",
+    "accent": "#0a5fc2",
+    "client": "#0a5fc2",
+    "server": "#b0307f",
 }
 _DARK: Final = {
     "page": "#0d1117",
+    "panel": "#161b22",
     "ink": "#e6edf3",
     "faint": "#9aa4af",
     "line": "#3d444d",
@@ -49,6 +53,9 @@ _DARK: Final = {
     "timer": "#c297ff",
     "note": "#2b2611",
     "frame": "#5c5020",
+    "accent": "#6cb0ff",
+    "client": "#6cb0ff",
+    "server": "#f08ac4",
 }
 
 
@@ -73,7 +80,11 @@ def _colours(palette: dict[str, str]) -> str:
     return "".join(f"{selector}{{{rule.format(**palette)}}}" for selector, rule in rules.items())
 
 
-STYLE: Final = (
+def _variables(palette: dict[str, str]) -> str:
+    return "".join(f"--{name}:{colour};" for name, colour in palette.items())
+
+
+_SHAPES: Final = (
     f"text{{font:12px {SANS}}}"
     ".title{font-size:16px;font-weight:600;text-anchor:middle}.name{font-size:14px;font-weight:600;text-anchor:middle}"
     f".label{{font:11.5px {MONO}}}.flags{{font-weight:700}}"
@@ -84,6 +95,18 @@ STYLE: Final = (
     ".arrow,.break,.clock,.cross,.line,.stay{fill:none;stroke-width:1.4}.line{stroke-width:1}"
     ".cross{stroke-width:2.2}.arrow.copy{stroke-dasharray:5 3}.before{stroke-dasharray:2 3}"
     + "".join(f".s{state}{{fill:{colour}}}" for state, colour in enumerate(STATE_COLOURS))
-    + _colours(_LIGHT)
-    + f"@media(prefers-color-scheme:dark){{{_colours(_DARK)}}}"
 )
+
+# Plain colours instead of CSS variables, because some SVG viewers do not support those.
+STYLE: Final = f"{_SHAPES}{_colours(_LIGHT)}@media(prefers-color-scheme:dark){{{_colours(_DARK)}}}"
+"""The style of a drawing by itself."""
+
+PAGE_STYLE: Final = (
+    f":root{{{_variables(_LIGHT)}--sans:{SANS};--mono:{MONO}}}"
+    f"@media(prefers-color-scheme:dark){{:root:not([data-theme=light]){{{_variables(_DARK)}}}}}"
+    f":root[data-theme=dark]{{{_variables(_DARK)}}}"
+    f".drawing{{{_SHAPES}{_colours({name: f'var(--{name})' for name in _LIGHT})}}}"
+    + "".join(f".state-{state}{{--state:{colour}}}" for state, colour in enumerate(STATE_COLOURS))
+)
+"""The style of drawings in a page, within elements of class `drawing`, and variables for the page's own style: colours,
+fonts, and the colour of a state `N` for elements of class `state-N`. `data-theme` at the root chooses light or dark."""

@@ -81,7 +81,8 @@ def render_svg(
         rungs: the ladder.
         title: text above the drawing, and its accessible name.
         names: names of the two ends.
-        steps: whether each rung gets a class, `rung-0` and so on, for a page that shows them step by step.
+        steps: whether each rung gets a class, `rung-0` and so on, for a page that shows them step by step. The style is
+            left to the page (`style.PAGE_STYLE`).
         narrow: whether the drawing is for a width of 390 pixels, with short labels and without the column of times.
     """
     return _Drawing(rungs, title, names, steps=steps, narrow=narrow).text()
@@ -173,7 +174,7 @@ class _Drawing:
             f'role="img" aria-labelledby="{name}-title {name}-desc">',
             f'<title id="{name}-title">{_text(self.title or " and ".join(self.names))}</title>',
             f'<desc id="{name}-desc">{_text(self._description())}</desc>',
-            f"<style>{STYLE}</style>",
+            *([] if self.steps else [f"<style>{STYLE}</style>"]),
             f'<rect class="page" width="{width}" height="{height}" rx="8"/>',
             *self._heading(),
             *self._bars(),

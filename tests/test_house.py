@@ -32,8 +32,9 @@ RANKS = {
     "integrations": 7,  # adapters for other libraries; they use the public names
     "scenes": 7,  # stories of closing, played by real endpoints in the simulated network
     "tunnel": 7,
-    "cli": 8,
-    "__main__": 9,
+    "lab": 8,  # experiments with the scenes
+    "cli": 9,
+    "__main__": 10,
 }
 
 # The sans-IO rooms do without sockets, clocks, event loops, logging, and randomness that they were not handed.

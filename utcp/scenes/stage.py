@@ -100,14 +100,16 @@ class Stage:
 
     async def client_endpoint(self, config: Config | None = None) -> Endpoint:
         """Start an endpoint on the client, whose connections the ladder may show."""
-        endpoint = Endpoint((None, CLIENT_UDP_PORT), config=config, observer=self._observer("client"))
+        config = self.configured("client", config)
+        endpoint = Endpoint((None, CLIENT_UDP_PORT), config=config, observer=self.observer("client"))
         return await self.client.run(endpoint.start())
 
     async def server_endpoint(
         self, handler: Handler, config: Config | None = None, ports: Sequence[int] = (SERVER_PORT,)
     ) -> Endpoint:
         """Start an endpoint on the server that listens on these utcp ports, and calls `handler` for each connection."""
-        endpoint = Endpoint((None, SERVER_PORT), config=config, observer=self._observer("server"))
+        config = self.configured("server", config)
+        endpoint = Endpoint((None, SERVER_PORT), config=config, observer=self.observer("server"))
 
         async def handle(reader: Reader, writer: Writer) -> None:
             task = asyncio.current_task()
@@ -123,7 +125,11 @@ class Stage:
         await self.server.run(start())
         return endpoint
 
-    def _observer(self, end: End) -> Observer:
+    def configured(self, end: End, config: Config | None) -> Config | None:
+        """Return the configuration of an endpoint for which the script asks for `config`. Subclasses may change it."""
+        return config
+
+    def observer(self, end: End) -> Observer:
         return Tee(self.recorder.client if end == "client" else self.recorder.server, self.moments[end])
 
     async def served(self) -> None:

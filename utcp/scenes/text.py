@@ -31,9 +31,9 @@ class Text:
         return Text(self.en.format(**values), self.zh.format(**values))
 
 
-def read_texts(name: str) -> dict[str, Any]:
-    """Return the content of `texts/NAME.toml`."""
-    return tomllib.loads(files("utcp.scenes").joinpath("texts", f"{name}.toml").read_text("utf-8"))
+def read_texts(name: str, package: str = "utcp.scenes") -> dict[str, Any]:
+    """Return the content of `texts/NAME.toml` of a package."""
+    return tomllib.loads(files(package).joinpath("texts", f"{name}.toml").read_text("utf-8"))
 
 
 def texts_of(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Text]:

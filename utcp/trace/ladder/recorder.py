@@ -48,6 +48,17 @@ class LadderRecorder:
         """Add a line of explanation between the events before and after this call."""
         self.append(_Row(now, note=text))
 
+    @property
+    def ports(self) -> tuple[int, int] | None:
+        """The ports of client and server; None before their first event."""
+        return self._ports
+
+    def forged(self, end: End, segment: Segment, now: float) -> None:
+        """Record a segment that a third party sends in the name of `end`, which knows nothing of it."""
+        row = self.append_segment(end, segment, now, forged=True)
+        row.sent = now
+        self.in_flight.append(row)
+
     def path(self, end: End) -> tuple[int, ...]:
         """Return the states of `end` in order, including the one before its first change."""
         return tuple(self._end(end).path)
@@ -79,11 +90,11 @@ class LadderRecorder:
         self.rows.append(row)
         return row
 
-    def append_segment(self, sender: End, segment: Segment, now: float) -> _Row:
+    def append_segment(self, sender: End, segment: Segment, now: float, *, forged: bool = False) -> _Row:
         isns, peer_isns = self._end(sender).isns, self._end(PEER[sender]).isns
-        if segment.flags & SYN and segment.seq not in isns[-1:]:
+        if segment.flags & SYN and segment.seq not in isns[-1:] and not forged:
             self._end(sender).begin(segment.seq)
-        if segment.flags & (SYN | ACK) == SYN | ACK:
+        if segment.flags & (SYN | ACK) == SYN | ACK and not forged:
             acknowledged = seq.add(segment.ack, -1)
             self._pairs[sender, segment.seq] = acknowledged
             self._pairs[PEER[sender], acknowledged] = segment.seq
@@ -111,7 +122,7 @@ class EndObserver(Observer):
         self.path: list[int] = []
         self.isns: list[int] = []
         """Initial sequence numbers of its connections, the current one last."""
-        self._snd_max: int | None = None
+        self.snd_max: int | None = None
         """End of the sequence space that it has sent."""
         self._latest: _Row | None = None
         """The latest row with an event at this end."""
@@ -192,7 +203,7 @@ class EndObserver(Observer):
     def begin(self, isn: int) -> None:
         """Record the initial sequence number of a new connection."""
         self.isns.append(isn)
-        self._snd_max = isn
+        self.snd_max = isn
 
     def _follows(self, remote: Remote, ports: tuple[int, int]) -> bool:
         """Return whether this is the recorded connection, because other peers may use the same ports."""
@@ -225,13 +236,13 @@ class EndObserver(Observer):
         return expired[0] if expired is not None and now - expired[1] <= FLUSH else None
 
     def _note_sent(self, segment: Segment) -> bool:
-        """Return whether `segment` repeats sequence space sent before, and advance `_snd_max`."""
+        """Return whether `segment` repeats sequence space sent before, and advance `snd_max`."""
         if not segment.length:
             return False
         end = seq.add(segment.seq, segment.length)
-        again = self._snd_max is not None and seq.lt(segment.seq, self._snd_max)
-        if self._snd_max is None or seq.gt(end, self._snd_max):
-            self._snd_max = end
+        again = self.snd_max is not None and seq.lt(segment.seq, self.snd_max)
+        if self.snd_max is None or seq.gt(end, self.snd_max):
+            self.snd_max = end
         return again
 
 

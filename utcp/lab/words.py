@@ -1,0 +1,40 @@
+"""The texts of the laboratory in English and Chinese, from `texts/*.toml`."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from utcp.scenes.text import Language, Text, read_texts, texts_of
+
+
+@cache
+def tables(name: str) -> dict[str, Any]:
+    """Return the content of `texts/NAME.toml`."""
+    return read_texts(name, "utcp.lab")
+
+
+@cache
+def _words() -> dict[str, Text]:
+    return texts_of(tables("words"))
+
+
+def text(key: str, /, **values: object) -> Text:
+    """Return a text of `texts/words.toml`, with `values` filled in as by str.format(). A value that is a Text is filled
+    in in each language."""
+    found = _words()[key]
+    return Text(found.en.format(**_in(values, "en")), found.zh.format(**_in(values, "zh")))
+
+
+def _in(values: dict[str, object], language: Language) -> dict[str, object]:
+    return {name: value.in_(language) if isinstance(value, Text) else value for name, value in values.items()}
+
+
+def number(value: float) -> str:
+    """Return a number without exponent and without trailing zeros, to a microsecond."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def name_of(end: str) -> Text:
+    """Return the name of an end."""
+    return text(f"end_{end}")

@@ -293,3 +293,10 @@ def test_a_page_brings_the_style_of_its_steps() -> None:
     assert "<style>" not in render_svg(rungs, steps=True)
     for theme in ("@media(prefers-color-scheme:dark)", ":root[data-theme=dark]"):
         assert theme in PAGE_STYLE
+
+
+def test_the_words_of_a_drawing_can_be_in_another_language() -> None:
+    words = {"lost": "丢失", "retransmission": "重传", "retransmit": "重传"}
+    svg = render_svg(lossy_close().recorder.rungs(), words=words)
+    assert "丢失" in svg
+    assert not {word for word in words if f"· {word}" in svg or f">{word}<" in svg}

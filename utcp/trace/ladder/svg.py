@@ -7,7 +7,7 @@ The same rungs give the same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape
@@ -17,8 +17,8 @@ from utcp.trace.ladder.layout import DUPLICATE, LINE, lay_out
 from utcp.trace.ladder.place import Label, Line, Point, place
 from utcp.trace.ladder.rungs import ENDS, PEER, Arrow, End, Rung, duration, stays_in_time_wait
 from utcp.trace.ladder.style import STYLE
-from utcp.trace.ladder.width import wrap
-from utcp.trace.ladder.words import Clock, beside_lines, label_of, short_label_of
+from utcp.trace.ladder.width import columns, wrap
+from utcp.trace.ladder.words import ENGLISH, Clock, beside_lines, label_of, short_label_of
 from utcp.wire import flag_names
 
 _CHARACTER: Final = 6.9
@@ -74,6 +74,7 @@ def render_svg(
     names: tuple[str, str] = ("client", "server"),
     steps: bool = False,
     narrow: bool = False,
+    words: Mapping[str, str] = ENGLISH,
 ) -> str:
     """Return the ladder as an SVG document.
 
@@ -84,25 +85,37 @@ def render_svg(
         steps: whether each rung gets a class, `rung-0` and so on, for a page that shows them step by step. The style is
             left to the page (`style.PAGE_STYLE`).
         narrow: whether the drawing is for a width of 390 pixels, with short labels and without the column of times.
+        words: translations of the words in the drawing, which are English: "retransmission", "duplicate", "lost",
+            "late", "cut short", and the names of timers, such as "delayed ack".
     """
-    return _Drawing(rungs, title, names, steps=steps, narrow=narrow).text()
+    return _Drawing(rungs, title, names, words, steps=steps, narrow=narrow).text()
 
 
 class _Drawing:
     """One document, drawn from back to front."""
 
-    def __init__(self, rungs: Sequence[Rung], title: str, names: tuple[str, str], *, steps: bool, narrow: bool) -> None:
+    def __init__(
+        self,
+        rungs: Sequence[Rung],
+        title: str,
+        names: tuple[str, str],
+        words: Mapping[str, str],
+        *,
+        steps: bool,
+        narrow: bool,
+    ) -> None:
         self.rungs = rungs
         self.title = title
         self.names = names
+        self.words = words
         self.steps = steps
         self.narrow = narrow
         self.labels = {
-            index: short_label_of(rung.arrow) if narrow else label_of(rungs, index)
+            index: short_label_of(rung.arrow) if narrow else label_of(rungs, index, words)
             for index, rung in enumerate(rungs)
             if rung.arrow
         }
-        self.beside = beside_lines(rungs)
+        self.beside = beside_lines(rungs, words)
         self.title_lines = [title] if title else []
         if narrow and title:
             self.title_lines = wrap(title, (_NARROW + 2 * _NARROW_SIDE) / _TITLE)
@@ -110,7 +123,7 @@ class _Drawing:
         self.clock = Clock(rungs)
         self.notes: dict[int, list[str]] = {}
         self.places: dict[int, Label] = {}
-        widest = max((len(text) * _CHARACTER for text in self.labels.values()), default=0.0)
+        widest = max((columns(text) * _CHARACTER for text in self.labels.values()), default=0.0)
         if narrow:
             self._arrange(max(_NARROW, widest + 2 * _MARGIN), patience=max(1, min(30, _PATIENCE // max(1, len(rungs)))))
         elif not self._arrange(max(_LEAST, widest + 4 * _MARGIN), patience=1):
@@ -138,7 +151,7 @@ class _Drawing:
         beside = {key: len(lines) for key, lines in self.beside.items()}
         for _ in range(patience):
             self.layout = lay_out(self.rungs, self.top + 14, notes, beside, extra)
-            lines = {index: self._line(index, len(label) * _CHARACTER) for index, label in self.labels.items()}
+            lines = {index: self._line(index, columns(label) * _CHARACTER) for index, label in self.labels.items()}
             self.places, crowded = place(lines, _RISE)
             if not crowded:
                 return True
@@ -158,7 +171,7 @@ class _Drawing:
         start, stop = page.edge(arrow.sender), page.edge(PEER[arrow.sender])
         y = self.layout.starts[index]
         across = stop - start
-        needed = (len(self.labels[index]) * _CHARACTER + 2 * _MARGIN) / abs(across)
+        needed = (columns(self.labels[index]) * _CHARACTER + 2 * _MARGIN) / abs(across)
         if arrow.sent is None:
             return (start + across * (1 - max(0.65, needed)), y - DUPLICATE), (stop, y)
         if arrow.received is None:
@@ -276,12 +289,12 @@ class _Drawing:
                 y = self._moment(index, stay.end)
                 parts.append(f'<path class="stay before" d="M{_n(x)} {_n(top)}V{_n(y)}{tick}"/>')
                 top, began = y, self.rungs[index].state_time(stay.end)
-            text = f"{'2 MSL' if stay.expired else 'cut short'}: {duration(stay.ended - began)}"
+            fate = "2 MSL" if stay.expired else self.words.get("cut short", "cut short")
             beside = x + (-5 if out < 0 else 14)
             parts.append(
                 f'<path class="stay" d="M{_n(x)} {_n(top)}V{_n(bottom)}{tick}"/>'
                 f'<text class="stay-text" transform="translate({_n(beside)} {_n((top + bottom) / 2)}) rotate(-90)">'
-                f"{text}</text>"
+                f"{fate}: {duration(stay.ended - began)}</text>"
             )
         return parts
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, NamedTuple
 
 from utcp.tcp import timers
 from utcp.tcp.state import NAMES
 from utcp.trace.ladder.layout import usual_flight
 from utcp.trace.ladder.rungs import ENDS, Arrow, End, Rung
 from utcp.wire import flag_names
+
+ENGLISH: Final[Mapping[str, str]] = {}
+"""The translations of the words in a drawing into English: none."""
 
 
 class Beside(NamedTuple):
@@ -35,8 +38,8 @@ class Clock:
         return f"{(time - self._zero) * self._scale:.{self._digits}f}"
 
 
-def label_of(rungs: Sequence[Rung], index: int) -> str:
-    """Return an arrow's label: control bits, numbers, and fate."""
+def label_of(rungs: Sequence[Rung], index: int, words: Mapping[str, str] = ENGLISH) -> str:
+    """Return an arrow's label: control bits, numbers, and fate. `words` are those of `render_svg`."""
     arrow = rungs[index].arrow
     if arrow is None:
         raise AssertionError(f"rung {index} has no arrow")
@@ -49,7 +52,8 @@ def label_of(rungs: Sequence[Rung], index: int) -> str:
         marks.append("lost")
     if is_late(rungs, index):
         marks.append("late")
-    return f"{header_words(arrow)}{' · ' if marks else ''}{', '.join(marks)}"
+    fate = ", ".join(words.get(mark, mark) for mark in marks)
+    return f"{header_words(arrow)}{' · ' if marks else ''}{fate}"
 
 
 def short_label_of(arrow: Arrow) -> str:
@@ -90,8 +94,9 @@ def is_late(rungs: Sequence[Rung], index: int) -> bool:
     return False
 
 
-def beside_lines(rungs: Sequence[Rung]) -> dict[tuple[int, End], list[Beside]]:
-    """Return the lines beside the ends of each rung: the timer that expired, the state that begins."""
+def beside_lines(rungs: Sequence[Rung], words: Mapping[str, str] = ENGLISH) -> dict[tuple[int, End], list[Beside]]:
+    """Return the lines beside the ends of each rung: the timer that expired, the state that begins. `words` are those
+    of `render_svg`."""
     beside: dict[tuple[int, End], list[Beside]] = {}
     shown: dict[End, int] = {}
     for index, rung in enumerate(rungs):
@@ -99,9 +104,9 @@ def beside_lines(rungs: Sequence[Rung]) -> dict[tuple[int, End], list[Beside]]:
             lines: list[Beside] = []
             arrow = rung.arrow
             if arrow is not None and arrow.sender == end and arrow.timer is not None:
-                lines.append(Beside("timer", timer_name(arrow.timer)))
+                lines.append(Beside("timer", timer_name(arrow.timer, words)))
             if rung.expired is not None and rung.expired[0] == end:
-                lines.append(Beside("timer", timer_name(rung.expired[1])))
+                lines.append(Beside("timer", timer_name(rung.expired[1], words)))
             state = rung.state(end)
             if state is not None and shown.get(end) != state:
                 shown[end] = state
@@ -111,5 +116,6 @@ def beside_lines(rungs: Sequence[Rung]) -> dict[tuple[int, End], list[Beside]]:
     return beside
 
 
-def timer_name(timer: int) -> str:
-    return timers.NAMES[timer].replace("_", " ")
+def timer_name(timer: int, words: Mapping[str, str] = ENGLISH) -> str:
+    name = timers.NAMES[timer].replace("_", " ")
+    return words.get(name, name)

@@ -25,8 +25,8 @@ RANKS = {
     "tcp": 1,
     "link": 2,
     "trace": 2,
-    "testing": 3,  # a simulated link stands where a UDP link does, and has its interface from link
-    "aio": 4,
+    "aio": 3,
+    "testing": 4,  # simulated links stand where UDP links do; the kernels of simulated hosts are endpoints
     "inspect": 5,  # it looks at endpoints from outside
     "__init__": 6,
     "integrations": 7,  # adapters for other libraries; they use the public names

@@ -113,7 +113,7 @@ def test_a_cancelled_server_and_its_endpoint_end_within_close_timeout(tls: bool)
         task = scene.server_host.run(serving())
         await asyncio.sleep(0.1)
         await scene.open_all()
-        (endpoint,) = scene.server_host.boot.endpoints
+        (endpoint,) = scene.server_host.process.endpoints
         began = loop.time()
         task.cancel()
         await asyncio.wait([task])
@@ -146,7 +146,7 @@ def test_a_cancelled_server_delivers_to_clients_that_are_slow(
         slow: Any = writer.transport
         slow.pause_reading()
         (transport,) = server._clients
-        (endpoint,) = scene.server_host.boot.endpoints
+        (endpoint,) = scene.server_host.process.endpoints
         transport.write(bytes(octets))
         began = loop.time()
         serving.cancel()
@@ -173,7 +173,7 @@ def test_aclose_ends_within_close_timeout(tls: bool) -> None:
         loop = asyncio.get_running_loop()
         await scene.server_host.run(scene.serve())
         await scene.open_all()
-        (endpoint,) = scene.server_host.boot.endpoints
+        (endpoint,) = scene.server_host.process.endpoints
         began = loop.time()
         await endpoint.aclose()
         assert CLOSE_TIMEOUT - 0.001 <= loop.time() - began <= CLOSE_TIMEOUT + 0.001

@@ -17,7 +17,7 @@ from utcp.link.base import Link
 from utcp.link.udp import UdpLink
 from utcp.tcp.transmit import Transmit
 from utcp.testing import DROP, PASS, Network, Packet, Verdict
-from utcp.testing.host import SimulatedLink
+from utcp.testing.link import SimulatedLink
 from utcp.wire import FIN
 
 PORT = 9000

@@ -7,7 +7,7 @@ from tests.injection.endpoints import Run
 from tests.injection.faults import Fault, Faults, plan
 from utcp import Endpoint
 from utcp.testing import Network
-from utcp.testing.host import Boot
+from utcp.testing.host import Process
 
 pytestmark = [pytest.mark.defect(91), pytest.mark.usefixtures("contained")]
 
@@ -63,7 +63,7 @@ def test_an_endpoint_that_gets_no_secret_leaves_nothing(monkeypatch: pytest.Monk
 
     async def scenario() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(Boot, "secret", fail)
+            patch.setattr(Process, "secret", fail)
             with pytest.raises(OSError, match="no random numbers"):
                 await host.run(Endpoint((host.address, 7)).start())
         await (await host.run(Endpoint((host.address, 7)).start())).aclose()  # its port is free

@@ -139,7 +139,7 @@ async def _sleep_until(when: float) -> None:
 
 
 def _stacks(host: Host) -> list[Stack]:
-    return [endpoint.stack for endpoint in host.boot.endpoints]
+    return [endpoint.stack for endpoint in host.process.endpoints]
 
 
 def main(connections: int = 10_000, seed: int = 0) -> int:

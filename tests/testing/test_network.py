@@ -280,7 +280,9 @@ class TestHosts:
         async def scenario() -> object:
             return await simnet.loop.getaddrinfo("fixed", 80)
 
-        assert simnet.run(scenario()) == [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("192.0.2.1", 80))]
+        assert simnet.run(scenario()) == [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("192.0.2.1", 80))
+        ]
 
     def test_udp_ports_are_the_hosts_own(self, simnet: Network) -> None:
         a, b = simnet.host("a"), simnet.host("b")

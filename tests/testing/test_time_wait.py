@@ -20,7 +20,7 @@ def test_an_hour_of_time_waits_takes_a_few_steps(simnet: Network) -> None:
         server.run(serve(config))
         await asyncio.sleep(0.1)
         await client.run(all_at_once(config))
-        [endpoint] = client.boot.endpoints
+        [endpoint] = client.process.endpoints
         assert len(endpoint.stack.time_wait) == CONNECTIONS
         before = simnet.loop.steps
         await asyncio.sleep(HOUR - 1)

@@ -1,4 +1,4 @@
-"""A deterministic network in virtual time, for tests of utcp and of asyncio applications that use utcp.
+"""A deterministic network in virtual time, for tests of utcp and of asyncio applications.
 
     net = Network(seed=1)
     server, client = net.host("server"), net.host("client")
@@ -15,15 +15,18 @@ A scenario can also inject faults: `net.link(..., loss=0.3)` at any time, `parti
 `with net.rule(nth(3, lambda segment: segment.flags & FIN)):`. The same seed gives the same bytes at the same times
 (`net.digest()`). A program that hangs fails the run.
 
-The application needs no change if it uses only asyncio and utcp. The loop's time is virtual; `time.time()` and `random`
-are not. No time passes while a callback is ready to run. A program that polls is the exception: after 1000 consecutive
-turns of the loop, each further turn takes 10 microseconds (`utcp.testing.VirtualLoop`).
+The application needs no change if it uses only asyncio and utcp. Plain asyncio (`asyncio.open_connection()`) uses TCP
+and UDP sockets of the simulated hosts. The loop's time is virtual; `time.time()` and `random` are not. No time passes
+while a callback is ready to run. A program that polls is the exception: after 1000 consecutive turns of the loop, each
+further turn takes 10 microseconds (`utcp.testing.VirtualLoop`).
 
 pytest finds the fixture `simnet` by itself (see `pytest_aioutcp`).
 """
 
 from utcp.testing.capture import NetworkCapture
-from utcp.testing.host import Host, SimulatedLink
+from utcp.testing.host import Host
+from utcp.testing.kernel import KERNEL
+from utcp.testing.link import SimulatedLink
 from utcp.testing.loop import OutOfBounds, Stalled, VirtualLoop
 from utcp.testing.network import Network, Sent
 from utcp.testing.path import Conditions, Path
@@ -31,6 +34,7 @@ from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict, nth
 
 __all__ = [
     "DROP",
+    "KERNEL",
     "PASS",
     "Conditions",
     "Host",

@@ -9,14 +9,13 @@ import heapq
 import itertools
 import math
 import socket
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn, TypeVar
 
 from utcp.link.platform import Platform
-from utcp.testing.owner import OrderedWeakSet, OwnedTask, OwnedTimer, Owner, by_clock, by_network
-
-_FIRST_DESCRIPTOR: Final = 1 << 20
-"""First simulated descriptor, above all real ones, so that a mix-up fails at once."""
+from utcp.testing.owner import OrderedWeakSet, OwnedTask, OwnedTimer, Owner, by_clock, by_network, running_owner
+from utcp.testing.selector import VirtualSelector
 
 _CANCELLATIONS: Final = 1000
 """Number of times that a task of an ended owner is cancelled before it counts as hanging."""
@@ -31,6 +30,8 @@ FREE_TURNS: Final = 1000
 
 TURN_TIME: Final = 10e-6
 """Virtual duration of each further turn, seconds; similar to a turn of a real loop."""
+
+_NO_NETWORK: Final = "this loop in virtual time has no network: run the code with utcp.testing.Network"
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ class OutOfBounds(RuntimeError):
     """The run exceeded its bound of virtual time or of loop turns, because it hangs or loops."""
 
 
-class VirtualLoop(asyncio.BaseEventLoop):
+class VirtualLoop(BaseSelectorEventLoop):
     """Runs coroutines in virtual time, which starts at 0 and passes only while no callback is ready.
 
     A program that polls (`while not done: await asyncio.sleep(0)`) is always ready to run, so time must pass for it
@@ -62,7 +63,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     _scheduled: list[OwnedTimer]  # asyncio's heap of timers
 
     def __init__(self, *, max_time: float = 86_400.0, max_steps: int = 5_000_000) -> None:
-        super().__init__()
+        self.descriptors: Final = VirtualSelector(self.jump)
+        """The descriptors of simulated links and sockets."""
+        super().__init__(self.descriptors)
         self.max_time = max_time
         self.max_steps = max_steps
         self.steps = 0
@@ -70,13 +73,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._allowance = 1  # factor on the bounds; 2 during the cleanup
         self._now = 0.0
         self._clock_resolution = math.ulp(0.0)
-        self._selector = _Jump(self)
         self._asyncgens = OrderedWeakSet()
         self._tasks: dict[OwnedTask[Any], None] = {}  # pending tasks, in order of creation
         self._task_numbers = itertools.count()
         self._failure: BaseException | None = None
         self._readers: dict[int, asyncio.Handle] = {}
-        self._next_descriptor = _FIRST_DESCRIPTOR
+        self._kept: list[Any] = []
+        """Transports of sockets that a crash or kill has closed."""
         self._resolver: Callable[[str], str] | None = None
         self._platform: Callable[[], Platform] | None = None
 
@@ -127,6 +130,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 if ended_by is None:
                     raise
                 ended_by.add_note(f"The cleanup failed too: {error}")
+            finally:
+                self._silence_transports()
         if self._failure is not None:
             raise self._failure
         return result
@@ -216,8 +221,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             lines.append(f"\n  and {len(tasks) - _SHOWN_TASKS} more tasks")
         return "".join(lines)
 
-    def _process_events(self, event_list: list[object]) -> None:
-        """Do nothing, because no event comes from outside."""
+    def _make_self_pipe(self) -> None:
+        """Do nothing, because no other thread or signal wakes the loop."""
+
+    def _close_self_pipe(self) -> None:
+        """Do nothing, because there is no pipe."""
 
     def _write_to_self(self) -> None:
         """Do nothing, because call_soon_threadsafe() need not wake the loop."""
@@ -229,12 +237,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         they are done."""
         owner.mark_gone()
         for timer in self._scheduled:
-            if timer.owner is owner:
+            if timer.owner is not None and timer.owner.within(owner):
                 timer.cancel()
         self._cancel(owner, _CANCELLATIONS)
 
     def _cancel(self, owner: Owner, times: int) -> None:
-        tasks = [task for task in self._tasks if task.owner is owner]
+        tasks = [task for task in self._tasks if task.owner is not None and task.owner.within(owner)]
         for task in tasks:
             task.cancel()
         if not tasks:
@@ -250,34 +258,44 @@ class VirtualLoop(asyncio.BaseEventLoop):
     # ------------------------------------------------------------------ simulated descriptors
 
     def new_descriptor(self) -> int:
-        """Return a number that add_reader() accepts."""
-        self._next_descriptor += 1
-        return self._next_descriptor
+        """Return a descriptor for a link, which add_reader() accepts."""
+        return self.descriptors.new_link()
 
     def add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
-        self._readers[self._simulated(fd)] = asyncio.Handle(callback, args, self)
+        if isinstance(fd, int) and self.descriptors.is_link(fd):
+            self._readers[fd] = asyncio.Handle(callback, args, self)
+        else:
+            super().add_reader(fd, callback, *args)
 
     def remove_reader(self, fd: Any) -> bool:
-        handle = self._readers.pop(self._simulated(fd), None)
-        if handle is None:
-            return False
-        handle.cancel()
-        return True
+        if isinstance(fd, int) and self.descriptors.is_link(fd):
+            handle = self._readers.pop(fd, None)
+            if handle is None:
+                return False
+            handle.cancel()
+            return True
+        return super().remove_reader(fd)
 
-    def add_writer(self, fd: Any, callback: Callable[..., object], *args: Any) -> NoReturn:  # type: ignore[override]
-        raise RuntimeError("simulated descriptors are always writable: do not wait for that")
+    def keep_transport(self, descriptor: int) -> None:
+        """Keep asyncio's transport of a socket that a crash or kill closes, if there is one, until the run ends.
+
+        asyncio warns when an unclosed transport is deleted, but the program had no chance to close this one."""
+        transport = self._transports.get(descriptor)  # type: ignore[attr-defined]
+        if transport is not None:
+            self._kept.append(transport)
+
+    def _silence_transports(self) -> None:
+        """Let asyncio warn of no transport any more, because the end of the run has closed all sockets."""
+        for transport in [*self._transports.values(), *self._kept]:  # type: ignore[attr-defined]
+            transport._sock = None  # noqa: SLF001  # asyncio has no public way
+            transport._closing = True  # noqa: SLF001  # for StreamWriter
+        self._kept.clear()
 
     def readable(self, fd: int) -> None:
-        """Schedule the reader of `fd` for the next turn."""
+        """Schedule the reader of a link's descriptor for the next turn."""
         handle = self._readers.get(fd)
         if handle is not None:
             self._add_callback(handle)  # type: ignore[attr-defined]
-
-    @staticmethod
-    def _simulated(fd: object) -> int:
-        if not isinstance(fd, int) or fd < _FIRST_DESCRIPTOR:
-            raise RuntimeError(f"{fd!r} is not a simulated descriptor: real sockets do not work in virtual time")
-        return fd
 
     # ------------------------------------------------------------------ network and platform
 
@@ -295,7 +313,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def utcp_platform(self) -> Platform:
         """Return the platform for utcp's endpoints. Raises RuntimeError without a network."""
         if self._platform is None:
-            raise RuntimeError("this loop has no network: run the code with utcp.testing.Network")
+            raise RuntimeError(_NO_NETWORK)
         return self._platform()
 
     async def getaddrinfo(
@@ -315,16 +333,25 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if host is None:
             host = "0.0.0.0" if flags & socket.AI_PASSIVE else "127.0.0.1"
         address = self._resolver(host.decode() if isinstance(host, bytes) else host)
-        return [(socket.AF_INET, type or socket.SOCK_STREAM, proto, "", (address, int(port or 0)))]
+        type = type or socket.SOCK_STREAM  # noqa: A001
+        proto = proto or (socket.IPPROTO_UDP if type == socket.SOCK_DGRAM else socket.IPPROTO_TCP)
+        return [(socket.AF_INET, type, proto, "", (address, int(port or 0)))]
 
-    async def create_connection(self, *_: Any, **__: Any) -> NoReturn:
-        raise RuntimeError("the kernel's TCP has no virtual time: use utcp.create_connection()")
+    async def create_connection(self, *args: Any, **options: Any) -> Any:
+        self._check_network()
+        return await super().create_connection(*args, **options)
 
-    async def create_server(self, *_: Any, **__: Any) -> NoReturn:
-        raise RuntimeError("the kernel's TCP has no virtual time: use utcp.create_server()")
+    async def create_server(self, *args: Any, **options: Any) -> Any:
+        self._check_network()
+        return await super().create_server(*args, **options)
 
-    async def create_datagram_endpoint(self, *_: Any, **__: Any) -> NoReturn:
-        raise RuntimeError("the kernel's UDP has no virtual time: only utcp runs over the simulated network")
+    async def create_datagram_endpoint(self, *args: Any, **options: Any) -> Any:
+        self._check_network()
+        return await super().create_datagram_endpoint(*args, **options)
+
+    def _check_network(self) -> None:
+        if self._platform is None:
+            raise RuntimeError(_NO_NETWORK)
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> NoReturn:  # type: ignore[override]
         raise RuntimeError("threads have no virtual time: do not use them in a simulation")
@@ -332,8 +359,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """Report an error as asyncio does, with the virtual time.
 
-        An error of a plain callback also fails the run, because asyncio's own loops would only log it.
+        An error of a plain callback also fails the run, because asyncio's own loops would only log it. Errors of a
+        process that has ended do not count.
         """
+        handle = context.get("handle")
+        if handle is not None:
+            owner = handle._context.get(running_owner)  # noqa: SLF001  # asyncio has no public way
+            if owner is not None and owner.gone:
+                return
         super().default_exception_handler({**context, "virtual_time": self._now})
         error = context.get("exception")
         if "handle" in context and isinstance(error, Exception):
@@ -348,14 +381,3 @@ def _place(coroutine: Any) -> str:
         places.append(f"{code.co_qualname} ({code.co_filename.rpartition('/')[2]}:{frame.f_lineno})")
         coroutine = coroutine.cr_await
     return " > ".join(places) or repr(coroutine)
-
-
-class _Jump:
-    """Replacement for a selector that advances virtual time instead of waiting."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-
-    def select(self, timeout: float | None) -> list[object]:
-        self._loop.jump(timeout)
-        return []

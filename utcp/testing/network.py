@@ -20,11 +20,13 @@ from utcp.link.path import SocketAddress
 from utcp.link.platform import Platform
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
-from utcp.testing.host import RECEIVE_BUFFER, Host, is_loopback, is_unnoticed
+from utcp.testing.host import RECEIVE_BUFFER, Host, is_unnoticed
+from utcp.testing.link import is_loopback
 from utcp.testing.loop import VirtualLoop
 from utcp.testing.owner import running_owner
-from utcp.testing.path import Carried, ConditionChanges, Conditions, Path
-from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict
+from utcp.testing.path import HEADERS, Carried, ConditionChanges, Conditions, Path
+from utcp.testing.replaced import replaced
+from utcp.testing.rules import DROP, PASS, Carrier, Packet, Rule, Verdict
 
 T = TypeVar("T")
 
@@ -61,7 +63,7 @@ class Network:
     ) -> None:
         self.seed = seed
         self.loop = VirtualLoop(max_time=max_time, max_steps=max_steps)
-        self.loop.connect_to(self._resolve, self._platform)
+        self.loop.connect_to(self.resolve, self._platform)
         self.random = random.Random(f"{seed} network")  # noqa: S311  # reproducible, not secret
         """Reproducible random numbers for scenarios."""
         self.hosts: dict[str, Host] = {}
@@ -85,7 +87,7 @@ class Network:
         self._conditions: dict[tuple[str, str], Conditions] = {}
         self._paths: dict[tuple[str, str], Path] = {}
         self._cut: dict[tuple[str, str], None] = {}
-        self._held: dict[tuple[str, str], list[tuple[tuple[str, int], tuple[str, int], bytes, int]]] = {}
+        self._held: dict[tuple[str, str], list[tuple[tuple[str, int], tuple[str, int], bytes, int, Carrier]]] = {}
         self._rules: list[Rule] = []
         self._digest = hashlib.blake2b(digest_size=16)
         self._by_address: dict[str, Host] = {}
@@ -105,7 +107,12 @@ class Network:
             raise RuntimeError(misuse)
         self._ran = True
         try:
-            result = self.loop.run(main, self.main.context())
+            with replaced():
+                try:
+                    result = self.loop.run(main, self.main.context())
+                finally:
+                    for host in self.hosts.values():
+                        host.kernel.close_sockets()
         except BaseException as error:
             for task, unnoticed in self._unnoticed():
                 lines = "".join(traceback.format_exception(unnoticed))
@@ -151,7 +158,7 @@ class Network:
 
     def _platform(self) -> Platform:
         owner = running_owner.get()
-        return owner if isinstance(owner, Platform) else self.main.boot
+        return owner if isinstance(owner, Platform) else self.main.process
 
     # ------------------------------------------------------------------ hosts and paths
 
@@ -231,7 +238,8 @@ class Network:
         """Return the host that has the address, seen from `source`, or None."""
         return source if is_loopback(address) else self._by_address.get(address)
 
-    def _resolve(self, name: str) -> str:
+    def resolve(self, name: str) -> str:
+        """Return the IPv4 address of a name. Raises socket.gaierror if no host has it."""
         if name == "localhost":
             return "127.0.0.1"
         host = self.hosts.get(name)
@@ -282,23 +290,33 @@ class Network:
 
     # ------------------------------------------------------------------ carrying
 
-    def carry(self, source: Host, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int = 0) -> None:
-        """Send a datagram from `sender`, an address of `source`, to `address`, with these ECN bits."""
+    def carry(
+        self,
+        source: Host,
+        sender: tuple[str, int],
+        address: SocketAddress,
+        data: bytes,
+        ecn: int = 0,
+        carrier: Carrier = "utcp",
+    ) -> None:
+        """Send a packet from `sender`, an address of `source`, to `address`, with these ECN bits."""
         destination = self.host_at(source, address[0])
         if destination is None:  # the link has reported this
             return
         now = self.loop.now
-        packet = Packet(self.sent, now, source.name, destination.name, data, ecn)
+        packet = Packet(self.sent, now, source.name, destination.name, data, ecn, carrier)
         self.sent += 1
         carried = self._carried(packet, source, destination)
         arrivals = tuple(carried.arrivals)
         target = (address[0], address[1])
         held = self._held.get((source.name, destination.name))
         if held is not None:
-            held += [(sender, target, data, carried.ecn)] * len(arrivals)
+            held += [(sender, target, data, carried.ecn, carrier)] * len(arrivals)
         else:
             for arrival in arrivals:
-                self.loop.at(arrival, destination.receive, sender, target, data, carried.ecn, context=self._context)
+                self.loop.at(
+                    arrival, destination.receive, sender, target, data, carried.ecn, carrier, context=self._context
+                )
         if carried.too_big:
             conditions = self.path(source, destination).conditions
             if conditions.icmp_too_big:
@@ -310,10 +328,13 @@ class Network:
                     errno.EMSGSIZE,
                     conditions.mtu,
                     data,
+                    carrier,
                     context=self._context,
                 )
-        # Without ECN the text stays as it was before ECN, so that digests stay the same.
+        # For utcp without ECN the text stays as it was before there was anything else, so that digests stay the same.
         marks = f" {ecn}>{carried.ecn}" if ecn else ""
+        if carrier != "utcp":
+            marks += f" {carrier}"
         self._digest.update(f"{now:.9f} {source.name} {destination.name} {arrivals}{marks}".encode() + data)
         if self.keep_trace:
             self.trace.append(Sent(packet, arrivals, carried.ecn))
@@ -331,6 +352,7 @@ class Network:
         code: int,
         mtu: int | None,
         datagram: bytes,
+        carrier: Carrier = "utcp",
     ) -> None:
         """Send an ICMP message from `source` about a datagram that went from `sender` to `address`.
 
@@ -343,22 +365,27 @@ class Network:
         if pair in self._cut or pair in self._held:
             return
         arrival = self.loop.now + self.conditions(source, sender[0]).latency
-        self.loop.at(arrival, destination.receive_icmp, sender, address, code, mtu, datagram, context=self._context)
+        self.loop.at(
+            arrival, destination.receive_icmp, sender, address, code, mtu, datagram, carrier, context=self._context
+        )
 
-    def refused(self, host: Host, address: tuple[str, int]) -> None:
-        """Note why nothing on `host` received a datagram to `address`, if the addresses show it."""
+    def refused(self, host: Host, address: tuple[str, int], carrier: Carrier = "utcp") -> None:
+        """Note why nothing on `host` received a packet to `address`, if the addresses show it."""
         ip, port = address
-        there = host.bound_addresses(port)
+        kind = "TCP" if carrier == "tcp" else "UDP"
+        there = host.bound_addresses(port, carrier)
         if is_loopback(ip):
-            others = [name for name, other in self.hosts.items() if other is not host and other.bound_addresses(port)]
+            others = [
+                name for name, other in self.hosts.items() if other is not host and other.bound_addresses(port, carrier)
+            ]
             if others and not there:
                 self._hints[
-                    f"hint: on the host {host.name!r}, {ip} is that host itself, where no socket is bound to UDP port"
-                    f" {port}. The port is bound on the host {others[0]!r}: connect to its name."
+                    f"hint: on the host {host.name!r}, {ip} is that host itself, where no socket is bound to {kind}"
+                    f" port {port}. The port is bound on the host {others[0]!r}: connect to its name."
                 ] = None
         elif there and all(map(is_loopback, there)):
             self._hints[
-                f"hint: on the host {host.name!r}, UDP port {port} is bound to {there[0]}, which other hosts cannot"
+                f"hint: on the host {host.name!r}, {kind} port {port} is bound to {there[0]}, which other hosts cannot"
                 ' reach: bind "0.0.0.0".'
             ] = None
 
@@ -368,7 +395,7 @@ class Network:
         path = self.path(source, destination)
         verdict = self._verdict(packet)
         if verdict is PASS:
-            return path.forward(len(packet.data), packet.time, packet.ecn)
+            return path.forward(len(packet.data), packet.time, packet.ecn, HEADERS[packet.carrier])
         if verdict is DROP:
             return Carried([], packet.ecn)
         return Carried([packet.time + path.conditions.latency + verdict], packet.ecn)

@@ -16,13 +16,24 @@ T = TypeVar("T")
 class Owner:
     """The owner of tasks and timers. Code inherits it through context variables."""
 
-    gone = False
-    """Whether the owner has ended. Its timers then never fire, and its tasks are cancelled."""
     clock_rate: float = 1.0
     """Seconds that the owner's clock counts in a second of virtual time."""
 
+    def __init__(self, parent: Owner | None = None) -> None:
+        self._parent = parent
+        self._gone = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether the owner or its parent has ended. Its timers then never fire, and its tasks are cancelled."""
+        return self._gone or (self._parent is not None and self._parent.gone)
+
     def mark_gone(self) -> None:
-        self.gone = True
+        self._gone = True
+
+    def within(self, other: Owner) -> bool:
+        """Return whether the owner is `other`, or ends with it."""
+        return self is other or (self._parent is not None and self._parent.within(other))
 
 
 running_owner: Final[contextvars.ContextVar[Owner | None]] = contextvars.ContextVar("utcp_owner", default=None)

@@ -6,8 +6,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypedDict
 
+from utcp.testing.rules import Carrier
+
 UDP_IP_HEADERS: Final = 28
 """Bytes that IPv4 and UDP headers add to a datagram. They take bandwidth too."""
+
+HEADERS: Final[dict[Carrier, int]] = {"utcp": UDP_IP_HEADERS, "tcp": 20, "udp": UDP_IP_HEADERS}
+"""Bytes that the headers below a packet's data take: IPv4 and UDP, or IPv4 alone."""
 
 ETHERNET_MTU: Final = 1500
 
@@ -151,19 +156,19 @@ class Path:
         """Send `size` bytes of UDP payload at `now`. Return the arrival times (none, one or two)."""
         return self.forward(size, now).arrivals
 
-    def forward(self, size: int, now: float, ecn: int = 0) -> Carried:
-        """Send `size` bytes of UDP payload at `now`, in a packet with these ECN bits, and return its fate."""
+    def forward(self, size: int, now: float, ecn: int = 0, headers: int = UDP_IP_HEADERS) -> Carried:
+        """Send `size` bytes and `headers` at `now`, in a packet with these ECN bits, and return its fate."""
         conditions, rng = self.conditions, self._random
         self.counts["sent"] += 1
         # Each packet takes a fixed number of random numbers, so that changing one condition does not change the effects
         # of the others.
         luck = [rng.random() for _ in range(7)]
-        if size + UDP_IP_HEADERS > conditions.mtu:
+        if size + headers > conditions.mtu:
             self.counts["too_big"] += 1
             return Carried([], ecn, too_big=True)
         departure = now
         if conditions.policer_burst is not None:
-            if not self._conforms(size, now):
+            if not self._conforms(size + headers, now):
                 self.counts["policed"] += 1
                 return Carried([], ecn)
         elif conditions.bandwidth is not None:
@@ -178,7 +183,7 @@ class Path:
                 self.counts["marked"] += 1
                 ecn = CE
             begin = departures[-1] if departures else now
-            departure = begin + (size + UDP_IP_HEADERS) * 8 / conditions.bandwidth
+            departure = begin + (size + headers) * 8 / conditions.bandwidth
             departures.append(departure)
             if self.waits is not None:
                 self.waits.append(begin - now)
@@ -201,10 +206,10 @@ class Path:
         return Carried([arrival], ecn)
 
     def _conforms(self, size: int, now: float) -> bool:
-        """Take the tokens for `size` bytes of UDP payload. Return False if the policer's bucket has too few."""
+        """Take the tokens for a packet of `size` bytes. Return False if the policer's bucket has too few."""
         bandwidth, burst = self.conditions.bandwidth, self.conditions.policer_burst
         assert bandwidth is not None and burst is not None  # noqa: S101, PT018  # Conditions checks this
-        full_at = max(self._bucket_full_at, now) + (size + UDP_IP_HEADERS) * 8 / bandwidth
+        full_at = max(self._bucket_full_at, now) + size * 8 / bandwidth
         if full_at - now > burst * 8 / bandwidth:
             return False
         self._bucket_full_at = full_at

@@ -5,14 +5,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from utcp.wire import MalformedSegment, Segment, decode
+
+Carrier: TypeAlias = Literal["utcp", "tcp", "udp"]
+"""What a packet carries: a segment of utcp in a UDP datagram; a segment of a host's own TCP, directly in IP; or a UDP
+datagram of an application."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A datagram in flight, as rules see it."""
+    """A packet in flight, as rules see it."""
 
     number: int
     """Sequence number over the whole network, from 0, in order of sending."""
@@ -23,13 +27,18 @@ class Packet:
     destination: str
     """Name of the receiving host."""
     data: bytes
-    """The UDP payload, which is one TCP segment."""
+    """One TCP segment, or with the carrier "udp" the payload of a UDP datagram."""
     ecn: int = 0
     """ECN bits (two), as sent."""
+    carrier: Carrier = "utcp"
+    """What the packet carries: "utcp" is a segment of utcp in UDP, "tcp" a segment of a host's own TCP in IP, and "udp"
+    any other UDP datagram."""
 
     @property
     def segment(self) -> Segment | None:
-        """Return the TCP segment in the datagram, or None if it is malformed."""
+        """Return the TCP segment in the packet, or None if it is malformed, or if the carrier is "udp"."""
+        if self.carrier == "udp":
+            return None
         try:
             return decode(self.data)
         except MalformedSegment:

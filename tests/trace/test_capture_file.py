@@ -106,7 +106,7 @@ def test_sections_differ_in_byte_order_and_interfaces_in_units_of_time(tmp_path:
         + interface(order, options=option(order, 9, b"\x8a"))  # 2**-10 s, the end of the options left out
         + interface(order, options=option(order, 9, b"\x09") + option(order, 14, struct.pack(f"{order}q", -2)))
         + enhanced(order, 5_000_001, packet)
-        + enhanced(order, 5_001, ethernet(packet), number=1)
+        + enhanced(order, 5_101, ethernet(packet), number=1)
         + enhanced(order, 5 * 1024 + 512, packet, number=2)
         + enhanced(order, 2**33, packet, number=3)
         + section(other)
@@ -116,7 +116,7 @@ def test_sections_differ_in_byte_order_and_interfaces_in_units_of_time(tmp_path:
     found = read(tmp_path, content)
     assert [captured.time_ns for captured in found] == [
         5_000_001_000,
-        5_001_000_000,
+        5_101_000_000,
         5_500_000_000,
         2**33 - 2_000_000_000,
         7_000_000_000,
@@ -240,6 +240,43 @@ def test_ip_options_and_extension_headers_are_passed_over(tmp_path: Path) -> Non
 def test_the_ecn_bits_are_the_segments(tmp_path: Path) -> None:
     assert read(tmp_path, in_pcap(ipv4(TEXT, tos=0xB8 | 3)))[0].segment.ecn == 3
     assert read(tmp_path, in_pcap(ipv6(TEXT, traffic_class=0xB8 | 2)))[0].segment.ecn == 2
+
+
+def cooked2(packet: bytes, index: int) -> bytes:
+    """A frame of tcpdump -i any, captured on the interface with this index."""
+    return struct.pack("!HHIHBB8s", 0x0800, 0, index, 1, 0, 6, bytes(8)) + packet
+
+
+def test_a_segment_that_passes_several_interfaces_is_read_once(tmp_path: Path) -> None:
+    """As on a host that forwards it, with one TTL less."""
+    packet = ipv4(TEXT)
+    forwarded = packet[:8] + bytes([packet[8] - 1]) + packet[9:]
+    again = struct.pack("!H", 7).join((packet[:4], packet[6:]))  # another identification: it was sent again
+    frames = [(2, packet), (3, forwarded), (7, forwarded), (2, again), (3, again)]
+    content = pcap_header("<", link_type=276)
+    for number, (index, frame) in enumerate(frames):
+        content += pcap_record("<", 1, number, cooked2(frame, index))
+    content += pcap_record("<", 1, 200_000, cooked2(packet, 3))  # too late for a copy
+    assert [captured.time_ns - 10**9 for captured in read(tmp_path, content)] == [0, 3000, 200_000_000]
+
+
+@both_orders
+def test_copies_on_other_interfaces_of_a_pcapng_file_are_read_once(tmp_path: Path, order: str) -> None:
+    packet = ipv4(TEXT)
+    content = section(order) + interface(order) + interface(order, ETHERNET)
+    for time, number in ((10, 0), (11, 1), (12, 0), (13, 1)):
+        content += enhanced(order, time, ethernet(packet) if number else packet, number=number)
+    assert [captured.time_ns for captured in read(tmp_path, content)] == [10_000, 12_000]
+
+
+def test_old_segments_are_not_kept_to_recognize_copies(tmp_path: Path) -> None:
+    content = pcap_header("<", link_type=276)
+    for number in range(3000):
+        segment = Segment(1, 2, number, 0, ACK)
+        content += pcap_record("<", 1, number, cooked2(ipv4(encode(segment)), 2))
+    content += pcap_record("<", 1, 4000, cooked2(ipv4(encode(Segment(1, 2, 2500, 0, ACK))), 3))
+    content += pcap_record("<", 1, 4000, cooked2(ipv4(encode(Segment(1, 2, 0, 0, ACK))), 3))
+    assert len(read(tmp_path, content)) == 3001
 
 
 def test_a_packet_that_a_network_card_is_to_cut_up_has_no_length_of_its_own(tmp_path: Path) -> None:

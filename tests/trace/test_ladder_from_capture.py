@@ -16,9 +16,10 @@ from utcp.tcp import timers
 from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_1, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.testing import Network, NetworkCapture, nth
 from utcp.trace.capture_file import Captured, read_capture
+from utcp.trace.comments import Comment
 from utcp.trace.connections import find_connections
 from utcp.trace.ladder import Arrow, LadderRecorder, Rung, render_text
-from utcp.trace.ladder.from_capture import rungs_from_capture, shortened
+from utcp.trace.ladder.from_capture import marked_inferred, rungs_from_capture, shortened
 from utcp.trace.ladder.rungs import End
 from utcp.wire import ACK, FIN, PSH, RST, SYN, Segment
 
@@ -476,6 +477,31 @@ def test_a_comment_says_what_segments_do_not_show() -> None:
 
 
 # ---------------------------------------------------------------------- long ones
+
+
+@pytest.mark.parametrize(
+    ("known", "note"),
+    [
+        ((), "The states of both ends are inferred from the segments."),
+        (("client",), "The states of the server are inferred from the segments."),
+        (("server",), "The states of the client are inferred from the segments."),
+        (("client", "server"), None),
+    ],
+)
+def test_inferred_states_are_said_to_be_inferred(known: tuple[str, ...], note: str | None) -> None:
+    comment: Comment = {"state": "SYN_SENT"}
+    at_sender, at_receiver = (comment if end in known else Comment() for end in ("client", "server"))
+    arrow = Arrow(
+        "client", SYN, 0, None, 0, 1.0, 1.0, retransmission=False, at_sender=at_sender, at_receiver=at_receiver
+    )
+    rungs = [Rung(1.0, SYN_SENT, SYN_RCVD, arrow)]
+    assert marked_inferred(rungs) == ([] if note is None else [Rung(1.0, note=note)]) + rungs
+
+
+def test_states_that_are_unknown_are_not_inferred() -> None:
+    rungs = [Rung(1.0, arrow=Arrow("client", ACK, 0, 1, 0, 1.0, 1.0, retransmission=False))]
+    assert marked_inferred(rungs) == rungs
+    assert marked_inferred([]) == []
 
 
 def test_long_ladders_are_shortened_in_the_middle() -> None:

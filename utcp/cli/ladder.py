@@ -98,7 +98,7 @@ def command(
     from utcp.cli.connections import listed
     from utcp.trace.capture_file import TruncatedCapture, read_capture
     from utcp.trace.connections import find_connections, made_at
-    from utcp.trace.ladder.from_capture import rungs_from_capture, shortened
+    from utcp.trace.ladder.from_capture import marked_inferred, rungs_from_capture, shortened
 
     captures = []
     cut: list[TruncatedCapture] = []
@@ -126,7 +126,7 @@ def command(
     if not any(len(one.captures) == len(files) for one in chosen):
         only = files[min(chosen[0].captures)]
         warn(f"connection {chosen[0].number} is only in {only}")
-    rungs = rungs_from_capture(captures, *chosen)
+    rungs = marked_inferred(rungs_from_capture(captures, *chosen))
     drawing = _draw(form, shortened(rungs, limit) if limit else rungs, title, chosen, found, printed=output is None)
     _write(output, drawing, has_signature=form in ("svg", "html"))
 

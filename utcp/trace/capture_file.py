@@ -11,6 +11,7 @@ IP, Ethernet (with VLANs), Linux cooked (v1 and v2), BSD loopback; IPv4 and IPv6
 from __future__ import annotations
 
 import struct
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, NamedTuple, TypeAlias
 
-from utcp.trace.dissect import LINK_TYPES, Address, dissect
+from utcp.trace.dissect import LINK_TYPES, Address, Found, dissect, interface_index
 from utcp.wire import Segment
 
 ByteOrder: TypeAlias = Literal["<", ">"]
@@ -28,6 +29,13 @@ LARGEST: Final = 16 * 1024 * 1024
 same)."""
 
 _CHUNK: Final = 65536
+
+_COPY_NS: Final = 100_000_000
+"""Maximum time, nanoseconds, between two captures of a segment on different interfaces. It is shorter than any
+retransmission timeout."""
+
+_COPIES_AMONG: Final = 1024
+"""Number of segments among which copies are recognized."""
 
 _SECTION_HEADER: Final = 0x0A0D0D0A
 _INTERFACE: Final = 1
@@ -80,13 +88,15 @@ class Captured:
 
 
 class RawPacket(NamedTuple):
-    """A captured packet. `octets` may be cut off before its `length`. `time_ns` counts from the epoch."""
+    """A captured packet. `octets` may be cut off before its `length`. `time_ns` counts from the epoch. `interface` is
+    the number of its interface in a pcapng file."""
 
     time_ns: int
     link_type: int
     octets: bytes
     length: int
     comment: str
+    interface: int = 0
 
 
 def iter_capture(
@@ -98,7 +108,9 @@ def iter_capture(
     """Yield the TCP segments of the file one by one, so that files of any size work.
 
     IP fragments, and packets that were cut off before the end of the TCP header, are skipped, as is everything else
-    that is not TCP.
+    that is not TCP. So are copies of segments on other interfaces: `tcpdump -i any` on a host that forwards packets, or
+    that has a bridge, captures each of them several times. Checksums are not checked, because a host's own segments are
+    captured before the network card has filled them in.
 
     Raises OSError as `open()` does. Raises CaptureError (with the path) for a file that is not a capture, is truncated
     or damaged, or has an unsupported link type; segments before the error are yielded first.
@@ -110,12 +122,15 @@ def iter_capture(
         truncated: called for a truncated file at its end, instead of raising the error.
     """
     with Path(path).open("rb") as file:
+        copies = _Copies()
         try:
             for packet in packets(file):
                 if packet.link_type not in LINK_TYPES:
                     known = "raw IP, Ethernet, Linux cooked and BSD loopback are known"
                     raise CaptureError(f"link type {packet.link_type} is not supported: {known}")  # noqa: TRY301
                 found = dissect(packet.link_type, packet.octets, packet.length, udp_ports)
+                if found and copies.is_copy(packet, found[0]):
+                    continue
                 for source, destination, segment, udp in found:
                     yield Captured(packet.time_ns, source, destination, segment, packet.comment, udp)
         except CaptureError as error:
@@ -153,6 +168,32 @@ def packets(file: BinaryIO) -> Iterator[RawPacket]:
     if start.startswith(b"\x1f\x8b"):
         raise CaptureError("not a capture, but compressed by gzip: gunzip it first")
     raise CaptureError("not a capture: it is neither pcapng nor pcap")
+
+
+class _Copies:
+    """Recognizes segments that were captured before on another interface."""
+
+    def __init__(self) -> None:
+        self._recent: OrderedDict[tuple[object, ...], tuple[int, tuple[int, int]]] = OrderedDict()
+        """The latest segments, with the time and the interface of their first capture."""
+
+    def is_copy(self, packet: RawPacket, found: Found) -> bool:
+        """Return whether the first segment of `packet` was captured less than _COPY_NS before on another interface.
+
+        A retransmission is not a copy, because it is on the same interface or comes later.
+        """
+        segment = found.segment
+        numbers = segment.seq, segment.ack, segment.flags, segment.window, segment.ts_val, segment.ts_ecr
+        key = (found.source, found.destination, *numbers, segment.sack_blocks, segment.length)
+        interface = packet.interface, interface_index(packet.link_type, packet.octets)
+        first = self._recent.get(key)
+        if first is not None and packet.time_ns - first[0] < _COPY_NS:
+            return first[1] != interface
+        self._recent[key] = packet.time_ns, interface
+        self._recent.move_to_end(key)
+        if len(self._recent) > _COPIES_AMONG:
+            self._recent.popitem(last=False)
+        return False
 
 
 class _Source:
@@ -307,14 +348,14 @@ class _Pcapng:
         octets = body[start : start + captured]
         if kind == _SIMPLE_PACKET:  # has neither time nor options
             limit = interface.snapshot_length or captured
-            return RawPacket(0, interface.link_type, octets[:limit], length, "")
+            return RawPacket(0, interface.link_type, octets[:limit], length, "", number)
         comments = [
             value.decode(errors="replace")
             for code, value in self._options(body, start + captured + -captured % 4, what)
             if code == _COMMENT
         ]
         time_ns = (high << 32 | low) * _NANOSECOND // interface.ticks + interface.offset * _NANOSECOND
-        return RawPacket(time_ns, interface.link_type, octets, length, "\n".join(comments))
+        return RawPacket(time_ns, interface.link_type, octets, length, "\n".join(comments), number)
 
     def _options(self, body: bytes, start: int, what: str) -> Iterator[tuple[int, bytes]]:
         while start + 4 <= len(body):

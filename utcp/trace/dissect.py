@@ -35,6 +35,10 @@ _EXTENSIONS: Final = (ip.HOP_BY_HOP_OPTIONS, 43, ip.DESTINATION_OPTIONS, 135)
 """IPv6 extension headers with a length in units of 8 octets: hop-by-hop options, routing, destination options,
 mobility."""
 
+_LARGEST_UNSIZED: Final = 8 * 0xFFFF
+"""Maximum length, octets, of a packet whose IP header has no length because the network card will segment it. It is
+Linux's GSO_MAX_SIZE (BIG TCP)."""
+
 _UDP_HEADER: Final = Struct("!HHHH")
 _ETHERTYPE: Final = Struct("!H")
 
@@ -86,6 +90,11 @@ def dissect(link_type: int, packet: bytes, length: int, udp_ports: AbstractSet[i
     if segment is None:
         return []
     return [_found(datagram, segment, segment.src_port, segment.dst_port)]
+
+
+def interface_index(link_type: int, packet: bytes) -> int:
+    """Return the number of the interface in the packet's link-layer header; 0 if there is none."""
+    return int.from_bytes(packet[4:8], "big") if link_type == _LINUX_SLL2 else 0
 
 
 def _in_udp(datagram: _Datagram, udp_ports: AbstractSet[int] | None) -> list[Found]:
@@ -198,8 +207,8 @@ def _ipv4(packet: bytes, available: int) -> _Datagram | None:
         return None
     first, tos, total, _, fragment, _, protocol, _, source, destination = ip.IPV4_HEADER.unpack_from(packet)
     start = (first & 0x0F) * 4
-    # A packet that the network card will segment (TSO) has a total length of 0.
-    end = total or min(available, 0xFFFF)
+    # A packet that the network card will segment (TSO) may have a total length of 0.
+    end = total or min(available, _LARGEST_UNSIZED)
     if start < ip.IPV4_HEADER_LENGTH or end < start or end > available or fragment & ip.FRAGMENT:
         return None
     hosts = socket.inet_ntop(socket.AF_INET, source), socket.inet_ntop(socket.AF_INET, destination)
@@ -211,7 +220,7 @@ def _ipv6(packet: bytes, available: int) -> _Datagram | None:
         return None
     first, size, protocol, _, source, destination = ip.IPV6_HEADER.unpack_from(packet)
     start = ip.IPV6_HEADER_LENGTH
-    end = start + (size or min(available - start, 0xFFFF))
+    end = start + (size or min(available - start, _LARGEST_UNSIZED))
     if end > available:
         return None
     while protocol in _EXTENSIONS or protocol == _AUTHENTICATION:

@@ -293,6 +293,25 @@ def _arrow(flight: Flight) -> Arrow:
     )
 
 
+def marked_inferred(rungs: Sequence[Rung]) -> list[Rung]:
+    """Return the ladder with a note at its beginning if states were inferred from segments, as in a capture by tcpdump,
+    because no comment gives a state of that end."""
+    known: set[End] = set()
+    for rung in rungs:
+        if rung.arrow is not None:
+            for end, comment in (
+                (rung.arrow.sender, rung.arrow.at_sender),
+                (rung.arrow.receiver, rung.arrow.at_receiver),
+            ):
+                if "state" in comment:
+                    known.add(end)
+    inferred = [end for end in ENDS if end not in known and any(rung.state(end) is not None for rung in rungs)]
+    if not inferred:
+        return list(rungs)
+    whose = "both ends" if len(inferred) == 2 else f"the {inferred[0]}"
+    return [Rung(rungs[0].time, note=f"The states of {whose} are inferred from the segments."), *rungs]
+
+
 def shortened(rungs: Sequence[Rung], limit: int) -> list[Rung]:
     """Return at most `limit` rungs of a long ladder, from its beginning and its end, with a note about the omitted
     ones."""

@@ -1,6 +1,7 @@
 """asyncio's streams over utcp."""
 
 import asyncio
+import contextvars
 import gc
 import itertools
 import socket
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 import utcp
-from tests.aio.peers import FAST, Peers, connection_of, until
+from tests.aio.peers import FAST, Peers, Recorder, connection_of, until
 from tests.certificates import client_context, server_context
 from utcp import StreamWriter
 from utcp.aio.stream_reader import StreamReader
@@ -320,6 +321,28 @@ async def test_an_end_that_nobody_waits_for_any_more_is_not_reported() -> None:
     del protocol, writer
     gc.collect()
     assert messages == []
+
+
+async def test_a_protocol_that_takes_a_stream_over_is_called_in_the_context_that_has_set_it(peers: Peers) -> None:
+    """The callbacks of streams need no context, because they run no code of the application."""
+    await peers.server.start_server(echo)
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="")
+    names: list[str] = []
+
+    class Noting(Recorder):
+        def data_received(self, data: bytes) -> None:
+            names.append(name.get())
+
+    async def take_over() -> None:
+        _, writer = await peers.client.open_connection(peers.host, peers.port)
+        name.set("of this task")
+        writer.transport.set_protocol(Noting())
+        writer.write(b"question")
+        await until(lambda: names)
+        writer.transport.abort()
+
+    await asyncio.create_task(take_over())
+    assert names == ["of this task"]
 
 
 async def test_a_cancelled_handler_closes_its_connection(peers: Peers) -> None:

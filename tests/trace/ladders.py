@@ -36,7 +36,7 @@ class Told:
     congestion = SimpleNamespace(ssthresh=UNLIMITED)
     send_side = SimpleNamespace(snd_wnd=65535, iss=1)
     receive_side = SimpleNamespace(window=131072, irs=2)
-    rtt = SimpleNamespace(srtt=None, rto=1.0)
+    rtt = SimpleNamespace(srtt=0.0, samples=0, rto=1.0)
 
     def __init__(self, remote: str, local_port: int, remote_port: int, state: int) -> None:
         self.remote = remote

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
-from functools import partial
 from typing import Any, TypeAlias
 
 from utcp._compiled import mypyc_attr
@@ -64,8 +64,28 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         writer = StreamWriter(transport, self, reader, self._loop)
         handling = self._client_connected_cb(reader, writer)
         if asyncio.iscoroutine(handling):
-            self._task = self._loop.create_task(handling)
-            self._task.add_done_callback(partial(_handled, self, transport, self._loop))
+            self._task = task = self._loop.create_task(handling)
+            # The callback would keep a copy of the context if it did not share that of the task, as on Python 3.11.
+            task.add_done_callback(self._handled, context=getattr(task, "get_context", contextvars.copy_context)())
+
+    def _handled(self, task: asyncio.Task[None]) -> None:
+        """Close the connection of a server's handler that was cancelled or has failed, and report its exception.
+
+        If the server or the endpoint has closed the connection, FinTimedOut and the ConnectionResetError of asyncio's
+        `drain()` are not reported, because they are expected then.
+        """
+        transport: Any = self._transport
+        if task.cancelled():
+            transport.close()
+            return
+        exc = task.exception()
+        if exc is None:
+            return
+        if not (self._owner_closes and isinstance(exc, (FinTimedOut, ConnectionResetError))):
+            self._loop.call_exception_handler(
+                {"message": "Unhandled exception in client_connected_cb", "exception": exc, "transport": transport}
+            )
+        transport.close()
 
     def data_received(self, data: bytes) -> None:
         if self._reader is not None:
@@ -91,7 +111,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
             _settle(self._closed, exc)
         for waiter in self._drain_waiters:
             _settle(waiter, exc)
-        self._reader = self._task = self._transport = None
+        self._reader = self._task = None
 
     def pause_writing(self) -> None:
         if self._owner_closes and self._paused:
@@ -136,27 +156,6 @@ def _settle(waiter: asyncio.Future[None], exc: BaseException | None) -> None:
     else:
         waiter.set_exception(exc)
         waiter.exception()  # so that asyncio does not log it if the caller no longer waits
-
-
-def _handled(
-    protocol: StreamProtocol, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]
-) -> None:
-    """Close the connection of a server's handler that was cancelled or has failed, and report its exception.
-
-    If the server or the endpoint has closed the connection, FinTimedOut and the ConnectionResetError of asyncio's
-    `drain()` are not reported, because they are expected then.
-    """
-    if task.cancelled():
-        transport.close()
-        return
-    exc = task.exception()
-    if exc is None:
-        return
-    if not (protocol._owner_closes and isinstance(exc, (FinTimedOut, ConnectionResetError))):  # noqa: SLF001
-        loop.call_exception_handler(
-            {"message": "Unhandled exception in client_connected_cb", "exception": exc, "transport": transport}
-        )
-    transport.close()
 
 
 def stream_factory(client_connected_cb: ClientConnected, limit: Any) -> StreamFactory:  # asyncio takes floats as well

@@ -111,9 +111,9 @@ class Transport(BaseTransport):
         """The connection, also after its end, for its last information and its error."""
         self._ended_at = 0.0
         self._server = server
-        self.callback_context = callback_context
+        self.callback_context = None if type(protocol) is StreamProtocol else callback_context
         """All callbacks of a connection run in the context in which it was opened. Otherwise they would run in that of
-        the endpoint's first user."""
+        the endpoint's first user. None: streams, whose callbacks run no code of the application."""
         self._buffer: deque[bytes | memoryview] | None = None
         """Data that the connection has not accepted yet. None until needed, because an empty deque takes 700 octets."""
         self._buffer_size = 0
@@ -295,6 +295,8 @@ class Transport(BaseTransport):
             # For loop.start_tls() of asyncio; utcp's own start_tls() has already done it.
             take_read_ahead(tls, self)
             self._eof_received = False  # TLS gets eof_received() too
+        if self.callback_context is None:
+            self.callback_context = contextvars.copy_context()
         super().set_protocol(protocol)
 
     def _fill_buffer(self, connection: Connection) -> None:

@@ -127,8 +127,8 @@ class ReceiveSide(ReceiveQueue):
         self.bytes_received = 0
         self.data_segs_in = 0
         """Number of received segments with text."""
-        self.last_data_at: float | None = None
-        """Time at which text last arrived, seconds; None: none has."""
+        self.last_data_at = -inf
+        """Time at which text last arrived, seconds; `-inf`: none has."""
         self.rcv_up = 0
         """RCV.UP as a stream offset, at which urgent data ends; 0: there was no urgent data."""
         self.fin_reached = False

@@ -16,7 +16,7 @@ _MIN_RTT_WINDOW: Final = 300.0
 
 @mypyc_attr(acyclic=True)
 class RttEstimator:
-    """SRTT, RTTVAR and RTO of one path, in seconds. `srtt` is None before the first sample."""
+    """SRTT, RTTVAR and RTO of one path, in seconds."""
 
     __slots__ = (
         "_maximum",
@@ -33,7 +33,8 @@ class RttEstimator:
     )
 
     def __init__(self, initial: float, minimum: float, maximum: float) -> None:
-        self.srtt: float | None = None
+        self.srtt = 0.0
+        """Smoothed round-trip time, seconds; 0 before the first sample."""
         self.rttvar = 0.0
         self.base_rto = initial
         """RTO without back-off, seconds."""
@@ -62,11 +63,12 @@ class RttEstimator:
         with RTTVAR, as in Linux, not of RTO, because a long path with a constant round-trip time must not time out.
         """
         self.samples += 1
+        is_first = self.samples == 1
         srtt = self.srtt
-        if rtt <= self.min_rtt or srtt is None or now - self._min_rtt_at > _MIN_RTT_WINDOW:
+        if rtt <= self.min_rtt or is_first or now - self._min_rtt_at > _MIN_RTT_WINDOW:
             self.min_rtt = rtt
             self._min_rtt_at = now
-        if srtt is None:
+        if is_first:
             srtt = rtt
             rttvar = rtt / 2
         elif now - rtt < self._sampled_at and not self.backoff:

@@ -182,7 +182,7 @@ def describe(connection: Connection, now: float) -> Comment:
         comment["rcv_wnd"] = connection.receive_side.window
         comment["irs"] = connection.receive_side.irs
     comment["in_flight"] = connection.recovery.in_flight
-    if rtt.srtt is not None:
+    if rtt.samples:
         comment["srtt"] = rtt.srtt
     comment["rto"] = rtt.rto
     running = [

@@ -356,7 +356,7 @@ def _process_text(tcb: Tcb, seq: int, payload: Buffer, fin: bool, now: float) ->
     advanced = receive.accept(seq, payload, fin)
     if advanced and receive.readable:
         if now >= receive.round_ends and not receive.fin_reached:
-            receive.tune(now, tcb.rtt.srtt or 0.0)
+            receive.tune(now, tcb.rtt.srtt)
         tcb.report(event.READABLE)
     if receive.fin_reached:
         tcb.report(event.PEER_CLOSED)

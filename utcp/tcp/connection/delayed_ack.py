@@ -31,7 +31,7 @@ def schedule_ack(tcb: Tcb, size: int, now: float) -> None:
             return
         delay = tcb.config.delayed_ack
         if receive.out_of_order.acks_due and delay:  # the delayed ACK is a SACK
-            spaced = (tcb.rtt.srtt or 0.0) >= _SACKS_SPACED_FROM
+            spaced = tcb.rtt.srtt >= _SACKS_SPACED_FROM
             receive.space_sack(now, min(delay, _SACK_INTERVAL) if spaced else 0.0)
         else:
             half = size + TIMESTAMPS_LENGTH < tcb.receive_mss

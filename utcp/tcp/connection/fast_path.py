@@ -132,12 +132,12 @@ def takes_fast_path(
         events |= READABLE
         if count > 1 and now >= receive.round_ends:  # the first segment of the train ends the round
             receive.accept_in_order(text[:size], 1, size, ts_val, now)
-            receive.tune(now, tcb.rtt.srtt or 0.0)
+            receive.tune(now, tcb.rtt.srtt)
             receive.accept_in_order(text[size:], count - 1, size, ts_val, now)
         else:
             receive.accept_in_order(text, count, size or octets, ts_val, now)
             if now >= receive.round_ends and not fin:
-                receive.tune(now, tcb.rtt.srtt or 0.0)
+                receive.tune(now, tcb.rtt.srtt)
         if receive.ack_due == NOW:
             needs_flush = True
         elif not fin and receive.delayed_ack_at == inf:

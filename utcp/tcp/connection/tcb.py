@@ -325,9 +325,9 @@ class Tcb(Charged):
         congestion, rtt = self.congestion, self.rtt
         if self.total_retransmits:
             congestion.on_syn_lost()
-            if rtt.srtt is None:
+            if not rtt.samples:
                 rtt.syn_was_lost()
-        congestion.on_established(rtt.srtt or 0.0, now)
+        congestion.on_established(rtt.srtt, now)
         if self.keepalive is NOT_STARTED:  # otherwise our user has already turned it on or off
             self.keepalive = Keepalive(self.config, now)
         if self.state < ESTABLISHED:  # otherwise our user has closed in SYN_RCVD

@@ -303,7 +303,7 @@ class Recovery(Delivery):
         if not (rtt.samples > self._probe_samples if self.plain and self.sack else self.probe_is_useful):
             self.probe_at = inf
         elif self.probe_at == inf:
-            delay = 2 * (rtt.srtt or 0.0)  # a useful probe has a round-trip time
+            delay = 2 * rtt.srtt  # a useful probe has a round-trip time
             if one_segment:
                 delay += max_ack_delay
             elif delay < SHORTEST:
@@ -375,7 +375,7 @@ class Recovery(Delivery):
         limited = una < self._limited_until
         if not limited and not congestion.every_ack:
             paced = rtt.min_rtt >= UNPACED_BELOW
-            congestion.on_unlimited_ack(prior_in_flight, rtt.srtt or 0.0, paced, now)
+            congestion.on_unlimited_ack(prior_in_flight, rtt.srtt, paced, now)
             # An initial window may leave at once, so that a connection is not paced while it needs no larger one.
             return paced and congestion.cwnd > congestion.initial_window
         sample = self._sample
@@ -383,7 +383,7 @@ class Recovery(Delivery):
             self._sample = sample = AckSample(now)
         sample.begin(now, acked, prior_in_flight, limited)
         sample.delivers(advance, elapsed if measured else None)
-        sample.judged(board.in_flight, False, rtt.srtt or 0.0, rtt.min_rtt)
+        sample.judged(board.in_flight, False, rtt.srtt, rtt.min_rtt)
         self.complete(sample, departure, interval)
         congestion.on_ack(sample)
         return True
@@ -450,7 +450,7 @@ class Recovery(Delivery):
         if ece:
             self.delivered_ce += delivered
         rtt = self._rtt
-        sample.judged(self.in_flight, self.recovering or recovering, rtt.srtt or 0.0, rtt.min_rtt)
+        sample.judged(self.in_flight, self.recovering or recovering, rtt.srtt, rtt.min_rtt)
         self.measure(sample)
         self._congestion.on_ack(sample)
         if self._reduction is not None:
@@ -572,7 +572,7 @@ class Recovery(Delivery):
 
     def _reordering_window(self) -> float:
         impatient = self.phase in (FAST, TIMED_OUT) or self._sacked_segments >= DUP_THRESH
-        return self.rack.window(impatient, self._rtt.min_rtt, self._rtt.srtt or 0.0)
+        return self.rack.window(impatient, self._rtt.min_rtt, self._rtt.srtt)
 
     def _mark_lost(self, runs: list[Run], now: float) -> int:
         total = 0

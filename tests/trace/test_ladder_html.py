@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.browser import launched
 from tests.trace.ladders import Ends, lossy_close
 from utcp.tcp import timers
 from utcp.tcp.state import CLOSED, ESTABLISHED, FIN_WAIT_1, LISTEN, NAMES, SYN_SENT, TIME_WAIT, TRANSITIONS
@@ -21,8 +21,6 @@ from utcp.wire import ACK, PSH
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def page_of(ends: Ends) -> str:
@@ -132,15 +130,8 @@ def test_it_is_self_contained() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="the page is tried in a browser, which playwright drives")
-    if CHROMIUM is None:
-        pytest.skip("the page is tried in Chromium, which is not installed")
-    with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield launched
-        launched.close()
+    with launched() as started:
+        yield started
 
 
 @pytest.fixture

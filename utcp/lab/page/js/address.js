@@ -1,0 +1,27 @@
+// The fragment of the page's address: an experiment for the engine, and behind ";" what concerns the page alone.
+//
+//     #lost-last-ack?lose=9;step=4;lang=zh;exercise=reset-the-server;beside
+
+const DEFAULTS = { step: null, lang: null, exercise: null, beside: false };
+
+export function parse(hash) {
+  const [experiment, ...rest] = hash.replace(/^#/, "").split(";");
+  const found = { ...DEFAULTS, experiment };
+  for (const part of rest) {
+    const [name, value = ""] = part.split("=");
+    if (name === "step" && /^\d+$/.test(value)) found.step = Number(value);
+    else if (name === "lang" && /^(en|zh)$/.test(value)) found.lang = value;
+    else if (name === "exercise" && /^[a-z0-9-]+$/.test(value)) found.exercise = value;
+    else if (name === "beside") found.beside = true;
+  }
+  return found;
+}
+
+export function compose({ experiment, step, lang, exercise, beside }) {
+  const parts = [experiment];
+  if (step) parts.push(`step=${step}`);
+  if (lang) parts.push(`lang=${lang}`);
+  if (exercise) parts.push(`exercise=${exercise}`);
+  if (beside) parts.push("beside");
+  return `#${parts.join(";")}`;
+}

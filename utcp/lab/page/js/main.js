@@ -1,0 +1,321 @@
+// The page's state: the experiment, its run, the present step; everything else shows it.
+
+import { drawAbout } from "./about.js";
+import { compose, parse } from "./address.js";
+import { announce, element, make, tell } from "./dom.js";
+import { Drawing } from "./drawing.js";
+import { changed, experimentOf } from "./edits.js";
+import { EndView } from "./ends.js";
+import { ExercisesView } from "./exercises.js";
+import { ExperimentView } from "./experiment.js";
+import { listen, writeHelp } from "./keys.js";
+import { Panels } from "./panels.js";
+import { Player } from "./player.js";
+import { askCatalogue, askCheck, inlinedData, simulate } from "./server.js";
+import { SettingsView } from "./settings.js";
+import { StepView } from "./step.js";
+import { fillTable, markRow, presentRow } from "./table.js";
+import { currentLanguage, LANGUAGES, say, speak } from "./texts.js";
+
+const now = { experiment: "", exercise: null, beside: false, lang: null };
+let catalogue = null;
+let shown = null; // {run, was, first}
+let asked = 0; // number of the latest question, because an answer may be overtaken
+const past = [];
+const future = [];
+
+const panels = new Panels();
+const ends = [new EndView("client"), new EndView("server")];
+const drawing = new Drawing(element("now").querySelector(".drawing"), (index) => pick(index));
+const drawingWas = new Drawing(element("was").querySelector(".drawing"), (index) => pick(nearest(shown.run, shown.was.rungs[index].time)));
+const player = new Player(showStep);
+const step = new StepView(change);
+const experiment = new ExperimentView(change, (index) => player.go(index));
+const settings = new SettingsView(change, (address) => open({ experiment: address }));
+const exercises = new ExercisesView((exercise) =>
+  exercise ? open({ experiment: exercise.address, exercise: exercise.name, step: 1 }) : open({ exercise: null }),
+);
+
+const possible = () => inlinedData()?.experiments !== false;
+
+// ------------------------------------------------------------------ the experiment
+
+/** Take parts out of the experiment, and add others. */
+function change(removed, added) {
+  const follow = added.find((part) => !part.startsWith("do=")) ?? null;
+  open({ experiment: experimentOf(shown.run.scene, changed(shown.run, removed, added)), follow });
+}
+
+/** Open another experiment or another view of this one. `follow` is an edit whose segment becomes the present step. */
+async function open(wanted, { record = true } = {}) {
+  const before = { ...now };
+  const next = { ...now, ...wanted };
+  const number = ++asked;
+  const ladder = element("ladder");
+  ladder.setAttribute("aria-busy", "true");
+  try {
+    const result = await simulate(next.experiment);
+    if (number !== asked) return;
+    if (!next.quiet) tell(null);
+    Object.assign(now, { experiment: result.run.address, exercise: next.exercise, beside: next.beside });
+    if (record && before.experiment && before.experiment !== now.experiment) {
+      past.push(before.experiment);
+      future.length = 0;
+    }
+    present(result, next);
+    await judge(number);
+  } catch (problem) {
+    if (number !== asked) return;
+    report(problem);
+    if (!shown && next.experiment !== catalogue.scenes[0].name) await open({ experiment: catalogue.scenes[0].name, quiet: true });
+  } finally {
+    if (number === asked) ladder.removeAttribute("aria-busy");
+  }
+}
+
+function report(problem) {
+  if (problem.name !== "Error") throw problem; // a mistake of the page
+  tell(problem.message);
+}
+
+/** Show a new run. */
+function present(result, { step: wanted, follow }) {
+  const scrolled = shown?.run.scene === result.run.scene;
+  const previous = scrolled ? player.index : 0;
+  shown = result;
+  const { run, was, first } = result;
+  document.title = `${run.title} · utcp lab`;
+  if (now.beside && !was) now.beside = false;
+  showScene(run);
+  element("compare").disabled = !was;
+  element("undo").disabled = past.length === 0;
+  element("redo").disabled = future.length === 0;
+  for (const end of ends) end.draw(run, catalogue);
+  fillTable(run, catalogue.states, pick);
+  experiment.draw(result, possible());
+  settings.draw(run, catalogue, possible());
+  drawAbout(run, catalogue);
+  drawLadders();
+  const edited = follow ? run.edits.find((one) => one.part === follow || one.part.split(/[=:@]/)[0] === follow.split(/[=:@]/)[0]) : null;
+  const exact = follow ? run.edits.find((one) => one.part === follow) : null;
+  const at = (exact ?? edited)?.rung ?? (follow ? first?.now : null) ?? (wanted ? wanted - 1 : previous);
+  player.load(run.rungs, at);
+  if (!scrolled && !wanted) element("ladder").scrollTop = 0;
+  if (first && follow) announce(`${say("first_difference")}: ${first.text}`);
+}
+
+/** Choose the scene in the menu, which has an entry of its own for a capture. */
+function showScene(run) {
+  const menu = element("scene");
+  menu.querySelector("[data-capture]")?.remove();
+  if (run.origin === "capture") menu.prepend(make("option", { value: run.scene, "data-capture": true }, run.title));
+  menu.value = run.scene;
+  menu.disabled = !possible();
+  const origin = element("origin");
+  origin.hidden = run.origin !== "capture";
+  origin.textContent = say(run.inferred ? "inferred" : "captured");
+}
+
+function drawLadders() {
+  const { run, was, first } = shown;
+  const beside = now.beside && was !== null;
+  document.body.classList.toggle("beside", beside);
+  element("drawings").classList.toggle("compared", beside);
+  element("was").hidden = !beside;
+  element("compare").setAttribute("aria-pressed", beside);
+  const label = say("drawing", { title: run.title, count: run.rungs.length });
+  drawing.draw(run, first && { index: first.now, text: say("first_difference") }, label);
+  drawing.resize(beside);
+  if (beside) {
+    drawingWas.draw(was, first && { index: first.was, text: say("first_difference") }, `${say("was")}: ${label}`);
+    drawingWas.resize(true);
+  }
+}
+
+/** Ask whether the exercise is solved. */
+async function judge(number) {
+  let verdict = null;
+  if (now.exercise && possible()) {
+    exercises.draw(catalogue, now.exercise, null);
+    verdict = await askCheck(now.exercise, now.experiment);
+    if (number !== asked) return;
+  }
+  const fresh = exercises.draw(catalogue, now.exercise, verdict);
+  if (fresh) {
+    tell(`${say("solved")}. ${verdict.text}`, true);
+    announce(`${say("solved")}. ${verdict.text}`);
+  }
+}
+
+function undo(from, to) {
+  if (!from.length) return;
+  to.push(now.experiment);
+  open({ experiment: from.pop() }, { record: false });
+}
+
+// ------------------------------------------------------------------ the present step
+
+function showStep(index, forward) {
+  const { run, was, first } = shown;
+  step.show(run, index);
+  for (const end of ends) end.show(index);
+  markRow(index);
+  drawing.mark(index, forward);
+  if (now.beside && was) drawingWas.mark(index < (first?.now ?? 0) ? index : nearest(was, run.rungs[index].time), false);
+  revealPresent();
+  experiment.at(run.rungs[index]);
+  if (forward || document.activeElement?.closest("#ladder, #player")) announce(step.spoken(run.rungs.length));
+  write(index + 1);
+}
+
+function pick(index) {
+  player.go(index);
+}
+
+/** Return the last rung of a run that is not later than a time. */
+function nearest(run, time) {
+  return Math.max(0, run.rungs.findLastIndex((rung) => rung.time <= time));
+}
+
+/** Scroll the ladder so that the present step is seen. */
+function revealPresent() {
+  const seen = document.body.classList.contains("tabled") ? presentRow() : drawing.position();
+  const ladder = element("ladder");
+  const frame = ladder.getBoundingClientRect();
+  if (seen && seen.height && (seen.bottom > frame.bottom - 40 || seen.top < frame.top + 40)) {
+    ladder.scrollTop += seen.top + seen.height / 2 - (frame.top + frame.height / 2);
+  }
+}
+
+// ------------------------------------------------------------------ the address
+
+/** Write the address: a new entry of the browser's history for another experiment, none for a step. */
+function write(number) {
+  const address = compose({ ...now, lang: currentLanguage(), step: number });
+  if (location.hash === address) return;
+  const same = parse(location.hash).experiment === now.experiment || !location.hash;
+  history[same ? "replaceState" : "pushState"](null, "", address);
+}
+
+/** Follow an address that the user entered, or the browser's back and forward. */
+async function follow() {
+  const wanted = parse(location.hash);
+  const lang = wanted.lang ?? currentLanguage();
+  if (lang !== currentLanguage()) await translate(lang);
+  if (wanted.experiment === past.at(-1)) future.push(now.experiment), past.pop();
+  else if (wanted.experiment === future.at(-1)) past.push(now.experiment), future.pop();
+  else if (now.experiment && wanted.experiment !== now.experiment) past.push(now.experiment);
+  await open({ ...wanted, experiment: wanted.experiment || catalogue.scenes[0].name }, { record: false });
+}
+
+async function copy() {
+  const button = element("copy");
+  try {
+    await navigator.clipboard.writeText(location.href);
+    announce(say("copied"));
+    button.querySelector("use").setAttribute("href", "#i-check");
+    setTimeout(() => button.querySelector("use").setAttribute("href", "#i-link"), 1500);
+  } catch {
+    tell(say("not_copied", { address: location.href }));
+  }
+}
+
+// ------------------------------------------------------------------ language and theme
+
+async function translate(lang) {
+  const before = currentLanguage();
+  speak(lang);
+  try {
+    catalogue = await askCatalogue();
+  } catch (problem) {
+    speak(before);
+    throw problem;
+  }
+  player.label();
+  step.possible = possible();
+  step.label(catalogue);
+  experiment.build(catalogue);
+  writeHelp();
+  element("scene").replaceChildren(...catalogue.scenes.map((one) => make("option", { value: one.name }, one.title)));
+  for (const why of document.querySelectorAll(".why")) {
+    why.hidden = possible();
+    why.textContent = possible() ? "" : inlinedData().why[currentLanguage()];
+  }
+}
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const themed = () => document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light");
+
+function switchTheme() {
+  document.documentElement.dataset.theme = themed() === "dark" ? "light" : "dark";
+}
+
+// ------------------------------------------------------------------ the beginning
+
+async function switchLanguage() {
+  try {
+    await translate(currentLanguage() === "zh" ? "en" : "zh");
+    await open({ step: player.index + 1 }, { record: false });
+  } catch (problem) {
+    report(problem);
+  }
+}
+
+function toggleTable() {
+  const tabled = document.body.classList.toggle("tabled");
+  element("table").classList.toggle("unseen", !tabled);
+  element("as-table").setAttribute("aria-pressed", tabled);
+  revealPresent();
+}
+
+function showInject() {
+  panels.show("experiment");
+  element("inject").elements.namedItem("kind").focus();
+}
+
+const actions = {
+  last: () => player.go(player.count - 1),
+  exercises: () => panels.show("exercises"),
+};
+const buttons = {
+  undo: () => undo(past, future),
+  redo: () => undo(future, past),
+  compare: () => {
+    now.beside = !now.beside;
+    drawLadders();
+    player.move(player.index, false);
+  },
+  copy,
+  language: switchLanguage,
+  theme: switchTheme,
+  help: () => element("keys").showModal(),
+  "as-table": toggleTable,
+  "inject-here": showInject,
+};
+
+async function begin() {
+  for (const [name, action] of Object.entries(buttons)) element(name).addEventListener("click", action);
+  element("scene").addEventListener("change", () => open({ experiment: element("scene").value, exercise: null, step: 1 }));
+  element("message").querySelector("button").addEventListener("click", () => tell(null));
+  window.addEventListener("hashchange", follow);
+  new ResizeObserver(() => {
+    if (!shown) return;
+    drawing.resize(now.beside);
+    drawing.mark(player.index, false);
+    revealPresent();
+  }).observe(element("ladder"));
+  listen(actions);
+  const wanted = parse(location.hash);
+  const preferred = navigator.languages.find((one) => LANGUAGES.includes(one.slice(0, 2)))?.slice(0, 2);
+  try {
+    await translate(wanted.lang ?? preferred ?? "en");
+  } catch (problem) {
+    report(problem);
+    return;
+  }
+  const address = inlinedData()?.address ?? (wanted.experiment || catalogue.scenes[0].name);
+  if (wanted.exercise) panels.show("exercises", false);
+  await open({ ...wanted, experiment: address });
+}
+
+begin();

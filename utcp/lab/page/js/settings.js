@@ -1,0 +1,90 @@
+// The settings that matter in a scene, and the script of the scene "own".
+
+import { element, icon, make } from "./dom.js";
+import { decimal } from "./step.js";
+import { say } from "./texts.js";
+
+export class SettingsView {
+  /** `change(removed, added)` changes the experiment; `open(address)` opens another. */
+  constructor(change, open) {
+    this.change = change;
+    this.open = open;
+  }
+
+  draw(run, catalogue, possible) {
+    this.run = run;
+    this.catalogue = catalogue;
+    const scene = catalogue.scenes.find((one) => one.name === run.scene);
+    element("controls").replaceChildren();
+    element("script").replaceChildren();
+    if (!possible || !scene) return;
+    const settings = scene.settings.map((name) => catalogue.settings.find((one) => one.name === name)).filter(Boolean);
+    element("controls").append(...settings.map((setting) => this.control(setting)));
+    if (!settings.length) element("controls").append(make("p", { class: "hint" }, say("no_settings")));
+    if (run.scene === "own") this.drawScript();
+    else if (scene.own) {
+      element("controls").append(
+        make("p", { class: "hint" },
+          make("button", { type: "button", class: "link", click: () => this.open(scene.own) }, say("own_script"))),
+      );
+    }
+  }
+
+  control(setting) {
+    const part = this.run.parts.find((one) => one.startsWith(`${setting.name}=`));
+    const value = part ? part.slice(setting.name.length + 1) : String(setting.default);
+    const id = `setting-${setting.name}`;
+    const set = (wanted) => {
+      const added = wanted === String(setting.default) ? [] : [`${setting.name}=${wanted}`];
+      this.change(part ? [part] : [], added);
+    };
+    let input;
+    if (setting.kind === "choice") {
+      input = make("select", { id }, ...setting.choices.map((one) =>
+        make("option", { value: one.value, selected: one.value === value }, one.title)));
+      input.addEventListener("change", () => set(input.value));
+    } else {
+      input = make("input", { id, type: "number", min: setting.least, max: setting.most, step: setting.kind === "count" ? 1 : "any", value, required: true });
+      input.addEventListener("change", () => {
+        if (input.reportValidity()) set(decimal(Number(input.value)));
+      });
+    }
+    return make("div", { class: part ? "setting changed" : "setting" },
+      make("label", { for: id }, setting.title),
+      make("span", { class: "control" }, input, setting.unit ? make("span", {}, setting.unit) : ""),
+      make("p", {}, setting.help),
+    );
+  }
+
+  drawScript() {
+    const parts = this.run.parts.filter((part) => part.startsWith("do="));
+    const rows = parts.map((part) => this.row(part));
+    const last = /@([\d.]+)/.exec(parts.at(-1) ?? "")?.[1] ?? "0";
+    const { actions } = this.catalogue;
+    const added = `do=client@${decimal(Number(last) + 0.5)}:${(actions.find((one) => one.name === "close") ?? actions[0]).name}`;
+    element("script").append(
+      make("h3", {}, say("script")),
+      make("ol", {}, ...rows),
+      make("button", { type: "button", click: () => this.change([], [added]) }, say("add_action")),
+    );
+  }
+
+  row(part) {
+    const [, end, time, action, octets = ""] = /^do=(\w+)@([\d.]+):([\w-]+)(?:,(\d+))?$/.exec(part) ?? [null, "client", "0", "open"];
+    const named = (tag, label, attributes, ...content) => make(tag, { "aria-label": label, ...attributes }, ...content);
+    const option = (value, title, chosen) => make("option", { value, selected: value === chosen }, title);
+    const who = named("select", say("field_who"), {}, option("client", say("client"), end), option("server", say("server"), end));
+    const when = named("input", say("field_at"), { type: "number", min: 0, step: "any", value: time, required: true });
+    const what = named("select", say("field_action"), {}, ...this.catalogue.actions.map((one) => option(one.name, one.title, action)));
+    const takes = (name) => this.catalogue.actions.find((one) => one.name === name)?.octets;
+    const many = named("input", say("field_length"), { type: "number", min: 1, step: 1, value: octets || "10", hidden: !takes(action) });
+    const changed = () => {
+      if (![when, many].every((one) => one.reportValidity())) return;
+      const size = takes(what.value) ? `,${many.value}` : "";
+      this.change([part], [`do=${who.value}@${decimal(Number(when.value))}:${what.value}${size}`]);
+    };
+    for (const one of [who, when, what, many]) one.addEventListener("change", changed);
+    return make("li", {}, when, who, what, many,
+      make("button", { type: "button", title: say("remove"), "aria-label": say("remove_part", { name: part }), click: () => this.change([part], []) }, icon("lose")));
+  }
+}

@@ -65,7 +65,7 @@ def test_scripts_have_no_syntax_error(name: str | None) -> None:
 def test_every_text_is_used_and_in_both_languages() -> None:
     texts = tomllib.loads(PAGE.joinpath("texts.toml").read_text("utf-8"))
     html = PAGE.joinpath("page.html").read_text("utf-8")
-    used = set(re.findall(r'data-(?:text|label)="(\w+)"', html))
+    used = set(re.findall(r'data-(?:text|label|title)="(\w+)"', html))
     scripts = script()
     for name, text in texts.items():
         assert set(text) == {"en", "zh"}, name

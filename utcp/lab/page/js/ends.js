@@ -86,8 +86,8 @@ export class EndView {
     const rows = now.variables.map(({ name, before, after, changed }) =>
       make("tr", { class: changed ? "changed" : null },
         make("th", { scope: "row" }, name),
-        make("td", {}, changed ? `${before ?? "–"} →` : ""),
-        make("td", {}, after ?? "–"),
+        make("td", {}, changed ? `${before || "–"} →` : ""),
+        make("td", {}, after || "–"),
       ),
     );
     table.replaceChildren(make("caption", { class: "unseen" }, say("variables")), make("tbody", {}, ...rows));

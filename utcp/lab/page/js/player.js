@@ -1,7 +1,7 @@
 // The present step: buttons, slider, playing.
 
 import { element } from "./dom.js";
-import { say } from "./texts.js";
+import { say, withKey } from "./texts.js";
 
 const PACES = [0.25, 0.5, 1, 2, 4];
 const PAUSE = 1500; // milliseconds per step at pace 1
@@ -100,7 +100,7 @@ export class Player {
     const button = element("play");
     button.dataset.label = playing ? "pause" : "play";
     button.setAttribute("aria-label", say(button.dataset.label));
-    button.title = `${say(button.dataset.label)} (${button.dataset.key})`;
+    button.title = withKey(say(button.dataset.label), button);
     button.querySelector("use").setAttribute("href", `#i-${button.dataset.label}`);
   }
 }

@@ -4,6 +4,8 @@ import { element, icon, make } from "./dom.js";
 import { decimal } from "./step.js";
 import { say } from "./texts.js";
 
+const FEW = 4; // settings shown at first, if the scene does not say how many
+
 export class SettingsView {
   /** `change(removed, added)` changes the experiment; `open(address)` opens another. */
   constructor(change, open) {
@@ -19,7 +21,16 @@ export class SettingsView {
     element("script").replaceChildren();
     if (!possible || !scene) return;
     const settings = scene.settings.map((name) => catalogue.settings.find((one) => one.name === name)).filter(Boolean);
-    element("controls").append(...settings.map((setting) => this.control(setting)));
+    const few = settings.slice(0, scene.few ?? FEW);
+    const others = settings.slice(few.length);
+    element("controls").append(make("div", { class: "controls" }, ...few.map((setting) => this.control(setting))));
+    if (others.length) {
+      const open = this.opened || others.some((setting) => this.part(setting));
+      const more = make("details", { open }, make("summary", {}, say("more_settings")),
+        make("div", { class: "controls" }, ...others.map((setting) => this.control(setting))));
+      more.addEventListener("toggle", () => { this.opened = more.open; });
+      element("controls").append(more);
+    }
     if (!settings.length) element("controls").append(make("p", { class: "hint" }, say("no_settings")));
     if (run.scene === "own") this.drawScript();
     else if (scene.own) {
@@ -30,8 +41,13 @@ export class SettingsView {
     }
   }
 
+  /** Return the part of the experiment that gives a setting. */
+  part(setting) {
+    return this.run.parts.find((one) => one.startsWith(`${setting.name}=`));
+  }
+
   control(setting) {
-    const part = this.run.parts.find((one) => one.startsWith(`${setting.name}=`));
+    const part = this.part(setting);
     const value = part ? part.slice(setting.name.length + 1) : String(setting.default);
     const id = `setting-${setting.name}`;
     const set = (wanted) => {

@@ -1,7 +1,7 @@
 // The present step: what happens, who decided it, the segment's fields, and what can be done to the segment.
 
 import { element, make, paragraphs } from "./dom.js";
-import { say } from "./texts.js";
+import { say, withKey } from "./texts.js";
 
 const EDITS = ["lose", "delay", "duplicate", "corrupt"];
 
@@ -21,8 +21,7 @@ export class StepView {
       const button = element(name);
       if (!button) continue;
       button.querySelector("span").textContent = title;
-      button.setAttribute("aria-label", title);
-      button.title = `${help} (${button.dataset.key.toUpperCase()})`;
+      button.title = withKey(help, button);
     }
   }
 
@@ -50,6 +49,7 @@ export class StepView {
       button.setAttribute("aria-pressed", this.present(name) !== undefined);
     }
     element("seconds").disabled = rung.packet === null;
+    element("choose").hidden = element("actions").hidden || rung.packet !== null;
   }
 
   /** Return the edit of this kind that the present segment already has. */

@@ -22,12 +22,14 @@ export function speak(wanted) {
   language = LANGUAGES.includes(wanted) ? wanted : "en";
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   for (const one of document.querySelectorAll("[data-text]")) one.textContent = say(one.dataset.text);
-  for (const one of document.querySelectorAll("[data-label]")) {
-    const label = say(one.dataset.label);
-    one.setAttribute("aria-label", label);
-    if (one.matches("button")) one.title = one.dataset.key ? `${label} (${one.dataset.key.toUpperCase()})` : label;
+  for (const one of document.querySelectorAll("[data-label]")) one.setAttribute("aria-label", say(one.dataset.label));
+  for (const one of document.querySelectorAll("button:is([data-label], [data-title])")) {
+    one.title = withKey(say(one.dataset.title ?? one.dataset.label), one);
   }
   const other = element("language");
   other.textContent = language === "zh" ? "EN" : "中文";
   other.lang = language === "zh" ? "en" : "zh-CN";
 }
+
+/** Return a button's description with its key. */
+export const withKey = (text, button) => (button.dataset.key ? `${text} (${button.dataset.key.toUpperCase()})` : text);

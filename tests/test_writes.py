@@ -14,7 +14,7 @@ from tests.test_house import ROOT, modules, tree
 
 LIBRARY: Final = "an object of the standard library that is configured by its attributes"
 ASYNCIO: Final = "asyncio offers no public way"
-REPLACED: Final = "programs in a simulation find its sockets there"
+REPLACED: Final = "programs in a simulation find its sockets, clocks and random numbers there"
 CONTEXT: Final = "where a connection keeps its user, for the user to set"
 HOME: Final = "the loop keeps the endpoints for as long as it lives"
 ECN: Final = "the decoder of a segment does not see the IP header, which has these bits"
@@ -67,7 +67,8 @@ ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
         "transport._sock": ASYNCIO,
     },
     "testing/replaced.py": {
-        "socket.socket": REPLACED,
+        "random.Random.seed": REPLACED,
+        "setattr(module)": REPLACED,
     },
     "testing/tcp_socket.py": {
         "connection.context": CONTEXT,

@@ -283,7 +283,6 @@ def test_a_handler_of_the_applications_own_is_asked_instead() -> None:
         lambda loop: asyncio.open_connection("127.0.0.1", 1),
         lambda loop: asyncio.start_server(print, "127.0.0.1", 0),
         lambda loop: loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)),
-        lambda loop: asyncio.to_thread(print),
     ],
 )
 def test_what_needs_the_real_world_says_so(ask: Callable[[VirtualLoop], Any]) -> None:

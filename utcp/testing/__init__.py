@@ -16,9 +16,10 @@ A scenario can also inject faults: `net.link(..., loss=0.3)` at any time, `parti
 (`net.digest()`). A program that hangs fails the run.
 
 The application needs no change if it uses only asyncio and utcp. Plain asyncio (`asyncio.open_connection()`) uses TCP
-and UDP sockets of the simulated hosts. The loop's time is virtual; `time.time()` and `random` are not. No time passes
-while a callback is ready to run. A program that polls is the exception: after 1000 consecutive turns of the loop, each
-further turn takes 10 microseconds (`utcp.testing.VirtualLoop`).
+and UDP sockets of the simulated hosts. The loop's time is virtual, and while a network runs, so are `time.time()` and
+the other clocks of the module `time`. Random numbers come from the seed (`random`, `os.urandom()`, `secrets`). No time
+passes while a callback is ready to run. A program that polls is the exception: after 1000 consecutive turns of the
+loop, each further turn takes 10 microseconds (`utcp.testing.VirtualLoop`).
 
 pytest finds the fixture `simnet` by itself (see `pytest_aioutcp`).
 """

@@ -162,6 +162,8 @@ class Kernel(Owner, Platform):
         key = LOOPBACK if is_loopback(ip) else ip
         endpoint = self._endpoints.get(key)
         if endpoint is None:
+            if self.loop.endpoints_end:
+                raise error(errno.ENETDOWN, "the simulation ends")
             context = contextvars.copy_context()
             context.run(running_owner.set, self)
             endpoint = self._endpoints[key] = context.run(self._open, key)
@@ -198,9 +200,11 @@ class Kernel(Owner, Platform):
 
     def arrive(self, source: tuple[str, int], local: str, data: bytes, ecn: int) -> None:
         """Pass a segment to the stack of the local address `local`."""
-        link = self.endpoint(local).link
-        assert isinstance(link, SimulatedLink)  # noqa: S101  # _open() has made it
-        link.arrive(source, local, data, ecn)
+        if not self.loop.endpoints_end:
+            self.endpoint(local)
+        link = self.link_at(local)
+        if link is not None:
+            link.arrive(source, local, data, ecn)
 
     def bound_addresses(self, port: int) -> list[str]:
         """Return the addresses at which sockets listen on this TCP port."""

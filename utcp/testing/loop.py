@@ -8,11 +8,15 @@ import gc
 import heapq
 import itertools
 import math
+import os
+import random
 import socket
 from asyncio.selector_events import BaseSelectorEventLoop
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
+from utcp.aio.tls.asyncio_private import AsyncioTls
 from utcp.link.platform import Platform
 from utcp.testing.owner import OrderedWeakSet, OwnedTask, OwnedTimer, Owner, by_clock, by_network, running_owner
 from utcp.testing.selector import VirtualSelector
@@ -30,6 +34,9 @@ FREE_TURNS: Final = 1000
 
 TURN_TIME: Final = 10e-6
 """Virtual duration of each further turn, seconds; similar to a turn of a real loop."""
+
+_BLOCK: Final = 256 * 1024
+"""Octets of a file that are read at once."""
 
 _NO_NETWORK: Final = "this loop in virtual time has no network: run the code with utcp.testing.Network"
 
@@ -82,6 +89,10 @@ class VirtualLoop(BaseSelectorEventLoop):
         """Transports of sockets that a crash or kill has closed."""
         self._resolver: Callable[[str], str] | None = None
         self._platform: Callable[[], Platform] | None = None
+        self.entropy: random.Random | None = None
+        """The random numbers of programs, as `os.urandom()` returns them; None: the loop has no network."""
+        self._slept: float | None = None
+        """Seconds that the function of the present executor call has slept; None: there is no such call."""
 
     def time(self) -> float:
         """Return the seconds since the loop was created, by the clock of the host that runs the calling code.
@@ -135,6 +146,11 @@ class VirtualLoop(BaseSelectorEventLoop):
         if self._failure is not None:
             raise self._failure
         return result
+
+    @property
+    def endpoints_end(self) -> bool:
+        """Whether the run is over and its endpoints are being closed, so that no further one can be opened."""
+        return bool(self._asyncgens_shutdown_called)  # type: ignore[attr-defined]  # asyncio's own
 
     def fail(self, error: BaseException) -> None:
         """End the run with `error` after this turn of the loop. The first such error counts, unless the run ends with
@@ -289,6 +305,8 @@ class VirtualLoop(BaseSelectorEventLoop):
         for transport in [*self._transports.values(), *self._kept]:  # type: ignore[attr-defined]
             transport._sock = None  # noqa: SLF001  # asyncio has no public way
             transport._closing = True  # noqa: SLF001  # for StreamWriter
+            if isinstance(transport.get_protocol(), SSLProtocol):
+                AsyncioTls(transport.get_protocol()).silence()
         self._kept.clear()
 
     def readable(self, fd: int) -> None:
@@ -299,15 +317,19 @@ class VirtualLoop(BaseSelectorEventLoop):
 
     # ------------------------------------------------------------------ network and platform
 
-    def connect_to(self, resolver: Callable[[str], str], platform: Callable[[], Platform]) -> None:
+    def connect_to(
+        self, resolver: Callable[[str], str], platform: Callable[[], Platform], entropy: random.Random
+    ) -> None:
         """Connect the loop to a network.
 
         Args:
             resolver: returns the IPv4 address of a host name; raises socket.gaierror for unknown names.
             platform: returns the operating system services of utcp's endpoints for the running code.
+            entropy: the random numbers of programs.
         """
         self._resolver = resolver
         self._platform = platform
+        self.entropy = entropy
 
     @property
     def utcp_platform(self) -> Platform:
@@ -326,16 +348,24 @@ class VirtualLoop(BaseSelectorEventLoop):
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
+        return self.resolve(host, port, family, type, proto, flags)
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
+        """Return the host and the port of a socket address, in numeric form."""
+        return str(sockaddr[0]), str(sockaddr[1])
+
+    def resolve(self, host: Any, port: Any, family: int, type: int, proto: int, flags: int) -> Any:  # noqa: A002
+        """Return what `getaddrinfo()` returns."""
         if self._resolver is None:
             raise socket.gaierror(socket.EAI_NONAME, "this loop has no network")
         if family not in (0, socket.AF_INET):
             raise socket.gaierror(socket.EAI_FAMILY, "the simulated network has IPv4 only")
-        if host is None:
+        if not host:
             host = "0.0.0.0" if flags & socket.AI_PASSIVE else "127.0.0.1"
         address = self._resolver(host.decode() if isinstance(host, bytes) else host)
         type = type or socket.SOCK_STREAM  # noqa: A001
         proto = proto or (socket.IPPROTO_UDP if type == socket.SOCK_DGRAM else socket.IPPROTO_TCP)
-        return [(socket.AF_INET, type, proto, "", (address, int(port or 0)))]
+        return [(socket.AF_INET, type, proto, "", (address, _port(port)))]
 
     async def create_connection(self, *args: Any, **options: Any) -> Any:
         self._check_network()
@@ -353,8 +383,56 @@ class VirtualLoop(BaseSelectorEventLoop):
         if self._platform is None:
             raise RuntimeError(_NO_NETWORK)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> NoReturn:  # type: ignore[override]
-        raise RuntimeError("threads have no virtual time: do not use them in a simulation")
+    # ------------------------------------------------------------------ threads and files
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """Call `func` at once in this thread, because a thread of its own would run in real time.
+
+        No virtual time passes meanwhile, except that the future is done only after the seconds that `func` has passed
+        to `time.sleep()`.
+        """
+        self._check_closed()  # type: ignore[attr-defined]
+        future: asyncio.Future[T] = self.create_future()
+        before, self._slept = self._slept, 0.0
+        settle: Callable[..., None]
+        result: Any
+        try:
+            result = func(*args)
+            settle = future.set_result
+        except Exception as error:
+            result, settle = error, future.set_exception
+        finally:
+            slept, self._slept = self._slept, before
+        self.call_later(slept, _settle, future, settle, result)
+        return future
+
+    def sleep_in_executor(self, seconds: float) -> None:
+        """Handle a call of `time.sleep()`. Raises RuntimeError outside of `run_in_executor()`."""
+        if self._slept is None:
+            raise RuntimeError("time.sleep() would stop virtual time: await asyncio.sleep()")
+        self._slept += seconds
+
+    async def _sock_sendfile_native(self, sock: Any, file: Any, offset: int, count: int | None) -> int:
+        """Send a file as the system call does. Called by asyncio's `sendfile()` and `sock_sendfile()`."""
+        try:
+            descriptor = file.fileno()
+        except (AttributeError, OSError) as error:
+            raise asyncio.SendfileNotAvailableError("not a regular file") from error
+        sent = 0
+        try:
+            while count is None or sent < count:
+                size = _BLOCK if count is None else min(_BLOCK, count - sent)
+                block = os.pread(descriptor, size, offset + sent)
+                if not block:
+                    break
+                await self.sock_sendall(sock, block)
+                sent += len(block)
+        finally:
+            if sent:
+                os.lseek(descriptor, offset + sent, os.SEEK_SET)
+        return sent
+
+    # ------------------------------------------------------------------ errors
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """Report an error as asyncio does, with the virtual time.
@@ -371,6 +449,20 @@ class VirtualLoop(BaseSelectorEventLoop):
         error = context.get("exception")
         if "handle" in context and isinstance(error, Exception):
             self.fail(error)
+
+
+def _settle(future: asyncio.Future[Any], settle: Callable[[Any], None], result: Any) -> None:
+    if not future.done():
+        settle(result)
+
+
+def _port(port: Any) -> int:
+    """Return the number of a port, which may be the name of a service."""
+    if isinstance(port, bytes):
+        port = port.decode("ascii")
+    if isinstance(port, str) and not port.isdecimal() and port:
+        return socket.getservbyname(port)
+    return int(port or 0)
 
 
 def _place(coroutine: Any) -> str:

@@ -63,7 +63,9 @@ class Network:
     ) -> None:
         self.seed = seed
         self.loop = VirtualLoop(max_time=max_time, max_steps=max_steps)
-        self.loop.connect_to(self.resolve, self._platform)
+        entropy = random.Random(f"{seed} programs")  # noqa: S311  # reproducible, not secret
+        self.loop.connect_to(self.resolve, self._platform, entropy)
+        self._entropy = entropy
         self.random = random.Random(f"{seed} network")  # noqa: S311  # reproducible, not secret
         """Reproducible random numbers for scenarios."""
         self.hosts: dict[str, Host] = {}
@@ -107,7 +109,7 @@ class Network:
             raise RuntimeError(misuse)
         self._ran = True
         try:
-            with replaced():
+            with replaced(self._entropy):
                 try:
                     result = self.loop.run(main, self.main.context())
                 finally:
@@ -395,6 +397,8 @@ class Network:
         path = self.path(source, destination)
         verdict = self._verdict(packet)
         if verdict is PASS:
+            if packet.carrier == "udp":
+                return path.forward_datagram(len(packet.data), packet.time)
             return path.forward(len(packet.data), packet.time, packet.ecn, HEADERS[packet.carrier])
         if verdict is DROP:
             return Carried([], packet.ecn)

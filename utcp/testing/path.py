@@ -11,7 +11,10 @@ from utcp.testing.rules import Carrier
 UDP_IP_HEADERS: Final = 28
 """Bytes that IPv4 and UDP headers add to a datagram. They take bandwidth too."""
 
-HEADERS: Final[dict[Carrier, int]] = {"utcp": UDP_IP_HEADERS, "tcp": 20, "udp": UDP_IP_HEADERS}
+IP_HEADER: Final = 20
+"""Bytes of an IPv4 header."""
+
+HEADERS: Final[dict[Carrier, int]] = {"utcp": UDP_IP_HEADERS, "tcp": IP_HEADER, "udp": UDP_IP_HEADERS}
 """Bytes that the headers below a packet's data take: IPv4 and UDP, or IPv4 alone."""
 
 ETHERNET_MTU: Final = 1500
@@ -155,6 +158,22 @@ class Path:
     def carry(self, size: int, now: float) -> list[float]:
         """Send `size` bytes of UDP payload at `now`. Return the arrival times (none, one or two)."""
         return self.forward(size, now).arrivals
+
+    def forward_datagram(self, size: int, now: float) -> Carried:
+        """Send a UDP datagram with `size` bytes of payload at `now`, in fragments if it exceeds the MTU. Return the
+        fate of the whole datagram, which is lost with any of its fragments."""
+        if size + UDP_IP_HEADERS <= self.conditions.mtu:
+            return self.forward(size, now)
+        most = (self.conditions.mtu - IP_HEADER) // 8 * 8
+        rest = size + UDP_IP_HEADERS - IP_HEADER
+        last = now
+        arrives = True
+        while rest > 0:
+            fragment = self.forward(min(rest, most), now, headers=IP_HEADER)
+            arrives = arrives and bool(fragment.arrivals)
+            last = max([last, *fragment.arrivals[:1]])
+            rest -= most
+        return Carried([last] if arrives else [], 0)
 
     def forward(self, size: int, now: float, ecn: int = 0, headers: int = UDP_IP_HEADERS) -> Carried:
         """Send `size` bytes and `headers` at `now`, in a packet with these ECN bits, and return its fate."""

@@ -1,24 +1,279 @@
-"""Parts of the standard library that a simulation replaces while it runs."""
+"""Parts of the standard library that a simulation replaces while it runs: sockets, clocks and random numbers."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
+import random
+import select
 import socket
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
+from utcp.testing.loop import VirtualLoop
 from utcp.testing.sockets import SimulatedSocket
+
+START: Final = 1_767_225_600.0
+"""Wall-clock time at virtual time 0, seconds since 1970: the beginning of 2026 (UTC)."""
+
+_time: Final = time.time
+_time_ns: Final = time.time_ns
+_monotonic: Final = time.monotonic
+_monotonic_ns: Final = time.monotonic_ns
+_perf_counter: Final = time.perf_counter
+_perf_counter_ns: Final = time.perf_counter_ns
+_sleep: Final = time.sleep
+_gmtime: Final = time.gmtime
+_localtime: Final = time.localtime
+_strftime: Final = time.strftime
+_urandom: Final = os.urandom
+_getaddrinfo: Final = socket.getaddrinfo
+_gethostname: Final = socket.gethostname
+_poll: Final = select.poll
+_seed: Final = random.Random.seed
+
+
+def _running() -> VirtualLoop | None:
+    """Return the loop of the simulated network that runs in this thread, or None."""
+    loop = asyncio._get_running_loop()  # noqa: SLF001  # get_running_loop() without the exception
+    return loop if isinstance(loop, VirtualLoop) and loop.entropy is not None else None
+
+
+# ---------------------------------------------------------------------- clocks
+
+
+def wall_clock(loop: VirtualLoop) -> float:
+    """Return the wall-clock time of the host that runs the calling code, seconds since 1970."""
+    return START + loop.time()
+
+
+def _simulated_time() -> float:
+    loop = _running()
+    return _time() if loop is None else wall_clock(loop)
+
+
+def _simulated_time_ns() -> int:
+    loop = _running()
+    return _time_ns() if loop is None else int(START) * 10**9 + round(loop.time() * 1e9)
+
+
+def _simulated_monotonic() -> float:
+    loop = _running()
+    return _monotonic() if loop is None else loop.time()
+
+
+def _simulated_monotonic_ns() -> int:
+    loop = _running()
+    return _monotonic_ns() if loop is None else round(loop.time() * 1e9)
+
+
+def _simulated_perf_counter() -> float:
+    loop = _running()
+    return _perf_counter() if loop is None else loop.time()
+
+
+def _simulated_perf_counter_ns() -> int:
+    loop = _running()
+    return _perf_counter_ns() if loop is None else round(loop.time() * 1e9)
+
+
+def _simulated_sleep(seconds: float) -> None:
+    loop = _running()
+    if loop is None:
+        _sleep(seconds)
+    else:
+        loop.sleep_in_executor(seconds)
+
+
+def _simulated_gmtime(seconds: float | None = None, /) -> time.struct_time:
+    loop = _running()
+    return _gmtime(seconds if seconds is not None or loop is None else wall_clock(loop))
+
+
+def _simulated_localtime(seconds: float | None = None, /) -> time.struct_time:
+    loop = _running()
+    return _localtime(seconds if seconds is not None or loop is None else wall_clock(loop))
+
+
+def _simulated_strftime(form: str, when: Any = None, /) -> str:
+    if when is None:
+        when = _simulated_localtime()
+    return _strftime(form, when)
+
+
+# ---------------------------------------------------------------------- random numbers
+
+
+def _simulated_urandom(size: int, /) -> bytes:
+    loop = _running()
+    return _urandom(size) if loop is None or loop.entropy is None else loop.entropy.randbytes(size)
+
+
+def _simulated_seed(self: random.Random, a: Any = None, version: int = 2) -> None:
+    """Seed a generator that gets no seed from the network's seed."""
+    loop = _running()
+    if a is None and loop is not None and loop.entropy is not None:
+        a = loop.entropy.getrandbits(128)
+    _seed(self, a, version)
+
+
+def _hidden_generators() -> Iterator[random.Random]:
+    """Yield the generators that libraries have made at their import, for use in all connections."""
+    writer: Any = sys.modules.get("aiohttp._websocket.writer")
+    if writer is not None:  # the masks of WebSocket frames
+        defaults = writer.WebSocketWriter.__init__
+        for value in (*(defaults.__defaults__ or ()), *(defaults.__kwdefaults__ or {}).values()):
+            if isinstance(value, random.Random):
+                yield value
 
 
 @contextlib.contextmanager
-def replaced() -> Iterator[None]:
-    """Replace the parts within this context, and restore them at its end.
-
-    Each replacement has an effect only in code that a simulation's loop runs. In other threads it does what the
-    original does.
-    """
-    real = socket.socket
-    socket.socket = SimulatedSocket  # type: ignore[misc]  # the class itself is what programs call
+def _seeded(entropy: random.Random) -> Iterator[None]:
+    """Seed the generator of the module `random`, and hidden ones, and restore their states at the end."""
+    generators = [random.seed.__self__, *_hidden_generators()]  # type: ignore[attr-defined]  # the module's own
+    states = [generator.getstate() for generator in generators]
+    for generator in generators:
+        generator.seed(entropy.getrandbits(128))
     try:
         yield
     finally:
-        socket.socket = real  # type: ignore[misc]
+        for generator, state in zip(generators, states, strict=True):
+            generator.setstate(state)
+
+
+# ---------------------------------------------------------------------- sockets
+
+
+def _simulated_getaddrinfo(
+    host: Any,
+    port: Any,
+    family: int = 0,
+    type: int = 0,  # noqa: A002  # its name
+    proto: int = 0,
+    flags: int = 0,
+) -> Any:
+    loop = _running()
+    if loop is None:
+        return _getaddrinfo(host, port, family, type, proto, flags)
+    return loop.resolve(host, port, family, type, proto, flags)
+
+
+def _simulated_gethostname() -> str:
+    loop = _running()
+    if loop is None:
+        return _gethostname()
+    platform: Any = loop.utcp_platform  # a Process
+    return str(platform.host.name)
+
+
+class _Poll:
+    """`select.poll()` for simulated sockets, which does not wait. httpcore asks by it whether a connection is idle."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self._wanted: dict[int, int] = {}
+
+    def register(self, fd: Any, eventmask: int = select.POLLIN | select.POLLPRI | select.POLLOUT, /) -> None:
+        self._wanted[fd if isinstance(fd, int) else fd.fileno()] = eventmask
+
+    modify = register
+
+    def unregister(self, fd: Any, /) -> None:
+        del self._wanted[fd if isinstance(fd, int) else fd.fileno()]
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        found = []
+        for fd, wanted in self._wanted.items():
+            events = self._loop.descriptors.poll(fd)
+            shown = wanted & ((select.POLLIN if events & 1 else 0) | (select.POLLOUT if events & 2 else 0))
+            if shown:
+                found.append((fd, shown))
+        if not found and timeout != 0:
+            raise RuntimeError("select.poll() would stop virtual time: poll with a timeout of 0, or use asyncio")
+        return found
+
+
+def _simulated_poll() -> Any:
+    loop = _running()
+    return _poll() if loop is None else _Poll(loop)
+
+
+# ---------------------------------------------------------------------- replacing
+
+_REPLACEMENTS: Final[dict[int, tuple[Any, Any]]] = {
+    id(original): (original, replacement)
+    for original, replacement in (
+        (_time, _simulated_time),
+        (_time_ns, _simulated_time_ns),
+        (_monotonic, _simulated_monotonic),
+        (_monotonic_ns, _simulated_monotonic_ns),
+        (_perf_counter, _simulated_perf_counter),
+        (_perf_counter_ns, _simulated_perf_counter_ns),
+        (_sleep, _simulated_sleep),
+        (_gmtime, _simulated_gmtime),
+        (_localtime, _simulated_localtime),
+        (_strftime, _simulated_strftime),
+        (_urandom, _simulated_urandom),
+        (_getaddrinfo, _simulated_getaddrinfo),
+        (_gethostname, _simulated_gethostname),
+        (_poll, _simulated_poll),
+        (socket.socket, SimulatedSocket),
+    )
+}
+"""The originals and their replacements, by the identity of the original."""
+
+_KEPT: Final = frozenset(
+    {"_pytest", "pluggy", "xdist", "execnet", "hypothesis", "threading", "queue", "concurrent", "multiprocessing"}
+    | {"subprocess", "utcp"}
+)
+"""Packages that keep the originals: the tools that run tests, and what other threads and processes use."""
+
+_Place = tuple[Any, str, Any, Any]
+"""A module, a name in it, the original and the replacement."""
+
+_places: dict[int, list[_Place]] = {}
+"""Where the originals stand, by the number of imported modules."""
+
+
+def _find_places() -> list[_Place]:
+    """Return all names of imported modules that stand for an original (`from time import monotonic`)."""
+    count = len(sys.modules)
+    found = _places.get(count)
+    if found is None:
+        found = []
+        for module_name, module in list(sys.modules.items()):
+            if module_name.partition(".")[0] not in _KEPT and isinstance(module, type(sys)):
+                for name, value in list(vars(module).items()):
+                    pair = _REPLACEMENTS.get(id(value))
+                    if pair is not None:
+                        found.append((module, name, *pair))
+        _places.clear()
+        _places[count] = found
+    return found
+
+
+@contextlib.contextmanager
+def replaced(entropy: random.Random) -> Iterator[None]:
+    """Replace the parts within this context, and restore them at its end.
+
+    Each replacement has an effect only in code that the loop of a simulated network runs. Elsewhere, in other threads
+    for example, it does what the original does.
+
+    Args:
+        entropy: the source of random numbers of the programs.
+    """
+    places = _find_places()
+    set_seed: Callable[..., None] = _simulated_seed
+    for module, name, _, replacement in places:
+        setattr(module, name, replacement)
+    random.Random.seed = set_seed  # type: ignore[method-assign]
+    try:
+        with _seeded(entropy):
+            yield
+    finally:
+        random.Random.seed = _seed  # type: ignore[method-assign]
+        for module, name, original, _ in places:
+            setattr(module, name, original)

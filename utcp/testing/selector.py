@@ -52,6 +52,11 @@ class VirtualSelector(selectors.BaseSelector):
         """Return whether the descriptor is that of a link."""
         return _FIRST_LINK <= descriptor < _FIRST_SOCKET
 
+    def poll(self, descriptor: int) -> int:
+        """Return the present events of a socket; for an unknown descriptor, that it can be read and written."""
+        poll = self._polls.get(descriptor)
+        return selectors.EVENT_READ | selectors.EVENT_WRITE if poll is None else poll()
+
     def touch(self, descriptor: int) -> None:
         """Poll the descriptor in the next turn of the loop, because its state has changed."""
         if descriptor in self._keys:

@@ -89,6 +89,9 @@ class SimulatedSocket(socket.socket):
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
             self.close()
 
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     # ------------------------------------------------------------------ properties
 
     @property
@@ -160,7 +163,10 @@ class SimulatedSocket(socket.socket):
         return accepted, inner.getpeername()
 
     def connect(self, address: Any) -> None:
-        self._waiting(self._open.connect, self._resolved(address))
+        inner = self._open
+        if isinstance(inner, TcpSocket) and self._timeout != 0:
+            raise RuntimeError(_BLOCKS)
+        inner.connect(self._resolved(address))
 
     def connect_ex(self, address: Any) -> int:
         try:

@@ -174,6 +174,25 @@ def test_the_form_of_an_injection_offers_the_present_time_and_numbers(lab: Lab) 
     assert "received before" in lab.text("#decision")
 
 
+def test_old_data_is_offered(lab: Lab) -> None:
+    lab.open("four-way;step=7")
+    lab.page.keyboard.press("i")
+    lab.page.select_option("#inject [name=kind]", label="Old data")
+    assert lab.page.input_value("#inject [name=seq]") == "1"
+    lab.click("#inject button")
+    assert lab.experiment() == "four-way?inject=client@0.65:DATA,seq=1"
+
+
+def test_a_phone_shows_what_was_instead_of_what_is(lab: Lab) -> None:
+    lab.page.set_viewport_size({"width": 360, "height": 740})
+    lab.open("four-way?lose=4;step=9")
+    lab.click("#compare")
+    assert lab.page.is_visible("#was svg")
+    assert not lab.page.is_visible("#now svg")
+    lab.click("#compare")
+    assert lab.page.is_visible("#now svg")
+
+
 def test_what_was_beside_what_is(lab: Lab) -> None:
     lab.open("lost-last-ack")
     assert lab.page.is_disabled("#compare")
@@ -199,6 +218,11 @@ def test_settings_are_those_of_the_scene(lab: Lab) -> None:
     lab.page.fill("#setting-msl", "-1")
     lab.page.press("#setting-msl", "Tab")
     assert lab.experiment() == "three-way", "a wrong number changes nothing"
+    lab.page.select_option("#setting-end", "server.")
+    lab.apply("msl=3")
+    assert lab.experiment() == "three-way?server.msl=3"
+    lab.page.select_option("#setting-end", "client.")
+    assert lab.page.input_value("#setting-msl") == "30"
 
 
 def test_a_script_of_ones_own(lab: Lab) -> None:

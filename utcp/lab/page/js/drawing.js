@@ -111,9 +111,10 @@ export class Drawing {
     if (fly) this.fly(index);
   }
 
-  /** Return the present rung's position on the screen. */
+  /** Return the present rung's position on the screen, unless the drawing is hidden. */
   position() {
-    return this.line?.getBoundingClientRect();
+    const seen = this.line?.getBoundingClientRect();
+    return seen?.width ? seen : undefined;
   }
 
   fly(index) {

@@ -4,6 +4,7 @@ import { element, icon, make } from "./dom.js";
 import { decimal } from "./step.js";
 import { say } from "./texts.js";
 
+const OLD_DATA = "DATA,old"; // data from the first octet on
 const FIELDS = ["seq", "ack", "length", "ts"];
 
 export class ExperimentView {
@@ -24,7 +25,8 @@ export class ExperimentView {
     const kept = Object.fromEntries(new FormData(this.form));
     const select = (name, options) =>
       make("select", { name }, ...options.map(([value, title]) => make("option", { value }, title)));
-    const kind = select("kind", catalogue.kinds.map((one) => [one.name, one.title]));
+    const kind = select("kind", catalogue.kinds.flatMap((one) =>
+      one.name === "DATA" ? [[one.name, one.title], [OLD_DATA, say("old_data")]] : [[one.name, one.title]]));
     kind.addEventListener("change", () => this.offerFields());
     const from = select("from", [["client", say("client")], ["server", say("server")]]);
     from.addEventListener("change", () => this.offerNumbers());
@@ -51,7 +53,8 @@ export class ExperimentView {
   }
 
   kind() {
-    return this.catalogue.kinds.find((one) => one.name === this.field("kind").value);
+    const [name] = this.field("kind").value.split(",");
+    return this.catalogue.kinds.find((one) => one.name === name);
   }
 
   offerFields() {
@@ -61,6 +64,7 @@ export class ExperimentView {
       input.closest("label").hidden = !fields.includes(name);
       input.value = "";
     }
+    if (this.field("kind").value === OLD_DATA) this.field("seq").value = "1";
     this.form.querySelector(".hint").textContent = `${help} ${say("field_empty")}`;
     this.offerNumbers();
   }
@@ -83,7 +87,7 @@ export class ExperimentView {
     const value = (name) => this.field(name).value;
     const fields = FIELDS.filter((name) => this.kind().fields.includes(name) && value(name) !== "");
     const values = fields.map((name) => `,${name}=${decimal(Number(value(name)))}`);
-    this.change([], [`inject=${value("from")}@${decimal(Number(value("at")))}:${value("kind")}${values.join("")}`]);
+    this.change([], [`inject=${value("from")}@${decimal(Number(value("at")))}:${this.kind().name}${values.join("")}`]);
   }
 
   /** Offer the present step's time. */

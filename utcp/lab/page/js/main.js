@@ -179,7 +179,7 @@ function nearest(run, time) {
 
 /** Scroll the ladder so that the present step is seen. */
 function revealPresent() {
-  const seen = document.body.classList.contains("tabled") ? presentRow() : drawing.position();
+  const seen = document.body.classList.contains("tabled") ? presentRow() : drawing.position() ?? drawingWas.position();
   const ladder = element("ladder");
   const frame = ladder.getBoundingClientRect();
   if (seen && seen.height && (seen.bottom > frame.bottom - 40 || seen.top < frame.top + 40)) {

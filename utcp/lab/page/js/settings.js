@@ -6,11 +6,14 @@ import { say } from "./texts.js";
 
 const FEW = 4; // settings shown at first, if the scene does not say how many
 
+const SHARED = "latency"; // a property of the path
+
 export class SettingsView {
   /** `change(removed, added)` changes the experiment; `open(address)` opens another. */
   constructor(change, open) {
     this.change = change;
     this.open = open;
+    this.end = ""; // the end that the settings are for, with a dot; "": both
   }
 
   draw(run, catalogue, possible) {
@@ -21,6 +24,7 @@ export class SettingsView {
     element("script").replaceChildren();
     if (!possible || !scene) return;
     const settings = scene.settings.map((name) => catalogue.settings.find((one) => one.name === name)).filter(Boolean);
+    if (settings.length) element("controls").append(this.chooser());
     const few = settings.slice(0, scene.few ?? FEW);
     const others = settings.slice(few.length);
     element("controls").append(make("div", { class: "controls" }, ...few.map((setting) => this.control(setting))));
@@ -41,18 +45,33 @@ export class SettingsView {
     }
   }
 
-  /** Return the part of the experiment that gives a setting. */
-  part(setting) {
-    return this.run.parts.find((one) => one.startsWith(`${setting.name}=`));
+  /** Return the menu of the ends that the settings are for. */
+  chooser() {
+    const options = [["", say("both_ends")], ["client.", say("client")], ["server.", say("server")]];
+    const menu = make("select", { id: "setting-end" }, ...options.map(([value, title]) =>
+      make("option", { value, selected: value === this.end }, title)));
+    menu.addEventListener("change", () => {
+      this.end = menu.value;
+      this.draw(this.run, this.catalogue, true);
+      element("setting-end").focus();
+    });
+    return make("label", { class: "chooser" }, say("settings_of"), menu);
+  }
+
+  /** Return the part of the experiment that gives a setting for the chosen end. */
+  part(setting, end = this.end) {
+    return this.run.parts.find((one) => one.startsWith(`${end}${setting.name}=`));
   }
 
   control(setting) {
-    const part = this.part(setting);
-    const value = part ? part.slice(setting.name.length + 1) : String(setting.default);
+    const end = setting.name === SHARED ? "" : this.end;
+    const part = this.part(setting, end);
+    const common = (this.part(setting, "") ?? `=${setting.default}`).split("=")[1]; // that of both ends
+    const value = part?.split("=")[1] ?? common;
     const id = `setting-${setting.name}`;
     const set = (wanted) => {
-      const added = wanted === String(setting.default) ? [] : [`${setting.name}=${wanted}`];
-      this.change(part ? [part] : [], added);
+      const usual = end ? common : String(setting.default);
+      this.change(part ? [part] : [], wanted === usual ? [] : [`${end}${setting.name}=${wanted}`]);
     };
     let input;
     if (setting.kind === "choice") {

@@ -189,6 +189,10 @@ def test_a_phone_shows_what_was_instead_of_what_is(lab: Lab) -> None:
     lab.click("#compare")
     assert lab.page.is_visible("#was svg")
     assert not lab.page.is_visible("#now svg")
+    lab.page.set_viewport_size({"width": 1280, "height": 740})
+    lab.page.wait_for_selector("#now svg")
+    assert lab.page.locator(".first-text:visible").count() == 2, "a phone that is turned"
+    lab.page.set_viewport_size({"width": 360, "height": 740})
     lab.click("#compare")
     assert lab.page.is_visible("#now svg")
 

@@ -27,6 +27,10 @@ export class Drawing {
   /** Choose the drawing that is legible in the host's width. */
   resize(crowded = false) {
     if (!this.run) return;
+    if (!this.host.clientWidth) {
+      this.form = null; // it is hidden, and has no sizes
+      return;
+    }
     const { wide, narrow } = this.run.svg;
     const natural = Number(/ width="(\d+)"/.exec(wide)?.[1] ?? 0);
     const form = crowded || this.host.clientWidth < natural * 0.8 ? "narrow" : "wide";
@@ -97,7 +101,7 @@ export class Drawing {
   /** Show a rung as the present one; with `fly`, its segment moves. */
   mark(index, fly) {
     this.present = index;
-    if (!this.groups) return;
+    if (!this.form) return;
     this.groups.forEach((parts, one) => {
       for (const part of parts) {
         part.classList.toggle("past", one < index);

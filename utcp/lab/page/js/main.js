@@ -270,7 +270,8 @@ function toggleTable() {
 
 function showInject() {
   panels.show("experiment");
-  element("inject").elements.namedItem("kind").focus();
+  element("inject").scrollIntoView({ block: "nearest" });
+  element("inject").elements.namedItem("kind").focus({ preventScroll: true });
 }
 
 const actions = {

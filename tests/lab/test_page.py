@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from utcp.lab.page import SCRIPTS, render, script
 from utcp.tcp.state import NAMES
+from utcp.trace.ladder.page import SCRIPTS, render, script
 
-PAGE = files("utcp.lab.page")
+PAGE = files("utcp.trace.ladder.page")
 
 
 def source(name: str) -> str:

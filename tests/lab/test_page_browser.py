@@ -13,8 +13,8 @@ import pytest
 from tests.browser import launched
 from tests.lab.browsed import ORIGIN, Lab
 from utcp.lab import EXERCISES, Experiment
-from utcp.lab.page import render
 from utcp.scenes import NAMES
+from utcp.trace.ladder.page import render
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -1,4 +1,5 @@
-"""The page of `utcp lab`: one HTML document, whose styles, scripts and texts are files of this package."""
+"""The page that shows a ladder, to step through and, with the server of `utcp lab`, to change: one HTML document, whose
+styles, scripts and texts are files of this package."""
 
 from __future__ import annotations
 
@@ -39,8 +40,9 @@ def render(data: Mapping[str, object] | None) -> str:
     """Return the document, which loads nothing else.
 
     Args:
-        data: None if a server serves the page; else what the page shows without one: an object with `address`,
-            `experiments`, `why`, and catalogue and run in each language.
+        data: None if the server of the laboratory serves the page; else what it shows without one: an object with
+            `experiments` False and, in each of its languages, the catalogue and the run that the server would return.
+            `plain` True: the ladder alone, without the laboratory's panels.
     """
     return (
         _read("page.html")
@@ -57,7 +59,7 @@ def script() -> str:
 
 
 def _read(name: str) -> str:
-    return files("utcp.lab.page").joinpath(name).read_text("utf-8")
+    return files("utcp.trace.ladder.page").joinpath(name).read_text("utf-8")
 
 
 def _json(value: object) -> str:

@@ -93,6 +93,7 @@ export class ExperimentView {
   /** Offer the present step's time. */
   at(rung) {
     this.rung = rung;
+    if (!this.catalogue) return; // nothing can be injected
     const time = Math.max(rung.arrow?.received ?? 0, rung.time);
     this.field("at").value = decimal(Math.ceil(time * 1000 - 1e-6) / 1000);
     this.offerNumbers();

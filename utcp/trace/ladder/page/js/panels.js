@@ -33,7 +33,9 @@ export class Panels {
   }
 
   arrange() {
+    const plain = document.body.classList.contains("plain");
     if (!SMALL.matches && ALWAYS.includes(this.shown)) this.shown = "about";
+    if (plain && !ALWAYS.includes(this.shown)) this.shown = "step";
     for (const tab of this.tabs) {
       const chosen = panelOf(tab) === this.shown;
       tab.setAttribute("aria-selected", chosen);

@@ -1,12 +1,15 @@
 // Answers to the page's questions: from the server, or from the file itself.
 
 import { element } from "./dom.js";
-import { currentLanguage, say } from "./texts.js";
+import { currentLanguage, LANGUAGES, say } from "./texts.js";
 
 let inlined = JSON.parse(element("data").textContent);
 
 /** The object of a file that needs no server, or of a capture; null: experiments are possible. */
 export const inlinedData = () => inlined;
+
+/** Return the languages that there are texts for. */
+export const offeredLanguages = () => LANGUAGES.filter((one) => !inlined || inlined[one]);
 
 /** A failure, in words for the user. `gone`: the server does not answer. */
 export class Problem extends Error {

@@ -11,11 +11,11 @@ import { ExperimentView } from "./experiment.js";
 import { listen, writeHelp } from "./keys.js";
 import { Panels } from "./panels.js";
 import { Player } from "./player.js";
-import { askCatalogue, askCheck, inlinedData, simulate } from "./server.js";
+import { askCatalogue, askCheck, inlinedData, offeredLanguages, simulate } from "./server.js";
 import { SettingsView } from "./settings.js";
 import { StepView } from "./step.js";
 import { fillTable, markRow, presentRow } from "./table.js";
-import { currentLanguage, LANGUAGES, say, speak } from "./texts.js";
+import { currentLanguage, say, speak } from "./texts.js";
 
 const now = { experiment: "", exercise: null, beside: false, lang: null };
 let catalogue = null;
@@ -24,6 +24,7 @@ let asked = 0; // number of the latest question, because an answer may be overta
 const past = [];
 const future = [];
 
+document.body.classList.toggle("plain", inlinedData()?.plain === true);
 const panels = new Panels();
 const ends = [new EndView("client"), new EndView("server")];
 const drawing = new Drawing(element("now").querySelector(".drawing"), (index) => pick(index));
@@ -37,6 +38,7 @@ const exercises = new ExercisesView((exercise) =>
 );
 
 const possible = () => inlinedData()?.experiments !== false;
+const plain = () => document.body.classList.contains("plain"); // a ladder alone
 
 // ------------------------------------------------------------------ the experiment
 
@@ -84,7 +86,7 @@ function present(result, { step: wanted, follow }) {
   const previous = scrolled ? player.index : 0;
   shown = result;
   const { run, was, first } = result;
-  document.title = `${run.title} · utcp lab`;
+  document.title = plain() ? run.title : `${run.title} · utcp lab`;
   if (now.beside && !was) now.beside = false;
   showScene(run);
   element("compare").disabled = !was;
@@ -111,6 +113,7 @@ function showScene(run) {
   if (run.origin === "capture") menu.prepend(make("option", { value: run.scene, "data-capture": true }, run.title));
   menu.value = run.scene;
   menu.disabled = !possible();
+  if (plain()) document.querySelector("header h1").textContent = run.title;
   const origin = element("origin");
   origin.hidden = run.origin !== "capture";
   origin.textContent = say(run.inferred ? "inferred" : "captured");
@@ -191,7 +194,7 @@ function revealPresent() {
 
 /** Write the address: a new entry of the browser's history for another experiment, none for a step. */
 function write(number) {
-  const address = compose({ ...now, lang: currentLanguage(), step: number });
+  const address = compose({ ...now, lang: offeredLanguages().length > 1 ? currentLanguage() : null, step: number });
   if (location.hash === address) return;
   const same = parse(location.hash).experiment === now.experiment || !location.hash;
   history[same ? "replaceState" : "pushState"](null, "", address);
@@ -201,12 +204,20 @@ function write(number) {
 async function follow() {
   const wanted = parse(location.hash);
   const lang = wanted.lang ?? currentLanguage();
-  if (lang !== currentLanguage()) await translate(lang);
+  try {
+    if (lang !== currentLanguage()) await translate(lang);
+  } catch (problem) {
+    report(problem);
+    return;
+  }
   if (wanted.experiment === past.at(-1)) future.push(now.experiment), past.pop();
   else if (wanted.experiment === future.at(-1)) past.push(now.experiment), future.pop();
   else if (now.experiment && wanted.experiment !== now.experiment) past.push(now.experiment);
-  await open({ ...wanted, experiment: wanted.experiment || catalogue.scenes[0].name }, { record: false });
+  await open({ ...wanted, experiment: experimentIn(wanted) }, { record: false });
 }
+
+/** Return the experiment of an address, or else that of the file, or the first scene. */
+const experimentIn = (wanted) => inlinedData()?.address ?? (wanted.experiment || catalogue.scenes[0].name);
 
 async function copy() {
   const button = element("copy");
@@ -224,7 +235,7 @@ async function copy() {
 
 async function translate(lang) {
   const before = currentLanguage();
-  speak(lang);
+  speak(offeredLanguages().includes(lang) ? lang : offeredLanguages()[0]);
   try {
     catalogue = await askCatalogue();
   } catch (problem) {
@@ -234,7 +245,7 @@ async function translate(lang) {
   player.label();
   step.possible = possible();
   step.label(catalogue);
-  experiment.build(catalogue);
+  if (possible()) experiment.build(catalogue);
   writeHelp();
   element("scene").replaceChildren(...catalogue.scenes.map((one) => make("option", { value: one.name }, one.title)));
   for (const why of document.querySelectorAll(".why")) {
@@ -306,17 +317,17 @@ async function begin() {
     revealPresent();
   }).observe(element("ladder"));
   listen(actions);
+  element("language").hidden = offeredLanguages().length < 2;
   const wanted = parse(location.hash);
-  const preferred = navigator.languages.find((one) => LANGUAGES.includes(one.slice(0, 2)))?.slice(0, 2);
+  const preferred = navigator.languages.find((one) => offeredLanguages().includes(one.slice(0, 2)))?.slice(0, 2);
   try {
     await translate(wanted.lang ?? preferred ?? "en");
   } catch (problem) {
     report(problem);
     return;
   }
-  const address = inlinedData()?.address ?? (wanted.experiment || catalogue.scenes[0].name);
   if (wanted.exercise) panels.show("exercises", false);
-  await open({ ...wanted, experiment: address });
+  await open({ ...wanted, experiment: experimentIn(wanted) });
 }
 
 begin();

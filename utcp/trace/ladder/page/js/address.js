@@ -1,11 +1,13 @@
 // The fragment of the page's address: an experiment for the engine, and behind ";" what concerns the page alone.
 //
 //     #lost-last-ack?lose=9;step=4;lang=zh;exercise=reset-the-server;beside
+//     #step=4    in a file that shows a ladder alone
 
 const DEFAULTS = { step: null, lang: null, exercise: null, beside: false };
 
 export function parse(hash) {
-  const [experiment, ...rest] = hash.replace(/^#/, "").split(";");
+  const parts = hash.replace(/^#/, "").split(";");
+  const [experiment, ...rest] = /^(step|lang)=/.test(parts[0]) ? ["", ...parts] : parts;
   const found = { ...DEFAULTS, experiment };
   for (const part of rest) {
     const [name, value = ""] = part.split("=");
@@ -18,7 +20,7 @@ export function parse(hash) {
 }
 
 export function compose({ experiment, step, lang, exercise, beside }) {
-  const parts = [experiment];
+  const parts = experiment ? [experiment] : [];
   if (step) parts.push(`step=${step}`);
   if (lang) parts.push(`lang=${lang}`);
   if (exercise) parts.push(`exercise=${exercise}`);

@@ -109,7 +109,7 @@ class Lab:
             number, _, seconds = value.partition(":")
             self.go(next(rung["index"] for rung in self.rungs() if rung["packet"] == int(number)) + 1)
             if seconds:
-                self.page.fill("#seconds", seconds)
+                self.page.fill(f"#{name}-seconds", seconds)
             self.click(f"#{name}")
         elif name == "inject":
             self.inject(value)

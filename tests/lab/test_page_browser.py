@@ -141,7 +141,7 @@ def test_back_and_forward_of_the_browser(lab: Lab) -> None:
     assert lab.experiment() == "four-way?msl=2&lose=4"
 
 
-@pytest.mark.parametrize("part", ["lose=5", "delay=5:0.25", "duplicate=5", "corrupt=5"])
+@pytest.mark.parametrize("part", ["lose=5", "delay=5:0.25", "duplicate=5", "duplicate=5:0.4", "corrupt=5"])
 def test_every_edit_is_in_the_list_and_can_be_removed_there(lab: Lab, part: str) -> None:
     lab.open("three-way")
     lab.apply(part)
@@ -159,6 +159,16 @@ def test_an_injected_segment_moves_the_numbers_of_later_packets(lab: Lab) -> Non
     assert lab.experiment() == "four-way?lose=9&inject=server@0.6:ACK"
     assert lab.text("#heading") == "server → client: ACK"
     lab.click("#edits li:last-child > button")
+    assert lab.experiment() == "four-way?lose=8"
+
+
+@pytest.mark.parametrize(("copy", "packet"), [("duplicate=4", 9), ("duplicate=4:0.1", 9), ("duplicate=4:2", 8)])
+def test_a_copy_moves_the_numbers_of_later_packets(lab: Lab, copy: str, packet: int) -> None:
+    lab.open("four-way?lose=8")
+    lab.apply(copy)
+    assert set(lab.experiment().partition("?")[2].split("&")) == {copy, f"lose={packet}"}
+    lab.page.click("#duplicate")
+    lab.ready()
     assert lab.experiment() == "four-way?lose=8"
 
 
@@ -372,7 +382,7 @@ def test_every_control_is_reached_by_tab_and_shows_the_focus(lab: Lab) -> None:
         )
         reached.add(name)
         assert outline != "none" or name == "", name
-    wanted = "scene compare copy as-table language theme help ladder first play slider lose delay seconds"
+    wanted = "scene compare copy as-table language theme help ladder first play slider lose delay delay-seconds"
     assert set(wanted.split()) <= reached
 
 

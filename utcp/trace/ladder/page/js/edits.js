@@ -24,9 +24,16 @@ export function changed(run, removed, added) {
 /** Return the number of the first packet that moves when an edit's own packet comes in or goes out. */
 function from(run, part, comes) {
   const [name, value] = part.split("=");
-  if (name === "duplicate" && !value.includes(":")) return Number(value) + 1;
+  if (name === "duplicate") {
+    const [number, seconds] = value.split(":").map(Number);
+    const original = run.rungs.find((rung) => rung.packet === number);
+    if (!seconds || !original) return number + 1;
+    return since(run, original.time + seconds) + (comes ? 0 : 1);
+  }
   if (name !== "inject") return Infinity;
   if (!comes) return (run.edits.find((edit) => edit.part === part)?.packet ?? Infinity) + 1;
-  const time = Number(/@([\d.]+):/.exec(value)[1]);
-  return run.rungs.find((rung) => rung.packet !== null && rung.time >= time)?.packet ?? Infinity;
+  return since(run, Number(/@([\d.]+):/.exec(value)[1]));
 }
+
+/** Return the number of the first packet from a time on. */
+const since = (run, time) => run.rungs.find((rung) => rung.packet !== null && rung.time >= time - 1e-6)?.packet ?? Infinity;

@@ -4,15 +4,18 @@ import { element, make, paragraphs } from "./dom.js";
 import { say, withKey } from "./texts.js";
 
 const EDITS = ["lose", "delay", "duplicate", "corrupt"];
+const TIMED = ["delay", "duplicate"]; // with a number of seconds
 
 export class StepView {
   /** `change` is called with the parts that an edit removes, and those that it adds. */
   constructor(change) {
     this.change = change;
     for (const name of EDITS) element(name).addEventListener("click", () => this.edit(name));
-    element("seconds").addEventListener("keydown", (event) => {
-      if (event.key === "Enter") this.edit("delay");
-    });
+    for (const name of TIMED) {
+      element(`${name}-seconds`).addEventListener("keydown", (event) => {
+        if (event.key === "Enter") this.edit(name);
+      });
+    }
   }
 
   /** Write the names of the actions. */
@@ -48,7 +51,7 @@ export class StepView {
       button.disabled = rung.packet === null;
       button.setAttribute("aria-pressed", this.present(name) !== undefined);
     }
-    element("seconds").disabled = rung.packet === null;
+    for (const name of TIMED) element(`${name}-seconds`).disabled = rung.packet === null;
     element("choose").hidden = element("actions").hidden || rung.packet !== null;
   }
 
@@ -61,18 +64,14 @@ export class StepView {
   edit(name) {
     if (!this.possible || this.rung?.packet == null) return;
     const present = this.present(name);
-    const field = element("seconds");
-    if (name === "delay" && present === undefined) {
-      const value = Number(field.value);
-      if (!field.value || !(value > 0) || !field.checkValidity()) {
-        field.reportValidity();
-        field.focus();
-        return;
-      }
-      this.change([], [`delay=${this.rung.packet}:${decimal(value)}`]);
-    } else {
-      this.change(present === undefined ? [] : [present], present === undefined ? [`${name}=${this.rung.packet}`] : []);
+    if (present !== undefined) {
+      this.change([present], []);
+      return;
     }
+    const field = element(`${name}-seconds`);
+    if (field && !field.reportValidity()) return;
+    const seconds = field?.value ? `:${decimal(Number(field.value))}` : "";
+    this.change([], [`${name}=${this.rung.packet}${seconds}`]);
   }
 
   /** Return the text for a screen reader. */

@@ -247,6 +247,25 @@ async def test_conditions(simnet: Network) -> None:
     writer.close()
 
 
+async def test_mapping(simnet: Network) -> None:
+    router = simnet.nat("router", timeout=30)
+    phone = simnet.host("phone", behind=router)
+    _, writer = await phone.run(utcp.open_connection("server", 9000))
+    (mapping,) = router.mappings
+    assert (mapping.internal[0], mapping.used) == (phone.address, simnet.loop.now)
+    writer.close()
+
+
+async def test_nat(simnet: Network) -> None:
+    router = simnet.nat("router", timeout=30)
+    phone = simnet.host("phone", behind=router)
+    reader, writer = await phone.run(utcp.open_connection("server", 9000))
+    router.rebind()  # the server knows no connection from the new port
+    writer.write(b"hello")
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+
+
 async def test_host(simnet: Network) -> None:
     server = simnet.host("other", port_unreachable=False)  # silent, as behind a firewall
 

@@ -29,6 +29,7 @@ from utcp.testing.host import Host
 from utcp.testing.kernel import KERNEL
 from utcp.testing.link import SimulatedLink
 from utcp.testing.loop import OutOfBounds, Stalled, VirtualLoop
+from utcp.testing.nat import Mapping, Nat
 from utcp.testing.network import Network, Sent
 from utcp.testing.path import Conditions, Path
 from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict, nth
@@ -39,6 +40,8 @@ __all__ = [
     "PASS",
     "Conditions",
     "Host",
+    "Mapping",
+    "Nat",
     "Network",
     "NetworkCapture",
     "OutOfBounds",

@@ -15,7 +15,7 @@ from utcp.testing.host import Host
 from utcp.testing.network import Network, Sent
 from utcp.trace.comments import Comment, Commentary, format_comment
 from utcp.trace.pcapng import Capture
-from utcp.wire import Segment, encode
+from utcp.wire import Segment, decode, encode
 
 if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
@@ -70,8 +70,9 @@ class NetworkCapture:
         unread = {sent: deque(comments) for sent, comments in self._sent.items()}
         arrivals = self._arrivals()
         for sent in network.trace:
-            packet, segment = sent.packet, sent.packet.segment
-            if segment is None:
+            packet, octets = sent.packet, self._octets(sent)
+            segment = packet.segment
+            if segment is None or packet.destination not in network.hosts:
                 continue
             # Order alone distinguishes equal octets from one host.
             comments = unread.get((packet.source, packet.data))
@@ -87,10 +88,14 @@ class NetworkCapture:
                 sent_ns = round(packet.time * 1_000_000_000)
                 flights = [round(time * 1_000_000_000) - sent_ns for time in arrived]
                 comment["flight"] = ",".join(f"{flight / 1e9:.9f}".rstrip("0").rstrip(".") for flight in flights)
-            source = (network.hosts[packet.source].address, segment.src_port)
-            destination = (network.hosts[packet.destination].address, segment.dst_port)
+            source = (network.hosts[packet.source].address, int.from_bytes(octets[:2], "big"))
+            destination = (network.hosts[packet.destination].address, int.from_bytes(octets[2:4], "big"))
             lines = [comment, *arrivals.get(packet.number, ())]
-            capture.packet(packet.time, source, destination, packet.data, "\n".join(map(format_comment, lines)))
+            capture.packet(packet.time, source, destination, octets, "\n".join(map(format_comment, lines)))
+
+    def _octets(self, sent: Sent) -> bytes:
+        """Return the packet's data with the ports inside of a NAT, so that both directions have the same ports."""
+        return sent.packet.data if self._network.hosts[sent.packet.source].behind else sent.arrived
 
     def _delivered(self, sent: Sent) -> list[float]:
         """Return the times at which the packet arrived at a link, so far."""
@@ -99,7 +104,7 @@ class NetworkCapture:
         return [
             time
             for time in sorted(sent.arrivals)
-            if time <= now and (packet.destination, time, packet.data) not in undelivered
+            if time <= now and (packet.destination, time, sent.arrived) not in undelivered
         ]
 
     def _arrivals(self) -> dict[int, list[Comment]]:
@@ -125,7 +130,7 @@ class NetworkCapture:
 
 
 def _arrival_key(sent: Sent) -> _At:
-    segment = sent.packet.segment
+    segment = None if sent.packet.segment is None else decode(sent.arrived)
     return sent.packet.destination, b"" if segment is None else encode(segment)
 
 

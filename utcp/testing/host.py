@@ -22,6 +22,7 @@ from utcp.tcp.stack import Stack
 from utcp.testing.kernel import WILDCARD, Kernel
 from utcp.testing.link import SimulatedLink, UdpPort, is_loopback
 from utcp.testing.loop import VirtualLoop
+from utcp.testing.nat import Nat
 from utcp.testing.owner import Owner, running_owner
 from utcp.testing.path import ETHERNET_MTU, HEADERS, Conditions
 from utcp.testing.rules import Carrier
@@ -60,7 +61,7 @@ class HostNetwork(Protocol):
 
     def conditions(self, source: Host, address: str) -> Conditions: ...
 
-    def host_at(self, source: Host, address: str) -> Host | None: ...
+    def host_at(self, source: Host, address: str) -> Host | Nat | None: ...
 
     def refused(self, host: Host, address: tuple[str, int], carrier: Carrier) -> None: ...
 
@@ -102,6 +103,7 @@ class Host:
         *,
         port_unreachable: bool = True,
         clock_rate: float = 1.0,
+        behind: Nat | None = None,
     ) -> None:
         self.network = network
         self.name = name
@@ -111,6 +113,8 @@ class Host:
         self.port_unreachable = port_unreachable
         """Whether the host answers a datagram for an unbound UDP port with ICMP "port unreachable", which refuses the
         connection. If False, the host is silent, as behind a firewall, and the client tries again."""
+        self.behind = behind
+        """The NAT that separates the host from the other hosts, or None."""
         self.clock_rate = clock_rate
         """Seconds that the host's clock counts in a second of virtual time."""
         self._receive_buffer = receive_buffer
@@ -351,8 +355,8 @@ class Host:
         """Send a packet from `sender`, an address of this host."""
         self.network.carry(self, sender, address, data, ecn, carrier)
 
-    def host_at(self, address: str) -> Host | None:
-        """Return the host that has the address, seen from this host, or None."""
+    def host_at(self, address: str) -> Host | Nat | None:
+        """Return the host or NAT that has the address, seen from this host, or None."""
         return self.network.host_at(self, address)
 
     def resolve(self, name: str) -> str:

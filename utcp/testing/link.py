@@ -24,8 +24,8 @@ class LinkHost(Protocol):
     @property
     def clock_rate(self) -> float: ...
 
-    def host_at(self, address: str) -> LinkHost | None:
-        """Return the host that has the address, seen from this host, or None."""
+    def host_at(self, address: str) -> object:
+        """Return the host or NAT that has the address, seen from this host, or None."""
 
     def carry(self, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int, carrier: Carrier) -> None:
         """Send a packet from `sender`, an address of this host."""

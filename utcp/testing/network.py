@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import errno
+import functools
 import hashlib
 import ipaddress
 import math
@@ -23,9 +24,11 @@ from utcp.tcp.stack import Stack
 from utcp.testing.host import RECEIVE_BUFFER, Host, is_unnoticed
 from utcp.testing.link import is_loopback
 from utcp.testing.loop import VirtualLoop
+from utcp.testing.nat import TCP_TIMEOUT, UDP_TIMEOUT, Dependence, Nat
 from utcp.testing.owner import running_owner
 from utcp.testing.path import HEADERS, Carried, ConditionChanges, Conditions, Path
 from utcp.testing.replaced import replaced
+from utcp.testing.routing import Addressed, Routing
 from utcp.testing.rules import DROP, PASS, Carrier, Packet, Rule, Verdict
 
 T = TypeVar("T")
@@ -44,6 +47,13 @@ class Sent:
     arrivals: tuple[float, ...]
     ecn: int = 0
     """ECN bits (two) of the packet on arrival."""
+    translated: bytes | None = None
+    """The packet's data as they arrive, if a NAT has changed the TCP ports in them."""
+
+    @property
+    def arrived(self) -> bytes:
+        """Return the packet's data as they arrive."""
+        return self.packet.data if self.translated is None else self.translated
 
 
 class Network:
@@ -69,6 +79,7 @@ class Network:
         self.random = random.Random(f"{seed} network")  # noqa: S311  # reproducible, not secret
         """Reproducible random numbers for scenarios."""
         self.hosts: dict[str, Host] = {}
+        self.nats: dict[str, Nat] = {}
         self.trace: list[Sent] = []
         """All packets sent so far, unless `keep_trace` is False."""
         self.keep_trace = True
@@ -89,10 +100,10 @@ class Network:
         self._conditions: dict[tuple[str, str], Conditions] = {}
         self._paths: dict[tuple[str, str], Path] = {}
         self._cut: dict[tuple[str, str], None] = {}
-        self._held: dict[tuple[str, str], list[tuple[tuple[str, int], tuple[str, int], bytes, int, Carrier]]] = {}
+        self._held: dict[tuple[str, str], list[Callable[[], None]]] = {}
         self._rules: list[Rule] = []
         self._digest = hashlib.blake2b(digest_size=16)
-        self._by_address: dict[str, Host] = {}
+        self._routing = Routing()
         self.main = self.host("main")
         """The host of the scenario and of all code that was started on no other host. It cannot crash."""
 
@@ -172,28 +183,93 @@ class Network:
         receive_buffer: int = RECEIVE_BUFFER,
         port_unreachable: bool = True,
         clock_rate: float = 1.0,
+        behind: Nat | None = None,
     ) -> Host:
         """Create a host. Raises ValueError when its name or address is taken, or `clock_rate` is not above 0.
 
         Args:
             name: the name that getaddrinfo resolves.
-            address: IPv4 address; None picks one.
+            address: IPv4 address; None picks one, for a host behind a NAT a private one.
             receive_buffer: receive buffer of each of its sockets, bytes.
             port_unreachable: whether the host answers datagrams for unbound UDP ports by ICMP.
             clock_rate: seconds that the host's clock counts in a second of virtual time. With 1.01 the clock is one
                 percent fast, so that `loop.time()` advances, and timers fire, faster than on other hosts.
+            behind: the NAT that separates the host from the others. Only hosts behind the same NAT reach its address.
         """
-        if address is None:
-            number = len(self.hosts) + 1
-            address = f"10.0.{number >> 8}.{number & 255}"
-        if name in self.hosts or address in self._by_address:
-            raise ValueError(f"the network already has a host {name!r} or a host at {address}")
         if not 0 < clock_rate < math.inf:
             raise ValueError(f"clock_rate must be above 0, not {clock_rate}")
-        host = Host(self, name, address, receive_buffer, port_unreachable=port_unreachable, clock_rate=clock_rate)
+        host = Host(
+            self,
+            name,
+            self._free_address(name, address, behind),
+            receive_buffer,
+            port_unreachable=port_unreachable,
+            clock_rate=clock_rate,
+            behind=behind,
+        )
+        self._routing.add(host)
         self.hosts[name] = host
-        self._by_address[address] = host
         return host
+
+    def nat(
+        self,
+        name: str,
+        address: str | None = None,
+        *,
+        mapping: Dependence = "endpoint-independent",
+        filtering: Dependence = "address-and-port-dependent",
+        timeout: float = UDP_TIMEOUT,
+        tcp_timeout: float = TCP_TIMEOUT,
+        preserve_ports: bool = False,
+        hairpinning: bool = True,
+        behind: Nat | None = None,
+    ) -> Nat:
+        """Create a NAT, for hosts that are created with `host(..., behind=nat)`.
+
+        The NAT is no hop of its own. Conditions and faults are those between the hosts at both ends.
+
+        Raises ValueError when its name or address is taken, and for values out of range.
+
+        Args:
+            name: the name by which getaddrinfo resolves the external address.
+            address: the external IPv4 address; None picks one.
+            mapping: what the external port depends on, besides the internal address and port (RFC 4787 4.1).
+            filtering: what a packet from outside must share with a remote end to which a packet went before (RFC 4787
+                5): nothing, its address, or its address and port.
+            timeout: idle time, seconds, after which a mapping of UDP, that of utcp too, expires. The next packet from
+                inside gets another external port. The default is the least of RFC 4787. Many devices have 30 s.
+            tcp_timeout: the same for TCP in IP (RFC 5382).
+            preserve_ports: the external port is the internal one if that is free, also after a mapping has expired.
+            hairpinning: hosts behind the NAT reach each other by their external addresses (RFC 4787 6).
+            behind: another NAT, behind which this one is.
+        """
+        nat = Nat(
+            name,
+            self._free_address(name, address, behind),
+            self.seed,
+            mapping=mapping,
+            filtering=filtering,
+            timeout=timeout,
+            tcp_timeout=tcp_timeout,
+            preserve_ports=preserve_ports,
+            hairpinning=hairpinning,
+            behind=behind,
+        )
+        self._routing.add(nat)
+        self.nats[name] = nat
+        return nat
+
+    def _free_address(self, name: str, address: str | None, behind: Nat | None) -> str:
+        """Return the address of a new host or NAT. Raises ValueError if its name is taken."""
+        if name in self.hosts or name in self.nats:
+            raise ValueError(f"the network already has a host {name!r}")
+        if address is not None:
+            return address
+        number = len(self.hosts) + len(self.nats) + 1
+        if behind is None:
+            return f"10.0.{number >> 8}.{number & 255}"
+        realm = list(self.nats).index(behind.name) + 1
+        return f"172.{15 + realm}.{number >> 8}.{number & 255}"
 
     def link(self, a: Host, b: Host, conditions: Conditions | None = None, **changes: Unpack[ConditionChanges]) -> None:
         """Set the conditions between two hosts, both ways.
@@ -225,6 +301,7 @@ class Network:
         destination = self.host_at(source, address)
         if destination is None or destination is source:
             return _LOOPBACK
+        # Only the port tells which host behind a NAT is meant. Without it, the conditions are the usual ones.
         return self._conditions.get((source.name, destination.name), self._default)
 
     def path(self, source: Host, destination: Host) -> Path:
@@ -236,17 +313,17 @@ class Network:
             path = self._paths[pair] = Path(conditions, f"{self.seed} {source.name} {destination.name}")
         return path
 
-    def host_at(self, source: Host, address: str) -> Host | None:
-        """Return the host that has the address, seen from `source`, or None."""
-        return source if is_loopback(address) else self._by_address.get(address)
+    def host_at(self, source: Host, address: str) -> Host | Nat | None:
+        """Return the host or NAT that has the address, seen from `source`, or None."""
+        return source if is_loopback(address) else self._routing.find(source, address)
 
     def resolve(self, name: str) -> str:
         """Return the IPv4 address of a name. Raises socket.gaierror if no host has it."""
         if name == "localhost":
             return "127.0.0.1"
-        host = self.hosts.get(name)
-        if host is not None:
-            return host.address
+        machine = self.hosts.get(name) or self.nats.get(name)
+        if machine is not None:
+            return machine.address
         try:
             return str(ipaddress.IPv4Address(name))
         except ValueError:
@@ -278,7 +355,7 @@ class Network:
         """Deliver the held packets now, in order, and stop holding."""
         for pair in ((a.name, b.name), (b.name, a.name)):
             for held in self._held.pop(pair, []):
-                self.loop.call_soon(self.hosts[pair[1]].receive, *held)
+                self.loop.call_soon(held)
 
     @contextlib.contextmanager
     def rule(self, decide: Rule) -> Iterator[None]:
@@ -302,23 +379,32 @@ class Network:
         carrier: Carrier = "utcp",
     ) -> None:
         """Send a packet from `sender`, an address of `source`, to `address`, with these ECN bits."""
-        destination = self.host_at(source, address[0])
-        if destination is None:  # the link has reported this
+        found = self.host_at(source, address[0])
+        if found is None:  # the link has reported this
             return
         now = self.loop.now
-        packet = Packet(self.sent, now, source.name, destination.name, data, ecn, carrier)
-        self.sent += 1
-        carried = self._carried(packet, source, destination)
-        arrivals = tuple(carried.arrivals)
         target = (address[0], address[1])
+        outside = Addressed(sender, target, data, carrier)
+        # The NATs of the sender translate the packet now, and those of the receiver when it arrives. Their present
+        # mappings tell which host that will be, and so the path.
+        way = (found, outside) if found is source else self._routing.outward(source, outside, now)
+        end = None if way is None else self._routing.inward(*way, now)
+        name = found.name if end is None else end[0].name
+        packet = Packet(self.sent, now, source.name, name, data, ecn, carrier)
+        self.sent += 1
+        if way is None or end is None:
+            self._record(packet, Carried([], ecn))
+            return
+        reached, outside = way
+        destination, inside = end
+        carried = self._carried(packet, source, destination)
+        deliver = functools.partial(self._arrive, reached, outside, end, carried.ecn)
         held = self._held.get((source.name, destination.name))
         if held is not None:
-            held += [(sender, target, data, carried.ecn, carrier)] * len(arrivals)
+            held += [deliver] * len(carried.arrivals)
         else:
-            for arrival in arrivals:
-                self.loop.at(
-                    arrival, destination.receive, sender, target, data, carried.ecn, carrier, context=self._context
-                )
+            for arrival in carried.arrivals:
+                self.loop.at(arrival, deliver, context=self._context)
         if carried.too_big:
             conditions = self.path(source, destination).conditions
             if conditions.icmp_too_big:
@@ -333,13 +419,33 @@ class Network:
                     carrier,
                     context=self._context,
                 )
+        self._record(packet, carried, outside if outside.sender != sender else None, inside.data)
+
+    def _arrive(self, reached: Host | Nat, packet: Addressed, expected: tuple[Host, Addressed], ecn: int) -> None:
+        """Deliver a packet at the end of its path, through the NATs before its destination."""
+        end = self._routing.inward(reached, packet, self.loop.now)
+        if end is None:  # the mapping has gone meanwhile
+            self.note_undelivered(expected[0], self.loop.now, expected[1].data)
+        else:
+            destination, inside = end
+            destination.receive(inside.sender, inside.target, inside.data, ecn, inside.carrier)
+
+    def _record(
+        self, packet: Packet, carried: Carried, outside: Addressed | None = None, arrived: bytes | None = None
+    ) -> None:
+        """Add a packet to the digest and the trace. `outside` is the packet after the NATs of its sender, if any."""
         # For utcp without ECN the text stays as it was before there was anything else, so that digests stay the same.
-        marks = f" {ecn}>{carried.ecn}" if ecn else ""
-        if carrier != "utcp":
-            marks += f" {carrier}"
-        self._digest.update(f"{now:.9f} {source.name} {destination.name} {arrivals}{marks}".encode() + data)
+        arrivals = tuple(carried.arrivals)
+        marks = f" {packet.ecn}>{carried.ecn}" if packet.ecn else ""
+        if packet.carrier != "utcp":
+            marks += f" {packet.carrier}"
+        if outside is not None:
+            marks += f" {outside.source}"
+        words = f"{packet.time:.9f} {packet.source} {packet.destination} {arrivals}{marks}"
+        self._digest.update(words.encode() + packet.data)
         if self.keep_trace:
-            self.trace.append(Sent(packet, arrivals, carried.ecn))
+            translated = None if arrived == packet.data else arrived
+            self.trace.append(Sent(packet, arrivals, carried.ecn, translated))
 
     def note_undelivered(self, host: Host, arrival: float, data: bytes) -> None:
         """Record that a packet has reached a host without a link at its address, at the time `arrival`."""
@@ -360,15 +466,25 @@ class Network:
 
         The message takes the path's latency. It is never lost at random; only `partition` and `hold` stop it.
         """
-        destination = self.host_at(source, sender[0])
-        if destination is None:
+        packet = Addressed(sender, address, datagram, carrier)
+        end = (source, packet) if is_loopback(sender[0]) else self._routing.backward(source, packet, self.loop.now)
+        if end is None:
             return
+        destination, packet = end
         pair = (source.name, destination.name)
         if pair in self._cut or pair in self._held:
             return
-        arrival = self.loop.now + self.conditions(source, sender[0]).latency
+        latency = self.path(source, destination).conditions.latency
         self.loop.at(
-            arrival, destination.receive_icmp, sender, address, code, mtu, datagram, carrier, context=self._context
+            self.loop.now + latency,
+            destination.receive_icmp,
+            packet.sender,
+            packet.target,
+            code,
+            mtu,
+            packet.data,
+            carrier,
+            context=self._context,
         )
 
     def refused(self, host: Host, address: tuple[str, int], carrier: Carrier = "utcp") -> None:

@@ -450,6 +450,21 @@ def test_too_many_losses_in_a_probe_bound_what_is_in_flight() -> None:
     assert controller.inflight_longterm == bound  # once a probe
 
 
+def test_losses_that_ended_a_probe_do_not_count_in_the_round_after_it() -> None:
+    """BBRResetCongestionSignals, 5.5.10.2: the short-term bounds depend on the losses after it alone."""
+    controller = probing()
+    left = departure(controller, 200)
+    for _ in range(15):
+        controller.on_lost(MSS, left, 1.0)
+    assert controller.state == PROBE_BW_DOWN
+    controller.on_lost(MSS, left, 1.0)
+    sample = AckSample(1.0)
+    sample.total_delivered = sample.prior_delivered = controller._delivered + MSS
+    sample.sent_in_flight = 200 * MSS
+    controller.on_ack(sample)  # the end of the round
+    assert controller.bw_shortterm == controller.inflight_shortterm == inf
+
+
 def test_the_bound_is_where_losses_passed_the_limit() -> None:
     """A hundred segments of a train of 200 are lost at once: some six of them were too many."""
     controller = probing()

@@ -354,6 +354,8 @@ class BBR(CongestionController):
             self._lost_in_round = 0
 
     def _reset_congestion_signals(self) -> None:
+        self._loss_events_in_round = 0
+        self._lost_in_round = 0
         self._loss_in_round = False
         self._congested_in_round = False
         self._bw_latest = 0.0

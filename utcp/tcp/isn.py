@@ -8,6 +8,7 @@ from utcp.tcp.transmit import Remote
 from utcp.wire.seq import MASK
 
 _PORTS: Final = Struct("!HH")
+_NUMBERS: Final = Struct("!II")
 
 _TICKS_PER_SECOND: Final = 250_000
 """Ticks of the ISN clock per second, one every 4 microseconds (RFC 9293 3.4.1, MUST-8)."""
@@ -35,9 +36,8 @@ class SequenceNumbers:
             self._remote = remote
         state = self._state.copy()
         state.update(_PORTS.pack(remote_port, local_port))
-        digest = state.digest()
-        clock = int(now * _TICKS_PER_SECOND)
-        return (clock + int.from_bytes(digest[:4], "big")) & MASK, int.from_bytes(digest[4:], "big")
+        number, offset = _NUMBERS.unpack(state.digest())
+        return (int(now * _TICKS_PER_SECOND) + number) & MASK, offset
 
     def _hash(self, remote: Remote) -> blake2b:
-        return blake2b(repr(remote).encode(), digest_size=8, key=self._secret)
+        return blake2b(repr(remote).encode(), digest_size=_NUMBERS.size, key=self._secret)

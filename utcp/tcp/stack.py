@@ -190,7 +190,7 @@ class Stack(Context[Tcb]):
         config = config or self.config
         receive_mss = self.receive_mss(remote, config)
         connection = Connection(self, key, config, iss, ts_offset, now, context, receive_mss)
-        self.connections[key] = connection
+        self.connections[connection.key] = connection
         self.counters.active_opens += 1
         try:
             self._opening.setdefault((remote, remote_port), {})[connection] = None
@@ -699,7 +699,7 @@ class Stack(Context[Tcb]):
         schedule its earliest deadline."""
         state = tcb.state
         if state in (CLOSED, TIME_WAIT):
-            if tcb.queued != -inf:  # not removed yet; a search in `connections` would box the key
+            if tcb.queued != -inf:  # not removed yet; a search in `connections` takes longer
                 self._delete_tcb(tcb, now)
             return
         if self._opening and not tcb.passive and state != SYN_SENT:
@@ -763,7 +763,7 @@ class Stack(Context[Tcb]):
         counters.past_bytes_sent += send.sent + send.bytes_retrans
         counters.past_bytes_received += tcb.receive_side.bytes_received
         if self._ports.scarce:
-            self._ports.released(*key, free_at)
+            self._ports.released(tcb.remote, tcb.remote_port, tcb.local_port, free_at)
 
     def half_opened(self, tcb: Tcb, listener: Accepting[Tcb]) -> None:
         self._unaccepted[tcb] = listener

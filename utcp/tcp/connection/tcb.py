@@ -8,7 +8,7 @@ modules change a TCB only through its methods and the methods of its parts.
 from __future__ import annotations
 
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from utcp.config import Config
 from utcp.tcp import event, state
@@ -128,7 +128,9 @@ class Tcb(Charged):
         self.queued = inf
         self.entry = self.place = self.charge = 0
         self.stack = stack
-        self.key = key
+        self.key: Any = key
+        """The key in `Stack.connections`: a `ConnectionKey`, as one object. With the precise type, compiled code would
+        make a new object for each search, which then compares all parts."""
         self.remote, self.remote_port, self.local_port = key
         self.config = config
         self.context = context

@@ -505,8 +505,9 @@ def test_a_file_by_itself_shows_the_run_and_how_to_get_experiments(lab: Lab, bro
     page.wait_for_selector("#now svg")
     assert not page.is_visible("#lose")
     page.click("#tab-experiment")
-    assert "utcp lab" in page.inner_text("#experiment .why")
-    assert not page.is_visible("#inject")
+    assert "utcp lab" in page.inner_text("#why")
+    for name in ("inject", "undo", "tab-settings", "tab-exercises"):
+        assert not page.is_visible(f"#{name}")
     page.click("#compare")
     assert page.is_visible("#was svg")
     page.keyboard.press("ArrowRight")

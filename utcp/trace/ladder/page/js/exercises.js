@@ -10,7 +10,7 @@ export class ExercisesView {
   constructor(begin) {
     this.begin = begin;
     this.solved = new Set(stored());
-    this.box = element("exercises").lastElementChild;
+    this.box = element("exercises");
   }
 
   /** Show the list, or the exercise that was begun with the engine's verdict. Return whether it was solved just now. */

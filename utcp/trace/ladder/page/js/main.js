@@ -113,6 +113,8 @@ function showScene(run) {
   if (run.origin === "capture") menu.prepend(make("option", { value: run.scene, "data-capture": true }, run.title));
   menu.value = run.scene;
   menu.disabled = !possible();
+  document.body.classList.toggle("static", !possible());
+  document.body.classList.toggle("capture", run.origin === "capture");
   if (plain()) document.querySelector("header h1").textContent = run.title;
   const origin = element("origin");
   origin.hidden = run.origin !== "capture";
@@ -248,10 +250,8 @@ async function translate(lang) {
   if (possible()) experiment.build(catalogue);
   writeHelp();
   element("scene").replaceChildren(...catalogue.scenes.map((one) => make("option", { value: one.name }, one.title)));
-  for (const why of document.querySelectorAll(".why")) {
-    why.hidden = possible();
-    why.textContent = possible() ? "" : inlinedData().why[currentLanguage()];
-  }
+  element("why").hidden = possible();
+  element("why").textContent = possible() ? "" : inlinedData().why[currentLanguage()];
 }
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -287,7 +287,7 @@ function showInject() {
 
 const actions = {
   last: () => player.go(player.count - 1),
-  exercises: () => panels.show("exercises"),
+  exercises: () => possible() && panels.show("exercises"),
 };
 const buttons = {
   undo: () => undo(past, future),

@@ -204,6 +204,7 @@ LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)|(?:src|href)=\"([^\"#]*)(?:#
         "utcp/README.md",
         "utcp/RFCS.md",
         "utcp/TUNING.md",
+        "utcp/lab/README.md",
         "utcp/tcp/README.md",
         "utcp/testing/README.md",
         "examples/README.md",

@@ -1,6 +1,8 @@
 """An experiment's run: equal to `utcp demo` without edits, the same every time, and true about its edits."""
 
+import hashlib
 import json
+from typing import Any
 
 import pytest
 
@@ -36,3 +38,125 @@ def test_every_segment_has_the_number_of_its_packet(name: str) -> None:
 def test_the_same_address_gives_the_same_octets(address: str) -> None:
     first, second = (json.dumps(run(Experiment.from_address(address))) for _ in range(2))
     assert first == second
+
+
+def test_what_is_edited_happens_and_is_told() -> None:
+    result = run(Experiment.from_address("four-way?lose=3&delay=5:0.2&corrupt=6&duplicate=7:0.4&lose=88"))
+    told = {edit["part"]: (edit["found"], edit["rung"]) for edit in result["edits"]}
+    assert list(told) == result["parts"]
+    assert told["lose=88"] == (False, None)
+    fates = {rung["packet"]: rung for rung in result["rungs"] if rung["packet"]}
+    assert fates[3]["fate"] == "lost"
+    assert fates[6]["fate"] == "corrupt"
+    assert fates[5]["arrow"]["received"] - fates[5]["arrow"]["sent"] == pytest.approx(0.25)
+    copies = [rung for rung in result["rungs"] if rung["fate"] == "copy"]
+    assert len(copies) == 1
+    assert copies[0]["arrow"]["received"] - fates[7]["arrow"]["sent"] == pytest.approx(0.45)
+    assert fates[3]["edits"] == ["lose=3"]
+    assert result["rungs"][told["lose=3"][1]]["packet"] == 3
+
+
+def test_a_forged_segment_takes_the_next_numbers() -> None:
+    result = run(Experiment.from_address("four-way?inject=client@0.8:DATA"))
+    forged = next(rung for rung in result["rungs"] if rung["injected"])
+    assert forged["arrow"] == {
+        "sender": "client", "flags": "PSH,ACK", "seq": 30, "ack": 1, "length": 10, "sent": 0.8, "received": 0.85,
+        "retransmission": False, "timer": None,
+    }  # fmt: skip
+    assert [reason["text"] for reason in forged["decision"]] == [
+        "The data is in order. It goes to the application, and is acknowledged."
+    ]
+    assert {"name": "RCV.NXT", "before": "30", "after": "40", "changed": True} in forged["server"]["variables"]
+    assert not forged["client"]["touched"]
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("four-way?inject=client@1.2:SYN", "RFC 5961 4.2"),
+        ("four-way?inject=client@0.8:RST,seq=40", "RFC 5961 3.2"),
+        ("four-way?inject=client@0.8:RST,seq=-40", "RFC 9293 3.10.7.4"),
+        ("four-way?inject=client@0.8:RST", "RFC 9293 3.10.7.4, RFC 5961 3.2"),
+        ("four-way?inject=client@0.8:DATA,ts=-50000", "RFC 7323 5.3"),
+        ("four-way?inject=client@0.8:DATA,seq=1", "RFC 9293 3.10.7.4, first check"),
+        ("four-way?inject=client@0.8:DATA,seq=90", "RFC 9293 3.10.7.4, RFC 5681 4.2"),
+        ("four-way?inject=server@9:RST", "RFC 1337"),
+        ("four-way?inject=server@9:DATA", "RFC 9293 3.10.7.4, first check"),
+        ("four-way?inject=client@9:ACK", "RFC 9293 3.10.7.2"),
+        ("three-way?inject=server@0.03:SYN-ACK,ack=9", "RFC 9293 3.10.7.3"),
+        ("syn-hits-last-ack", "RFC 9293 3.10.7.4"),
+    ],
+)
+def test_the_section_that_decided(address: str, source: str) -> None:
+    result = run(Experiment.from_address(address))
+    decided = {
+        reason["source"]
+        for rung in result["rungs"]
+        if rung["injected"] or not result["edited"]
+        for reason in rung["decision"]
+        if rung["arrow"]["sender"] != reason["end"]
+    }
+    assert source in decided
+
+
+def test_an_error_of_the_script_is_a_result() -> None:
+    result = run(Experiment.from_address("four-way?inject=server@1.2:RST"))
+    assert result["ending"]["kind"] == "error"
+    assert "ended with ConnectionReset: " in result["ending"]["text"]
+    assert result["paths"]["server"][-1] == 0  # the protocol ran on to its end
+
+
+def test_a_script_that_waits_for_ever_is_a_result() -> None:
+    result = run(Experiment.from_address("own?do=server@0:listen&do=client@0:open"))
+    assert result["ending"]["kind"] == "waiting"
+    assert result["duration"] < 200
+
+
+def test_a_storm_is_bounded() -> None:
+    packets = "&".join(f"do=client@{n / 10}:send,100000" for n in range(1, 40))
+    result = run(Experiment.from_address(f"own?do=server@0:listen&do=client@0:open&{packets}"))
+    assert result["ending"]["kind"] == "limit"
+
+
+def test_the_timers_of_a_lost_syn() -> None:
+    result = run(Experiment.from_address("four-way?rto_initial=2&lose=1"))
+    syn = next(rung for rung in result["rungs"] if rung["packet"] == 1)
+    assert [(timer["name"], timer["fires_at"]) for timer in syn["client"]["timers"]] == [("retransmit", 2.0)]
+    again = next(rung for rung in result["rungs"] if rung["packet"] == 2)
+    assert again["time"] == 2.0
+    assert again["arrow"]["timer"] == "retransmit"
+
+
+def test_settings_of_one_end_and_of_the_path() -> None:
+    result = run(Experiment.from_address("simultaneous?msl=2&server.msl=1&latency=0.1"))
+    assert result["checks"]
+    ends = {
+        end: max(rung["time"] for rung in result["rungs"] if rung["kind"] == "state" and rung[end]["edge"] == "10-0")
+        for end in ("client", "server")
+    }
+    assert ends["client"] - ends["server"] == pytest.approx(2.0)
+
+
+RECORDED = {
+    "four-way?msl=2&lose=3&delay=7:0.3&duplicate=9:1&inject=client@1.2:SYN": "6a293b82364054a7ef116a8454cfc331",
+    "lost-last-ack?client.rto_min=1&lose=8&inject=server@9:RST": "14607d074a2f18ad9c7960466ff060a3",
+    "own?lose=5&lose=9": "08eac325756b809d05f91a4d922a6989",
+}
+"""Digests of what happened, without the sentences and the drawings, so that every Python gives the same octets."""
+
+PROSE = ("heading", "said", "note", "fields", "text", "title", "meaning")
+
+
+def facts(value: Any) -> Any:
+    """A part of a run without its sentences."""
+    if isinstance(value, dict):
+        return {key: facts(each) for key, each in value.items() if key not in PROSE}
+    return [facts(each) for each in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("address", RECORDED)
+def test_every_python_gives_the_same_octets(address: str) -> None:
+    """What has changed on purpose is recorded anew: the message of the failure has the digest."""
+    result = run(Experiment.from_address(address))
+    octets = json.dumps([facts(result[key]) for key in ("rungs", "edits", "paths", "duration", "digest")]).encode()
+    assert hashlib.blake2b(octets, digest_size=16).hexdigest() == RECORDED[address]

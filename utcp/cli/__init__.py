@@ -19,7 +19,7 @@ from utcp import __version__
 from utcp.cli.options import Group
 from utcp.tcp import COMPILED
 
-COMMANDS: Final = ("capture", "demo", "ladder", "nc", "plot", "ss", "tunnel")
+COMMANDS: Final = ("capture", "demo", "lab", "ladder", "nc", "plot", "ss", "tunnel")
 """The commands. Each is a module of this package with a click command `command`."""
 
 INTERRUPTED: Final = 130

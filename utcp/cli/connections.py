@@ -1,10 +1,32 @@
 """The connections of a capture, as commands list them and users choose them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from utcp.trace.connections import CapturedConnection
+if TYPE_CHECKING:
+    from utcp.trace.connections import CapturedConnection
+
+
+class _Numbers(click.ParamType[tuple[int, int]]):
+    """A number from 1, or a range N-M of them. Converted to the first and the last one."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        first, dash, last = str(value).partition("-")
+        numbers = [int(text) if text.isascii() and text.isdecimal() else 0 for text in (first, last if dash else first)]
+        if not 1 <= numbers[0] <= numbers[1]:
+            self.fail(f"{value!r} is neither a number from 1 nor a range such as 1-3", param, ctx)
+        return numbers[0], numbers[1]
+
+
+NUMBERS: Final = _Numbers()
 
 
 def listed(found: Sequence[CapturedConnection]) -> str:
@@ -17,6 +39,15 @@ def check_number(found: Sequence[CapturedConnection], number: int) -> None:
     if number > len(found):
         held = "is only one" if len(found) == 1 else f"are only {len(found)}"
         raise click.ClickException(f"no connection {number}: there {held} (see --list)")
+
+
+def chosen_connections(found: Sequence[CapturedConnection], first: int, last: int) -> Sequence[CapturedConnection]:
+    """Return the connections on the same ports from number `first` to `last`. Raises click.ClickException."""
+    check_number(found, last)
+    chosen = [one for one in found[first - 1 : last] if one.shares_ports_with(found[first - 1])]
+    if first != last and len(chosen) < 2:
+        raise click.ClickException(f"of connections {first}-{last}, no other has the ports of connection {first}")
+    return chosen
 
 
 def _described(connection: CapturedConnection, first: CapturedConnection) -> str:

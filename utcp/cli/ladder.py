@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from utcp.cli.connections import NUMBERS
 from utcp.cli.options import PLAIN_WIDTH, file_errors, warn
 
 if TYPE_CHECKING:
@@ -27,21 +28,6 @@ _FORMATS: Final = {
 }
 
 
-class _Numbers(click.ParamType[tuple[int, int]]):
-    """A number from 1, or a range N-M of them. Converted to the first and the last one."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        first, dash, last = str(value).partition("-")
-        numbers = [int(text) if text.isascii() and text.isdecimal() else 0 for text in (first, last if dash else first)]
-        if not 1 <= numbers[0] <= numbers[1]:
-            self.fail(f"{value!r} is neither a number from 1 nor a range such as 1-3", param, ctx)
-        return numbers[0], numbers[1]
-
-
 @click.command
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -57,7 +43,7 @@ class _Numbers(click.ParamType[tuple[int, int]]):
     "--connection",
     "wanted",
     metavar="N[-M]",
-    type=_Numbers(),
+    type=NUMBERS,
     default="1",
     show_default=True,
     help="Number of the connection in --list. N-M: all of these, on the same ports one after the other.",
@@ -95,7 +81,7 @@ def command(
         raise click.UsageError(f"a connection has two ends: give one FILE, or one of each end, not {len(files)}")
     form = form or _form(output)
 
-    from utcp.cli.connections import listed
+    from utcp.cli.connections import chosen_connections, listed
     from utcp.trace.capture_file import TruncatedCapture, read_capture
     from utcp.trace.connections import find_connections, made_at
     from utcp.trace.ladder.from_capture import marked_inferred, rungs_from_capture, shortened
@@ -122,24 +108,13 @@ def command(
     if listing:
         _write(output, listed(found))
         return
-    chosen = _chosen(found, *wanted)
+    chosen = chosen_connections(found, *wanted)
     if not any(len(one.captures) == len(files) for one in chosen):
         only = files[min(chosen[0].captures)]
         warn(f"connection {chosen[0].number} is only in {only}")
     rungs = marked_inferred(rungs_from_capture(captures, *chosen))
     drawing = _draw(form, shortened(rungs, limit) if limit else rungs, title, chosen, found, printed=output is None)
     _write(output, drawing, has_signature=form in ("svg", "html"))
-
-
-def _chosen(found: Sequence[CapturedConnection], first: int, last: int) -> Sequence[CapturedConnection]:
-    """Return the connections on the same ports from number `first` to `last`."""
-    from utcp.cli.connections import check_number
-
-    check_number(found, last)
-    chosen = [one for one in found[first - 1 : last] if one.shares_ports_with(found[first - 1])]
-    if first != last and len(chosen) < 2:
-        raise click.ClickException(f"of connections {first}-{last}, no other has the ports of connection {first}")
-    return chosen
 
 
 def _form(output: Path | None) -> str:

@@ -2,32 +2,178 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from utcp.lab.exercises import EXERCISES
 from utcp.lab.experiment import ACTIONS, EDITS, KINDS, OWN, SCENES, Experiment
 from utcp.lab.play import scene_of
-from utcp.lab.reasons import event_of
 from utcp.lab.run import Json
 from utcp.lab.settings import SETTINGS, Setting
-from utcp.lab.words import tables
+from utcp.lab.words import tables, translated
 from utcp.scenes.text import Language, Text
 from utcp.tcp.state import NAMES, TRANSITIONS
 from utcp.trace.ladder.diagram import state_diagram
 from utcp.trace.ladder.style import STATE_COLOURS
 from utcp.wire import ACK
 
-OFFERED: Final[Mapping[str, tuple[str, ...]]] = {}
-"""The settings of each scene that make a difference there, alone or when packets are lost or injected."""
+
+class Offered(NamedTuple):
+    """The settings that make a difference in a scene, alone or when packets are lost or injected."""
+
+    first: tuple[str, ...]
+    """Those that its story is about."""
+    others: tuple[str, ...]
+
+
+OFFERED: Final = {
+    "four-way": Offered(
+        ("msl", "delayed_ack"),
+        (
+            "rto_initial",
+            "rto_min",
+            "syn_retries",
+            "syn_ack_retries",
+            "retries",
+            "fin_retries",
+            "timestamps",
+            "rfc1337",
+            "keepalive",
+            "latency",
+        ),
+    ),
+    "three-way": Offered(
+        ("msl",),
+        (
+            "rto_initial",
+            "rto_min",
+            "syn_retries",
+            "syn_ack_retries",
+            "fin_retries",
+            "syn_in_last_ack",
+            "delayed_ack",
+            "timestamps",
+            "rfc1337",
+            "keepalive",
+            "latency",
+        ),
+    ),
+    "half-close": Offered(
+        ("latency",),
+        (
+            "msl",
+            "rto_initial",
+            "rto_min",
+            "syn_retries",
+            "syn_ack_retries",
+            "retries",
+            "fin_retries",
+            "delayed_ack",
+            "timestamps",
+            "rfc1337",
+        ),
+    ),
+    "simultaneous": Offered(
+        ("msl", "fin_retries", "latency"),
+        (
+            "rto_initial",
+            "rto_min",
+            "syn_retries",
+            "syn_ack_retries",
+            "delayed_ack",
+            "timestamps",
+            "rfc1337",
+            "time_wait_reuse",
+            "keepalive",
+        ),
+    ),
+    "late-ack": Offered(
+        ("rto_min", "rto_initial", "retries"),
+        ("msl", "syn_retries", "fin_retries", "delayed_ack", "rfc1337", "keepalive", "latency"),
+    ),
+    "lost-last-ack": Offered(
+        ("msl", "fin_retries", "rto_min"),
+        (
+            "rto_initial",
+            "syn_retries",
+            "syn_ack_retries",
+            "syn_in_last_ack",
+            "fin_wait_2_timeout",
+            "delayed_ack",
+            "timestamps",
+            "rfc1337",
+            "keepalive",
+            "latency",
+        ),
+    ),
+    "no-time-wait": Offered(
+        ("msl", "fin_retries", "rto_min"),
+        (
+            "rto_initial",
+            "syn_retries",
+            "syn_ack_retries",
+            "retries",
+            "syn_in_last_ack",
+            "delayed_ack",
+            "timestamps",
+            "keepalive",
+            "latency",
+        ),
+    ),
+    "syn-hits-last-ack": Offered(
+        ("syn_in_last_ack", "msl"),
+        (
+            "rto_initial",
+            "rto_min",
+            "syn_retries",
+            "syn_ack_retries",
+            "fin_retries",
+            "fin_wait_2_timeout",
+            "delayed_ack",
+            "timestamps",
+            "keepalive",
+            "latency",
+        ),
+    ),
+    "old-duplicate": Offered(
+        ("msl",), ("rto_initial", "rto_min", "syn_retries", "syn_ack_retries", "fin_retries", "rfc1337", "keepalive")
+    ),
+    "port-exhaustion": Offered(
+        ("msl",),
+        (
+            "rto_initial",
+            "rto_min",
+            "syn_retries",
+            "syn_ack_retries",
+            "fin_retries",
+            "syn_in_last_ack",
+            "timestamps",
+            "rfc1337",
+            "keepalive",
+            "latency",
+        ),
+    ),
+    "own": Offered(
+        ("msl", "latency", "rto_min", "timestamps"),
+        (
+            "rto_initial",
+            "syn_retries",
+            "syn_ack_retries",
+            "retries",
+            "fin_retries",
+            "delayed_ack",
+            "rfc1337",
+            "keepalive",
+            "syn_in_last_ack",
+            "fin_wait_2_timeout",
+            "time_wait_reuse",
+        ),
+    ),
+}
 
 LIKE: Final = {
     "four-way": (
         "own?do=server@0:listen&do=client@0:open&do=client@0.5:send,29&do=client@1:finish"
         "&do=server@1.55:send,26&do=server@2.05:send,21&do=server@2.55:close"
-    ),
-    "three-way": (
-        "own?do=server@0:listen&do=client@0:open&do=client@0.6:send,22&do=client@1.1:close&do=server@1.15:close"
     ),
     "half-close": (
         "own?do=server@0:listen&do=client@0:open&do=client@0.6:send,15&do=client@0.6:finish"
@@ -45,7 +191,7 @@ def catalogue(language: Language = "en") -> Json:
     """Return everything that a page offers, in a language."""
     from utcp import __version__
 
-    texts = tables("catalogue")
+    texts, words = tables("catalogue"), translated(language)
 
     def said(table: str, name: str) -> Json:
         return {key: Text(**texts[table][name][key]).in_(language) for key in ("title", "help")}
@@ -60,8 +206,8 @@ def catalogue(language: Language = "en") -> Json:
             {
                 "before": row.before,
                 "after": row.after,
-                "event": event_of(row.event).in_(language),
-                "source": row.source,
+                "event": words.get(row.event, row.event),
+                "source": words.get(row.source, row.source),
             }
             for row in TRANSITIONS
         ],
@@ -99,7 +245,8 @@ def _scene(name: str, language: Language) -> Json:
         "before": [paragraph.in_(language) for paragraph in scene.before],
         "after": [paragraph.in_(language) for paragraph in scene.after],
         "sources": scene.sources,
-        "settings": list(OFFERED.get(name, SETTINGS)),
+        "settings": [*OFFERED[name].first, *OFFERED[name].others],
+        "few": len(OFFERED[name].first),
         "own": LIKE.get(name) if name != OWN else None,
     }
 

@@ -7,24 +7,26 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from utcp.lab.experiment import Experiment
+from utcp.lab.own import OLD
 from utcp.lab.play import Played, play
 from utcp.lab.run import Json
 from utcp.lab.settings import ExperimentError
 from utcp.lab.words import tables, text
 from utcp.scenes.text import Language, Text
+from utcp.tcp import timers
 from utcp.tcp.state import (
+    CLOSE_WAIT,
     CLOSED,
     CLOSING,
     ESTABLISHED,
     FIN_WAIT_1,
-    FIN_WAIT_2,
     LAST_ACK,
     SYN_RCVD,
     SYN_SENT,
     TIME_WAIT,
 )
 from utcp.trace.ladder import Arrow, End
-from utcp.trace.ladder.rungs import stays_in_time_wait
+from utcp.trace.ladder.rungs import ENDS, stays_in_time_wait
 from utcp.wire import RST, SYN
 
 
@@ -98,145 +100,145 @@ def _has_path(played: Played, end: End, *states: int) -> bool:
     return any(path[start : start + len(states)] == states for start in range(len(path)))
 
 
-def _sent_rst(played: Played, end: End) -> bool:
-    return any(arrow.sender == end and arrow.flags & RST for arrow in _real(played))
-
-
 def _retransmitted(played: Played, end: End, flag: int) -> int:
     """Return how often an end has retransmitted a segment with a control bit."""
     return sum(arrow.sender == end and bool(arrow.flags & flag) and arrow.retransmission for arrow in _arrows(played))
 
 
-def _time_wait(played: Played, end: End) -> float:
-    """Return the longest TIME_WAIT of an end, seconds."""
-    stays = [stay.ended - stay.began for stay in stays_in_time_wait(played.rungs) if stay.end == end]
-    return max(stays, default=0.0)
+def _is_challenged(played: Played, end: End) -> bool:
+    return any(
+        around.before is not None
+        and around.after is not None
+        and around.after.counters["challenge_acks"] > around.before.counters["challenge_acks"]
+        for probe in played.probes[end]
+        for around in probe.history
+    )
+
+
+def _answers_keepalive_with_rst(played: Played) -> bool:
+    """Return whether an RST answered a keepalive probe."""
+    latest: dict[End, Arrow] = {}
+    for arrow in _real(played):
+        latest[arrow.sender] = arrow
+        probe = latest.get(arrow.receiver)
+        if arrow.flags & RST and arrow.received is not None and probe is not None and probe.timer == timers.KEEPALIVE:
+            return True
+    return False
 
 
 # ---------------------------------------------------------------------- the exercises
-
-
-def _server_resets(played: Played) -> bool:
-    return _sent_rst(played, "server")
 
 
 def _syn_again(played: Played) -> bool:
     return _retransmitted(played, "client", SYN) > 0 and ESTABLISHED in played.paths["client"]
 
 
-def _long_time_wait(played: Played) -> bool:
-    return any(
-        stay.end == "client" and stay.restarts and stay.ended - stay.began > 1.001 * (stay.ended - _last(played, stay))
-        for stay in stays_in_time_wait(played.rungs)
+def _refused(played: Played) -> bool:
+    return _has_path(played, "client", SYN_SENT, CLOSED) and any(
+        arrow.sender == "server" and arrow.flags & RST and arrow.received is not None for arrow in _real(played)
     )
 
 
-def _last(played: Played, stay: Any) -> float:
-    arrow = played.rungs[stay.restarts[-1]].arrow
-    return arrow.received or 0.0 if arrow is not None else 0.0
+def _server_resets(played: Played) -> bool:
+    return any(arrow.sender == "server" and arrow.flags & RST for arrow in _real(played))
 
 
 def _both_closing(played: Played) -> bool:
     return all(CLOSING in path for path in played.paths.values())
 
 
-def _last_ack_gives_up(played: Played) -> bool:
-    return _has_path(played, "server", LAST_ACK, CLOSED) and any(
-        arrow.sender == "server" and arrow.flags & RST and arrow.timer is not None for arrow in _real(played)
-    )
+def _time_wait_restarts(played: Played) -> bool:
+    stays = stays_in_time_wait(played.rungs)
+    return any(stay.end == "client" and stay.restarts and stay.expired for stay in stays)
 
 
 def _open_fails(played: Played) -> bool:
-    return _has_path(played, "client", SYN_SENT, CLOSED) and _retransmitted(played, "client", SYN) > 0
-
-
-def _simultaneous_open(played: Played) -> bool:
-    return all(_has_path(played, end, SYN_SENT, SYN_RCVD, ESTABLISHED) for end in ("client", "server"))
-
-
-def _half_open(played: Played) -> bool:
-    """An end is reset by the answer to its keepalive probe."""
-    return any(
-        arrow.flags & RST and arrow.received is not None and _was_keepalive(played, arrow) for arrow in _real(played)
+    return (
+        _has_path(played, "client", SYN_SENT, CLOSED)
+        and _retransmitted(played, "client", SYN) > 0
+        and not any(arrow.flags & RST for arrow in _arrows(played))
     )
 
 
-def _was_keepalive(played: Played, rst: Arrow) -> bool:
-    from utcp.tcp.timers import KEEPALIVE
-
-    before = [
-        arrow
-        for arrow in _arrows(played)
-        if arrow.sender != rst.sender and arrow.received is not None and arrow.received <= (rst.sent or 0.0)
-    ]
-    return bool(before) and before[-1].timer == KEEPALIVE
+def _challenged(played: Played) -> bool:
+    return _is_challenged(played, "server") and _has_path(played, "server", CLOSE_WAIT, LAST_ACK, CLOSED)
 
 
-def _rst_is_ignored(played: Played) -> bool:
-    return any(
-        index in played.numbers
-        and played.numbers[index] in played.forged
-        and rung.arrow is not None
-        and rung.arrow.flags & RST
-        and rung.arrow.received is not None
-        and _state_at(played, rung.arrow.receiver, rung.arrow.received) == TIME_WAIT
-        and any(
-            stay.end == rung.arrow.receiver and stay.began < rung.arrow.received < stay.ended - 1e-6
-            for stay in stays_in_time_wait(played.rungs)
-        )
-        for index, rung in enumerate(played.rungs)
-    )
-
-
-def _state_at(played: Played, end: End, time: float) -> int | None:
-    """Return the state of an end just before a time."""
-    found = None
-    for rung in played.rungs:
-        state = rung.state(end)
-        if state is not None and rung.state_time(end) < time:
-            found = state
-    return found
-
-
-def _assassinated(played: Played) -> bool:
-    return any(
-        stay.end == "client" and not stay.expired and stay.ended > stay.began
-        for stay in stays_in_time_wait(played.rungs)
-    )
-
-
-def _refused(played: Played) -> bool:
-    return _has_path(played, "client", SYN_SENT, CLOSED)
-
-
-def _corrupted(played: Played) -> bool:
-    """The server of the new connection has read data of the old one although 2 MSL were set for both parts."""
-    return any("OLD" in line for exhibit in played.exhibits for line in exhibit.lines)
-
-
-def _fin_wait_1_to_time_wait(played: Played) -> bool:
+def _ack_with_fin(played: Played) -> bool:
     return _has_path(played, "client", FIN_WAIT_1, TIME_WAIT)
 
 
 def _fin_wait_2_expires(played: Played) -> bool:
-    return _has_path(played, "client", FIN_WAIT_2, CLOSED)
+    return any(rung.expired == ("client", timers.FIN_WAIT_2) for rung in played.rungs)
 
 
-def _challenged(played: Played) -> bool:
-    return any(
-        around.after is not None
-        and around.before is not None
-        and around.after.counters["challenge_acks"] > around.before.counters["challenge_acks"]
-        for probe in played.probes["server"]
-        for around in probe.history
+def _last_ack_gives_up(played: Played) -> bool:
+    return _has_path(played, "server", LAST_ACK, CLOSED) and any(
+        arrow.sender == "server" and arrow.flags & RST and arrow.timer == timers.RETRANSMIT for arrow in _real(played)
     )
 
+
+def _simultaneous_open(played: Played) -> bool:
+    return all(_has_path(played, end, SYN_SENT, SYN_RCVD, ESTABLISHED) for end in ENDS)
+
+
+def _assassinated(played: Played) -> bool:
+    """TIME_WAIT ended before its 2 MSL, by a segment."""
+    stays = stays_in_time_wait(played.rungs)
+    return any(stay.end == "client" and not stay.expired for stay in stays)
+
+
+def _read_old_data(played: Played) -> bool:
+    return any(OLD in line for exhibit in played.exhibits for line in exhibit.lines)
+
+
+_TWO_CONNECTIONS: Final = (
+    "&latency=0.0005&do=server@0:listen&do=client@0:open&do=client@0.002:send,20000&do=client@0.002:close"
+    "&do=server@0.006:close&do=client@0.02:open&do=client@0.03:send,20000&do=client@0.03:close&do=server@0.04:close"
+)
+"""Two connections on the same ports. The first one sends faster than the clock of initial sequence numbers ticks."""
 
 EXERCISES: Final[dict[str, Exercise]] = {
     exercise.name: exercise
     for exercise in (
         Exercise("syn-again", 1, "four-way", "four-way?lose=1", _syn_again),
+        Exercise("refused", 1, "own", "own?do=client@0:open", _refused),
         Exercise("server-resets", 1, "four-way", "four-way?inject=client@1.2:RST", _server_resets),
+        Exercise(
+            "both-closing",
+            1,
+            "own",
+            "own?do=server@0:listen&do=client@0:open&do=client@1:close&do=server@1:close",
+            _both_closing,
+        ),
+        Exercise("longer-time-wait", 1, "four-way", "four-way?lose=13", _time_wait_restarts),
+        Exercise("open-fails", 2, "three-way", "three-way?syn_retries=1&lose=1&lose=2", _open_fails),
+        Exercise("challenge", 2, "four-way", "four-way?inject=client@1.2:SYN", _challenged),
+        Exercise("ack-with-fin", 2, "lost-last-ack", "lost-last-ack?lose=5&lose=7", _ack_with_fin),
+        Exercise("fin-wait-2", 2, "lost-last-ack", "lost-last-ack?fin_wait_2_timeout=0.2", _fin_wait_2_expires),
+        Exercise(
+            "half-open",
+            2,
+            "own",
+            "own?do=server@0:listen&do=client@0:open&inject=client@1:RST",
+            _answers_keepalive_with_rst,
+        ),
+        Exercise(
+            "last-ack-gives-up",
+            2,
+            "three-way",
+            "three-way?fin_retries=1&lose=8&lose=9&lose=10&lose=11",
+            _last_ack_gives_up,
+        ),
+        Exercise("simultaneous-open", 3, "own", "own?do=client@0:open&do=server@0:open", _simultaneous_open),
+        Exercise("assassination", 3, "four-way", "four-way?rfc1337=off&inject=server@5:RST", _assassinated),
+        Exercise(
+            "old-duplicate",
+            3,
+            f"own?{_TWO_CONNECTIONS[1:]}",
+            f"own?msl=0&timestamps=off{_TWO_CONNECTIONS}&duplicate=12:0.024",
+            _read_old_data,
+        ),
     )
 }
 """By name, from easy to hard."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from utcp.aio.endpoint import Endpoint
@@ -17,6 +18,14 @@ from utcp.trace.ladder.rungs import ENDS, PEER
 if TYPE_CHECKING:
     from utcp.lab.experiment import Action
 
+FIRST: Final = ord("a")
+LATER: Final = ord("A")
+"""The data is the alphabet, again and again: small letters in the first connection, capital letters in later ones."""
+
+OLD: Final = "a-z (!)"
+"""The mark of small letters that a later connection has read."""
+_SHOWN: Final = {"small": "a-z", "capital": "A-Z", "other": "!"}
+
 _PORTS: Final[dict[End, int]] = {"client": CLIENT_PORT, "server": SERVER_PORT}
 _UDP_PORTS: Final[dict[End, int]] = {"client": CLIENT_UDP_PORT, "server": SERVER_PORT}
 
@@ -24,29 +33,35 @@ _UDP_PORTS: Final[dict[End, int]] = {"client": CLIENT_UDP_PORT, "server": SERVER
 class _Player:
     """One end: its endpoint and its connection. It reads all that arrives."""
 
-    def __init__(self, stage: Stage, end: End, endpoint: Endpoint) -> None:
+    def __init__(self, stage: Stage, end: End, endpoint: Endpoint, writers: list[Writer]) -> None:
         self._stage = stage
+        self._writers = writers
         self._end: End = end
         self._endpoint = endpoint
         self._writer: Writer | None = None
-        self._connected = asyncio.Event()
+        self._sent = 0
+        self._has_finished = False
         self._reading: list[asyncio.Task[None]] = []
-        self.read = 0
-        """Octets."""
+        self.read: list[bytearray] = []
+        """The data of each connection."""
 
     def accept(self, reader: Reader, writer: Writer) -> None:
         self._writer = writer
-        self._connected.set()
-        self._reading.append(asyncio.get_running_loop().create_task(self._read(reader)))
+        self._writers.append(writer)
+        self._sent = 0
+        self._has_finished = False
+        read = bytearray()
+        self.read.append(read)
+        self._reading.append(asyncio.get_running_loop().create_task(self._read(reader, read)))
 
     async def accepted(self, reader: Reader, writer: Writer) -> None:
         """Handle a connection that the peer has opened."""
         self.accept(reader, writer)
 
-    async def _read(self, reader: Reader) -> None:
+    async def _read(self, reader: Reader, read: bytearray) -> None:
         try:
             while data := await reader.read(1 << 16):
-                self.read += len(data)
+                read += data
         except OSError as error:
             self._tell(error)
 
@@ -64,22 +79,27 @@ class _Player:
                 await self._endpoint.start_server(self.accepted, _PORTS[self._end])
             elif action.kind == "open":
                 stage.note("open", end=name)
+                self._writer = None
                 reader, writer = await self._endpoint.open_connection(
                     peer, _PORTS[peer], udp_port=_UDP_PORTS[peer], local_port=_PORTS[self._end]
                 )
                 self.accept(reader, writer)
             elif self._writer is None:
                 stage.note("no_connection", end=name, action=action.kind)
+            elif self._has_finished and action.kind in ("send", "finish"):
+                stage.note("has_finished", end=name, action=action.kind)
             else:
                 stage.note(action.kind, end=name, octets=action.octets)
                 self._act(self._writer, action)
         except OSError as error:
             self._tell(error)
 
-    @staticmethod
-    def _act(writer: Writer, action: Action) -> None:
+    def _act(self, writer: Writer, action: Action) -> None:
+        self._has_finished |= action.kind != "send"
         if action.kind == "send":
-            writer.write(bytes(ord("a") + index % 26 for index in range(action.octets)))
+            letter = FIRST if len(self.read) == 1 else LATER
+            writer.write(bytes(letter + index % 26 for index in range(self._sent, self._sent + action.octets)))
+            self._sent += action.octets
         elif action.kind == "finish":
             writer.write_eof()
         elif action.kind == "close":
@@ -99,14 +119,14 @@ class _Player:
                 return
 
 
-async def play_own(stage: Stage, actions: Sequence[Action]) -> None:
-    """Play a script of one's own on a stage."""
+async def play_own(stage: Stage, actions: Sequence[Action], writers: list[Writer]) -> None:
+    """Play a script of one's own on a stage. All writers are added to `writers`, because some may stay open."""
     players: dict[End, _Player] = {}
     for end in ENDS:
         endpoint = Endpoint((None, _UDP_PORTS[end]), config=stage.configured(end, None), observer=stage.observer(end))
         host = stage.client if end == "client" else stage.server
         await host.run(endpoint.start())
-        players[end] = _Player(stage, end, endpoint)
+        players[end] = _Player(stage, end, endpoint, writers)
     running = []
     for action in actions:
         host = stage.client if action.end == "client" else stage.server
@@ -115,6 +135,26 @@ async def play_own(stage: Stage, actions: Sequence[Action]) -> None:
         await asyncio.wait(running)
     for player in players.values():
         await player.finish()
+    for end in ENDS:
+        lines = list(_lines(stage, players[end].read))
+        if lines:
+            stage.exhibit(f"{end}_read", lines)
+
+
+def _lines(stage: Stage, read: Sequence[bytearray]) -> Iterator[str]:
+    """Yield what each connection has read: its runs of small letters, capital letters, and other octets."""
+    for number, data in enumerate(read, 1):
+        start = 0
+        for kind, run in groupby(data, key=_kind):
+            length = sum(1 for _ in run)
+            shown = OLD if kind == "small" and number > 1 else _SHOWN[kind]
+            yield stage.text("run", number=number, first=start + 1, last=start + length, letters=shown)
+            start += length
+
+
+def _kind(octet: int) -> str:
+    letter = chr(octet)
+    return "small" if letter.islower() else "capital" if letter.isupper() else "other"
 
 
 def _scene() -> Scene:
@@ -127,7 +167,7 @@ def _scene() -> Scene:
         sources=found["sources"],
         knobs="",
         texts=texts_of(found["texts"]),
-        script=lambda stage: play_own(stage, ()),
+        script=lambda stage: play_own(stage, (), []),
     )
 
 

@@ -96,7 +96,9 @@ def play(experiment: Experiment, language: Language = "en") -> Played:
     scene = scene_of(experiment)
     played = Played(experiment, scene, language)
     stage = _LabStage(scene.texts, language, played)
-    script = partial(play_own, actions=experiment.actions) if experiment.scene == OWN else scene.script
+    script = scene.script
+    if experiment.scene == OWN:
+        script = partial(play_own, actions=experiment.actions, writers=stage.writers)
     stage.direct(script)
     return played
 
@@ -121,7 +123,7 @@ class _LabStage(Stage):
         self._latest: dict[End, Segment] = {}
         self._quiet_since = 0.0
         self._pending = len(experiment.injections)
-        self._writers: list[Writer] = []
+        self.writers: list[Writer] = []
         """The applications' ends of the connections, which a script that fails leaves open."""
         self._full = False
         played.probes = {"client": [], "server": []}
@@ -150,14 +152,14 @@ class _LabStage(Stage):
         self, handler: Handler, config: Config | None = None, ports: Sequence[int] = (SERVER_PORT,)
     ) -> Endpoint:
         async def handle(reader: Reader, writer: Writer) -> None:
-            self._writers.append(writer)
+            self.writers.append(writer)
             await handler(reader, writer)
 
         return await super().server_endpoint(handle, config, ports)
 
     async def open(self, endpoint: Endpoint, port: int | None = CLIENT_PORT) -> tuple[Reader, Writer]:
         reader, writer = await super().open(endpoint, port)
-        self._writers.append(writer)
+        self.writers.append(writer)
         return reader, writer
 
     # ------------------------------------------------------------------ directing
@@ -165,7 +167,10 @@ class _LabStage(Stage):
     def direct(self, script: Callable[[Stage], Awaitable[None]]) -> None:
         """Play `script`, and let the protocol run to its end if the script fails or waits for ever."""
         self.network.loop.set_exception_handler(_contain)
-        self.network.run(self._direct(script))
+        try:
+            self.network.run(self._direct(script))
+        except ExceptionGroup as errors:  # of programs on the hosts, for which the script did not wait
+            self._played.ending = "error", _ending("error", errors.exceptions[0], self.now)
 
     async def _direct(self, script: Callable[[Stage], Awaitable[None]]) -> None:
         loop, played = self.network.loop, self._played
@@ -180,17 +185,17 @@ class _LabStage(Stage):
                 kind = "error"
                 self._quiet_since = self.now
                 await self._until_quiet()
-            elif playing.done() and self._pending:
-                await self._until_quiet()
+            elif playing.done() and (self._pending or self._experiment.scene == OWN):
+                await self._until_quiet()  # the scenes' scripts have their own end
         self.rungs = self.recorder.rungs()
-        played.ending = kind, _ending(kind, error, self.now)
+        played.ending = kind, _ending(kind, error, self._quiet_since if kind == "waiting" else self.now)
         played.rungs, played.exhibits = self.rungs, self.exhibits
         played.paths = {end: self.recorder.path(end) for end in ENDS}
         played.duration = self.now
         played.digest = self.network.digest()
         self._number_packets()
         self._report_unfound()
-        for writer in self._writers:
+        for writer in self.writers:
             writer.close()
 
     async def _until_over(self, playing: asyncio.Future[None]) -> EndingKind:

@@ -134,10 +134,5 @@ def sent(arrow: Arrow) -> list[Reason]:
     return [_reason("sends_ack")]
 
 
-def event_of(event: str) -> Text:
-    """Return the event of a transition of `utcp.tcp.state` in both languages."""
-    return Text(event, tables("reasons")["events"][event])
-
-
 def _grew(counter: str, before: Snapshot, after: Snapshot) -> bool:
     return after.counters[counter] > before.counters[counter]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from utcp.lab.experiment import Experiment
 from utcp.lab.play import Played, play
 from utcp.lab.probe import Around, Snapshot
 from utcp.lab.reasons import Reason, received, sent
-from utcp.lab.words import name_of, tables
+from utcp.lab.words import drawing_words, name_of, tables, translated
 from utcp.scenes.text import Language, Text
 from utcp.tcp import timers
 from utcp.tcp.state import CLOSED, LISTEN
@@ -43,7 +43,7 @@ def run(experiment: Experiment, language: Language = "en") -> Json:
         "names": list(called),
         "intro": [paragraph.in_(language) for paragraph in scene.before],
         "outro": [paragraph.in_(language) for paragraph in scene.after],
-        "svg": drawings(played.rungs, called),
+        "svg": drawings(played.rungs, called, language),
         "rungs": _Teller(played, called).rungs(),
         "exhibits": [{"title": exhibit.title, "lines": list(exhibit.lines)} for exhibit in played.exhibits],
         "edits": _edits(played),
@@ -56,11 +56,12 @@ def run(experiment: Experiment, language: Language = "en") -> Json:
     }
 
 
-def drawings(rungs: Sequence[Rung], called: tuple[str, str]) -> Json:
+def drawings(rungs: Sequence[Rung], called: tuple[str, str], language: Language) -> Json:
     """Return the ladder for wide and for narrow screens."""
+    words = drawing_words(language)
     return {
-        "wide": render_svg(rungs, names=called, steps=True),
-        "narrow": render_svg(rungs, names=called, steps=True, narrow=True),
+        "wide": render_svg(rungs, names=called, steps=True, words=words),
+        "narrow": render_svg(rungs, names=called, steps=True, narrow=True, words=words),
     }
 
 
@@ -121,7 +122,7 @@ class _Teller:
     def __init__(self, played: Played, called: tuple[str, str]) -> None:
         self._played = played
         self._language = played.language
-        self._steps = explain(played.rungs, called)
+        self._steps = explain(played.rungs, called, translated(played.language))
         self._clock = Clock(played.rungs)
         self._ends: dict[End, _Ends] = {end: _Ends(played, end) for end in ENDS}
         self._states: dict[End, int | None] = {"client": None, "server": None}
@@ -154,19 +155,11 @@ class _Teller:
                 if rung.state(end) is not None or (rung.expired and rung.expired[0] == end):
                     around[end] = self._ends[end].event(rung.time)
         return {
-            "index": index,
-            "kind": _kind(index, rung),
-            "time": round(rung.time, 6),
-            "clock": f"{self._clock.text(rung.time)} {self._clock.unit}",
-            "heading": step["heading"],
-            "said": step["said"],
-            "note": rung.note,
+            **told(index, rung, step, self._clock),
             "packet": packet,
             "edits": self._parts.get(packet or 0, []),
             "fate": self._fate(arrow, packet),
             "injected": packet in played.forged,
-            "arrow": None if arrow is None else _arrow(arrow),
-            "fields": [list(pair) for pair in step["fields"]],
             "decision": decision,
             **{end: self._end(end, rung, step, around[end]) for end in ENDS},
         }
@@ -202,23 +195,38 @@ class _Teller:
             "edge": step[end]["edge"],
             "variables": _variables(before, after),
             "touched": around is not None or state is not None,
-            "timers": self._timers(after, now),
+            "timers": [] if after is None else running(after.running, now, self._language),
         }
 
-    def _timers(self, snapshot: Snapshot | None, now: float) -> list[Json]:
-        if snapshot is None:
-            return []
-        texts = tables("timers")
-        return [
-            {
-                "name": name,
-                "title": Text(**texts[name]["title"]).in_(self._language),
-                "left": round(max(0.0, deadline - now), 5),
-                "fires_at": round(deadline, 5),
-                "meaning": Text(**texts[name]["meaning"]).in_(self._language),
-            }
-            for name, deadline in sorted(snapshot.running.items(), key=lambda item: (item[1], item[0]))
-        ]
+
+def told(index: int, rung: Rung, step: Step, clock: Clock) -> Json:
+    """Return what a rung says by itself."""
+    return {
+        "index": index,
+        "kind": _kind(index, rung),
+        "time": round(rung.time, 6),
+        "clock": f"{clock.text(rung.time)} {clock.unit}",
+        "heading": step["heading"],
+        "said": step["said"],
+        "note": rung.note,
+        "arrow": None if rung.arrow is None else _arrow(rung.arrow),
+        "fields": [list(pair) for pair in step["fields"]],
+    }
+
+
+def running(deadlines: Mapping[str, float], now: float, language: Language) -> list[Json]:
+    """Return the running timers, the next one first."""
+    texts = tables("timers")
+    return [
+        {
+            "name": name,
+            "title": Text(**texts[name]["title"]).in_(language),
+            "left": round(max(0.0, deadline - now), 5),
+            "fires_at": round(deadline, 5),
+            "meaning": Text(**texts[name]["meaning"]).in_(language),
+        }
+        for name, deadline in sorted(deadlines.items(), key=lambda item: (item[1], item[0]))
+    ]
 
 
 def _kind(index: int, rung: Rung) -> str:

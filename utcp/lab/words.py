@@ -38,3 +38,16 @@ def number(value: float) -> str:
 def name_of(end: str) -> Text:
     """Return the name of an end."""
     return text(f"end_{end}")
+
+
+def translated(language: Language) -> dict[str, str]:
+    """Return the sentences of `utcp.trace.ladder.explain`, and the events of transitions, by the English ones."""
+    if language == "en":
+        return {}
+    found = tables("chinese")
+    return {**found["sentences"], **found["events"]}
+
+
+def drawing_words(language: Language) -> dict[str, str]:
+    """Return the words of drawn ladders by the English ones."""
+    return {} if language == "en" else dict(tables("chinese")["drawing"])

@@ -84,6 +84,7 @@ async def play(stage: Stage) -> None:
     client = await stage.client_endpoint(CONFIG)
     stage.note("second", msl=CONFIG.msl)
     stray = await _send_old(stage, client)
+    held = 0.0
     try:
         await stage.open(client)
     except AddressInUse as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias, TypedDict
 
 from utcp.tcp import timers
@@ -10,7 +10,7 @@ from utcp.tcp.state import CLOSED, NAMES, TIME_WAIT, TRANSITIONS
 from utcp.trace.comments import Comment, running_timers
 from utcp.trace.ladder.rungs import ENDS, PEER, Arrow, End, Rung, duration, stays_in_time_wait
 from utcp.trace.ladder.words import is_late
-from utcp.wire import SYN, flag_names
+from utcp.wire import RST, SYN, flag_names
 
 Facts: TypeAlias = tuple[tuple[str, str], ...]
 """Details as names and values, for readers."""
@@ -49,9 +49,27 @@ class Step(TypedDict):
     server: EndNow
 
 
-def explain(rungs: Sequence[Rung], names: tuple[str, str]) -> list[Step]:
-    """Return a step for each rung."""
-    called: dict[End, str] = dict(zip(ENDS, names, strict=True))
+class _Words:
+    """The sentences, in English or translated by a mapping from the English ones, and the names of the ends."""
+
+    def __init__(self, translated: Mapping[str, str], names: tuple[str, str]) -> None:
+        self._translated = translated
+        self.called: dict[End, str] = dict(zip(ENDS, names, strict=True))
+
+    def say(self, sentence: str, /, **values: object) -> str:
+        """Return a sentence with `values` filled in as by str.format()."""
+        return self._translated.get(sentence, sentence).format(**values)
+
+
+def explain(rungs: Sequence[Rung], names: tuple[str, str], translated: Mapping[str, str] | None = None) -> list[Step]:
+    """Return a step for each rung.
+
+    Args:
+        rungs: the ladder.
+        names: names of the two ends.
+        translated: the sentences in another language, by the English ones; those that are absent stay English.
+    """
+    words = _Words(translated or {}, names)
     steps: list[Step] = []
     ends: dict[End, EndNow] = {end: {"state": None, "edge": None, "facts": (), "known": 0} for end in ENDS}
     stays = {(stay.last, stay.end): stay for stay in stays_in_time_wait(rungs)}
@@ -70,22 +88,24 @@ def explain(rungs: Sequence[Rung], names: tuple[str, str]) -> list[Step]:
                 now["state"], now["edge"] = after, None if before is None else f"{before}-{after}"
                 if after in (CLOSED, TIME_WAIT):
                     now["facts"], now["known"] = (), 0
-                moved.append(_transition(called[end], before, after))
+                forced = rung.expired is not None or (arrow is not None and bool(arrow.flags & RST))
+                moved.append(_transition(words, end, before, after, forced=forced))
                 if (index, end) in stays:
                     stay = stays[index, end]
-                    moved.append(f"It was in TIME_WAIT for {duration(stay.ended - stay.began)}.")
+                    lasted = duration(stay.ended - stay.began)
+                    moved.append(words.say("It was in TIME_WAIT for {time}.", time=lasted))
         if arrow is not None:
-            said += _fate(arrow, called, is_late(rungs, index))
+            said += _fate(words, arrow, is_late(rungs, index))
         if rung.expired is not None:
             end, timer = rung.expired
-            said.append(_expiry(called[end], timer))
+            said.append(_expiry(words, end, timer))
         if rung.note is not None:
             said.append(rung.note)
         steps.append(
             {
-                "heading": _heading(index, rung, called),
+                "heading": _heading(words, index, rung),
                 "said": said + moved,
-                "fields": [] if arrow is None else _fields(arrow),
+                "fields": [] if arrow is None else _fields(words, arrow),
                 "client": ends["client"],
                 "server": ends["server"],
             }
@@ -93,59 +113,76 @@ def explain(rungs: Sequence[Rung], names: tuple[str, str]) -> list[Step]:
     return steps
 
 
-def _heading(index: int, rung: Rung, called: dict[End, str]) -> str:
+def _heading(words: _Words, index: int, rung: Rung) -> str:
     arrow = rung.arrow
     if arrow is not None:
-        return f"{called[arrow.sender]} → {called[PEER[arrow.sender]]}: {flag_names(arrow.flags)}"
+        return f"{words.called[arrow.sender]} → {words.called[PEER[arrow.sender]]}: {flag_names(arrow.flags)}"
     if rung.note is not None:
-        return "Note"
-    return "A state changes" if index else "The beginning"
+        return words.say("Note")
+    return words.say("A state changes" if index else "The beginning")
 
 
-def _fate(arrow: Arrow, called: dict[End, str], late: bool) -> list[str]:
+def _fate(words: _Words, arrow: Arrow, late: bool) -> list[str]:
     said = []
     if arrow.timer is not None:
-        said.append(_expiry(called[arrow.sender], arrow.timer))
+        said.append(_expiry(words, arrow.sender, arrow.timer))
     if arrow.retransmission:
-        said.append("It is a retransmission.")
+        said.append(words.say("It is a retransmission."))
     if arrow.received is None:
-        said.append("It is lost.")
+        said.append(words.say("It is lost."))
     elif arrow.sent is None:
         said.append(
-            "It arrives without having been sent: the network has duplicated it, or it is older than the ladder."
+            words.say(
+                "It arrives without having been sent: the network has duplicated it, or it is older than the ladder."
+            )
         )
     elif arrow.received > arrow.sent:
-        said.append(f"It arrives {duration(arrow.received - arrow.sent)} later.")
+        said.append(words.say("It arrives {time} later.", time=duration(arrow.received - arrow.sent)))
     if late:
-        said.append("A segment that was sent later has arrived before it.")
+        said.append(words.say("A segment that was sent later has arrived before it."))
     return said
 
 
-def _expiry(name: str, timer: int) -> str:
-    return f"The timer {timers.NAMES[timer]} of the {name} has expired: {MEANING[timer]}."
+def _expiry(words: _Words, end: End, timer: int) -> str:
+    return words.say(
+        "The timer {timer} of the {end} has expired: {meaning}.",
+        timer=words.say(timers.NAMES[timer]),
+        end=words.called[end],
+        meaning=words.say(MEANING[timer]),
+    )
 
 
-def _transition(name: str, before: int | None, after: int) -> str:
+def _transition(words: _Words, end: End, before: int | None, after: int, *, forced: bool) -> str:
+    """Return a transition in words. LAST_ACK has two to CLOSED; an RST or a timer is the cause of the one by force."""
+    name = words.called[end]
     if before is None:
-        return f"The {name} is in {NAMES[after]}."
-    said = f"The {name} goes from {NAMES[before]} to {NAMES[after]}"
-    for transition in TRANSITIONS:
+        return words.say("The {end} is in {state}.", end=name, state=NAMES[after])
+    states = {"before": NAMES[before], "after": NAMES[after]}
+    for transition in reversed(TRANSITIONS) if forced else TRANSITIONS:
         if (transition.before, transition.after) == (before, after):
-            return f"{said}: {transition.event} ({transition.source})."
-    return f"{said}."
+            return words.say(
+                "The {end} goes from {before} to {after}: {event} ({source}).",
+                end=name,
+                event=words.say(transition.event),
+                source=words.say(transition.source),
+                **states,
+            )
+    return words.say("The {end} goes from {before} to {after}.", end=name, **states)
 
 
-def _fields(arrow: Arrow) -> list[tuple[str, str]]:
+def _fields(words: _Words, arrow: Arrow) -> list[tuple[str, str]]:
     """Return the header fields, with the RFCs' names; relative numbers, and after them those on the wire."""
     fields = [("control bits", flag_names(arrow.flags))]
-    span = f" to {arrow.seq + arrow.length - 1}" if arrow.length > 1 else ""
-    fields.append(("SEQ", f"{arrow.seq}{span}"))
+    last = arrow.seq + arrow.length - 1
+    fields.append(
+        ("SEQ", words.say("{first} to {last}", first=arrow.seq, last=last) if arrow.length > 1 else str(arrow.seq))
+    )
     if arrow.ack is not None:
         fields.append(("ACK", str(arrow.ack)))
     fields.append(("octets of data", str(arrow.length)))
     segment = arrow.segment
     if segment is None:
-        return fields
+        return _named(words, fields)
     fields += [("SEQ on the wire", str(segment.seq)), ("window field", str(segment.window))]
     if segment.flags & SYN:
         if segment.mss is not None:
@@ -153,14 +190,18 @@ def _fields(arrow: Arrow) -> list[tuple[str, str]]:
         if segment.window_scale is not None:
             fields.append(("window scale", str(segment.window_scale)))
         if segment.sack_permitted:
-            fields.append(("SACK", "permitted"))
+            fields.append(("SACK", words.say("permitted")))
     if segment.ts_val is not None:
         fields.append(("TSval, TSecr", f"{segment.ts_val}, {segment.ts_ecr or 0}"))
     if segment.sack_blocks:
         fields.append(("SACK", ", ".join(f"{left}:{right}" for left, right in segment.sack_blocks)))
     if segment.urgent:
         fields.append(("urgent pointer", str(segment.urgent)))
-    return fields
+    return _named(words, fields)
+
+
+def _named(words: _Words, fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(words.say(name), value) for name, value in fields]
 
 
 def _facts(comment: Comment) -> Facts:

@@ -293,9 +293,9 @@ def _arrow(flight: Flight) -> Arrow:
     )
 
 
-def marked_inferred(rungs: Sequence[Rung]) -> list[Rung]:
-    """Return the ladder with a note at its beginning if states were inferred from segments, as in a capture by tcpdump,
-    because no comment gives a state of that end."""
+def inferred_ends(rungs: Sequence[Rung]) -> list[End]:
+    """Return the ends whose states were inferred from segments, as in a capture by tcpdump, because no comment gives a
+    state of that end."""
     known: set[End] = set()
     for rung in rungs:
         if rung.arrow is not None:
@@ -305,7 +305,12 @@ def marked_inferred(rungs: Sequence[Rung]) -> list[Rung]:
             ):
                 if "state" in comment:
                     known.add(end)
-    inferred = [end for end in ENDS if end not in known and any(rung.state(end) is not None for rung in rungs)]
+    return [end for end in ENDS if end not in known and any(rung.state(end) is not None for rung in rungs)]
+
+
+def marked_inferred(rungs: Sequence[Rung]) -> list[Rung]:
+    """Return the ladder with a note at its beginning if states were inferred from segments."""
+    inferred = inferred_ends(rungs)
     if not inferred:
         return list(rungs)
     whose = "both ends" if len(inferred) == 2 else f"the {inferred[0]}"

@@ -37,6 +37,7 @@ _CODE: Final = re.compile(r"(?<=\n\n)((?:    .*\n|\n(?=    ))+)\n?")
 
 _CREATED: Final = (
     "ConnectionInfo",
+    "Fault",
     "Host",
     "Packet",
     "Path",

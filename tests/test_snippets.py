@@ -15,6 +15,7 @@ from utcp.testing import (
     DROP,
     PASS,
     Conditions,
+    Fault,
     Network,
     NetworkCapture,
     OutOfBounds,
@@ -316,6 +317,15 @@ def test_out_of_bounds() -> None:
     network = Network(max_time=60)
     with pytest.raises(OutOfBounds):
         network.run(asyncio.sleep(61))
+
+
+async def test_fault(simnet: Network) -> None:
+    simnet.link(simnet.main, simnet.hosts["server"], jitter=0.01)
+    _, writer = await utcp.open_connection("server", 9000)
+    first: Fault = simnet.faults.suffered[0]
+    assert str(first) == "the 1st packet main > server (SYN) was delayed at 0 s"
+    assert first.key == "main>server#1.delayed"  # Network("7 keep main>server#1.delayed") repeats this one alone
+    writer.close()
 
 
 async def test_packet(simnet: Network) -> None:

@@ -133,10 +133,10 @@ def test_the_threshold_marks_what_is_ecn_capable_and_drops_nothing() -> None:
     # The first is being transmitted, two wait.
     assert [path.forward(size, 0.0, ecn=2).ecn for _ in range(3)] == [2, 2, 2]
     assert [path.forward(size, 0.0, ecn=ecn) for ecn in (0, 1, 2, 3)] == [
-        ([4.0], 0, False),
-        ([5.0], 3, False),
-        ([6.0], 3, False),
-        ([7.0], 3, False),
+        ([4.0], 0, False, ()),
+        ([5.0], 3, False, ()),
+        ([6.0], 3, False, ()),
+        ([7.0], 3, False, ()),
     ]
     assert path.counts["marked"] == 3
     assert path.counts["queue_full"] == 0

@@ -25,6 +25,7 @@ pytest finds the fixture `simnet` by itself (see `pytest_aioutcp`).
 """
 
 from utcp.testing.capture import NetworkCapture
+from utcp.testing.faults import Fault
 from utcp.testing.host import Host
 from utcp.testing.kernel import KERNEL
 from utcp.testing.link import SimulatedLink
@@ -39,6 +40,7 @@ __all__ = [
     "KERNEL",
     "PASS",
     "Conditions",
+    "Fault",
     "Host",
     "Mapping",
     "Nat",

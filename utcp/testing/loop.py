@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from utcp.aio.tls.asyncio_private import AsyncioTls
 from utcp.link.platform import Platform
 from utcp.testing.owner import OrderedWeakSet, OwnedTask, OwnedTimer, Owner, by_clock, by_network, running_owner
+from utcp.testing.schedule import Shuffle
 from utcp.testing.selector import VirtualSelector
 
 _CANCELLATIONS: Final = 1000
@@ -64,13 +65,15 @@ class VirtualLoop(BaseSelectorEventLoop):
 
     A run is bounded by `max_time` virtual seconds and `max_steps` loop turns. The cleanup after it is bounded by the
     same amounts again. The loop has no real sockets, threads or subprocesses; calls that need them raise RuntimeError.
-    Events for the same time happen in the order in which they were scheduled.
+    Events for the same time happen in the order in which they were scheduled, unless `shuffle` decides their order.
     """
 
     _scheduled: list[OwnedTimer]  # asyncio's heap of timers
 
-    def __init__(self, *, max_time: float = 86_400.0, max_steps: int = 5_000_000) -> None:
-        self.descriptors: Final = VirtualSelector(self.jump)
+    def __init__(
+        self, *, max_time: float = 86_400.0, max_steps: int = 5_000_000, shuffle: Shuffle | None = None
+    ) -> None:
+        self.descriptors: Final = VirtualSelector(self.jump, self._shuffle_events)
         """The descriptors of simulated links and sockets."""
         super().__init__(self.descriptors)
         self.max_time = max_time
@@ -78,6 +81,7 @@ class VirtualLoop(BaseSelectorEventLoop):
         self.steps = 0
         self._turns = 0  # since the last jump
         self._allowance = 1  # factor on the bounds; 2 during the cleanup
+        self._shuffle = shuffle
         self._now = 0.0
         self._clock_resolution = math.ulp(0.0)
         self._asyncgens = OrderedWeakSet()
@@ -165,6 +169,8 @@ class VirtualLoop(BaseSelectorEventLoop):
         if self._failure is not None and self._allowance == 1:
             raise self._failure
         self.steps += 1
+        if self._shuffle is not None:
+            self._shuffle.interleave(self._ready)  # type: ignore[attr-defined]  # asyncio's own
         if self.steps % _COLLECT_EVERY == 0:
             gc.collect()
         if self.steps > self._allowance * self.max_steps:
@@ -187,6 +193,10 @@ class VirtualLoop(BaseSelectorEventLoop):
                 until = max(self._now, min(until, self._next_timer()))
             self._pass_until(until)
 
+    def _shuffle_events(self, found: list[Any]) -> None:
+        if self._shuffle is not None:
+            self._shuffle.events(found)
+
     def _next_timer(self) -> float:
         when: float = self._scheduled[0]._when  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio's own
         return when
@@ -205,11 +215,20 @@ class VirtualLoop(BaseSelectorEventLoop):
         return self.at(by_network(when), callback, *args, context=context)
 
     def at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+        path: tuple[str, str] | None = None,
     ) -> asyncio.TimerHandle:
-        """Schedule a timer for the virtual time `when` (`now`), whatever the clock of the calling host."""
+        """Schedule a timer for the virtual time `when` (`now`), whatever the clock of the calling host. With a `path`
+        it is the arrival of a packet there."""
         self._check_closed()  # type: ignore[attr-defined]
-        timer = OwnedTimer(when, callback, args, self, context)
+        rank = 0
+        if self._shuffle is not None:
+            rank = self._shuffle.rank() if path is None else self._shuffle.rank_on_path(path, when)
+        timer = OwnedTimer(when, callback, args, self, context, rank)
         heapq.heappush(self._scheduled, timer)
         timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001  # as asyncio's own call_at()
         owner = timer.owner

@@ -21,6 +21,7 @@ from utcp.link.path import SocketAddress
 from utcp.link.platform import Platform
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
+from utcp.testing.faults import FaultRecord, RunSeed
 from utcp.testing.host import RECEIVE_BUFFER, Host, is_unnoticed
 from utcp.testing.link import is_loopback
 from utcp.testing.loop import VirtualLoop
@@ -30,6 +31,7 @@ from utcp.testing.path import HEADERS, Carried, ConditionChanges, Conditions, Pa
 from utcp.testing.replaced import replaced
 from utcp.testing.routing import Addressed, Routing
 from utcp.testing.rules import DROP, PASS, Carrier, Packet, Rule, Verdict
+from utcp.testing.schedule import Shuffle
 
 T = TypeVar("T")
 
@@ -61,6 +63,13 @@ class Network:
 
     The same seed and program give the same bytes at the same times; `digest()` allows a comparison. A perfect path
     connects every pair of hosts, unless `link` or `conditions` change it.
+
+    Args:
+        seed: the seed of all random numbers. After a text, `" shuffled"` shuffles the order of events that are due at
+            the same time, and `" keep ..."` lets only the named faults happen, as in the `replay` of a run.
+        conditions: those of all paths that `link` does not change.
+        max_time: bound of the run, virtual seconds.
+        max_steps: bound of the run, turns of the loop.
     """
 
     def __init__(
@@ -71,13 +80,20 @@ class Network:
         max_time: float = 86_400.0,
         max_steps: int = 5_000_000,
     ) -> None:
-        self.seed = seed
-        self.loop = VirtualLoop(max_time=max_time, max_steps=max_steps)
+        run_seed = RunSeed.parse(seed)
+        self.seed = seed = run_seed.base
+        self.replay = str(run_seed)
+        """The text that repeats this run as the seed of another network."""
+        self.faults = FaultRecord(run_seed.keep)
+        """The faults that packets have suffered by chance, in `faults.suffered`."""
+        shuffle = Shuffle(seed) if run_seed.shuffled else None
+        self.loop = VirtualLoop(max_time=max_time, max_steps=max_steps, shuffle=shuffle)
         entropy = random.Random(f"{seed} programs")  # noqa: S311  # reproducible, not secret
         self.loop.connect_to(self.resolve, self._platform, entropy)
         self._entropy = entropy
         self.random = random.Random(f"{seed} network")  # noqa: S311  # reproducible, not secret
         """Reproducible random numbers for scenarios."""
+        self._chances = random.Random(f"{seed} chances")  # noqa: S311  # reproducible, not secret
         self.hosts: dict[str, Host] = {}
         self.nats: dict[str, Nat] = {}
         self.trace: list[Sent] = []
@@ -310,7 +326,11 @@ class Network:
         path = self._paths.get(pair)
         if path is None:
             conditions = _LOOPBACK if source is destination else self._conditions.get(pair, self._default)
-            path = self._paths[pair] = Path(conditions, f"{self.seed} {source.name} {destination.name}")
+            path = self._paths[pair] = Path(
+                conditions,
+                f"{self.seed} {source.name} {destination.name}",
+                self.faults.on_path(source.name, destination.name),
+            )
         return path
 
     def host_at(self, source: Host, address: str) -> Host | Nat | None:
@@ -331,6 +351,16 @@ class Network:
             raise socket.gaierror(socket.EAI_NONAME, text) from None
 
     # ------------------------------------------------------------------ faults
+
+    def chance(self, name: str, probability: float) -> bool:
+        """Return True with this probability: whether an event of the scenario's own happens now, such as a restart.
+
+        The event counts as a fault, so that a search over seeds shows the events behind a failure, and leaves out those
+        that are not needed for it. Raises ValueError if the probability is not in 0..1.
+        """
+        if not 0 <= probability <= 1:
+            raise ValueError(f"a probability is in 0..1, not {probability}")
+        return self.faults.event(name, self.loop.now, self._chances.random() < probability)
 
     def partition(self, a: Host, b: Host) -> None:
         """Drop all packets between the two hosts until `repair`."""
@@ -403,8 +433,9 @@ class Network:
         if held is not None:
             held += [deliver] * len(carried.arrivals)
         else:
+            path = (source.name, destination.name)
             for arrival in carried.arrivals:
-                self.loop.at(arrival, deliver, context=self._context)
+                self.loop.at(arrival, deliver, context=self._context, path=path)
         if carried.too_big:
             conditions = self.path(source, destination).conditions
             if conditions.icmp_too_big:
@@ -514,8 +545,12 @@ class Network:
         verdict = self._verdict(packet)
         if verdict is PASS:
             if packet.carrier == "udp":
-                return path.forward_datagram(len(packet.data), packet.time)
-            return path.forward(len(packet.data), packet.time, packet.ecn, HEADERS[packet.carrier])
+                carried = path.forward_datagram(len(packet.data), packet.time)
+            else:
+                carried = path.forward(len(packet.data), packet.time, packet.ecn, HEADERS[packet.carrier])
+            if carried.faults:
+                self.faults.note(packet, path.counts["sent"], carried.faults)
+            return carried
         if verdict is DROP:
             return Carried([], packet.ecn)
         return Carried([packet.time + path.conditions.latency + verdict], packet.ecn)

@@ -31,6 +31,11 @@ class Owner:
     def mark_gone(self) -> None:
         self._gone = True
 
+    @property
+    def root(self) -> Owner:
+        """Return the owner that has no parent and with which this one ends, or itself."""
+        return self if self._parent is None else self._parent.root
+
     def within(self, other: Owner) -> bool:
         """Return whether the owner is `other`, or ends with it."""
         return self is other or (self._parent is not None and self._parent.within(other))
@@ -81,15 +86,18 @@ class OwnedTask(asyncio.Task[T]):
 
 
 class OwnedTimer(asyncio.TimerHandle):
-    """A timer that fires in the order of creation among timers for the same time. A heap alone does not keep that
-    order, so packets sent together would overtake each other."""
+    """A timer that fires in the order of rank and creation among timers for the same time. A heap alone does not keep
+    that order, so packets sent together would overtake each other."""
 
-    __slots__ = ("_number",)
+    __slots__ = ("_number", "_rank")
 
     _numbers = itertools.count()
 
-    def __init__(self, when: float, callback: Any, args: Any, loop: Any, context: contextvars.Context | None) -> None:
+    def __init__(
+        self, when: float, callback: Any, args: Any, loop: Any, context: contextvars.Context | None, rank: int = 0
+    ) -> None:
         super().__init__(when, callback, args, loop, context)
+        self._rank = rank
         self._number = next(self._numbers)
 
     def __lt__(self, other: object) -> bool:
@@ -97,7 +105,7 @@ class OwnedTimer(asyncio.TimerHandle):
             return NotImplemented
         if self._when != other._when:  # type: ignore[attr-defined]  # asyncio's own
             return bool(self._when < other._when)  # type: ignore[attr-defined]
-        return self._number < other._number
+        return (self._rank, self._number) < (other._rank, other._number)
 
     def when(self) -> float:
         """Return the time at which the timer fires, by the clock of the running code."""

@@ -3,9 +3,11 @@ out."""
 
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypedDict
 
+from utcp.testing.faults import FaultKind, always
 from utcp.testing.rules import Carrier
 
 UDP_IP_HEADERS: Final = 28
@@ -116,30 +118,41 @@ class ConditionChanges(TypedDict, total=False):
 
 
 class Carried(NamedTuple):
-    """The fate of a packet: its arrival times (none, one or two), its ECN bits, and whether it was dropped because it
-    exceeds the path's `mtu`."""
+    """The fate of a packet: its arrival times (none, one or two), its ECN bits, whether it was dropped because it
+    exceeds the path's `mtu`, and the faults that it has suffered by chance."""
 
     arrivals: list[float]
     ecn: int
     too_big: bool = False
+    faults: tuple[FaultKind, ...] = ()
 
 
 class Path:
-    """The state of one direction: random numbers, queue, burst."""
+    """The state of one direction: random numbers, queue, burst.
+
+    Args:
+        conditions: the behaviour of the path.
+        seed: the seed of its random numbers.
+        may_happen: tells whether a fault may happen to the packet with a number, from 1.
+    """
 
     __slots__ = (
         "_bucket_full_at",
         "_departures",
         "_in_burst",
         "_last_arrival",
+        "_may_happen",
         "_random",
         "conditions",
         "counts",
         "waits",
     )
 
-    def __init__(self, conditions: Conditions, seed: int | str) -> None:
+    def __init__(
+        self, conditions: Conditions, seed: int | str, may_happen: Callable[[int, FaultKind], bool] = always
+    ) -> None:
         self.conditions = conditions
+        self._may_happen = may_happen
         self._random = random.Random(seed)  # noqa: S311  # reproducible, not secret
         self._departures: deque[float] = deque()  # of packets queued for the bandwidth
         self._bucket_full_at = 0.0  # if no other packet takes tokens
@@ -179,6 +192,7 @@ class Path:
         """Send `size` bytes and `headers` at `now`, in a packet with these ECN bits, and return its fate."""
         conditions, rng = self.conditions, self._random
         self.counts["sent"] += 1
+        number, may_happen = self.counts["sent"], self._may_happen
         # Each packet takes a fixed number of random numbers, so that changing one condition does not change the effects
         # of the others.
         luck = [rng.random() for _ in range(7)]
@@ -208,21 +222,28 @@ class Path:
                 self.waits.append(begin - now)
         if conditions.burst_loss:
             self._in_burst = luck[0] >= conditions.burst_end if self._in_burst else luck[0] < conditions.burst_start
-        if luck[1] < (conditions.burst_loss if self._in_burst else conditions.loss):
+        if luck[1] < (conditions.burst_loss if self._in_burst else conditions.loss) and may_happen(number, "lost"):
             self.counts["lost"] += 1
-            return Carried([], ecn)
-        if luck[2] < conditions.corrupt:
+            return Carried([], ecn, faults=("lost",))
+        if luck[2] < conditions.corrupt and may_happen(number, "corrupted"):
             self.counts["corrupted"] += 1
-            return Carried([], ecn)
-        arrival = departure + conditions.latency + luck[3] * conditions.jitter
-        if luck[4] < conditions.reorder:
+            return Carried([], ecn, faults=("corrupted",))
+        faults: list[FaultKind] = []
+        arrival = departure + conditions.latency
+        if conditions.jitter and may_happen(number, "delayed"):
+            arrival += luck[3] * conditions.jitter
+            faults.append("delayed")
+        if luck[4] < conditions.reorder and may_happen(number, "reordered"):
             arrival += conditions.reorder_delay
+            faults.append("reordered")
         else:
             arrival = self._last_arrival = max(arrival, self._last_arrival)
-        if luck[5] < conditions.duplicate:
+        arrivals = [arrival]
+        if luck[5] < conditions.duplicate and may_happen(number, "duplicated"):
             self.counts["duplicated"] += 1
-            return Carried([arrival, arrival + luck[6] * max(conditions.latency, 0.001)], ecn)
-        return Carried([arrival], ecn)
+            arrivals.append(arrival + luck[6] * max(conditions.latency, 0.001))
+            faults.append("duplicated")
+        return Carried(arrivals, ecn, faults=tuple(faults))
 
     def _conforms(self, size: int, now: float) -> bool:
         """Take the tokens for a packet of `size` bytes. Return False if the policer's bucket has too few."""

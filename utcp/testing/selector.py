@@ -22,10 +22,12 @@ class VirtualSelector(selectors.BaseSelector):
 
     Args:
         wait: lets virtual time pass, seconds; None: no timer is set.
+        reorder: may reorder the events of one call of `select()`.
     """
 
-    def __init__(self, wait: Callable[[float | None], None]) -> None:
+    def __init__(self, wait: Callable[[float | None], None], reorder: Callable[[list[Any]], None]) -> None:
         self._wait = wait
+        self._reorder = reorder
         self._keys: dict[Any, selectors.SelectorKey] = {}
         self._polls: dict[int, Poll] = {}
         self._touched: dict[int, None] = {}
@@ -91,6 +93,7 @@ class VirtualSelector(selectors.BaseSelector):
                 found.append((key, events))
             else:
                 del self._touched[descriptor]
+        self._reorder(found)
         self._wait(0 if found else timeout)
         return found
 

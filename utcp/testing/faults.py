@@ -94,10 +94,10 @@ class FaultRecord:
         where = f"{source}>{destination}"
         return lambda ordinal, kind: self._allows(where, ordinal, kind)
 
-    def note(self, packet: Packet, ordinal: int, kinds: Iterable[FaultKind]) -> None:
-        """Record the faults of a packet, the number `ordinal` on its path."""
+    def note(self, packet: Packet, faults: Iterable[tuple[int, FaultKind]]) -> None:
+        """Record the faults of a packet, each with the number of the packet, or of its fragment, on the path."""
         where = f"{packet.source}>{packet.destination}"
-        self.suffered += [Fault(where, ordinal, kind, packet.time, packet) for kind in kinds]
+        self.suffered += [Fault(where, ordinal, kind, packet.time, packet) for ordinal, kind in faults]
 
     def event(self, name: str, time: float, happens: bool) -> bool:
         """Return whether an event happens that would happen by chance alone if `happens`. Record it if so."""

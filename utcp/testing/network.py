@@ -549,7 +549,7 @@ class Network:
             else:
                 carried = path.forward(len(packet.data), packet.time, packet.ecn, HEADERS[packet.carrier])
             if carried.faults:
-                self.faults.note(packet, path.counts["sent"], carried.faults)
+                self.faults.note(packet, carried.faults)
             return carried
         if verdict is DROP:
             return Carried([], packet.ecn)

@@ -119,12 +119,13 @@ class ConditionChanges(TypedDict, total=False):
 
 class Carried(NamedTuple):
     """The fate of a packet: its arrival times (none, one or two), its ECN bits, whether it was dropped because it
-    exceeds the path's `mtu`, and the faults that it has suffered by chance."""
+    exceeds the path's `mtu`, and the faults that it has suffered by chance, each with the number of the packet, or
+    of its fragment, on the path."""
 
     arrivals: list[float]
     ecn: int
     too_big: bool = False
-    faults: tuple[FaultKind, ...] = ()
+    faults: tuple[tuple[int, FaultKind], ...] = ()
 
 
 class Path:
@@ -181,12 +182,14 @@ class Path:
         rest = size + UDP_IP_HEADERS - IP_HEADER
         last = now
         arrives = True
+        faults: list[tuple[int, FaultKind]] = []
         while rest > 0:
             fragment = self.forward(min(rest, most), now, headers=IP_HEADER)
             arrives = arrives and bool(fragment.arrivals)
+            faults += fragment.faults
             last = max([last, *fragment.arrivals[:1]])
             rest -= most
-        return Carried([last] if arrives else [], 0)
+        return Carried([last] if arrives else [], 0, faults=tuple(faults))
 
     def forward(self, size: int, now: float, ecn: int = 0, headers: int = UDP_IP_HEADERS) -> Carried:
         """Send `size` bytes and `headers` at `now`, in a packet with these ECN bits, and return its fate."""
@@ -224,25 +227,25 @@ class Path:
             self._in_burst = luck[0] >= conditions.burst_end if self._in_burst else luck[0] < conditions.burst_start
         if luck[1] < (conditions.burst_loss if self._in_burst else conditions.loss) and may_happen(number, "lost"):
             self.counts["lost"] += 1
-            return Carried([], ecn, faults=("lost",))
+            return Carried([], ecn, faults=((number, "lost"),))
         if luck[2] < conditions.corrupt and may_happen(number, "corrupted"):
             self.counts["corrupted"] += 1
-            return Carried([], ecn, faults=("corrupted",))
-        faults: list[FaultKind] = []
+            return Carried([], ecn, faults=((number, "corrupted"),))
+        faults: list[tuple[int, FaultKind]] = []
         arrival = departure + conditions.latency
         if conditions.jitter and may_happen(number, "delayed"):
             arrival += luck[3] * conditions.jitter
-            faults.append("delayed")
+            faults.append((number, "delayed"))
         if luck[4] < conditions.reorder and may_happen(number, "reordered"):
             arrival += conditions.reorder_delay
-            faults.append("reordered")
+            faults.append((number, "reordered"))
         else:
             arrival = self._last_arrival = max(arrival, self._last_arrival)
         arrivals = [arrival]
         if luck[5] < conditions.duplicate and may_happen(number, "duplicated"):
             self.counts["duplicated"] += 1
             arrivals.append(arrival + luck[6] * max(conditions.latency, 0.001))
-            faults.append("duplicated")
+            faults.append((number, "duplicated"))
         return Carried(arrivals, ecn, faults=tuple(faults))
 
     def _conforms(self, size: int, now: float) -> bool:

@@ -15,7 +15,7 @@ from utcp.cli.connections import NUMBERS, chosen_connections, listed
 from utcp.cli.options import PORT, file_errors, warn
 
 if TYPE_CHECKING:
-    from utcp.lab.run import Json
+    from utcp.trace.ladder.told import Json
 
 _UNRESERVED: Final = "?&=:@,.-_"
 """Characters of an address that its fragment keeps as they are."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from utcp.lab.catalogue import catalogue
-from utcp.lab.run import Json, drawings, running, told
+from utcp.lab.run import drawings
 from utcp.lab.words import name_of, number, text, translated
 from utcp.scenes.text import Language, Text
-from utcp.tcp.state import CLOSED, LISTEN
-from utcp.trace.comments import Comment, running_timers
 from utcp.trace.ladder import End, Rung
-from utcp.trace.ladder.explain import Step, explain
 from utcp.trace.ladder.from_capture import inferred_ends
 from utcp.trace.ladder.rungs import ENDS
-from utcp.trace.ladder.words import Clock
+from utcp.trace.ladder.told import Json, told
 
 
 def captured(rungs: Sequence[Rung], title: str, addresses: tuple[str, str]) -> Json:
@@ -48,29 +45,8 @@ def captured_run(rungs: Sequence[Rung], title: str, addresses: tuple[str, str], 
         end: f"{name_of(end).in_(language)} {address}" for end, address in zip(ENDS, addresses, strict=True)
     }
     called = (names["client"], names["server"])
-    clock = Clock(rungs)
-    steps = explain(rungs, called, translated(language))
     inferred = inferred_ends(rungs)
     ended = text("ended_capture", seconds=number(rungs[-1].time if rungs else 0.0))
-    before: dict[End, int | None] = {"client": None, "server": None}
-    shown = []
-    for index, (rung, step) in enumerate(zip(rungs, steps, strict=True)):
-        arrow = rung.arrow
-        ends: Json = {}
-        for end in ENDS:
-            ends[end] = _end(end, rung, step, before[end], language)
-            before[end] = step[end]["state"]
-        shown.append(
-            {
-                **told(index, rung, step, clock),
-                "packet": None,
-                "edits": [],
-                "fate": None if arrow is None else "lost" if arrow.received is None else "arrived",
-                "injected": False,
-                "decision": [],
-                **ends,
-            }
-        )
     return {
         "address": "",
         "scene": "",
@@ -84,7 +60,7 @@ def captured_run(rungs: Sequence[Rung], title: str, addresses: tuple[str, str], 
         "intro": [_states_from(inferred).in_(language)],
         "outro": [],
         "svg": drawings(rungs, called, language),
-        "rungs": shown,
+        "rungs": told(rungs, called, translated(language)),
         "exhibits": [],
         "edits": [],
         "checks": [],
@@ -110,24 +86,3 @@ def _path(rungs: Sequence[Rung], end: End) -> list[int]:
         if state is not None and found[-1:] != [state]:
             found.append(state)
     return found
-
-
-def _end(end: End, rung: Rung, step: Step, before: int | None, language: Language) -> Json:
-    arrow, now = rung.arrow, step[end]
-    comment: Comment = {}
-    if arrow is not None:
-        comment = arrow.at_sender if arrow.sender == end else arrow.at_receiver
-    at = rung.time if arrow is None or arrow.sender == end or arrow.received is None else arrow.received
-    known = () if now["state"] in (CLOSED, LISTEN) else now["facts"]
-    return {
-        "state": now["state"],
-        "before": before,
-        "edge": now["edge"],
-        "variables": [
-            {"name": name, "before": value, "after": value, "changed": False}
-            for name, value in known
-            if not name.startswith("timer ")
-        ],
-        "touched": bool(comment) or rung.state(end) is not None,
-        "timers": running({name: at + left for name, left in running_timers(comment).items()}, at, language),
-    }

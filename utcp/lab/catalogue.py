@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 from utcp.lab.exercises import EXERCISES
 from utcp.lab.experiment import ACTIONS, EDITS, KINDS, OWN, SCENES, Experiment
 from utcp.lab.play import scene_of
-from utcp.lab.run import Json
 from utcp.lab.settings import SETTINGS, Setting
 from utcp.lab.words import tables, translated
 from utcp.scenes.text import Language, Text
 from utcp.tcp.state import NAMES, TRANSITIONS
 from utcp.trace.ladder.diagram import state_diagram
 from utcp.trace.ladder.style import STATE_COLOURS
+from utcp.trace.ladder.told import Json
 from utcp.wire import ACK
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from utcp.lab.experiment import Experiment
-from utcp.lab.run import Json, run
+from utcp.lab.run import run
 from utcp.lab.words import text
 from utcp.scenes.text import Language, Text
+from utcp.trace.ladder.told import Json
 
 _SAME_TIME: Final = 1e-6
 """Seconds by which equal times may differ."""

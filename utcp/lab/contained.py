@@ -5,10 +5,10 @@ from __future__ import annotations
 from utcp.lab.catalogue import catalogue
 from utcp.lab.compare import compare
 from utcp.lab.experiment import Experiment
-from utcp.lab.run import Json
 from utcp.lab.words import text
 from utcp.scenes.text import Language
 from utcp.trace.ladder.page import render
+from utcp.trace.ladder.told import Json
 
 
 def contained(experiment: Experiment) -> Json:

@@ -9,7 +9,6 @@ from typing import Any, Final, Literal
 from utcp.lab.experiment import Experiment
 from utcp.lab.own import OLD
 from utcp.lab.play import Played, play
-from utcp.lab.run import Json
 from utcp.lab.settings import ExperimentError
 from utcp.lab.words import tables, text
 from utcp.scenes.text import Language, Text
@@ -27,6 +26,7 @@ from utcp.tcp.state import (
 )
 from utcp.trace.ladder import Arrow, End
 from utcp.trace.ladder.rungs import ENDS, stays_in_time_wait
+from utcp.trace.ladder.told import Json
 from utcp.wire import RST, SYN
 
 

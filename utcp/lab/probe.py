@@ -15,14 +15,12 @@ from utcp.tcp.stack import Stack
 from utcp.tcp.state import CLOSED, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.tcp.time_wait import ConnectionKey
 from utcp.tcp.transmit import Buffer, Remote
+from utcp.trace.ladder.told import TWO_MSL
 from utcp.wire import Segment, decode, encode
 from utcp.wire.seq import diff
 
 if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
-
-TWO_MSL: Final = "time_wait"
-"""Name of the timer of TIME_WAIT."""
 
 _COUNTED: Final = (
     "challenge_acks",

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from utcp.lab.probe import TWO_MSL, Around, Snapshot
+from utcp.lab.probe import Around, Snapshot
 from utcp.lab.words import tables
 from utcp.scenes.text import Text
 from utcp.tcp.state import CLOSED, LAST_ACK, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT
 from utcp.trace.ladder import Arrow
+from utcp.trace.ladder.told import TWO_MSL
 from utcp.wire import ACK, FIN, RST, SYN
 
 

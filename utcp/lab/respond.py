@@ -12,11 +12,12 @@ from utcp.lab.catalogue import catalogue
 from utcp.lab.compare import compare
 from utcp.lab.exercises import check
 from utcp.lab.experiment import Experiment
-from utcp.lab.run import Json, run
+from utcp.lab.run import run
 from utcp.lab.settings import ExperimentError
 from utcp.lab.words import text
 from utcp.scenes.text import Language
 from utcp.trace.ladder.page import render
+from utcp.trace.ladder.told import Json
 
 _HTML: Final = "text/html; charset=utf-8"
 _JSON: Final = "application/json"

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final
 
 from utcp.lab.experiment import Experiment
 from utcp.lab.play import Played, play
 from utcp.lab.probe import Around, Snapshot
 from utcp.lab.reasons import Reason, received, sent
-from utcp.lab.words import drawing_words, name_of, tables, translated
-from utcp.scenes.text import Language, Text
-from utcp.tcp import timers
+from utcp.lab.words import drawing_words, name_of, translated
+from utcp.scenes.text import Language
 from utcp.tcp.state import CLOSED, LISTEN
 from utcp.trace.ladder import Arrow, End, Rung, render_svg
 from utcp.trace.ladder.explain import Step, explain
 from utcp.trace.ladder.rungs import ENDS, duration
+from utcp.trace.ladder.told import Json, running, told_rung
 from utcp.trace.ladder.words import Clock
-from utcp.wire import encode, flag_names
-
-Json: TypeAlias = dict[str, Any]
+from utcp.wire import encode
 
 _SECONDS: Final = ("SRTT", "RTO")
 """Variables that are times."""
@@ -122,7 +120,8 @@ class _Teller:
     def __init__(self, played: Played, called: tuple[str, str]) -> None:
         self._played = played
         self._language = played.language
-        self._steps = explain(played.rungs, called, translated(played.language))
+        self._translated = translated(played.language)
+        self._steps = explain(played.rungs, called, self._translated)
         self._clock = Clock(played.rungs)
         self._ends: dict[End, _Ends] = {end: _Ends(played, end) for end in ENDS}
         self._states: dict[End, int | None] = {"client": None, "server": None}
@@ -155,7 +154,7 @@ class _Teller:
                 if rung.state(end) is not None or (rung.expired and rung.expired[0] == end):
                     around[end] = self._ends[end].event(rung.time)
         return {
-            **told(index, rung, step, self._clock),
+            **told_rung(index, rung, step, self._clock),
             "packet": packet,
             "edits": self._parts.get(packet or 0, []),
             "fate": self._fate(arrow, packet),
@@ -195,62 +194,8 @@ class _Teller:
             "edge": step[end]["edge"],
             "variables": _variables(before, after),
             "touched": around is not None or state is not None,
-            "timers": [] if after is None else running(after.running, now, self._language),
+            "timers": [] if after is None else running(after.running, now, self._translated),
         }
-
-
-def told(index: int, rung: Rung, step: Step, clock: Clock) -> Json:
-    """Return what a rung says by itself."""
-    return {
-        "index": index,
-        "kind": _kind(index, rung),
-        "time": round(rung.time, 6),
-        "clock": f"{clock.text(rung.time)} {clock.unit}",
-        "heading": step["heading"],
-        "said": step["said"],
-        "note": rung.note,
-        "arrow": None if rung.arrow is None else _arrow(rung.arrow),
-        "fields": [list(pair) for pair in step["fields"]],
-    }
-
-
-def running(deadlines: Mapping[str, float], now: float, language: Language) -> list[Json]:
-    """Return the running timers, the next one first."""
-    texts = tables("timers")
-    return [
-        {
-            "name": name,
-            "title": Text(**texts[name]["title"]).in_(language),
-            "left": round(max(0.0, deadline - now), 5),
-            "fires_at": round(deadline, 5),
-            "meaning": Text(**texts[name]["meaning"]).in_(language),
-        }
-        for name, deadline in sorted(deadlines.items(), key=lambda item: (item[1], item[0]))
-    ]
-
-
-def _kind(index: int, rung: Rung) -> str:
-    if rung.arrow is not None:
-        return "segment"
-    if rung.note is not None:
-        return "note"
-    if rung.expired is not None:
-        return "timer"
-    return "state" if index else "start"
-
-
-def _arrow(arrow: Arrow) -> Json:
-    return {
-        "sender": arrow.sender,
-        "flags": flag_names(arrow.flags),
-        "seq": arrow.seq,
-        "ack": arrow.ack,
-        "length": arrow.length,
-        "sent": None if arrow.sent is None else round(arrow.sent, 6),
-        "received": None if arrow.received is None else round(arrow.received, 6),
-        "retransmission": arrow.retransmission,
-        "timer": None if arrow.timer is None else timers.NAMES[arrow.timer],
-    }
 
 
 def _variables(before: Snapshot | None, after: Snapshot | None) -> list[Json]:

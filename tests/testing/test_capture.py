@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from typing import Literal
 
 import pytest
 
@@ -229,3 +230,38 @@ def test_without_a_trace_there_is_nothing_to_write(simnet: Network) -> None:
     with pytest.raises(ValueError, match="keep_trace"):
         capture.write(io.BytesIO())
     simnet.close()
+
+
+@pytest.mark.parametrize("form", ["tcp", "udp"])
+def test_segments_of_a_kernel_are_tcp_in_ip(simnet: Network, form: Literal["tcp", "udp"]) -> None:
+    """Beside those of utcp, which `form` puts into UDP."""
+    server, client = pair(simnet, latency=0.05)
+    capture = NetworkCapture(simnet)
+
+    async def talk() -> None:
+        await server.run(asyncio.start_server(lambda _, writer: writer.close(), "0.0.0.0", 80))
+        reader, writer = await asyncio.open_connection("server", 80)
+        assert await reader.read() == b""
+        writer.close()
+        await ask("server", b"?")
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        plain, _ = await client.run(loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=("server", 1)))
+        plain.sendto(b"left out")
+        await client.run(talk())
+        await asyncio.sleep(1)
+        plain.close()
+
+    simnet.run(scenario())
+    file = io.BytesIO()
+    capture.write(file, form=form)
+    file.seek(0)
+    captured = list(packets(file))
+    sent = [each.packet for each in simnet.trace if each.packet.carrier != "udp"]
+    assert len(captured) == len(sent) == len(simnet.trace) - 1
+    protocols = {"tcp": 6, "utcp": 17 if form == "udp" else 6}
+    assert [each.octets[9] for each in captured] == [protocols[each.carrier] for each in sent]
+    states = [packet_comments(each.comment).sender["state"] for each in captured[:6]]
+    assert states[:3] == ["SYN_SENT", "SYN_RCVD", "ESTABLISHED"]
+    assert "FIN_WAIT_1" in states

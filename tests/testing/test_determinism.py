@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import utcp
+from tests.testing.plain_programs import digest as plain_digest
 from tests.testing.storm import Storm
 from tests.testing.troubles import digests
 from utcp.testing import Network
@@ -19,10 +20,10 @@ ROOT = Path(__file__).parents[2]
 OTHER_PYTHONS = ("python3.11", "python3.12", "python3.13")
 
 
-def in_another_process(python: str, hash_seed: str) -> str:
+def in_another_process(python: str, hash_seed: str, module: str = "tests.testing.troubles") -> str:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}"}
     process = subprocess.run(  # noqa: S603  # Python itself
-        [python, "-W", "ignore", "-m", "tests.testing.troubles"],
+        [python, "-W", "ignore", "-m", module],
         env=environment,
         capture_output=True,
         text=True,
@@ -76,3 +77,13 @@ def test_another_seed_gives_another_run() -> None:
         net.run(Storm(net, 20).run())
         runs.append(net.digest())
     assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.parametrize("name", OTHER_PYTHONS)
+def test_plain_asyncio_on_other_pythons(name: str) -> None:
+    """With dates and random numbers in what the programs send."""
+    python = find(name)
+    if python is None:
+        pytest.skip(f"there is no {name} that runs")
+    assert in_another_process(python, "random", "tests.testing.plain_programs") == plain_digest(1)
+    assert plain_digest(2) != plain_digest(1)

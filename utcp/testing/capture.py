@@ -47,8 +47,8 @@ class NetworkCapture:
     arrival (`utcp.trace.comments`): the host, the state of its connection, the timer that caused the segment, the
     windows. The sender's comment also has the transit time, and `lost`, `duplicated` or `copy` if that applies. For
     endpoints that started before the capture was created, the capture has the segments but no connection state.
-    Datagrams that are not segments are left out. The trace has no UDP ports; the segment's ports, which are the same on
-    servers, replace them.
+    Segments of the hosts' own TCP are written as TCP in IP, whatever the `form`. Datagrams that are not segments are
+    left out. The trace has no UDP ports; the segment's ports, which are the same on servers, replace them.
     """
 
     def __init__(self, network: Network) -> None:
@@ -91,7 +91,9 @@ class NetworkCapture:
             source = (network.hosts[packet.source].address, int.from_bytes(octets[:2], "big"))
             destination = (network.hosts[packet.destination].address, int.from_bytes(octets[2:4], "big"))
             lines = [comment, *arrivals.get(packet.number, ())]
-            capture.packet(packet.time, source, destination, octets, "\n".join(map(format_comment, lines)))
+            text = "\n".join(map(format_comment, lines))
+            in_ip: Literal["tcp"] | None = "tcp" if packet.carrier == "tcp" else None
+            capture.packet(packet.time, source, destination, octets, text, form=in_ip)
 
     def _octets(self, sent: Sent) -> bytes:
         """Return the packet's data with the ports inside of a NAT, so that both directions have the same ports."""

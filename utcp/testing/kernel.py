@@ -109,12 +109,15 @@ class BoundSocket(KernelSocket, Protocol):
     def reuses_address(self) -> bool:
         """Whether SO_REUSEADDR is set."""
 
+    def listen_at(self, endpoint: OpenEndpoint) -> None:
+        """Listen on another stack, because the socket is bound to the wildcard."""
+
 
 class Kernel(Owner, Platform):
     """The TCP of a host, from its power-on to its crash.
 
-    There is one stack for the address of the host and one for loopback. Both carry TCP directly in IP. A stack begins
-    when a socket or a segment first needs it.
+    Each address of the host, which are its own and those of loopback, has a stack, which carries TCP directly in IP. It
+    begins when a socket or a segment first needs it.
     """
 
     simulated: ClassVar[bool] = True
@@ -128,6 +131,7 @@ class Kernel(Owner, Platform):
         self._endpoints: dict[str, OpenEndpoint] = {}
         self._sockets: dict[KernelSocket, None] = {}
         self._tcp_sockets: dict[BoundSocket, None] = {}
+        self._next_port = KERNEL.ephemeral_ports[0]
 
     # ------------------------------------------------------------------ the platform of the stacks
 
@@ -159,20 +163,22 @@ class Kernel(Owner, Platform):
         """Return the stack of a local address, and open it if necessary."""
         if self.gone:
             raise error(errno.ENETDOWN, "the simulated host is down")
-        key = LOOPBACK if is_loopback(ip) else ip
-        endpoint = self._endpoints.get(key)
+        endpoint = self._endpoints.get(ip)
         if endpoint is None:
             if self.loop.endpoints_end:
                 raise error(errno.ENETDOWN, "the simulation ends")
             context = contextvars.copy_context()
             context.run(running_owner.set, self)
-            endpoint = self._endpoints[key] = context.run(self._open, key)
+            endpoint = self._endpoints[ip] = context.run(self._open, ip)
+            for socket in self._tcp_sockets:
+                if socket.listens and socket.bound is not None and socket.bound[0] == WILDCARD:
+                    socket.listen_at(endpoint)
         return endpoint
 
     def endpoints_at(self, ip: str) -> list[OpenEndpoint]:
         """Return the stacks that receive what is sent to a bound address, the wildcard included."""
         if ip == WILDCARD:
-            return [self.endpoint(self.host.address), self.endpoint(LOOPBACK)]
+            return [self.endpoint(local) for local in {self.host.address: 0, LOOPBACK: 0, **self._endpoints}]
         return [self.endpoint(ip)]
 
     def endpoint_towards(self, ip: str, local: str) -> OpenEndpoint:
@@ -216,7 +222,7 @@ class Kernel(Owner, Platform):
 
     def link_at(self, ip: str) -> SimulatedLink | None:
         """Return the link of a local address, or None if there is none yet."""
-        endpoint = self._endpoints.get(LOOPBACK if is_loopback(ip) else ip)
+        endpoint = self._endpoints.get(ip)
         link = None if endpoint is None else endpoint.link
         return link if isinstance(link, SimulatedLink) else None
 
@@ -244,7 +250,7 @@ class Kernel(Owner, Platform):
 
     def check_local(self, ip: str) -> None:
         """Raise OSError (EADDRNOTAVAIL) unless a socket can be bound to `ip`."""
-        if ip not in (WILDCARD, LOOPBACK, self.host.address):
+        if ip not in (WILDCARD, self.host.address) and not is_loopback(ip):
             raise error(errno.EADDRNOTAVAIL)
 
     def port_for(self, ip: str, port: int, *, reuses_address: bool) -> int:
@@ -258,7 +264,8 @@ class Kernel(Owner, Platform):
                 raise error(errno.EADDRINUSE)
             return port
         first, last = KERNEL.ephemeral_ports
-        for candidate in range(first, last + 1):
+        for _ in range(first, last + 1):
+            candidate, self._next_port = self._next_port, max(first, (self._next_port + 1) % (last + 1))
             if self._is_free(ip, candidate, reuses_address=False):
                 return candidate
         raise error(errno.EADDRINUSE)
@@ -282,7 +289,7 @@ def error(code: int, text: str = "") -> OSError:
 
 def _covers(bound: str, ip: str) -> bool:
     """Return whether a socket bound to `bound` receives what is sent to `ip`."""
-    return bound in (WILDCARD, ip) or (is_loopback(bound) and is_loopback(ip))
+    return bound in (WILDCARD, ip)
 
 
 def _used(stacks: Iterable[Stack]) -> set[int]:

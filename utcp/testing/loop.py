@@ -379,9 +379,12 @@ class VirtualLoop(BaseSelectorEventLoop):
             raise socket.gaierror(socket.EAI_NONAME, "this loop has no network")
         if family not in (0, socket.AF_INET):
             raise socket.gaierror(socket.EAI_FAMILY, "the simulated network has IPv4 only")
-        if not host:
+        if host is None:
             host = "0.0.0.0" if flags & socket.AI_PASSIVE else "127.0.0.1"
-        address = self._resolver(host.decode() if isinstance(host, bytes) else host)
+        name = host.decode() if isinstance(host, bytes) else host
+        address = self._resolver(name)
+        if flags & socket.AI_NUMERICHOST and address != name:
+            raise socket.gaierror(socket.EAI_NONAME, f"{name!r} is not a numeric address")
         type = type or socket.SOCK_STREAM  # noqa: A001
         proto = proto or (socket.IPPROTO_UDP if type == socket.SOCK_DGRAM else socket.IPPROTO_TCP)
         return [(socket.AF_INET, type, proto, "", (address, _port(port)))]
@@ -480,7 +483,10 @@ def _port(port: Any) -> int:
     if isinstance(port, bytes):
         port = port.decode("ascii")
     if isinstance(port, str) and not port.isdecimal() and port:
-        return socket.getservbyname(port)
+        try:
+            return socket.getservbyname(port)
+        except OSError:
+            raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype") from None
     return int(port or 0)
 
 

@@ -114,9 +114,11 @@ class SimulatedSocket(socket.socket):
         return -1 if self._inner is None else self._inner.descriptor
 
     def setblocking(self, flag: bool) -> None:
+        self._check_open()
         self._timeout = None if flag else 0.0
 
     def settimeout(self, value: float | None) -> None:
+        self._check_open()
         self._timeout = value
 
     def gettimeout(self) -> float | None:
@@ -261,6 +263,10 @@ class SimulatedSocket(socket.socket):
         if self._inner is None:
             raise error(errno.EBADF)
         return self._inner
+
+    def _check_open(self) -> None:
+        if self._inner is None:
+            raise error(errno.EBADF)
 
     @property
     def _tcp(self) -> TcpSocket:

@@ -13,7 +13,7 @@ from utcp.aio.address import with_port
 from utcp.aio.driver import Driver
 from utcp.aio.open_endpoint import OpenEndpoint
 from utcp.aio.socket_facade import ConnectionSocket, ListeningSocket, SocketFacade
-from utcp.errors import AddressInUse, InvalidState
+from utcp.errors import InvalidState
 from utcp.link.path import SocketAddress
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import CONNECTED, ENDED, WRITABLE
@@ -22,6 +22,8 @@ from utcp.testing.kernel import KERNEL, LOOPBACK, SOMAXCONN, WILDCARD, Kernel, e
 from utcp.testing.owner import Owner
 
 _LINGER_OFF: Final = bytes(8)
+
+_MAX_INT: Final = 2**31 - 1
 
 _DEFAULTS: Final[dict[tuple[int, int], int]] = {
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 0,
@@ -97,6 +99,7 @@ class TcpSocket:
         self._endpoint: OpenEndpoint | None = None
         self._driver: Driver | None = None
         self._listeners: dict[Listener, OpenEndpoint] = {}
+        self._backlog = 0
         self._connecting = False
         self._error: OSError | None = None  # not reported yet
         self._full = False  # the send buffer has no room
@@ -136,14 +139,20 @@ class TcpSocket:
         if self.bound is None:
             self.bind((WILDCARD, 0))
         ip, port = self.bound or (WILDCARD, 0)
+        if backlog > _MAX_INT:
+            raise OverflowError("Python int too large to convert to C int")
         # Linux lets one connection more wait than the backlog.
-        waiting = max(0, min(backlog, SOMAXCONN)) + 1
-        try:
-            for endpoint in self._kernel.endpoints_at(ip):
-                self._listeners[endpoint.listen(port, waiting, self)] = endpoint
-        except AddressInUse:
-            self._end_listening()
-            raise error(errno.EADDRINUSE) from None
+        self._backlog = max(0, min(backlog, SOMAXCONN)) + 1
+        endpoints = self._kernel.endpoints_at(ip)
+        if any(port in endpoint.stack.listeners for endpoint in endpoints):
+            raise error(errno.EADDRINUSE)
+        for endpoint in endpoints:
+            self.listen_at(endpoint)
+
+    def listen_at(self, endpoint: OpenEndpoint) -> None:
+        """Listen on a stack as well, because the socket is bound to its address or to the wildcard."""
+        if self.bound is not None:
+            self._listeners[endpoint.listen(self.bound[1], self._backlog, self)] = endpoint
 
     def accept(self) -> TcpSocket:
         if not self._listeners:
@@ -231,6 +240,8 @@ class TcpSocket:
         return sent
 
     def shutdown(self, how: int) -> None:
+        if how not in (socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR):
+            raise error(errno.EINVAL)
         if self._listeners:
             self._end_listening()
             return
@@ -258,13 +269,15 @@ class TcpSocket:
     # ------------------------------------------------------------------ options
 
     def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
-        if (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR):
+        if level != socket.SOL_SOCKET or option not in (socket.SO_ERROR, socket.SO_ACCEPTCONN):
+            return self._options().getsockopt(level, option, size)
+        if size < 0:
+            raise OSError("getsockopt buflen out of range")
+        value = int(self.listens)
+        if option == socket.SO_ERROR:
             pending, self._error = self._error, None
-            code = 0 if pending is None else pending.errno or 0
-            return code.to_bytes(4, sys.byteorder)[:size] if size else code
-        if (level, option) == (socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return int(self.listens)
-        return self._options().getsockopt(level, option, size)
+            value = 0 if pending is None else pending.errno or 0
+        return value.to_bytes(4, sys.byteorder)[:size] if size else value
 
     def setsockopt(self, level: int, option: int, value: Any, size: int | None = None) -> None:
         self._options().setsockopt(level, option, value, size)

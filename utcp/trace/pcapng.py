@@ -93,14 +93,23 @@ class Capture:
         # A single write, because another thread may write to the same file.
         file.write(_block(_SECTION_HEADER, _SECTION) + interface)
 
-    def packet(self, now: float, source: Address, destination: Address, segment: bytes, comment: str = "") -> None:
+    def packet(
+        self,
+        now: float,
+        source: Address,
+        destination: Address,
+        segment: bytes,
+        comment: str = "",
+        *,
+        form: Literal["tcp", "udp"] | None = None,
+    ) -> None:
         """Write a segment that was sent from `source` to `destination` at `now`, seconds. Wireshark shows each line of
-        `comment` as a comment of its own.
+        `comment` as a comment of its own. `form` is that of this segment; None: that of the capture.
 
         Raises OSError for addresses that are not numeric or not of one family, ValueError for a line beyond 65,535
         octets of UTF-8.
         """
-        octets = segment_packet(source, destination, segment, self._form)
+        octets = segment_packet(source, destination, segment, form or self._form)
         time = round(now * 1_000_000_000) + self._epoch_ns
         body = _PACKET.pack(0, time, len(octets), len(octets)) + _padded(octets)
         if comment:

@@ -28,7 +28,7 @@ SIZE = 300_000
 
 @contextlib.contextmanager
 def capturing(path: Path, *options: str) -> Iterator[None]:
-    """tcpdump writes into the file. At the end, it holds everything until the second FIN, or until the RST."""
+    """tcpdump writes into the file. At the end, it holds everything until both FINs, or until the RST."""
     command = ["tcpdump", "-U", "--immediate-mode", "-B", "16384", "-Z", "root", "-w", str(path), *options, "tcp"]
     tcpdump = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603
     assert tcpdump.stderr is not None
@@ -50,13 +50,16 @@ def is_complete(path: Path) -> bool:
     def ignore(error: TruncatedCapture) -> None:
         """tcpdump is writing."""
 
-    flags = [captured.segment.flags for captured in read_capture(path, truncated=ignore)]
-    return any(flag & RST for flag in flags) or sum(bool(flag & FIN) for flag in flags) >= 2
+    segments = [captured.segment for captured in read_capture(path, truncated=ignore)]
+    finished = {segment.src_port for segment in segments if segment.flags & FIN}  # a FIN may be sent or captured twice
+    return len(finished) == 2 or any(segment.flags & RST for segment in segments)
 
 
 def exchange(host: str, *, reset: bool = False) -> None:
     """The client sends SIZE octets, and the server sends them back. Then it closes, or resets."""
     with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+
+        all_read = threading.Event()
 
         def serve() -> None:
             connection, _ = listener.accept()
@@ -66,7 +69,7 @@ def exchange(host: str, *, reset: bool = False) -> None:
                     data += received
                 connection.sendall(data)
                 if reset:
-                    connection.recv(1)
+                    all_read.wait(60)
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
         server = threading.Thread(target=serve)
@@ -77,6 +80,7 @@ def exchange(host: str, *, reset: bool = False) -> None:
             received = 0
             while received < SIZE and (data := client.recv(1 << 16)):
                 received += len(data)
+            all_read.set()
             if not reset:
                 assert client.recv(1) == b""
         server.join()

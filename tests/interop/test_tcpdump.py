@@ -29,7 +29,9 @@ SIZE = 300_000
 @contextlib.contextmanager
 def capturing(path: Path, *options: str) -> Iterator[None]:
     """tcpdump writes into the file. At the end, it holds everything until both FINs, or until the RST."""
-    command = ["tcpdump", "-U", "--immediate-mode", "-B", "16384", "-Z", "root", "-w", str(path), *options, "tcp"]
+    # Each packet takes the snapshot length of the kernel's ring. This ring has room for a thousand.
+    ring = ["-B", "65536", "-s", "66000"]
+    command = ["tcpdump", "-U", "--immediate-mode", *ring, "-Z", "root", "-w", str(path), *options, "tcp"]
     tcpdump = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603
     assert tcpdump.stderr is not None
     try:

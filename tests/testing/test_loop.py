@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 import socket
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -283,6 +284,12 @@ def test_a_handler_of_the_applications_own_is_asked_instead() -> None:
         lambda loop: asyncio.open_connection("127.0.0.1", 1),
         lambda loop: asyncio.start_server(print, "127.0.0.1", 0),
         lambda loop: loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)),
+        lambda loop: loop.create_unix_connection(asyncio.Protocol, "none"),
+        lambda loop: loop.create_unix_server(asyncio.Protocol, "none"),
+        lambda loop: loop.connect_read_pipe(asyncio.Protocol, None),
+        lambda loop: loop.connect_write_pipe(asyncio.Protocol, None),
+        lambda _: asyncio.create_subprocess_exec("true"),
+        lambda _: asyncio.create_subprocess_shell("true"),
     ],
 )
 def test_what_needs_the_real_world_says_so(ask: Callable[[VirtualLoop], Any]) -> None:
@@ -293,6 +300,15 @@ def test_what_needs_the_real_world_says_so(ask: Callable[[VirtualLoop], Any]) ->
 
     with pytest.raises(RuntimeError, match="virtual time"):
         loop.run(main())
+
+
+def test_handlers_of_signals_are_never_called() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, print)
+        assert not loop.remove_signal_handler(signal.SIGTERM)
+
+    VirtualLoop().run(main())
 
 
 def test_real_sockets_are_refused() -> None:

@@ -14,7 +14,7 @@ import socket
 from asyncio.selector_events import BaseSelectorEventLoop
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from utcp.aio.tls.asyncio_private import AsyncioTls
 from utcp.link.platform import Platform
@@ -38,6 +38,8 @@ TURN_TIME: Final = 10e-6
 
 _BLOCK: Final = 256 * 1024
 """Octets of a file that are read at once."""
+
+_NO_VIRTUAL_TIME: Final = "have no virtual time: use TCP to a program on a simulated host"
 
 _NO_NETWORK: Final = "this loop in virtual time has no network: run the code with utcp.testing.Network"
 
@@ -453,6 +455,29 @@ class VirtualLoop(BaseSelectorEventLoop):
             if sent:
                 os.lseek(descriptor, offset + sent, os.SEEK_SET)
         return sent
+
+    # ------------------------------------------------------------------ signals, processes, pipes, Unix sockets
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
+        """Do nothing, because no simulated process gets a signal. `Host.kill()` is SIGKILL, which has no handler."""
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        return False
+
+    async def _make_subprocess_transport(self, *_: Any, **__: Any) -> NoReturn:
+        raise RuntimeError(f"subprocesses {_NO_VIRTUAL_TIME}")
+
+    async def connect_read_pipe(self, *_: Any) -> NoReturn:
+        raise RuntimeError(f"pipes {_NO_VIRTUAL_TIME}")
+
+    async def connect_write_pipe(self, *_: Any) -> NoReturn:
+        raise RuntimeError(f"pipes {_NO_VIRTUAL_TIME}")
+
+    async def create_unix_connection(self, *_: Any, **__: Any) -> NoReturn:
+        raise RuntimeError(f"Unix sockets {_NO_VIRTUAL_TIME}")
+
+    async def create_unix_server(self, *_: Any, **__: Any) -> NoReturn:
+        raise RuntimeError(f"Unix sockets {_NO_VIRTUAL_TIME}")
 
     # ------------------------------------------------------------------ errors
 

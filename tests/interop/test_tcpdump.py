@@ -60,7 +60,6 @@ def is_complete(path: Path) -> bool:
 def exchange(host: str, *, reset: bool = False) -> None:
     """The client sends SIZE octets, and the server sends them back. Then it closes, or resets."""
     with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-
         all_read = threading.Event()
 
         def serve() -> None:

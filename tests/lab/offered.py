@@ -54,15 +54,15 @@ def witnesses(scene: str) -> list[str]:
     return found
 
 
+def makes_a_difference(scene: str, name: str) -> bool:
+    """Whether a setting changes at least one of the experiments."""
+    for edits in witnesses(scene):
+        with_, without = (f"{scene}?{'&'.join(filter(None, (edits, part)))}" for part in (f"{name}={OTHER[name]}", ""))
+        if difference(with_) != difference(without):
+            return True
+    return False
+
+
 def offered(scene: str) -> list[str]:
     """The settings that make a difference in at least one of the experiments."""
-    found = []
-    for name in SETTINGS:
-        for edits in witnesses(scene):
-            with_, without = (
-                f"{scene}?{'&'.join(filter(None, (edits, part)))}" for part in (f"{name}={OTHER[name]}", "")
-            )
-            if difference(with_) != difference(without):
-                found.append(name)
-                break
-    return found
+    return [name for name in SETTINGS if makes_a_difference(scene, name)]

@@ -18,6 +18,19 @@ Json: TypeAlias = dict[str, Any]
 TWO_MSL: Final = "time_wait"
 """Name of the timer of TIME_WAIT in comments (`utcp.trace.comments`)."""
 
+_TITLES: Final = {
+    "retransmit": "retransmission",
+    "persist": "zero-window probe",
+    "delayed_ack": "delayed ACK",
+    "fin_wait_2": "limit of FIN_WAIT_2",
+    "user_timeout": "user timeout",
+    "linger": "limit of the close",
+    "probe": "tail loss probe",
+    "reorder": "reordering window",
+    TWO_MSL: "2 MSL",
+}
+"""The names of timers in words."""
+
 _MEANING: Final = {
     TWO_MSL: "no segment of the connection is left in the network, and its ports are free again (RFC 9293 3.6.1)",
     **{timers.NAMES[timer]: meaning for timer, meaning in MEANING.items()},
@@ -68,7 +81,7 @@ def running(deadlines: Mapping[str, float], now: float, translated: Mapping[str,
     return [
         {
             "name": name,
-            "title": translated.get(name, "2 MSL" if name == TWO_MSL else name.replace("_", " ")),
+            "title": translated.get(name, _TITLES.get(name, name)),
             "left": round(max(0.0, deadline - now), 5),
             "fires_at": round(deadline, 5),
             "meaning": translated.get(_MEANING.get(name, ""), _MEANING.get(name, "")),

@@ -248,6 +248,15 @@ async def test_conditions(simnet: Network) -> None:
     writer.close()
 
 
+async def test_firewall(simnet: Network) -> None:
+    firewall = simnet.firewall(simnet.main, simnet.hosts["server"])
+    reader, _ = await utcp.open_connection("server", 9000)
+    firewall.reset()
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    assert firewall.ended == 1
+
+
 async def test_mapping(simnet: Network) -> None:
     router = simnet.nat("router", timeout=30)
     phone = simnet.host("phone", behind=router)

@@ -26,6 +26,7 @@ pytest finds the fixture `simnet` by itself (see `pytest_aioutcp`).
 
 from utcp.testing.capture import NetworkCapture
 from utcp.testing.faults import Fault
+from utcp.testing.firewall import Firewall
 from utcp.testing.host import Host
 from utcp.testing.kernel import KERNEL
 from utcp.testing.link import SimulatedLink
@@ -41,6 +42,7 @@ __all__ = [
     "PASS",
     "Conditions",
     "Fault",
+    "Firewall",
     "Host",
     "Mapping",
     "Nat",

@@ -22,6 +22,7 @@ from utcp.link.platform import Platform
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
 from utcp.testing.faults import FaultRecord, RunSeed
+from utcp.testing.firewall import Firewall
 from utcp.testing.host import RECEIVE_BUFFER, Host, is_unnoticed
 from utcp.testing.link import is_loopback
 from utcp.testing.loop import VirtualLoop
@@ -120,6 +121,7 @@ class Network:
         self._rules: list[Rule] = []
         self._digest = hashlib.blake2b(digest_size=16)
         self._routing = Routing()
+        self._firewalls: dict[tuple[str, str], list[Firewall]] = {}
         self.main = self.host("main")
         """The host of the scenario and of all code that was started on no other host. It cannot crash."""
 
@@ -387,6 +389,46 @@ class Network:
             for held in self._held.pop(pair, []):
                 self.loop.call_soon(held)
 
+    def firewall(
+        self,
+        a: Host,
+        b: Host,
+        *,
+        after_idle: float | None = None,
+        after_octets: int | None = None,
+        chance: float = 0.0,
+        silent: bool = False,
+    ) -> Firewall:
+        """Put a stateful firewall on the path between two hosts. It ends TCP connections, over utcp and in IP.
+
+        `reset()` and `forget()` of the firewall end all connections at once. Raises ValueError for values out of range.
+
+        Args:
+            a: one host.
+            b: the other one.
+            after_idle: idle time, seconds, after which a connection ends.
+            after_octets: octets of data, of both directions together, that pass before a connection ends. The segment
+                that exceeds them is dropped.
+            chance: probability that a segment ends its connection, and is dropped. It counts as a fault.
+            silent: the firewall forgets connections and drops their segments, instead of sending RST.
+        """
+        pair = (a.name, b.name)
+        number = len(self._firewalls.get(pair, []))
+        name = f"firewall {a.name} {b.name}"
+        firewall = Firewall(
+            self.loop,
+            self._inject,
+            lambda happens: self.faults.event(name, self.loop.now, happens),
+            f"{self.seed} firewall {a.name} {b.name} {number}",
+            after_idle=after_idle,
+            after_octets=after_octets,
+            chance=chance,
+            silent=silent,
+        )
+        for one in (pair, pair[::-1]):
+            self._firewalls.setdefault(one, []).append(firewall)
+        return firewall
+
     @contextlib.contextmanager
     def rule(self, decide: Rule) -> Iterator[None]:
         """Apply `decide` to every packet before its path does, within the context. The latest rule is applied first,
@@ -427,15 +469,8 @@ class Network:
             return
         reached, outside = way
         destination, inside = end
-        carried = self._carried(packet, source, destination)
-        deliver = functools.partial(self._arrive, reached, outside, end, carried.ecn)
-        held = self._held.get((source.name, destination.name))
-        if held is not None:
-            held += [deliver] * len(carried.arrivals)
-        else:
-            path = (source.name, destination.name)
-            for arrival in carried.arrivals:
-                self.loop.at(arrival, deliver, context=self._context, path=path)
+        carried = self._carried(packet, source, destination, outside)
+        self._dispatch(packet, carried, reached, outside, end)
         if carried.too_big:
             conditions = self.path(source, destination).conditions
             if conditions.icmp_too_big:
@@ -451,6 +486,40 @@ class Network:
                     context=self._context,
                 )
         self._record(packet, carried, outside if outside.sender != sender else None, inside.data)
+
+    def _inject(self, source: str, destination: str, outside: Addressed) -> None:
+        """Send a packet of a firewall over the path from the host `source` to the host `destination`. Rules and
+        firewalls do not see it."""
+        now = self.loop.now
+        reached: Host | Nat = self.hosts[destination]
+        while reached.address != outside.target[0] and reached.behind is not None:
+            reached = reached.behind
+        end = self._routing.inward(reached, outside, now)
+        if end is None:
+            return
+        packet = Packet(self.sent, now, source, destination, outside.data, 0, outside.carrier)
+        self.sent += 1
+        carried = Carried([], 0)
+        if (source, destination) not in self._cut:
+            path = self.path(self.hosts[source], self.hosts[destination])
+            carried = path.forward(len(outside.data), now, 0, HEADERS[outside.carrier])
+            if carried.faults:
+                self.faults.note(packet, carried.faults)
+        self._dispatch(packet, carried, reached, outside, end)
+        self._record(packet, carried, None, end[1].data)
+
+    def _dispatch(
+        self, packet: Packet, carried: Carried, reached: Host | Nat, outside: Addressed, end: tuple[Host, Addressed]
+    ) -> None:
+        """Let a packet arrive at the times at which its path delivers it, or hold it."""
+        deliver = functools.partial(self._arrive, reached, outside, end, carried.ecn)
+        held = self._held.get((packet.source, packet.destination))
+        if held is not None:
+            held += [deliver] * len(carried.arrivals)
+        else:
+            path = (packet.source, packet.destination)
+            for arrival in carried.arrivals:
+                self.loop.at(arrival, deliver, context=self._context, path=path)
 
     def _arrive(self, reached: Host | Nat, packet: Addressed, expected: tuple[Host, Addressed], ecn: int) -> None:
         """Deliver a packet at the end of its path, through the NATs before its destination."""
@@ -538,11 +607,17 @@ class Network:
                 ' reach: bind "0.0.0.0".'
             ] = None
 
-    def _carried(self, packet: Packet, source: Host, destination: Host) -> Carried:
-        if (source.name, destination.name) in self._cut:
+    def _carried(self, packet: Packet, source: Host, destination: Host, outside: Addressed) -> Carried:
+        pair = (source.name, destination.name)
+        if pair in self._cut:
             return Carried([], packet.ecn)
         path = self.path(source, destination)
         verdict = self._verdict(packet)
+        if verdict is DROP:
+            return Carried([], packet.ecn)
+        for firewall in self._firewalls.get(pair, ()):
+            if not firewall.passes(source.name, destination.name, outside):
+                return Carried([], packet.ecn)
         if verdict is PASS:
             if packet.carrier == "udp":
                 carried = path.forward_datagram(len(packet.data), packet.time)
@@ -551,8 +626,6 @@ class Network:
             if carried.faults:
                 self.faults.note(packet, carried.faults)
             return carried
-        if verdict is DROP:
-            return Carried([], packet.ecn)
         return Carried([packet.time + path.conditions.latency + verdict], packet.ecn)
 
     def _verdict(self, packet: Packet) -> Verdict | float:

@@ -132,6 +132,7 @@ def test_the_server_and_the_client_fit_on_twenty_lines() -> None:
         (README.with_name("examples") / "README.md", slice(2, 3)),
         (README.with_name("tests") / "README.md", slice(0, 2)),
         (README.with_name("utcp") / "testing" / "README.md", slice(None)),
+        (README.with_name("utcp") / "testing" / "TASKS.md", slice(None)),
     ],
 )
 def test_the_tests_on_the_page_pass(

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import math
+import time
 
 import pytest
 
@@ -143,3 +144,20 @@ def test_a_capture_has_the_time_of_the_network(simnet: Network) -> None:
     comments = [packet.comment for packet in packets(file)]
     assert len(comments) == len(simnet.trace)
     assert all(comment.count("\n") == 1 for comment in comments)  # one of the sender, and one of the receiver
+
+
+async def test_wall_clocks_that_disagree(simnet: Network) -> None:
+    """An offset concerns the wall clock only, and may change, as when NTP sets the clock."""
+    early, late = simnet.host("early", clock_offset=-30), simnet.host("late", clock_offset=3600.5)
+    began = time.time()
+
+    async def clocks() -> tuple[float, float, float]:
+        return time.time() - began, time.time_ns() / 1e9 - began, asyncio.get_running_loop().time()
+
+    assert await early.run(clocks()) == pytest.approx((-30, -30, 0))
+    assert await late.run(clocks()) == pytest.approx((3600.5, 3600.5, 0))
+    await asyncio.sleep(10)
+    early.clock_offset = 0.0
+    assert await early.run(clocks()) == pytest.approx((10, 10, 10))
+    early.restart()
+    assert await early.run(clocks()) == pytest.approx((10, 10, 10))

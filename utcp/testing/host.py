@@ -103,6 +103,7 @@ class Host:
         *,
         port_unreachable: bool = True,
         clock_rate: float = 1.0,
+        clock_offset: float = 0.0,
         behind: Nat | None = None,
     ) -> None:
         self.network = network
@@ -117,6 +118,8 @@ class Host:
         """The NAT that separates the host from the other hosts, or None."""
         self.clock_rate = clock_rate
         """Seconds that the host's clock counts in a second of virtual time."""
+        self.clock_offset = clock_offset
+        """Seconds by which the host's wall clock (`time.time()`) is ahead. A change sets the clock."""
         self._receive_buffer = receive_buffer
         self._links: dict[tuple[str, int], UdpPort] = {}  # what is bound to UDP ports
         self._ports: Counter[int] = Counter()  # links per UDP port
@@ -389,6 +392,10 @@ class Process(Owner, Platform):
         self.host = host
         self.clock_rate = host.clock_rate
         self.kernel = kernel
+
+    @property
+    def clock_offset(self) -> float:
+        return self.host.clock_offset
 
     def vanish(self) -> None:
         """Discard the endpoints of utcp without sending anything."""

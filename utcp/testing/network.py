@@ -201,6 +201,7 @@ class Network:
         receive_buffer: int = RECEIVE_BUFFER,
         port_unreachable: bool = True,
         clock_rate: float = 1.0,
+        clock_offset: float = 0.0,
         behind: Nat | None = None,
     ) -> Host:
         """Create a host. Raises ValueError when its name or address is taken, or `clock_rate` is not above 0.
@@ -212,6 +213,7 @@ class Network:
             port_unreachable: whether the host answers datagrams for unbound UDP ports by ICMP.
             clock_rate: seconds that the host's clock counts in a second of virtual time. With 1.01 the clock is one
                 percent fast, so that `loop.time()` advances, and timers fire, faster than on other hosts.
+            clock_offset: seconds by which the host's wall clock, `time.time()`, is ahead.
             behind: the NAT that separates the host from the others. Only hosts behind the same NAT reach its address.
         """
         if not 0 < clock_rate < math.inf:
@@ -223,6 +225,7 @@ class Network:
             receive_buffer,
             port_unreachable=port_unreachable,
             clock_rate=clock_rate,
+            clock_offset=clock_offset,
             behind=behind,
         )
         self._routing.add(host)

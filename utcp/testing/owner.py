@@ -28,6 +28,11 @@ class Owner:
         """Whether the owner or its parent has ended. Its timers then never fire, and its tasks are cancelled."""
         return self._gone or (self._parent is not None and self._parent.gone)
 
+    @property
+    def clock_offset(self) -> float:
+        """Return the seconds by which the owner's wall clock is ahead."""
+        return 0.0
+
     def mark_gone(self) -> None:
         self._gone = True
 
@@ -48,6 +53,12 @@ def by_clock(now: float) -> float:
     """Return what the clock of the running code's owner shows at the virtual time `now`, both in seconds."""
     owner = running_owner.get()
     return now if owner is None else now * owner.clock_rate
+
+
+def wall_clock_offset() -> float:
+    """Return the seconds by which the wall clock of the running code's owner is ahead."""
+    owner = running_owner.get()
+    return 0.0 if owner is None else owner.clock_offset
 
 
 def by_network(time: float) -> float:

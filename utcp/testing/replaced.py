@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from utcp.testing.loop import VirtualLoop
+from utcp.testing.owner import wall_clock_offset
 from utcp.testing.sockets import SimulatedSocket
 
 START: Final = 1_767_225_600.0
@@ -47,7 +48,7 @@ def _running() -> VirtualLoop | None:
 
 def wall_clock(loop: VirtualLoop) -> float:
     """Return the wall-clock time of the host that runs the calling code, seconds since 1970."""
-    return START + loop.time()
+    return START + loop.time() + wall_clock_offset()
 
 
 def _simulated_time() -> float:
@@ -57,7 +58,7 @@ def _simulated_time() -> float:
 
 def _simulated_time_ns() -> int:
     loop = _running()
-    return _time_ns() if loop is None else int(START) * 10**9 + round(loop.time() * 1e9)
+    return _time_ns() if loop is None else int(START) * 10**9 + round((loop.time() + wall_clock_offset()) * 1e9)
 
 
 def _simulated_monotonic() -> float:

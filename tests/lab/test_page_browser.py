@@ -84,6 +84,20 @@ def test_buttons_the_slider_and_clicks_go_through_the_ladder(lab: Lab) -> None:
     assert lab.step() == 1
 
 
+def test_dragging_the_slider_writes_the_address_when_it_is_let_go(lab: Lab) -> None:
+    lab.open("four-way")
+    slider = lab.page.locator("#slider").bounding_box()
+    assert slider is not None
+    y = slider["y"] + slider["height"] / 2
+    lab.page.mouse.move(slider["x"] + 8, y)
+    lab.page.mouse.down()
+    lab.page.mouse.move(slider["x"] + slider["width"] / 2, y, steps=5)
+    assert lab.step() == 11
+    assert ";step=1;" in lab.page.url
+    lab.page.mouse.up()
+    assert ";step=11;" in lab.page.url
+
+
 def test_playing(lab: Lab) -> None:
     lab.page.clock.install()
     lab.open("four-way;step=18")
@@ -414,6 +428,9 @@ def test_no_width_scrolls_the_page_sideways(lab: Lab, fragment: str, width: int)
             "[...document.querySelectorAll('#panels section')].map(one => one.scrollWidth - one.clientWidth)"
         )
         assert max(panels) <= 0, tabs.nth(index).inner_text()
+    lab.page.click("#as-table")
+    assert lab.page.evaluate("ladder.scrollWidth - ladder.clientWidth") <= 0
+    lab.page.click("#as-table")
     now = lab.page.locator("#now .rung.now").first.bounding_box()
     ladder = lab.page.locator("#ladder").bounding_box()
     assert now is not None

@@ -82,12 +82,11 @@ function report(problem) {
 
 /** Show a new run. */
 function present(result, { step: wanted, follow }) {
-  const scrolled = shown?.run.scene === result.run.scene;
-  const previous = scrolled ? player.index : 0;
+  const same = shown?.run.scene === result.run.scene;
+  const previous = same ? player.index : 0;
   shown = result;
   const { run, was, first } = result;
   document.title = plain() ? run.title : `${run.title} · utcp lab`;
-  if (now.beside && !was) now.beside = false;
   showScene(run);
   element("compare").disabled = !was;
   element("undo").disabled = past.length === 0;
@@ -98,11 +97,10 @@ function present(result, { step: wanted, follow }) {
   settings.draw(run, catalogue, possible());
   drawAbout(run, catalogue);
   drawLadders();
-  const edited = follow ? run.edits.find((one) => one.part === follow || one.part.split(/[=:@]/)[0] === follow.split(/[=:@]/)[0]) : null;
-  const exact = follow ? run.edits.find((one) => one.part === follow) : null;
-  const at = (exact ?? edited)?.rung ?? (follow ? first?.now : null) ?? (wanted ? wanted - 1 : previous);
+  const edit = run.edits.find((one) => one.part === follow);
+  const at = edit?.rung ?? (follow ? first?.now : null) ?? (wanted ? wanted - 1 : previous);
   player.load(run.rungs, at);
-  if (!scrolled && !wanted) element("ladder").scrollTop = 0;
+  if (!same && !wanted) element("ladder").scrollTop = 0;
   if (first && follow) announce(`${say("first_difference")}: ${first.text}`);
 }
 
@@ -124,7 +122,6 @@ function showScene(run) {
 function drawLadders() {
   const { run, was, first } = shown;
   const beside = now.beside && was !== null;
-  document.body.classList.toggle("beside", beside);
   element("drawings").classList.toggle("compared", beside);
   element("was").hidden = !beside;
   element("compare").setAttribute("aria-pressed", beside);
@@ -196,6 +193,7 @@ function revealPresent() {
 
 /** Write the address: a new entry of the browser's history for another experiment, none for a step. */
 function write(number) {
+  if (element("slider").matches(":active")) return; // when it is let go: browsers limit how often an address changes
   const address = compose({ ...now, lang: offeredLanguages().length > 1 ? currentLanguage() : null, step: number });
   if (location.hash === address) return;
   const same = parse(location.hash).experiment === now.experiment || !location.hash;
@@ -310,6 +308,7 @@ async function begin() {
   element("scene").addEventListener("change", () => open({ experiment: element("scene").value, exercise: null, step: 1 }));
   element("message").querySelector("button").addEventListener("click", () => tell(null));
   window.addEventListener("hashchange", follow);
+  element("slider").addEventListener("change", () => shown && write(player.index + 1));
   new ResizeObserver(() => {
     if (!shown) return;
     drawing.resize(now.beside);

@@ -95,4 +95,4 @@ export class EndView {
 }
 
 /** Return a time with at most three decimals. */
-export const seconds = (value) => `${Number(value.toFixed(3))} s`;
+export const seconds = (value) => `${Number(value.toFixed(3))}\u00a0s`;

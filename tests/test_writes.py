@@ -16,6 +16,7 @@ LIBRARY: Final = "an object of the standard library that is configured by its at
 ASYNCIO: Final = "asyncio offers no public way"
 REPLACED: Final = "programs in a simulation find its sockets, clocks and random numbers there"
 CONTEXT: Final = "where a connection keeps its user, for the user to set"
+DECORATED: Final = "a function that the module has made"
 HOME: Final = "the loop keeps the endpoints for as long as it lives"
 ECN: Final = "the decoder of a segment does not see the IP header, which has these bits"
 
@@ -69,6 +70,10 @@ ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
     "testing/replaced.py": {
         "random.Random.seed": REPLACED,
         "setattr(module)": REPLACED,
+    },
+    "testing/search.py": {
+        "run.__signature__": LIBRARY,
+        "run.simulation": DECORATED,
     },
     "testing/tcp_socket.py": {
         "connection.context": CONTEXT,

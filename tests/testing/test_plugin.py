@@ -114,7 +114,7 @@ def test_the_mark(pytester: pytest.Pytester) -> None:
     )
     result = run(pytester, "--strict-markers")
     result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["*takes seed=, max_time= and max_steps=*"])
+    result.stdout.fnmatch_lines(["*takes seed=, seeds=, shuffle=, max_time=, max_steps=, not *"])
 
 
 ASYNC = """
@@ -289,7 +289,7 @@ print(*sorted(set(sys.modules) - before))
     process = subprocess.run(  # noqa: S603  # our own interpreter and script
         [sys.executable, "-c", script], cwd=SOURCE, capture_output=True, text=True, check=True, timeout=200
     )
-    assert set(process.stdout.split()) <= {"inspect", "pytest_aioutcp", "shlex"}
+    assert set(process.stdout.split()) <= {"inspect", "pytest_aioutcp", "re", "shlex"}
 
 
 def test_the_public_names_are_where_they_are_said_to_be() -> None:
@@ -299,6 +299,128 @@ def test_the_public_names_are_where_they_are_said_to_be() -> None:
             assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'open_conection'"):
         utcp.open_conection  # type: ignore[attr-defined]  # noqa: B018
+
+
+MANY = """
+    import asyncio
+    import pytest
+
+    async def shout(reader, writer):
+        writer.write((await reader.read()).upper())
+        writer.close()
+
+    async def serve():
+        async with await asyncio.start_server(shout, "0.0.0.0", 80) as server:
+            await server.serve_forever()
+
+    @pytest.fixture(scope="module")
+    def begun():
+        print("module begins")
+        yield []
+        print("module ends")
+
+    @pytest.fixture
+    def server(simnet):
+        host = simnet.host("server")
+        simnet.link(host, simnet.main, latency=0.05, jitter=0.01, loss=0.2)
+        host.start(serve)
+        return host
+
+    async def talk():
+        reader, writer = await asyncio.open_connection("server", 80)
+        writer.write(b"hello")
+        writer.write_eof()
+        assert await reader.read() == b"HELLO"
+        writer.close()
+
+    async def test_that_passes(simnet, server, begun):
+        begun.append(simnet.replay)
+        print("run", simnet.replay)
+        await talk()
+
+    async def test_that_fails(simnet, server, begun):
+        assert begun == [f"{seed} shuffled" for seed in range(20)]
+        print("run", simnet.replay)
+        await talk()
+        assert simnet.loop.time() < 1.1
+
+    def test_without_async(simnet, server):
+        async def scenario():
+            await talk()
+            assert simnet.loop.time() < 1.1
+        simnet.run(scenario())
+
+    @pytest.mark.simnet(seed=3)
+    async def test_of_one_seed(simnet):
+        assert simnet.replay == "3"
+
+    @pytest.mark.simnet(shuffle=False)
+    async def test_in_the_usual_order(simnet):
+        assert "shuffled" not in simnet.replay
+
+    @pytest.mark.xfail
+    async def test_expected_to_fail(simnet):
+        raise ValueError
+
+    async def test_skipped(simnet):
+        pytest.skip("now")
+"""
+
+
+@pytest.mark.parametrize(
+    "more", [(), ("-p", "pytest_asyncio.plugin"), ("-p", "xdist", "-n1")], ids=["alone", "pytest-asyncio", "xdist"]
+)
+def test_many_seeds(pytester: pytest.Pytester, more: tuple[str, ...]) -> None:
+    pytester.makepyfile(test_it=MANY)
+    result = run(pytester, "--simnet-seeds=20", "--simnet-ladders=ladders", "-W", "ignore", *more)
+    result.assert_outcomes(passed=3, failed=2, skipped=1, xfailed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E *assert * < 1.1",
+            "*- simulated network -*",
+            "seed * shuffled fails",
+            "replay: pytest test_it.py::test_that_fails --utcp-seed '* shuffled'",
+            "shrunk by * runs from * faults and * s to * and * s of virtual time",
+            "replay: pytest test_it.py::test_that_fails --utcp-seed '* keep *.lost'",
+            "faults:",
+            "  the * packet * was lost at * s",
+            "*- connection main:* > server:80 -*",
+            "page: ladders/test_it-py-test_that_fails-1.html",
+        ]
+    )
+    output = str(result.stdout)
+    assert output.count("module begins") <= 1  # each failure shows the output of one run
+    assert (pytester.path / "ladders" / "test_it-py-test_that_fails-1.html").read_text().startswith("<!DOCTYPE html>")
+    line = next(line for line in result.outlines if "--utcp-seed" in line and " keep " in line)
+    replayed = run(pytester, "-W", "ignore", "-k", "without_async", "--utcp-seed", line.split("'")[1])
+    replayed.assert_outcomes(failed=1, deselected=6)
+
+
+def test_a_mark_and_the_decorator_for_many_seeds(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_it="""
+        import pytest
+        from utcp.testing import simulate
+
+        seen = []
+
+        @pytest.mark.simnet(seeds=4)
+        async def test_marked(simnet):
+            seen.append(simnet.replay)
+
+        @simulate(seeds=3)
+        async def test_decorated(net, tmp_path):
+            assert tmp_path.exists()
+            seen.append(net.replay)
+
+        def test_both():
+            print("seen", seen)
+        """
+    )
+    four, three = (", ".join(repr(f"{seed} shuffled") for seed in range(count)) for count in (4, 3))
+    assert f"seen [{four}, {three}]" in str(run(pytester, "-s").stdout)
+    assert "seen ['7', '7']" in str(run(pytester, "-s", "--utcp-seed=7").stdout)
+    assert "seen ['0 shuffled', '0 shuffled']" in str(run(pytester, "-s", "--simnet-seeds=1").stdout)
 
 
 def test_the_fixture_is_here_too(simnet: Network) -> None:

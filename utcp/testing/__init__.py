@@ -35,6 +35,7 @@ from utcp.testing.nat import Mapping, Nat
 from utcp.testing.network import Network, Sent
 from utcp.testing.path import Conditions, Path
 from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict, nth
+from utcp.testing.search import simulate
 
 __all__ = [
     "DROP",
@@ -58,4 +59,5 @@ __all__ = [
     "Verdict",
     "VirtualLoop",
     "nth",
+    "simulate",
 ]

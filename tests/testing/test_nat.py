@@ -6,6 +6,7 @@ import io
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -358,8 +359,8 @@ async def test_a_refusal_by_a_host_behind_a_nat_comes_from_the_external_address(
 
         def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
             seen.append(addr)
-            assert isinstance(self.transport, asyncio.DatagramTransport)
-            asyncio.get_running_loop().call_later(1, self.transport.sendto, b"late", addr)
+            transport = cast("asyncio.DatagramTransport", self.transport)
+            asyncio.get_running_loop().call_later(1, transport.sendto, b"late", addr)
 
         def error_received(self, exc: Exception) -> None:
             seen.append(exc)

@@ -245,9 +245,9 @@ def _find_places() -> list[_Place]:
     found = _places.get(count)
     if found is None:
         found = []
-        for module_name, module in list(sys.modules.items()):
+        for module_name, module in sys.modules.copy().items():
             if module_name.partition(".")[0] not in _KEPT and isinstance(module, type(sys)):
-                for name, value in list(vars(module).items()):
+                for name, value in vars(module).copy().items():
                     pair = _REPLACEMENTS.get(id(value))
                     if pair is not None:
                         found.append((module, name, *pair))

@@ -124,3 +124,8 @@ def test_a_script_of_ones_own_like_a_scene(name: str) -> None:
         assert state_names(scene.paths["client"]).startswith(state_names(own.paths["client"]))
     else:
         assert own.paths == scene.paths
+
+
+@pytest.mark.parametrize("target", ["//[", "//[/?lang=en", "http://[", "", "/api"])
+def test_a_target_that_is_no_page(target: str) -> None:
+    assert respond(target).status == 404

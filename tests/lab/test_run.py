@@ -160,3 +160,27 @@ def test_every_python_gives_the_same_octets(address: str) -> None:
     result = run(Experiment.from_address(address))
     octets = json.dumps([facts(result[key]) for key in ("rungs", "edits", "paths", "duration", "digest")]).encode()
     assert hashlib.blake2b(octets, digest_size=16).hexdigest() == RECORDED[address]
+
+
+def test_with_a_time_wait_the_lost_ack_is_sent_again() -> None:
+    """The experiment that the scene without TIME_WAIT suggests: give the client one."""
+    without, with_ = (run(Experiment.from_address(address)) for address in ("no-time-wait", "no-time-wait?msl=60"))
+    sent = [rung["arrow"]["flags"] for rung in without["rungs"] if rung["arrow"]]
+    assert sent[-1] == "RST"
+    sent = [rung["arrow"]["flags"] for rung in with_["rungs"] if rung["arrow"]]
+    assert sent[-4:] == ["FIN,ACK", "ACK", "FIN,ACK", "ACK"]
+    assert with_["ending"]["kind"] == "finished"
+    assert with_["checks"]  # what the scene shows no longer holds
+
+
+def test_a_script_may_pause_for_long() -> None:
+    result = run(Experiment.from_address("own?do=server@0:listen&do=client@0:open&do=client@3600:close"))
+    assert result["ending"]["kind"] == "finished"
+    assert sum(rung["arrow"] is not None and "FIN" in rung["arrow"]["flags"] for rung in result["rungs"]) == 2
+
+
+def test_a_run_that_waits_tells_when_the_last_thing_happened() -> None:
+    result = run(Experiment.from_address("lost-last-ack?fin_wait_2_timeout=0.2"))
+    assert result["ending"]["kind"] == "waiting"
+    latest = max(rung["arrow"]["received"] for rung in result["rungs"] if rung["arrow"] and rung["arrow"]["received"])
+    assert f"After {latest:g} s" in result["ending"]["text"]

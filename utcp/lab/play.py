@@ -32,7 +32,7 @@ from utcp.trace.ladder.rungs import ENDS, PEER
 from utcp.wire import ACK, SYN, Segment, encode
 from utcp.wire.seq import MASK
 
-MAX_PACKETS: Final = 2000
+MAX_PACKETS: Final = 500
 MAX_SECONDS: Final = 4000.0
 """Virtual seconds after which a run is ended."""
 IDLE: Final = 130.0
@@ -123,6 +123,7 @@ class _LabStage(Stage):
         self._latest: dict[End, Segment] = {}
         self._quiet_since = 0.0
         self._pending = len(experiment.injections)
+        self._last_action = max((action.time for action in experiment.actions), default=0.0)
         self.writers: list[Writer] = []
         """The applications' ends of the connections, which a script that fails leaves open."""
         self._full = False
@@ -188,7 +189,7 @@ class _LabStage(Stage):
             elif playing.done() and (self._pending or self._experiment.scene == OWN):
                 await self._until_quiet()  # the scenes' scripts have their own end
         self.rungs = self.recorder.rungs()
-        played.ending = kind, _ending(kind, error, self._quiet_since if kind == "waiting" else self.now)
+        played.ending = kind, _ending(kind, error, self._latest_event() if kind == "waiting" else self.now)
         played.rungs, played.exhibits = self.rungs, self.exhibits
         played.paths = {end: self.recorder.path(end) for end in ENDS}
         played.duration = self.now
@@ -197,6 +198,13 @@ class _LabStage(Stage):
         self._report_unfound()
         for writer in self.writers:
             writer.close()
+
+    def _latest_event(self) -> float:
+        """Return the time of the last event in the ladder, seconds."""
+        times = [0.0]
+        for rung in self.rungs:
+            times += [rung.time, (rung.arrow and rung.arrow.received) or 0.0]
+        return max(times)
 
     async def _until_over(self, playing: asyncio.Future[None]) -> EndingKind:
         while not playing.done():
@@ -215,7 +223,7 @@ class _LabStage(Stage):
             await asyncio.sleep(_STEP)
 
     def _is_busy(self) -> bool:
-        return bool(self._pending) or any(
+        return bool(self._pending or self.now < self._last_action) or any(
             is_busy(probes[-1].stack) for probes in self._played.probes.values() if probes
         )
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from threading import Lock
 from typing import Final, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from utcp.lab.catalogue import catalogue
 from utcp.lab.compare import compare
@@ -41,15 +41,15 @@ def respond(target: str, shown: Mapping[str, object] | None = None) -> Response:
         target: as in a request line, such as "/api/run?lang=en&address=four-way%3Flose%3D9".
         shown: a capture to show instead of experiments (`utcp.lab.captured`).
     """
-    parts = urlsplit(target)
-    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    if parts.path == "/":
+    path, _, fields = target.partition("?")
+    query = {name: values[-1] for name, values in parse_qs(fields).items()}
+    if path == "/":
         return Response(200, _HTML, render(None).encode())
     language: Language = "zh" if query.get("lang") == "zh" else "en"
     try:
-        return _json(200, _answer(parts.path, query, language, shown))
+        return _json(200, _answer(path, query, language, shown))
     except ExperimentError as error:
-        unknown = error.text == text("unknown_request", path=repr(parts.path))
+        unknown = error.text == text("unknown_request", path=repr(path))
         return _json(404 if unknown else 400, {"error": error.text.in_(language)})
 
 

@@ -8,6 +8,7 @@ from utcp.config import Config
 from utcp.scenes.lost_last_ack import LosesLastAck
 from utcp.scenes.scene import Scene
 from utcp.scenes.stage import ACTIVE, PASSIVE, PAUSE, Reader, Stage, Writer, close
+from utcp.tcp.state import CLOSED
 from utcp.wire import FIN
 
 ANSWER: Final = b"Goodbye.\n"
@@ -27,17 +28,22 @@ async def play(stage: Stage) -> None:
     with stage.network.rule(LosesLastAck()):
         reader, writer = await stage.open(endpoint)
         await asyncio.sleep(PAUSE)
-        stage.note("closes")
+        if not endpoint.config.msl:
+            stage.note("closes")
         writer.write_eof()
         answer = await reader.read()
         writer.close()
-        await stage.client.run(endpoint.aclose())
-        stage.note("gone")
+        if endpoint.config.msl:  # in an experiment of the laboratory; the process ends after TIME_WAIT
+            await stage.until("client", CLOSED)
+        else:
+            await stage.client.run(endpoint.aclose())
+            stage.note("gone")
         await stage.served()
     fins = [arrow for arrow in stage.closing() if arrow.sender == "server" and arrow.flags & FIN]
     counters = server.stack.counters
     seconds = (stage.arrows()[-1].sent or 0.0) - (fins[0].sent or 0.0)
-    stage.note("limit", probes=counters.loss_probes, timeouts=counters.timeouts, seconds=seconds)
+    if errors:
+        stage.note("limit", probes=counters.loss_probes, timeouts=counters.timeouts, seconds=seconds)
 
     stage.expect("the client read", answer, ANSWER)
     stage.expect("errors at the server", [type(error).__name__ for error in errors], ["FinTimedOut"])

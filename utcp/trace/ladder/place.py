@@ -132,11 +132,18 @@ def _label(line: Line, offset: float, rise: float) -> Label:
 
 def _overlap(one: Shape, other: Shape) -> bool:
     """Return whether two convex figures overlap, because no side of either separates them."""
-    # A quick check first: labels are nearly level, so mostly one ends before the other begins. The second corner is the
-    # right end of the base.
+    # Quick checks first: labels are nearly level, so mostly one ends before the other begins, or is above it. The first
+    # two corners are the ends of the base.
     if one[1][0] < other[0][0] - _CLOSE or other[1][0] < one[0][0] - _CLOSE:
         return False
+    if _is_above(one, other) or _is_above(other, one):
+        return False
     return not (_separate(one, other) or _separate(other, one))
+
+
+def _is_above(one: Shape, other: Shape) -> bool:
+    """Return whether a label ends above the highest corner of another one."""
+    return max(one[0][1], one[1][1]) < min(other[2][1], other[3][1])
 
 
 def _separate(one: Shape, other: Shape) -> bool:

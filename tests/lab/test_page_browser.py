@@ -157,6 +157,21 @@ def test_back_and_forward_of_the_browser(lab: Lab) -> None:
     assert lab.experiment() == "four-way?msl=2&lose=4"
 
 
+def test_undo_pressed_twice_at_once_loses_no_experiment(lab: Lab) -> None:
+    lab.open("four-way")
+    lab.apply("lose=4")
+    lab.apply("msl=2")
+    lab.page.evaluate("() => { for (const _ of [1, 2]) document.getElementById('undo').click(); }")
+    lab.ready()
+    assert lab.experiment() == "four-way?lose=4"
+    lab.click("#redo")
+    assert lab.experiment() == "four-way?msl=2&lose=4"
+    assert lab.page.is_disabled("#redo")
+    lab.click("#undo")
+    lab.click("#undo")
+    assert lab.experiment() == "four-way"
+
+
 @pytest.mark.parametrize("part", ["lose=5", "delay=5:0.25", "duplicate=5", "duplicate=5:0.4", "corrupt=5"])
 def test_every_edit_is_in_the_list_and_can_be_removed_there(lab: Lab, part: str) -> None:
     lab.open("three-way")
@@ -338,8 +353,25 @@ def test_a_malformed_address_is_told_and_a_scene_shown(lab: Lab, fragment: str, 
     assert lab.experiment() == "four-way?lose=4"
 
 
+def test_an_address_may_be_percent_encoded(lab: Lab) -> None:
+    lab.open("four-way%3Flose%3D4%3Bstep%3D7")
+    assert lab.page.url.partition("#")[2] == "four-way?lose=4;step=7;lang=en"
+    assert lab.page.locator("#now .first-text").count() == 1
+
+
 def test_a_server_that_is_gone_is_told_and_nothing_is_lost(lab: Lab) -> None:
     lab.open("four-way;step=7")
+    lab.apply("msl=2")
+    lab.gone = True
+    lab.click("#undo")
+    assert lab.experiment() == "four-way?msl=2"
+    lab.page.select_option("#scene", "late-ack")
+    lab.ready()
+    assert lab.page.input_value("#scene") == "four-way"
+    lab.gone = False
+    lab.click("#undo")
+    assert lab.experiment() == "four-way"
+    lab.go(7)
     lab.gone = True
     lab.click("#lose")
     assert "does not answer" in lab.text("#message")

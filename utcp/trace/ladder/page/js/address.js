@@ -6,7 +6,7 @@
 const DEFAULTS = { step: null, lang: null, exercise: null, beside: false };
 
 export function parse(hash) {
-  const parts = hash.replace(/^#/, "").split(";");
+  const parts = decoded(hash.replace(/^#/, "")).split(";");
   const [experiment, ...rest] = /^(step|lang)=/.test(parts[0]) ? ["", ...parts] : parts;
   const found = { ...DEFAULTS, experiment };
   for (const part of rest) {
@@ -17,6 +17,15 @@ export function parse(hash) {
     else if (name === "beside") found.beside = true;
   }
   return found;
+}
+
+/** Return an address that a program on its way may have percent-encoded. */
+function decoded(address) {
+  try {
+    return decodeURIComponent(address);
+  } catch {
+    return address; // the engine says what is wrong with it
+  }
 }
 
 export function compose({ experiment, step, lang, exercise, beside }) {

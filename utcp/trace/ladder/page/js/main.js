@@ -48,8 +48,9 @@ function change(removed, added) {
   open({ experiment: experimentOf(shown.run.scene, changed(shown.run, removed, added)), follow });
 }
 
-/** Open another experiment or another view of this one. `follow` is an edit whose segment becomes the present step. */
-async function open(wanted, { record = true } = {}) {
+/** Open another experiment or another view of this one. `follow` is an edit whose segment becomes the present step.
+ *  `moved` is called when the run is there. */
+async function open(wanted, { record = true, moved = null } = {}) {
   const before = { ...now };
   const next = { ...now, ...wanted };
   const number = ++asked;
@@ -64,11 +65,13 @@ async function open(wanted, { record = true } = {}) {
       past.push(before.experiment);
       future.length = 0;
     }
+    moved?.();
     present(result, next);
     await judge(number);
   } catch (problem) {
     if (number !== asked) return;
     report(problem);
+    if (shown) showScene(shown.run); // the menu, too
     if (!shown && next.experiment !== catalogue.scenes[0].name) await open({ experiment: catalogue.scenes[0].name, quiet: true });
   } finally {
     if (number === asked) ladder.removeAttribute("aria-busy");
@@ -149,10 +152,11 @@ async function judge(number) {
   }
 }
 
-function undo(from, to) {
+/** Go back in `from`, and note the way forward in `to`. If the run cannot be had, both stay as they are. */
+async function undo(from, to) {
   if (!from.length) return;
-  to.push(now.experiment);
-  open({ experiment: from.pop() }, { record: false });
+  const [before, wanted] = [now.experiment, from.at(-1)];
+  await open({ experiment: wanted }, { record: false, moved: () => to.push(before) && from.pop() });
 }
 
 // ------------------------------------------------------------------ the present step
@@ -210,10 +214,13 @@ async function follow() {
     report(problem);
     return;
   }
-  if (wanted.experiment === past.at(-1)) future.push(now.experiment), past.pop();
-  else if (wanted.experiment === future.at(-1)) past.push(now.experiment), future.pop();
-  else if (now.experiment && wanted.experiment !== now.experiment) past.push(now.experiment);
-  await open({ ...wanted, experiment: experimentIn(wanted) }, { record: false });
+  const before = now.experiment;
+  const moved = () => {
+    if (wanted.experiment === past.at(-1)) future.push(before), past.pop();
+    else if (wanted.experiment === future.at(-1)) past.push(before), future.pop();
+    else if (before && now.experiment !== before) past.push(before);
+  };
+  await open({ ...wanted, experiment: experimentIn(wanted) }, { record: false, moved });
 }
 
 /** Return the experiment of an address, or else that of the file, or the first scene. */

@@ -129,3 +129,9 @@ def test_a_script_of_ones_own_like_a_scene(name: str) -> None:
 @pytest.mark.parametrize("target", ["//[", "//[/?lang=en", "http://[", "", "/api"])
 def test_a_target_that_is_no_page(target: str) -> None:
     assert respond(target).status == 404
+
+
+def test_an_error_repeats_no_more_than_the_beginning_of_a_long_address() -> None:
+    body = respond(f"/api/run?{urlencode({'address': 'x' * 20_000})}").body
+    assert "xxx…'" in json.loads(body)["error"]
+    assert len(body) < 500

@@ -10,7 +10,7 @@ from utcp.lab.experiment import Experiment
 from utcp.lab.own import OLD
 from utcp.lab.play import Played, play
 from utcp.lab.settings import ExperimentError
-from utcp.lab.words import tables, text
+from utcp.lab.words import quoted, tables, text
 from utcp.scenes.text import Language, Text
 from utcp.tcp import timers
 from utcp.tcp.state import (
@@ -70,7 +70,7 @@ def check(name: str, experiment: Experiment, language: Language = "en") -> Json:
     """Return whether an experiment solves an exercise, and a sentence. Raises ExperimentError for an unknown one."""
     exercise = EXERCISES.get(name)
     if exercise is None:
-        raise ExperimentError(text("unknown_exercise", name=repr(name)))
+        raise ExperimentError(text("unknown_exercise", name=quoted(name)))
     if experiment.scene != Experiment.from_address(exercise.start).scene:
         said = text("other_scene", scene=exercise.start)
         return {"solved": False, "text": said.in_(language)}

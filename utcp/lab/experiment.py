@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias, get_args
 from urllib.parse import unquote
 
 from utcp.lab.settings import Chosen, ExperimentError, is_setting, parse_setting
-from utcp.lab.words import number, text
+from utcp.lab.words import number, quoted, text
 from utcp.scenes import NAMES
 from utcp.trace.ladder import End
 from utcp.trace.ladder.rungs import ENDS
@@ -143,7 +143,7 @@ class Experiment:
 
     def _check(self) -> None:
         if self.scene not in SCENES:
-            raise ExperimentError(text("unknown_scene", name=repr(self.scene), scenes=", ".join(SCENES)))
+            raise ExperimentError(text("unknown_scene", name=quoted(self.scene), scenes=", ".join(SCENES)))
         if self.actions and self.scene != OWN:
             raise ExperimentError(text("own_only", scene=OWN))
         if len(self.parts()) > MAX_PARTS:
@@ -187,11 +187,11 @@ class Experiment:
         edits: list[Edit] = []
         injections: list[Injection] = []
         if scene not in SCENES:
-            raise ExperimentError(text("unknown_scene", name=repr(scene), scenes=", ".join(SCENES)))
+            raise ExperimentError(text("unknown_scene", name=quoted(scene), scenes=", ".join(SCENES)))
         for part in filter(None, rest.split("&")):
             name, equals, value = part.partition("=")
             if not equals:
-                raise ExperimentError(text("no_value", part=repr(part)))
+                raise ExperimentError(text("no_value", part=quoted(part)))
             if name in EDITS:
                 edits.append(_edit(part, name, value))
             elif name == "inject":
@@ -201,7 +201,7 @@ class Experiment:
             elif is_setting(name):
                 settings.append(parse_setting(name, value))
             else:
-                raise ExperimentError(text("unknown_part", name=repr(name)))
+                raise ExperimentError(text("unknown_part", name=quoted(name)))
         return cls(
             scene=scene,
             settings=tuple(settings),
@@ -215,12 +215,12 @@ def _edit(part: str, name: str, value: str) -> Edit:
     kind = next(kind for kind in EDITS if kind == name)
     packet, colon, seconds = value.partition(":")
     if not _is_whole(packet) or not 1 <= int(packet) <= MAX_PACKET:
-        raise ExperimentError(text("wrong_packet", part=repr(part), most=MAX_PACKET))
+        raise ExperimentError(text("wrong_packet", part=quoted(part), most=MAX_PACKET))
     if colon and kind in ("lose", "corrupt"):
-        raise ExperimentError(text("no_seconds", part=repr(part), kind=kind))
+        raise ExperimentError(text("no_seconds", part=quoted(part), kind=kind))
     delay = _time(part, seconds) if colon else 0.0
     if kind == "delay" and not delay:
-        raise ExperimentError(text("no_delay", part=repr(part)))
+        raise ExperimentError(text("no_delay", part=quoted(part)))
     return Edit(kind, int(packet), delay)
 
 
@@ -228,27 +228,27 @@ def _injection(part: str, value: str) -> Injection:
     end, time, rest = _place(part, value)
     kind, *given = rest.split(",")
     if kind not in KINDS:
-        raise ExperimentError(text("unknown_kind", part=repr(part), kinds=", ".join(KINDS)))
+        raise ExperimentError(text("unknown_kind", part=quoted(part), kinds=", ".join(KINDS)))
     numbers: dict[str, int] = {}
     ts: int | None = 0
     for each in given:
         name, _, number_ = each.partition("=")
         if name not in ("seq", "ack", "length", "ts") or name in numbers:
-            raise ExperimentError(text("unknown_field", part=repr(part), name=repr(each)))
+            raise ExperimentError(text("unknown_field", part=quoted(part), name=quoted(each)))
         if name == "ts" and number_ in ("none", "now"):
             ts = None if number_ == "none" else 0
             continue
         if not _is_whole(number_.removeprefix("-")) or abs(int(number_)) > MAX_NUMBER:
-            raise ExperimentError(text("wrong_number", part=repr(part), name=name))
+            raise ExperimentError(text("wrong_number", part=quoted(part), name=name))
         if name == "ts":
             ts = int(number_)
         else:
             numbers[name] = int(number_)
     length = numbers.get("length", DATA if kind == "DATA" else 0)
     if not 0 <= length <= MAX_SEGMENT:
-        raise ExperimentError(text("wrong_length", part=repr(part), most=MAX_SEGMENT))
+        raise ExperimentError(text("wrong_length", part=quoted(part), most=MAX_SEGMENT))
     if "ack" in numbers and not KINDS[kind] & ACK:
-        raise ExperimentError(text("no_ack", part=repr(part), kind=kind))
+        raise ExperimentError(text("no_ack", part=quoted(part), kind=kind))
     return Injection(end, time, kind, numbers.get("seq"), numbers.get("ack"), length, ts)
 
 
@@ -257,12 +257,12 @@ def _action(part: str, value: str) -> Action:
     kind, comma, octets = rest.partition(",")
     if kind == "send":
         if not _is_whole(octets) or not 1 <= int(octets) <= MAX_OCTETS:
-            raise ExperimentError(text("wrong_octets", part=repr(part), most=MAX_OCTETS))
+            raise ExperimentError(text("wrong_octets", part=quoted(part), most=MAX_OCTETS))
         return Action(end, time, "send", int(octets))
     for known in ACTIONS:
         if kind == known and not comma:
             return Action(end, time, known)
-    raise ExperimentError(text("unknown_action", part=repr(part), actions=", ".join(ACTIONS)))
+    raise ExperimentError(text("unknown_action", part=quoted(part), actions=", ".join(ACTIONS)))
 
 
 def _place(part: str, value: str) -> tuple[End, float, str]:
@@ -272,12 +272,12 @@ def _place(part: str, value: str) -> tuple[End, float, str]:
     for end in ENDS:
         if name == end and at and colon:
             return end, _time(part, time), rest
-    raise ExperimentError(text("wrong_place", part=repr(part)))
+    raise ExperimentError(text("wrong_place", part=quoted(part)))
 
 
 def _time(part: str, value: str) -> float:
     if not _is_whole(value.replace(".", "", 1)) or float(value) > MAX_TIME:
-        raise ExperimentError(text("wrong_time", part=repr(part), most=number(MAX_TIME)))
+        raise ExperimentError(text("wrong_time", part=quoted(part), most=number(MAX_TIME)))
     return float(value)
 
 

@@ -14,7 +14,7 @@ from utcp.lab.exercises import check
 from utcp.lab.experiment import Experiment
 from utcp.lab.run import run
 from utcp.lab.settings import ExperimentError
-from utcp.lab.words import text
+from utcp.lab.words import quoted, text
 from utcp.scenes.text import Language
 from utcp.trace.ladder.page import render
 from utcp.trace.ladder.told import Json
@@ -49,17 +49,17 @@ def respond(target: str, shown: Mapping[str, object] | None = None) -> Response:
     try:
         return _json(200, _answer(path, query, language, shown))
     except ExperimentError as error:
-        unknown = error.text == text("unknown_request", path=repr(path))
+        unknown = error.text == text("unknown_request", path=quoted(path))
         return _json(404 if unknown else 400, {"error": error.text.in_(language)})
 
 
 def _answer(path: str, query: Mapping[str, str], language: Language, shown: Mapping[str, object] | None) -> Json:
     if query.get("lang", language) != language:
-        raise ExperimentError(text("unknown_language", name=repr(query["lang"])))
+        raise ExperimentError(text("unknown_language", name=quoted(query["lang"])))
     if path == "/api/catalogue":
         return catalogue(language) if shown is None else {**catalogue(language), "capture": shown}
     if path not in ("/api/run", "/api/compare", "/api/check"):
-        raise ExperimentError(text("unknown_request", path=repr(path)))
+        raise ExperimentError(text("unknown_request", path=quoted(path)))
     if shown is not None:
         raise ExperimentError(text("not_simulated"))
     experiment = Experiment.from_address(query.get("address", ""))

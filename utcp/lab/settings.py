@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from utcp.config import Config
-from utcp.lab.words import number, tables, text
+from utcp.lab.words import number, quoted, tables, text
 from utcp.scenes.stage import LATENCY
 from utcp.scenes.text import Text
 from utcp.trace.ladder import End
@@ -62,7 +62,7 @@ class Setting:
         if self.kind == "choice":
             if value not in self.choices:
                 raise ExperimentError(
-                    text("wrong_choice", name=self.name, choices=", ".join(self.choices), value=repr(value))
+                    text("wrong_choice", name=self.name, choices=", ".join(self.choices), value=quoted(value))
                 )
             return value
         whole = self.kind == "count"
@@ -72,7 +72,7 @@ class Setting:
         ):
             key = "wrong_count" if whole else "wrong_seconds"
             least, most = number(self.least), number(self.most)
-            raise ExperimentError(text(key, name=self.name, least=least, most=most, value=repr(value)))
+            raise ExperimentError(text(key, name=self.name, least=least, most=most, value=quoted(value)))
         return int(value) if whole else float(value)
 
 

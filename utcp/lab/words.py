@@ -30,6 +30,11 @@ def _in(values: dict[str, object], language: Language) -> dict[str, object]:
     return {name: value.in_(language) if isinstance(value, Text) else value for name, value in values.items()}
 
 
+def quoted(value: str) -> str:
+    """Return a part of an address in quotation marks, cut to 60 characters."""
+    return repr(value if len(value) <= 60 else f"{value[:59]}…")
+
+
 def number(value: float) -> str:
     """Return a number without exponent and without trailing zeros, to a microsecond."""
     return f"{value:.6f}".rstrip("0").rstrip(".")

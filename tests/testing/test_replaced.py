@@ -1,16 +1,20 @@
 """Clocks, random numbers and sockets of the standard library, in simulations and beside them."""
 
 import asyncio
+import importlib
 import logging
 import os
 import random
 import secrets
 import select
 import socket
+import sys
 import threading
 import time
 import uuid
+from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -135,3 +139,49 @@ class TestNames:
     async def test_of_services(self, simnet: Network) -> None:
         found = await asyncio.get_running_loop().getaddrinfo(None, "http", flags=socket.AI_PASSIVE)
         assert found[0][4] == ("0.0.0.0", 80)
+
+
+class TestRestoring:
+    def test_modules_that_were_imported_during_the_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "imported_late.py").write_text("from socket import socket\nfrom time import time\n")
+        monkeypatch.syspath_prepend(tmp_path)
+
+        async def use() -> Any:
+            late = importlib.import_module("imported_late")
+            assert late.time() == START
+            return late
+
+        late = Network().run(use())
+        try:
+            assert late.socket is socket.socket
+            assert late.time is time.time
+        finally:
+            del sys.modules["imported_late"]
+
+    def test_what_a_test_has_put_there_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def now() -> float:
+            return time.time()
+
+        assert Network().run(now()) == START  # finds the places
+        monkeypatch.setattr(time, "time", lambda: 7.0)
+        assert Network().run(now()) == 7
+        assert time.time() == 7
+
+    def test_simulations_of_several_threads(self) -> None:
+        """The first to end does not restore the originals for the others."""
+
+        async def work() -> tuple[float, float]:
+            for _ in range(200):
+                await asyncio.sleep(1)
+            return time.time(), random.random()
+
+        expected = Network().run(work())
+        found: list[tuple[float, float]] = []
+        threads = [threading.Thread(target=lambda: found.append(Network().run(work()))) for _ in range(4)]
+        state = random.getstate()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [expected] * 4
+        assert random.getstate() == state

@@ -9,6 +9,7 @@ import random
 import select
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -238,6 +239,10 @@ _Place = tuple[Any, str, Any, Any]
 _places: dict[int, list[_Place]] = {}
 """Where the originals stand, by the number of imported modules."""
 
+_one_run: Final = threading.Lock()
+"""Held by the thread whose simulation runs. One in another thread waits, because it would restore the originals, and
+mix the random numbers, of the first one."""
+
 
 def _find_places() -> list[_Place]:
     """Return all names of imported modules that stand for an original (`from time import monotonic`)."""
@@ -256,6 +261,17 @@ def _find_places() -> list[_Place]:
     return found
 
 
+def _restore_new(before: set[str]) -> None:
+    """Restore the originals in modules that were imported during a run: all but those named in `before`."""
+    originals = {id(replacement): original for original, replacement in _REPLACEMENTS.values()}
+    for module_name in [name for name in sys.modules.copy() if name not in before]:
+        module = sys.modules.get(module_name)
+        if isinstance(module, type(sys)):
+            for name, value in vars(module).copy().items():
+                if id(value) in originals:
+                    setattr(module, name, originals[id(value)])
+
+
 @contextlib.contextmanager
 def replaced(entropy: random.Random) -> Iterator[None]:
     """Replace the parts within this context, and restore them at its end.
@@ -266,15 +282,21 @@ def replaced(entropy: random.Random) -> Iterator[None]:
     Args:
         entropy: the source of random numbers of the programs.
     """
-    places = _find_places()
     set_seed: Callable[..., None] = _simulated_seed
-    for module, name, _, replacement in places:
-        setattr(module, name, replacement)
-    random.Random.seed = set_seed  # type: ignore[method-assign]
-    try:
-        with _seeded(entropy):
-            yield
-    finally:
-        random.Random.seed = _seed  # type: ignore[method-assign]
-        for module, name, original, _ in places:
-            setattr(module, name, original)
+    with _one_run:
+        # Not the places where a test has put something of its own. The undoing of a patch that was made during a run may
+        # have put the replacement there.
+        places = [place for place in _find_places() if vars(place[0]).get(place[1]) in place[2:]]
+        before = set(sys.modules)
+        for module, name, _, replacement in places:
+            setattr(module, name, replacement)
+        random.Random.seed = set_seed  # type: ignore[method-assign]
+        try:
+            with _seeded(entropy):
+                yield
+        finally:
+            random.Random.seed = _seed  # type: ignore[method-assign]
+            for module, name, original, _ in places:
+                setattr(module, name, original)
+            if len(sys.modules) != len(before):
+                _restore_new(before)

@@ -127,7 +127,7 @@ class TestStreams:
                 sock.detach()
             with pytest.raises(OSError, match="duplicated"):
                 sock.dup()
-            with pytest.raises(OSError, match="not connected"):
+            with pytest.raises(BrokenPipeError):
                 sock.send(b"x")
         with pytest.raises(OSError, match="Bad file descriptor"):
             sock.send(b"x")
@@ -175,6 +175,36 @@ class TestStreams:
         assert not connecting.done()
         with (await loop.sock_accept(listening))[0], first, second, listening:
             await connecting
+
+    async def test_a_reset_after_the_fin_of_the_peer(self, simnet: Network, far: Host) -> None:
+        """Linux reports EPIPE in CLOSE_WAIT, and ECONNRESET otherwise."""
+        loop = asyncio.get_running_loop()
+        server = await far.run(listen())
+        for in_close_wait, code in (True, errno.EPIPE), (False, errno.ECONNRESET):
+            with stream() as sock:
+                await loop.sock_connect(sock, ("far", PORT))
+                accepted, _ = await far.run(loop.sock_accept(server))
+                if in_close_wait:
+                    accepted.close()
+                    await asyncio.sleep(1)
+                await loop.sock_sendall(sock, b"for no reader")
+                await asyncio.sleep(1)
+                accepted.close()  # with unread data
+                await asyncio.sleep(1)
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == code
+                assert sock.recv(10) == b""
+                with pytest.raises(BrokenPipeError):
+                    sock.send(b"x")
+                with pytest.raises(OSError, match="not connected"):
+                    sock.getpeername()
+        server.close()
+
+    async def test_a_socket_that_was_never_connected(self, simnet: Network) -> None:
+        with stream() as sock:
+            with pytest.raises(BrokenPipeError):
+                sock.send(b"x")
+            with pytest.raises(OSError, match="not connected"):
+                sock.recv(1)
 
 
 class TestOptions:

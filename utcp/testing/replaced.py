@@ -284,8 +284,8 @@ def replaced(entropy: random.Random) -> Iterator[None]:
     """
     set_seed: Callable[..., None] = _simulated_seed
     with _one_run:
-        # Not the places where a test has put something of its own. The undoing of a patch that was made during a run may
-        # have put the replacement there.
+        # Not the places where a test has put something of its own. A patch that was made during a run, and undone after
+        # it, has put the replacement there.
         places = [place for place in _find_places() if vars(place[0]).get(place[1]) in place[2:]]
         before = set(sys.modules)
         for module, name, _, replacement in places:

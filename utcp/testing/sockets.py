@@ -162,7 +162,7 @@ class SimulatedSocket(socket.socket):
         inner = self._waiting(self._tcp.accept)
         accepted = RealSocket.__new__(type(self))
         accepted._adopt(self._kernel, inner, self._proto)  # noqa: SLF001  # of this class
-        return accepted, inner.getpeername()
+        return accepted, inner.peer
 
     def connect(self, address: Any) -> None:
         inner = self._open

@@ -125,7 +125,14 @@ class TcpSocket:
         return self.bound or (WILDCARD, 0)
 
     def getpeername(self) -> SocketAddress:
-        if self._facade is None or self._connecting:
+        if self._connection is None or self._connecting or self._connection.ended:
+            raise error(errno.ENOTCONN)
+        return self.peer
+
+    @property
+    def peer(self) -> SocketAddress:
+        """Return the address of the peer, also after the connection's end. Raises OSError without a connection."""
+        if self._facade is None:
             raise error(errno.ENOTCONN)
         return self._facade.getpeername()
 
@@ -227,6 +234,9 @@ class TcpSocket:
         raise BlockingIOError(errno.EAGAIN, "no data has arrived")
 
     def send(self, data: bytes) -> int:
+        if self._connection is None:
+            self._raise_error()
+            raise error(errno.EPIPE)
         connection = self._connected()
         self._raise_error()
         try:
@@ -318,7 +328,7 @@ class TcpSocket:
             if events & WRITABLE:
                 self._full = False
             if events & ENDED:
-                self._error = None if item.error is None else error(item.error.errno or errno.ECONNABORTED)
+                self._error = _error_of(item)
                 if self._connecting:
                     self._fail_to_connect(item)
             if events & CONNECTED:
@@ -370,3 +380,14 @@ class TcpSocket:
         """Send at once, as a system call does."""
         if self._driver is not None:
             self._driver.flush()
+
+
+def _error_of(connection: Connection) -> OSError | None:
+    """Return the error of a connection that has ended, or None. After the peer's FIN, and before that of the program,
+    Linux reports RST as EPIPE."""
+    if connection.error is None:
+        return None
+    code = connection.error.errno or errno.ECONNABORTED
+    if code == errno.ECONNRESET and connection.receive_side.fin_reached and not connection.send_side.fin_queued:
+        code = errno.EPIPE
+    return error(code)

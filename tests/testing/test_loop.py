@@ -302,13 +302,41 @@ def test_what_needs_the_real_world_says_so(ask: Callable[[VirtualLoop], Any]) ->
         loop.run(main())
 
 
-def test_handlers_of_signals_are_never_called() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, print)
-        assert not loop.remove_signal_handler(signal.SIGTERM)
+def test_handlers_of_signals_belong_to_the_program_of_a_host(simnet: Network) -> None:
+    seen: list[str] = []
 
-    VirtualLoop().run(main())
+    async def serve(name: str) -> None:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, ended.set)
+        with pytest.raises(RuntimeError, match="cannot be caught"):
+            loop.add_signal_handler(signal.SIGKILL, ended.set)
+        await ended.wait()
+        seen.append(f"{name} ends at {loop.time():g}")
+        assert loop.remove_signal_handler(signal.SIGTERM)
+        assert not loop.remove_signal_handler(signal.SIGTERM)
+        await asyncio.sleep(100)
+
+    async def main() -> None:
+        hosts = [simnet.host(name) for name in ("a", "b")]
+        tasks = [host.run(serve(host.name)) for host in hosts]
+        await asyncio.sleep(1)
+        hosts[0].kill(signal.SIGTERM)
+        await asyncio.sleep(1)
+        assert seen == ["a ends at 1"]
+        assert not any(task.done() for task in tasks)
+        hosts[0].kill(signal.SIGTERM)  # no handler any more
+        hosts[1].kill()
+        await asyncio.sleep(1)
+        assert all(task.cancelled() for task in tasks)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, seen.append, "main")
+        simnet.main.kill(signal.SIGHUP)
+        with pytest.raises(ValueError, match="scenario"):
+            simnet.main.kill(signal.SIGTERM)
+        await asyncio.sleep(0)
+        assert seen == ["a ends at 1", "main"]
+
+    simnet.run(main())
 
 
 def test_real_sockets_are_refused() -> None:

@@ -8,6 +8,7 @@ import errno
 import functools
 import os
 import random
+import signal
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
@@ -204,20 +205,26 @@ class Host:
             link.close()
         self.network.loop.end(self.kernel)
 
-    def kill(self) -> None:
-        """End all programs of the host at once, as the signal SIGKILL does. The host stays on.
+    def kill(self, sig: int = signal.SIGKILL) -> None:
+        """Send a signal to the programs of the host. It calls the handler that they have set for it by
+        `loop.add_signal_handler()`. Without one, it ends all programs of the host at once. The host stays on.
 
         The kernel closes their sockets: a TCP connection sends FIN behind the data that it has accepted, or RST if
         received data is unread or SO_LINGER is 0. Endpoints of utcp, which is a part of the program, send nothing more,
         and their peers get ICMP "port unreachable". Their tasks are cancelled, and what they send during cancellation
         is discarded. `run()` and `start()` start programs again.
 
-        Raises ValueError for the host of the scenario, RuntimeError while the host is down.
+        Raises ValueError if it would end the host of the scenario, RuntimeError while the host is down.
+
+        Args:
+            sig: the signal. SIGKILL has no handler.
         """
-        if self is self.network.main:
-            raise ValueError("the host 'main' runs the scenario and cannot be killed")
         if self.crashed:
             raise RuntimeError(f"{self!r} is down: restart it first")
+        if self.network.loop.handle_signal(self.process, sig):
+            return
+        if self is self.network.main:
+            raise ValueError("the host 'main' runs the scenario and cannot be killed")
         process = self.process
         process.vanish()
         self.kernel.close_sockets_of(process)

@@ -10,6 +10,7 @@ import itertools
 import math
 import os
 import random
+import signal
 import socket
 from asyncio.selector_events import BaseSelectorEventLoop
 from asyncio.sslproto import SSLProtocol
@@ -91,6 +92,7 @@ class VirtualLoop(BaseSelectorEventLoop):
         self._task_numbers = itertools.count()
         self._failure: BaseException | None = None
         self._readers: dict[int, asyncio.Handle] = {}
+        self._signal_handlers: dict[tuple[Owner | None, int], asyncio.Handle] = {}
         self._kept: list[Any] = []
         """Transports of sockets that a crash or kill has closed."""
         self._resolver: Callable[[str], str] | None = None
@@ -459,10 +461,21 @@ class VirtualLoop(BaseSelectorEventLoop):
     # ------------------------------------------------------------------ signals, processes, pipes, Unix sockets
 
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
-        """Do nothing, because no simulated process gets a signal. `Host.kill()` is SIGKILL, which has no handler."""
+        """Set what `Host.kill(sig)` calls, instead of ending the calling program."""
+        if sig in (signal.SIGKILL, signal.SIGSTOP):
+            raise RuntimeError(f"sig {sig} cannot be caught")
+        self._signal_handlers[running_owner.get(), sig] = asyncio.Handle(callback, args, self)
 
     def remove_signal_handler(self, sig: int) -> bool:
-        return False
+        return self._signal_handlers.pop((running_owner.get(), sig), None) is not None
+
+    def handle_signal(self, process: Owner, sig: int) -> bool:
+        """Schedule the handler that a process has set for a signal. Return whether there is one."""
+        handle = self._signal_handlers.get((process, sig))
+        if handle is None:
+            return False
+        self._add_callback(handle)  # type: ignore[attr-defined]
+        return True
 
     async def _make_subprocess_transport(self, *_: Any, **__: Any) -> NoReturn:
         raise RuntimeError(f"subprocesses {_NO_VIRTUAL_TIME}")

@@ -14,6 +14,7 @@ import time
 import uuid
 from pathlib import Path
 from time import monotonic
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,6 +80,19 @@ class TestRandomNumbers:
         first = self.numbers(1)
         assert first == self.numbers(1)
         assert not set(first) & set(self.numbers(2))
+
+    def test_they_do_not_depend_on_imports(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """aiohttp has a generator of its own, which is seeded as well."""
+        name = "aiohttp._websocket.writer"
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        without = self.numbers(1)
+
+        class WebSocketWriter:
+            def __init__(self, generator: random.Random = random.Random(5)) -> None:  # noqa: B008  # as in aiohttp
+                """Take the generator that all writers have."""
+
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(WebSocketWriter=WebSocketWriter))
+        assert self.numbers(1) == without
 
     def test_a_seeded_generator_is_as_ever(self) -> None:
         async def draw() -> float:
@@ -157,6 +171,18 @@ class TestRestoring:
             assert late.time is time.time
         finally:
             del sys.modules["imported_late"]
+
+    def test_modules_in_the_place_of_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The number of modules alone does not show that others are imported."""
+
+        async def now() -> float:
+            return float(sys.modules["of_a_test"].now())
+
+        for _ in range(2):
+            module = ModuleType("of_a_test")
+            module.now = time.time  # type: ignore[attr-defined]
+            monkeypatch.setitem(sys.modules, "of_a_test", module)
+            assert Network().run(now()) == START
 
     def test_what_a_test_has_put_there_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async def now() -> float:

@@ -137,8 +137,9 @@ def _seeded(entropy: random.Random) -> Iterator[None]:
     """Seed the generator of the module `random`, and hidden ones, and restore their states at the end."""
     generators = [random.seed.__self__, *_hidden_generators()]  # type: ignore[attr-defined]  # the module's own
     states = [generator.getstate() for generator in generators]
-    for generator in generators:
-        generator.seed(entropy.getrandbits(128))
+    seed = entropy.getrandbits(128)  # drawn once, so that a run does not depend on what libraries are imported
+    for number, generator in enumerate(generators):
+        generator.seed(seed + number)
     try:
         yield
     finally:
@@ -236,8 +237,9 @@ _KEPT: Final = frozenset(
 _Place = tuple[Any, str, Any, Any]
 """A module, a name in it, the original and the replacement."""
 
-_places: dict[int, list[_Place]] = {}
-"""Where the originals stand, by the number of imported modules."""
+_found: tuple[list[int], list[Any], list[_Place]] = [], [], []
+"""The identities of the modules that were searched last, the modules, so that no other one gets such an identity, and
+where the originals stand."""
 
 _one_run: Final = threading.Lock()
 """Held by the thread whose simulation runs. One in another thread waits, because it would restore the originals, and
@@ -246,19 +248,19 @@ mix the random numbers, of the first one."""
 
 def _find_places() -> list[_Place]:
     """Return all names of imported modules that stand for an original (`from time import monotonic`)."""
-    count = len(sys.modules)
-    found = _places.get(count)
-    if found is None:
-        found = []
-        for module_name, module in sys.modules.copy().items():
+    global _found  # a search takes longer than many simulations
+    modules = sys.modules.copy()
+    identities = list(map(id, modules.values()))
+    if identities != _found[0]:
+        places = []
+        for module_name, module in modules.items():
             if module_name.partition(".")[0] not in _KEPT and isinstance(module, type(sys)):
                 for name, value in vars(module).copy().items():
                     pair = _REPLACEMENTS.get(id(value))
                     if pair is not None:
-                        found.append((module, name, *pair))
-        _places.clear()
-        _places[count] = found
-    return found
+                        places.append((module, name, *pair))
+        _found = identities, list(modules.values()), places
+    return _found[2]
 
 
 def _restore_new(before: set[str]) -> None:
@@ -298,5 +300,4 @@ def replaced(entropy: random.Random) -> Iterator[None]:
             random.Random.seed = _seed  # type: ignore[method-assign]
             for module, name, original, _ in places:
                 setattr(module, name, original)
-            if len(sys.modules) != len(before):
-                _restore_new(before)
+            _restore_new(before)

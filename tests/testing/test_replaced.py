@@ -146,8 +146,12 @@ class TestNames:
 
         assert await far.run(name()) == "far"
         assert socket.getaddrinfo("far", 80, type=socket.SOCK_STREAM)[0][4] == (far.address, 80)
-        with pytest.raises(socket.gaierror):
-            socket.getaddrinfo("nowhere", 80)
+        assert socket.gethostbyname("far") == far.address
+        assert socket.getfqdn() == "main"
+        assert socket.getfqdn("far") == "far"
+        for resolve in (socket.getaddrinfo, lambda name, _: socket.gethostbyname(name)):
+            with pytest.raises(socket.gaierror, match="its hosts: main"):
+                resolve("nowhere", 80)
         assert await asyncio.get_running_loop().getnameinfo(("10.0.0.1", 80)) == ("10.0.0.1", "80")
 
     async def test_of_services(self, simnet: Network) -> None:

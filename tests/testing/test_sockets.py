@@ -133,6 +133,11 @@ class TestStreams:
             sock.send(b"x")
         assert sock.fileno() == -1
 
+    async def test_a_server_on_ipv6(self, simnet: Network) -> None:
+        with pytest.raises(OSError, match="could not bind") as raised:
+            await asyncio.start_server(shout, "::", PORT)
+        assert raised.value.__notes__ == ['The simulated network has IPv4 only: bind "0.0.0.0" or "127.0.0.1".']
+
     def test_a_socket_from_before_the_run_is_refused(self, simnet: Network, far: Host) -> None:
         async def use(sock: socket.socket) -> None:
             await asyncio.get_running_loop().sock_recv(sock, 1)

@@ -399,7 +399,12 @@ class VirtualLoop(BaseSelectorEventLoop):
 
     async def create_server(self, *args: Any, **options: Any) -> Any:
         self._check_network()
-        return await super().create_server(*args, **options)
+        try:
+            return await super().create_server(*args, **options)
+        except OSError as error:  # asyncio does not show why no socket can be created
+            if "could not bind on any address" in str(error):
+                error.add_note('The simulated network has IPv4 only: bind "0.0.0.0" or "127.0.0.1".')
+            raise
 
     async def create_datagram_endpoint(self, *args: Any, **options: Any) -> Any:
         self._check_network()

@@ -34,6 +34,8 @@ _strftime: Final = time.strftime
 _urandom: Final = os.urandom
 _getaddrinfo: Final = socket.getaddrinfo
 _gethostname: Final = socket.gethostname
+_gethostbyname: Final = socket.gethostbyname
+_getfqdn: Final = socket.getfqdn
 _poll: Final = select.poll
 _seed: Final = random.Random.seed
 
@@ -172,6 +174,20 @@ def _simulated_gethostname() -> str:
     return str(platform.host.name)
 
 
+def _simulated_gethostbyname(hostname: Any, /) -> str:
+    loop = _running()
+    if loop is None:
+        return _gethostbyname(hostname)
+    return str(loop.resolve(hostname, 0, 0, 0, 0, 0)[0][4][0])
+
+
+def _simulated_getfqdn(name: str = "") -> str:
+    """Return the name of the present host, or the given one, because the simulated network has no domains."""
+    if _running() is None:
+        return _getfqdn(name)
+    return _simulated_gethostname() if name.strip() in ("", "0.0.0.0") else name.strip()
+
+
 class _Poll:
     """`select.poll()` for simulated sockets, which does not wait. httpcore asks by it whether a connection is idle."""
 
@@ -222,6 +238,8 @@ _REPLACEMENTS: Final[dict[int, tuple[Any, Any]]] = {
         (_urandom, _simulated_urandom),
         (_getaddrinfo, _simulated_getaddrinfo),
         (_gethostname, _simulated_gethostname),
+        (_gethostbyname, _simulated_gethostbyname),
+        (_getfqdn, _simulated_getfqdn),
         (_poll, _simulated_poll),
         (socket.socket, SimulatedSocket),
     )

@@ -573,6 +573,14 @@ def test_text_that_looks_like_a_header_does_not_make_a_train(tmp_path: Path) -> 
         assert captured.segment == segment
 
 
+@pytest.mark.parametrize("words", range(5))
+def test_a_header_shorter_than_the_minimum_is_no_segment(tmp_path: Path, words: int) -> None:
+    octets = bytearray(encode(EXAMPLE) + bytes(40))
+    octets[12] = words << 4
+    for ports in (None, {7000}):
+        assert read(tmp_path, in_pcap(ipv4(udp(bytes(octets)), 17)), ports) == []
+
+
 def test_a_train_that_was_cut_off_is_left_whole(tmp_path: Path) -> None:
     octets, _ = train(100, 100, 100)
     packet = ipv4(udp(octets), 17)

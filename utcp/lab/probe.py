@@ -170,7 +170,7 @@ def _numbers(connection: Connection) -> dict[str, float]:
     if connection.congestion.ssthresh < UNLIMITED:
         found["ssthresh"] = connection.congestion.ssthresh
     found["in flight"] = connection.recovery.in_flight
-    if connection.rtt.srtt is not None:
+    if connection.rtt.samples:
         found["SRTT"] = connection.rtt.srtt
     found["RTO"] = connection.rtt.rto
     if connection.retransmits:

@@ -130,7 +130,7 @@ def _step(payload: bytes) -> int:
     if not is_plausible(payload):
         return len(payload)
     header = payload[12] >> 2
-    if header >= HEADER_LENGTH and _all_plausible(payload, header):
+    if _all_plausible(payload, header):
         return header
     first = int.from_bytes(payload[4:8], "big")
     at = payload.find(payload[:4], header)
@@ -150,16 +150,17 @@ def _all_plausible(payload: bytes, step: int) -> bool:
 def is_plausible(payload: bytes) -> bool:
     """Return whether a UDP payload looks like a segment of utcp, by its fixed header.
 
-    Checksum (because UDP's covers the segment) and reserved bits are 0, so is the urgent pointer without URG, and both
-    ports are set. The flags are valid: ACK, SYN alone or RST alone, and at most one of SYN, FIN and RST. About one in
-    ten million datagrams of random octets passes.
+    The header has at least its minimum length. Checksum (because UDP's covers the segment) and reserved bits are 0, so
+    is the urgent pointer without URG, and both ports are set. The flags are valid: ACK, SYN alone or RST alone, and at
+    most one of SYN, FIN and RST. About one in ten million datagrams of random octets passes.
     """
     if len(payload) < HEADER_LENGTH:
         return False
     offset_and_reserved, flags = payload[12], payload[13]
     kind = flags & (SYN | FIN | RST)
     return (
-        offset_and_reserved & 0x0F == 0
+        offset_and_reserved >= HEADER_LENGTH << 2
+        and offset_and_reserved & 0x0F == 0
         and payload[16:18] == b"\0\0"
         and (flags & URG != 0 or payload[18:20] == b"\0\0")
         and payload[0:2] != b"\0\0"

@@ -66,6 +66,13 @@ def test_it_refuses_other_names_and_methods(port: int, host: str) -> None:
     assert get(port, "/", "POST")[0] == 405
 
 
+@pytest.mark.parametrize("hosts", [b"", b"Host: localhost\r\nHost: evil.example\r\n"])
+def test_it_refuses_a_request_without_one_host(port: int, hosts: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n" + hosts + b"\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_port_in_use_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     with bind() as taken:
         port = taken.getsockname()[1]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _LADDERS: Final = 3
 _ROWS: Final = 30
+_RUNGS: Final = 300
+"""Most rungs of a page, the latest. The time to arrange them grows faster than their number."""
 _PACKETS: Final = 20_000
 """Most packets of a network that are read for ladders."""
 
@@ -42,10 +44,12 @@ class Ladder(NamedTuple):
         return "\n".join([f"{self.title}, states inferred from the segments", heading, *marks, *rows[-_ROWS:]])
 
     def page(self) -> str:
-        """Return the whole ladder as an HTML page."""
+        """Return the ladder, or the end of a long one, as an HTML page."""
         from utcp.trace.ladder import render_html
 
-        return render_html(self.rungs, title=self.title, names=self.names)
+        left_out = len(self.rungs) - _RUNGS
+        title = f"{self.title} ({left_out} segments before)" if left_out > 0 else self.title
+        return render_html(self.rungs[-_RUNGS:], title=title, names=self.names)
 
 
 def explain(network: Network, most: int = _LADDERS) -> list[Ladder]:

@@ -86,6 +86,7 @@ def test_buttons_the_slider_and_clicks_go_through_the_ladder(lab: Lab) -> None:
     assert lab.step() == 1
 
 
+@pytest.mark.long
 def test_dragging_the_slider_writes_the_address_when_it_is_let_go(lab: Lab) -> None:
     lab.open("four-way")
     slider = lab.page.locator("#slider").bounding_box()
@@ -100,6 +101,7 @@ def test_dragging_the_slider_writes_the_address_when_it_is_let_go(lab: Lab) -> N
     lab.page.wait_for_url("**;step=11;*")
 
 
+@pytest.mark.long
 def test_playing(lab: Lab) -> None:
     lab.page.clock.install()
     lab.open("four-way;step=18")
@@ -138,6 +140,7 @@ def test_a_segment_is_lost_by_a_click_and_undone(lab: Lab) -> None:
     assert lab.experiment() == "four-way"
 
 
+@pytest.mark.long
 def test_back_and_forward_of_the_browser(lab: Lab) -> None:
     lab.open("four-way")
     lab.apply("lose=4")
@@ -157,6 +160,7 @@ def test_back_and_forward_of_the_browser(lab: Lab) -> None:
     assert lab.experiment() == "four-way?msl=2&lose=4"
 
 
+@pytest.mark.long
 def test_undo_pressed_twice_at_once_loses_no_experiment(lab: Lab) -> None:
     lab.open("four-way")
     lab.apply("lose=4")
@@ -172,6 +176,7 @@ def test_undo_pressed_twice_at_once_loses_no_experiment(lab: Lab) -> None:
     assert lab.experiment() == "four-way"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["lose=5", "delay=5:0.25", "duplicate=5", "duplicate=5:0.4", "corrupt=5"])
 def test_every_edit_is_in_the_list_and_can_be_removed_there(lab: Lab, part: str) -> None:
     lab.open("three-way")
@@ -183,6 +188,7 @@ def test_every_edit_is_in_the_list_and_can_be_removed_there(lab: Lab, part: str)
     assert lab.experiment() == "three-way"
 
 
+@pytest.mark.long
 def test_an_injected_segment_moves_the_numbers_of_later_packets(lab: Lab) -> None:
     lab.open("four-way")
     lab.apply("lose=8")
@@ -193,6 +199,7 @@ def test_an_injected_segment_moves_the_numbers_of_later_packets(lab: Lab) -> Non
     assert lab.experiment() == "four-way?lose=8"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("copy", "packet"), [("duplicate=4", 9), ("duplicate=4:0.1", 9), ("duplicate=4:2", 8)])
 def test_a_copy_moves_the_numbers_of_later_packets(lab: Lab, copy: str, packet: int) -> None:
     lab.open("four-way?lose=8")
@@ -224,6 +231,7 @@ def test_old_data_is_offered(lab: Lab) -> None:
     assert lab.experiment() == "four-way?inject=client@0.65:DATA,seq=1"
 
 
+@pytest.mark.long
 def test_a_phone_shows_what_was_instead_of_what_is(lab: Lab) -> None:
     lab.page.set_viewport_size({"width": 360, "height": 740})
     lab.open("four-way?lose=4;step=9")
@@ -270,6 +278,7 @@ def test_settings_are_those_of_the_scene(lab: Lab) -> None:
     assert lab.page.input_value("#setting-msl") == "30"
 
 
+@pytest.mark.long
 def test_a_script_of_ones_own(lab: Lab) -> None:
     lab.open("own")
     lab.script(["do=server@0:listen", "do=client@0:open", "do=client@1:close", "do=server@1:close"])
@@ -284,7 +293,9 @@ def test_a_script_of_ones_own(lab: Lab) -> None:
 # ---------------------------------------------------------------------- exercises
 
 
-@pytest.mark.parametrize("name", list(EXERCISES))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name == "old-duplicate" else name for name in EXERCISES]
+)
 def test_every_exercise_can_be_solved_by_clicks(lab: Lab, name: str) -> None:
     exercise = EXERCISES[name]
     lab.open()
@@ -331,6 +342,7 @@ def test_an_address_replays_exactly(lab: Lab, browser: Browser) -> None:
     other.page.close()
 
 
+@pytest.mark.long
 def test_the_address_is_copied(lab: Lab) -> None:
     lab.open("four-way?lose=4;step=3")
     lab.page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
@@ -338,6 +350,7 @@ def test_the_address_is_copied(lab: Lab) -> None:
     assert lab.page.evaluate("window.copied") == lab.page.url
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fragment", "word"),
     [("nothing", "nothing"), ("four-way?lose=x", "lose=x"), ("four-way?msl=-1", "msl"), ("%%%", "")],
@@ -420,6 +433,7 @@ def test_by_keyboard_alone(lab: Lab) -> None:
     assert lab.experiment() == "four-way?lose=4"
 
 
+@pytest.mark.long
 def test_every_control_is_reached_by_tab_and_shows_the_focus(lab: Lab) -> None:
     lab.open("four-way?lose=4;step=7")
     reached = set()
@@ -434,6 +448,7 @@ def test_every_control_is_reached_by_tab_and_shows_the_focus(lab: Lab) -> None:
     assert set(wanted.split()) <= reached
 
 
+@pytest.mark.long
 def test_letters_can_be_switched_off(lab: Lab) -> None:
     lab.open("four-way;step=7")
     lab.page.keyboard.press("?")
@@ -445,6 +460,7 @@ def test_letters_can_be_switched_off(lab: Lab) -> None:
     assert lab.step() == 8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fragment", ["four-way?lose=4;step=7", "old-duplicate;step=30", "own;step=3"])
 def test_no_width_scrolls_the_page_sideways(lab: Lab, fragment: str) -> None:
     lab.open(fragment)
@@ -488,6 +504,7 @@ def test_chinese(lab: Lab) -> None:
     assert lab.text("#client h2") == "client"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_light_and_dark(lab: Lab, scheme: Any) -> None:
     lab.page.emulate_media(color_scheme=scheme)
@@ -524,6 +541,7 @@ def test_a_screen_reader_has_a_table_and_is_told_each_step(lab: Lab) -> None:
         assert all(names), selector
 
 
+@pytest.mark.long
 def test_reduced_motion(lab: Lab) -> None:
     lab.open("four-way;step=6")
     lab.page.click("#next")

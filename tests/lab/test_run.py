@@ -120,6 +120,7 @@ def test_a_script_that_waits_for_ever_is_a_result() -> None:
     assert result["duration"] < 200
 
 
+@pytest.mark.long
 def test_a_storm_is_bounded() -> None:
     packets = "&".join(f"do=client@{n / 10}:send,100000" for n in range(1, 40))
     result = run(Experiment.from_address(f"own?do=server@0:listen&do=client@0:open&{packets}"))

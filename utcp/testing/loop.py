@@ -400,14 +400,11 @@ class VirtualLoop(BaseSelectorEventLoop):
     async def create_server(self, *args: Any, **options: Any) -> Any:
         self._check_network()
         try:
-            server = await super().create_server(*args, **options)
-            if not server.sockets:  # asyncio of Python 3.11 makes a server without sockets
-                raise OSError("could not bind on any address")  # noqa: TRY301  # as asyncio of later Pythons does
+            return await super().create_server(*args, **options)
         except OSError as error:  # asyncio does not show why no socket can be created
             if "could not bind on any address" in str(error):
                 error.add_note('The simulated network has IPv4 only: bind "0.0.0.0" or "127.0.0.1".')
             raise
-        return server
 
     async def create_datagram_endpoint(self, *args: Any, **options: Any) -> Any:
         self._check_network()

@@ -293,9 +293,8 @@ def test_a_script_of_ones_own(lab: Lab) -> None:
 # ---------------------------------------------------------------------- exercises
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long) if name == "old-duplicate" else name for name in EXERCISES]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", list(EXERCISES))
 def test_every_exercise_can_be_solved_by_clicks(lab: Lab, name: str) -> None:
     exercise = EXERCISES[name]
     lab.open()

@@ -88,7 +88,7 @@ class FaultRecord:
         """The faults so far, in order."""
 
     def on_path(self, source: str, destination: str) -> Callable[[int, FaultKind], bool]:
-        """Return a function that tells whether a fault may happen to the packet with a number on this path."""
+        """Return whether a fault may happen to the packet with a number on this path, as a function."""
         if self._keep is None:
             return always
         where = f"{source}>{destination}"

@@ -134,7 +134,7 @@ class Path:
     Args:
         conditions: the behaviour of the path.
         seed: the seed of its random numbers.
-        may_happen: tells whether a fault may happen to the packet with a number, from 1.
+        may_happen: whether a fault may happen to the packet with a number, from 1.
     """
 
     __slots__ = (

@@ -6,7 +6,7 @@ import io
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -32,8 +32,17 @@ C = ("198.51.100.2", 7)
 INSIDE = ("172.16.0.1", 5000)
 
 
-def nat(mapping: Dependence = EI, filtering: Dependence = APD, **options: object) -> Nat:
-    return Nat("nat", "203.0.113.1", 0, mapping=mapping, filtering=filtering, **options)  # type: ignore[arg-type]
+USUAL: dict[str, Any] = {
+    "timeout": 120.0,
+    "tcp_timeout": 7440.0,
+    "preserve_ports": False,
+    "hairpinning": True,
+    "behind": None,
+}
+
+
+def nat(mapping: Dependence = EI, filtering: Dependence = APD, seed: int = 0, **options: Any) -> Nat:
+    return Nat("nat", "203.0.113.1", seed, mapping=mapping, filtering=filtering, **USUAL | options)
 
 
 def external(one: Nat, internal: tuple[str, int], remote: tuple[str, int], now: float = 0.0) -> int:
@@ -128,7 +137,7 @@ class TestRfc4787:
         assert external(one, INSIDE, A, 31.0) in ports
 
     def test_the_first_port_depends_on_the_seed(self) -> None:
-        ports = {external(Nat("nat", "203.0.113.1", seed), INSIDE, A) for seed in (1, 1, 2, 3)}
+        ports = {external(nat(seed=seed), INSIDE, A) for seed in (1, 1, 2, 3)}
         assert len(ports) == 3
 
     def test_values_out_of_range(self) -> None:

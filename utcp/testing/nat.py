@@ -52,13 +52,13 @@ class Nat:
         address: str,
         seed: int | str,
         *,
-        mapping: Dependence = "endpoint-independent",
-        filtering: Dependence = "address-and-port-dependent",
-        timeout: float = UDP_TIMEOUT,
-        tcp_timeout: float = TCP_TIMEOUT,
-        preserve_ports: bool = False,
-        hairpinning: bool = True,
-        behind: Nat | None = None,
+        mapping: Dependence,
+        filtering: Dependence,
+        timeout: float,
+        tcp_timeout: float,
+        preserve_ports: bool,
+        hairpinning: bool,
+        behind: Nat | None,
     ) -> None:
         for value in (mapping, filtering):
             if value not in ("endpoint-independent", "address-dependent", "address-and-port-dependent"):

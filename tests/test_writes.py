@@ -18,6 +18,7 @@ REPLACED: Final = "programs in a simulation find its sockets, clocks and random 
 CONTEXT: Final = "where a connection keeps its user, for the user to set"
 DECORATED: Final = "a function that the module has made"
 HOME: Final = "the loop keeps the endpoints for as long as it lives"
+CUT: Final = "the decoder of a segment would copy the zeros that replace a payload"
 ECN: Final = "the decoder of a segment does not see the IP header, which has these bits"
 
 ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
@@ -80,6 +81,7 @@ ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "trace/dissect.py": {
         "segment.ecn": ECN,
+        "segment.payload": CUT,
     },
     "tunnel/credentials.py": {
         "context.check_hostname": LIBRARY,

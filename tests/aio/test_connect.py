@@ -455,7 +455,8 @@ async def test_local_addr_names_our_utcp_port(peers: Peers) -> None:
         Recorder, "127.0.0.1", peers.port, local_addr=("127.0.0.1", 5555), config=FAST
     )
     assert transport.get_extra_info("sockname") == ("127.0.0.1", 5555)
-    with pytest.raises(AddressInUse, match="port 5555 is in use") as raised:
+    to = f"127.0.0.1:{peers.port} port {peers.port}"
+    with pytest.raises(AddressInUse, match=f"port 5555 is in use by a connection to {to}$") as raised:
         await utcp.open_connection("127.0.0.1", peers.port, local_addr=("127.0.0.1", 5555), config=FAST)
     assert raised.value.seconds is None
     transport.close()
@@ -520,6 +521,16 @@ async def test_local_addr_of_another_host_or_family() -> None:
     assert raised.value.errno == errno.EADDRNOTAVAIL
 
 
+async def test_a_port_in_use_on_a_wildcard_address_names_the_peers_address(peers: Peers) -> None:
+    await peers.server.create_server(peers.remember(Polite))
+    async with Endpoint(("0.0.0.0", 0), config=FAST) as endpoint:
+        transport, _ = await endpoint.create_connection(Recorder, "127.0.0.1", peers.port, local_port=6000)
+        text = f"port 6000 is in use by a connection to 127.0.0.1:{peers.port} port {peers.port}$"
+        with pytest.raises(AddressInUse, match=text):
+            await endpoint.create_connection(Recorder, "127.0.0.1", peers.port, local_port=6000)
+        transport.close()
+
+
 async def test_the_clients_port_is_reserved_for_two_msl() -> None:
     async with Peers(SECONDS_OF_TIME_WAIT) as peers:
         await peers.server.create_server(peers.remember(Polite))
@@ -533,7 +544,8 @@ async def test_the_clients_port_is_reserved_for_two_msl() -> None:
         transport.close()
         await until(lambda: len(peers.client.stack.time_wait) == 1)
         with pytest.raises(
-            AddressInUse, match=r"port 6000 is in TIME_WAIT .* for another [012]\.\d+ seconds"
+            AddressInUse,
+            match=rf"port 6000 is in TIME_WAIT towards {peers.host}:\d+ port \d+ for another [012]\.\d+ seconds",
         ) as raised:
             await connect()
         assert raised.value.errno == errno.EADDRINUSE

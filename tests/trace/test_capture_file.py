@@ -326,6 +326,33 @@ def test_a_payload_that_was_cut_off_keeps_its_length(tmp_path: Path) -> None:
         assert read(tmp_path, in_pcap(packet[: headers - 1], length=len(packet))) == []
 
 
+def test_a_large_payload_that_was_cut_off_takes_no_memory(tmp_path: Path) -> None:
+    """A megabyte of packets whose records give half a megabyte as their length, and whose IP headers give none."""
+    header = ipv4(TEXT[:32])
+    unsized = header[:2] + b"\0\0" + header[4:]
+    count = 14_000
+    path = tmp_path / "capture"
+    path.write_bytes(pcap_header("<") + b"".join(pcap_record("<", 1, 0, unsized, 500_000 - n) for n in range(count)))
+    assert path.stat().st_size < 1_000_000
+    tracemalloc.start()
+    try:
+        found = read_capture(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [len(one.segment.payload) for one in found] == [500_000 - n - 52 for n in range(count)]
+    assert peak < 20_000_000
+    assert not any(found[0].segment.payload)
+
+
+def test_a_payload_of_which_much_is_missing_is_zeros(tmp_path: Path) -> None:
+    for missing, first in ((4096, b"0"), (4097, b"\0")):
+        packet = ipv4(TEXT[:32] + b"0" + bytes(missing))
+        (found,) = read(tmp_path, in_pcap(packet[:53], length=len(packet)))
+        assert found.segment.payload == first + bytes(missing)
+        assert found.segment.ts_ecr == 5
+
+
 # --- TCP in UDP
 
 

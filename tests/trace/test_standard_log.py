@@ -173,7 +173,7 @@ asyncio.run(main())
 @pytest.mark.parametrize(
     ("configuration", "levels"),
     [
-        ("", {"utcp.memory_pressure"}),
+        ("", set()),
         ("logging.basicConfig(format='%(message)s')", {"utcp.memory_pressure", "utcp.connection_refused"}),
         (
             "logging.basicConfig(level='INFO', format='%(message)s')",
@@ -188,7 +188,7 @@ asyncio.run(main())
         ),
         ("logging.getLogger('utcp').addHandler(logging.NullHandler())", set()),
         ("logging.getLogger('utcp').setLevel('ERROR')", set()),
-        ("import structlog", {"utcp.memory_pressure"}),
+        ("import structlog", set()),
         ("import structlog; structlog.configure(logger_factory=structlog.ReturnLoggerFactory())", set()),
     ],
     ids=["nothing", "basicConfig", "info", "null", "error", "structlog as imported", "structlog"],

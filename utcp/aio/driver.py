@@ -19,7 +19,7 @@ from utcp.link.path import SocketAddress
 from utcp.tcp.connection import Connection
 from utcp.tcp.listener import Listener
 from utcp.tcp.stack import Stack
-from utcp.tcp.transmit import Remote, Transmit
+from utcp.tcp.transmit import Remote, Transmit, address_text
 
 BATCH: Final = 512
 """Datagrams that one wakeup reads, or slightly more. The others wait for the next turn, because the loop has other
@@ -341,12 +341,12 @@ class Driver:
             try:
                 stack.path_failed(failure.remote, failure.flows, failure.errno, now)
             except Exception as exc:
-                self._report(f"processing a failed send to {failure.remote} failed", exc)
+                self._report(f"processing a failed send to {address_text(failure.remote)} failed", exc)
         for remote, code, mtu, quoted in errors:
             try:
                 stack.path_error(remote, code, mtu, quoted, now)
             except Exception as exc:
-                self._report(f"processing an ICMP error about {remote} failed", exc)
+                self._report(f"processing an ICMP error about {address_text(remote)} failed", exc)
         self.schedule_flush()
 
     def _report(self, what: str, error: BaseException) -> None:

@@ -33,7 +33,7 @@ from utcp.tcp.state import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RCVD, SYN_SENT, 
 from utcp.tcp.time_wait import ConnectionKey, TimeWait, TimeWaitTable
 from utcp.tcp.time_wait_arrival import REOPENS, STAYS, arrives_in_time_wait
 from utcp.tcp.timers import TimerQueue
-from utcp.tcp.transmit import Remote, Transmit
+from utcp.tcp.transmit import Remote, Transmit, address_text
 from utcp.wire import ACK, FIN, HEADER_LENGTH, PSH, RST, MalformedSegment, Segment, decode
 from utcp.wire.header import PLAIN_HEADER_WITH_TIMESTAMPS
 from utcp.wire.options import ALIGNED_TIMESTAMPS
@@ -253,17 +253,17 @@ class Stack(Context[Tcb]):
         first, last = self.config.ephemeral_ports
         hint = "close one" if seconds is None else f"TIME_WAIT frees one in {seconds:.3f} seconds"
         raise AddressNotAvailable(
-            f"every ephemeral port ({first} to {last}) is in use towards {remote} port {remote_port}: {hint}", seconds
+            f"every ephemeral port ({first} to {last}) is in use towards {_peer(remote, remote_port)}: {hint}", seconds
         )
 
     def _check_free(self, key: ConnectionKey, now: float) -> None:
         remote, remote_port, local_port = key
         if key in self.connections:
-            raise AddressInUse(f"port {local_port} is in use by a connection to {remote} port {remote_port}")
+            raise AddressInUse(f"port {local_port} is in use by a connection to {_peer(remote, remote_port)}")
         seconds = self.time_wait.seconds_left(key, now)
         if seconds is not None:
             raise AddressInUse(
-                f"port {local_port} is in TIME_WAIT towards {remote} port {remote_port}"
+                f"port {local_port} is in TIME_WAIT towards {_peer(remote, remote_port)}"
                 f" for another {seconds:.3f} seconds",
                 seconds,
             )
@@ -825,3 +825,7 @@ class Stack(Context[Tcb]):
         self._ports.released(*key, now)
         if self.routine_observer is not None:
             self.routine_observer.time_wait_ended(*key, now)
+
+
+def _peer(remote: Remote, remote_port: int) -> str:
+    return f"{address_text(remote)} port {remote_port}"

@@ -14,6 +14,16 @@ Buffer: TypeAlias = bytes | memoryview
 _PORTS: Final = Struct("!HH")
 
 
+def address_text(remote: Remote) -> str:
+    """Return `host:port` for a UDP address, otherwise the remote's string form."""
+    # A link on a wildcard address pairs the peer's address with the local one.
+    address = getattr(remote, "peer", remote)
+    if not isinstance(address, tuple):
+        return str(address)
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Transmit:
     """A train of datagrams for one remote.
 

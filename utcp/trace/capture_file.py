@@ -82,7 +82,7 @@ class Captured:
     destination: Address
     segment: Segment
     """The segment with its captured checksum and ECN bits. Zeros replace payload beyond the snapshot length, so that
-    the segment's length is right."""
+    the segment's length is right. If more than 4096 octets are missing, zeros replace all of the payload."""
     comment: str
     udp: bool
 

@@ -39,6 +39,12 @@ _LARGEST_UNSIZED: Final = 8 * 0xFFFF
 """Maximum length, octets, of a packet whose IP header has no length because the network card will segment it. It is
 Linux's GSO_MAX_SIZE (BIG TCP)."""
 
+_LARGEST_GAP: Final = 4096
+"""Number of missing octets up to which a payload keeps its captured octets. Beyond that, it is a view of `_ZEROS`, so
+that a small file with large lengths does not fill the memory."""
+
+_ZEROS: Final = memoryview(bytes(_LARGEST_UNSIZED))
+
 _UDP_HEADER: Final = Struct("!HHHH")
 _ETHERTYPE: Final = Struct("!H")
 
@@ -172,12 +178,17 @@ def is_plausible(payload: bytes) -> bool:
 
 def _segment(octets: bytes, length: int) -> Segment | None:
     """Decode the segment of `length` octets that begins with `octets`. Missing payload becomes zeros."""
-    if len(octets) < HEADER_LENGTH or len(octets) < octets[12] >> 2:
+    if len(octets) < HEADER_LENGTH or len(octets) < (header := octets[12] >> 4 << 2):
         return None
+    missing = length - len(octets)
     try:
-        return decode(octets + bytes(length - len(octets)))
+        if missing <= _LARGEST_GAP:
+            return decode(octets + bytes(missing))
+        segment = decode(octets[:header])
     except MalformedSegment:
         return None
+    segment.payload = _ZEROS[: length - header]
+    return segment
 
 
 def _network_layer(link_type: int, packet: bytes) -> int | None:

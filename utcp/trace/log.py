@@ -71,8 +71,8 @@ and ends with `utcp.time_wait_ended`.
 The events go to structlog if the application has configured it before it opens the endpoint
 (`structlog.get_logger("utcp")`). Otherwise they go to `logging.getLogger("utcp")`. The text of such a record is the
 event and `key=value` for each key. The keys are also attributes of the record, and so is `event`, for filters and for
-formatters that write JSON. Without any handler, logging prints warnings to stderr. Then the ends of connections by an
-error are not logged, because the program gets the error as an exception.
+formatters that write JSON. Without any handler, no event is logged, although logging would print warnings to stderr:
+the program gets the errors of connections as exceptions.
 
 The observer checks once, at its creation, for which levels the logger is enabled. Without debug events, they cost only
 the test of a bool. Without info events, a connection that has no trouble costs nothing (`Observer.sees_routine`). A
@@ -99,7 +99,7 @@ from utcp.tcp.observer import Observer
 from utcp.tcp.state import ESTABLISHED, NAMES
 from utcp.tcp.timers import DELAYED_ACK, PACING, REORDER
 from utcp.tcp.timers import NAMES as TIMER_NAMES
-from utcp.tcp.transmit import Remote
+from utcp.tcp.transmit import Remote, address_text
 
 if TYPE_CHECKING:
     from utcp.tcp.connection import Connection
@@ -121,9 +121,6 @@ _EVENT_OF_ERROR: Final = (
     (ConnectionTimedOut, "utcp.connection_timed_out"),
     (OSError, "utcp.connection_failed"),
 )
-
-_RAISED: Final = frozenset(event for _, event in _EVENT_OF_ERROR)
-"""Events that the program gets as exceptions, too."""
 
 
 def default_observer() -> LogObserver | None:
@@ -147,7 +144,7 @@ def log_event(event: str, **fields: object) -> None:
     observer = default_observer()
     if observer is not None and observer.sees_routine:
         if "address" in fields:
-            fields["address"] = _address(fields["address"])
+            fields["address"] = address_text(fields["address"])
         observer.log("info", event, **fields)
 
 
@@ -250,7 +247,11 @@ class LogObserver(Observer):
     def time_wait_ended(self, remote: Remote, remote_port: int, local_port: int, now: float) -> None:
         if self._debug:
             self.log(
-                "debug", "utcp.time_wait_ended", remote=_address(remote), remote_port=remote_port, local_port=local_port
+                "debug",
+                "utcp.time_wait_ended",
+                remote=address_text(remote),
+                remote_port=remote_port,
+                local_port=local_port,
             )
 
     def _seldom(self, level: str, event: str, now: float, **fields: object) -> None:
@@ -261,7 +262,7 @@ class LogObserver(Observer):
             return
         self._repeats[event] = (now + REPEAT, 0)
         if "remote" in fields:
-            fields["remote"] = _address(fields["remote"])
+            fields["remote"] = address_text(fields["remote"])
         self.log(level, event, **fields, suppressed=suppressed)
 
 
@@ -288,7 +289,7 @@ class StandardObserver(LogObserver):
 
     def write(self, level: str, event: str, fields: dict[str, object]) -> None:
         number = _LEVELS[level]
-        if _LOGGER.isEnabledFor(number) and (event not in _RAISED or _LOGGER.hasHandlers()):
+        if _LOGGER.isEnabledFor(number) and _LOGGER.hasHandlers():
             text = " ".join([event, *(f"{key}={_text(value)}" for key, value in fields.items())])
             _LOGGER.log(number, "%s", text, extra={"event": event, **fields})
 
@@ -303,20 +304,10 @@ def _text(value: object) -> str:
 
 def _identity(connection: Connection) -> dict[str, Any]:
     return {
-        "remote": _address(connection.remote),
+        "remote": address_text(connection.remote),
         "remote_port": connection.remote_port,
         "local_port": connection.local_port,
     }
-
-
-def _address(remote: Remote) -> str:
-    """Return `host:port` for a UDP address, otherwise the remote's string form, as in a simulation."""
-    # A link on a wildcard address pairs the peer's address with the local one.
-    address = getattr(remote, "peer", remote)
-    if not isinstance(address, tuple):
-        return str(address)
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _is_enabled(logger: object, level: int) -> bool:

@@ -14,10 +14,11 @@ from typing import Any, Final, TypeAlias
 from utcp import Endpoint, Server
 from utcp.aio.address import Resolved, wildcard
 from utcp.errors import ConnectionAborted
+from utcp.tcp.transmit import address_text
 from utcp.tunnel.dial import resolve_name
 from utcp.tunnel.limits import Admission
 from utcp.tunnel.options import Options
-from utcp.tunnel.pump import address_text, peer_name
+from utcp.tunnel.pump import peer_name
 from utcp.tunnel.tls import GuardedTls
 
 BACKLOG: Final = 1024

@@ -11,11 +11,12 @@ import ssl
 from collections.abc import Coroutine
 from typing import Any, Final
 
+from utcp.tcp.transmit import address_text
 from utcp.tunnel.accept import Acceptor, accept_kernel
 from utcp.tunnel.dial import Dialer
 from utcp.tunnel.limits import Complaints
 from utcp.tunnel.options import Options
-from utcp.tunnel.pump import HangupWatch, KernelSide, Side, address_text, join
+from utcp.tunnel.pump import HangupWatch, KernelSide, Side, join
 
 LOG: Final = logging.getLogger("utcp.tunnel")
 """INFO: actions of the end as a whole. DEBUG: single connections. WARNING and ERROR: problems. Problems of single

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from utcp.tcp.transmit import address_text
 from utcp.tunnel.accept import Acceptor
 from utcp.tunnel.dial import Dialer, resolve_name
 from utcp.tunnel.end import End
 from utcp.tunnel.options import FORWARD_PORT, Options
-from utcp.tunnel.pump import Side, address_text
+from utcp.tunnel.pump import Side
 
 
 class Listen(End):

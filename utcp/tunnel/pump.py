@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from utcp.tcp.transmit import address_text
+
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """struct linger: closing resets the connection (socket(7))."""
 
@@ -229,11 +231,3 @@ def peer_name(transport: asyncio.BaseTransport) -> str:
     if udp is None:
         return address_text(peer)
     return f"{address_text(udp)}/{max(peer[1], transport.get_extra_info('sockname')[1])}"
-
-
-def address_text(address: Any) -> str:
-    """Return an address as HOST:PORT."""
-    if not isinstance(address, tuple):
-        return str(address)
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

@@ -23,11 +23,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from utcp.errors import ConnectionReset
+from utcp.tcp.transmit import address_text
 from utcp.tunnel.accept import Acceptor
 from utcp.tunnel.dial import Dialer, resolve_name
 from utcp.tunnel.end import LOG, End, reason
 from utcp.tunnel.options import EXPOSE_PORT, Options
-from utcp.tunnel.pump import Side, address_text, peer_name
+from utcp.tunnel.pump import Side, peer_name
 
 HELLO: Final = b"utcp tunnel 1: expose\n"
 WELCOME: Final = b"utcp tunnel 1: welcome\n"

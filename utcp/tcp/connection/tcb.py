@@ -40,6 +40,7 @@ from utcp.tcp.state import (
     TIME_WAIT,
 )
 from utcp.tcp.time_wait import ConnectionKey, TimeWait
+from utcp.tcp.transmit import address_text
 from utcp.wire import ACK, CWR, ECE, Segment
 from utcp.wire.options import MAX_WINDOW_SCALE, TIMESTAMPS_LENGTH
 from utcp.wire.seq import MASK
@@ -206,7 +207,9 @@ class Tcb(Charged):
 
     def __repr__(self) -> str:
         name = state.NAMES[self.state]
-        return f"<{type(self).__name__} {self.local_port} -> {self.remote}:{self.remote_port} {name}>"
+        return (
+            f"<{type(self).__name__} {self.local_port} -> {address_text(self.remote)} port {self.remote_port} {name}>"
+        )
 
     # ------------------------------------------------------------------ state
 

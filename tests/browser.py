@@ -12,7 +12,10 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+"""The first one has no windows, and takes a third of the processor time of the others."""
+
+_CHROMIUM = next(filter(None, map(shutil.which, _NAMES)), None)
 
 
 @contextmanager

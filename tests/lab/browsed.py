@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
 ORIGIN = "http://localhost/"
+SIZE = {"width": 1280, "height": 800}
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
@@ -22,19 +24,29 @@ HEADERS = {
 }
 
 
+_pool = ThreadPoolExecutor(1)
+"""The engine runs in a thread of its own, because the browser's driver has an event loop in the tests' thread."""
+
+
+@cache
+def answer(target: str) -> Response:
+    """The engine's answer, which is the same each time: `test_run.py` tests this."""
+    return _pool.submit(respond, target).result()
+
+
 @dataclass
 class Lab:
-    """One tab. `said` has what the console says, `asked` the targets of the requests, `foreign` those that leave."""
+    """One tab, which many tests use one after the other. `said` has what the console says, `foreign` the
+    requests to other servers.
+    """
 
     page: Page
     said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     gone: bool = False
     """Whether the server does not answer."""
 
     def __post_init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1)  # the browser's driver has an event loop in this thread
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.route("**/*", self._answer)
@@ -49,29 +61,37 @@ class Lab:
         else:
             parts = urlsplit(url)
             target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-            self.asked.append(target)
-            response = self.ask(target)
+            response = answer(target)
             route.fulfill(
                 status=response.status, content_type=response.content_type, body=response.body, headers=HEADERS
             )
 
-    def ask(self, target: str) -> Response:
-        """The engine's answer."""
-        return self._pool.submit(respond, target).result()
+    def reset(self) -> None:
+        """Make the tab as good as new. Nothing moves, because a movement is drawn frame by frame."""
+        self.gone = False
+        self.said.clear()
+        self.page.set_viewport_size(SIZE)  # type: ignore[arg-type]
+        self.page.emulate_media(color_scheme="light", reduced_motion="reduce")
+        if self.page.url.startswith(ORIGIN):
+            self.page.evaluate("sessionStorage.clear()")
 
-    def ask_run(self, address: str) -> Any:
-        return json.loads(self.ask(f"/api/run?lang=en&address={quote(address, safe='')}").body)
+    @staticmethod
+    def ask_run(address: str) -> Any:
+        return json.loads(answer(f"/api/run?lang=en&address={quote(address, safe='')}").body)
 
     def open(self, fragment: str = "") -> None:
         """Open the page anew, in English."""
-        self.page.goto("about:blank")
-        self.page.goto(f"{ORIGIN}#{fragment}")
+        url = f"{ORIGIN}#{fragment}"
+        if self.page.url.startswith(ORIGIN):
+            self.page.evaluate("url => history.replaceState(null, '', url)", url)
+            self.page.reload()
+        else:
+            self.page.goto(url)
         self.ready()
 
     def ready(self) -> None:
         """Wait until what was asked is shown."""
-        self.page.wait_for_selector("#heading:not(:empty)")
-        self.page.wait_for_selector("#ladder:not([aria-busy])")
+        self.page.wait_for_selector("body:has(#heading:not(:empty)) #ladder:not([aria-busy])")
 
     def click(self, selector: str) -> None:
         self.page.click(selector)
@@ -89,7 +109,12 @@ class Lab:
         return int(self.page.input_value("#slider"))
 
     def go(self, step: int) -> None:
-        self.page.fill("#slider", str(step))
+        self.page.eval_on_selector(
+            "#slider",
+            "(slider, step) => { slider.value = step;"
+            " for (const name of ['input', 'change']) slider.dispatchEvent(new Event(name, {bubbles: true})); }",
+            step,
+        )
 
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)
@@ -144,24 +169,36 @@ class Lab:
         """Make the script of the scene "own" consist of `parts`."""
         self.page.click("#tab-settings")
         rows = self.page.locator("#script li")
-        while rows.count() > 1:
-            self.click("#script li:last-child button")
-        for index, part in enumerate(parts):
-            if index:
+        here = self._script()
+        for index in reversed(range(len(here))):
+            if here[index] not in parts and rows.count() > 1:
+                self.click(f"#script li:nth-child({index + 1}) > button")
+        for part in parts:
+            here = self._script()
+            if part in here:
+                continue
+            wrong = [index for index, each in enumerate(here) if each not in parts]
+            if not wrong:
                 self.click("#script > button")
+                wrong = [len(here)]
             end, _, rest = part.removeprefix("do=").partition("@")
             time, _, action = rest.partition(":")
             action, _, octets = action.partition(",")
-            self._row(index, end, time, action, octets)
+            self._row(wrong[0], end, time, action, octets)
+
+    def _script(self) -> list[str]:
+        """The steps of the script, in the order of their rows."""
+        return [part for part in self.ask_run(self.experiment())["parts"] if part.startswith("do=")]
 
     def _row(self, index: int, end: str, time: str, action: str, octets: str) -> None:
+        row = self.page.locator("#script li").nth(index)
         for field_, value in ((0, end), (1, action)):
-            select = self.page.locator("#script li").nth(index).locator("select").nth(field_)
+            select = row.locator("select").nth(field_)
             if select.input_value() != value:
                 select.select_option(value)
                 self.ready()
-        for field_, value in ((1, octets), (0, time)):
-            number = self.page.locator("#script li").nth(index).locator("input").nth(field_)
+        for field_, value in ((1, octets), (0, time)):  # the time last, because rows are in order of time
+            number = row.locator("input").nth(field_)
             if value and number.input_value() != value:
                 number.fill(value)
                 number.press("Tab")

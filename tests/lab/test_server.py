@@ -27,7 +27,7 @@ from utcp.wire import encode
 COMMAND = [sys.executable, "-m", "utcp", "lab", "--no-open"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:  # noqa: S603
         assert server.stdout is not None

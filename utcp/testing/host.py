@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import errno
 import functools
+import math
 import os
 import random
 import signal
@@ -125,12 +126,20 @@ class Host:
         self._links: dict[tuple[str, int], UdpPort] = {}  # what is bound to UDP ports
         self._ports: Counter[int] = Counter()  # links per UDP port
         self._program: Callable[[], Coroutine[Any, Any, Any]] | None = None
+        self._waking: asyncio.TimerHandle | None = None  # ends a pause
         # Old processes are kept, so that the garbage collector does not finalize a crashed host's objects at an
         # arbitrary moment.
         self._processes = [Process(self, Kernel(self))]
 
     def __repr__(self) -> str:
-        return f"<Host {self.name} {self.address}{' crashed' if self.crashed else ''}>"
+        return f"<Host {self.name} {self.address}{self._condition()}>"
+
+    def _condition(self) -> str:
+        if self.crashed:
+            return " crashed"
+        if self.suspended:
+            return " suspended"
+        return " paused" if self.paused else ""
 
     @property
     def loop(self) -> VirtualLoop:
@@ -149,6 +158,16 @@ class Host:
     @property
     def crashed(self) -> bool:
         return self.kernel.gone
+
+    @property
+    def paused(self) -> bool:
+        """Return whether the programs are paused, by `pause()` or `suspend()`."""
+        return self.process.paused
+
+    @property
+    def suspended(self) -> bool:
+        """Return whether the host is suspended, by `suspend()`."""
+        return self.kernel.paused
 
     # ------------------------------------------------------------------ programs
 
@@ -199,6 +218,7 @@ class Host:
             return
         if self is self.network.main:
             raise ValueError("the host 'main' runs the scenario and cannot crash")
+        self._stop_waking()
         self.process.vanish()
         self.kernel.vanish()
         for link in list(self._links.values()):
@@ -214,17 +234,24 @@ class Host:
         and their peers get ICMP "port unreachable". Their tasks are cancelled, and what they send during cancellation
         is discarded. `run()` and `start()` start programs again.
 
-        Raises ValueError if it would end the host of the scenario, RuntimeError while the host is down.
+        Raises ValueError if it would end the host of the scenario, RuntimeError while the host is down or suspended.
 
         Args:
-            sig: the signal. SIGKILL has no handler.
+            sig: the signal. SIGKILL has no handler, SIGSTOP is `pause()`, and SIGCONT is `resume()`.
         """
-        if self.crashed:
-            raise RuntimeError(f"{self!r} is down: restart it first")
+        self._check_runs()
+        if sig == signal.SIGSTOP:
+            self.pause()
+            return
+        if sig == signal.SIGCONT:
+            self.resume()
         if self.network.loop.handle_signal(self.process, sig):
+            return
+        if sig == signal.SIGCONT:
             return
         if self is self.network.main:
             raise ValueError("the host 'main' runs the scenario and cannot be killed")
+        self._stop_waking()
         process = self.process
         process.vanish()
         self.kernel.close_sockets_of(process)
@@ -239,6 +266,67 @@ class Host:
         self.crash()
         self._processes.append(Process(self, Kernel(self)))
         return None if self._program is None else self.run(self._program())
+
+    # ------------------------------------------------------------------ pauses
+
+    def pause(self, seconds: float | None = None) -> None:
+        """Stop the programs of the host for some time, as SIGSTOP does, or a long garbage collection.
+
+        Their callbacks and timers run afterwards. Meanwhile, the kernel acknowledges and buffers what arrives for its
+        TCP connections, until the windows are closed, and completes handshakes until the backlog is full. utcp is a
+        part of the program, so that its datagrams wait in the UDP socket. A further call sets another end.
+
+        Raises RuntimeError while the host is down or suspended, ValueError if it would stop the scenario for ever.
+
+        Args:
+            seconds: the virtual time until the programs run again; None: until `resume()`.
+        """
+        self._check_runs()
+        self._pause(self.process, seconds)
+
+    def suspend(self, seconds: float | None = None) -> None:
+        """Stop the whole host for some time, as a hypervisor does with a virtual machine, or a closed lid.
+
+        Packets to it are lost, and nothing answers. Its clocks go on, so that all timers that have become due fire when
+        it resumes. A further call sets another end.
+
+        Raises RuntimeError while the host is down, ValueError if it would stop the scenario for ever.
+
+        Args:
+            seconds: the virtual time until the host runs again; None: until `resume()`.
+        """
+        if self.crashed:
+            raise RuntimeError(f"{self!r} is down: restart it first")
+        self._pause(self.kernel, seconds)
+
+    def resume(self) -> None:
+        """End `pause()` and `suspend()`, without effect on a host that runs."""
+        self._stop_waking()
+        self.network.loop.resume(self.kernel)
+        self.network.loop.resume(self.process)
+
+    def _pause(self, owner: Owner, seconds: float | None) -> None:
+        if seconds is None and self is self.network.main:
+            raise ValueError("the host 'main' runs the scenario, and can pause only for some seconds")
+        if seconds is not None and not 0 <= seconds < math.inf:
+            raise ValueError(f"a pause takes 0 or more seconds, not {seconds}")
+        self._stop_waking()
+        loop = self.network.loop
+        loop.pause(owner)
+        if seconds is not None:
+            # Without an owner, because the timers of the host wait.
+            self._waking = loop.at(loop.now + seconds, self.resume, context=contextvars.Context())
+
+    def _stop_waking(self) -> None:
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
+
+    def _check_runs(self) -> None:
+        if self.crashed:
+            raise RuntimeError(f"{self!r} is down: restart it first")
+        if self.suspended:
+            raise RuntimeError(f"{self!r} is suspended: resume it first")
 
     # ------------------------------------------------------------------ sockets
 
@@ -291,9 +379,11 @@ class Host:
         """Deliver a packet to `address`, one of this host.
 
         If no socket is bound to its port within REFUSAL_TIME, the host answers by ICMP, or by RST to a segment of TCP.
-        It is silent if `port_unreachable` is False, or while it is down.
+        It is silent if `port_unreachable` is False, or while it is down. A packet to a suspended host is lost.
         """
-        if not self._deliver(source, address, data, ecn, carrier):
+        if self.suspended:
+            self.network.note_undelivered(self, self.network.loop.now, data)
+        elif not self._deliver(source, address, data, ecn, carrier):
             loop = self.network.loop
             loop.at(loop.now + REFUSAL_TIME, self._receive_late, loop.now, source, address, data, ecn, carrier)
 
@@ -321,12 +411,12 @@ class Host:
         ecn: int,
         carrier: Carrier,
     ) -> None:
-        if self._deliver(source, address, data, ecn, carrier):
+        if not self.suspended and self._deliver(source, address, data, ecn, carrier):
             return
-        is_silent = self.crashed or not self.port_unreachable
+        is_silent = self.crashed or self.suspended or not self.port_unreachable
         if carrier != "tcp" or is_silent:
             self.network.note_undelivered(self, arrival, data)
-        if self.crashed:
+        if self.crashed or self.suspended:
             return
         port = int.from_bytes(data[2:4], "big") if carrier == "tcp" else address[1]
         self.network.refused(self, (address[0], port), carrier)
@@ -354,6 +444,8 @@ class Host:
     ) -> None:
         """Deliver an ICMP error about a packet from `local` (an address of this host) to `peer`. `mtu` is the path's
         largest IP packet, bytes."""
+        if self.suspended:
+            return
         link = self.kernel.link_at(local[0]) if carrier == "tcp" else self._link_at(local)
         if link is not None:
             payload = None if mtu is None else mtu - HEADERS[carrier]

@@ -14,6 +14,7 @@ import signal
 import socket
 from asyncio.selector_events import BaseSelectorEventLoop
 from asyncio.sslproto import SSLProtocol
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -76,7 +77,7 @@ class VirtualLoop(BaseSelectorEventLoop):
     def __init__(
         self, *, max_time: float = 86_400.0, max_steps: int = 5_000_000, shuffle: Shuffle | None = None
     ) -> None:
-        self.descriptors: Final = VirtualSelector(self.jump, self._shuffle_events)
+        self.descriptors: Final = VirtualSelector(self.jump, self._choose_events)
         """The descriptors of simulated links and sockets."""
         super().__init__(self.descriptors)
         self.max_time = max_time
@@ -93,6 +94,9 @@ class VirtualLoop(BaseSelectorEventLoop):
         self._failure: BaseException | None = None
         self._readers: dict[int, asyncio.Handle] = {}
         self._signal_handlers: dict[tuple[Owner | None, int], asyncio.Handle] = {}
+        self._paused: dict[Owner, None] = {}
+        self._set_aside: list[asyncio.Handle] = []
+        """Callbacks and timers of paused owners."""
         self._kept: list[Any] = []
         """Transports of sockets that a crash or kill has closed."""
         self._resolver: Callable[[str], str] | None = None
@@ -141,6 +145,8 @@ class VirtualLoop(BaseSelectorEventLoop):
             raise
         finally:
             self._allowance = 2
+            for owner in list(self._paused):
+                self.resume(owner)
             for task in list(self._tasks):  # in order of creation; the runner has an unordered set
                 task.cancel()
             try:
@@ -173,6 +179,8 @@ class VirtualLoop(BaseSelectorEventLoop):
         if self._failure is not None and self._allowance == 1:
             raise self._failure
         self.steps += 1
+        if self._paused:
+            self._set_callbacks_aside()
         if self._shuffle is not None:
             self._shuffle.interleave(self._ready)  # type: ignore[attr-defined]  # asyncio's own
         if self.steps % _COLLECT_EVERY == 0:
@@ -183,7 +191,8 @@ class VirtualLoop(BaseSelectorEventLoop):
             )
         if timeout is None:
             raise Stalled(
-                f"no event is left at {self._now:.6f} s of virtual time, and tasks still wait{self._waiting()}"
+                f"no event is left at {self._now:.6f} s of virtual time, and tasks still wait{self._hints()}"
+                f"{self._waiting()}"
             )
         if timeout > 0:
             # Use the deadline itself instead of now + timeout, because rounding could make a timer early.
@@ -197,7 +206,10 @@ class VirtualLoop(BaseSelectorEventLoop):
                 until = max(self._now, min(until, self._next_timer()))
             self._pass_until(until)
 
-    def _shuffle_events(self, found: list[Any]) -> None:
+    def _choose_events(self, found: list[Any]) -> None:
+        """Leave out the events of paused owners, and shuffle the others."""
+        if self._paused:
+            found[:] = [item for item in found if not any(map(_is_paused, item[0].data))]
         if self._shuffle is not None:
             self._shuffle.events(found)
 
@@ -233,12 +245,18 @@ class VirtualLoop(BaseSelectorEventLoop):
         if self._shuffle is not None:
             rank = self._shuffle.rank() if path is None else self._shuffle.rank_on_path(path, when)
         timer = OwnedTimer(when, callback, args, self, context, rank)
-        heapq.heappush(self._scheduled, timer)
-        timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001  # as asyncio's own call_at()
+        if self._paused and _is_paused(timer):
+            self._set_aside.append(timer)
+            return timer
+        self._push(timer)
         owner = timer.owner
         if owner is not None and owner.gone:
             timer.cancel()
         return timer
+
+    def _push(self, timer: OwnedTimer) -> None:
+        heapq.heappush(self._scheduled, timer)
+        timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001  # as asyncio's own call_at()
 
     def create_task(  # type: ignore[override]  # typeshed has fewer options than the newest asyncio
         self, coro: Coroutine[Any, Any, T], **options: Any
@@ -260,6 +278,10 @@ class VirtualLoop(BaseSelectorEventLoop):
             lines.append(f"\n  and {len(tasks) - _SHOWN_TASKS} more tasks")
         return "".join(lines)
 
+    def _hints(self) -> str:
+        """Return what may be the reason that no event is left."""
+        return "; a host is paused: Host.resume() ends that" if self._paused else ""
+
     def _make_self_pipe(self) -> None:
         """Do nothing, because no other thread or signal wakes the loop."""
 
@@ -274,11 +296,54 @@ class VirtualLoop(BaseSelectorEventLoop):
     def end(self, owner: Owner) -> None:
         """End everything that belongs to `owner`: its timers never fire, and its tasks are cancelled repeatedly until
         they are done."""
+        for paused in [paused for paused in self._paused if paused.within(owner)]:
+            self.resume(paused)
         owner.mark_gone()
         for timer in self._scheduled:
             if timer.owner is not None and timer.owner.within(owner):
                 timer.cancel()
         self._cancel(owner, _CANCELLATIONS)
+
+    def pause(self, owner: Owner) -> None:
+        """Let no callback and no timer of `owner` run until `resume()`, as a process does not run after SIGSTOP."""
+        owner.mark_paused(True)
+        self._paused[owner] = None
+        self._set_callbacks_aside()
+        kept = []
+        for timer in self._scheduled:
+            if timer.cancelled() or not _is_paused(timer):
+                kept.append(timer)
+            else:
+                timer._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001  # as asyncio's own, outside the heap
+                self._set_aside.append(timer)
+        heapq.heapify(kept)
+        self._scheduled[:] = kept
+
+    def resume(self, owner: Owner) -> None:
+        """Undo `pause()`. As in a real loop, the callbacks that were ready run first, then those of sockets, then those
+        of the timers that have become due."""
+        owner.mark_paused(False)
+        self._paused.pop(owner, None)
+        waiting, self._set_aside = self._set_aside, []
+        for handle in waiting:
+            if _is_paused(handle):
+                self._set_aside.append(handle)
+            elif isinstance(handle, OwnedTimer):
+                if not handle.cancelled():
+                    self._push(handle)
+            else:
+                self._add_callback(handle)  # type: ignore[attr-defined]
+
+    def _set_callbacks_aside(self) -> None:
+        """Take the ready callbacks of paused owners out of the loop. Their number is kept, because asyncio may have
+        counted them."""
+        ready: deque[asyncio.Handle] = self._ready  # type: ignore[attr-defined]  # asyncio's own
+        for index, handle in enumerate(ready):
+            if _is_paused(handle):
+                self._set_aside.append(handle)
+                nothing = asyncio.Handle(_do_nothing, (), self, contextvars.Context())
+                nothing.cancel()
+                ready[index] = nothing
 
     def _cancel(self, owner: Owner, times: int) -> None:
         tasks = [task for task in self._tasks if task.owner is not None and task.owner.within(owner)]
@@ -514,6 +579,18 @@ class VirtualLoop(BaseSelectorEventLoop):
         error = context.get("exception")
         if "handle" in context and isinstance(error, Exception):
             self.fail(error)
+
+
+def _is_paused(handle: asyncio.Handle | None) -> bool:
+    """Return whether the owner of a callback is paused."""
+    if handle is None or handle.cancelled():
+        return False
+    owner: Owner | None = handle._context.get(running_owner)  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio has no public way
+    return owner is not None and owner.paused
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _settle(future: asyncio.Future[Any], settle: Callable[[Any], None], result: Any) -> None:

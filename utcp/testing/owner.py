@@ -22,6 +22,7 @@ class Owner:
     def __init__(self, parent: Owner | None = None) -> None:
         self._parent = parent
         self._gone = False
+        self._paused = False
 
     @property
     def gone(self) -> bool:
@@ -35,6 +36,14 @@ class Owner:
 
     def mark_gone(self) -> None:
         self._gone = True
+
+    @property
+    def paused(self) -> bool:
+        """Whether the owner or its parent is paused. Its callbacks then wait until it resumes."""
+        return self._paused or (self._parent is not None and self._parent.paused)
+
+    def mark_paused(self, paused: bool) -> None:
+        self._paused = paused
 
     @property
     def root(self) -> Owner:

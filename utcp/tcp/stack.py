@@ -38,7 +38,7 @@ from utcp.wire import ACK, FIN, HEADER_LENGTH, PSH, RST, MalformedSegment, Segme
 from utcp.wire.header import PLAIN_HEADER_WITH_TIMESTAMPS
 from utcp.wire.options import ALIGNED_TIMESTAMPS
 from utcp.wire.segment import CONGESTION_EXPERIENCED, LENGTH_WITH_TIMESTAMPS, VIEW_ABOVE
-from utcp.wire.train import Train, read_train
+from utcp.wire.train import MAX_SEGMENTS, Train, read_train
 
 _ETHERNET_UDP_PAYLOAD: Final = 1472
 _UNASKED_UDP_PAYLOAD: Final = 1452
@@ -64,7 +64,7 @@ class Stack(Context[Tcb]):
         host: returns the host of a remote; None: each remote is a host of its own.
         default_mss: the send MSS if the peer sends no MSS option, octets: 536 over IPv4, 1220 over IPv6 (MUST-15).
         observer: receives the stack's reports.
-        max_train_segments: the largest number of segments in one train.
+        max_train_segments: the largest number of segments in one train, at most 128.
         max_train_bytes: the largest size of one train, octets.
     """
 
@@ -86,7 +86,8 @@ class Stack(Context[Tcb]):
         counters = Counters()
         self.time_wait = TimeWaitTable(2 * config.msl, max_records(config.max_memory), counters)
         memory = Memory(config.max_memory, self.time_wait, counters)
-        super().__init__(config, default_mss, counters, memory, secret, max_train_segments, max_train_bytes)
+        segments = min(max_train_segments, MAX_SEGMENTS)
+        super().__init__(config, default_mss, counters, memory, secret, segments, max_train_bytes)
         self.memory = memory
         """The memory charges, the same object as `accounts`."""
         self.failures: list[Failure] = []

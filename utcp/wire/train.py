@@ -10,16 +10,28 @@ from typing import Final
 from utcp.wire.header import ACK, HEADER, HEADER_LENGTH, PSH
 from utcp.wire.options import TIMESTAMPS_LENGTH
 from utcp.wire.segment import Segment
+from utcp.wire.seq import MASK
 
-_HEAD: Final = 8
-"""Length of the ports and the sequence number, which together identify a segment of a train, octets. They are read as
-one signed number, because ranges of numbers beyond 63 bits take five times as long."""
+_SEQ: Final = 4
+"""Position and length of the sequence number in a header, octets."""
 
 _WITH_TIMESTAMPS: Final = HEADER_LENGTH + TIMESTAMPS_LENGTH
 _ALIGNED_TIMESTAMPS: Final = b"\x01\x01\x08\x0a"
-_TIMESTAMPS: Final = Struct("!II")
-_MAX_SEGMENTS: Final = 128
+_TIMESTAMPS: Final = HEADER_LENGTH + len(_ALIGNED_TIMESTAMPS)
+"""Position of TSval and TSecr in a header, octets."""
+_VALUES: Final = Struct("!II")
+_OFFSET: Final = 12
+_FLAGS: Final = 13
+"""Positions of the data offset and of the flags in a header, octets."""
+MAX_SEGMENTS: Final = 128
 """Maximum segments in one train, as in Linux."""
+
+_MOST: Final = MAX_SEGMENTS + 1
+"""Maximum segments with a shorter one at the end."""
+_BITS: Final = 32
+_ONES: Final = sum([1 << _BITS * number for number in range(_MOST)])
+_RAMP: Final = sum([number << _BITS * (_MOST - 1 - number) for number in range(_MOST)])
+"""The numbers 1, 1, 1 and so on, and 0, 1, 2 and so on, each with the length of a sequence number."""
 
 _MAX_LAYOUTS: Final = 64
 """Maximum number of cached layouts. There is a limit, because the peer determines some of them."""
@@ -31,8 +43,9 @@ class _Layout:
     __slots__ = ("texts", "whole")
 
     def __init__(self, header: int, size: int, count: int) -> None:
-        self.whole = Struct("!" + f"q{header - _HEAD}s{size}s" * count)
-        self.texts = Struct(f"{size}s" * count)
+        self.whole = Struct(f"{header}s{size}s" * count)
+        self.texts = Struct("0s" + f"{size}s" * count)
+        """An empty text, and those of the segments."""
 
 
 _layouts: Final[dict[tuple[int, int, int], _Layout]] = {}
@@ -48,7 +61,16 @@ def _layout(header: int, size: int, count: int) -> _Layout:
     return layout
 
 
-def write_train(header: bytes, seq: int, data: bytes | memoryview, begin: int, size: int, count: int) -> bytes:
+def _number(headers: bytearray, step: int, seq: int, size: int, count: int) -> None:
+    """Write the sequence numbers of `count` segments, `seq` and so on in steps of `size`, into their headers, which
+    begin `step` octets apart. They must not wrap. All of them are computed as one number."""
+    unused = _BITS * (_MOST - count)
+    numbers = (seq * (_ONES >> unused) + size * (_RAMP >> unused)).to_bytes(_SEQ * count, "big")
+    for octet in range(_SEQ):
+        headers[_SEQ + octet :: step] = numbers[octet::_SEQ]
+
+
+def write_train(header: bytes, seq: int, data: bytes | memoryview, begin: int, size: int, count: int) -> memoryview:
     """Return the octets of a train.
 
     Args:
@@ -59,12 +81,9 @@ def write_train(header: bytes, seq: int, data: bytes | memoryview, begin: int, s
         size: the payload of each segment, octets.
         count: the number of segments.
     """
-    layout = _layout(len(header), size, count)
-    head = int.from_bytes(header[:4], "big", signed=True) << 32 | seq
-    fields: list[int | bytes] = [header[_HEAD:]] * (3 * count)
-    fields[0::3] = range(head, head + count * size, size)
-    fields[2::3] = layout.texts.unpack_from(data, begin)
-    return layout.whole.pack(*fields)
+    train = bytearray(header).join(_layout(len(header), size, count).texts.unpack_from(data, begin))
+    _number(train, len(header) + size, seq, size, count)
+    return memoryview(train)
 
 
 class Train:
@@ -77,55 +96,63 @@ class Train:
     payload of each segment except the last, octets.
     """
 
-    __slots__ = ("_header", "_heads", "_rests", "_texts", "segments", "size")
+    __slots__ = ("_header", "_headers", "_texts", "segments", "size")
 
     def __init__(self, data: bytes, step: int, header: int) -> None:
         count = len(data) // step
         self.size = step - header
         self._header = header
         fields = _layout(header, self.size, count).whole.unpack_from(data)
-        self._heads: tuple[int, ...] = fields[0::3]
-        self._rests: tuple[bytes, ...] = fields[1::3]
-        self._texts: tuple[bytes, ...] = fields[2::3]
+        self._headers: tuple[bytes, ...] = fields[0::2]
+        self._texts: tuple[bytes, ...] = fields[1::2]
         last = count * step
         if len(data) - last > header:
-            self._heads += (int.from_bytes(data[last : last + _HEAD], "big", signed=True),)
-            self._rests += (data[last + _HEAD : last + header],)
+            self._headers += (data[last : last + header],)
             self._texts += (data[last + header :],)
-        self.segments = len(self._heads)
+        self.segments = len(self._headers)
 
     def stretch(self, first: int) -> int:
         """Return the exclusive end of the stretch that begins with segment `first`."""
-        heads, rests, size, end = self._heads, self._rests, self.size, self.segments
-        head, rest = heads[first], rests[first]
-        if first == 0 and heads == tuple(range(head, head + end * size, size)):  # the usual case
-            alike = rests.count(rest)
-            if alike == end or (alike == end - 1 and _differ_in_push(rest, rests[-1])):
-                return end
+        headers, size, end = self._headers, self.size, self.segments
+        if first == 0 and self._is_one_stretch():  # the usual case
+            return end
+        header = headers[first]
+        head = int.from_bytes(header[: 2 * _SEQ], "big")
         last = first + 1
-        while last < end and heads[last] == head + (last - first) * size:
-            if rests[last] != rest:
-                return last + 1 if _differ_in_push(rest, rests[last]) else last
+        while last < end:
+            other = headers[last]
+            if int.from_bytes(other[: 2 * _SEQ], "big") != head + (last - first) * size:  # the ports differ, or SEQ
+                break
+            if other[2 * _SEQ :] != header[2 * _SEQ :]:
+                return last + 1 if _differ_in_push(header, other) else last
             last += 1
         return last
 
+    def _is_one_stretch(self) -> bool:
+        first, count = self._headers[0], self.segments
+        seq = int.from_bytes(first[_SEQ : 2 * _SEQ], "big")
+        if seq + count * self.size > MASK:  # they wrap, so that they are not one long number
+            return False
+        expected = bytearray(first * count)
+        _number(expected, len(first), seq, self.size, count)
+        expected[-len(first) + _FLAGS] ^= (first[_FLAGS] ^ self._headers[-1][_FLAGS]) & PSH
+        return b"".join(self._headers) == bytes(expected)
+
     def is_plain(self, first: int) -> bool:
         """Return whether `segment()` can decode this segment: ACK, perhaps PSH, and no option except timestamps."""
-        rest = self._rests[first]
-        if rest[5] & ~PSH != ACK or rest[4] >> 4 != self._header >> 2:
+        header = self._headers[first]
+        if header[_FLAGS] & ~PSH != ACK or header[_OFFSET] >> 4 != self._header >> 2:
             return False
-        return self._header == HEADER_LENGTH or rest[12:16] == _ALIGNED_TIMESTAMPS
+        return self._header == HEADER_LENGTH or header[HEADER_LENGTH:_TIMESTAMPS] == _ALIGNED_TIMESTAMPS
 
     def segment(self, first: int, end: int) -> Segment:
         """Return a stretch, which must be plain, as one segment with all its data."""
-        head, rest = self._heads[first], self._rests[first]
-        src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent = HEADER.unpack(
-            head.to_bytes(_HEAD, "big", signed=True) + rest[: HEADER_LENGTH - _HEAD]
-        )
+        header = self._headers[first]
+        src_port, dst_port, seq, ack, offset_and_flags, window, checksum, urgent = HEADER.unpack_from(header)
         ts_val: int | None = None
         ts_ecr: int | None = None
         if self._header == _WITH_TIMESTAMPS:
-            ts_val, ts_ecr = _TIMESTAMPS.unpack_from(rest, 16)
+            ts_val, ts_ecr = _VALUES.unpack_from(header, _TIMESTAMPS)
         text = b"".join(self._texts[first:end])
         return Segment(
             src_port, dst_port, seq, ack, offset_and_flags & 0xFF, window, text, ts_val, ts_ecr, urgent, checksum
@@ -136,7 +163,7 @@ def read_train(data: bytes, step: int) -> Train | None:
     """Decode a train of segments of `step` octets each, of which the last may be shorter. Return None if its first and
     last headers show that decoding the segments separately is faster."""
     count = len(data) // step
-    if not 2 <= count <= _MAX_SEGMENTS or step <= HEADER_LENGTH:
+    if not 2 <= count <= MAX_SEGMENTS or step <= HEADER_LENGTH:
         return None
     words = data[12] >> 4
     if words == HEADER_LENGTH >> 2:
@@ -152,4 +179,9 @@ def read_train(data: bytes, step: int) -> Train | None:
 
 
 def _differ_in_push(one: bytes, other: bytes) -> bool:
-    return one[5] ^ other[5] == PSH and one[:5] == other[:5] and one[6:] == other[6:]
+    """Return whether two headers differ in PSH only, apart from ports and sequence number."""
+    return (
+        one[_FLAGS] ^ other[_FLAGS] == PSH
+        and one[2 * _SEQ : _FLAGS] == other[2 * _SEQ : _FLAGS]
+        and one[_FLAGS + 1 :] == other[_FLAGS + 1 :]
+    )

@@ -35,7 +35,8 @@ class Conditions:
     """
 
     latency: float = 0.0
-    """One-way delay, seconds."""
+    """One-way delay, seconds. Packets that are sent after it has become lower overtake those in flight, as after a
+    change of route."""
     jitter: float = 0.0
     """Maximum additional delay, seconds, evenly distributed. Packets keep their order."""
     bandwidth: float | None = None
@@ -166,7 +167,10 @@ class Path:
         policer dropped. None: not recorded. Assign a list to record."""
 
     def change(self, conditions: Conditions) -> None:
-        """Set the conditions for subsequent packets."""
+        """Set the conditions for subsequent packets. With a lower latency, they take a shorter route, on which they
+        overtake those in flight."""
+        if conditions.latency < self.conditions.latency:
+            self._last_arrival = 0.0
         self.conditions = conditions
 
     def carry(self, size: int, now: float) -> list[float]:

@@ -69,8 +69,10 @@ ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
         "transport._sock": ASYNCIO,
     },
     "testing/replaced.py": {
+        "module.run_sync": REPLACED,
         "random.Random.seed": REPLACED,
         "setattr(module)": REPLACED,
+        "subprocess.Popen.poll": REPLACED,
     },
     "testing/search.py": {
         "run.__signature__": LIBRARY,

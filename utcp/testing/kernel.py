@@ -60,6 +60,9 @@ and SO_KEEPALIVE only if the application does (asyncio sets TCP_NODELAY)."""
 SOMAXCONN: Final = 4096
 """Maximum backlog of `listen()` (net.core.somaxconn)."""
 
+NO_SHARING: Final = "the simulated network has no SO_REUSEPORT, so that one socket has a port"
+"""Why a second socket with SO_REUSEPORT cannot be bound."""
+
 WILDCARD: Final = "0.0.0.0"
 LOOPBACK: Final = "127.0.0.1"
 

@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import socket
+import threading
 from asyncio.selector_events import BaseSelectorEventLoop
 from asyncio.sslproto import SSLProtocol
 from collections import deque
@@ -42,6 +43,16 @@ _BLOCK: Final = 256 * 1024
 """Octets of a file that are read at once."""
 
 _NO_VIRTUAL_TIME: Final = "have no virtual time: use TCP to a program on a simulated host"
+
+OTHER_LOOP: Final = (
+    "the simulation is the event loop here, and another one would run in real time: await the coroutine, or start it on"
+    " a host by host.run(coroutine)"
+)
+
+THREADS: Final = (
+    "other threads run in real time, and cannot wake the loop: use asyncio.to_thread() or loop.run_in_executor(), which"
+    " call the function in the loop's thread"
+)
 
 _NO_NETWORK: Final = "this loop in virtual time has no network: run the code with utcp.testing.Network"
 
@@ -97,6 +108,7 @@ class VirtualLoop(BaseSelectorEventLoop):
         self._paused: dict[Owner, None] = {}
         self._set_aside: list[asyncio.Handle] = []
         """Callbacks and timers of paused owners."""
+        self._threads: list[threading.Thread] = []  # those of the time before the run
         self._kept: list[Any] = []
         """Transports of sockets that a crash or kill has closed."""
         self._resolver: Callable[[str], str] | None = None
@@ -125,6 +137,7 @@ class VirtualLoop(BaseSelectorEventLoop):
         Raises the errors of `main`, the first error of a plain callback, Stalled when no event can happen any more, and
         OutOfBounds beyond the bounds.
         """
+        self._threads = threading.enumerate()
         collecting = gc.isenabled()
         # Finalizers close forgotten objects. Automatic collection would run them at moments that depend on the whole
         # history of this process, so collection runs after a fixed number of loop turns instead.
@@ -280,7 +293,17 @@ class VirtualLoop(BaseSelectorEventLoop):
 
     def _hints(self) -> str:
         """Return what may be the reason that no event is left."""
-        return "; a host is paused: Host.resume() ends that" if self._paused else ""
+        hints = "; a host is paused: Host.resume() ends that" if self._paused else ""
+        threads = [thread.name for thread in threading.enumerate() if thread not in self._threads]
+        if threads:
+            hints += f"; {THREADS}. Threads that run: {', '.join(threads)}"
+        return hints
+
+    def _check_running(self) -> None:
+        """Raise RuntimeError if a program runs the loop that runs already, or another one."""
+        if self.is_running():
+            raise RuntimeError(OTHER_LOOP)
+        super()._check_running()  # type: ignore[misc]  # asyncio's own
 
     def _make_self_pipe(self) -> None:
         """Do nothing, because no other thread or signal wakes the loop."""
@@ -481,6 +504,18 @@ class VirtualLoop(BaseSelectorEventLoop):
 
     # ------------------------------------------------------------------ threads and files
 
+    def call_soon_threadsafe(  # type: ignore[override]  # typeshed spells *args as a TypeVarTuple
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """Schedule a callback from the loop's own thread, as the function of an executor may. A call by another thread
+        raises RuntimeError, and ends the run with it."""
+        runner = self._thread_id  # type: ignore[attr-defined]  # asyncio's own
+        if runner is not None and runner != threading.get_ident():
+            text = f"the thread {threading.current_thread().name} has called the loop: {THREADS}"
+            self.fail(RuntimeError(text))
+            raise RuntimeError(text)
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Call `func` at once in this thread, because a thread of its own would run in real time.
 
@@ -548,7 +583,7 @@ class VirtualLoop(BaseSelectorEventLoop):
         return True
 
     async def _make_subprocess_transport(self, *_: Any, **__: Any) -> NoReturn:
-        raise RuntimeError(f"subprocesses {_NO_VIRTUAL_TIME}")
+        raise RuntimeError(f"subprocesses {_NO_VIRTUAL_TIME}, or subprocess.run(), which takes no virtual time")
 
     async def connect_read_pipe(self, *_: Any) -> NoReturn:
         raise RuntimeError(f"pipes {_NO_VIRTUAL_TIME}")

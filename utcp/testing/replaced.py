@@ -1,20 +1,23 @@
-"""Parts of the standard library that a simulation replaces while it runs: sockets, clocks and random numbers."""
+"""Parts of the standard library that a simulation replaces while it runs: sockets, clocks, random numbers, and what
+would run in real time."""
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import random
 import select
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from utcp.testing.loop import VirtualLoop
+from utcp.testing.loop import OTHER_LOOP, VirtualLoop
 from utcp.testing.owner import wall_clock_offset
 from utcp.testing.sockets import SimulatedSocket
 
@@ -38,6 +41,11 @@ _gethostbyname: Final = socket.gethostbyname
 _getfqdn: Final = socket.getfqdn
 _poll: Final = select.poll
 _seed: Final = random.Random.seed
+_asyncio_run: Final = asyncio.run
+_new_event_loop: Final = asyncio.new_event_loop
+_run_coroutine_threadsafe: Final = asyncio.run_coroutine_threadsafe
+_fork: Final = os.fork
+_Popen_poll: Final = subprocess.Popen.poll
 
 
 def _running() -> VirtualLoop | None:
@@ -220,6 +228,95 @@ def _simulated_poll() -> Any:
     return _poll() if loop is None else _Poll(loop)
 
 
+# ---------------------------------------------------------------------- loops, threads and processes
+
+
+def _simulated_asyncio_run(main: Any, **options: Any) -> Any:
+    if _running() is None:
+        return _asyncio_run(main, **options)
+    if asyncio.iscoroutine(main):
+        main.close()
+    raise RuntimeError(f"asyncio.run() in a simulation: {OTHER_LOOP}")
+
+
+def _simulated_new_event_loop() -> asyncio.AbstractEventLoop:
+    if _running() is None:
+        return _new_event_loop()
+    raise RuntimeError(f"asyncio.new_event_loop() in a simulation: {OTHER_LOOP}")
+
+
+class _Unfinished(concurrent.futures.Future[Any]):
+    """The result of a coroutine of the loop, for code in the loop's thread, which cannot wait for it."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._check()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._check()
+        return super().exception(timeout)
+
+    def _check(self) -> None:
+        if not self.done():
+            raise RuntimeError(
+                "the function of asyncio.to_thread() or loop.run_in_executor() waits for a coroutine: a simulation"
+                " calls it in the loop's thread, which it would block for ever. Await the coroutine outside of it"
+            )
+
+
+def _simulated_run_coroutine_threadsafe(coro: Any, loop: Any) -> concurrent.futures.Future[Any]:
+    running = _running()
+    if running is None or running is not loop:
+        return _run_coroutine_threadsafe(coro, loop)
+    future = _Unfinished()
+
+    def start() -> None:
+        task = asyncio.ensure_future(coro, loop=loop)
+        asyncio.futures._chain_future(task, future)  # type: ignore[attr-defined]  # noqa: SLF001  # as asyncio does
+
+    running.call_soon_threadsafe(start)
+    return future
+
+
+def _simulated_fork() -> int:
+    if _running() is None:
+        return _fork()
+    raise RuntimeError(
+        "os.fork() would copy the simulation into a process that runs in real time: start programs on hosts by"
+        " host.run(), and commands by subprocess.run(), which takes no virtual time"
+    )
+
+
+def _simulated_popen_poll(self: subprocess.Popen[Any]) -> int | None:
+    by_itself = sys._getframe(1).f_globals.get("__name__") == "subprocess"  # noqa: SLF001  # its documented use
+    if self.returncode is None and not by_itself and _running() is not None:
+        raise RuntimeError(
+            "Popen.poll() would depend on real time: call wait() or communicate(), which take no virtual time"
+        )
+    return _Popen_poll(self)
+
+
+@contextlib.contextmanager
+def _without_threads_of_anyio() -> Iterator[None]:
+    """Replace `anyio.to_thread.run_sync()`, by which Starlette and FastAPI call functions that are not async."""
+    module: Any = sys.modules.get("anyio.to_thread")
+    if module is None:
+        yield
+        return
+    original = module.run_sync
+
+    async def run_sync(func: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        if _running() is None:
+            return await original(func, *args, **options)
+        return await asyncio.to_thread(func, *args)
+
+    module.run_sync = run_sync
+    try:
+        yield
+    finally:
+        module.run_sync = original
+
+
 # ---------------------------------------------------------------------- replacing
 
 _REPLACEMENTS: Final[dict[int, tuple[Any, Any]]] = {
@@ -242,6 +339,10 @@ _REPLACEMENTS: Final[dict[int, tuple[Any, Any]]] = {
         (_getfqdn, _simulated_getfqdn),
         (_poll, _simulated_poll),
         (socket.socket, SimulatedSocket),
+        (_asyncio_run, _simulated_asyncio_run),
+        (_new_event_loop, _simulated_new_event_loop),
+        (_run_coroutine_threadsafe, _simulated_run_coroutine_threadsafe),
+        (_fork, _simulated_fork),
     )
 }
 """The originals and their replacements, by the identity of the original."""
@@ -311,10 +412,12 @@ def replaced(entropy: random.Random) -> Iterator[None]:
         for module, name, _, replacement in places:
             setattr(module, name, replacement)
         random.Random.seed = set_seed  # type: ignore[method-assign]
+        subprocess.Popen.poll = _simulated_popen_poll  # type: ignore[method-assign]
         try:
-            with _seeded(entropy):
+            with _seeded(entropy), _without_threads_of_anyio():
                 yield
         finally:
+            subprocess.Popen.poll = _Popen_poll  # type: ignore[method-assign]
             random.Random.seed = _seed  # type: ignore[method-assign]
             for module, name, original, _ in places:
                 setattr(module, name, original)

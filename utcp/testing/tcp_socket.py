@@ -18,7 +18,7 @@ from utcp.link.path import SocketAddress
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import CONNECTED, ENDED, WRITABLE
 from utcp.tcp.listener import Listener
-from utcp.testing.kernel import KERNEL, LOOPBACK, SOMAXCONN, WILDCARD, Kernel, error
+from utcp.testing.kernel import KERNEL, LOOPBACK, NO_SHARING, SOMAXCONN, WILDCARD, Kernel, error
 from utcp.testing.owner import Owner
 
 _LINGER_OFF: Final = bytes(8)
@@ -92,6 +92,7 @@ class TcpSocket:
         """The address that the socket is bound to."""
         self.reuses_address = False
         """Whether SO_REUSEADDR is set."""
+        self._wants_to_share = False  # SO_REUSEPORT is set
         self._kernel = kernel
         self._unconnected = _Unconnected()
         self._facade: ConnectionSocket | None = None
@@ -119,7 +120,10 @@ class TcpSocket:
             raise error(errno.EINVAL)
         ip, port = address
         self._kernel.check_local(ip)
-        self.bound = ip, self._kernel.port_for(ip, port, reuses_address=self.reuses_address)
+        try:
+            self.bound = ip, self._kernel.port_for(ip, port, reuses_address=self.reuses_address)
+        except OSError:
+            raise error(errno.EADDRINUSE, NO_SHARING if self._wants_to_share else "") from None
 
     def getsockname(self) -> SocketAddress:
         return self.bound or (WILDCARD, 0)
@@ -293,6 +297,8 @@ class TcpSocket:
         self._options().setsockopt(level, option, value, size)
         if (level, option) == (socket.SOL_SOCKET, socket.SO_REUSEADDR):
             self.reuses_address = bool(value)
+        if (level, option) == (socket.SOL_SOCKET, socket.SO_REUSEPORT):
+            self._wants_to_share = bool(value)
 
     def _options(self) -> SocketFacade:
         return self._unconnected if self._facade is None else self._facade

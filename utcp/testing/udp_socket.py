@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from utcp.link.base import PathError
 from utcp.link.path import SocketAddress, UdpPath
-from utcp.testing.kernel import WILDCARD, Kernel, error
+from utcp.testing.kernel import NO_SHARING, WILDCARD, Kernel, error
 from utcp.testing.link import UdpPort, is_loopback
 from utcp.testing.owner import Owner
 
@@ -51,7 +51,12 @@ class UdpSocket:
         ip, port = address
         self._kernel.check_local(ip)
         host = self._kernel.host
-        self._port = _Port(self, ip, host.free_udp_port(ip, port), host.unbind)
+        try:
+            port = host.free_udp_port(ip, port)
+        except OSError:
+            wants_to_share = self._options.get((socket.SOL_SOCKET, socket.SO_REUSEPORT))
+            raise error(errno.EADDRINUSE, NO_SHARING if wants_to_share else "") from None
+        self._port = _Port(self, ip, port, host.unbind)
         host.add_udp(self._port)
 
     def connect(self, address: tuple[str, int]) -> None:

@@ -65,6 +65,7 @@ NO_SHARING: Final = "the simulated network has no SO_REUSEPORT, so that one sock
 
 WILDCARD: Final = "0.0.0.0"
 LOOPBACK: Final = "127.0.0.1"
+BROADCAST: Final = "255.255.255.255"
 
 
 class KernelHost(LinkHost, Protocol):

@@ -198,6 +198,9 @@ class SimulatedSocket(socket.socket):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         _check_flags(flags)
+        _check_size(bufsize, "recv")
+        if bufsize == 0:  # Python makes no system call
+            return b""
         return self._waiting(self._open.recv, bufsize)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
@@ -208,6 +211,7 @@ class SimulatedSocket(socket.socket):
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         _check_flags(flags)
+        _check_size(bufsize, "recvfrom")
         inner = self._open
         if isinstance(inner, UdpSocket):
             return self._waiting(inner.recvfrom, bufsize)
@@ -288,6 +292,11 @@ class SimulatedSocket(socket.socket):
 def _check_flags(flags: int = 0) -> None:
     if flags & ~socket.MSG_NOSIGNAL & ~socket.MSG_DONTWAIT:
         raise error(errno.EOPNOTSUPP, "a simulated socket takes no flags such as MSG_PEEK")
+
+
+def _check_size(size: int, call: str) -> None:
+    if size < 0:
+        raise ValueError(f"negative buffersize in {call}")
 
 
 def _running_loop() -> VirtualLoop | None:

@@ -18,7 +18,7 @@ from utcp.link.path import SocketAddress
 from utcp.tcp.connection import Connection
 from utcp.tcp.event import CONNECTED, ENDED, WRITABLE
 from utcp.tcp.listener import Listener
-from utcp.testing.kernel import KERNEL, LOOPBACK, NO_SHARING, SOMAXCONN, WILDCARD, Kernel, error
+from utcp.testing.kernel import BROADCAST, KERNEL, LOOPBACK, NO_SHARING, SOMAXCONN, WILDCARD, Kernel, error
 from utcp.testing.owner import Owner
 
 _LINGER_OFF: Final = bytes(8)
@@ -102,6 +102,7 @@ class TcpSocket:
         self._listeners: dict[Listener, OpenEndpoint] = {}
         self._backlog = 0
         self._connecting = False
+        self._failed_to_connect = False
         self._error: OSError | None = None  # not reported yet
         self._full = False  # the send buffer has no room
         self._reads_no_more = False
@@ -201,6 +202,8 @@ class TcpSocket:
         ip, port = address
         if ip == WILDCARD:
             ip = LOOPBACK
+        if ip == BROADCAST:
+            raise error(errno.ENETUNREACH)
         if not port:
             raise error(errno.ECONNREFUSED)
         local, local_port = self.bound or (WILDCARD, None)
@@ -208,6 +211,7 @@ class TcpSocket:
         link = endpoint.link
         connection = endpoint.stack.connect(link.remote((ip, 0)), port, link.now(), local_port=local_port, context=self)
         self._connecting = True
+        self._failed_to_connect = False
         self._use(endpoint, connection)
         self._flush()
         raise BlockingIOError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
@@ -227,6 +231,9 @@ class TcpSocket:
     # ------------------------------------------------------------------ the stream
 
     def recv(self, size: int) -> bytes:
+        if self._failed_to_connect:
+            self._raise_error()
+            return b""
         connection = self._connected()
         if connection.readable:
             data = connection.read(size)
@@ -342,11 +349,12 @@ class TcpSocket:
         self._touch()
 
     def _fail_to_connect(self, connection: Connection) -> None:
-        """Return to the state before connect()."""
+        """Return to the state before connect(), except that Linux has shut the socket down: recv() returns nothing."""
         connection.context = None
         if self._driver is not None:
             self._driver.transports.pop(self, None)
         self._connecting = False
+        self._failed_to_connect = True
         self._connection = self._endpoint = self._driver = self._facade = None
 
     def is_closing(self) -> bool:

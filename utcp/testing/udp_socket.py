@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from utcp.link.base import PathError
 from utcp.link.path import SocketAddress, UdpPath
-from utcp.testing.kernel import NO_SHARING, WILDCARD, Kernel, error
+from utcp.testing.kernel import BROADCAST, NO_SHARING, WILDCARD, Kernel, error
 from utcp.testing.link import UdpPort, is_loopback
 from utcp.testing.owner import Owner
 
@@ -81,9 +81,14 @@ class UdpSocket:
     def send(self, data: bytes) -> int:
         if self._peer is None:
             raise error(errno.EDESTADDRREQ)
-        return self.sendto(data, self._peer)
+        return self._send(data, self._peer)
 
     def sendto(self, data: bytes, address: tuple[str, int]) -> int:
+        if not address[1]:
+            raise error(errno.EINVAL)
+        return self._send(data, address)
+
+    def _send(self, data: bytes, address: tuple[str, int]) -> int:
         self._raise_error()
         if len(data) > _MAX_PAYLOAD:
             raise error(errno.EMSGSIZE)
@@ -106,6 +111,10 @@ class UdpSocket:
     def _check_route(self, ip: str) -> None:
         if self._kernel.gone:
             raise error(errno.ENETDOWN, "the simulated host is down")
+        if ip == BROADCAST:
+            if not self._options.get((socket.SOL_SOCKET, socket.SO_BROADCAST)):
+                raise error(errno.EACCES)
+            raise error(errno.ENETUNREACH, "the simulated network has no broadcast: send to each host by itself")
         if self._kernel.host.host_at(ip) is None:
             raise error(errno.EHOSTUNREACH, f"the simulated network has no host at {ip}")
 

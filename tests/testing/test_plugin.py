@@ -1,5 +1,6 @@
 """The pytest plugin, in projects of its own."""
 
+import shlex
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -421,6 +422,28 @@ def test_a_mark_and_the_decorator_for_many_seeds(pytester: pytest.Pytester) -> N
     assert f"seen [{four}, {three}]" in str(run(pytester, "-s").stdout)
     assert "seen ['7', '7']" in str(run(pytester, "-s", "--utcp-seed=7").stdout)
     assert "seen ['0 shuffled', '0 shuffled']" in str(run(pytester, "-s", "--simnet-seeds=1").stdout)
+
+
+def test_the_decorator_shows_the_commands_that_replay(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_it="""
+        import pytest
+        from utcp.testing import simulate
+
+        @pytest.mark.parametrize("number", [5])
+        @simulate(seeds=[3, 4], shuffle=False)
+        async def test_decorated(net, number):
+            assert number == 5
+            assert not net.chance("lightning", 1)
+        """
+    )
+    result = run(pytester)
+    result.assert_outcomes(failed=1)
+    lines = [line.partition("replay: ")[2] for line in result.outlines if "replay: " in line]
+    assert lines[0] == "pytest 'test_it.py::test_decorated[5]' --utcp-seed 3"
+    replayed = run(pytester, *shlex.split(lines[-1])[1:])
+    replayed.assert_outcomes(failed=1)
+    assert lines[-1] in str(replayed.stdout)
 
 
 def test_the_fixture_is_here_too(simnet: Network) -> None:

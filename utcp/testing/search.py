@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec
 
 from utcp.testing.explain import explain
@@ -20,8 +20,14 @@ class Simulation:
     """Runs an async function under many seeds. Created by `simulate()`."""
 
     def __init__(
-        self, function: Callable[..., Coroutine[Any, Any, Any]], shuffle: bool, options: dict[str, Any]
+        self,
+        function: Callable[..., Coroutine[Any, Any, Any]],
+        seeds: Sequence[int | str],
+        shuffle: bool,
+        options: dict[str, Any],
     ) -> None:
+        self.seeds = seeds
+        """The seeds under which a call of the function runs it."""
         self._function = function
         self._shuffle = shuffle
         self._options = options
@@ -29,6 +35,16 @@ class Simulation:
     def run(self, seeds: Iterable[int | str], *args: Any, **kwargs: Any) -> None:
         """Run the function once for each seed, with the further arguments. Raises the error of the first failing seed,
         in the smallest run that fails in the same way, with notes."""
+        self.search(seeds, args, kwargs, lambda seed: f"{self._function.__name__}.simulation.run([{seed!r}])")
+
+    def search(
+        self,
+        seeds: Iterable[int | str],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        replay: Callable[[str], str],
+    ) -> None:
+        """Do what `run()` does. `replay` returns the line that repeats a run, from the text of its seed."""
         for seed in seeds:
             chosen = RunSeed(seed, self._shuffle) if isinstance(seed, int) else RunSeed.parse(seed)
             failure = self._attempt(args, kwargs, chosen)
@@ -38,13 +54,10 @@ class Simulation:
             attempt = functools.partial(self._attempt, args, kwargs)
             shrunk = shrink(failure, attempt, max_runs=MAX_RUNS if isinstance(seed, int) else 0)
             error = shrunk.smallest.error
-            error.add_note(shrunk.report(self._replay))
+            error.add_note(shrunk.report(replay))
             for ladder in explain(shrunk.smallest.network):
                 error.add_note(ladder.text())
             raise error
-
-    def _replay(self, seed: str) -> str:
-        return f"{self._function.__name__}.simulation.run([{seed!r}])"
 
     def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any], seed: RunSeed) -> Failure | None:
         network = Network(str(seed), **self._options)
@@ -83,7 +96,7 @@ def simulate(
     def decorate(function: Callable[Concatenate[Network, P], Coroutine[Any, Any, Any]]) -> Callable[P, None]:
         if not inspect.iscoroutinefunction(function):
             raise TypeError(f"simulate() is for async functions, and {function!r} is not one")
-        simulation = Simulation(function, shuffle, options)
+        simulation = Simulation(function, chosen, shuffle, options)
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> None:

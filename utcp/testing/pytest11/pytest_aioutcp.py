@@ -140,14 +140,15 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a function of `utcp.testing.simulate()` under the seeds of the command line."""
+    """Run a function of `utcp.testing.simulate()`, under the seeds of the command line if it has some."""
     simulation: Any = getattr(pyfuncitem.obj, "simulation", None)
+    if type(simulation).__module__ != "utcp.testing.search":
+        return None
     option = pyfuncitem.config.option
     seeds: Iterable[int | str] = range(option.simnet_seeds) if option.utcp_seed is None else [option.utcp_seed]
-    if not seeds or type(simulation).__module__ != "utcp.testing.search":
-        return None
     names = pyfuncitem._fixtureinfo.argnames  # noqa: SLF001  # as pytest itself passes them
-    simulation.run(seeds, **{name: pyfuncitem.funcargs[name] for name in names})
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    simulation.search(seeds or simulation.seeds, (), arguments, lambda seed: _replay(pyfuncitem, seed))
     return True
 
 

@@ -1,15 +1,17 @@
 """An aiohttp client over utcp, for aiohttp_server.py: gets the page and the file, and echoes a word by WebSocket.
 
+Requires pip install 'aioutcp[integrations]'
+
 python examples/aiohttp_client.py [--url http://127.0.0.1:8080]
 """
 
 import argparse
 import sys
 
-import aiohttp
-
 import utcp
 from utcp.integrations.aiohttp import UtcpConnector
+
+import aiohttp
 
 
 async def main(url: str) -> None:

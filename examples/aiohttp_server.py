@@ -1,5 +1,7 @@
 """An aiohttp server over utcp: a page, a file, and a WebSocket that says everything back. Until Ctrl-C or SIGTERM.
 
+Requires pip install 'aioutcp[integrations]'
+
     python examples/aiohttp_server.py [--host 127.0.0.1] [--port 8080]
 
 Then, in another terminal, run aiohttp_client.py.
@@ -9,10 +11,10 @@ import argparse
 import asyncio
 import sys
 
-from aiohttp import web
-
 import utcp
 from utcp.integrations.aiohttp import UtcpSite
+
+from aiohttp import web
 
 
 async def page(request: web.Request) -> web.Response:

@@ -1,14 +1,16 @@
 """anyio over utcp: structured concurrency, and a half-close, which anyio calls send_eof().
 
+Requires pip install 'aioutcp[integrations]'
+
     python examples/anyio_half_close.py
 
 The client sends lines and its FIN. The server reads to the end and then answers with the number of lines.
 """
 
+from utcp.integrations.anyio import UtcpAttribute, UtcpStream, connect_utcp, create_utcp_listener
+
 import anyio
 from anyio.abc import SocketAttribute
-
-from utcp.integrations.anyio import UtcpAttribute, UtcpStream, connect_utcp, create_utcp_listener
 
 
 async def count_lines(stream: UtcpStream) -> None:

@@ -1,14 +1,16 @@
 """SSH over utcp, by asyncssh's hook for tunnels: a server that runs one command, and a client that calls it.
 
+Requires pip install 'aioutcp[integrations]'
+
     python examples/asyncssh_exec.py
 
 `tunnel=UtcpTunnel()` is the only difference from SSH over kernel TCP. The host key is temporary.
 """
 
-import asyncssh
-
 import utcp
 from utcp.integrations.asyncssh import UtcpTunnel
+
+import asyncssh
 
 
 class Server(asyncssh.SSHServer):

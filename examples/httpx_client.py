@@ -1,15 +1,17 @@
 """An httpx client over utcp, for starlette_app.py: three requests over one connection.
 
+Requires pip install 'aioutcp[integrations]'
+
 python examples/httpx_client.py [--url http://127.0.0.1:8000]
 """
 
 import argparse
 import sys
 
-import httpx
-
 import utcp
 from utcp.integrations.httpx import UtcpTransport
+
+import httpx
 
 
 async def main(url: str) -> None:

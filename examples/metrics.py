@@ -1,4 +1,6 @@
-"""An echo server with metrics for Prometheus, until Ctrl-C or SIGTERM. Requires pip install 'aioutcp[metrics]'
+"""An echo server with metrics for Prometheus, until Ctrl-C or SIGTERM.
+
+Requires pip install 'aioutcp[metrics]'
 
     python examples/metrics.py [--host 127.0.0.1] [--port 9000] [--metrics-port 9100]
 
@@ -9,10 +11,10 @@ import argparse
 import asyncio
 import sys
 
-import prometheus_client
-
 import utcp
 from utcp.trace.prometheus import UtcpCollector
+
+import prometheus_client
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,5 +1,7 @@
 """A Starlette application, served by uvicorn over utcp until Ctrl-C. FastAPI applications are served the same way.
 
+Requires pip install 'aioutcp[integrations]'
+
     python examples/starlette_app.py [--host 127.0.0.1] [--port 8000]
 
 Then, in another terminal, run httpx_client.py.
@@ -8,12 +10,12 @@ Then, in another terminal, run httpx_client.py.
 import argparse
 import sys
 
+from utcp.integrations import uvicorn
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-
-from utcp.integrations import uvicorn
 
 
 async def square(request: Request) -> Response:

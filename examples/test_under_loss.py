@@ -1,5 +1,7 @@
 """Test an application under loss: an aiohttp server and client on simulated hosts, in virtual time.
 
+Requires pip install 'aioutcp[integrations]' pytest
+
     pytest examples/test_under_loss.py
 
 The network loses a fifth of all packets, or fails completely, and every run is the same: the same seed gives the same
@@ -9,12 +11,12 @@ losses and times. Minutes of timeouts pass in milliseconds. The fixture `simnet`
 import asyncio
 import hashlib
 
+from utcp.integrations.aiohttp import UtcpConnector, UtcpSite
+from utcp.testing import Network
+
 import aiohttp
 import pytest
 from aiohttp import web
-
-from utcp.integrations.aiohttp import UtcpConnector, UtcpSite
-from utcp.testing import Network
 
 BODY = bytes(range(256)) * 2000
 

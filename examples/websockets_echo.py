@@ -1,5 +1,7 @@
 """websockets over utcp, unmodified, by an event loop that selects the transport of its connections.
 
+Requires pip install 'aioutcp[integrations]'
+
     python examples/websockets_echo.py [--port 9000]
 
 `utcp.loop_factory()` creates an event loop that uses utcp for connections to the addresses of `route`, and kernel TCP
@@ -10,10 +12,13 @@ for all others. Thus the library needs no adapter, and the application's other c
 import argparse
 import sys
 
-from websockets.asyncio.client import connect
-from websockets.asyncio.server import ServerConnection, serve
-
 import utcp
+
+try:
+    from websockets.asyncio.client import connect
+    from websockets.asyncio.server import ServerConnection, serve
+except ModuleNotFoundError as error:
+    sys.exit(f"websockets_echo: {error}: pip install 'aioutcp[integrations]'")
 
 HOST = "127.0.0.1"
 

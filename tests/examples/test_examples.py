@@ -237,6 +237,34 @@ def test_examples_stay_short(example: str) -> None:
     assert len((ROOT / "examples" / example).read_text().splitlines()) < 100
 
 
+LIBRARIES = ("aiohttp", "anyio", "asyncssh", "httpx", "prometheus_client", "starlette", "uvicorn", "websockets")
+
+WITHOUT = """
+import runpy, sys
+sys.modules.update(dict.fromkeys({libraries}))
+runpy.run_path("examples/{example}", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_command_that_installs_a_missing_library_is_named(example: str) -> None:
+    """In the example's docstring, and at the end of the error without the library."""
+    source = (ROOT / "examples" / example).read_text()
+    required = re.search(r"^Requires (pip install 'aioutcp\[\w+\]')", source, re.MULTILINE)
+    assert (required is not None) == any(f"import {name}" in source or f"from {name}" in source for name in LIBRARIES)
+    if required is not None:
+        process = subprocess.run(  # noqa: S603  # our own interpreter and script
+            [sys.executable, "-c", WITHOUT.format(libraries=LIBRARIES, example=example)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert process.returncode == 1
+        assert process.stderr.rstrip().endswith(f": {required[1]}")
+
+
 CLIENTS = ["echo_client.py"]
 SERVERS = ["echo_server.py", "workers.py"]
 

@@ -22,8 +22,11 @@ CORPUS = Path(__file__).parent / "corpus"
 SEEDS = sorted(path for path in CORPUS.rglob("*") if path.is_file())
 ROOT = Path(__file__).parents[2]
 
-RUNS = {"decode": 100_000, "stack": 4_000}
+RUNS = {"captures": 50, "decode": 100_000, "stack": 4_000}
 """Of atheris: about five seconds each."""
+
+EXAMPLES = {"captures": 200, "decode": 1_000, "stack": 1_000}
+"""Of hypothesis."""
 
 
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"{seed.parent.name}-{seed.name[:8]}")
@@ -36,10 +39,13 @@ def test_every_target_has_seeds() -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@settings(max_examples=1_000, deadline=None)
-@given(data=st.binary(max_size=300))
-def test_octets_of_hypothesis(target: str, data: bytes) -> None:
-    TARGETS[target](data)
+def test_octets_of_hypothesis(target: str) -> None:
+    @settings(max_examples=EXAMPLES[target], deadline=None)
+    @given(data=st.binary(max_size=300))
+    def run(data: bytes) -> None:
+        TARGETS[target](data)
+
+    run()
 
 
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not installed: pip install '.[fuzz]'")

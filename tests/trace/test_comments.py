@@ -62,7 +62,20 @@ def test_comments_of_others_say_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "nonsense", ["cwnd=-1", "cwnd=1.5", "cwnd=much", "rto=soon", "rto=1e3", "rto=.", "timer=", "²=²", "cwnd=²"]
+    "nonsense",
+    [
+        "cwnd=-1",
+        "cwnd=1.5",
+        "cwnd=much",
+        "rto=soon",
+        "rto=1e3",
+        "rto=.",
+        "timer=",
+        "²=²",
+        "cwnd=²",
+        "cwnd=" + 5000 * "9",
+        "rto=" + 400 * "9",
+    ],
 )
 def test_values_that_make_no_sense_are_left_out(nonsense: str) -> None:
     assert parse_comment(f"state=ESTABLISHED {nonsense} new_key=1 srtt=0.5") == {"state": "ESTABLISHED", "srtt": 0.5}

@@ -13,7 +13,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from utcp import Config, Endpoint, Server
+from utcp.extras import needs_extra
 from utcp.integrations.via import Via
+
+with needs_extra("integrations"):
+    import asyncssh  # noqa: F401  # not used here, but a program that uses this module needs it
 
 SessionT = TypeVar("SessionT", bound=asyncio.BaseProtocol)
 

@@ -32,6 +32,9 @@ FLUSH: Final = 0.05
 """Seconds within which segments caused by a timer are sent, because they leave in the next turn of the loop. Later
 segments are caused by the application or by the peer."""
 
+_LONGEST_NUMBER: Final = 20
+"""Maximum number of digits of a value. A longer one is invalid, so that arithmetic with values does not overflow."""
+
 _PORTS_AND_SEQ: Final = Struct("!HHI")
 
 
@@ -106,8 +109,10 @@ def parse_comment(text: str) -> Comment:
         if kind is bool:
             if not equals:
                 found[key] = True
-        elif (kind is str and value) or (kind is int and value.isascii() and value.isdecimal()):
-            found[key] = kind(value)
+        elif kind is str and value:
+            found[key] = value
+        elif kind is int and value.isascii() and value.isdecimal() and len(value) <= _LONGEST_NUMBER:
+            found[key] = int(value)
         elif kind is float and (seconds := _parsed_seconds(value)) is not None:
             found[key] = seconds
     if "state" in found or "direction" in found:
@@ -301,4 +306,5 @@ def _seconds(value: float) -> str:
 
 
 def _parsed_seconds(text: str) -> float | None:
-    return float(text) if text.isascii() and text.replace(".", "", 1).isdecimal() else None
+    is_number = text.isascii() and text.replace(".", "", 1).isdecimal() and len(text) <= _LONGEST_NUMBER
+    return float(text) if is_number else None

@@ -335,13 +335,13 @@ def _matched(sent: Sequence[Sighting], received: Sequence[Sighting], watched_unt
     for departure in missing:
         if id(departure) not in paired:
             flight = _alone(departure)
-            if departure.time + longest < watched_until:
+            if flight.sent is not None and departure.time + longest < watched_until:
                 flight.received = None
             found.append(flight)
     for arrival in extra:
         if id(arrival) not in paired:
             flight = _alone(arrival)
-            if arrival.time >= sent[0].time:
+            if flight.received is not None and arrival.time >= sent[0].time:
                 flight.sent = None
             found.append(flight)
     return found

@@ -8,11 +8,12 @@ import sys
 
 import pytest
 
+import utcp
 from tests.ports import free_port
-from tests.testing.apps import ask
+from tests.testing.apps import PORT, ask
 from tests.testing.hosts import pair
 from tests.testing.test_determinism import OTHER_PYTHONS, ROOT, SOURCE, find
-from utcp.testing import Network, simulate
+from utcp.testing import Network, OutOfBounds, simulate
 from utcp.testing.faults import RunSeed
 from utcp.testing.shrink import Failure, kind_of, shrink
 
@@ -110,6 +111,36 @@ def test_kinds_of_failures() -> None:
     assert kind_of(error(True)) == kind_of(error(True)) != kind_of(error(False))
     groups = [ExceptionGroup(text, [error(True)]) for text in "ab"]
     assert kind_of(groups[0]) == kind_of(groups[1]) != kind_of(error(True))
+
+
+async def poll_for_an_answer(net: Network) -> None:
+    """Busy waiting, as beginners write it: it ends unless the server has restarted."""
+    _, client = pair(net, latency=0.05, loss=0.05)
+    reader, writer = await client.run(utcp.open_connection("server", PORT))
+    if net.chance("the answer is forgotten", 0.4):
+        reader = asyncio.StreamReader()
+    else:
+        writer.write(b"?")
+    while not reader._buffer:  # type: ignore[attr-defined]  # noqa: ASYNC110  # on purpose
+        await asyncio.sleep(0)
+    writer.close()
+
+
+def test_a_livelock_under_a_seed_is_found_and_shrunk() -> None:
+    """Time passes for a program that polls, so that runs end that can end. The bound of a run ends the others."""
+    passed = []
+
+    @simulate(seeds=30, max_time=2)
+    async def check(net: Network) -> None:
+        await poll_for_an_answer(net)
+        passed.append(net.loop.now)
+
+    with pytest.raises(OutOfBounds, match=r"(?s)more than 2 s of virtual time.*poll_for_an_answer") as caught:
+        check()
+    assert passed
+    assert min(passed) >= 0.2
+    assert "  the answer is forgotten at" in caught.value.__notes__[-2]
+    assert caught.value.__notes__[-2].count("\n  ") == 1  # the only fault that is left
 
 
 def test_only_async_functions() -> None:

@@ -8,7 +8,7 @@ import ast
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,8 @@ WIDTH: Final = 100
 INTRODUCTION: Final = """# API reference
 
 All that `utcp` and `utcp.testing` export. `python -m tests.api` writes this page from signatures and docstrings. The
-[guide](README.md) explains how to use them.
+[guide](README.md) explains how to use them. This page has all members that are public. Others may change without
+notice.
 
 Each class has an example. The examples are tests with the fixture `simnet`
 ([how such a test is written](testing/README.md)), and the suite runs them
@@ -48,6 +49,27 @@ _CREATED: Final = (
     "Transport",
 )
 """Classes whose constructors are not for users."""
+
+INTERNAL: Final[Mapping[str, frozenset[str]]] = {
+    cls: frozenset(names.split())
+    for cls, names in {
+        "Endpoint": "driver",
+        "Firewall": "passes",
+        "Host": "add_udp bind bound_addresses carry context free_udp_port host_at kernel observers path_mtu receive"
+        " receive_icmp resolve unbind",
+        "Nat": "find inbound outbound",
+        "Network": "carry conditions host_at note_undelivered refused resolve undelivered",
+        "Path": "carry forward forward_datagram",
+        "Server": "detach ready",
+        "SimulatedLink": "arrive fileno flush_pending is_watched mtu now path_errors peername receive receive_icmp"
+        " receives_at remote send watch_input",
+        "Transport": "callback_context close_by_owner close_without_notify fail ready room send_file send_part"
+        " sending_file start take_held vanish",
+        "VirtualLoop": "at connect_to descriptors end endpoints_end entropy fail handle_signal jump keep_transport"
+        " new_descriptor readable resolve sleep_in_executor utcp_platform",
+    }.items()
+}
+"""Members that other modules of utcp use, and users do not. All others without an underscore are public."""
 
 _INLINE: Final = ("utcp.aio.address.Host", "utcp.aio.address.Port")
 """Type aliases that signatures show by their value."""
@@ -102,7 +124,7 @@ class Reference:
         head = f"class {name}({bases})" if bases else f"class {name}"
         parts = [_fenced(head), self._text(member)]
         parts.append(self._example(name))
-        own = [each for key, each in member.members.items() if not each.is_alias and _is_public(key)]
+        own = [each for key, each in member.members.items() if not each.is_alias and _is_public(name, key)]
         if name == "Config":
             parts.append("The fields, which are keywords of the constructor: [Config](README.md#config).\n")
             own = []
@@ -242,8 +264,8 @@ def _group(member: Any) -> str:
     return "errors" if member.path.startswith("utcp.errors.") else "classes"
 
 
-def _is_public(name: str) -> bool:
-    return not name.startswith("_")
+def _is_public(cls: str, member: str) -> bool:
+    return not member.startswith("_") and member not in INTERNAL.get(cls, ())
 
 
 def _fenced(code: str) -> str:

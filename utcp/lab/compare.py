@@ -16,8 +16,12 @@ _SAME_TIME: Final = 1e-6
 
 def compare(now: Experiment, was: Experiment | None = None, language: Language = "en") -> Json:
     """Return the runs of two experiments and their first difference. Without `was`, it is the scene without edits."""
-    first, second = run(was or now.unedited(), language), run(now, language)
-    return {"was": first, "now": second, "first": _first_difference(first, second, language)}
+    return compared(run(was or now.unedited(), language), run(now, language), language)
+
+
+def compared(was: Json, now: Json, language: Language) -> Json:
+    """Return two runs and their first difference."""
+    return {"was": was, "now": now, "first": _first_difference(was, now, language)}
 
 
 def _first_difference(was: Json, now: Json, language: Language) -> Json | None:

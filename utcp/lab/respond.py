@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from threading import Lock
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
 from utcp.lab.catalogue import catalogue
-from utcp.lab.compare import compare
+from utcp.lab.compare import compared
 from utcp.lab.exercises import check
 from utcp.lab.experiment import Experiment
 from utcp.lab.run import run
@@ -65,11 +66,18 @@ def _answer(path: str, query: Mapping[str, str], language: Language, shown: Mapp
     experiment = Experiment.from_address(query.get("address", ""))
     with _one_at_a_time:
         if path == "/api/run":
-            return run(experiment, language)
+            return _run(experiment, language)
         if path == "/api/check":
             return check(query.get("exercise", ""), experiment, language)
         other = query.get("with")
-        return compare(experiment, None if other is None else Experiment.from_address(other), language)
+        was = experiment.unedited() if other is None else Experiment.from_address(other)
+        return compared(_run(was, language), _run(experiment, language), language)
+
+
+@lru_cache(maxsize=16)
+def _run(experiment: Experiment, language: Language) -> Json:
+    """Return a run, which is kept, because each change of an experiment is compared with the same scene, and undone."""
+    return run(experiment, language)
 
 
 def _json(status: int, answer: Json) -> Response:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import atan2, cos, degrees, hypot, sin
-from typing import Final, TypeAlias
+from itertools import accumulate, pairwise
+from math import atan2, ceil, cos, degrees, floor, hypot, inf, sin
+from typing import Final, NamedTuple, TypeAlias
 
 Point: TypeAlias = tuple[float, float]
 Shape: TypeAlias = tuple[Point, ...]
-"""The corners of a convex figure: four of a label, two of a line."""
+"""The corners of a label, from the left end of its base on, around it."""
 
 _STEP: Final = 24.0
 """Minimum distance between the positions tried for a label, from the arrow's tail on, pixels."""
@@ -50,7 +51,7 @@ class Label:
 def place(lines: Mapping[int, Line], rise: float) -> tuple[dict[int, Label], list[int]]:
     """Return the labels' positions, `rise` pixels above their lines, and the lines whose labels overlap others."""
     labels: dict[int, Label] = {}
-    boxes: dict[int, Shape] = {}
+    placed: dict[int, _Box] = {}
     crowded = []
     order = sorted(lines, key=lambda index: lines[index].tail[1])
     tails = [lines[index].tail[1] for index in order]
@@ -64,37 +65,60 @@ def place(lines: Mapping[int, Line], rise: float) -> tuple[dict[int, Label], lis
             for other in order[bisect_left(tails, top - reach) : bisect_right(tails, bottom + reach)]
             if other != index and _spans(lines[other], top, bottom)
         ]
-        taken = [boxes[other] for other in near if other in boxes]
-        offset = best = line.margin
-        free = max(0.0, line.length - line.width - 2 * line.margin)
-        around = [lines[other] for other in near]
-        least = _HIT * len(near)
-        while least and offset <= line.margin + free:
-            cost = _cost(_box(line, offset, rise), taken, around, least)
-            if cost < least:
-                best, least = offset, cost
-            offset += max(_STEP, free / _STEPS)
+        box, offset, least = _best(
+            line, rise, [placed[other] for other in near if other in placed], [lines[other] for other in near]
+        )
         if least >= _HIT:
             crowded.append(index)
-        boxes[index] = _box(line, best, rise)
-        labels[index] = _label(line, best, rise)
+        placed[index] = box
+        labels[index] = _label(line, offset, rise)
     return labels, crowded
 
 
-def _cost(box: Shape, labels: Sequence[Shape], lines: Sequence[Line], least: int) -> int:
-    """Return the cost of a position, from overlapped labels and crossing lines, but at most `least`."""
-    cost = 0
-    for label in labels:
-        if _overlap(box, label):
-            cost += _HIT
+class _Box(NamedTuple):
+    """The place of a label: its corners and its bounds."""
+
+    corners: Shape
+    left: float
+    right: float
+    """The ends of its base, which the other corners exceed by `_CLOSE` at most."""
+    top: float
+    bottom: float
+
+
+def _best(line: Line, rise: float, labels: Sequence[_Box], lines: Sequence[Line]) -> tuple[_Box, float, int]:
+    """Return the best place for the label of a line, its distance from the tail, and its cost: what the label overlaps
+    of the placed `labels`, and how many `lines` cross it."""
+    free = max(0.0, line.length - line.width - 2 * line.margin)
+    step = max(_STEP, free / _STEPS)
+    first = _box(line, line.margin, rise)
+    dx, dy = _direction(line)
+    left, right = sorted((line.tail[0], line.head[0]))
+    crossed = [_crossed(first, (dx, dy), other) for other in lines if _covers(other, left, right)]
+    short = [other for other in lines if not _covers(other, left, right)]
+    best, offset, least = first, 0.0, _HIT * (len(lines) + 1)
+    for place, crossings in enumerate(_counts(crossed, step, int(free / step) + 1)):
+        box = _moved(first, dx * step * place, dy * step * place)
+        cost = crossings + sum(_cross(box.corners, other) for other in short)
+        for label in labels:
             if cost >= least:
-                return least
-    for line in lines:
-        if _cross(box, line):
-            cost += 1
-            if cost >= least:
-                return least
-    return cost
+                break
+            cost += _HIT * _overlap(box, label)
+        if cost < least:
+            best, offset, least = box, step * place, cost
+            if not least:
+                break
+    return best, line.margin + offset, least
+
+
+def _counts(ranges: Sequence[tuple[float, float]], step: float, places: int) -> Iterator[int]:
+    """Return how many ranges contain 0, `step`, 2 `step` and so on."""
+    changes = [0] * (places + 1)
+    for start, stop in ranges:
+        if start <= (places - 1) * step and stop >= 0:
+            changes[ceil(max(0.0, start / step))] += 1
+            changes[floor(min(places - 1.0, stop / step)) + 1] -= 1
+    return accumulate(changes[:places])
 
 
 def _spans(line: Line, top: float, bottom: float) -> bool:
@@ -102,8 +126,14 @@ def _spans(line: Line, top: float, bottom: float) -> bool:
     return min(line.tail[1], line.head[1]) <= bottom and max(line.tail[1], line.head[1]) >= top
 
 
+def _covers(line: Line, left: float, right: float) -> bool:
+    """Return whether the line goes from left to right of these positions."""
+    return min(line.tail[0], line.head[0]) <= left and max(line.tail[0], line.head[0]) >= right
+
+
 def _direction(line: Line) -> Point:
-    return (line.head[0] - line.tail[0]) / line.length, (line.head[1] - line.tail[1]) / line.length
+    length = line.length
+    return (line.head[0] - line.tail[0]) / length, (line.head[1] - line.tail[1]) / length
 
 
 def _left_end(line: Line, offset: float) -> tuple[Point, Point]:
@@ -116,12 +146,18 @@ def _left_end(line: Line, offset: float) -> tuple[Point, Point]:
     return (x, y), (dx, dy)
 
 
-def _box(line: Line, offset: float, rise: float) -> Shape:
+def _box(line: Line, offset: float, rise: float) -> _Box:
     (x, y), (dx, dy) = _left_end(line, offset)
     low = (x + dy * rise, y - dx * rise)
     high = (x + dy * (rise + line.height), y - dx * (rise + line.height))
     along = (dx * line.width, dy * line.width)
-    return (low, (low[0] + along[0], low[1] + along[1]), (high[0] + along[0], high[1] + along[1]), high)
+    corners = (low, (low[0] + along[0], low[1] + along[1]), (high[0] + along[0], high[1] + along[1]), high)
+    return _Box(corners, low[0], low[0] + along[0], min(high[1], corners[2][1]), max(low[1], corners[1][1]))
+
+
+def _moved(box: _Box, dx: float, dy: float) -> _Box:
+    corners = tuple((x + dx, y + dy) for x, y in box.corners)
+    return _Box(corners, box.left + dx, box.right + dx, box.top + dy, box.bottom + dy)
 
 
 def _label(line: Line, offset: float, rise: float) -> Label:
@@ -130,25 +166,19 @@ def _label(line: Line, offset: float, rise: float) -> Label:
     return Label(x + sin(angle) * rise, y - cos(angle) * rise, degrees(angle))
 
 
-def _overlap(one: Shape, other: Shape) -> bool:
-    """Return whether two convex figures overlap, because no side of either separates them."""
-    # Quick checks first: labels are nearly level, so mostly one ends before the other begins, or is above it. The first
-    # two corners are the ends of the base.
-    if one[1][0] < other[0][0] - _CLOSE or other[1][0] < one[0][0] - _CLOSE:
+def _overlap(one: _Box, other: _Box) -> bool:
+    """Return whether two labels overlap, because no side of either separates them."""
+    # Quick checks first: labels are nearly level, so that mostly one ends before the other begins, or is above it.
+    if one.right < other.left - _CLOSE or other.right < one.left - _CLOSE:
         return False
-    if _is_above(one, other) or _is_above(other, one):
+    if one.bottom < other.top or other.bottom < one.top:
         return False
-    return not (_separate(one, other) or _separate(other, one))
-
-
-def _is_above(one: Shape, other: Shape) -> bool:
-    """Return whether a label ends above the highest corner of another one."""
-    return max(one[0][1], one[1][1]) < min(other[2][1], other[3][1])
+    return not (_separate(one.corners, other.corners) or _separate(other.corners, one.corners))
 
 
 def _separate(one: Shape, other: Shape) -> bool:
-    """Return whether a side of `one` separates it from `other`."""
-    for (x1, y1), (x2, y2) in zip(one, (*one[1:], one[0]), strict=True):
+    """Return whether a side of the rectangle `one` separates it from `other`."""
+    for (x1, y1), (x2, y2) in pairwise(one[:3]):  # the other two sides are parallel to these
         ax, ay = y1 - y2, x2 - x1
         first = [ax * x + ay * y for x, y in one]
         second = [ax * x + ay * y for x, y in other]
@@ -157,8 +187,22 @@ def _separate(one: Shape, other: Shape) -> bool:
     return False
 
 
+def _crossed(box: _Box, towards: Point, line: Line) -> tuple[float, float]:
+    """Return the least and the greatest distance in a direction by which a label must move so that a line crosses it.
+    The line counts as long enough."""
+    (x1, y1), (x2, y2) = line.tail, line.head
+    slope = (y2 - y1) / (x2 - x1)
+    below = [y - y1 - slope * (x - x1) for x, y in box.corners]
+    lowest, highest = max(below), min(below)
+    rate = towards[1] - slope * towards[0]
+    if not rate:  # parallel lines
+        return (-inf, inf) if highest < 0 <= lowest else (inf, -inf)
+    first, second = -lowest / rate, -highest / rate
+    return (first, second) if rate > 0 else (second, first)
+
+
 def _cross(box: Shape, line: Line) -> bool:
-    """Return whether a line, which spans the whole width between the ends, crosses a label."""
+    """Return whether a line crosses a label, looking at those corners that are above or below the line."""
     (x1, y1), (x2, y2) = line.tail, line.head
     left, right = min(x1, x2), max(x1, x2)
     slope = (y2 - y1) / (x2 - x1)

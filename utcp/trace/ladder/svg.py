@@ -43,9 +43,12 @@ _TITLE: Final = 17.0
 _TITLE_LINE: Final = 24.0
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that XML 1.0 2.2 forbids."""
-_PATIENCE: Final = 2000
+_PATIENCE: Final = 4000
 """Limit on the number of labels placed, over all attempts, after which labels may overlap, because hundreds of arrows
 may cross."""
+_IN_VAIN: Final = 4
+"""Number of attempts in succession that do not lessen the overlaps, after which labels may overlap. More room makes
+arrows steeper, and dense arrows come closer to each other."""
 
 
 @dataclass(slots=True)
@@ -124,19 +127,19 @@ class _Drawing:
         self.notes: dict[int, list[str]] = {}
         self.places: dict[int, Label] = {}
         widest = max((columns(text) * _CHARACTER for text in self.labels.values()), default=0.0)
+        patience = max(1, min(30, _PATIENCE // max(1, len(rungs))))
         if narrow:
-            self._arrange(max(_NARROW, widest + 2 * _MARGIN), patience=max(1, min(30, _PATIENCE // max(1, len(rungs)))))
-        elif not self._arrange(max(_LEAST, widest + 4 * _MARGIN), patience=1):
-            self._arrange(
-                max(_LEAST, 2 * widest + 4 * _MARGIN), patience=max(1, min(30, _PATIENCE // max(1, len(rungs))))
-            )  # side by side where arrows cross
+            self._arrange(max(_NARROW, widest + 2 * _MARGIN), patience)
+        elif not self._arrange(max(_LEAST, widest + 4 * _MARGIN), 1):
+            self._arrange(max(_LEAST, 2 * widest + 4 * _MARGIN), patience)  # side by side where arrows cross
         self.times = self._clock_times()
         self.height = self.layout.bottom + 24
 
     def _arrange(self, across: float, patience: int) -> bool:
         """Lay out the page with the distance `across` between the lines, and return whether no labels overlap.
 
-        An arrow whose label overlaps another gets more room above it, in up to `patience` attempts.
+        An arrow whose label overlaps another gets more room above it, in up to `patience` attempts, of which the best
+        one is kept.
         """
         side = _NARROW_SIDE if self.narrow else _SIDE
         left = side if self.narrow else _CLOCK + side
@@ -149,15 +152,22 @@ class _Drawing:
         extra: dict[int, float] = {}
         notes = {index: len(lines) for index, lines in self.notes.items()}
         beside = {key: len(lines) for key, lines in self.beside.items()}
+        least, in_vain = len(self.rungs) + 1, 0
         for _ in range(patience):
             self.layout = lay_out(self.rungs, self.top + 14, notes, beside, extra)
             lines = {index: self._line(index, columns(label) * _CHARACTER) for index, label in self.labels.items()}
-            self.places, crowded = place(lines, _RISE)
-            if not crowded:
-                return True
+            places, crowded = place(lines, _RISE)
+            in_vain += 1
+            if len(crowded) < least:
+                least, in_vain = len(crowded), 0
+                best = self.layout
+                self.places = places
+            if not crowded or in_vain == _IN_VAIN:
+                break
             for index in crowded:
-                extra[index] = extra.get(index, 0.0) + LINE / 2
-        return False
+                extra[index] = extra.get(index, 0.0) + LINE
+        self.layout = best
+        return not least
 
     def _line(self, index: int, width: float) -> Line:
         tail, head = self._arrow_ends(index)

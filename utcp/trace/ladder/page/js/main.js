@@ -21,8 +21,9 @@ const now = { experiment: "", exercise: null, beside: false, lang: null };
 let catalogue = null;
 let shown = null; // {run, was, first}
 let asked = 0; // number of the latest question, because an answer may be overtaken
-const past = [];
-const future = [];
+const visited = []; // experiments, for undo and redo
+let position = -1; // the present one in `visited`
+let asking = null; // the one that undo or redo has asked for
 
 document.body.classList.toggle("plain", inlinedData()?.plain === true);
 const panels = new Panels();
@@ -48,12 +49,12 @@ function change(removed, added) {
   open({ experiment: experimentOf(shown.run.scene, changed(shown.run, removed, added)), follow });
 }
 
-/** Open another experiment or another view of this one. `follow` is an edit whose segment becomes the present step.
- *  `moved` is called when the run is there. */
-async function open(wanted, { record = true, moved = null } = {}) {
-  const before = { ...now };
+/** Open another experiment or another view of this one. `follow` is an edit whose segment becomes the present step. `to`
+ *  is the place in `visited`; null: a new one, if the experiment is another. */
+async function open(wanted, to = null) {
   const next = { ...now, ...wanted };
   const number = ++asked;
+  asking = to;
   const ladder = element("ladder");
   ladder.setAttribute("aria-busy", "true");
   try {
@@ -61,15 +62,14 @@ async function open(wanted, { record = true, moved = null } = {}) {
     if (number !== asked) return;
     if (!next.quiet) tell(null);
     Object.assign(now, { experiment: result.run.address, exercise: next.exercise, beside: next.beside });
-    if (record && before.experiment && before.experiment !== now.experiment) {
-      past.push(before.experiment);
-      future.length = 0;
-    }
-    moved?.();
+    if (to !== null) position = to;
+    else if (visited[position] !== now.experiment) visited.splice(++position, Infinity, now.experiment);
+    asking = null;
     present(result, next);
     await judge(number);
   } catch (problem) {
     if (number !== asked) return;
+    asking = null;
     report(problem);
     if (shown) showScene(shown.run); // the menu, too
     if (!shown && next.experiment !== catalogue.scenes[0].name) await open({ experiment: catalogue.scenes[0].name, quiet: true });
@@ -92,8 +92,8 @@ function present(result, { step: wanted, follow }) {
   document.title = plain() ? run.title : `${run.title} · utcp lab`;
   showScene(run);
   element("compare").disabled = !was;
-  element("undo").disabled = past.length === 0;
-  element("redo").disabled = future.length === 0;
+  element("undo").disabled = position === 0;
+  element("redo").disabled = position === visited.length - 1;
   for (const end of ends) end.draw(run, catalogue);
   fillTable(run, catalogue.states, pick);
   experiment.draw(result, possible());
@@ -152,11 +152,10 @@ async function judge(number) {
   }
 }
 
-/** Go back in `from`, and note the way forward in `to`. If the run cannot be had, both stay as they are. */
-async function undo(from, to) {
-  if (!from.length) return;
-  const [before, wanted] = [now.experiment, from.at(-1)];
-  await open({ experiment: wanted }, { record: false, moved: () => to.push(before) && from.pop() });
+/** Go to the experiment before (-1) or after (1) the present one, or before the one that was asked for last. */
+function move(by) {
+  const to = (asking ?? position) + by;
+  if (to in visited) open({ experiment: visited[to] }, to);
 }
 
 // ------------------------------------------------------------------ the present step
@@ -214,13 +213,9 @@ async function follow() {
     report(problem);
     return;
   }
-  const before = now.experiment;
-  const moved = () => {
-    if (wanted.experiment === past.at(-1)) future.push(before), past.pop();
-    else if (wanted.experiment === future.at(-1)) past.push(before), future.pop();
-    else if (before && now.experiment !== before) past.push(before);
-  };
-  await open({ ...wanted, experiment: experimentIn(wanted) }, { record: false, moved });
+  const experiment = experimentIn(wanted);
+  const to = [position, position - 1, position + 1].find((one) => visited[one] === experiment) ?? null;
+  await open({ ...wanted, experiment }, to);
 }
 
 /** Return the experiment of an address, or else that of the file, or the first scene. */
@@ -271,7 +266,7 @@ function switchTheme() {
 async function switchLanguage() {
   try {
     await translate(currentLanguage() === "zh" ? "en" : "zh");
-    await open({ step: player.index + 1 }, { record: false });
+    await open({ step: player.index + 1 });
   } catch (problem) {
     report(problem);
   }
@@ -295,8 +290,8 @@ const actions = {
   exercises: () => possible() && panels.show("exercises"),
 };
 const buttons = {
-  undo: () => undo(past, future),
-  redo: () => undo(future, past),
+  undo: () => move(-1),
+  redo: () => move(1),
   compare: () => {
     now.beside = !now.beside;
     drawLadders();

@@ -38,14 +38,25 @@ _MAX_LAYOUTS: Final = 64
 
 
 class _Layout:
-    """The `struct` formats of `count` segments, each with `header` octets of header and `size` octets of payload."""
+    """`count` segments, each with `header` octets of header and `size` octets of payload."""
 
-    __slots__ = ("texts", "whole")
+    __slots__ = ("_count", "_offsets", "_ones", "texts", "whole")
 
     def __init__(self, header: int, size: int, count: int) -> None:
         self.whole = Struct(f"{header}s{size}s" * count)
         self.texts = Struct("0s" + f"{size}s" * count)
         """An empty text, and those of the segments."""
+        self._count = count
+        unused = _BITS * (_MOST - count)
+        self._ones = _ONES >> unused
+        self._offsets = size * (_RAMP >> unused)
+
+    def number(self, headers: bytearray, step: int, seq: int) -> None:
+        """Write the sequence numbers of the segments, of which the first is `seq`, into their headers, which begin
+        `step` octets apart. The numbers must not wrap. All of them are computed as one number."""
+        numbers = bytearray((seq * self._ones + self._offsets).to_bytes(_SEQ * self._count, "big"))
+        for octet in range(_SEQ):
+            headers[_SEQ + octet :: step] = numbers[octet::_SEQ]
 
 
 _layouts: Final[dict[tuple[int, int, int], _Layout]] = {}
@@ -61,15 +72,6 @@ def _layout(header: int, size: int, count: int) -> _Layout:
     return layout
 
 
-def _number(headers: bytearray, step: int, seq: int, size: int, count: int) -> None:
-    """Write the sequence numbers of `count` segments, `seq` and so on in steps of `size`, into their headers, which
-    begin `step` octets apart. They must not wrap. All of them are computed as one number."""
-    unused = _BITS * (_MOST - count)
-    numbers = (seq * (_ONES >> unused) + size * (_RAMP >> unused)).to_bytes(_SEQ * count, "big")
-    for octet in range(_SEQ):
-        headers[_SEQ + octet :: step] = numbers[octet::_SEQ]
-
-
 def write_train(header: bytes, seq: int, data: bytes | memoryview, begin: int, size: int, count: int) -> memoryview:
     """Return the octets of a train.
 
@@ -81,8 +83,9 @@ def write_train(header: bytes, seq: int, data: bytes | memoryview, begin: int, s
         size: the payload of each segment, octets.
         count: the number of segments.
     """
-    train = bytearray(header).join(_layout(len(header), size, count).texts.unpack_from(data, begin))
-    _number(train, len(header) + size, seq, size, count)
+    layout = _layout(len(header), size, count)
+    train = bytearray(header).join(layout.texts.unpack_from(data, begin))
+    layout.number(train, len(header) + size, seq)
     return memoryview(train)
 
 
@@ -134,7 +137,7 @@ class Train:
         if seq + count * self.size > MASK:  # they wrap, so that they are not one long number
             return False
         expected = bytearray(first * count)
-        _number(expected, len(first), seq, self.size, count)
+        _layout(len(first), self.size, count).number(expected, len(first), seq)
         expected[-len(first) + _FLAGS] ^= (first[_FLAGS] ^ self._headers[-1][_FLAGS]) & PSH
         return b"".join(self._headers) == bytes(expected)
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from utcp.lab import Experiment, run
 from utcp.lab.experiment import SCENES
 from utcp.lab.play import play
+from utcp.lab.words import tables
 from utcp.scenes import NAMES, load
 
 each = pytest.mark.parametrize("name", NAMES)
@@ -125,6 +128,19 @@ def test_a_storm_is_bounded() -> None:
     packets = "&".join(f"do=client@{n / 10}:send,100000" for n in range(1, 40))
     result = run(Experiment.from_address(f"own?do=server@0:listen&do=client@0:open&{packets}"))
     assert result["ending"]["kind"] == "limit"
+
+
+def test_what_a_scene_checks_is_said_in_chinese_too() -> None:
+    said = run(Experiment.from_address("late-ack?rto_min=2"), "zh")["checks"]
+    assert said == ["报文段，第 1 个：无，而不是 客户端 FIN,ACK 30 ack 1"]
+    sources = [path.read_text("utf-8") for path in files("utcp.scenes").iterdir() if path.name.endswith(".py")]
+    looked_at = {
+        what.replace("{end}", end)
+        for source in sources
+        for what in re.findall(r'\.expect\(\s*f?"([^"]+)"', source)
+        for end in ("client", "server")
+    }
+    assert set(tables("chinese")["checks"]) == looked_at
 
 
 def test_the_timers_of_a_lost_syn() -> None:

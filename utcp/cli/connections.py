@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from utcp.trace.connections import CapturedConnection
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class _Numbers(click.ParamType[tuple[int, int]]):
@@ -27,6 +29,19 @@ class _Numbers(click.ParamType[tuple[int, int]]):
 
 
 NUMBERS: Final = _Numbers()
+
+
+def connection_option(help_: str) -> Callable[[_F], _F]:
+    """Return the option --connection, which a command gets as `wanted`. `help_` is the beginning of its help."""
+    return click.option(
+        "--connection",
+        "wanted",
+        metavar="N[-M]",
+        type=NUMBERS,
+        default="1",
+        show_default=True,
+        help=f"{help_} N-M: all of these, on the same ports one after the other.",
+    )
 
 
 def listed(found: Sequence[CapturedConnection]) -> str:

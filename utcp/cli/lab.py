@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import click
 
-from utcp.cli.connections import NUMBERS, chosen_connections, listed
+from utcp.cli.connections import chosen_connections, connection_option, listed
 from utcp.cli.options import PORT, file_errors, warn
 
 if TYPE_CHECKING:
@@ -33,15 +33,7 @@ _MOST_RUNGS: Final = 500
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the page with what it shows to this file, and start no server.",
 )
-@click.option(
-    "--connection",
-    "wanted",
-    metavar="N[-M]",
-    type=NUMBERS,
-    default="1",
-    show_default=True,
-    help="Of a FILE: number of the connection in --list. N-M: all of these, on the same ports one after the other.",
-)
+@connection_option("Of a FILE: number of the connection in --list.")
 @click.option("--list", "listing", is_flag=True, help="List the connections in FILE, and show no page.")
 def command(
     what: str | None, port: int, opens: bool, html: Path | None, wanted: tuple[int, int], listing: bool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from utcp.cli.connections import NUMBERS
+from utcp.cli.connections import connection_option
 from utcp.cli.options import PLAIN_WIDTH, file_errors, warn
 
 if TYPE_CHECKING:
@@ -39,15 +39,7 @@ _FORMATS: Final = {
     type=click.Choice(["text", "svg", "mermaid", "html"]),
     help="Format of the diagram.  [default: by the suffix of OUT (.txt, .svg, .mmd, .html), else text]",
 )
-@click.option(
-    "--connection",
-    "wanted",
-    metavar="N[-M]",
-    type=NUMBERS,
-    default="1",
-    show_default=True,
-    help="Number of the connection in --list. N-M: all of these, on the same ports one after the other.",
-)
+@connection_option("Number of the connection in --list.")
 @click.option("--list", "listing", is_flag=True, help="List the connections, and draw nothing.")
 @click.option("--title", default="", help="Heading of the diagram.")
 @click.option(

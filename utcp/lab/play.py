@@ -17,7 +17,7 @@ from utcp.lab.experiment import KINDS, OWN, Edit, Experiment, Injection
 from utcp.lab.own import OWN_SCENE, play_own
 from utcp.lab.probe import Probe, is_busy
 from utcp.lab.settings import changed_config, latency_of
-from utcp.lab.words import name_of, number, text
+from utcp.lab.words import checked, name_of, number, shown, text
 from utcp.scenes import load
 from utcp.scenes.scene import Scene
 from utcp.scenes.stage import CLIENT_PORT, CLIENT_UDP_PORT, SERVER_PORT, Exhibit, Handler, Reader, Stage, Writer
@@ -142,9 +142,11 @@ class _LabStage(Stage):
         if isinstance(actual, list) and isinstance(expected, list):  # the first element that differs is enough
             for place, (is_, should_be) in enumerate(zip_longest(actual, expected), 1):
                 if is_ != should_be:
-                    what, actual, expected = f"{what}, {place}", is_, should_be
-                    break
-        self._played.checks.append(text("check", what=what, actual=actual, expected=expected))
+                    self._played.checks.append(
+                        text("check_one", what=checked(what), place=place, actual=shown(is_), expected=shown(should_be))
+                    )
+                    return
+        self._played.checks.append(text("check", what=checked(what), actual=shown(actual), expected=shown(expected)))
 
     def configured(self, end: End, config: Config | None) -> Config | None:
         return changed_config(config or Config(), end, self._experiment.settings)

@@ -45,6 +45,20 @@ def name_of(end: str) -> Text:
     return text(f"end_{end}")
 
 
+def checked(what: str) -> Text:
+    """Return what a check of a scene looks at (`Stage.expect`)."""
+    return Text(what, tables("chinese")["checks"].get(what, what))
+
+
+def shown(value: object) -> Text:
+    """Return a value that a scene checks. A segment begins with the name of its sender."""
+    if value is None or isinstance(value, bool):
+        return text("nothing" if value is None else "true" if value else "false")
+    said = str(value)
+    end, space, rest = said.partition(" ")
+    return Text(said, f"{name_of(end).zh} {rest}") if space and end in ("client", "server") else Text(said, said)
+
+
 def translated(language: Language) -> dict[str, str]:
     """Return the sentences of `utcp.trace.ladder.explain`, and the events of transitions, by the English ones."""
     if language == "en":

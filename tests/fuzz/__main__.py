@@ -10,7 +10,10 @@ same command takes in place of the directories, to run it again.
 
 import sys
 
-import atheris
+try:
+    import atheris
+except ModuleNotFoundError:
+    sys.exit("atheris is not installed: pip install '.[fuzz]' in the clone")
 
 with atheris.instrument_imports(include=["utcp"]):
     from tests.fuzz.targets import TARGETS

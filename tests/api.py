@@ -58,7 +58,7 @@ INTERNAL: Final[Mapping[str, frozenset[str]]] = {
         "Host": "add_udp bind bound_addresses carry context free_udp_port host_at kernel observers path_mtu receive"
         " receive_icmp resolve unbind",
         "Nat": "find inbound outbound",
-        "Network": "carry conditions host_at note_undelivered refused resolve undelivered",
+        "Network": "carry conditions host_at resolve undelivered",
         "Path": "carry forward forward_datagram",
         "Server": "detach ready",
         "SimulatedLink": "arrive fileno flush_pending is_watched mtu now path_errors peername receive receive_icmp"

@@ -32,8 +32,9 @@ from utcp.testing.kernel import KERNEL
 from utcp.testing.link import SimulatedLink
 from utcp.testing.loop import OutOfBounds, Stalled, VirtualLoop
 from utcp.testing.nat import Mapping, Nat
-from utcp.testing.network import Network, Sent
+from utcp.testing.network import Network
 from utcp.testing.path import Conditions, Path
+from utcp.testing.record import Sent
 from utcp.testing.rules import DROP, PASS, Packet, Rule, Verdict, nth
 from utcp.testing.search import simulate
 

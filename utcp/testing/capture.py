@@ -12,7 +12,8 @@ from utcp.tcp.state import CLOSED
 from utcp.tcp.time_wait import ConnectionKey
 from utcp.tcp.transmit import Buffer, Remote
 from utcp.testing.host import Host
-from utcp.testing.network import Network, Sent
+from utcp.testing.network import Network
+from utcp.testing.record import Sent
 from utcp.trace.comments import Comment, Commentary, format_comment
 from utcp.trace.pcapng import Capture
 from utcp.wire import Segment, decode, encode

@@ -47,27 +47,8 @@ _OTHER_LOOP: Final = (
 _EPHEMERAL_UDP: Final = range(32768, 61000)
 
 
-class HostNetwork(Protocol):
-    """The network of a host."""
-
-    @property
-    def seed(self) -> int | str: ...
-    @property
-    def loop(self) -> VirtualLoop: ...
-    @property
-    def main(self) -> Host: ...
-    @property
-    def watches(self) -> Sequence[Callable[[Host, Stack], Observer]]: ...
-    @property
-    def failed(self) -> list[asyncio.Task[Any]]: ...
-
-    def conditions(self, source: Host, address: str) -> Conditions: ...
-
-    def host_at(self, source: Host, address: str) -> Host | Nat | None: ...
-
-    def refused(self, host: Host, address: tuple[str, int], carrier: Carrier) -> None: ...
-
-    def resolve(self, name: str) -> str: ...
+class HostPackets(Protocol):
+    """What carries the packets of a host."""
 
     def carry(
         self,
@@ -91,6 +72,31 @@ class HostNetwork(Protocol):
         datagram: bytes,
         carrier: Carrier,
     ) -> None: ...
+
+    def refused(self, host: Host, address: tuple[str, int], carrier: Carrier) -> None: ...
+
+
+class HostNetwork(Protocol):
+    """The network of a host."""
+
+    @property
+    def seed(self) -> int | str: ...
+    @property
+    def loop(self) -> VirtualLoop: ...
+    @property
+    def carrying(self) -> HostPackets: ...
+    @property
+    def main(self) -> Host: ...
+    @property
+    def watches(self) -> Sequence[Callable[[Host, Stack], Observer]]: ...
+    @property
+    def failed(self) -> list[asyncio.Task[Any]]: ...
+
+    def conditions(self, source: Host, address: str) -> Conditions: ...
+
+    def host_at(self, source: Host, address: str) -> Host | Nat | None: ...
+
+    def resolve(self, name: str) -> str: ...
 
 
 class Host:
@@ -382,7 +388,7 @@ class Host:
         It is silent if `port_unreachable` is False, or while it is down. A packet to a suspended host is lost.
         """
         if self.suspended:
-            self.network.note_undelivered(self, self.network.loop.now, data)
+            self.network.carrying.note_undelivered(self, self.network.loop.now, data)
         elif not self._deliver(source, address, data, ecn, carrier):
             loop = self.network.loop
             loop.at(loop.now + REFUSAL_TIME, self._receive_late, loop.now, source, address, data, ecn, carrier)
@@ -415,17 +421,17 @@ class Host:
             return
         is_silent = self.crashed or self.suspended or not self.port_unreachable
         if carrier != "tcp" or is_silent:
-            self.network.note_undelivered(self, arrival, data)
+            self.network.carrying.note_undelivered(self, arrival, data)
         if self.crashed or self.suspended:
             return
         port = int.from_bytes(data[2:4], "big") if carrier == "tcp" else address[1]
-        self.network.refused(self, (address[0], port), carrier)
+        self.network.carrying.refused(self, (address[0], port), carrier)
         if is_silent:
             return
         if carrier == "tcp":
             self.kernel.arrive(source, address[0], data, ecn)
         else:
-            self.network.send_icmp(self, source, address, errno.ECONNREFUSED, None, data, carrier)
+            self.network.carrying.send_icmp(self, source, address, errno.ECONNREFUSED, None, data, carrier)
 
     def bound_addresses(self, port: int, carrier: Carrier) -> list[str]:
         """Return the addresses at which this UDP port is bound, or sockets listen on this TCP port."""
@@ -455,7 +461,7 @@ class Host:
 
     def carry(self, sender: tuple[str, int], address: SocketAddress, data: bytes, ecn: int, carrier: Carrier) -> None:
         """Send a packet from `sender`, an address of this host."""
-        self.network.carry(self, sender, address, data, ecn, carrier)
+        self.network.carrying.carry(self, sender, address, data, ecn, carrier)
 
     def host_at(self, address: str) -> Host | Nat | None:
         """Return the host or NAT that has the address, seen from this host, or None."""

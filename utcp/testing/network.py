@@ -4,59 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
-import errno
-import functools
-import hashlib
 import ipaddress
 import math
 import random
 import socket
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar, Unpack
 
 from utcp.link.path import SocketAddress
 from utcp.link.platform import Platform
 from utcp.tcp.observer import Observer
 from utcp.tcp.stack import Stack
+from utcp.testing.carrying import Carrying
 from utcp.testing.faults import FaultRecord, RunSeed
 from utcp.testing.firewall import Firewall
+from utcp.testing.hints import Hints
 from utcp.testing.host import RECEIVE_BUFFER, Host, is_unnoticed
-from utcp.testing.link import is_loopback
+from utcp.testing.interference import Interference
 from utcp.testing.loop import VirtualLoop
 from utcp.testing.nat import TCP_TIMEOUT, UDP_TIMEOUT, Dependence, Nat
 from utcp.testing.owner import running_owner
-from utcp.testing.path import HEADERS, Carried, ConditionChanges, Conditions, Path
+from utcp.testing.path import ConditionChanges, Conditions, Path
+from utcp.testing.record import Record, Sent
 from utcp.testing.replaced import replaced
-from utcp.testing.routing import Addressed, Routing
-from utcp.testing.rules import DROP, PASS, Carrier, Packet, Rule, Verdict
+from utcp.testing.routing import Routing
+from utcp.testing.rules import Carrier, Rule
 from utcp.testing.schedule import Shuffle
 
 T = TypeVar("T")
 
 _LOOPBACK: Final = Conditions(mtu=65535)
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One entry of the network's trace: a packet and its arrival times (none, one or two).
-
-    `hold` does not change the recorded arrival times.
-    """
-
-    packet: Packet
-    arrivals: tuple[float, ...]
-    ecn: int = 0
-    """ECN bits (two) of the packet on arrival."""
-    translated: bytes | None = None
-    """The packet's data as they arrive, if a NAT has changed the TCP ports in them."""
-
-    @property
-    def arrived(self) -> bytes:
-        """Return the packet's data as they arrive."""
-        return self.packet.data if self.translated is None else self.translated
 
 
 class Network:
@@ -97,31 +76,28 @@ class Network:
         self._chances = random.Random(f"{seed} chances")  # noqa: S311  # reproducible, not secret
         self.hosts: dict[str, Host] = {}
         self.nats: dict[str, Nat] = {}
-        self.trace: list[Sent] = []
-        """All packets sent so far, unless `keep_trace` is False."""
-        self.keep_trace = True
-        self.sent = 0
-        """Number of packets sent so far."""
-        self.undelivered: set[tuple[str, float, bytes]] = set()
-        """Packets of the trace that reached a host without a link at their address: host, arrival time, octets."""
         self.watches: list[Callable[[Host, Stack], Observer]] = []
         """Functions called for each new endpoint on any host. Each returns an additional observer of its stack."""
         self.failed: list[asyncio.Task[Any]] = []
         """Tasks started by `Host.run()` that failed without being awaited."""
         self._ran = False
-        self._hints: dict[str, None] = {}
-        """Mistakes that refused packets suggest. They are shown if the run fails."""
-        # Without an owner, so that packets in flight survive a crash of their sender.
-        self._context = contextvars.Context()
+        self._hints = Hints(self.hosts)
         self._default = conditions if conditions is not None else Conditions()
         self._conditions: dict[tuple[str, str], Conditions] = {}
         self._paths: dict[tuple[str, str], Path] = {}
-        self._cut: dict[tuple[str, str], None] = {}
-        self._held: dict[tuple[str, str], list[Callable[[], None]]] = {}
-        self._rules: list[Rule] = []
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._interference = Interference(self.loop)
+        self._record = Record()
         self._routing = Routing()
-        self._firewalls: dict[tuple[str, str], list[Firewall]] = {}
+        self.carrying = Carrying(
+            self.loop,
+            self.hosts,
+            self._routing,
+            self.path,
+            self._interference,
+            self.faults,
+            self._record,
+            self._hints,
+        )
         self.main = self.host("main")
         """The host of the scenario and of all code that was started on no other host. It cannot crash."""
 
@@ -148,18 +124,14 @@ class Network:
             for task, unnoticed in self._unnoticed():
                 lines = "".join(traceback.format_exception(unnoticed))
                 error.add_note(f"Besides, {task.get_name()} failed, and no task awaited it:\n{lines}")
-            self._add_hints(error)
+            self._hints.add_to(error)
             raise
         errors = [error for _, error in self._unnoticed()]
         if errors:
             group = ExceptionGroup("tasks of simulated hosts failed, and no other task awaited them", errors)
-            self._add_hints(group)
+            self._hints.add_to(group)
             raise group
         return result
-
-    def _add_hints(self, error: BaseException) -> None:
-        for hint in self._hints:
-            error.add_note(hint)
 
     def _misuse(self) -> str | None:
         """Return why `run` cannot run now, or None if it can."""
@@ -340,7 +312,7 @@ class Network:
 
     def host_at(self, source: Host, address: str) -> Host | Nat | None:
         """Return the host or NAT that has the address, seen from `source`, or None."""
-        return source if is_loopback(address) else self._routing.find(source, address)
+        return self.carrying.host_at(source, address)
 
     def resolve(self, name: str) -> str:
         """Return the IPv4 address of a name. Raises socket.gaierror if no host has it."""
@@ -374,23 +346,22 @@ class Network:
 
     def partition_oneway(self, source: Host, destination: Host) -> None:
         """Drop all packets in this direction until `repair`."""
-        self._cut[source.name, destination.name] = None
+        self._interference.cut((source.name, destination.name))
 
     def repair(self, a: Host, b: Host) -> None:
         """Undo `partition`."""
-        self._cut.pop((a.name, b.name), None)
-        self._cut.pop((b.name, a.name), None)
+        self._interference.repair((a.name, b.name))
+        self._interference.repair((b.name, a.name))
 
     def hold(self, a: Host, b: Host) -> None:
         """Hold all packets between the two hosts until `release`."""
-        self._held.setdefault((a.name, b.name), [])
-        self._held.setdefault((b.name, a.name), [])
+        self._interference.hold((a.name, b.name))
+        self._interference.hold((b.name, a.name))
 
     def release(self, a: Host, b: Host) -> None:
         """Deliver the held packets now, in order, and stop holding."""
-        for pair in ((a.name, b.name), (b.name, a.name)):
-            for held in self._held.pop(pair, []):
-                self.loop.call_soon(held)
+        self._interference.release((a.name, b.name))
+        self._interference.release((b.name, a.name))
 
     def firewall(
         self,
@@ -416,11 +387,11 @@ class Network:
             silent: the firewall forgets connections and drops their segments, instead of sending RST.
         """
         pair = (a.name, b.name)
-        number = len(self._firewalls.get(pair, []))
+        number = len(self._interference.firewalls(pair))
         name = f"firewall {a.name} {b.name}"
         firewall = Firewall(
             self.loop,
-            self._inject,
+            self.carrying.inject,
             lambda happens: self.faults.event(name, self.loop.now, happens),
             f"{self.seed} firewall {a.name} {b.name} {number}",
             after_idle=after_idle,
@@ -428,21 +399,17 @@ class Network:
             chance=chance,
             silent=silent,
         )
-        for one in (pair, pair[::-1]):
-            self._firewalls.setdefault(one, []).append(firewall)
+        self._interference.add_firewall(pair, firewall)
         return firewall
 
     @contextlib.contextmanager
     def rule(self, decide: Rule) -> Iterator[None]:
         """Apply `decide` to every packet before its path does, within the context. The latest rule is applied first,
         and the first verdict other than PASS is final."""
-        self._rules.insert(0, decide)
-        try:
+        with self._interference.rule(decide):
             yield
-        finally:
-            self._rules.remove(decide)
 
-    # ------------------------------------------------------------------ carrying
+    # ------------------------------------------------------------------ packets
 
     def carry(
         self,
@@ -454,106 +421,7 @@ class Network:
         carrier: Carrier = "utcp",
     ) -> None:
         """Send a packet from `sender`, an address of `source`, to `address`, with these ECN bits."""
-        found = self.host_at(source, address[0])
-        if found is None:  # the link has reported this
-            return
-        now = self.loop.now
-        target = (address[0], address[1])
-        outside = Addressed(sender, target, data, carrier)
-        # The NATs of the sender translate the packet now, and those of the receiver when it arrives. Their present
-        # mappings tell which host that will be, and so the path.
-        way = (found, outside) if found is source else self._routing.outward(source, outside, now)
-        end = None if way is None else self._routing.inward(*way, now)
-        name = found.name if end is None else end[0].name
-        packet = Packet(self.sent, now, source.name, name, data, ecn, carrier)
-        self.sent += 1
-        if way is None or end is None:
-            self._record(packet, Carried([], ecn))
-            return
-        reached, outside = way
-        destination, inside = end
-        carried = self._carried(packet, source, destination, outside)
-        self._dispatch(packet, carried, reached, outside, end)
-        if carried.too_big:
-            conditions = self.path(source, destination).conditions
-            if conditions.icmp_too_big:
-                self.loop.at(
-                    now + conditions.latency,
-                    source.receive_icmp,
-                    sender,
-                    target,
-                    errno.EMSGSIZE,
-                    conditions.mtu,
-                    data,
-                    carrier,
-                    context=self._context,
-                )
-        self._record(packet, carried, outside if outside.sender != sender else None, inside.data)
-
-    def _inject(self, source: str, destination: str, outside: Addressed) -> None:
-        """Send a packet of a firewall over the path from the host `source` to the host `destination`. Rules and
-        firewalls do not see it."""
-        now = self.loop.now
-        reached: Host | Nat = self.hosts[destination]
-        while reached.address != outside.target[0] and reached.behind is not None:
-            reached = reached.behind
-        end = self._routing.inward(reached, outside, now)
-        if end is None:
-            return
-        packet = Packet(self.sent, now, source, destination, outside.data, 0, outside.carrier)
-        self.sent += 1
-        carried = Carried([], 0)
-        if (source, destination) not in self._cut:
-            path = self.path(self.hosts[source], self.hosts[destination])
-            carried = path.forward(len(outside.data), now, 0, HEADERS[outside.carrier])
-            if carried.faults:
-                self.faults.note(packet, carried.faults)
-        self._dispatch(packet, carried, reached, outside, end)
-        self._record(packet, carried, None, end[1].data)
-
-    def _dispatch(
-        self, packet: Packet, carried: Carried, reached: Host | Nat, outside: Addressed, end: tuple[Host, Addressed]
-    ) -> None:
-        """Let a packet arrive at the times at which its path delivers it, or hold it."""
-        deliver = functools.partial(self._arrive, reached, outside, end, carried.ecn)
-        held = self._held.get((packet.source, packet.destination))
-        if held is not None:
-            held += [deliver] * len(carried.arrivals)
-        else:
-            path = (packet.source, packet.destination)
-            for arrival in carried.arrivals:
-                self.loop.at(arrival, deliver, context=self._context, path=path)
-
-    def _arrive(self, reached: Host | Nat, packet: Addressed, expected: tuple[Host, Addressed], ecn: int) -> None:
-        """Deliver a packet at the end of its path, through the NATs before its destination."""
-        end = self._routing.inward(reached, packet, self.loop.now)
-        if end is None:  # the mapping has gone meanwhile
-            self.note_undelivered(expected[0], self.loop.now, expected[1].data)
-        else:
-            destination, inside = end
-            destination.receive(inside.sender, inside.target, inside.data, ecn, inside.carrier)
-
-    def _record(
-        self, packet: Packet, carried: Carried, outside: Addressed | None = None, arrived: bytes | None = None
-    ) -> None:
-        """Add a packet to the digest and the trace. `outside` is the packet after the NATs of its sender, if any."""
-        # For utcp without ECN the text stays as it was before there was anything else, so that digests stay the same.
-        arrivals = tuple(carried.arrivals)
-        marks = f" {packet.ecn}>{carried.ecn}" if packet.ecn else ""
-        if packet.carrier != "utcp":
-            marks += f" {packet.carrier}"
-        if outside is not None:
-            marks += f" {outside.source}"
-        words = f"{packet.time:.9f} {packet.source} {packet.destination} {arrivals}{marks}"
-        self._digest.update(words.encode() + packet.data)
-        if self.keep_trace:
-            translated = None if arrived == packet.data else arrived
-            self.trace.append(Sent(packet, arrivals, carried.ecn, translated))
-
-    def note_undelivered(self, host: Host, arrival: float, data: bytes) -> None:
-        """Record that a packet has reached a host without a link at its address, at the time `arrival`."""
-        if self.keep_trace:
-            self.undelivered.add((host.name, arrival, data))
+        self.carrying.carry(source, sender, address, data, ecn, carrier)
 
     def send_icmp(
         self,
@@ -569,83 +437,33 @@ class Network:
 
         The message takes the path's latency. It is never lost at random; only `partition` and `hold` stop it.
         """
-        packet = Addressed(sender, address, datagram, carrier)
-        end = (source, packet) if is_loopback(sender[0]) else self._routing.backward(source, packet, self.loop.now)
-        if end is None:
-            return
-        destination, packet = end
-        pair = (source.name, destination.name)
-        if pair in self._cut or pair in self._held:
-            return
-        latency = self.path(source, destination).conditions.latency
-        self.loop.at(
-            self.loop.now + latency,
-            destination.receive_icmp,
-            packet.sender,
-            packet.target,
-            code,
-            mtu,
-            packet.data,
-            carrier,
-            context=self._context,
-        )
+        self.carrying.send_icmp(source, sender, address, code, mtu, datagram, carrier)
 
-    def refused(self, host: Host, address: tuple[str, int], carrier: Carrier = "utcp") -> None:
-        """Note why nothing on `host` received a packet to `address`, if the addresses show it."""
-        ip, port = address
-        kind = "TCP" if carrier == "tcp" else "UDP"
-        there = host.bound_addresses(port, carrier)
-        if is_loopback(ip):
-            others = [
-                name for name, other in self.hosts.items() if other is not host and other.bound_addresses(port, carrier)
-            ]
-            if others and not there:
-                self._hints[
-                    f"hint: on the host {host.name!r}, {ip} is that host itself, where no socket is bound to {kind}"
-                    f" port {port}. The port is bound on the host {others[0]!r}: connect to its name."
-                ] = None
-        elif there and all(map(is_loopback, there)):
-            self._hints[
-                f"hint: on the host {host.name!r}, {kind} port {port} is bound to {there[0]}, which other hosts cannot"
-                ' reach: bind "0.0.0.0".'
-            ] = None
+    @property
+    def trace(self) -> list[Sent]:
+        """Return all packets sent so far, unless `keep_trace` is False."""
+        return self._record.trace
 
-    def _carried(self, packet: Packet, source: Host, destination: Host, outside: Addressed) -> Carried:
-        pair = (source.name, destination.name)
-        if pair in self._cut:
-            return Carried([], packet.ecn)
-        path = self.path(source, destination)
-        verdict = self._verdict(packet)
-        if verdict is DROP:
-            return Carried([], packet.ecn)
-        for firewall in self._firewalls.get(pair, ()):
-            if not firewall.passes(source.name, destination.name, outside):
-                return Carried([], packet.ecn)
-        if verdict is PASS:
-            if packet.carrier == "udp":
-                carried = path.forward_datagram(len(packet.data), packet.time)
-            else:
-                carried = path.forward(len(packet.data), packet.time, packet.ecn, HEADERS[packet.carrier])
-            if carried.faults:
-                self.faults.note(packet, carried.faults)
-            return carried
-        return Carried([packet.time + path.conditions.latency + verdict], packet.ecn)
+    @property
+    def keep_trace(self) -> bool:
+        """Return whether packets are added to the trace. Assign False to save memory."""
+        return self._record.keeps_trace
 
-    def _verdict(self, packet: Packet) -> Verdict | float:
-        try:
-            for decide in self._rules:
-                verdict = decide(packet)
-                if verdict is PASS:
-                    continue
-                if verdict is DROP or (isinstance(verdict, (int, float)) and verdict >= 0):
-                    return verdict
-                raise TypeError(f"{decide!r} must return PASS, DROP, or 0 or more seconds, not {verdict!r}")  # noqa: TRY301
-        except Exception as error:
-            # Raised here, the error would look like the sender's own, and the sender would continue.
-            self.loop.fail(error)
-            return DROP
-        return PASS
+    @keep_trace.setter
+    def keep_trace(self, keep: bool) -> None:
+        self._record.keep_trace(keep)
+
+    @property
+    def sent(self) -> int:
+        """Return the number of packets sent so far."""
+        return self._record.sent
+
+    @property
+    def undelivered(self) -> set[tuple[str, float, bytes]]:
+        """Return the packets of the trace that reached a host without a link at their address: host, arrival time,
+        octets."""
+        return self._record.undelivered
 
     def digest(self) -> str:
         """Return a hash of all packets so far: times, bytes and arrivals. Equal digests mean equal runs."""
-        return self._digest.hexdigest()
+        return self._record.digest()

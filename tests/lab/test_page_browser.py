@@ -560,11 +560,12 @@ def opened_file(browser: Browser, path: Path, data: Mapping[str, object]) -> Pag
 
 def test_a_file_by_itself_shows_the_run_and_how_to_get_experiments(browser: Browser, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:  # the browser's driver has an event loop in this thread
-        data = pool.submit(contained, Experiment.from_address("lost-last-ack?lose=4")).result()
+        data = pool.submit(contained, Experiment.from_address("lost-last-ack?msl=2&lose=4")).result()
     page = opened_file(browser, tmp_path / "lab.html", data)
     assert not page.is_visible("#lose")
     page.click("#tab-experiment")
     assert "utcp lab" in page.inner_text("#why")
+    assert page.locator("#edits li").all_inner_texts() == ["Packet 4 was lost.", "Maximum segment lifetime (MSL) = 2 s"]
     for name in ("inject", "undo", "tab-settings", "tab-exercises"):
         assert not page.is_visible(f"#{name}")
     page.click("#compare")

@@ -135,6 +135,14 @@ def test_a_capture_by_utcp_has_its_states(tmp_path: Path) -> None:
     assert any(rung["client"]["timers"] for rung in run["rungs"])
 
 
+def test_a_capture_says_that_a_close_was_given_up(tmp_path: Path) -> None:
+    capture, page = tmp_path / "scene.pcapng", tmp_path / "lab.html"
+    capture.write_bytes(load("no-time-wait").play().capture)
+    assert main(["lab", str(capture), "--html", str(page)]) == 0
+    last = data(page)["en"]["run"]["rungs"][-1]  # type: ignore[index]
+    assert last["said"][0].startswith("The server 10.0.0.3:9000 goes from LAST_ACK to CLOSED: receive RST, or timeout")
+
+
 def test_without_comments_states_are_inferred_and_said_to_be(tmp_path: Path) -> None:
     plain, commented = BytesIO(), tmp_path / "commented.pcapng"
     commented.write_bytes(load("four-way").play().capture)

@@ -73,8 +73,11 @@ def explain(rungs: Sequence[Rung], names: tuple[str, str], translated: Mapping[s
     steps: list[Step] = []
     ends: dict[End, EndNow] = {end: {"state": None, "edge": None, "facts": (), "known": 0} for end in ENDS}
     stays = {(stay.last, stay.end): stay for stay in stays_in_time_wait(rungs)}
+    is_reset = False  # whether the latest segment is an RST: in captures, the state follows in a rung of its own
     for index, rung in enumerate(rungs):
         arrow = rung.arrow
+        if arrow is not None:
+            is_reset = bool(arrow.flags & RST)
         said: list[str] = []
         moved: list[str] = []
         for end in ENDS:
@@ -88,8 +91,7 @@ def explain(rungs: Sequence[Rung], names: tuple[str, str], translated: Mapping[s
                 now["state"], now["edge"] = after, None if before is None else f"{before}-{after}"
                 if after in (CLOSED, TIME_WAIT):
                     now["facts"], now["known"] = (), 0
-                forced = rung.expired is not None or (arrow is not None and bool(arrow.flags & RST))
-                moved.append(_transition(words, end, before, after, forced=forced))
+                moved.append(_transition(words, end, before, after, forced=is_reset or rung.expired is not None))
                 if (index, end) in stays:
                     stay = stays[index, end]
                     lasted = duration(stay.ended - stay.began)

@@ -93,14 +93,15 @@ export class ExperimentView {
   /** Offer the present step's time. */
   at(rung) {
     this.rung = rung;
-    if (!this.catalogue) return; // nothing can be injected
+    if (this.form.hidden) return; // nothing can be injected
     const time = Math.max(rung.arrow?.received ?? 0, rung.time);
     this.field("at").value = decimal(Math.ceil(time * 1000 - 1e-6) / 1000);
     this.offerNumbers();
   }
 
   /** Show what was changed in a run, and its effect. */
-  draw({ run, first }, possible) {
+  draw({ run, first }, catalogue, possible) {
+    this.catalogue = catalogue;
     this.form.hidden = !possible;
     element("ending").textContent = run.ending?.text ?? "";
     const goto = (text, index) =>

@@ -96,7 +96,7 @@ function present(result, { step: wanted, follow }) {
   element("redo").disabled = position === visited.length - 1;
   for (const end of ends) end.draw(run, catalogue);
   fillTable(run, catalogue.states, pick);
-  experiment.draw(result, possible());
+  experiment.draw(result, catalogue, possible());
   settings.draw(run, catalogue, possible());
   drawAbout(run, catalogue);
   drawLadders();

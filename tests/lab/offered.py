@@ -1,5 +1,7 @@
 """Finds the settings that make a difference in a scene, alone or when packets are lost or injected."""
 
+from functools import cache
+
 from utcp.lab.experiment import Experiment
 from utcp.lab.play import play
 from utcp.lab.settings import SETTINGS
@@ -24,7 +26,8 @@ OTHER = {
 """A value for each setting that is not its default, nor that of a scene."""
 
 
-def difference(experiment: str) -> list[object]:
+@cache
+def shown(experiment: str) -> list[object]:
     """What a run shows, without the variables of the ends."""
     played = play(Experiment.from_address(experiment))
     return [
@@ -39,6 +42,7 @@ def difference(experiment: str) -> list[object]:
     ]
 
 
+@cache
 def witnesses(scene: str) -> list[str]:
     """Experiments in the scene without settings: what may go wrong there, from the likely to the rare."""
     played = play(Experiment(scene=scene))
@@ -47,8 +51,9 @@ def witnesses(scene: str) -> list[str]:
     found = [""]
     found += ["&".join(f"lose={n}" for n in range(first, first + 40)) for first in numbers[:12]]
     found += [f"lose={n}" for n in numbers]
+    times = sorted({round(time + 0.07, 6) for time in sent.values()})
     for end in ("client", "server"):
-        for time in sorted({round(time + 0.07, 6) for time in sent.values()}):
+        for time in times[:: 1 + len(times) // 12]:
             found += [f"inject={end}@{time}:{kind}" for kind in ("RST", "SYN", "DATA", "FIN")]
             found.append(f"inject={end}@{time}:DATA,seq=1,ts=none")
     return found
@@ -58,7 +63,7 @@ def makes_a_difference(scene: str, name: str) -> bool:
     """Whether a setting changes at least one of the experiments."""
     for edits in witnesses(scene):
         with_, without = (f"{scene}?{'&'.join(filter(None, (edits, part)))}" for part in (f"{name}={OTHER[name]}", ""))
-        if difference(with_) != difference(without):
+        if shown(with_) != shown(without):
             return True
     return False
 

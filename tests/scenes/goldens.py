@@ -3,8 +3,10 @@
 One picture more is for the front page, which has no room for a long one.
 """
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from typing import Final
 
 from utcp.scenes import NAMES, load
 from utcp.scenes.scene import Result
@@ -46,6 +48,8 @@ def front_page() -> str:
     return render_svg([before, *rungs[fin:]], title="A connection closes: both ends, and every state")
 
 
-def pictures() -> dict[str, str]:
-    """All of them, by their file's name."""
-    return {"front-page.svg": front_page(), **{f"{name}.svg": picture(name) for name in NAMES}}
+DRAWN: Final[dict[str, Callable[[], str]]] = {
+    "front-page.svg": front_page,
+    **{f"{name}.svg": partial(picture, name) for name in NAMES},
+}
+"""What draws each picture, by its file's name."""

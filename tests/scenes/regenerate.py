@@ -6,7 +6,7 @@ python -m tests.scenes.regenerate --pictures  # the pictures as well, examples/p
 
 import sys
 
-from tests.scenes.goldens import LADDERS, PICTURES, ladder, pictures
+from tests.scenes.goldens import DRAWN, LADDERS, PICTURES, ladder
 from utcp.scenes import NAMES
 
 
@@ -16,8 +16,8 @@ def main() -> None:
         (LADDERS / f"{name}.txt").write_text(ladder(name), encoding="utf-8")
     if "--pictures" in sys.argv[1:]:
         PICTURES.mkdir(exist_ok=True)
-        for name, drawn in pictures().items():
-            (PICTURES / name).write_text(drawn, encoding="utf-8")
+        for name, draw in DRAWN.items():
+            (PICTURES / name).write_text(draw(), encoding="utf-8")
 
 
 if __name__ == "__main__":

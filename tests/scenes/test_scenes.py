@@ -10,7 +10,7 @@ from string import Formatter
 import pytest
 
 import utcp.scenes
-from tests.scenes.goldens import LADDERS, PICTURES, ladder, pictures, played
+from tests.scenes.goldens import DRAWN, LADDERS, PICTURES, ladder, played
 from utcp import Config
 from utcp.aio.endpoint import Endpoint
 from utcp.cli import narration
@@ -47,10 +47,10 @@ def test_the_ladder_is_the_expected_one(name: str) -> None:
     assert ladder(name) == (LADDERS / f"{name}.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", pictures())
+@pytest.mark.parametrize("name", DRAWN)
 def test_the_picture_is_the_expected_one(name: str) -> None:
     """`python -m tests.scenes.regenerate --pictures`"""
-    assert pictures()[name] == (PICTURES / name).read_text(encoding="utf-8")
+    assert DRAWN[name]() == (PICTURES / name).read_text(encoding="utf-8")
 
 
 @each
